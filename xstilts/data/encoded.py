@@ -1,0 +1,54 @@
+"""Reads what `encode` wrote: rows of token ids, images by reference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """One training or scoring row. The columns of encoded.parquet; see xstilts.data.encode for their meaning."""
+
+    id: str
+    language: str
+    segments: list[list[int]]
+    length: int
+    images: list[str]
+    grids: list[list[int]]
+    label: int
+    labels: list[int]
+    span: list[int]
+    offsets: list[int]
+    words: list[int]
+    supervised: int
+
+
+class EncodedRows:
+    """The rows of one encoded.parquet, read once; `lengths` and `supervised` are plain lists of int."""
+
+    def __init__(self, path: Path) -> None:
+        self.table = pq.read_table(path)
+        self.lengths: list[int] = self.table.column("length").to_pylist()
+        self.supervised: list[int] = self.table.column("supervised").to_pylist()
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def rows(self, indices: Sequence[int]) -> list[EncodedRow]:
+        return [EncodedRow(**row) for row in self.table.take(list(indices)).to_pylist()]
+
+
+class Images:
+    """The image bytes of some records, by the SHA-256 of the bytes."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.data: Mapping[str, bytes] = {
+            sha: data
+            for path in paths
+            for sha, data in zip(*(pq.read_table(path).column(c).to_pylist() for c in ("sha256", "bytes")), strict=True)
+        }
+
+    def __getitem__(self, sha: str) -> bytes:
+        return self.data[sha]

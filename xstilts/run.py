@@ -1,0 +1,204 @@
+"""What each component does, as functions of a run's folder in the store. Nothing here knows who calls it.
+
+A run's folder holds `plan.yaml`, `run.json`, `expanded.json`, one spec for each batch and group, and one file for each
+failure. A step that is done returns before torch, transformers, datasets or ray is imported.
+"""
+
+import importlib
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xstilts.errors import DataError, PlanError, XstiltsError
+from xstilts.plan.step import Step
+from xstilts.store.store import Store
+
+#: How a launcher is called: dotted path of a worker function, its JSON configuration, and the plan's resources.
+Launch = Callable[[str, Mapping[str, Any], Mapping[str, Any]], None]
+
+_STAGERS = {
+    "records": "xstilts.data.stage:records",
+    "build": "xstilts.data.stage:build",
+    "encode": "xstilts.data.stage:encode",
+}
+
+
+def split_run_uri(run_uri: str) -> tuple[str, str]:
+    """`s3://bucket/prefix/runs/<run>` → (store's URI, key prefix of the run's folder)."""
+    base, separator, run = run_uri.rstrip("/").rpartition("/runs/")
+    if not separator or not run or "/" in run:
+        raise PlanError(f"{run_uri!r} is no run: expected s3://bucket/prefix/runs/<run>")
+    return base, f"runs/{run}"
+
+
+def open_run(run_uri: str) -> tuple[Store, str]:
+    """The store of a run and the key prefix of its folder. The local cache is `XSTILTS_CACHE`, or a temporary folder."""
+    uri, folder = split_run_uri(run_uri)
+    cache = os.environ.get("XSTILTS_CACHE")
+    return Store.open(uri, cache=Path(cache) if cache else None), folder
+
+
+def create(store: Store, run: str, plan_text: str, mirror: str) -> None:
+    """Starts a run's folder: the plan as written and where its data comes from."""
+    store.put_json(f"runs/{run}/run.json", {"run": run, "mirror": mirror, "created": time.time()})
+    store.put_bytes_at(f"runs/{run}/plan.yaml", plan_text.encode())
+
+
+@contextmanager
+def _recorded(store: Store, folder: str, what: str) -> Iterator[None]:
+    """Leaves `failures/<what>.json` when the body raises, and removes an older one when it does not."""
+    key = f"{folder}/failures/{what}.json"
+    try:
+        yield
+    except Exception as error:
+        store.put_json(key, failure(what, error))
+        raise
+    store.delete(key)
+
+
+def failure(what: str, error: BaseException, **more: Any) -> dict[str, Any]:
+    """The JSON record of a failure: what failed, the message for people, the exit code, the end of the traceback."""
+    log = "".join(traceback.format_exception(error))[-4000:]
+    code = error.exit_code if isinstance(error, XstiltsError) else 1
+    return {"what": what, "type": type(error).__name__, "error": str(error), "exit_code": code, "log": log, **more}
+
+
+def plan(run_uri: str) -> dict[str, list[str]]:
+    """Expands the plan and writes one spec for each batch and group. Returns the ids: sources, encodings, groups."""
+    from xstilts.data.source import open_mirror
+    from xstilts.plan.environment import numeric_environment
+    from xstilts.plan.expand import expand
+    from xstilts.plan.schema import load_plan
+
+    store, folder = open_run(run_uri)
+    with _recorded(store, folder, "plan"):
+        run = store.get_json(f"{folder}/run.json")
+        text = store.get_bytes_at(f"{folder}/plan.yaml")
+        if run is None or text is None:
+            raise PlanError(f"{run_uri}: the run's folder has no plan.yaml and run.json; start it with `xstilts run`")
+        expanded = expand(load_plan(text.decode()), open_mirror(run["mirror"]), numeric_environment())
+        document = expanded.to_json()
+        for batch in (*document["sources"], *document["encodings"]):
+            _put_spec(store, folder, batch["id"], batch, document["steps"], batch["steps"])
+        for group in document["groups"]:
+            _put_spec(store, folder, group["id"], group, document["steps"], [*group["finetune"], *group["score"]])
+        store.put_json(f"{folder}/expanded.json", document)
+    return {
+        "sources": [batch["id"] for batch in document["sources"]],
+        "encodings": [batch["id"] for batch in document["encodings"]],
+        "groups": [group["id"] for group in document["groups"]],
+    }
+
+
+def _put_spec(
+    store: Store, folder: str, name: str, head: Mapping[str, Any], steps: Mapping[str, Any], wanted: Sequence[str]
+) -> None:
+    body = {"steps": {fingerprint: steps[fingerprint] for fingerprint in wanted}}
+    store.put_json(f"{folder}/specs/{name}.json", {"spec": dict(head), **body})
+
+
+def spec_of(store: Store, folder: str, name: str) -> tuple[dict[str, Any], dict[str, Step]]:
+    """The spec of a batch or group and its steps by fingerprint, in the order in which they run."""
+    document = store.get_json(f"{folder}/specs/{name}.json")
+    if document is None:
+        raise PlanError(f"{folder}: no spec called {name!r}; the plan step has not run, or ran with another plan")
+    steps = {fingerprint: Step.from_json(step) for fingerprint, step in document["steps"].items()}
+    return document["spec"], steps
+
+
+def stage(run_uri: str, batch: str) -> int:
+    """Does the records, build and encode steps of a batch, in order. Returns how many had to be done."""
+    store, folder = open_run(run_uri)
+    done = 0
+    with _recorded(store, folder, batch):
+        _, steps = spec_of(store, folder, batch)
+        run = store.get_json(f"{folder}/run.json") or {}
+        for fingerprint, step in steps.items():
+            if store.manifest(step.kind, fingerprint) is not None:
+                continue
+            module, _, name = _STAGERS[step.kind].partition(":")
+            function = getattr(importlib.import_module(module), name)
+            started = time.perf_counter()
+            with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
+                try:
+                    files, info = function(step, store, run.get("mirror", "hub"), Path(scratch))
+                except DataError as error:
+                    raise DataError(f"{step.settings.get('label', step.kind)}: {error}") from error
+                store.commit(step, files, {**info, "seconds": round(time.perf_counter() - started, 3)})
+            done += 1
+    return done
+
+
+def finetune(run_uri: str, group: str, launch: Launch) -> dict[str, int]:
+    """Settles every finetune step of a group: done, or failed with its failure recorded."""
+    return _settle(run_uri, group, "finetune", "xstilts.training.group:work", launch)
+
+
+def score(run_uri: str, group: str, launch: Launch) -> dict[str, int]:
+    """Settles every score step of a group whose model is there."""
+    return _settle(run_uri, group, "score", "xstilts.scoring.group:work", launch)
+
+
+def _settle(run_uri: str, group: str, kind: str, worker: str, launch: Launch) -> dict[str, int]:
+    store, folder = open_run(run_uri)
+    spec, steps = spec_of(store, folder, group)
+    wanted = {fingerprint: steps[fingerprint] for fingerprint in spec[kind]}
+    undone = set(wanted) - store.done(kind)
+    group_key = f"{folder}/failures/{kind}-{group}.json"
+    if undone:
+        for fingerprint in undone:
+            store.delete(failure_key(folder, kind, fingerprint))
+            store.delete(f"{folder}/attempts/{fingerprint}/")
+        store.delete(group_key)
+        lost: Exception | None = None
+        try:
+            launch(worker, {"run_uri": run_uri, "group": group}, _resources(wanted))
+        except Exception as error:  # noqa: BLE001  a lost group must not hide the others: it is recorded, the report names it
+            lost = error
+            store.put_json(group_key, failure(f"{kind}-{group}", error))
+        _mark_unsettled(store, folder, kind, wanted, lost)
+    finished = store.done(kind)
+    return {"done": len(set(wanted) & finished), "failed": len(set(wanted) - finished), "new": len(undone & finished)}
+
+
+def _resources(steps: Mapping[str, Step]) -> Mapping[str, Any]:
+    return next(iter(steps.values())).settings
+
+
+def _mark_unsettled(
+    store: Store, folder: str, kind: str, wanted: Mapping[str, Step], lost: BaseException | None
+) -> None:
+    finished = store.done(kind)
+    for fingerprint in set(wanted) - finished:
+        key = failure_key(folder, kind, fingerprint)
+        if store.get_json(key) is None:
+            error = lost or RuntimeError("the group ended without finishing this step")
+            store.put_json(key, failure(wanted[fingerprint].settings.get("label", kind), error, lost_group=True))
+
+
+def failure_key(folder: str, kind: str, fingerprint: str) -> str:
+    """Where the failure of a step is recorded in a run's folder."""
+    return f"{folder}/failures/{kind}-{fingerprint[:20]}.json"
+
+
+def report(run_uri: str, out: Path) -> dict[str, Any]:
+    """Writes the report over all cells to `out` and to the run's folder, missing ones named, and `status.json`."""
+    from xstilts.analysis.collect import report_input
+    from xstilts.analysis.report import write_report
+
+    store, folder = open_run(run_uri)
+    with _recorded(store, folder, "report"):
+        given = report_input(store, folder)
+        out.mkdir(parents=True, exist_ok=True)
+        summary = write_report(out, given)
+        for path in sorted(p for p in out.rglob("*") if p.is_file()):
+            store.put_file(f"{folder}/report/{path.relative_to(out).as_posix()}", path)
+        missing = summary["missing"]
+        status = {"exit_code": 4 if missing else 0, "missing": missing}
+        store.put_json(f"{folder}/status.json", status)
+    return summary

@@ -1,0 +1,80 @@
+"""What a task is: a frozen record of data, so that a benchmark is a table and not a subclass."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["intermediate", "target", "evaluation"]
+Format = Literal["classification", "multiple_choice", "tagging", "span", "generation", "retrieval"]
+Modality = Literal["text", "image"]
+Objective = Literal["head", "lm"]
+Overlap = Literal["same-data", "same-format", "unrelated"]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows of one split lie: a hub id (also the path inside a mirror), a config and a split.
+
+    config may hold `{language}`; `names` maps a language code to what stands there (udpos.{Swahili}, tatoeba.{swh}).
+    `alternatives` are tried in order when this one is absent (the first that exists wins; which one is recorded).
+    """
+
+    path: str
+    config: str | None
+    split: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    alternatives: tuple["Source", ...] = ()
+
+    def config_for(self, language: str) -> str | None:
+        return self.config.format(language=self.names.get(language, language)) if self.config else None
+
+
+@dataclass(frozen=True)
+class Example:
+    """The canonical record. Fields that a format does not use stay empty.
+
+    classification: text, text_pair?, label, images?       multiple_choice: text, question?, choices, label, images?
+    tagging: tokens, tags (names)                           span: question, text (context), answers ((text, start), …)
+    generation: text (prompt, may be empty), targets (references; the first is trained on), images?
+    retrieval: text (foreign side), text_pair (English side)
+    id: unique in the split, equal for parallel examples across languages.  cluster: passage or image that groups
+    examples (resampled together).  images: encoded bytes as they stand in the source.
+    """
+
+    id: str
+    text: str = ""
+    text_pair: str | None = None
+    question: str | None = None
+    choices: tuple[str, ...] = ()
+    label: int | None = None
+    tokens: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    answers: tuple[tuple[str, int], ...] = ()
+    targets: tuple[str, ...] = ()
+    images: tuple[bytes, ...] = ()
+    cluster: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set in one role. `to_example(row, index, language)` is pure: it returns the canonical record, None for a
+    row to drop by rule (no gold label), or raises ValueError naming the bad field."""
+
+    name: str
+    title: str
+    role: Role
+    format: Format
+    modality: Modality
+    splits: Mapping[str, Source]  # train, select (English dev) and, for evaluations, test
+    to_example: Callable[[Row, int, str], Example | None]
+    languages: tuple[str, ...] = ("en",)
+    objectives: tuple[Objective, ...] = ("head",)
+    labels: tuple[str, ...] = ()  # class or tag names, in the order of their ids
+    verbalised: tuple[str, ...] = ()  # the words of each class for the `lm` objective
+    instruction: str = ""  # what `lm` puts after the input, e.g. "entailment, neutral or contradiction?"
+    metrics: tuple[str, ...] = ()  # the first is the official one
+    trained_target: tuple[str, ...] | None = None  # evaluation: the target tasks trained in turn; () = none
+    licence: str = ""
+    citation: str = ""
+    overlap: Mapping[str, Overlap] = field(default_factory=dict)  # target name → overlap; missing = unrelated

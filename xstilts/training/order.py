@@ -1,0 +1,81 @@
+"""Which training rows an optimiser step sees: a pure function of seed, stage and update.
+
+Nothing here knows lengths, workers or arms; two arms of one seed therefore see equal steps, and one worker or many see
+the same rows. Rows are drawn by concatenated epoch permutations, so every row is seen once before any is seen twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from xstilts.training.streams import generator
+
+
+def epoch_permutation(rows: int, seed: int, stage: str, epoch: int) -> list[int]:
+    """The order of `rows` rows in one epoch: a permutation of range(rows)."""
+    order: list[int] = torch.randperm(rows, generator=generator(f"order/{epoch}", seed, stage)).tolist()
+    return order
+
+
+@dataclass
+class Order:
+    """Draws the rows of each optimiser step of one task. `draw(k)` gives the rows of that task's k-th step."""
+
+    rows: int
+    examples_per_step: int
+    seed: int
+    stage: str
+    _epochs: dict[int, list[int]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.examples_per_step < 1:
+            raise ValueError(f"{self.stage}: cannot draw {self.examples_per_step} rows a step from {self.rows} rows")
+
+    def draw(self, step: int) -> list[int]:
+        """Row indices [examples_per_step] of a step; the same for any number of workers and after any restart."""
+        first = step * self.examples_per_step
+        return [self._at(position) for position in range(first, first + self.examples_per_step)]
+
+    def _at(self, position: int) -> int:
+        epoch, offset = divmod(position, self.rows)
+        if epoch not in self._epochs:
+            for old in [e for e in self._epochs if e < epoch - 1]:
+                del self._epochs[old]
+            self._epochs[epoch] = epoch_permutation(self.rows, self.seed, self.stage, epoch)
+        return self._epochs[epoch][offset]
+
+
+def task_sequence(weights: Sequence[float], updates: int, seed: int, stage: str) -> list[tuple[int, int]]:
+    """For each update, (index of its task, how many steps that task has had before): one task a step, as jiant's
+    `run_train_step` draws it. `weights` need not sum to one."""
+    if len(weights) == 1:
+        return [(0, update) for update in range(updates)]
+    drawn = torch.multinomial(
+        torch.tensor(weights, dtype=torch.float64), updates, replacement=True, generator=generator("tasks", seed, stage)
+    ).tolist()
+    seen = [0] * len(weights)
+    sequence = []
+    for index in drawn:
+        sequence.append((index, seen[index]))
+        seen[index] += 1
+    return sequence
+
+
+def sampling_weights(
+    sizes: Sequence[int], sampling: str, given: Sequence[float] | None = None, temperature: float = 1.0, cap: int = 0
+) -> list[float]:
+    """Probability of each task in a mixture: `uniform`, `proportional` to its rows, `temperature` (rows, capped if cap
+    is set, to the power 1/temperature) or `probabilities` as given. Sums to one."""
+    if sampling == "uniform":
+        raw = [1.0] * len(sizes)
+    elif sampling == "proportional":
+        raw = [float(n) for n in sizes]
+    elif sampling == "temperature":
+        raw = [float(min(n, cap) if cap else n) ** (1.0 / temperature) for n in sizes]
+    elif sampling == "probabilities" and given is not None:
+        raw = list(given)
+    else:
+        raise ValueError(f"sampling {sampling!r} is not one of uniform, proportional, temperature, probabilities")
+    total = sum(raw)
+    return [value / total for value in raw]
