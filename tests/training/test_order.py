@@ -1,0 +1,64 @@
+"""Which rows an update sees."""
+
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("torch")
+
+from xstilts.training.order import Order, epoch_permutation, sampling_weights, task_sequence
+
+
+def test_every_row_is_seen_once_an_epoch() -> None:
+    order = Order(rows=10, examples_per_step=5, seed=3, stage="squad")
+    assert sorted(order.draw(0) + order.draw(1)) == list(range(10))
+    assert sorted(order.draw(2) + order.draw(3)) == list(range(10))
+
+
+def test_steps_run_over_the_end_of_an_epoch() -> None:
+    order = Order(rows=3, examples_per_step=4, seed=0, stage="s")
+    first, second = epoch_permutation(3, 0, "s", 0), epoch_permutation(3, 0, "s", 1)
+    assert order.draw(0) == [*first, second[0]]
+    assert order.draw(1)[:2] == second[1:]
+
+
+def test_an_order_is_a_function_of_seed_and_stage_only() -> None:
+    assert Order(100, 8, 1, "mnli").draw(5) == Order(100, 8, 1, "mnli").draw(5)
+    assert Order(100, 8, 1, "mnli").draw(5) != Order(100, 8, 2, "mnli").draw(5)
+    assert Order(100, 8, 1, "mnli").draw(5) != Order(100, 8, 1, "squad").draw(5)
+
+
+def test_a_step_can_be_drawn_without_the_steps_before_it() -> None:
+    walked = Order(7, 3, 0, "s")
+    steps = [walked.draw(k) for k in range(9)]
+    assert Order(7, 3, 0, "s").draw(8) == steps[8]
+
+
+def test_no_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="from 0 rows"):
+        Order(0, 4, 0, "s")
+
+
+def test_golden_order() -> None:
+    """Changed by a new recipe version only."""
+    assert epoch_permutation(8, 0, "squad/squad", 0) == [5, 0, 2, 6, 1, 4, 3, 7]
+
+
+def test_a_mixture_draws_one_task_a_step_and_counts_its_earlier_steps() -> None:
+    sequence = task_sequence([0.5, 0.5], 200, seed=0, stage="i")
+    counts = Counter(index for index, _ in sequence)
+    assert 70 < counts[0] < 130
+    assert [seen for index, seen in sequence if index == 1] == list(range(counts[1]))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [("uniform", [0.5, 0.5]), ("proportional", [0.1, 0.9]), ("temperature", [0.25, 0.75])],
+)
+def test_sampling_weights(sampling: str, expected: list[float]) -> None:
+    assert sampling_weights([100, 900], sampling, temperature=2.0) == pytest.approx(expected)
+
+
+def test_unknown_sampling_is_refused() -> None:
+    with pytest.raises(ValueError, match="uniform, proportional"):
+        sampling_weights([1, 2], "fair")

@@ -1,0 +1,30 @@
+"""The concepts of the miniature world, by class. Every concept is one English word and one word of every language."""
+
+NAMES = tuple("anna ben cara dan eva finn gus hana ivan jo kim leo mia noor otto pia".split())
+SURNAMES = tuple("adler baker costa diaz evans fuchs gomez hall".split())
+DIGITS = tuple("23456789")
+NOUNS = tuple("ball box cup book key hat lamp bag pen coin toy rope bell doll ring fork orange watch".split())
+ANIMALS = tuple("dog cat bird horse fish fox hen mouse".split())
+PLACES = tuple("kitchen garden park school river house market forest".split())
+FIRMS = ("shop", "bank")
+COLOURS = tuple("red blue green white black brown pink orange".split())  # 'orange' is a noun as well
+SIZES = tuple("big small old young".split())
+VERBS = tuple("holds sees likes wants cleans watch".split())  # 'watch' is a noun as well
+PREPOSITIONS = tuple("in under behind near".split())
+FUNCTION = tuple("the is are works at where what who howmany".split())
+PUNCTUATION = (".", "?")
+
+#: Word classes: noise in pre-training replaces a word by another of its class.
+CLASSES = {
+    "name": NAMES, "surname": SURNAMES, "digit": DIGITS, "noun": NOUNS, "animal": ANIMALS, "place": PLACES,
+    "firm": FIRMS, "colour": COLOURS, "size": SIZES, "verb": VERBS, "preposition": PREPOSITIONS, "function": FUNCTION,
+    "punctuation": PUNCTUATION,
+}  # fmt: skip
+CONCEPTS = tuple(dict.fromkeys(concept for members in CLASSES.values() for concept in members))
+#: Spelt alike in every language that shares its anchors with English.
+ANCHORS = frozenset(NAMES + SURNAMES + DIGITS + PUNCTUATION)
+
+
+def concept_class(concept: str) -> str:
+    """The first class that holds a concept ('orange' is a noun, 'watch' too)."""
+    return next(name for name, members in CLASSES.items() if concept in members)

@@ -1,0 +1,78 @@
+"""The stage steps between the store and the functions that do the work: records, build, encode."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xstilts.plan.step import Step
+from xstilts.store.store import Manifest, Store
+
+Outcome = tuple[Mapping[str, Path], Mapping[str, Any]]
+
+
+def parent(store: Store, kind: str, fingerprint: str, child: Step) -> Manifest:
+    """The manifest of a step's parent; KeyError naming both when it is not there."""
+    manifest = store.manifest(kind, fingerprint)
+    if manifest is None:
+        raise KeyError(f"{child.settings.get('label', child.kind)} needs {kind}/{fingerprint[:12]}, which is not done")
+    return manifest
+
+
+def records(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+    """Source → canonical records."""
+    from xstilts.data.records import make_records
+    from xstilts.data.source import open_mirror
+
+    return make_records(step, open_mirror(mirror), scratch)
+
+
+def build(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+    """A tiny backbone: tokenizer and weights from a seed, then a short pre-training on the records' text."""
+    import torch
+
+    from xstilts.models.pretrain import build_backbone
+
+    torch.set_num_threads(int(step.settings.get("threads", 1)))
+    texts = {
+        role: store.file(parent(store, "records", fingerprint, step), "records.parquet")
+        for role, fingerprint in sorted(step.parents.items())
+    }
+    images = {}
+    for role, fingerprint in step.parents.items():
+        manifest = parent(store, "records", fingerprint, step)
+        if "images.parquet" in manifest.files:
+            images[role] = store.file(manifest, "images.parquet")
+    folder, info = build_backbone(step.spec, texts, images, scratch / "model")
+    return {path.name: path for path in sorted(folder.iterdir())}, info
+
+
+def encode(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+    """Canonical records × a backbone's processor → token ids with lengths and image grids."""
+    from xstilts.data.encode import encode as encode_records
+    from xstilts.models.processor import load_processor
+
+    manifest = parent(store, "records", step.parents["records"], step)
+    path = store.file(manifest, "records.parquet")
+    if "images.parquet" in manifest.files:  # the reader finds the images beside the records
+        beside = scratch / "records"
+        beside.mkdir()
+        for name in ("records.parquet", "images.parquet"):
+            (beside / name).symlink_to(store.file(manifest, name).resolve())
+        path = beside / "records.parquet"
+    folder = model_folder(step, store, scratch)
+    files, info = encode_records(step, path, load_processor(folder, step.spec["family"]), scratch)
+    images = manifest.files.get("images.parquet")
+    return files, {**info, "images_sha": images.sha256 if images else None}
+
+
+def model_folder(step: Step, store: Store, scratch: Path) -> Path:
+    """The folder with a backbone's files: a built one from the store, else the hub's or the plan's own folder."""
+    if "backbone" in step.parents:
+        target = scratch / "backbone"
+        return target if target.is_dir() else store.folder(parent(store, "build", step.parents["backbone"], step), target)
+    identity = step.spec.get("backbone") or step.spec["processor"]
+    if "path" in identity:
+        return Path(identity["path"])
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(identity["hub"], revision=identity["revision"]))

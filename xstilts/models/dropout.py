@@ -1,0 +1,95 @@
+"""Dropout by counting instead of by drawing.
+
+Whether a channel of a token is dropped is a pure function of (seed, update, the segment's key, the token's place in its
+segment, the channel, the module's name). It therefore does not depend on packing, micro-batches, workers, order or
+restarts, and recomputing a layer (activation checkpointing) meets the same mask. Dropout on attention probabilities is
+not applied in this project: no variable-length kernel offers it with a mask of one's own.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from xstilts.training.streams import stream_seed
+
+
+@dataclass
+class DropoutControl:
+    """What all dropout modules of a backbone share. Off until a rate is set.
+
+    hidden: rate of the encoder's hidden states; adapter: rate of the inputs of LoRA's first matrix.
+    """
+
+    hidden: float = 0.0
+    adapter: float = 0.0
+    _base: int = 0
+    _tokens: Tensor | None = field(default=None, repr=False)
+
+    def at(self, seed: int, update: int, stage: str = "") -> None:
+        """Says which update is next: masks are drawn anew for each (seed, stage, update)."""
+        self._base = stream_seed(f"dropout/{update}", seed, stage)
+
+    def begin(self, keys: Tensor, offsets: Tensor) -> None:
+        """Says which tokens the coming forward pass has: keys [T] and places in their segments [T]."""
+        self._tokens = _mix64(_mix64(keys ^ self._base) + offsets)
+
+    def tokens(self) -> Tensor:
+        """[T] int64: the hash of each token of this forward pass."""
+        if self._tokens is None:
+            raise RuntimeError("dropout is on but does not know the tokens: call the backbone, not its inner model")
+        return self._tokens
+
+
+class CounterDropout(nn.Module):
+    """In place of nn.Dropout on states [..., T, channels]; does nothing at rate 0 or outside training."""
+
+    p = 0.0  # XLM-R's attention reads this rate for its probabilities
+
+    def __init__(self, control: DropoutControl, kind: str, name: str) -> None:
+        super().__init__()
+        self.control, self.kind, self.name = control, kind, name
+        self._salt = stream_seed("dropout-module", 0, name)
+
+    def forward(self, states: Tensor) -> Tensor:
+        rate: float = getattr(self.control, self.kind)
+        if not self.training or rate == 0.0:
+            return states
+        tokens = self.control.tokens()
+        if tokens.shape[0] != states.shape[-2]:
+            raise RuntimeError(f"dropout {self.name}: {states.shape[-2]} states for {tokens.shape[0]} tokens")
+        keep = keep_mask(tokens ^ self._salt, states.shape[-1], rate)
+        return torch.where(keep, states / (1.0 - rate), torch.zeros((), dtype=states.dtype, device=states.device))
+
+    def extra_repr(self) -> str:
+        return f"{self.kind}, {self.name}"
+
+
+def keep_mask(tokens: Tensor, channels: int, rate: float) -> Tensor:
+    """[T, channels] bool, True with probability 1 - rate, from the hashes [T] of the tokens (int64)."""
+    rows = (_mix64(tokens) & 0xFFFFFFFF).to(torch.int32)
+    columns = _mix32(torch.arange(1, channels + 1, dtype=torch.int32, device=tokens.device))
+    threshold = -(2**31) + round(rate * 2**32)
+    return _mix32(rows[:, None] ^ columns[None]) >= threshold
+
+
+def _mix64(x: Tensor) -> Tensor:
+    """The finaliser of splitmix64 on int64, which wraps as uint64 does."""
+    x = (x ^ ((x >> 30) & (2**34 - 1))) * (0xBF58476D1CE4E5B9 - 2**64)
+    x = (x ^ ((x >> 27) & (2**37 - 1))) * (0x94D049BB133111EB - 2**64)
+    return x ^ ((x >> 31) & (2**33 - 1))
+
+
+def _mix32(x: Tensor) -> Tensor:
+    """Wellons' lowbias32 on int32, which wraps as uint32 does."""
+    x = (x ^ ((x >> 16) & 0xFFFF)) * 0x7FEB352D
+    x = (x ^ ((x >> 15) & 0x1FFFF)) * (0x846CA68B - 2**32)
+    return x ^ ((x >> 16) & 0xFFFF)
+
+
+def install(root: nn.Module, control: DropoutControl, kind: str) -> list[str]:
+    """Replaces every nn.Dropout below `root` by a CounterDropout; returns the names of the modules replaced."""
+    found = [name for name, module in root.named_modules() if isinstance(module, nn.Dropout)]
+    for name in found:
+        root.set_submodule(name, CounterDropout(control, kind, name))
+    return found

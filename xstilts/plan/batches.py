@@ -1,0 +1,86 @@
+"""How steps are dealt out to the tasks of a run. Nothing here changes a step, so nothing here changes a result."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+from xstilts.plan.step import Step
+
+#: Most batches in a list: their ids pass between components, which takes short strings only.
+MOST = 16
+#: A batch of fewer steps is not worth a task's start.
+FEWEST = 48
+
+Batch = dict[str, Any]
+Steps = Mapping[str, Step]
+
+
+def source_batches(steps: Steps) -> list[Batch]:
+    """Batches of records and builds. Batches run side by side, so a build's batch holds the records that it reads,
+    although another batch may hold them too: a step that is done is not done again."""
+    builds = [fp for fp, step in steps.items() if step.kind == "build"]
+    dealt = _chunks(builds, min(len(builds), MOST // 2))
+    batches = [
+        [*dict.fromkeys(parent for fp in chunk for parent in steps[fp].parents.values()), *chunk] for chunk in dealt
+    ]
+    held = {fp for batch in batches for fp in batch}
+    records = [fp for fp, step in steps.items() if step.kind == "records" and fp not in held]
+    # One data set's files are fetched by one batch where that can be.
+    records.sort(key=lambda fp: str(steps[fp].spec["source"]["path"]))
+    batches += _chunks(records, min(MOST - len(batches), ceil(len(records) / FEWEST)))
+    return [{"id": f"sources-{i:02d}", "steps": batch} for i, batch in enumerate(batches)]
+
+
+def encoding_batches(steps: Steps) -> list[Batch]:
+    """Batches of encode steps, those of one processor together."""
+    by_processor: dict[str, list[str]] = {}
+    for fp, step in steps.items():
+        if step.kind == "encode":
+            by_processor.setdefault(str(step.spec["processor"]), []).append(fp)
+    total = sum(len(fps) for fps in by_processor.values())
+    size = max(FEWEST, ceil(total / MOST))
+    batches: list[list[str]] = []
+    for fps in by_processor.values():
+        batches += _chunks(fps, ceil(len(fps) / size))
+    if len(batches) > MOST:  # too many processors: neighbours share a batch
+        batches = [[fp for batch in chunk for fp in batch] for chunk in _chunks(batches, MOST)]
+    return [{"id": f"encode-{i:02d}", "steps": batch} for i, batch in enumerate(batches)]
+
+
+def group_batches(steps: Steps, wanted: Mapping[str, Sequence[str]], most: int) -> list[Batch]:
+    """The groups of each backbone: at most `most`, a road never cut. wanted: backbone → its finetune and score steps."""
+    groups = []
+    for backbone, fps in wanted.items():
+        roads: dict[str, list[str]] = {}
+        roots: dict[str, str] = {}
+        for fp in dict.fromkeys(fps):
+            step = steps[fp]
+            # A step goes where the step it continues goes, back to the intermediate; the raw backbone's scores apart.
+            before = step.parents.get("init") or step.parents.get("model")
+            roots[fp] = roots.get(before, before) if before else (fp if step.kind == "finetune" else "")
+            roads.setdefault(roots[fp], []).append(fp)
+        dealt: list[list[str]] = [[] for _ in range(max(1, min(most, len(roads))))]
+        for road in roads.values():
+            min(dealt, key=len).extend(road)
+        for number, mine in enumerate(dealt):
+            name = backbone if most == 1 else f"{backbone}-{number}"
+            # Python's sort keeps the order of equals: intermediates first, then targets as their chains have them.
+            finetune = sorted(
+                (fp for fp in mine if steps[fp].kind == "finetune"), key=lambda fp: steps[fp].spec["stage"] == "target"
+            )
+            score = [fp for fp in mine if steps[fp].kind == "score"]
+            groups.append({"id": name, "backbone": backbone, "finetune": finetune, "score": score})
+    return groups
+
+
+def _chunks(items: Sequence[Any], count: int) -> list[list[Any]]:
+    """`count` runs of neighbours whose sizes differ by at most one."""
+    if not items:
+        return []
+    size, rest = divmod(len(items), count)
+    chunks, start = [], 0
+    for index in range(count):
+        end = start + size + (index < rest)
+        chunks.append(list(items[start:end]))
+        start = end
+    return chunks

@@ -1,0 +1,283 @@
+"""What a plan asks for that its schema cannot see: names that do not exist, arms that cannot be compared."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from xstilts.errors import PlanError
+from xstilts.plan.problems import Loc, not_one_of
+from xstilts.plan.recipes import Recipes
+from xstilts.plan.schema import Arm, BackbonePlan, MixtureTask, Plan
+from xstilts.plan.sources import choice, sources_of
+from xstilts.plan.tables import Tables
+from xstilts.tasks.task import Task
+
+#: Ids of batches, which lie beside those of groups.
+RESERVED = re.compile(r"(sources|encode)-\d+")
+#: What a list of ids may take where it passes between components.
+MOST_BYTES = 4096
+#: Families that see no images.
+TEXT_ONLY = ("xlm_r",)
+
+
+def group_ids(plan: Plan) -> list[str]:
+    """The ids that the plan's groups can have."""
+    many = plan.resources.groups
+    return [name if many == 1 else f"{name}-{k}" for name in plan.backbones for k in range(many)]
+
+
+def has_images(arm: Arm, tables: Tables) -> bool:
+    """Whether a task of the arm shows images."""
+    return any(tables.tasks[part.task].modality == "image" for part in arm.parts if part.task in tables.tasks)
+
+
+def applicable(arm: Arm, backbone: BackbonePlan, tables: Tables) -> bool:
+    """Whether a backbone can learn an arm: images need a family that sees them."""
+    return backbone.family not in TEXT_ONLY or not has_images(arm, tables)
+
+
+def matched(plan: Plan, tables: Tables, arm: str, reference: str) -> list[str]:
+    """In what two arms differ that a contrast between them should not: objective, examples, updates, examples a step.
+    Empty when one of them is `none`: its budget is zero by definition."""
+    one, other = plan.arms[arm], plan.arms[reference]
+    if not one.parts or not other.parts:
+        return []
+    recipes = Recipes(plan, tables)
+    names = [tuple(sorted(part.task for part in each.parts)) for each in (one, other)]
+    found: list[str] = []
+    for backbone in plan.backbones.values():
+        if applicable(one, backbone, tables) and applicable(other, backbone, tables):
+            found += recipes.spend(one, backbone).differences(recipes.spend(other, backbone), *names)
+    return list(dict.fromkeys(found))
+
+
+def used_tasks(plan: Plan, tables: Tables) -> list[str]:
+    """Every task, evaluation or text that the plan reads, by name."""
+    names = [part.task for arm in plan.arms.values() for part in arm.parts]
+    names += list(plan.evaluations)
+    names += [t for e in plan.evaluations if e in tables.tasks for t in tables.tasks[e].trained_target or ()]
+    for backbone in plan.backbones.values():
+        if backbone.build:
+            names += [*backbone.build.tokenizer.from_, *(backbone.build.text or ())]
+    return list(dict.fromkeys(names))
+
+
+def check(plan: Plan, raw: Mapping[str, Any], cut: Iterable[Loc], tables: Tables) -> list[str]:
+    """Every problem of a plan. raw: its plain shape, whose names count as known even where their content was cut."""
+    return list(dict.fromkeys(_Check(plan, raw, set(cut), tables).problems()))
+
+
+class _Check:
+    def __init__(self, plan: Plan, raw: Mapping[str, Any], cut: set[Loc], tables: Tables) -> None:
+        self.plan, self.raw, self.cut, self.tables = plan, raw, cut, tables
+        self.recipes = Recipes(plan, tables)
+        self.arms = list(dict.fromkeys(["none", *self._names("arms")]))
+
+    def _names(self, key: str) -> list[str]:
+        value = self.raw.get(key)
+        return [str(name) for name in value] if isinstance(value, Mapping) else []
+
+    def _whole(self, *loc: str) -> bool:
+        """Whether nothing was cut from, in or around a place."""
+        return not any(old[: len(loc)] == loc or loc[: len(old)] == old for old in self.cut)
+
+    def problems(self) -> Iterator[str]:
+        for key, hint in (("name", "a short name"), ("backbones", "at least one"), ("evaluations", "at least one")):
+            if not self.raw.get(key) and self._whole(key):
+                yield f"{key}: is required ({hint})"
+        yield from self._backbones()
+        yield from self._arms()
+        yield from self._evaluations()
+        yield from self._languages()
+        yield from self._recipes()
+        yield from self._contrasts()
+        yield from self._controls()
+        yield from self._unused()
+        yield from self._splits()
+
+    def _backbones(self) -> Iterator[str]:
+        ids = group_ids(self.plan)
+        for name in self.plan.backbones:
+            if RESERVED.fullmatch(name):
+                yield f"backbones.{name}: names like sources-00 and encode-00 are taken; choose another"
+        if len(set(ids)) != len(ids):
+            yield "backbones: with resources.groups, a backbone's name and a number is the name of another; rename one"
+        if sum(len(group) + 4 for group in ids) > MOST_BYTES:
+            yield f"backbones: the ids of {len(ids)} groups take over {MOST_BYTES} bytes; shorter names, or two plans"
+        for name, backbone in self.plan.backbones.items():
+            if backbone.build is None:
+                continue
+            for key, names in (("tokenizer.from", backbone.build.tokenizer.from_), ("text", backbone.build.text or ())):
+                for task in names:
+                    if task not in self.tables.tasks:
+                        yield f"backbones.{name}.build.{key}: {not_one_of(task, self.tables.tasks)}"
+                    elif sources_of(self.plan, self.tables, self.tables.tasks[task], "text") is None:
+                        yield f"backbones.{name}.build.{key}: {task} has no text to learn from"
+
+    def _trainable(self) -> list[str]:
+        return [name for name, task in self.tables.tasks.items() if task.role != "evaluation" and "train" in task.splits]
+
+    def _arms(self) -> Iterator[str]:
+        for name, arm in self.plan.arms.items():
+            if not self._whole("arms", name):
+                continue
+            if name == "none" and arm.parts:
+                yield "arms.none: must stay empty: it is the arm without an intermediate task; give this one another name"
+            if name != "none" and not arm.parts:
+                yield f"arms.{name}: is empty; give it a task or a mixture (the empty arm is called none)"
+            for index, part in enumerate(arm.parts):
+                path = f"arms.{name}" + (f".mixture[{index}]" if arm.mixture else "")
+                yield from self._part(path, part)
+            backbones = self.plan.backbones
+            if backbones and self._whole("backbones") and has_images(arm, self.tables):
+                if not any(applicable(arm, backbone, self.tables) for backbone in backbones.values()):
+                    yield (
+                        f"arms.{name}: shows images and every backbone reads text only "
+                        f"({', '.join(backbones)}); add a llava or qwen_vl backbone, or remove the arm"
+                    )
+
+    def _part(self, path: str, part: MixtureTask) -> Iterator[str]:
+        if part.task not in self._trainable():
+            yield f"{path}.task: {not_one_of(part.task, self._trainable())}"
+            return
+        objectives = self.tables.tasks[part.task].objectives
+        if part.objective is not None and part.objective not in objectives:
+            yield f"{path}.objective: {part.task} has no objective {part.objective!r}; allowed: {', '.join(objectives)}"
+
+    def _all_evaluations(self) -> dict[str, Task]:
+        return {
+            name: task
+            for name, task in self.tables.tasks.items()
+            if task.trained_target is not None and "test" in task.splits
+        }
+
+    def _evaluations(self) -> Iterator[str]:
+        known = self._all_evaluations()
+        for name, evaluation in self.plan.evaluations.items():
+            if name not in known:
+                yield f"evaluations: {not_one_of(name, known)}"
+                continue
+            allowed = (*known[name].languages, *self.tables.invented)
+            for language in evaluation.languages or ():
+                if language not in allowed:
+                    yield f"evaluations.{name}.languages: {not_one_of(language, allowed)}"
+
+    def _languages(self) -> Iterator[str]:
+        known = {name: task for name, task in self._all_evaluations().items() if name in self.plan.evaluations}
+        if not known or self.plan.languages is None:
+            return
+        if len(set(self.plan.languages)) != len(self.plan.languages):
+            yield "languages: a language stands there twice"
+        allowed = sorted({code for task in known.values() for code in task.languages} | set(self.tables.invented))
+        for language in self.plan.languages:
+            if language not in allowed:
+                yield f"languages: no evaluation of the plan has it: {not_one_of(language, allowed)}"
+        for name, task in known.items():
+            if self.plan.evaluations[name].languages is None:
+                if not set(self.plan.languages) & {*task.languages, *self.tables.invented}:
+                    yield f"evaluations.{name}: has none of the plan's languages; allowed: {', '.join(task.languages)}"
+
+    def _recipes(self) -> Iterator[str]:
+        if not self._whole("recipes"):
+            return
+        known = self._all_evaluations()
+        tasks = [part.task for arm in self.plan.arms.values() for part in arm.parts]
+        for name in self.plan.evaluations:
+            if name in known:
+                tasks += known[name].trained_target or [name]
+        for backbone in self.plan.backbones.values():
+            for task in dict.fromkeys(tasks):
+                if task in self.tables.tasks:
+                    try:
+                        self.recipes.full(task, backbone)
+                    except PlanError as error:
+                        yield f"recipes: {error}"
+        if self._whole():
+            try:
+                _ = self.recipes.adapters
+            except (PlanError, KeyError) as error:
+                yield f"backbones: {error.args[0]}"
+
+    def _contrasts(self) -> Iterator[str]:
+        for name, contrast in self.plan.contrasts.items():
+            known = True
+            for key, arm in (("arm", contrast.arm), ("reference", contrast.reference)):
+                if arm not in self.arms:
+                    known = False
+                    yield f"contrasts.{name}.{key}: {not_one_of(arm, self.arms)}"
+            if contrast.arm == contrast.reference:
+                yield f"contrasts.{name}: compares {contrast.arm!r} with itself"
+            elif known and not contrast.allow_unmatched:
+                yield from self._unmatched(name, contrast.arm, contrast.reference)
+        allowed = [*self._names("contrasts"), *(f"{arm} minus none" for arm in self.arms if arm != "none")]
+        if self.plan.headline is not None and self.plan.headline not in allowed:
+            yield f"headline: {not_one_of(self.plan.headline, allowed)}"
+
+    def _unmatched(self, name: str, arm: str, reference: str) -> Iterator[str]:
+        for each in (arm, reference):
+            if each not in self.plan.arms or not self._whole("arms", each):
+                return
+            if any(part.task not in self._trainable() for part in self.plan.arms[each].parts):
+                return
+        if not all(self._whole(key) for key in ("recipes", "budget", "rows", "override")):
+            return
+        try:
+            differences = matched(self.plan, self.tables, arm, reference)
+        except (PlanError, KeyError):
+            return  # _recipes names the missing recipe
+        if differences:
+            yield (
+                f"contrasts.{name}: {arm} and {reference} differ in {', '.join(differences)}; give both the same "
+                "(budget: {examples, updates, examples_per_step}), or set allow_unmatched: true"
+            )
+
+    def _controls(self) -> Iterator[str]:
+        for kind in ("positive", "negative"):
+            control = getattr(self.plan.controls, kind)
+            if control is None:
+                continue
+            arms = [arm for arm in self.arms if arm != "none"]
+            if control.arm not in arms:
+                yield f"controls.{kind}.arm: {not_one_of(control.arm, arms)}"
+            evaluations = self._names("evaluations")
+            if control.evaluation not in evaluations:
+                yield f"controls.{kind}.evaluation: {not_one_of(control.evaluation, evaluations)}"
+
+    def _unused(self) -> Iterator[str]:
+        """Keys named after a task that the plan does not read would change nothing without a word."""
+        used = used_tasks(self.plan, self.tables)
+        whole = all(self._whole(key) for key in ("arms", "evaluations", "backbones"))
+        named = (("rows", self.plan.rows.tasks), ("override", self.plan.override), ("splits", self.plan.splits))
+        for key, entries in named:
+            for name in entries:
+                if name not in self.tables.tasks:
+                    yield f"{key}.{name}: {not_one_of(name, used)}"
+                elif name not in used and whole:
+                    yield f"{key}.{name}: the plan does not use this task; allowed: {', '.join(used)}"
+
+    def _splits(self) -> Iterator[str]:
+        for name, splits in self.plan.splits.items():
+            task = self.tables.tasks.get(name)
+            if task is None:
+                continue
+            for role in ("train", "select", "test"):
+                given = getattr(splits, role)
+                if given is None:
+                    continue
+                path = f"splits.{name}.{role}"
+                other = self.tables.tasks.get(given.task) if given.task else task
+                if other is None:
+                    yield f"{path}.task: {not_one_of(given.task, self.tables.tasks)}"
+                elif not other.splits:
+                    yield f"{path}.task: {other.name} has no source"
+                elif (other.format, other.labels) != (task.format, task.labels):
+                    yield (
+                        f"{path}.task: {other.name} ({other.format}; {', '.join(other.labels) or 'no labels'}) cannot "
+                        f"stand for {name} ({task.format}; {', '.join(task.labels) or 'no labels'})"
+                    )
+        for task_name in used_tasks(self.plan, self.tables):
+            for role in ("train", "select"):
+                try:
+                    choice(self.plan, self.tables, task_name, role)
+                except PlanError as error:
+                    yield str(error)

@@ -1,0 +1,323 @@
+"""The plan file: what may stand in it. `load_plan` returns a Plan or raises InvalidPlan with every mistake at once.
+
+docs/plan.md explains each key. What needs more than one key to judge is in checks.py.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from xstilts.errors import PlanError
+from xstilts.plan.problems import InvalidPlan, validate
+from xstilts.plan.shapes import plain_shape
+from xstilts.plan.tables import Tables
+
+Family = Literal["xlm_r", "llava", "qwen_vl"]
+Mode = Literal["full", "lora"]
+#: Names become part of S3 keys and of ids that pass between components.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Part(BaseModel):
+    """Base of everything in a plan: unknown keys are mistakes, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Tokenizer(Part):
+    """The tokenizer of a built backbone: the tasks whose text it is learnt from, its size (None: the builder's)."""
+
+    from_: tuple[str, ...] = Field(("miniature_text",), alias="from", min_length=1)
+    vocab_size: Annotated[int, Field(ge=300)] | None = None
+    byte_fallback: Literal[True] = True
+
+
+class Build(Part):
+    """A tiny backbone made from a seed. text: tasks it is pre-trained on (default: the tokenizer's)."""
+
+    family: Family
+    seed: Seed = 0
+    tokenizer: Tokenizer = Tokenizer()
+    text: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    pretrain: Mapping[str, Any] = {}
+
+
+class Tuning(Part):
+    """What is trained: all weights of the language model, or adapters of rank r (None: the recipe's)."""
+
+    mode: Mode = "full"
+    r: Count | None = None
+    alpha: Positive | None = None
+
+    @model_validator(mode="after")
+    def _adapter(self) -> "Tuning":
+        if self.mode == "full" and (self.r is not None or self.alpha is not None):
+            raise ValueError("r and alpha belong to mode lora; leave them out or set mode: lora")
+        return self
+
+
+class BackbonePlan(Part):
+    """One backbone: exactly one of build, hub, path."""
+
+    build: Build | None = None
+    hub: str | None = None
+    revision: str = "main"
+    path: str | None = None
+    family_: Family | None = Field(None, alias="family")
+    tuning: Tuning = Tuning()
+    attention: Literal["causal", "bidirectional"] | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "BackbonePlan":
+        given = [name for name in ("build", "hub", "path") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of build, hub, path; it has {', '.join(given) or 'none of them'}")
+        if self.build is None and self.family_ is None:
+            raise ValueError(f"family is required beside {given[0]}; allowed: xlm_r, llava, qwen_vl")
+        if self.build is not None and self.family_ not in (None, self.build.family):
+            raise ValueError(f"family {self.family_!r} contradicts build.family {self.build.family!r}; leave it out")
+        if self.hub is None and "revision" in self.model_fields_set:
+            raise ValueError("revision belongs to hub")
+        if self.family == "xlm_r" and self.attention is not None:
+            raise ValueError("attention is for llava and qwen_vl; xlm_r is bidirectional already")
+        return self
+
+    @property
+    def family(self) -> Family:
+        family = self.build.family if self.build else self.family_
+        assert family is not None  # _one_origin refused the rest
+        return family
+
+
+class MixtureTask(Part):
+    task: str
+    objective: Literal["head", "lm"] | None = None
+    weight: Positive | None = None
+
+
+class Arm(Part):
+    """What happens before the target. Empty: nothing (the arm `none`)."""
+
+    task: str | None = None
+    objective: Literal["head", "lm"] | None = None
+    labels: Literal["true", "shuffled"] = "true"
+    mixture: Annotated[tuple[MixtureTask, ...], Field(min_length=2)] | None = None
+    sampling: Literal["uniform", "proportional", "temperature", "probabilities"] = "proportional"
+    temperature: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_content(self) -> "Arm":
+        if self.task is not None and self.mixture is not None:
+            raise ValueError("has both task and mixture; keep one")
+        if self.mixture is None and self.model_fields_set & {"sampling", "temperature"}:
+            raise ValueError("sampling and temperature belong to a mixture")
+        if self.task is None and self.model_fields_set & {"objective", "labels"}:
+            raise ValueError("objective and labels belong to a task (in a mixture: objective to each of its tasks)")
+        if self.mixture is not None:
+            if (self.sampling == "temperature") != (self.temperature is not None):
+                raise ValueError("sampling: temperature and the key temperature go together")
+            weights = [part.weight is not None for part in self.mixture]
+            if self.sampling == "probabilities" and not all(weights):
+                raise ValueError("sampling: probabilities needs a weight for every task of the mixture")
+            if self.sampling != "probabilities" and any(weights):
+                raise ValueError(f"weight belongs to sampling: probabilities, and this mixture has {self.sampling}")
+            names = [part.task for part in self.mixture]
+            if len(set(names)) != len(names):
+                raise ValueError("a mixture names each task once")
+        return self
+
+    @property
+    def parts(self) -> tuple[MixtureTask, ...]:
+        """The tasks of the arm; empty for `none`."""
+        if self.mixture is not None:
+            return self.mixture
+        return (MixtureTask(task=self.task, objective=self.objective),) if self.task is not None else ()
+
+
+class EvaluationPlan(Part):
+    """languages: None means the plan's."""
+
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+
+class Caps(Part):
+    """Most rows of a split, after a seeded shuffle; None: all."""
+
+    train: Count | None = None
+    select: Count | None = None
+    test: Count | None = None
+    text: Count | None = None
+
+
+class Rows(Part):
+    default: Caps = Caps()
+    tasks: Mapping[str, Caps] = {}
+
+
+class Budget(Part):
+    """What every intermediate gets. None: what its recipe says. examples: distinct training rows, shared by a mixture."""
+
+    examples: Count | None = None
+    updates: Count | None = None
+    examples_per_step: Count | None = None
+
+
+class Override(Part):
+    """Recipe keys that a plan may set for a task; epochs and updates exclude each other."""
+
+    lr: Positive | None = None
+    epochs: Positive | None = None
+    updates: Count | None = None
+    examples_per_step: Count | None = None
+    warmup: Annotated[float, Field(ge=0)] | None = None
+    schedule: Literal["linear", "cosine", "constant"] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    max_grad_norm: Positive | None = None
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    stride: Count | None = None
+    question_length: Count | None = None
+    dropout: Fraction | None = None
+    selection: str | None = None
+    head_lr_factor: Positive | None = None
+    train_rows: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_duration(self) -> "Override":
+        if self.epochs is not None and self.updates is not None:
+            raise ValueError("has both epochs and updates; keep one")
+        return self
+
+
+class SplitChoice(Part):
+    """A split, of the task itself or of another one."""
+
+    split: str
+    task: str | None = None
+
+
+class SplitPlan(Part):
+    train: SplitChoice | None = None
+    select: SplitChoice | None = None
+    test: SplitChoice | None = None
+
+
+class Contrast(Part):
+    arm: str
+    reference: str = "none"
+    allow_unmatched: bool = False
+
+
+class Control(Part):
+    arm: str
+    evaluation: str
+
+
+class Controls(Part):
+    """positive: an arm that must help; negative: one that must not. The report says whether they did."""
+
+    positive: Control | None = None
+    negative: Control | None = None
+
+
+class Resources(Part):
+    """Nothing here can change a result, and nothing here is fingerprinted. groups: worker groups a backbone."""
+
+    workers: Count = 1
+    threads: Count = 1
+    tokens_per_micro_batch: Count = 4096
+    checkpoint_every: Annotated[int, Field(ge=0)] = 0
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    groups: Annotated[int, Field(ge=1, le=32)] = 1
+
+
+def _distinct(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    if len(set(pairs)) != len(pairs):
+        raise ValueError("the same pair of seeds stands there twice")
+    return pairs
+
+
+class Plan(Part):
+    """A whole plan. seeds: pairs (intermediate, target). languages: None means all of each evaluation."""
+
+    # checks.py asks for name, backbones and evaluations: a default here lets a plan with mistakes be read further.
+    name: Name = ""
+    title: str = ""
+    mirror: str = "hub"
+    recipes: Literal["miniature", "xtreme_r"] = "xtreme_r"
+    reuse: Literal["exact", "recipe", "none"] = "exact"
+    backbones: Mapping[Name, BackbonePlan] = {}
+    arms: Mapping[Name, Arm] = {}
+    evaluations: Mapping[str, EvaluationPlan] = {}
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    seeds: Annotated[tuple[tuple[Seed, Seed], ...], Field(min_length=1), AfterValidator(_distinct)] = ((0, 0),)
+    rows: Rows = Rows()
+    budget: Budget = Budget()
+    override: Mapping[str, Override] = {}
+    contrasts: Mapping[str, Contrast] = {}
+    headline: str | None = None
+    controls: Controls = Controls()
+    splits: Mapping[str, SplitPlan] = {}
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _none_is_an_arm(self) -> "Plan":
+        if "none" not in self.arms:
+            object.__setattr__(self, "arms", {"none": Arm(), **self.arms})
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON, in its plain shape; `Plan.model_validate` reads it back."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def load_plan(plan: Path | str, tables: Tables | None = None) -> Plan:
+    """Reads a plan from a file, or from YAML text (a str with a line break). Raises InvalidPlan, a PlanError, that lists
+    every mistake with its key path and what is allowed."""
+    from xstilts.plan.checks import check  # it reads Plan
+
+    tables = tables or Tables.shipped()
+    text, source = (plan, "the plan") if isinstance(plan, str) and "\n" in plan else _read(Path(plan))
+    try:
+        raw = yaml.load(text, Loader=_Strict)
+    except yaml.YAMLError as error:
+        raise InvalidPlan(source, [f"is not YAML: {error}"]) from error
+    if not isinstance(raw, Mapping):
+        raise InvalidPlan(source, [f"must be a mapping with the keys {', '.join(Plan.model_fields)}"])
+    shaped, problems = plain_shape(raw)
+    # What a mistake made unreadable is left out, so that the rest is still checked; names as given stay known.
+    parsed, more, cut = validate(Plan, shaped)
+    problems += [*more, *check(parsed, shaped, cut, tables)]
+    if problems:
+        raise InvalidPlan(source, problems)
+    return parsed
+
+
+def _read(path: Path) -> tuple[str, str]:
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except OSError as error:
+        raise PlanError(f"{path}: cannot read the plan: {error.strerror}") from error
+
+
+class _Strict(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a mistake."""
+
+
+def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if str(key.value) in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+        seen.add(str(key.value))
+    return loader.construct_mapping(node, deep=True)
+
+
+_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

@@ -1,0 +1,108 @@
+"""Which rows each split is read from: the task's own source, the plan's `splits`, the mirror's alternatives."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xstilts.errors import PlanError
+from xstilts.plan.schema import Plan, SplitChoice
+from xstilts.plan.tables import Tables
+from xstilts.tasks.task import Source, Task
+
+#: What a tokenizer and a tiny backbone may be taught with, the first that a task has. An evaluation's own text is the
+#: last resort: it is seen without labels.
+TEXT_SPLITS = ("text", "train", "test")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The rows of one split in one language: the task that reads them, and the source with its identity."""
+
+    task: str
+    source: Mapping[str, Any]
+
+
+def choice(plan: Plan, tables: Tables, task: str, split: str) -> SplitChoice | None:
+    """What the plan's `splits` say of a task's split. An evaluation's train and select are those of its last trained
+    target. Raises PlanError when two entries disagree."""
+    found: dict[str, SplitChoice] = {}
+    for name in (task, *(e for e in plan.evaluations if split != "test" and _last_target(tables, e) == task)):
+        given = getattr(plan.splits[name], split, None) if name in plan.splits else None
+        if given is not None:
+            found[name] = given
+    if len(set(found.values())) > 1:
+        raise PlanError(f"splits: {' and '.join(sorted(found))} name different {split} splits for {task}; keep one")
+    return next(iter(found.values()), None)
+
+
+def _last_target(tables: Tables, evaluation: str) -> str | None:
+    task = tables.tasks.get(evaluation)
+    return task.trained_target[-1] if task and task.trained_target else None
+
+
+def sources_of(plan: Plan, tables: Tables, task: Task, split: str) -> tuple[Task, Source] | None:
+    """(the task that reads the rows, their source) of a split, the plan's choice applied; None when it has none."""
+    if split == "text":
+        own = next((task.splits[name] for name in TEXT_SPLITS if name in task.splits), None)
+        return (task, own) if own else None
+    chosen = choice(plan, tables, task.name, split)
+    if chosen is None:
+        return (task, task.splits[split]) if split in task.splits else None
+    reader = tables.tasks[chosen.task] if chosen.task else task
+    base = reader.splits.get(split) or next(iter(reader.splits.values()))
+    return reader, _other_split(base, chosen.split)
+
+
+def _other_split(source: Source, split: str) -> Source:
+    return replace(source, split=split, alternatives=tuple(_other_split(s, split) for s in source.alternatives))
+
+
+def _in_turn(source: Source) -> Iterator[Source]:
+    yield replace(source, alternatives=())
+    for other in source.alternatives:
+        yield from _in_turn(other)
+
+
+class Sources:
+    """Looks sources up in a mirror, each once. `identities` collects what was found."""
+
+    def __init__(self, plan: Plan, tables: Tables, mirror: Any) -> None:
+        self.plan, self.tables, self.mirror = plan, tables, mirror
+        self._found: dict[tuple[str, str, str], Origin | str] = {}
+        self._missing: dict[tuple[str, str | None, str], str | None] = {}
+        self._identities: dict[tuple[str, str | None, str], Mapping[str, Any]] = {}
+
+    @property
+    def identities(self) -> list[dict[str, Any]]:
+        return [
+            {"path": path, "config": config, "split": split, "identity": dict(identity)}
+            for (path, config, split), identity in sorted(self._identities.items(), key=lambda item: str(item[0]))
+        ]
+
+    def find(self, task: Task, split: str, language: str) -> Origin | str:
+        """Where the rows are, or why the mirror lacks them."""
+        key = (task.name, split, language)
+        if key not in self._found:
+            self._found[key] = self._look_up(task, split, language)
+        return self._found[key]
+
+    def _look_up(self, task: Task, split: str, language: str) -> Origin | str:
+        given = sources_of(self.plan, self.tables, task, split)
+        if given is None:
+            return f"{task.name} has no {split} split; name one under splits.{task.name}.{split}"
+        reader, source = given
+        reasons = []
+        for one in _in_turn(source):
+            key = (one.path, one.config_for(language), one.split)
+            if key not in self._missing:
+                self._missing[key] = self.tables.missing(self.mirror, one, language)
+            reason = self._missing[key]
+            if reason is None:
+                if key not in self._identities:
+                    self._identities[key] = self.tables.identity(self.mirror, one, language)
+                path, config, name = key
+                return Origin(
+                    reader.name, {"path": path, "config": config, "split": name, "identity": dict(self._identities[key])}
+                )
+            reasons.append(reason)
+        return "; ".join(dict.fromkeys(reasons))

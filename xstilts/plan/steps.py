@@ -1,0 +1,209 @@
+"""Makes the steps of a plan, each once: two askers of the same content get the same fingerprint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xstilts.errors import DataError
+from xstilts.plan.backbones import identity_of
+from xstilts.plan.checks import TEXT_ONLY
+from xstilts.plan.recipes import Recipes
+from xstilts.plan.schema import Arm, BackbonePlan, Plan
+from xstilts.plan.sources import Sources
+from xstilts.plan.step import Step
+from xstilts.plan.tables import Tables
+from xstilts.tasks.task import Task
+
+#: Where retrieval reads sentence vectors, as a share of the layers: the output of block 14 of 24, as Phang et al. and
+#: XTREME do for XLM-R large.
+RETRIEVAL_DEPTH = 0.583333
+ENGLISH = "en"
+
+
+class Steps:
+    """The steps of one plan. `made`: fingerprint → Step, parents before children. `lacking`: what the mirror has not
+    and the plan cannot do without; `skipped`: languages that it lacks."""
+
+    def __init__(self, plan: Plan, tables: Tables, sources: Sources, stamp: Mapping[str, Any]) -> None:
+        """stamp: what goes into every spec but the records' environment: {"environment"}, {"generation"}, or nothing."""
+        self.plan, self.tables, self.sources = plan, tables, sources
+        self.recipes = Recipes(plan, tables)
+        self.stamp = dict(stamp)
+        self.settings = plan.resources.model_dump(exclude={"groups"})
+        self.made: dict[str, Step] = {}
+        self.lacking: dict[str, str] = {}
+        self.skipped: dict[tuple[str, str], str] = {}
+        self._identities: dict[str, Any] = {}
+
+    def _add(self, kind: str, label: str, spec: Mapping[str, Any], parents: Mapping[str, str], **more: Any) -> str:
+        step = Step(kind, {**spec, **self._stamp(kind)}, parents, {"label": label, **self.settings, **more})
+        fingerprint = step.fingerprint
+        self.made.setdefault(fingerprint, step)
+        return fingerprint
+
+    def _stamp(self, kind: str) -> dict[str, Any]:
+        return {k: v for k, v in self.stamp.items() if kind != "records" or k != "environment"}
+
+    def need(self, task: Task, split: str, language: str, cap: int | None, labels: str = "true") -> str | None:
+        """The records of a split that the plan cannot do without; None and an entry in `lacking` when it is absent."""
+        found = self.records(task, split, language, cap, labels)
+        if found is None:
+            reason = self.skipped.pop((task.name, language))
+            self.lacking[f"{task.name} has no {split} rows in {language}"] = (
+                f"{reason}; name another under splits.{task.name}.{split}"
+            )
+        return found
+
+    def records(self, task: Task, split: str, language: str, cap: int | None, labels: str = "true") -> str | None:
+        """The records of a split in a language; None and an entry in `skipped` when the mirror lacks them."""
+        origin = self.sources.find(task, split, language)
+        if isinstance(origin, str):
+            self.skipped[(task.name, language)] = origin
+            return None
+        spec = {
+            "task": origin.task, "split": split, "language": language, "source": origin.source, "rows": cap,
+            "labels": labels,
+        }  # fmt: skip
+        shuffled = ", labels shuffled" if labels == "shuffled" else ""
+        return self._add("records", f"{task.name} {split} {language}{shuffled}", spec, {})
+
+    def identity(self, name: str) -> Any:
+        """A backbone's identity: the fingerprint of its build step, or where its files are."""
+        if name not in self._identities:
+            backbone = self.plan.backbones[name]
+            self._identities[name] = self._build(name) if backbone.build else identity_of(name, backbone)
+        return self._identities[name]
+
+    def _build(self, name: str) -> str:
+        build = self.plan.backbones[name].build
+        assert build is not None  # asked by identity()
+        teachers = {"tokenizer": build.tokenizer.from_, "pretrain": build.text or build.tokenizer.from_}
+        parents: dict[str, str] = {}
+        for task in (self.tables.tasks[t] for t in dict.fromkeys([*teachers["tokenizer"], *teachers["pretrain"]])):
+            cap = self.recipes.cap(task.name, "text")
+            # All languages of the text and not the plan's: adding a language to a plan must not make a new backbone.
+            for language in build.languages or dict.fromkeys([ENGLISH, *task.languages, *self.tables.invented]):
+                if not isinstance(self.sources.find(task, "text", language), str):
+                    found = self.records(task, "text", language, cap)
+                    parents[f"text:{task.name}:{language}"] = str(found)
+            if not any(role.startswith(f"text:{task.name}:") for role in parents):
+                reason = self.sources.find(task, "text", ENGLISH)
+                self.lacking[f"backbones.{name}.build: {task.name} has no text"] = str(reason)
+        spec = {
+            "family": build.family, "seed": build.seed,
+            "tokenizer": {"vocab_size": build.tokenizer.vocab_size, "byte_fallback": build.tokenizer.byte_fallback},
+            "text": {role: list(names) for role, names in teachers.items()}, "pretrain": dict(build.pretrain),
+            "languages": list(dict.fromkeys(role.rpartition(":")[2] for role in parents)),
+        }  # fmt: skip
+        return self._add("build", f"build {name}", spec, parents)
+
+    def _made_by(self, name: str) -> dict[str, str]:
+        identity = self.identity(name)
+        return {"backbone": identity} if isinstance(identity, str) else {}
+
+    def encode(self, name: str, task: Task, split: str, language: str, objective: str, lengths: Any, records: str) -> str:
+        """Records through a backbone's processor."""
+        family = self.plan.backbones[name].family
+        spec = {
+            "task": task.name, "split": split, "language": language, "objective": objective, "family": family,
+            "processor": self.identity(name), "lengths": lengths, "subtoken": "first" if family in TEXT_ONLY else "last",
+        }  # fmt: skip
+        label = f"{name}: {task.name} {split} {language} ({objective})"
+        return self._add("encode", label, spec, {"records": records, **self._made_by(name)})
+
+    def model(self, name: str) -> dict[str, Any]:
+        """The part of a spec that says which backbone it is and how it is tuned and read."""
+        backbone = self.plan.backbones[name]
+        tuning: dict[str, Any] = {"mode": backbone.tuning.mode}
+        if backbone.tuning.mode == "lora":
+            tuning["r"], tuning["alpha"] = self.recipes.adapters[name]
+        return {
+            "family": backbone.family, "backbone": self.identity(name), "tuning": tuning,
+            "attention": attention_of(backbone),
+        }  # fmt: skip
+
+    def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:
+        """The finetune step of an arm; None when its data is absent. The spec does not hold the arm's name."""
+        backbone = self.plan.backbones[name]
+        caps = self.recipes.arm_caps(arm, backbone)
+        tasks, parents, whole = [], self._made_by(name), True
+        for part in arm.parts:
+            objective = self.recipes.objective(part.task, part.objective)
+            roles = self._training_rows(name, part.task, objective, caps[part.task], arm.labels)
+            whole = whole and roles is not None
+            parents.update(roles or {})
+            tasks.append(self._task(part.task, objective, part.weight or 1.0))
+        sampling = None
+        if arm.mixture:
+            sampling = {"kind": arm.sampling, "temperature": arm.temperature}
+        spec = {
+            **self.model(name), "stage": "intermediate", "name": "+".join(part.task for part in arm.parts),
+            "tasks": tasks, "sampling": sampling, "recipe": self.recipes.arm_training(arm, backbone),
+            "seed": {"kind": "intermediate", "value": seed},
+        }  # fmt: skip
+        label = f"{name}: intermediate {arm_name}, seed {seed}"
+        return self._add("finetune", label, spec, parents) if whole else None
+
+    def target(self, name: str, target: str, init: str | None, seed: int, road: str) -> str | None:
+        """The finetune step of a target that continues `init` (None: the backbone); None when its data is absent."""
+        backbone = self.plan.backbones[name]
+        roles = self._training_rows(name, target, "head", self.recipes.train_cap(target, backbone), "true")
+        if roles is None:
+            return None
+        parents = {**self._made_by(name), **({"init": init} if init else {}), **roles}
+        spec = {
+            **self.model(name), "stage": "target", "name": target, "tasks": [self._task(target, "head", 1.0)],
+            "sampling": None, "recipe": self.recipes.training(target, backbone),
+            "seed": {"kind": "target", "value": seed},
+        }  # fmt: skip
+        return self._add("finetune", f"{name}: {road} → {target}, seed {seed}", spec, parents)
+
+    def _task(self, name: str, objective: str, weight: float) -> dict[str, Any]:
+        task = self.tables.tasks[name]
+        return {
+            "name": name, "format": task.format, "objective": objective, "classes": len(task.labels), "weight": weight,
+        }  # fmt: skip
+
+    def _training_rows(
+        self, name: str, task_name: str, objective: str, cap: int | None, labels: str
+    ) -> dict[str, str] | None:
+        """Roles train:<task> and, when the recipe selects on English dev, select:<task>; None when rows are absent."""
+        backbone, task = self.plan.backbones[name], self.tables.tasks[task_name]
+        wanted = [("train", cap, labels)]
+        if self.recipes.selects(task_name, backbone):
+            wanted.append(("select", self.recipes.cap(task_name, "select"), "true"))
+        roles = {}
+        for split, rows, kind in wanted:
+            records = self.need(task, split, ENGLISH, rows, kind)
+            if records is None:
+                return None
+            lengths = self.recipes.lengths(task_name, backbone)
+            roles[f"{split}:{task_name}"] = self.encode(name, task, split, ENGLISH, objective, lengths, records)
+        return roles
+
+    def score(
+        self, name: str, evaluation: Task, gold: Mapping[str, str], tests: Mapping[str, str], model: str | None, road: str
+    ) -> str:
+        """An evaluation in all its languages. gold, tests: language → records, encoded."""
+        parents = self._made_by(name) | ({"model": model} if model else {})
+        parents |= {f"test:{language}": fingerprint for language, fingerprint in tests.items()}
+        parents |= {f"gold:{language}": fingerprint for language, fingerprint in gold.items()}
+        spec = {
+            "evaluation": evaluation.name, "languages": list(tests), "format": evaluation.format,
+            "metrics": list(evaluation.metrics), **self.model(name),
+            "layer": RETRIEVAL_DEPTH if evaluation.format == "retrieval" else None,
+        }  # fmt: skip
+        splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
+        return self._add("score", f"{name}: {road} on {evaluation.name}", spec, parents, splits=splits)
+
+    def raise_lacking(self) -> None:
+        """Raises DataError that names everything the plan needs and the mirror lacks."""
+        if self.lacking:
+            lines = [f"  - {what}: {reason}" for what, reason in self.lacking.items()]
+            raise DataError("\n".join(["the mirror lacks what the plan needs; nothing was staged", *lines]))
+
+
+def attention_of(backbone: BackbonePlan) -> str:
+    """The attention of a backbone's text model."""
+    if backbone.family in TEXT_ONLY:
+        return "bidirectional"
+    return backbone.attention or "causal"

@@ -1,0 +1,48 @@
+"""A finetune step in flight, as files: weights, heads, optimiser and progress. No random state is kept, since every
+random stream is a function of seed, stage and update."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from xstilts.training.loop import Progress
+
+
+def save_state(
+    folder: Path, trainable: Mapping[str, Tensor], heads: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
+) -> dict[str, Path]:
+    """Writes trainable.safetensors, heads.safetensors, optimiser.safetensors and progress.json; name → path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / name for name in ("trainable.safetensors", "heads.safetensors", "optimiser.safetensors")}
+    save_file({k: v.detach().contiguous().cpu() for k, v in trainable.items()}, files["trainable.safetensors"])
+    save_file({k: v.detach().contiguous().cpu() for k, v in heads.state_dict().items()}, files["heads.safetensors"])
+    moments: dict[str, Tensor] = {}
+    for index, state in optimiser.state_dict()["state"].items():
+        for key, value in state.items():
+            moments[f"{index}.{key}"] = torch.as_tensor(value).detach().contiguous().cpu()
+    save_file(moments, files["optimiser.safetensors"])
+    files["progress.json"] = folder / "progress.json"
+    files["progress.json"].write_text(json.dumps(asdict(progress)))
+    return files
+
+
+def load_state(
+    files: Mapping[str, Path], heads: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], Progress]:
+    """Inverse of save_state: fills heads and optimiser; returns the trainable tensors and the progress."""
+    heads.load_state_dict(load_file(files["heads.safetensors"]))
+    moments: dict[int, dict[str, Any]] = {}
+    for name, value in load_file(files["optimiser.safetensors"]).items():
+        index, _, key = name.partition(".")
+        moments.setdefault(int(index), {})[key] = value
+    state = optimiser.state_dict()
+    state["state"] = moments
+    optimiser.load_state_dict(state)
+    progress = Progress(**json.loads(files["progress.json"].read_text()))
+    return load_file(files["trainable.safetensors"]), progress

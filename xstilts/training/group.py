@@ -1,0 +1,225 @@
+"""What each worker of a group does: its finetune steps one after another, the backbone loaded once.
+
+Every step starts from weights that are set anew, so nothing of one cell reaches the next. A step that fails is recorded
+and the group goes on; a worker that is killed is started again by Ray Train, and the step resumes from its checkpoint.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from xstilts.data.encoded import EncodedRows, Images
+from xstilts.data.stage import model_folder, parent
+from xstilts.models.backbone import Backbone, load_backbone
+from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
+from xstilts.models.processor import load_processor
+from xstilts.plan.step import Step
+from xstilts.run import failure, failure_key, open_run, spec_of
+from xstilts.store.store import Manifest, Store
+from xstilts.training.checkpoint import load_state, save_state
+from xstilts.training.losses import Heads, Learner
+from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
+from xstilts.training.order import sampling_weights
+from xstilts.training.workers import StepFailed, Workers
+
+#: A step that was begun this often without being settled has killed its workers; it is failed and the group goes on.
+MAX_ATTEMPTS = 3
+
+
+def work(config: Mapping[str, Any]) -> None:
+    """Ray Train's `train_loop_per_worker`: config holds `run_uri` and `group`."""
+    import ray.train
+    import ray.train.torch
+
+    context = ray.train.get_context()
+    workers = Workers(context.get_world_rank(), context.get_world_size())
+    group(config["run_uri"], config["group"], workers, ray.train.torch.get_device(), ray.train.report)
+
+
+def group(
+    run_uri: str, name: str, workers: Workers, device: torch.device, beat: Callable[[dict[str, Any]], None]
+) -> None:
+    """Settles every finetune step of a group. `beat` is called on every worker after each settled step."""
+    store, folder = open_run(run_uri)
+    spec, steps = spec_of(store, folder, name)
+    wanted: list[str] = list(spec["finetune"])
+    undone = workers.from_first([fp for fp in wanted if fp not in store.done("finetune")])
+    if not undone:
+        return
+    torch.set_num_threads(int(steps[undone[0]].settings.get("threads", 1)))
+    with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
+        bench = Bench(store, steps[undone[0]], Path(scratch), device)
+        for fingerprint in undone:
+            step, key = steps[fingerprint], failure_key(folder, "finetune", fingerprint)
+            if workers.from_first(store.get_json(key) is not None):
+                continue  # failed before this worker group was started again
+            started = time.perf_counter()
+            try:
+                _count_attempt(store, folder, fingerprint, workers)
+                _check_parents(store, folder, step, workers)
+                finetune(bench, step, workers)
+            except StepFailed as error:
+                if workers.rank == 0:
+                    store.put_json(key, failure(step.settings.get("label", "finetune"), error))
+            beat({"step": fingerprint, "seconds": time.perf_counter() - started})
+
+
+def _count_attempt(store: Store, folder: str, fingerprint: str, workers: Workers) -> None:
+    begun = 0
+    if workers.rank == 0:
+        begun = len(store.list(f"{folder}/attempts/{fingerprint}/"))
+        store.put_json(f"{folder}/attempts/{fingerprint}/{time.time_ns()}.json", {})
+    if workers.from_first(begun) >= MAX_ATTEMPTS:
+        raise StepFailed(f"its workers were lost {MAX_ATTEMPTS} times; look at memory and at the workers' logs")
+
+
+def _check_parents(store: Store, folder: str, step: Step, workers: Workers) -> None:
+    init = step.parents.get("init")
+    missing = bool(init) and store.manifest("finetune", str(init)) is None
+    if workers.from_first(missing):
+        raise StepFailed(f"it continues finetune/{str(init)[:12]}, which failed")
+
+
+class Bench:
+    """A backbone on its device, with what makes every step start afresh: the weights as loaded and the processor."""
+
+    def __init__(self, store: Store, step: Step, scratch: Path, device: torch.device) -> None:
+        self.store, self.device, self.scratch = store, device, scratch
+        folder = model_folder(step, store, scratch)
+        self.tuning: Mapping[str, Any] = step.spec["tuning"]
+        self.backbone: Backbone = load_backbone(folder, step.spec["family"], step.spec.get("attention", "causal"))
+        self.processor = load_processor(folder, step.spec["family"])
+        if self.tuning["mode"] == "lora":
+            add_lora(self.backbone, self.tuning["r"], self.tuning["alpha"])
+        self.backbone.to(device)
+        self.lora = self.tuning["mode"] == "lora"
+        # Full tuning writes to the weights, so every step starts from this copy; under LoRA they are never written to.
+        self.pristine = {} if self.lora else {n: t.clone() for n, t in trainable_state(self.backbone).items()}
+        self._images: dict[str, Images] = {}
+
+    def reset(self, seed: int) -> None:
+        """The weights from which every road starts: the backbone's own, and adapters drawn from the seed."""
+        state = initial_state(self.backbone, self.tuning, seed) if self.lora else self.pristine
+        load_trainable(self.backbone, state)
+
+    def load(self, manifest: Manifest) -> None:
+        """The weights that a finished finetune step left."""
+        load_trainable(self.backbone, load_file(self.store.file(manifest, "trainable.safetensors")))
+
+    def folded(self) -> AbstractContextManager[Backbone]:
+        """Inside, adapters are folded into the weights for scoring."""
+        return merged(self.backbone)
+
+    def rows(self, role: str, step: Step) -> tuple[EncodedRows, Images | None]:
+        manifest = parent(self.store, "encode", step.parents[role], step)
+        sha = manifest.info.get("images_sha")
+        if sha and sha not in self._images:
+            self._images[sha] = Images([self.store.blob_path(sha)])
+        return EncodedRows(self.store.file(manifest, "encoded.parquet")), self._images[sha] if sha else None
+
+
+def finetune(bench: Bench, step: Step, workers: Workers) -> None:
+    """Does one finetune step and commits it. Raises StepFailed on every worker."""
+    spec, recipe, store = step.spec, step.spec["recipe"], bench.store
+    seed = int(spec["seed"]["value"])
+    started = time.perf_counter()
+    error: str | None = None
+    try:
+        init = store.manifest("finetune", step.parents["init"]) if "init" in step.parents else None
+        bench.reset(seed)
+        if init:
+            bench.load(init)
+        loaded = [bench.rows(f"train:{task['name']}", step) for task in spec["tasks"]]
+        tasks = [
+            TrainTask(task["name"], rows, task["objective"])
+            for task, (rows, _) in zip(spec["tasks"], loaded, strict=True)
+        ]
+        stage = spec["name"] if spec["stage"] == "target" else "intermediate"
+        heads = Heads(spec["tasks"], bench.backbone, recipe, seed, stage).to(bench.device)
+        if init and init.step["spec"]["stage"] == "target":
+            heads.continue_from(init, store)
+        settings = _settings(spec, [len(task.rows) for task in tasks], step.settings, seed, stage)
+    except (KeyError, ValueError, OSError, RuntimeError) as raised:
+        error = f"{type(raised).__name__}: {raised}"
+    workers.agree(error)
+
+    trainable = {n: p for n, p in bench.backbone.named_parameters() if p.requires_grad}
+    optimiser = make_optimiser(trainable, heads, settings)
+    progress = _resume(bench, step, heads, optimiser, workers)
+    images = [found for _, found in loaded]
+    learner = Learner(bench.backbone, heads, bench.processor, images, recipe, seed, stage, bench.device)
+    attempt = f"{time.time_ns()}"
+
+    def checkpoint(now: Progress) -> None:
+        if workers.rank == 0:
+            files = save_state(
+                bench.scratch / "checkpoint", trainable_state(bench.backbone), heads, optimiser, now
+            )
+            store.put_checkpoint(step.fingerprint, attempt, files, {"update": now.update})
+
+    bench.backbone.train()
+    train(tasks, learner.loss_sum, optimiser, settings, progress, workers, checkpoint)
+    if workers.rank == 0:
+        _commit(bench, step, heads, progress, settings, time.perf_counter() - started)
+    workers.agree(None)
+
+
+def _settings(
+    spec: Mapping[str, Any], sizes: list[int], free: Mapping[str, Any], seed: int, stage: str
+) -> Settings:
+    recipe = spec["recipe"]
+    batch = int(recipe["examples_per_step"])
+    updates = recipe.get("updates") or max(1, round(float(recipe["epochs"]) * sum(sizes) / batch))
+    given = [task.get("weight", 1.0) for task in spec["tasks"]]
+    sampling = spec.get("sampling") or {}
+    kind = sampling if isinstance(sampling, str) else sampling.get("kind", "proportional")
+    temperature = 1.0 if isinstance(sampling, str) else float(sampling.get("temperature") or 1.0)
+    return Settings(
+        updates=int(updates), examples_per_step=batch, lr=float(recipe["lr"]), schedule=recipe.get("schedule", "linear"),
+        warmup=float(recipe.get("warmup", 0.1)), weight_decay=float(recipe.get("weight_decay", 0.0)),
+        max_grad_norm=float(recipe.get("max_grad_norm", 1.0)), head_lr_factor=float(recipe.get("head_lr_factor", 1.0)),
+        seed=seed, stage=stage, weights=tuple(sampling_weights(sizes, kind or "proportional", given, temperature)),
+        tokens_per_micro_batch=int(free.get("tokens_per_micro_batch", 4096)),
+        checkpoint_every=int(free.get("checkpoint_every", 0)),
+    )  # fmt: skip
+
+
+def _resume(
+    bench: Bench, step: Step, heads: Heads, optimiser: torch.optim.Optimizer, workers: Workers
+) -> Progress:
+    found = workers.from_first(bench.store.latest_checkpoint(step.fingerprint) if workers.rank == 0 else None)
+    if found is None:
+        return Progress()
+    files = {name: bench.store.blob_or_work(found, name, bench.scratch) for name in found["files"]}
+    weights, progress = load_state(files, heads, optimiser)
+    load_trainable(bench.backbone, weights)
+    return progress
+
+
+def _commit(
+    bench: Bench, step: Step, heads: Heads, progress: Progress, settings: Settings, seconds: float
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = bench.scratch / "out"
+    out.mkdir(exist_ok=True)
+    files = {"trainable.safetensors": out / "trainable.safetensors", "history.parquet": out / "history.parquet"}
+    state = trainable_state(bench.backbone)
+    save_file({k: v.detach().contiguous().cpu() for k, v in state.items()}, files["trainable.safetensors"])
+    files.update(heads.save(out))
+    pq.write_table(pa.Table.from_pylist(progress.history), files["history.parquet"])
+    budget = {
+        "examples": progress.update * settings.examples_per_step, "updates": progress.update,
+        "supervised_tokens": progress.supervised_tokens, "tokens": progress.tokens,
+        "flops": 6 * bench.backbone.parameter_count() * progress.tokens,
+    }  # fmt: skip
+    info = {"budget": budget, "loss": progress.history[-1]["loss"], "seconds": round(seconds, 3)}
+    bench.store.commit(step, files, info)
+    bench.store.clear_work(step.fingerprint)
