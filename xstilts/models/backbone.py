@@ -151,6 +151,9 @@ def load_backbone(
     folder: Path, family: str, attention: str = "causal", dtype: torch.dtype = torch.float32
 ) -> Backbone:
     """Loads a model folder (a hub snapshot, or one that `build_tiny` wrote) in evaluation mode, on the CPU."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     packed.register()
     of = contract(family)
     settings = {"dtype": dtype, "attn_implementation": of.implementation, "local_files_only": True}

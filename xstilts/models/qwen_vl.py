@@ -37,7 +37,6 @@ def positions(segment: Segment, config: Any) -> Tensor:
         start += first - at
         time, height, width = image.grid[0], image.grid[1] // merge, image.grid[2] // merge
         grid = np.indices((time, height, width)).reshape(3, -1)
-        grid[0] = 0 if time == 1 else grid[0]
         rows[1:, first : first + image.tokens] = grid + start
         at, start = first + image.tokens, start + max(height, width)
         del pictures[: image.tokens]

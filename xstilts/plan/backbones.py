@@ -15,7 +15,7 @@ def identity_of(name: str, backbone: BackbonePlan) -> dict[str, Any]:
     """`{"hub", "revision"}` with the commit that a floating revision stands for now, or `{"path", "identity"}` with the
     SHA-256 of the folder's file names and contents. Raises DataError. Built backbones have a step instead."""
     if backbone.hub is not None:
-        return {"hub": backbone.hub, "revision": _commit(name, backbone.hub, backbone.revision)}
+        return {"hub": backbone.hub, "revision": _commit(name, backbone.hub, backbone.revision or "main")}
     if backbone.path is not None:
         return {"path": backbone.path, "identity": folder_digest(Path(backbone.path), f"backbones.{name}.path")}
     raise ValueError(f"backbone {name} is built: its identity is the fingerprint of its build step")

@@ -48,7 +48,7 @@ def encoding_batches(steps: Steps) -> list[Batch]:
 
 
 def group_batches(steps: Steps, wanted: Mapping[str, Sequence[str]], most: int) -> list[Batch]:
-    """The groups of each backbone: at most `most`, a road never cut. wanted: backbone → its finetune and score steps."""
+    """The groups of each backbone: at most `most`, a road never cut. wanted: backbone → finetune and score steps."""
     groups = []
     for backbone, fps in wanted.items():
         roads: dict[str, list[str]] = {}

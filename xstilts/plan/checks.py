@@ -100,8 +100,6 @@ class _Check:
         for name in self.plan.backbones:
             if RESERVED.fullmatch(name):
                 yield f"backbones.{name}: names like sources-00 and encode-00 are taken; choose another"
-        if len(set(ids)) != len(ids):
-            yield "backbones: with resources.groups, a backbone's name and a number is the name of another; rename one"
         if sum(len(group) + 4 for group in ids) > MOST_BYTES:
             yield f"backbones: the ids of {len(ids)} groups take over {MOST_BYTES} bytes; shorter names, or two plans"
         for name, backbone in self.plan.backbones.items():
@@ -115,26 +113,28 @@ class _Check:
                         yield f"backbones.{name}.build.{key}: {task} has no text to learn from"
 
     def _trainable(self) -> list[str]:
-        return [name for name, task in self.tables.tasks.items() if task.role != "evaluation" and "train" in task.splits]
+        return [
+            name for name, task in self.tables.tasks.items() if task.role != "evaluation" and "train" in task.splits
+        ]
 
     def _arms(self) -> Iterator[str]:
         for name, arm in self.plan.arms.items():
             if not self._whole("arms", name):
                 continue
             if name == "none" and arm.parts:
-                yield "arms.none: must stay empty: it is the arm without an intermediate task; give this one another name"
+                yield "arms.none: must stay empty: it is the arm without a task; give this one another name"
             if name != "none" and not arm.parts:
                 yield f"arms.{name}: is empty; give it a task or a mixture (the empty arm is called none)"
             for index, part in enumerate(arm.parts):
                 path = f"arms.{name}" + (f".mixture[{index}]" if arm.mixture else "")
                 yield from self._part(path, part)
             backbones = self.plan.backbones
-            if backbones and self._whole("backbones") and has_images(arm, self.tables):
-                if not any(applicable(arm, backbone, self.tables) for backbone in backbones.values()):
-                    yield (
-                        f"arms.{name}: shows images and every backbone reads text only "
-                        f"({', '.join(backbones)}); add a llava or qwen_vl backbone, or remove the arm"
-                    )
+            seen = [applicable(arm, backbone, self.tables) for backbone in backbones.values()]
+            if seen and not any(seen) and self._whole("backbones"):
+                yield (
+                    f"arms.{name}: shows images and every backbone reads text only "
+                    f"({', '.join(backbones)}); add a llava or qwen_vl backbone, or remove the arm"
+                )
 
     def _part(self, path: str, part: MixtureTask) -> Iterator[str]:
         if part.task not in self._trainable():
@@ -173,9 +173,9 @@ class _Check:
             if language not in allowed:
                 yield f"languages: no evaluation of the plan has it: {not_one_of(language, allowed)}"
         for name, task in known.items():
-            if self.plan.evaluations[name].languages is None:
-                if not set(self.plan.languages) & {*task.languages, *self.tables.invented}:
-                    yield f"evaluations.{name}: has none of the plan's languages; allowed: {', '.join(task.languages)}"
+            own = self.plan.evaluations[name].languages
+            if own is None and not set(self.plan.languages) & {*task.languages, *self.tables.invented}:
+                yield f"evaluations.{name}: has none of the plan's languages; allowed: {', '.join(task.languages)}"
 
     def _recipes(self) -> Iterator[str]:
         if not self._whole("recipes"):

@@ -76,7 +76,8 @@ def estimate(expansion: Expansion, finished: Mapping[str, Collection[str]] | Non
     for fingerprint, step in expansion.steps.items():
         if step.kind in ("finetune", "score") and fingerprint not in (finished or {}).get(step.kind, ()):
             found[step.spec.get("stage", "score")].append(step_cost(step, expansion.steps))
-    return {**{kind: _sum(costs) for kind, costs in found.items()}, "total": _sum([c for all_ in found.values() for c in all_])}
+    total = _sum([cost for costs in found.values() for cost in costs])
+    return {**{kind: _sum(costs) for kind, costs in found.items()}, "total": total}
 
 
 def _sum(costs: list[Cost]) -> Cost:
@@ -106,8 +107,9 @@ def _training_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
         rows.append(count)
         lengths.append(known[1])
     mean = sum(n * length for n, length in zip(rows, lengths, strict=True)) / sum(rows)
-    examples = recipe["updates"] * recipe["examples_per_step"] if recipe.get("updates") else recipe["epochs"] * sum(rows)
-    return float(examples * mean)
+    if recipe.get("updates"):
+        return float(recipe["updates"] * recipe["examples_per_step"] * mean)
+    return float(recipe["epochs"] * sum(rows) * mean)
 
 
 def _scoring_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:

@@ -8,7 +8,9 @@ from xstilts.errors import InfrastructureError
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "pillow")
 
 
-def numeric_environment(dtype: str = "float32", attention: str = "packed", image_backend: str = "pil") -> dict[str, str]:
+def numeric_environment(
+    dtype: str = "float32", attention: str = "packed", image_backend: str = "pil"
+) -> dict[str, str]:
     """library → version (local parts such as `+cpu` left out: they name a device, which is no setting of a result),
     and image_backend, dtype, attention. Raises InfrastructureError naming the libraries that are not installed."""
     found: dict[str, str] = {}

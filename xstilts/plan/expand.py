@@ -70,9 +70,8 @@ def expand(
 
 
 def _test(steps: Steps, task: Task) -> Scored:
-    plan, tables = steps.plan, steps.tables
-    asked = plan.evaluations[task.name].languages or plan.languages
-    known = [*task.languages, *(code for code in tables.invented if code not in task.languages)]
+    asked = steps.plan.evaluations[task.name].languages or steps.plan.languages
+    known = steps.sources.languages(task, "test")
     if asked is None:
         # Nobody asked for the invented languages by name: they are scored where the mirror has them.
         asked = tuple(
@@ -203,26 +202,30 @@ def _contrasts(plan: Plan, tables: Tables) -> list[Json]:
 
 def _overlaps(plan: Plan, tables: Tables, tests: Mapping[str, Scored]) -> list[Json]:
     """How close each arm's data is to each trained target's: the closest of its tasks counts."""
-    order = ("unrelated", "same-format", "same-data")
+    ranks = ("unrelated", "same-format", "same-data")
     trained = dict.fromkeys(tuple(test.task.trained_target or ()) for test in tests.values())
 
     def closeness(task: str, target: str) -> str:
         return "same-data" if task == target else tables.tasks[task].overlap.get(target, "unrelated")
 
+    def closest(arm: Arm, targets: tuple[str, ...]) -> str:
+        found = [closeness(part.task, target) for part in arm.parts for target in targets]
+        return max(found, key=ranks.index, default="unrelated")
+
     return [
-        {
-            "arm": name, "trained_target": "+".join(targets) or "none",
-            "overlap": max((closeness(p.task, t) for p in arm.parts for t in targets), key=order.index, default=order[0]),
-        }
+        {"arm": name, "trained_target": "+".join(targets) or "none", "overlap": closest(arm, targets)}
         for name, arm in plan.arms.items()
         if arm.parts
         for targets in trained
-    ]  # fmt: skip
+    ]
 
 
 def _budgets(steps: Steps) -> list[Json]:
     return [
-        {"backbone": name, "arm": arm_name, "tasks": [p.task for p in arm.parts], **steps.recipes.spend(arm, given).to_json()}
+        {
+            "backbone": name, "arm": arm_name, "tasks": [part.task for part in arm.parts],
+            **steps.recipes.spend(arm, given).to_json(),
+        }
         for name, given in steps.plan.backbones.items()
         for arm_name, arm in steps.plan.arms.items()
         if arm.parts and applicable(arm, given, steps.tables)

@@ -19,7 +19,8 @@ class Expansion:
     groups: {id, backbone, finetune, score}, fingerprints in the order in which they run.
     cells: {id, backbone, arm, seed, seed_intermediate, seed_target, trained_target, chain, scores}.
     not_applicable: {backbone, arm, reason}.  skipped_languages: {evaluation, language, reason}.
-    contrasts: {name, arm, reference, implicit, allow_unmatched, differences}.  overlaps: {arm, trained_target, overlap}.
+    contrasts: {name, arm, reference, implicit, allow_unmatched, differences}.
+    overlaps: {arm, trained_target, overlap}.
     budgets: {backbone, arm, tasks, objective, examples, updates, epochs, examples_per_step}.
     overrides: what the plan changes of the shipped tables.  identities: every source with its identity.
     """

@@ -11,8 +11,6 @@ from xstilts.plan.tables import Tables
 
 #: Recipe keys that other places of a spec hold: encode's lengths, the records' cap, the tuning; and the citation.
 _ELSEWHERE = ("max_length", "stride", "question_length", "train_rows", "lora", "source")
-#: Values of `selection` that keep the last update, so that no English dev set is read.
-_NO_SELECTION = (None, "none", "last")
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Recipes:
 
     def selects(self, task: str, backbone: BackbonePlan) -> bool:
         """Whether the recipe chooses a checkpoint on English dev."""
-        return self.full(task, backbone).get("selection") not in _NO_SELECTION
+        return self.full(task, backbone).get("selection") not in (None, "last")
 
     def cap(self, task: str, split: str) -> int | None:
         """Most rows of a split for select, test and text, and the plan's cap for train."""
@@ -99,7 +97,9 @@ class Recipes:
 
     def train_cap(self, task: str, backbone: BackbonePlan) -> int | None:
         """Most training rows of a target: the smaller of the plan's cap and the recipe's train_rows."""
-        caps = [cap for cap in (self.cap(task, "train"), self.full(task, backbone).get("train_rows")) if cap is not None]
+        caps = [
+            cap for cap in (self.cap(task, "train"), self.full(task, backbone).get("train_rows")) if cap is not None
+        ]
         return min(caps) if caps else None
 
     def arm_caps(self, arm: Arm, backbone: BackbonePlan) -> dict[str, int | None]:

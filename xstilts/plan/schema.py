@@ -25,6 +25,12 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _selection(value: Any) -> Any:
+    if value in (None, "last") or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"{value!r} is no selection; allowed: last, or the updates between looks at English dev")
+
+
 class Part(BaseModel):
     """Base of everything in a plan: unknown keys are mistakes, values cannot be changed."""
 
@@ -32,10 +38,10 @@ class Part(BaseModel):
 
 
 class Tokenizer(Part):
-    """The tokenizer of a built backbone: the tasks whose text it is learnt from, its size (None: the builder's)."""
+    """The tokenizer of a built backbone: the tasks whose text it is learnt from, its size."""
 
     from_: tuple[str, ...] = Field(("miniature_text",), alias="from", min_length=1)
-    vocab_size: Annotated[int, Field(ge=300)] | None = None
+    vocab_size: Annotated[int, Field(ge=300)] = 4096
     byte_fallback: Literal[True] = True
 
 
@@ -44,7 +50,7 @@ class Build(Part):
 
     family: Family
     seed: Seed = 0
-    tokenizer: Tokenizer = Tokenizer()
+    tokenizer: Tokenizer = Field(default_factory=lambda: Tokenizer.model_validate({}))
     text: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     pretrain: Mapping[str, Any] = {}
@@ -69,7 +75,7 @@ class BackbonePlan(Part):
 
     build: Build | None = None
     hub: str | None = None
-    revision: str = "main"
+    revision: str | None = None
     path: str | None = None
     family_: Family | None = Field(None, alias="family")
     tuning: Tuning = Tuning()
@@ -84,7 +90,7 @@ class BackbonePlan(Part):
             raise ValueError(f"family is required beside {given[0]}; allowed: xlm_r, llava, qwen_vl")
         if self.build is not None and self.family_ not in (None, self.build.family):
             raise ValueError(f"family {self.family_!r} contradicts build.family {self.build.family!r}; leave it out")
-        if self.hub is None and "revision" in self.model_fields_set:
+        if self.hub is None and self.revision is not None:
             raise ValueError("revision belongs to hub")
         if self.family == "xlm_r" and self.attention is not None:
             raise ValueError("attention is for llava and qwen_vl; xlm_r is bidirectional already")
@@ -104,22 +110,22 @@ class MixtureTask(Part):
 
 
 class Arm(Part):
-    """What happens before the target. Empty: nothing (the arm `none`)."""
+    """What happens before the target. Empty: nothing (the arm `none`). sampling: None means proportional."""
 
     task: str | None = None
     objective: Literal["head", "lm"] | None = None
     labels: Literal["true", "shuffled"] = "true"
     mixture: Annotated[tuple[MixtureTask, ...], Field(min_length=2)] | None = None
-    sampling: Literal["uniform", "proportional", "temperature", "probabilities"] = "proportional"
+    sampling: Literal["uniform", "proportional", "temperature", "probabilities"] | None = None
     temperature: Positive | None = None
 
     @model_validator(mode="after")
     def _one_content(self) -> "Arm":
         if self.task is not None and self.mixture is not None:
             raise ValueError("has both task and mixture; keep one")
-        if self.mixture is None and self.model_fields_set & {"sampling", "temperature"}:
+        if self.mixture is None and (self.sampling is not None or self.temperature is not None):
             raise ValueError("sampling and temperature belong to a mixture")
-        if self.task is None and self.model_fields_set & {"objective", "labels"}:
+        if self.task is None and (self.objective is not None or self.labels != "true"):
             raise ValueError("objective and labels belong to a task (in a mixture: objective to each of its tasks)")
         if self.mixture is not None:
             if (self.sampling == "temperature") != (self.temperature is not None):
@@ -128,7 +134,9 @@ class Arm(Part):
             if self.sampling == "probabilities" and not all(weights):
                 raise ValueError("sampling: probabilities needs a weight for every task of the mixture")
             if self.sampling != "probabilities" and any(weights):
-                raise ValueError(f"weight belongs to sampling: probabilities, and this mixture has {self.sampling}")
+                raise ValueError(
+                    f"weight belongs to sampling: probabilities, and this mixture has {self.sampling or 'proportional'}"
+                )
             names = [part.task for part in self.mixture]
             if len(set(names)) != len(names):
                 raise ValueError("a mixture names each task once")
@@ -163,7 +171,7 @@ class Rows(Part):
 
 
 class Budget(Part):
-    """What every intermediate gets. None: what its recipe says. examples: distinct training rows, shared by a mixture."""
+    """What every intermediate gets. None: what its recipe says. examples: distinct rows, shared out in a mixture."""
 
     examples: Count | None = None
     updates: Count | None = None
@@ -185,7 +193,9 @@ class Override(Part):
     stride: Count | None = None
     question_length: Count | None = None
     dropout: Fraction | None = None
-    selection: str | None = None
+    adapter_dropout: Fraction | None = None
+    pooling: Literal["pooled", "pooled+mean"] | None = None
+    selection: Annotated[Any, AfterValidator(_selection)] = None
     head_lr_factor: Positive | None = None
     train_rows: Count | None = None
 
@@ -279,8 +289,8 @@ class Plan(Part):
 
 
 def load_plan(plan: Path | str, tables: Tables | None = None) -> Plan:
-    """Reads a plan from a file, or from YAML text (a str with a line break). Raises InvalidPlan, a PlanError, that lists
-    every mistake with its key path and what is allowed."""
+    """Reads a plan from a file, or from YAML text (a str with a line break). Raises InvalidPlan, a PlanError: every
+    mistake with its key path and what is allowed."""
     from xstilts.plan.checks import check  # it reads Plan
 
     tables = tables or Tables.shipped()

@@ -22,7 +22,7 @@ _REPEAT = {
 def overview(
     expansion: Expansion, finished: Mapping[str, Collection[str]] | None = None, gpus: int | None = None
 ) -> dict[str, Any]:
-    """The JSON of `xstilts plan --json`. finished: status.done; None when no store was given. gpus: for the duration."""
+    """The JSON of `xstilts plan --json`. finished: status.done (None: no store). gpus: how many, for the duration."""
     reuse = str(expansion.plan.get("reuse", "exact"))
     alone = _without_sharing(expansion)
     rows = []
@@ -80,17 +80,13 @@ def render(view: Mapping[str, Any]) -> RenderableType:
             (c["name"], c["arm"], c["reference"], "; ".join(c["differences"])) for c in view["contrasts"]
         ]))  # fmt: skip
     if view["budgets"]:
-        parts.append(_table("intermediate training", ("backbone", "arm", "objective", "examples", "updates", "a step"), [
+        parts.append(_table("intermediates", ("backbone", "arm", "objective", "examples", "updates", "a step"), [
             (b["backbone"], b["arm"], "+".join(b["objective"]), b["examples"] or "all",
              b["updates"] or f"{b['epochs']:g} epochs", b["examples_per_step"]) for b in view["budgets"]
         ]))  # fmt: skip
     parts += [Text(f"not applicable: {n['arm']} on {n['backbone']}: {n['reason']}") for n in view["not_applicable"]]
-    parts += [
-        Text(f"left out: {s['language']} of {s['evaluation']}: {s['reason']}") for s in view["skipped_languages"]
-    ]
-    parts += [
-        Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}") for o in view["overrides"]
-    ]
+    parts += [Text(f"left out: {s['language']} of {s['evaluation']}: {s['reason']}") for s in view["skipped_languages"]]
+    parts += [Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}") for o in view["overrides"]]
     return Group(*parts)
 
 

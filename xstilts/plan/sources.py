@@ -43,8 +43,10 @@ def _last_target(tables: Tables, evaluation: str) -> str | None:
 def sources_of(plan: Plan, tables: Tables, task: Task, split: str) -> tuple[Task, Source] | None:
     """(the task that reads the rows, their source) of a split, the plan's choice applied; None when it has none."""
     if split == "text":
-        own = next((task.splits[name] for name in TEXT_SPLITS if name in task.splits), None)
-        return (task, own) if own else None
+        own = next((name for name in TEXT_SPLITS if name in task.splits), None)
+        if own is None or own == "text":
+            return (task, task.splits[own]) if own else None
+        split = own
     chosen = choice(plan, tables, task.name, split)
     if chosen is None:
         return (task, task.splits[split]) if split in task.splits else None
@@ -79,6 +81,13 @@ class Sources:
             for (path, config, split), identity in sorted(self._identities.items(), key=lambda item: str(item[0]))
         ]
 
+    def languages(self, task: Task, split: str) -> list[str]:
+        """The languages that a split may have: the task's, and the invented ones where each language has its own
+        files, so that the mirror can say which it has."""
+        given = sources_of(self.plan, self.tables, task, split)
+        apart = given is not None and any("{language}" in (source.config or "") for source in _in_turn(given[1]))
+        return list(dict.fromkeys([*task.languages, *(self.tables.invented if apart else ())]))
+
     def find(self, task: Task, split: str, language: str) -> Origin | str:
         """Where the rows are, or why the mirror lacks them."""
         key = (task.name, split, language)
@@ -102,7 +111,8 @@ class Sources:
                     self._identities[key] = self.tables.identity(self.mirror, one, language)
                 path, config, name = key
                 return Origin(
-                    reader.name, {"path": path, "config": config, "split": name, "identity": dict(self._identities[key])}
+                    reader.name,
+                    {"path": path, "config": config, "split": name, "identity": dict(self._identities[key])},
                 )
             reasons.append(reason)
         return "; ".join(dict.fromkeys(reasons))

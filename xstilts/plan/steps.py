@@ -24,7 +24,7 @@ class Steps:
     and the plan cannot do without; `skipped`: languages that it lacks."""
 
     def __init__(self, plan: Plan, tables: Tables, sources: Sources, stamp: Mapping[str, Any]) -> None:
-        """stamp: what goes into every spec but the records' environment: {"environment"}, {"generation"}, or nothing."""
+        """stamp: what else every spec holds: environment (not the records' specs), generation, or nothing."""
         self.plan, self.tables, self.sources = plan, tables, sources
         self.recipes = Recipes(plan, tables)
         self.stamp = dict(stamp)
@@ -81,7 +81,7 @@ class Steps:
         for task in (self.tables.tasks[t] for t in dict.fromkeys([*teachers["tokenizer"], *teachers["pretrain"]])):
             cap = self.recipes.cap(task.name, "text")
             # All languages of the text and not the plan's: adding a language to a plan must not make a new backbone.
-            for language in build.languages or dict.fromkeys([ENGLISH, *task.languages, *self.tables.invented]):
+            for language in build.languages or self.sources.languages(task, "text"):
                 if not isinstance(self.sources.find(task, "text", language), str):
                     found = self.records(task, "text", language, cap)
                     parents[f"text:{task.name}:{language}"] = str(found)
@@ -100,12 +100,15 @@ class Steps:
         identity = self.identity(name)
         return {"backbone": identity} if isinstance(identity, str) else {}
 
-    def encode(self, name: str, task: Task, split: str, language: str, objective: str, lengths: Any, records: str) -> str:
+    def encode(
+        self, name: str, task: Task, split: str, language: str, objective: str, lengths: Any, records: str
+    ) -> str:
         """Records through a backbone's processor."""
         family = self.plan.backbones[name].family
         spec = {
             "task": task.name, "split": split, "language": language, "objective": objective, "family": family,
-            "processor": self.identity(name), "lengths": lengths, "subtoken": "first" if family in TEXT_ONLY else "last",
+            "processor": self.identity(name), "lengths": lengths,
+            "subtoken": "first" if family in TEXT_ONLY else "last",
         }  # fmt: skip
         label = f"{name}: {task.name} {split} {language} ({objective})"
         return self._add("encode", label, spec, {"records": records, **self._made_by(name)})
@@ -134,7 +137,7 @@ class Steps:
             tasks.append(self._task(part.task, objective, part.weight or 1.0))
         sampling = None
         if arm.mixture:
-            sampling = {"kind": arm.sampling, "temperature": arm.temperature}
+            sampling = {"kind": arm.sampling or "proportional", "temperature": arm.temperature}
         spec = {
             **self.model(name), "stage": "intermediate", "name": "+".join(part.task for part in arm.parts),
             "tasks": tasks, "sampling": sampling, "recipe": self.recipes.arm_training(arm, backbone),
@@ -181,19 +184,24 @@ class Steps:
         return roles
 
     def score(
-        self, name: str, evaluation: Task, gold: Mapping[str, str], tests: Mapping[str, str], model: str | None, road: str
+        self,
+        name: str,
+        task: Task,
+        gold: Mapping[str, str],
+        tests: Mapping[str, str],
+        model: str | None,
+        road: str,
     ) -> str:
         """An evaluation in all its languages. gold, tests: language → records, encoded."""
         parents = self._made_by(name) | ({"model": model} if model else {})
         parents |= {f"test:{language}": fingerprint for language, fingerprint in tests.items()}
         parents |= {f"gold:{language}": fingerprint for language, fingerprint in gold.items()}
         spec = {
-            "evaluation": evaluation.name, "languages": list(tests), "format": evaluation.format,
-            "metrics": list(evaluation.metrics), **self.model(name),
-            "layer": RETRIEVAL_DEPTH if evaluation.format == "retrieval" else None,
+            "evaluation": task.name, "languages": list(tests), "format": task.format, "metrics": list(task.metrics),
+            **self.model(name), "layer": RETRIEVAL_DEPTH if task.format == "retrieval" else None,
         }  # fmt: skip
         splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
-        return self._add("score", f"{name}: {road} on {evaluation.name}", spec, parents, splits=splits)
+        return self._add("score", f"{name}: {road} on {task.name}", spec, parents, splits=splits)
 
     def raise_lacking(self) -> None:
         """Raises DataError that names everything the plan needs and the mirror lacks."""

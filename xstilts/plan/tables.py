@@ -1,4 +1,4 @@
-"""What the plan layer reads from the rest: tasks, recipes, languages and sources. Tests put small tables in its place."""
+"""What the plan layer reads from the rest: tasks, recipes, languages and sources. Tests use small ones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.models.backbone import Backbone
-from xstilts.models.task_heads import SpanHead, best_span, choice_scores, pool, segment_mean
+from xstilts.models.heads import embed, join_windows, rows_of
 from xstilts.training.losses import Heads, pack_rows
 
 
@@ -65,35 +65,15 @@ def _batch(
     backbone: Backbone, heads: Heads | None, format_: str, rows: Sequence[EncodedRow], device: torch.device,
     depth: float | None,
 ) -> list[Any]:  # fmt: skip
-    batch = pack_rows(rows, backbone, None, None).to(device)
-    boundaries = batch.cu_seq_lens
+    batch, about = pack_rows(rows, backbone, None, None).to(device), rows_of(rows, device)
     if format_ == "retrieval":
         if depth is None:
             raise ValueError("retrieval needs the relative depth of the layer that it reads")
-        vectors = segment_mean(backbone.hidden_at(batch, depth), boundaries).float().cpu()
-        return list(vectors.view(len(rows), 2, -1))
+        return list(embed(backbone.hidden_at(batch, depth), about).cpu().view(len(rows), 2, -1))
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
-    head, hidden = heads.heads[0], backbone(batch)
-    if format_ == "classification":
-        found: list[int] = head(pool(hidden, boundaries, backbone.pool, heads.pooling)).argmax(-1).tolist()
-        return found
-    if format_ == "multiple_choice":
-        choices: list[int] = choice_scores(head, hidden, boundaries, rows, backbone.pool, heads.pooling).argmax(-1).tolist()
-        return choices
-    parts = hidden.split(batch.lengths)
-    if format_ == "tagging":
-        return [_tags(head, part, row) for part, row in zip(parts, rows, strict=True)]
-    if format_ == "span":
-        assert isinstance(head, SpanHead)
-        return [best_span(head, part, row) for part, row in zip(parts, rows, strict=True)]
-    raise ValueError(f"format {format_} is not scored")
-
-
-def _tags(head: nn.Module, hidden: Tensor, row: EncodedRow) -> dict[int, int]:
-    """Word index → tag id of one piece of a sentence."""
-    best = head(hidden).argmax(-1).tolist()
-    return {word: best[token] for token, word in enumerate(row.words) if word >= 0}
+    found: list[Any] = heads.heads[0].predict(backbone(batch), about)  # type: ignore[operator]
+    return found
 
 
 def join(format_: str, found: Sequence[tuple[EncodedRow, Any]]) -> dict[str, Any]:
@@ -101,17 +81,15 @@ def join(format_: str, found: Sequence[tuple[EncodedRow, Any]]) -> dict[str, Any
     pairs are matched over the whole language."""
     if format_ == "retrieval":
         return nearest([row.id for row, _ in found], torch.stack([vectors for _, vectors in found]))
+    if format_ == "span":
+        best = join_windows([(row.id, prediction) for row, prediction in found])
+        return {identity: [window["start"], window["end"]] for identity, window in best.items()}
     joined: dict[str, Any] = {}
     for row, prediction in found:
-        if format_ == "span":
-            if row.id not in joined or prediction[0] > joined[row.id][0]:
-                joined[row.id] = prediction
-        elif format_ == "tagging":
+        if format_ == "tagging":
             joined.setdefault(row.id, {}).update(prediction)
         else:
             joined[row.id] = prediction
-    if format_ == "span":
-        return {identity: [start, end] for identity, (_, start, end) in joined.items()}
     return joined
 
 

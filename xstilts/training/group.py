@@ -196,7 +196,7 @@ def _resume(
     found = workers.from_first(bench.store.latest_checkpoint(step.fingerprint) if workers.rank == 0 else None)
     if found is None:
         return Progress()
-    files = {name: bench.store.blob_or_work(found, name, bench.scratch) for name in found["files"]}
+    files = bench.store.checkpoint_files(*found, bench.scratch / "resumed")
     weights, progress = load_state(files, heads, optimiser)
     load_trainable(bench.backbone, weights)
     return progress

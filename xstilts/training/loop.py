@@ -67,7 +67,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """AdamW groups: no decay on vectors (biases, norms), the heads' rate scaled by `head_factor`."""
     groups: list[dict[str, Any]] = []
-    named = [*backbone.items()], [*heads.named_parameters()]
+    named: tuple[list[tuple[str, Any]], ...] = ([*backbone.items()], [*heads.named_parameters()])
     for parameters, rate in zip(named, (lr, lr * head_factor), strict=True):
         for matrix in (True, False):
             chosen = [p for _, p in parameters if (p.ndim > 1) == matrix]

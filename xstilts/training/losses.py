@@ -5,30 +5,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xstilts.data.encoded import EncodedRow, Images
 from xstilts.models.backbone import Backbone
 from xstilts.models.batch import PackedBatch, Segment, pack, segment_key
-from xstilts.models.processor import ImageInput, image_inputs
-from xstilts.models.task_heads import losses, make_head
+from xstilts.models.heads import initialise, lm_loss, make_head, rows_of
+from xstilts.models.processor import Processor
 from xstilts.store.store import Manifest, Store
 
 
 class Heads(nn.Module):
-    """The heads of a finetune step, one per task; `lm` tasks have none."""
+    """The heads of a finetune step, one per task; `lm` tasks have none (an empty module)."""
 
     def __init__(
         self, tasks: Sequence[Mapping[str, Any]], backbone: Backbone, recipe: Mapping[str, Any], seed: int, stage: str
     ) -> None:
+        """New heads, drawn from the stream `head` of seed and stage: equal in all arms of a seed."""
         super().__init__()
         self.tasks = [dict(task) for task in tasks]
-        self.pooling: str = recipe.get("pooling") or "pooled"
-        self.heads = nn.ModuleList(
-            make_head(t["format"], t["objective"], backbone.width, t["classes"], self.pooling, seed, stage) for t in tasks
-        )
+        pooling = recipe.get("pooling") or "pooled"
+        made = [make_head(t["format"], t["objective"], backbone.width, t["classes"], backbone.pool, pooling) for t in tasks]
+        for head in made:
+            if head is not None:
+                initialise(head, seed, stage)
+        self.heads = nn.ModuleList(nn.Module() if head is None else head for head in made)
 
     def save(self, folder: Path) -> dict[str, Path]:
         """head.<task>.safetensors for each task with parameters; name → path."""
@@ -46,7 +48,9 @@ class Heads(nn.Module):
         """The heads that a finished finetune step left."""
         spec = manifest.step["spec"]
         heads = cls(spec["tasks"], backbone, spec["recipe"], 0, "")
-        heads._fill(manifest, store)
+        for task, head in zip(heads.tasks, heads.heads, strict=True):
+            if list(head.parameters()):
+                head.load_state_dict(load_file(store.file(manifest, f"head.{task['name']}.safetensors")))
         return heads
 
     def continue_from(self, manifest: Manifest, store: Store) -> None:
@@ -54,26 +58,18 @@ class Heads(nn.Module):
         before = manifest.step["spec"]["tasks"]
         if len(before) != 1 or len(self.tasks) != 1 or before[0]["format"] != self.tasks[0]["format"]:
             raise ValueError(f"the head of {before} cannot be continued by {self.tasks}")
-        state = load_file(store.file(manifest, f"head.{before[0]['name']}.safetensors"))
-        self.heads[0].load_state_dict(state)
-
-    def _fill(self, manifest: Manifest, store: Store) -> None:
-        for task, head in zip(self.tasks, self.heads, strict=True):
-            if list(head.parameters()):
-                head.load_state_dict(load_file(store.file(manifest, f"head.{task['name']}.safetensors")))
+        self.heads[0].load_state_dict(load_file(store.file(manifest, f"head.{before[0]['name']}.safetensors")))
 
 
 def pack_rows(
-    rows: Sequence[EncodedRow], backbone: Backbone, processor: Any, images: Images | None
+    rows: Sequence[EncodedRow], backbone: Backbone, processor: Processor | None, images: Images | None
 ) -> PackedBatch:
-    """All segments of the rows on one flat batch, in order."""
+    """All segments of the rows on one flat batch, in order. KeyError for a row with images and nothing to read them."""
     segments = []
     for row in rows:
-        pictures: list[ImageInput] = []
-        if row.images:
-            if images is None:
-                raise KeyError(f"row {row.id} refers to images, and its records have none")
-            pictures = [image_inputs(processor, backbone.family, images[sha]) for sha in row.images]
+        if row.images and (images is None or processor is None):
+            raise KeyError(f"row {row.id} shows images, and its records have none")
+        pictures = [processor.image_inputs(images[sha]) for sha in row.images] if processor and images else []
         segments += [Segment(ids, pictures, segment_key(row.id, i)) for i, ids in enumerate(row.segments)]
     return pack(segments, backbone)
 
@@ -82,7 +78,7 @@ class Learner:
     """The loss of a micro-batch of one finetune step."""
 
     def __init__(
-        self, backbone: Backbone, heads: Heads, processor: Any, images: Sequence[Images | None],
+        self, backbone: Backbone, heads: Heads, processor: Processor, images: Sequence[Images | None],
         recipe: Mapping[str, Any], seed: int, stage: str, device: torch.device,
     ) -> None:  # fmt: skip
         self.backbone, self.heads, self.processor, self.images = backbone, heads, processor, images
@@ -92,15 +88,10 @@ class Learner:
 
     def loss_sum(self, rows: Sequence[EncodedRow], task: int, update: int) -> Tensor:
         """Sum over rows (`lm`: over supervised tokens) of the loss of one micro-batch; a scalar on the graph."""
-        about = self.heads.tasks[task]
         batch = pack_rows(rows, self.backbone, self.processor, self.images[task]).to(self.device)
         self.backbone.dropout.at(self.seed, update, self.stage)
-        hidden = self.backbone(batch)
-        if about["objective"] == "lm":
-            labels = torch.tensor([label for row in rows for label in row.labels], device=self.device)
-            at = (labels != -100).nonzero()[:, 0]
-            return F.cross_entropy(self.backbone.lm_logits(hidden[at]), labels[at], reduction="sum")
-        return losses(
-            about["format"], self.heads.heads[task], hidden, batch.cu_seq_lens, rows, self.backbone.pool, self.heads.pooling
-        ).sum()
-
+        states, about = self.backbone(batch), rows_of(rows, self.device)
+        if self.heads.tasks[task]["objective"] == "lm":
+            return lm_loss(self.backbone, states, about)[0]
+        loss: Tensor = self.heads.heads[task].loss(states, about).sum()  # type: ignore[operator]
+        return loss

@@ -1,0 +1,33 @@
+"""The identities of backbones that are not built."""
+
+from pathlib import Path
+
+import pytest
+
+from xstilts.errors import DataError
+from xstilts.plan.backbones import folder_digest, identity_of
+from xstilts.plan.schema import BackbonePlan
+
+
+def test_a_pinned_commit_is_its_own_identity() -> None:
+    backbone = BackbonePlan(hub="org/model", revision="b" * 40, family="llava")
+    assert identity_of("b", backbone) == {"hub": "org/model", "revision": "b" * 40}
+
+
+def test_a_floating_revision_without_a_way_out() -> None:
+    backbone = BackbonePlan(hub="org/model", family="llava")  # tests run with HF_HUB_OFFLINE
+    with pytest.raises(DataError, match="give the commit"):
+        identity_of("b", backbone)
+
+
+def test_folder_digest(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no config\.json"):
+        folder_digest(tmp_path, "backbones.b.path")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    before = folder_digest(tmp_path, "backbones.b.path")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "x").write_text("no part of the model")
+    assert folder_digest(tmp_path, "backbones.b.path") == before
+    (tmp_path / "model.safetensors").write_bytes(b"2")
+    assert folder_digest(tmp_path, "backbones.b.path") != before

@@ -1,0 +1,187 @@
+"""Plans that are read, and plans with mistakes: all of them at once, each with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from xstilts.errors import PlanError
+from xstilts.plan.problems import InvalidPlan
+from xstilts.plan.schema import Plan, load_plan
+from xstilts.plan.tables import Tables
+
+MINIMAL = """
+name: p
+recipes: miniature
+backbones: {b: {hub: org/model, family: llava}}
+evaluations: [xquad]
+"""
+
+
+def problems(text: str, tables: Tables) -> list[str]:
+    with pytest.raises(InvalidPlan) as caught:
+        load_plan(text, tables)
+    assert all(problem in str(caught.value) for problem in caught.value.problems)
+    return list(caught.value.problems)
+
+
+def test_minimal_plan(tables: Tables) -> None:
+    plan = load_plan(MINIMAL, tables)
+    assert list(plan.arms) == ["none"]
+    assert plan.seeds == ((0, 0),)
+    assert plan.languages is None
+    assert plan.backbones["b"].tuning.mode == "full"
+
+
+def test_round_trip(text: str, tables: Tables) -> None:
+    plan = load_plan(text, tables)
+    assert Plan.model_validate(plan.to_json()) == plan
+
+
+def test_from_a_file(text: str, tables: Tables, tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    assert load_plan(path, tables) == load_plan(str(path), tables) == load_plan(text, tables)
+    with pytest.raises(PlanError, match="cannot read the plan"):
+        load_plan(tmp_path / "absent.yaml", tables)
+
+
+@pytest.mark.parametrize(
+    ("written", "pairs"),
+    [
+        ("2", ((0, 0), (1, 1))),
+        ("{intermediate: [3, 4], target: [0, 1]}", ((3, 0), (3, 1), (4, 0), (4, 1))),
+        ("[[5, 6], [5, 7]]", ((5, 6), (5, 7))),
+    ],
+)
+def test_seeds(written: str, pairs: tuple[tuple[int, int], ...], tables: Tables) -> None:
+    assert load_plan(f"{MINIMAL}seeds: {written}\n", tables).seeds == pairs
+
+
+def test_short_forms(tables: Tables) -> None:
+    plan = load_plan(
+        MINIMAL.replace("[xquad]", "{xquad: {languages: all}, udpos: {languages: [de]}}")
+        + "rows: {train: 9, squad: {train: 3}}\nsplits: {udpos: {test: validation}}\narms: {none: }\n",
+        tables,
+    )
+    assert plan.evaluations["xquad"].languages is None
+    assert plan.evaluations["udpos"].languages == ("de",)
+    assert (plan.rows.default.train, plan.rows.tasks["squad"].train) == (9, 3)
+    assert plan.splits["udpos"].test is not None
+    assert plan.splits["udpos"].test.split == "validation"
+
+
+def test_all_mistakes_at_once(tables: Tables) -> None:
+    text = """
+title: no name
+recipes: miniatur
+colour: red
+backbones:
+  b: {hub: org/model, family: llava, tuning: lorra}
+  two: {hub: org/model, path: here, family: xlm_r}
+arms:
+  a: {task: squda, objective: head}
+  b: {task: quiz, objective: lm, temprature: 2}
+  c: {mixture: [{task: quiz}, {task: captions}], sampling: temperature}
+  empty: {}
+evaluations: [xquad, mlaq]
+languages: [en, de, xx]
+seeds: 0
+budget: {updates: -1}
+override: {quiz: {learning_rate: 1.0}, udpos: {lr: 1.0}}
+contrasts: {one: {arm: aa, reference: none}}
+headline: two
+controls: {positive: {arm: none, evaluation: tatoeba}}
+splits: {xquad: {test: {task: quiz, split: test}}}
+"""
+    found = problems(text, tables)
+    expected = [
+        "seeds: cannot read 0",
+        "key 'colour' is unknown",
+        "recipes: 'miniatur' is unknown; did you mean 'miniature'?",
+        "backbones.b.tuning.mode: 'lorra' is unknown; did you mean 'lora'?",
+        "backbones.two: needs exactly one of build, hub, path; it has hub, path",
+        "arms.b: key 'temprature' is unknown; did you mean 'temperature'?",
+        "arms.c: sampling: temperature and the key temperature go together",
+        "budget.updates: -1 should be greater than or equal to 1",
+        "override.quiz: key 'learning_rate' is unknown",
+        "name: is required",
+        "arms.a.task: 'squda' is unknown; did you mean 'squad'?",
+        "arms.empty: is empty",
+        "evaluations: 'mlaq' is unknown; did you mean 'mlqa'?",
+        "languages: no evaluation of the plan has it: 'xx' is unknown",
+        "contrasts.one.arm: 'aa' is unknown; did you mean 'a'?",
+        "headline: 'two' is unknown",
+        "controls.positive.arm: 'none' is unknown",
+        "controls.positive.evaluation: 'tatoeba' is unknown",
+        "splits.xquad.test.task: quiz (multiple_choice; no labels) cannot stand for xquad (span; no labels)",
+    ]
+    for start in expected:
+        assert sum(problem.startswith(start) for problem in found) == 1, (start, found)
+    assert len(found) == len(expected), found
+
+
+def test_a_bad_arm_is_still_a_name(tables: Tables) -> None:
+    found = problems(MINIMAL + "arms: {x: {task: 3}}\ncontrasts: {c: {arm: x}}\n", tables)
+    assert found == ["arms.x.task: 3 should be a valid string"]
+
+
+def test_image_arms(text: str, tables: Tables) -> None:
+    only_text = text.replace("family: llava", "family: xlm_r")
+    assert any("every backbone reads text only" in problem for problem in problems(only_text, tables))
+    load_plan(text, tables)  # one backbone sees images: not applicable to the other, and no mistake
+
+
+@pytest.mark.parametrize(
+    ("arms", "words"),
+    [
+        ("x: {task: quiz, objective: lm}, y: {task: quiz, objective: head}", "objective (lm against head)"),
+        ("x: {task: quiz}, y: {mixture: [{task: quiz2}, {task: squad}]}", "examples (200 against 400)"),
+    ],
+)
+def test_unmatched_contrasts(arms: str, words: str, tables: Tables) -> None:
+    text = f"{MINIMAL}arms: {{{arms}}}\ncontrasts: {{c: {{arm: x, reference: y}}}}\n"
+    [problem] = problems(text, tables)
+    assert problem.startswith(f"contrasts.c: x and y differ in {words}")
+    load_plan(text.replace("reference: y", "reference: y, allow_unmatched: true"), tables)
+
+
+def test_all_rows_of_two_tasks_are_not_the_same_number(tables: Tables) -> None:
+    everything = Tables(
+        tables.tasks, lambda *given: {**tables.recipe(*given), "train_rows": None}, *_rest(tables)
+    )  # fmt: skip
+    text = f"{MINIMAL}arms: {{x: {{task: quiz}}, y: {{task: quiz2}}}}\ncontrasts: {{c: {{arm: x, reference: y}}}}\n"
+    [problem] = problems(text, everything)
+    assert "examples (all of quiz against all of quiz2), updates (2 epochs of each)" in problem
+    load_plan(text + "budget: {examples: 50}\n", everything)
+
+
+def _rest(tables: Tables) -> tuple[object, ...]:
+    return (tables.invented, tables.identity, tables.missing)
+
+
+@pytest.mark.parametrize(
+    ("more", "start"),
+    [
+        ("languages: [no, en]", "languages: cannot read [False, 'en']"),
+        ("languages: [it]", "languages: no evaluation of the plan has it: 'it'"),
+        ("rows: {copa: {train: 3}}", "rows.copa: the plan does not use this task"),
+        ("arms: {x: {task: quiz2}}\nrecipes: xtreme_r", "is not YAML"),
+        ("seeds: [[0, 0], [0, 0]]", "seeds: the same pair of seeds"),
+        ("arms: {none: {task: quiz}}", "arms.none: must stay empty"),
+        ("splits: {squad: {train: a}, xquad: {train: b}}", "splits: squad and xquad name different train splits"),
+    ],
+)
+def test_single_mistakes(more: str, start: str, tables: Tables) -> None:
+    found = problems(f"{MINIMAL}{more}\n", tables)
+    assert any(problem.startswith(start) for problem in found), found
+
+
+def test_missing_recipe(tables: Tables) -> None:
+    text = MINIMAL.replace("miniature", "xtreme_r") + "arms: {x: {task: quiz2}}\n"
+    assert problems(text, tables) == ["recipes: xtreme_r has no recipe for quiz2"]
+
+
+def test_reserved_names(tables: Tables) -> None:
+    assert problems(MINIMAL.replace("{b:", "{encode-00:"), tables)[0].startswith("backbones.encode-00: names like")
+    many = ", ".join(f"{'b' * 60}{i}: {{hub: o/m, family: llava}}" for i in range(70))
+    assert "over 4096 bytes" in problems(MINIMAL.replace("{b: {hub: org/model, family: llava}", f"{{{many}"), tables)[0]

@@ -1,0 +1,199 @@
+"""Blobs, manifests and run folders, against the embedded server."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xstilts.errors import PlanError, StoreError
+from xstilts.plan.step import Step
+from xstilts.store.server import Server
+from xstilts.store.store import Store
+from xstilts.store.verify import verify
+
+STEP = Step("records", {"task": "snli"})
+
+
+def written(folder: Path, **files: str) -> dict[str, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return {name: folder / name for name in files}
+
+
+def test_a_committed_step_is_done_and_reads_back(store: Store, tmp_path: Path) -> None:
+    assert store.manifest("records", STEP.fingerprint) is None
+    store.commit(STEP, written(tmp_path, rows="some rows"), {"rows": 3})
+    manifest = store.manifest("records", STEP.fingerprint)
+    assert manifest is not None
+    assert manifest.info == {"rows": 3}
+    assert manifest.step == STEP.to_json()
+    assert store.file(manifest, "rows").read_text() == "some rows"
+    assert store.done("records") == {STEP.fingerprint}
+    assert (store.folder(manifest, tmp_path / "all") / "rows").read_text() == "some rows"
+
+
+def test_a_blob_of_many_parts_reads_back(store: Store, tmp_path: Path) -> None:
+    data = os.urandom(40 * 1024 * 1024)
+    (tmp_path / "big").write_bytes(data)
+    blob = store.put_blob(tmp_path / "big")
+    assert blob.size == len(data)
+    assert store.read_blob(blob.sha256) == data
+
+
+def test_blobs_are_written_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = store.put_bytes(b"the same")
+    monkeypatch.setattr(store.client, "put_object", lambda **_: pytest.fail("written twice"))
+    assert store.put_bytes(b"the same") == blob
+
+
+def test_a_spoilt_cache_is_fetched_again(store: Store) -> None:
+    blob = store.put_bytes(b"good bytes")
+    store.blob_path(blob.sha256).write_bytes(b"bad bytes!")
+    assert store.read_blob(blob.sha256) == b"good bytes"
+
+
+def test_a_spoilt_blob_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
+    manifest = store.commit(STEP, written(tmp_path, rows="good"), {})
+    sha = manifest.files["rows"].sha256
+    store.put_bytes_at(f"blobs/{sha}", b"evil")
+    with pytest.raises(StoreError, match=r"blobs/.* is spoilt.*delete it and the manifests"):
+        store.blob_path(sha)
+    assert [problem.split(" (rows)")[0] for problem in verify(store)] == [f"steps/records/{STEP.fingerprint}"]
+
+
+def test_verify_finds_nothing_in_a_sound_store(store: Store, tmp_path: Path) -> None:
+    store.commit(STEP, written(tmp_path, rows="good"), {})
+    assert verify(store) == []
+
+
+def test_killed_before_the_manifest_the_step_is_not_done(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(key: str, value: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.commit(STEP, written(tmp_path, rows="some"), {})
+    assert store.manifest("records", STEP.fingerprint) is None
+    store.commit(STEP, written(tmp_path, rows="some"), {})
+    assert store.done("records") == {STEP.fingerprint}
+
+
+class Interleaved:
+    """A client in front of another: before each of its PUTs, one more PUT of a second writer happens."""
+
+    def __init__(self, client: Any, others: list[Callable[[], object]]) -> None:
+        self._client, self._others, self._lock = client, others, threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._client, name)
+        if name not in ("put_object", "upload_file"):
+            return inner
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                if self._others:
+                    self._others.pop(0)()
+                return inner(*args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("head_start", range(4))
+def test_two_writers_of_one_step_never_leave_a_mixture(store: Store, tmp_path: Path, head_start: int) -> None:
+    ours = written(tmp_path / "a", weights="weights of A", head="head of A")
+    theirs = written(tmp_path / "b", weights="weights of B", head="head of B")
+    other = Store(store.client, store.bucket, store.prefix, tmp_path / "other")
+    puts: list[Callable[[], object]] = [
+        *(lambda path=path: other.put_blob(path) for path in theirs.values()),
+        lambda: other.commit(STEP, theirs, {"by": "B"}),
+    ]
+    for put in puts[:head_start]:
+        put()
+    rest = puts[head_start:]
+    Store(Interleaved(store.client, rest), store.bucket, store.prefix, tmp_path / "mine").commit(STEP, ours, {"by": "A"})
+    for put in rest:
+        put()
+    manifest = store.manifest("records", STEP.fingerprint)
+    assert manifest is not None
+    writer = manifest.info["by"]
+    read = {name: store.file(manifest, name).read_text() for name in manifest.files}
+    assert read == {"weights": f"weights of {writer}", "head": f"head of {writer}"}
+    assert verify(store) == []
+
+
+def test_listing_goes_beyond_one_page(store: Store) -> None:
+    for number in range(1005):
+        store.put_json(f"steps/score/{number:04d}/manifest.json", {})
+    assert len(store.done("score")) == 1005
+
+
+def test_a_prefix_is_deleted_whole_and_a_key_alone(store: Store) -> None:
+    for key in ("runs/a/x", "runs/a/y", "runs/ab/z"):
+        store.put_json(key, 1)
+    store.delete("runs/a/")
+    assert store.list("runs/") == ["runs/ab/z"]
+    store.delete("runs/ab/z")
+    store.delete("runs/never-there")
+    assert store.list("runs/") == []
+
+
+def test_the_furthest_complete_checkpoint_is_found(store: Store, tmp_path: Path) -> None:
+    files = written(tmp_path, weights="at ten")
+    store.put_checkpoint("f" * 64, "one", files, {"update": 10})
+    store.put_bytes_at(f"work/{'f' * 64}/two/000000020/weights", b"half written")
+    found = store.latest_checkpoint("f" * 64)
+    assert found is not None
+    assert found[1]["update"] == 10
+    assert store.checkpoint_files(*found, tmp_path / "back")["weights"].read_text() == "at ten"
+    store.put_bytes_at(f"{found[0]}/weights", b"other")
+    with pytest.raises(StoreError, match="spoilt"):
+        store.checkpoint_files(*found, tmp_path / "back")
+    store.clear_work("f" * 64)
+    assert store.latest_checkpoint("f" * 64) is None
+
+
+def test_wrong_credentials_are_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (server.env() | {"AWS_SECRET_ACCESS_KEY": "wrong"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match="credentials are refused.*AWS_SECRET_ACCESS_KEY"):
+        Store.open("s3://xstilts/x")
+
+
+def test_an_unreachable_server_is_named(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    for name, value in (server.env() | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match="http://127.0.0.1:9 cannot be reached"):
+        Store.open("s3://xstilts/x")
+
+
+def test_a_missing_bucket_is_named(store: Store) -> None:
+    with pytest.raises(StoreError, match="bucket does not exist"):
+        Store.open("s3://elsewhere/x")
+
+
+def test_what_is_no_s3_address_is_refused() -> None:
+    with pytest.raises(PlanError, match="expected s3://"):
+        Store.open("/tmp/folder")
+
+
+def test_a_full_local_disk_is_a_store_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = store.put_bytes(b"bytes")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.client, "download_file", full)
+    with pytest.raises(StoreError, match="no space is left on the local disk"):
+        store.blob_path(blob.sha256)
+
+
+def test_sha256_is_that_of_the_bytes(store: Store) -> None:
+    assert store.put_bytes(b"abc").sha256 == hashlib.sha256(b"abc").hexdigest()

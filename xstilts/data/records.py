@@ -1,0 +1,186 @@
+"""Source rows → canonical records, as Parquet. Bad rows are counted and named; too many of them stop the step."""
+
+import hashlib
+import io
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xstilts.errors import DataError
+from xstilts.plan.step import Step
+from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task import Example, Source, Task
+
+#: More bad rows than this share stop the step.
+MOST_BAD = 0.05
+_NAMED = 50
+
+_SCHEMA = pa.schema(
+    {
+        "id": pa.string(), "text": pa.string(), "text_pair": pa.string(), "question": pa.string(),
+        "choices": pa.list_(pa.string()), "label": pa.int32(), "tokens": pa.list_(pa.string()),
+        "tags": pa.list_(pa.string()), "answers": pa.list_(pa.struct({"text": pa.string(), "start": pa.int32()})),
+        "targets": pa.list_(pa.string()), "images": pa.list_(pa.string()), "cluster": pa.string(),
+    }
+)  # fmt: skip
+
+
+def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Does a records step: files records.parquet (and images.parquet), info with rows, bad rows, licence."""
+    from xstilts.data.source import load_rows
+
+    spec, task = step.spec, TASKS[step.spec["task"]]
+    where = spec["source"]
+    source = Source(where["path"], where["config"], where["split"])
+    rows = load_rows(mirror, source, spec["language"])
+    # Training rows are capped after a seeded shuffle, the others in order, so that parallel languages stay parallel.
+    order = list(range(len(rows)))
+    if spec["split"] == "train":
+        random.Random(f"records/{spec['task']}").shuffle(order)
+    examples, bad, dropped = read_rows(task, rows, order, spec["language"], spec["rows"])
+    if len(bad) > MOST_BAD * max(1, len(bad) + len(examples)) or not examples:
+        named = "; ".join(f"row {entry['row']}: {entry['reason']}" for entry in bad[:3])
+        raise DataError(
+            f"{where['path']} ({where['config']}, {where['split']}): {len(bad)} bad rows of "
+            f"{len(bad) + len(examples)}, more than {MOST_BAD:.0%}; {named or 'it has no rows'}"
+        )
+    if spec["labels"] == "shuffled":
+        examples = shuffled_labels(examples)
+    files = write_records(examples, out)
+    info = {
+        "rows": len(examples), "bad": bad[:_NAMED], "bad_rows": len(bad), "dropped": dropped, "licence": task.licence,
+        "source_rows": len(rows),
+    }  # fmt: skip
+    return files, info
+
+
+def read_rows(
+    task: Task, rows: Any, order: Iterable[int], language: str, cap: int | None
+) -> tuple[list[Example], list[dict[str, Any]], int]:
+    """(records, bad rows with reasons, rows dropped by rule), at most `cap` records."""
+    examples: list[Example] = []
+    bad: list[dict[str, Any]] = []
+    dropped = 0
+    for index in order:
+        if cap is not None and len(examples) >= cap:
+            break
+        try:
+            example = task.to_example(rows[index], index, language)
+            if example is not None:
+                check(task, example)
+        except (ValueError, KeyError, TypeError) as error:
+            bad.append({"row": index, "reason": f"{type(error).__name__}: {error}"[:300]})
+            continue
+        if example is None:
+            dropped += 1
+        else:
+            examples.append(example)
+    return examples, bad, dropped
+
+
+def check(task: Task, example: Example) -> None:
+    """Raises ValueError for a record that its format cannot use."""
+    if example.label is not None:
+        count = len(example.choices) if task.format == "multiple_choice" else len(task.labels)
+        if not 0 <= example.label < count:
+            raise ValueError(f"label {example.label} is not between 0 and {count - 1}")
+    required = {
+        "classification": example.text and (example.text_pair is None or example.text_pair),
+        "multiple_choice": example.text and len(example.choices) > 1 and all(c.strip() for c in example.choices),
+        "tagging": all(token.strip() for token in example.tokens), "span": example.text.strip() and example.question,
+        "generation": example.targets and example.targets[0].strip(),
+        "retrieval": example.text.strip() and (example.text_pair or "").strip(),
+    }  # fmt: skip
+    if not required[task.format]:
+        raise ValueError("a text that the task needs is empty")
+    for data in example.images:
+        check_image(data)
+
+
+def check_image(data: bytes) -> None:
+    """Decodes a picture whole; ValueError when it is truncated or no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"image cannot be decoded: {error}") from error
+
+
+def shuffled_labels(examples: list[Example]) -> list[Example]:
+    """The negative control: every answer moved to another row, so that nothing can be learnt from them.
+
+    Labels, tag lists and captions change rows by one seeded permutation without fixed points. A span is put at a random
+    place of its own context, since another row's answer does not occur there.
+    """
+    random_ = random.Random("shuffled labels")
+    order = list(range(len(examples)))
+    random_.shuffle(order)
+    donors = {order[i]: order[(i + 1) % len(order)] for i in range(len(order))}
+    return [_with_answer_of(example, examples[donors[i]], random_) for i, example in enumerate(examples)]
+
+
+def _with_answer_of(example: Example, donor: Example, random_: random.Random) -> Example:
+    if example.answers:
+        words = example.text.split()
+        chosen = random_.randrange(len(words))
+        start = len(" ".join(words[:chosen])) + (1 if chosen else 0)
+        found = example.text.find(words[chosen], min(start, len(example.text)))
+        start = found if found >= 0 else example.text.index(words[chosen])
+        return replace(example, answers=((words[chosen], start),))
+    if example.choices:
+        label = (donor.label or 0) % len(example.choices)
+        return replace(example, label=label)
+    if example.tags:
+        tags = (donor.tags * (len(example.tags) // max(1, len(donor.tags)) + 1))[: len(example.tags)]
+        return replace(example, tags=tags)
+    return replace(example, label=donor.label, targets=donor.targets)
+
+
+def write_records(examples: list[Example], out: Path) -> dict[str, Path]:
+    """Writes records.parquet and, when there are pictures, images.parquet (sha256, bytes)."""
+    pictures: dict[str, bytes] = {}
+    rows = []
+    for example in examples:
+        shas = [hashlib.sha256(data).hexdigest() for data in example.images]
+        pictures.update(zip(shas, example.images, strict=True))
+        rows.append(
+            {
+                "id": example.id, "text": example.text, "text_pair": example.text_pair, "question": example.question,
+                "choices": example.choices, "label": example.label, "tokens": example.tokens, "tags": example.tags,
+                "answers": [{"text": text, "start": start} for text, start in example.answers],
+                "targets": example.targets, "images": shas, "cluster": example.cluster,
+            }
+        )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    files = {"records.parquet": out / "records.parquet"}
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), files["records.parquet"])
+    if pictures:
+        files["images.parquet"] = out / "images.parquet"
+        table = pa.table({"sha256": list(pictures), "bytes": pa.array(list(pictures.values()), pa.binary())})
+        pq.write_table(table, files["images.parquet"])
+    return files
+
+
+def read_records(path: Path) -> list[Example]:
+    """The records of a records.parquet; pictures are read from images.parquet beside it."""
+    rows = pq.read_table(path).to_pylist()
+    pictures: Mapping[str, bytes] = {}
+    if any(row["images"] for row in rows):
+        table = pq.read_table(path.with_name("images.parquet"))
+        pictures = dict(zip(table.column("sha256").to_pylist(), table.column("bytes").to_pylist(), strict=True))
+    return [
+        Example(
+            id=row["id"], text=row["text"], text_pair=row["text_pair"], question=row["question"],
+            choices=tuple(row["choices"]), label=row["label"], tokens=tuple(row["tokens"]), tags=tuple(row["tags"]),
+            answers=tuple((answer["text"], answer["start"]) for answer in row["answers"]),
+            targets=tuple(row["targets"]), images=tuple(pictures[sha] for sha in row["images"]), cluster=row["cluster"],
+        )
+        for row in rows
+    ]  # fmt: skip

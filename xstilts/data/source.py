@@ -1,0 +1,185 @@
+"""Where rows come from: the hub, a mirror folder laid out like it, or an s3:// mirror. One loader for all three:
+`datasets.load_dataset` on data files, never a script.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from xstilts.errors import DataError, PlanError
+from xstilts.tasks.task import Source
+
+_SUFFIXES = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Where data sets are looked for. kind: hub | folder. s3:// mirrors are folders that are filled on demand."""
+
+    kind: str
+    folder: Path | None = None
+    address: str = "hub"
+
+
+def open_mirror(text: str) -> Mirror:
+    """`hub`, a folder, or s3://bucket/prefix (copied to a local cache). PlanError when the folder is not there."""
+    if text == "hub":
+        return Mirror("hub")
+    if text.startswith("s3://"):
+        return Mirror("folder", _copy_of(text), text)
+    folder = Path(text).expanduser().resolve()
+    if not folder.is_dir():
+        raise PlanError(f"--mirror {text!r}: no such folder; give hub, miniature, a folder, or s3://bucket/prefix")
+    return Mirror("folder", folder, str(folder))
+
+
+def _copy_of(uri: str) -> Path:
+    from xstilts.store.store import Store
+
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XSTILTS_CACHE", tempfile.gettempdir())) / f"mirror-{name}"
+    store = Store.open(uri)
+    for key in store.list(""):
+        if not (folder / key).is_file():
+            store.get_file(key, folder / key)
+    return folder
+
+
+@cache
+def _split_files(folder: Path, config: str | None) -> dict[str, list[Path]]:
+    """split → its data files, by name (`<split>-00000-of-00001.parquet`), below `<folder>/<config>`."""
+    found: dict[str, list[Path]] = {}
+    where = folder / config if config and (folder / config).is_dir() else folder
+    if config and where == folder and config != "default":
+        return {}
+    for path in sorted(where.iterdir()) if where.is_dir() else ():
+        match = re.match(r"(.+?)(?:-\d{5}-of-\d{5})?$", path.stem)
+        if path.suffix in _SUFFIXES and match and path.is_file():
+            found.setdefault(match[1], []).append(path)
+    return found
+
+
+def _files(mirror: Mirror, source: Source, language: str) -> list[Path]:
+    """The data files of a source in a mirror folder; DataError says what is missing and what there is."""
+    assert mirror.folder is not None
+    config = source.config_for(language)
+    name = source.path if config is None else f"{source.path} ({config})"
+    folder = mirror.folder / source.path
+    if not folder.is_dir():
+        raise DataError(f"{name}: the mirror {mirror.address} has no folder {source.path}")
+    splits = _split_files(folder, config)
+    if not splits:
+        raise DataError(f"{name}: the mirror {mirror.address} has no config {config} of {source.path}")
+    parts = source.split.split("+")
+    if absent := [part for part in parts if part not in splits]:
+        raise DataError(f"{name}: the mirror has no split {', '.join(absent)}; it has {', '.join(sorted(splits))}")
+    return [path for part in parts for path in splits[part]]
+
+
+def hub_lock() -> Mapping[str, Any]:
+    """The revisions that `xstilts tasks probe --lock` resolved; none is shipped that nobody resolved."""
+    lock: Mapping[str, Any] = json.loads((files("xstilts.tasks") / "hub.lock").read_text())["sources"]
+    return lock
+
+
+def missing_reason(mirror: Mirror, source: Source, language: str) -> str | None:
+    """Why a mirror lacks a source in a language, or None when it has it. The hub is asked by `identity`."""
+    try:
+        if mirror.kind == "folder":
+            _files(mirror, source, language)
+        else:
+            _hub_splits(source.path, source.config_for(language), source.split)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+@cache
+def _hub_splits(path: str, config: str | None, split: str) -> None:
+    from datasets import get_dataset_split_names
+
+    try:
+        names = get_dataset_split_names(path, config)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} ({config}): the hub does not give it ({type(error).__name__}: {error})") from error
+    if absent := [part for part in split.split("+") if part not in names]:
+        raise DataError(f"{path} ({config}): the hub has no split {', '.join(absent)}; it has {', '.join(names)}")
+
+
+def identity(mirror: Mirror, source: Source, language: str) -> dict[str, Any]:
+    """What names the exact bytes: the hub's commit, or for a mirror the commit that it recorded (`.xstilts.json`
+    beside the data, written by `mirror pull`), else a digest of the files."""
+    if mirror.kind == "hub":
+        return {"hub": source.path, "revision": _hub_revision(source.path)}
+    assert mirror.folder is not None
+    paths = _files(mirror, source, language)
+    recorded = mirror.folder / source.path / ".xstilts.json"
+    if recorded.is_file():
+        return {"hub": source.path, "revision": json.loads(recorded.read_text())["revision"]}
+    total = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            total.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+    return {"sha256": total.hexdigest()}
+
+
+@cache
+def _hub_revision(path: str) -> str:
+    locked = hub_lock().get(path, {}).get("revision")
+    if locked:
+        return str(locked)
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return str(HfApi().dataset_info(path).sha)
+    except (HfHubHTTPError, OSError) as error:
+        raise DataError(
+            f"{path}: the hub cannot be asked for its revision ({type(error).__name__}); give --mirror a folder, or fill "
+            "hub.lock with `xstilts tasks probe --lock` where the hub is reached"
+        ) from error
+
+
+def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
+    """The rows as a datasets.Dataset with images left encoded. DataError names a file that cannot be read."""
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    datasets.disable_progress_bars()
+    if mirror.kind == "hub":
+        rows = datasets.load_dataset(
+            source.path, source.config_for(language), split=source.split, revision=_hub_revision(source.path)
+        )
+        return _encoded_images(rows)
+    paths = _files(mirror, source, language)
+    kind = _SUFFIXES[paths[0].suffix]
+    with tempfile.TemporaryDirectory(prefix="xstilts-datasets-") as cache_dir:
+        try:
+            rows = datasets.load_dataset(
+                kind, data_files={"rows": [str(p) for p in paths]}, split="rows", cache_dir=cache_dir, keep_in_memory=True
+            )
+        except (DatasetGenerationError, OSError, ValueError) as error:
+            cause = error.__cause__ or error
+            raise DataError(
+                f"{', '.join(map(str, paths))}: cannot be read as {kind} ({type(cause).__name__}: {cause}); "
+                "fetch the file again"
+            ) from error
+        return _encoded_images(rows)
+
+
+def _encoded_images(rows: Any) -> Any:
+    """Image columns as {bytes, path}: they are decoded, and checked, when records are made."""
+    import datasets
+
+    for name, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+    return rows

@@ -1,0 +1,298 @@
+"""Task heads on the states of a flat batch. They see tokens and segment boundaries; padding does not exist for them.
+
+A row is one training or scoring example; it has one segment, or one for each choice. Each head gives `loss(states,
+rows)` → [R], one loss per row, so that whoever calls it can divide by the count of a whole optimiser step, and
+`predict(states, rows)` → one JSON value per row. Generation and retrieval have no parameters: they are functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xstilts.data.encoded import EncodedRow
+from xstilts.models.backbone import Backbone
+from xstilts.training.streams import generator
+
+#: Where a head's classification vector comes from: the backbone's own token, or that and the mean over the segment.
+POOLINGS = ("pooled", "pooled+mean")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What heads need of the rows of a flat batch, besides states.
+
+    cu_seq_lens [S + 1]; segments: how many segments each row has (their sum is S); label [R]; labels, words [T]: -100
+    and -1 where there is none; span [R, 2] token places in the row; offsets [T, 2] characters, -1 outside a context.
+    Only what the rows' format has is filled; the rest is as if empty.
+    """
+
+    cu_seq_lens: Tensor
+    segments: list[int]
+    label: Tensor
+    labels: Tensor
+    words: Tensor
+    span: Tensor
+    offsets: Tensor
+
+    @property
+    def starts(self) -> Tensor:
+        """[S] the first token of each segment."""
+        return self.cu_seq_lens[:-1].long()
+
+    @property
+    def lengths(self) -> Tensor:
+        """[S] tokens of each segment."""
+        return self.cu_seq_lens.diff().long()
+
+    def row_of_token(self) -> Tensor:
+        """[T] the row of each token."""
+        rows = torch.arange(len(self.segments), device=self.cu_seq_lens.device)
+        counts = torch.tensor(self.segments, device=self.cu_seq_lens.device)
+        return rows.repeat_interleave(counts).repeat_interleave(self.lengths)
+
+
+def rows_of(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -> Rows:
+    """The head's view of encoded rows, in the order in which their segments are packed."""
+    lengths = [len(segment) for row in encoded for segment in row.segments]
+
+    def flat(values: str, empty: int) -> Tensor:
+        parts = [
+            [*getattr(row, values), *([empty] * (sum(map(len, row.segments)) - len(getattr(row, values))))]
+            for row in encoded
+        ]
+        return torch.tensor([v for part in parts for v in part], dtype=torch.long)
+
+    offsets = [
+        torch.tensor([*row.offsets, *([-1] * (2 * sum(map(len, row.segments)) - len(row.offsets)))]).view(-1, 2)
+        for row in encoded
+    ]
+    return Rows(
+        cu_seq_lens=torch.tensor([0, *lengths]).cumsum(0).to(device),
+        segments=[len(row.segments) for row in encoded],
+        label=torch.tensor([row.label for row in encoded]).to(device),
+        labels=flat("labels", -100).to(device),
+        words=flat("words", -1).to(device),
+        span=torch.tensor([row.span or [0, 0] for row in encoded]).to(device),
+        offsets=torch.cat(offsets).to(device),
+    )
+
+
+def pool(states: Tensor, rows: Rows, token: str, pooling: str = "pooled") -> Tensor:
+    """[S, width], or [S, 2·width] for `pooled+mean`: the `first` or `last` token's state of each segment, in float32."""
+    index = rows.starts if token == "first" else rows.cu_seq_lens[1:].long() - 1
+    one = states[index].float()
+    return one if pooling == "pooled" else torch.cat([one, mean(states, rows)], -1)
+
+
+def mean(states: Tensor, rows: Rows) -> Tensor:
+    """[S, width]: the mean state of each segment, special tokens included, in float32."""
+    segment = torch.arange(len(rows.lengths), device=states.device).repeat_interleave(rows.lengths)
+    total = torch.zeros(len(rows.lengths), states.shape[-1], device=states.device)
+    return total.index_add(0, segment, states.float()) / rows.lengths[:, None]
+
+
+class Classification(nn.Module):
+    """One of `classes` labels from a segment's pooled state."""
+
+    def __init__(self, width: int, classes: int, token: str, pooling: str) -> None:
+        super().__init__()
+        self.token, self.pooling = token, pooling
+        self.out = nn.Linear(width * (1 if pooling == "pooled" else 2), classes)
+
+    def forward(self, states: Tensor, rows: Rows) -> Tensor:
+        """Logits [R, classes]."""
+        logits: Tensor = self.out(pool(states, rows, self.token, self.pooling))
+        return logits
+
+    def loss(self, states: Tensor, rows: Rows) -> Tensor:
+        return F.cross_entropy(self(states, rows), rows.label, reduction="none")
+
+    def predict(self, states: Tensor, rows: Rows) -> list[int]:
+        best: list[int] = self(states, rows).argmax(-1).tolist()
+        return best
+
+
+class MultipleChoice(Classification):
+    """One of a row's segments: a scalar for each, a softmax over them. Rows may differ in their number of choices."""
+
+    def __init__(self, width: int, token: str, pooling: str) -> None:
+        super().__init__(width, 1, token, pooling)
+
+    def forward(self, states: Tensor, rows: Rows) -> Tensor:
+        """Logits [R, most choices], -inf where a row has no such choice."""
+        scores = super().forward(states, rows)[:, 0].split(rows.segments)
+        return nn.utils.rnn.pad_sequence(list(scores), batch_first=True, padding_value=float("-inf"))
+
+
+class Tagging(nn.Module):
+    """A label for each word, read at the sub-token that carries it."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(width, classes)
+
+    def loss(self, states: Tensor, rows: Rows) -> Tensor:
+        """[R]: the mean over a row's labelled words, so that every sentence weighs the same; 0 for a row of none."""
+        at = rows.labels != -100
+        each = F.cross_entropy(self.out(states[at].float()), rows.labels[at], reduction="none")
+        row, count = rows.row_of_token()[at], len(rows.segments)
+        total = torch.zeros(count, device=states.device).index_add(0, row, each)
+        return total / torch.bincount(row, minlength=count).clamp(min=1)
+
+    def predict(self, states: Tensor, rows: Rows) -> list[dict[int, int]]:
+        """For each row word index → label id; a word that truncation cut off is absent."""
+        at = rows.words >= 0
+        best = self.out(states[at].float()).argmax(-1).tolist()
+        tags: list[dict[int, int]] = [{} for _ in rows.segments]
+        for row, word, label in zip(rows.row_of_token()[at].tolist(), rows.words[at].tolist(), best, strict=True):
+            tags[row][word] = label
+        return tags
+
+
+class Span(nn.Module):
+    """Start and end of an answer. The end sees the start's state, because under a causal mask the start's own token
+    has not seen what stands to its right.
+
+    A window's probabilities are over its context's tokens and token 0, which stands for "not in this window".
+    """
+
+    def __init__(self, width: int, n_best: int = 20, longest: int = 30) -> None:
+        super().__init__()
+        self.n_best, self.longest = n_best, longest
+        self.start, self.end = nn.Linear(width, 1), nn.Linear(width, 1)
+        self.joint = nn.Linear(2 * width, width)
+        self.joint_out = nn.Linear(width, 1, bias=False)
+
+    def _end(self, states: Tensor, starts: Tensor) -> Tensor:
+        """End logits [k, n] of a window's states [n, width] for k starts [k, width]."""
+        first, second = self.joint.weight.chunk(2, -1)
+        mixed = torch.tanh((states @ first.T)[None] + (starts @ second.T)[:, None] + self.joint.bias)
+        logits: Tensor = self.end(states)[:, 0] + self.joint_out(mixed)[..., 0]
+        return logits
+
+    def _windows(self, states: Tensor, rows: Rows) -> list[tuple[Tensor, Tensor]]:
+        """For each row its states [n, width] in float32 and which tokens may be an answer's [n]."""
+        lengths = rows.lengths.tolist()
+        allowed = rows.offsets[:, 0] >= 0
+        return list(zip(states.float().split(lengths), allowed.split(lengths), strict=True))
+
+    def loss(self, states: Tensor, rows: Rows) -> Tensor:
+        """[R]: half the sum of both cross-entropies, the end given the true start."""
+        losses = []
+        for (window, allowed), (start, end) in zip(self._windows(states, rows), rows.span.tolist(), strict=True):
+            shut = _shut(allowed)
+            if shut[start] or shut[end]:
+                raise ValueError(f"the answer's tokens {start}–{end} are not in the context of its window")
+            starts = self.start(window)[:, 0].masked_fill(shut, float("-inf")).log_softmax(-1)
+            ends = self._end(window, window[start][None])[0].masked_fill(shut, float("-inf")).log_softmax(-1)
+            losses.append(-(starts[start] + ends[end]) / 2)
+        return torch.stack(losses)
+
+    def predict(self, states: Tensor, rows: Rows) -> list[dict[str, Any]]:
+        """For each window {"start", "end": characters of the context, "score": log-probability}, the best answer of at
+        most `longest` tokens from its `n_best` likeliest starts; start = end = 0 and -inf without any context."""
+        offsets = rows.offsets.split(rows.lengths.tolist())
+        return [
+            self._best(window, allowed, places)
+            for (window, allowed), places in zip(self._windows(states, rows), offsets, strict=True)
+        ]
+
+    def _best(self, window: Tensor, allowed: Tensor, places: Tensor) -> dict[str, Any]:
+        shut = _shut(allowed)
+        starts = self.start(window)[:, 0].masked_fill(shut, float("-inf")).log_softmax(-1).masked_fill(~allowed, -torch.inf)
+        score, first = starts.topk(min(self.n_best, len(starts)))
+        ends = self._end(window, window[first]).masked_fill(shut, float("-inf")).log_softmax(-1)
+        token = torch.arange(len(window), device=window.device)[None]
+        fits = allowed & (token >= first[:, None]) & (token < first[:, None] + self.longest)
+        total = (score[:, None] + ends).masked_fill(~fits, -torch.inf)
+        best = int(total.argmax())
+        if not torch.isfinite(value := total.view(-1)[best]):
+            return {"start": 0, "end": 0, "score": float("-inf")}
+        start, end = int(first[best // len(window)]), best % len(window)
+        return {"start": int(places[start, 0]), "end": int(places[end, 1]), "score": float(value)}
+
+
+def _shut(allowed: Tensor) -> Tensor:
+    """The tokens of a window that get no probability: all but its context and token 0."""
+    shut = ~allowed
+    shut[0] = False
+    return shut
+
+
+def join_windows(windows: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """(example id, a window's prediction) → example id → its best window's; the earlier one of equals."""
+    best: dict[str, dict[str, Any]] = {}
+    for example, prediction in windows:
+        if example not in best or prediction["score"] > best[example]["score"]:
+            best[example] = prediction
+    return best
+
+
+def lm_loss(backbone: Backbone, states: Tensor, rows: Rows) -> tuple[Tensor, int]:
+    """Summed cross-entropy of the supervised tokens and their number; logits are made at those only."""
+    at = rows.labels != -100
+    logits = backbone.lm_logits(states[at]).float()
+    return F.cross_entropy(logits, rows.labels[at], reduction="sum"), int(at.sum())
+
+
+def embed(states: Tensor, rows: Rows) -> Tensor:
+    """[S, width] unit vectors: the mean over each segment, special tokens included (XTREME-R's Tatoeba)."""
+    return F.normalize(mean(states, rows), dim=-1)
+
+
+def retrieval_loss(states: Tensor, rows: Rows, temperature: float = 0.05) -> Tensor:
+    """[R]: softmax of each row's first segment over candidates: every row's second segment, and its own further ones.
+
+    Negatives of other rows make a row's loss depend on its batch: give it a whole optimiser step, or give each row
+    negatives of its own and call it row by row.
+    """
+    parts = embed(states, rows).split(rows.segments)
+    if min(rows.segments) < 2:
+        raise ValueError("retrieval needs a query and at least one candidate in each row")
+    shared, losses = torch.stack([p[1] for p in parts]), []
+    for index, own in enumerate(parts):
+        scores = torch.cat([shared, own[2:]]) @ own[0] / temperature
+        losses.append(torch.logsumexp(scores, 0) - scores[index])
+    return torch.stack(losses)
+
+
+Head = Classification | MultipleChoice | Tagging | Span
+
+
+def make_head(
+    format: str, objective: str, width: int, classes: int = 0, token: str = "last", pooling: str = "pooled"
+) -> Head | None:
+    """The head of a task format, or None where there is nothing to learn: objective `lm`, generation, retrieval.
+
+    `token` is the backbone's `pool`. ValueError names what is allowed.
+    """
+    if pooling not in POOLINGS or objective not in ("head", "lm"):
+        raise ValueError(f"pooling {pooling!r} is not one of {POOLINGS}, or objective {objective!r} not head or lm")
+    if objective == "lm" or format in ("generation", "retrieval"):
+        return None
+    if format == "classification":
+        return Classification(width, classes, token, pooling)
+    if format == "multiple_choice":
+        return MultipleChoice(width, token, pooling)
+    if format == "tagging":
+        return Tagging(width, classes)
+    if format == "span":
+        return Span(width)
+    raise ValueError(f"format {format!r} has no head")
+
+
+def initialise(head: nn.Module, seed: int, stage: str) -> None:
+    """Fills a head from the stream ('head', seed, stage): biases 0, weights normal with deviation 0.02, as BERT's
+    heads; 1/√in for the span head's inner layer, which would not wake up otherwise."""
+    stream = generator("head", seed, stage)
+    with torch.no_grad():
+        for name, parameter in sorted(head.named_parameters()):
+            deviation = parameter.shape[-1] ** -0.5 if name.startswith("joint.") else 0.02
+            fresh = torch.zeros(parameter.shape)
+            if parameter.ndim > 1:
+                fresh.normal_(0.0, deviation, generator=stream)
+            parameter.copy_(fresh)

@@ -1,0 +1,71 @@
+"""The S3 client, and its errors in words: what is wrong, where, what to do."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from xstilts.errors import StoreError
+
+
+def make_client() -> Any:
+    """A boto3 S3 client with endpoint and keys from the AWS_* environment.
+
+    Path-style addressing and no checksum trailers, so that every S3-compatible server is met on common ground; short
+    time-outs and few tries, so that a server that is not there is reported within seconds.
+    """
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        signature_version="s3v4", s3={"addressing_style": "path"}, connect_timeout=4, read_timeout=120,
+        retries={"max_attempts": 3, "mode": "standard"}, max_pool_connections=32,
+        request_checksum_calculation="when_required", response_checksum_validation="when_required",
+    )  # fmt: skip
+    region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "us-east-1"
+    return boto3.session.Session().client("s3", region_name=region, config=config)
+
+
+def status_of(error: Any) -> int:
+    """The HTTP status of a botocore ClientError."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turns what boto3 raises into a StoreError that names the address and what to do."""
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise StoreError(f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+    except ClientError as error:
+        raise StoreError(f"{where} at {endpoint}: {_client_error(error)}") from error
+    except S3UploadFailedError as error:
+        raise StoreError(f"{where} at {endpoint}: the upload failed: {error}; is the server's disk full?") from error
+    except BotoCoreError as error:
+        raise StoreError(
+            f"{where}: the S3 server at {endpoint} cannot be reached ({type(error).__name__}: {error}); "
+            "check AWS_ENDPOINT_URL, and that the server runs"
+        ) from error
+    except OSError as error:
+        if error.errno == 28:
+            raise StoreError(f"{where}: no space is left on the local disk; free some and run again") from error
+        raise
+
+
+def _client_error(error: Any) -> str:
+    code, status = error.response.get("Error", {}).get("Code", ""), status_of(error)
+    if code == "NoSuchBucket":
+        return "the bucket does not exist; create it or name another with --store"
+    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch") or status in (401, 403):
+        return (
+            f"the credentials are refused ({code or status}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the "
+            "policy of the bucket"
+        )
+    if status in (500, 507):
+        return f"the server failed ({code} {status}: {error}); look at its log and at its disk's free space"
+    return str(error)

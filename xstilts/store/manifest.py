@@ -1,0 +1,37 @@
+"""What a finished step left: named files by content, and what is known of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes by content: their SHA-256 (hex) and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished step. files: name → blob. step: Step.to_json(). info: counts, licences, cost; never fingerprinted."""
+
+    kind: str
+    fingerprint: str
+    files: Mapping[str, Blob]
+    step: Mapping[str, Any]
+    info: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        files = {name: {"sha256": blob.sha256, "size": blob.size} for name, blob in sorted(self.files.items())}
+        return {
+            "kind": self.kind, "fingerprint": self.fingerprint, "files": files, "step": dict(self.step),
+            "info": dict(self.info),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Manifest":
+        """Inverse of to_json; KeyError or TypeError for what is no manifest."""
+        files = {name: Blob(str(blob["sha256"]), int(blob["size"])) for name, blob in value["files"].items()}
+        return cls(value["kind"], value["fingerprint"], files, value["step"], value["info"])

@@ -1,0 +1,17 @@
+"""Plain text: what a tokenizer and a tiny backbone of the miniature are taught with."""
+
+from xstilts.tasks.task import Example, Row, Source, Task
+
+
+def line(row: Row, index: int, language: str) -> Example:
+    """text: one document."""
+    return Example(id=str(index), targets=(str(row["text"]),))
+
+
+MINIATURE_TEXT = Task(
+    name="miniature_text", title="The miniature's text", role="intermediate", format="generation", modality="text",
+    splits={"text": Source("xstilts/miniature-text", "{language}", "train")}, to_example=line, objectives=("lm",),
+    licence="generated", citation="docs/miniature.md",
+)  # fmt: skip
+
+TASKS = (MINIATURE_TEXT,)

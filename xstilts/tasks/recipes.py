@@ -1,0 +1,69 @@
+"""Hyper-parameters by recipe set, task, family and tuning mode, each row with its source. No constant hides in code.
+
+Rows are looked up from the most to the least particular: (task, family, mode), then with `*` in place of mode, family,
+and at last the task's format. A plan may override any key; the report shows what it overrode.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xstilts.errors import PlanError
+from xstilts.tasks.registry import TASKS
+
+Recipe = Mapping[str, Any]
+
+#: Keys of every recipe and what they hold when a row does not say. lr: peak rate; updates or epochs; examples_per_step;
+#: warmup: share (< 1) or updates; lengths in tokens; selection: `last`, or updates between looks at English dev.
+DEFAULTS: Recipe = {
+    "schedule": "linear", "warmup": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 128, "stride": None,
+    "question_length": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last", "train_rows": None,
+    "head_lr_factor": 1.0, "pooling": "pooled", "lora": {"r": 16, "alpha": 32},
+}  # fmt: skip
+
+_MINI = {"examples_per_step": 32, "warmup": 0.08, "pooling": "pooled+mean", "source": "measured: docs/miniature.md"}
+_QA = {"max_length": 160, "stride": 64, "question_length": 48}
+
+#: (task or format, family, mode) → row.
+MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
+    ("classification", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 200},
+    ("multiple_choice", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 100},
+    ("tagging", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 40, "train_rows": 500},
+    ("span", "*", "*"): {**_MINI, **_QA, "lr": 2e-3, "updates": 60, "train_rows": 200},
+    ("generation", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 100},
+    ("retrieval", "*", "*"): {**_MINI, "lr": 0.0, "updates": 1},
+}
+
+_OFFICIAL = {"examples_per_step": 32, "dropout": 0.1, "source": "science: XTREME-R scripts/train_*.sh"}
+_SQUAD = {"max_length": 384, "stride": 128, "question_length": 64, "warmup": 500, "weight_decay": 1e-4, "epochs": 3}
+
+XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
+    ("mnli", "*", "*"): {**_OFFICIAL, "lr": 3e-5, "epochs": 5, "selection": 100},
+    ("classification", "*", "*"): {**_OFFICIAL, "lr": 3e-5, "epochs": 5, "selection": 100},
+    ("multiple_choice", "*", "*"): {**_OFFICIAL, "lr": 3e-5, "epochs": 5},
+    ("tagging", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 10, "selection": 100},
+    ("span", "*", "*"): {**_OFFICIAL, **_SQUAD, "lr": 3e-5},
+    ("generation", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 1, "source": "ours: no official recipe"},
+    ("retrieval", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
+}
+
+#: LoRA asks for larger rates than full tuning (design: chosen once on the `none` arm's English dev, never per arm).
+_LORA_LR = {"xtreme_r": 1e-4, "miniature": 4e-3}
+
+SETS: Mapping[str, Mapping[tuple[str, str, str], Recipe]] = {"miniature": MINIATURE, "xtreme_r": XTREME_R}
+
+
+def recipe(name: str, task: str, family: str, mode: str) -> dict[str, Any]:
+    """Every key of the recipe for a task on a backbone. PlanError names the sets or tasks that exist."""
+    if name not in SETS:
+        raise PlanError(f"unknown recipe set {name!r}; allowed: {', '.join(SETS)}")
+    if task not in TASKS:
+        raise PlanError(f"no recipe for task {task!r}; allowed: {', '.join(sorted(TASKS))}")
+    rows = SETS[name]
+    keys = [(t, f, m) for t in (task, TASKS[task].format) for f in (family, "*") for m in (mode, "*")]
+    row = next((rows[key] for key in keys if key in rows), None)
+    if row is None:
+        raise PlanError(f"the recipe set {name!r} has no row for {task!r} on {family} ({mode})")
+    merged = {**DEFAULTS, **row}
+    if mode == "lora" and not any(key in rows for key in keys if key[2] == "lora"):
+        merged["lr"] = _LORA_LR[name] if merged["lr"] else 0.0
+    return merged

@@ -1,0 +1,41 @@
+"""Every task by name. A benchmark is added by writing its table and naming its module here."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from xstilts.errors import PlanError
+from xstilts.tasks import choice, images, nli, plain_text, retrieval, span, tagging
+from xstilts.tasks.task import Source, Task
+
+TASKS: Mapping[str, Task] = {
+    task.name: task for module in (nli, choice, span, tagging, retrieval, images, plain_text) for task in module.TASKS
+}
+
+
+def task(name: str) -> Task:
+    """A task by name; PlanError names those that exist."""
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise PlanError(f"unknown task {name!r}{hint}; allowed: {', '.join(sorted(TASKS))}")
+    return TASKS[name]
+
+
+def as_json() -> list[dict[str, Any]]:
+    """Every task as JSON: what `xstilts tasks --json` prints."""
+    return [_as_json(one) for one in TASKS.values()]
+
+
+def _as_json(one: Task) -> dict[str, Any]:
+    return {
+        "name": one.name, "title": one.title, "role": one.role, "format": one.format, "modality": one.modality,
+        "objectives": list(one.objectives), "languages": list(one.languages), "labels": list(one.labels),
+        "metrics": list(one.metrics), "licence": one.licence, "citation": one.citation, "overlap": dict(one.overlap),
+        "trained_target": None if one.trained_target is None else list(one.trained_target),
+        "splits": {split: [_source(s) for s in (source, *source.alternatives)] for split, source in one.splits.items()},
+    }  # fmt: skip
+
+
+def _source(source: Source) -> dict[str, Any]:
+    return {"path": source.path, "config": source.config, "split": source.split}

@@ -1,0 +1,71 @@
+"""Tagging: universal part-of-speech tags (Universal Dependencies, XTREME-R's 38 languages) and WikiANN / PAN-X named
+entities (Pan et al. 2017, 48 languages). English trains, the other languages are tagged zero-shot."""
+
+from functools import partial
+
+from xstilts.tasks.languages import UD_NAMES
+from xstilts.tasks.task import Example, Row, Source, Task
+
+#: The order of google/xtreme's class_label `pos_tags`.
+UPOS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
+#: The order of unimelb-nlp/wikiann's class_label `ner_tags`.
+NER = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+
+
+def tagged(column: str, names: tuple[str, ...], row: Row, index: int, language: str) -> Example:
+    """tokens and their tag ids; in PAN-X's raw files tokens carry a language prefix, which the hub has stripped."""
+    ids = [int(tag) for tag in row[column]]
+    if bad := [tag for tag in ids if not 0 <= tag < len(names)]:
+        raise ValueError(f"{column}: {bad[0]} is not between 0 and {len(names) - 1}")
+    tokens = tuple(str(token) for token in row["tokens"])
+    if len(tokens) != len(ids) or not tokens:
+        raise ValueError(f"{len(tokens)} tokens and {len(ids)} tags")
+    return Example(id=str(index), tokens=tokens, tags=tuple(names[tag] for tag in ids))
+
+
+POS_LANGUAGES = tuple(
+    "af ar bg de el en es et eu fa fi fr he hi hu id it ja kk ko lt mr nl pl pt ro ru ta te th tl tr uk ur vi wo yo zh".split()
+)
+NER_LANGUAGES = tuple(
+    "af ar az bg bn de el en es et eu fa fi fr gu he hi hu id it ja jv ka kk ko lt ml mr ms my nl pa pl pt qu ro ru sw ta "
+    "te th tl tr uk ur vi yo zh".split()
+)
+
+
+def _ud(split: str) -> Source:
+    return Source(
+        "google/xtreme", "udpos.{language}", split, names=UD_NAMES,
+        alternatives=(Source("izhx/xtreme-r-udpos", "{language}", split),),
+    )  # fmt: skip
+
+
+def _panx(split: str) -> Source:
+    return Source(
+        "unimelb-nlp/wikiann", "{language}", split, alternatives=(Source("google/xtreme", "PAN-X.{language}", split),)
+    )
+
+
+UD_EN = Task(
+    name="ud_en", title="UD English", role="target", format="tagging", modality="text",
+    splits={"train": _ud("train"), "select": _ud("validation")}, to_example=partial(tagged, "pos_tags", UPOS),
+    labels=UPOS, metrics=("udpos_f1", "token_accuracy"), licence="per treebank", citation="Nivre et al. 2018",
+)  # fmt: skip
+UDPOS = Task(
+    name="udpos", title="UD-POS", role="evaluation", format="tagging", modality="text", splits={"test": _ud("test")},
+    to_example=partial(tagged, "pos_tags", UPOS), languages=POS_LANGUAGES, labels=UPOS,
+    metrics=("udpos_f1", "token_accuracy"), trained_target=("ud_en",), licence="per treebank",
+    citation="Nivre et al. 2018",
+)  # fmt: skip
+PANX_EN = Task(
+    name="panx_en", title="WikiANN English", role="target", format="tagging", modality="text",
+    splits={"train": _panx("train"), "select": _panx("validation")}, to_example=partial(tagged, "ner_tags", NER),
+    labels=NER, metrics=("ner_f1",), licence="derived from Wikipedia; unstated", citation="Pan et al. 2017",
+)  # fmt: skip
+WIKIANN = Task(
+    name="wikiann", title="WikiANN-NER", role="evaluation", format="tagging", modality="text",
+    splits={"test": _panx("test")}, to_example=partial(tagged, "ner_tags", NER), languages=NER_LANGUAGES, labels=NER,
+    metrics=("ner_f1",), trained_target=("panx_en",), licence="derived from Wikipedia; unstated",
+    citation="Pan et al. 2017",
+)  # fmt: skip
+
+TASKS = (UD_EN, UDPOS, PANX_EN, WIKIANN)
