@@ -81,7 +81,9 @@ def plan(run_uri: str) -> dict[str, list[str]]:
         text = store.get_bytes_at(f"{folder}/plan.yaml")
         if run is None or text is None:
             raise PlanError(f"{run_uri}: the run's folder has no plan.yaml and run.json; start it with `xstilts run`")
-        expanded = expand(load_plan(text.decode()), open_mirror(run["mirror"]), numeric_environment())
+        expanded = expand(
+            load_plan(text.decode()), open_mirror(run["mirror"]), numeric_environment(), generation=str(run["run"])
+        )
         document = expanded.to_json()
         for batch in (*document["sources"], *document["encodings"]):
             _put_spec(store, folder, batch["id"], batch, document["steps"], batch["steps"])

@@ -13,13 +13,14 @@ WRONG = 1e-3
 
 @pytest.fixture
 def laid_out(folder, reference, texts):
-    """family → (stock model's core, its row of ids, positions in each segment, error of a way to call it, our error)."""
+    """family → (the packed batch, the error of a way to call the stock model with it); ours is checked to be right."""
 
     def make(family: str):
         of = contract(family)
         stock = Backbone(of.load(folder(family), {"attn_implementation": "sdpa"}), of).eval()
         tokenizer = load_processor(folder(family), family).tokenizer
-        segments = [Segment(tokenizer.encode(t, add_special_tokens=False)[:n]) for t, n in zip(texts, (7, 13), strict=False)]
+        texts_ids = [tokenizer.encode(texts[i], add_special_tokens=False) for i in range(2)]
+        segments = [Segment(texts_ids[0][:7]), Segment(texts_ids[1][:13])]
         ours = load_backbone(folder(family), family)
         with torch.inference_mode():
             expected = reference(stock, segments)
@@ -28,8 +29,8 @@ def laid_out(folder, reference, texts):
 
         def error(**call: object) -> float:
             with torch.inference_mode():
-                core = of.core(stock.model)
-                return float((core(input_ids=batch.input_ids[None], **call).last_hidden_state[0] - expected).abs().max())
+                states = of.core(stock.model)(input_ids=batch.input_ids[None], **call).last_hidden_state[0]
+                return float((states - expected).abs().max())
 
         assert right < 1e-5
         return batch, error

@@ -63,7 +63,8 @@ def _varlen(
     cu = boundaries.to(torch.int32)
     longest = int(cu.diff().max()) if longest is None else longest
     window = (-1, 0) if causal else (-1, -1)
-    out: Tensor = varlen_attn(q, k, v, cu, cu, longest, longest, scale=scaling, window_size=window, enable_gqa=grouped)
+    out = varlen_attn(q, k, v, cu, cu, longest, longest, scale=scaling, window_size=window, enable_gqa=grouped)
+    assert isinstance(out, Tensor)  # a pair only when auxiliary outputs are asked for
     return out
 
 

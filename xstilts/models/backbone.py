@@ -69,8 +69,9 @@ class Backbone(nn.Module):
             _look_both_ways(of.text(model))
         elif attention != "causal":
             raise ValueError(f"attention {attention!r} is neither causal nor bidirectional")
-        self.config: Any = model.config
-        text: Any = self.config.get_text_config()
+        config: Any = model.config
+        text = config.get_text_config()
+        self.config = config
         self.width, self.layers = int(text.hidden_size), int(text.num_hidden_layers)
 
     @property
@@ -147,9 +148,7 @@ def _look_both_ways(text: nn.Module) -> None:
             module.is_causal = False  # type: ignore[assignment]
 
 
-def load_backbone(
-    folder: Path, family: str, attention: str = "causal", dtype: torch.dtype = torch.float32
-) -> Backbone:
+def load_backbone(folder: Path, family: str, attention: str = "causal", dtype: torch.dtype = torch.float32) -> Backbone:
     """Loads a model folder (a hub snapshot, or one that `build_tiny` wrote) in evaluation mode, on the CPU."""
     from transformers.utils import logging
 

@@ -64,9 +64,7 @@ def build_model(
     return model.eval(), processor
 
 
-def build_tiny(
-    family: str, seed: int, texts: Sequence[str], settings: Mapping[str, Any] | None, folder: Path
-) -> Path:
+def build_tiny(family: str, seed: int, texts: Sequence[str], settings: Mapping[str, Any] | None, folder: Path) -> Path:
     """`build_model`, saved into `folder` as save_pretrained writes it; returns the folder."""
     model, processor = build_model(family, seed, texts, settings)
     return save(model, processor, folder)
@@ -166,11 +164,13 @@ def _qwen(tokenizer: Any, s: Mapping[str, Any]) -> tuple[Any, Any]:
         "temporal_patch_size": 2, "window_size": token * 4, "fullatt_block_indexes": [s["vision_layers"] - 1],
     }  # fmt: skip
     ids = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-        for name, token in (
-            ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"), ("vision_end", "vision_end")
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{special}|>")
+        for name, special in zip(
+            ("image", "video", "vision_start", "vision_end"),
+            ("image_pad", "video_pad", "vision_start", "vision_end"),
+            strict=True,
         )
-    }  # fmt: skip
+    }
     config = tf.Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
     images = tf.Qwen2VLImageProcessorPil(
         patch_size=patch, merge_size=2, temporal_patch_size=2,

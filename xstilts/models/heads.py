@@ -5,6 +5,7 @@ rows)` → [R], one loss per row, so that whoever calls it can divide by the cou
 `predict(states, rows)` → one JSON value per row. Generation and retrieval have no parameters: they are functions.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ def rows_of(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -
 
 
 def pool(states: Tensor, rows: Rows, token: str, pooling: str = "pooled") -> Tensor:
-    """[S, width], or [S, 2·width] for `pooled+mean`: the `first` or `last` token's state of each segment, in float32."""
+    """[S, width], or [S, 2·width] for `pooled+mean`: each segment's `first` or `last` state, in float32."""
     index = rows.starts if token == "first" else rows.cu_seq_lens[1:].long() - 1
     one = states[index].float()
     return one if pooling == "pooled" else torch.cat([one, mean(states, rows)], -1)
@@ -168,59 +169,55 @@ class Span(nn.Module):
         self.joint_out = nn.Linear(width, 1, bias=False)
 
     def _end(self, states: Tensor, starts: Tensor) -> Tensor:
-        """End logits [k, n] of a window's states [n, width] for k starts [k, width]."""
+        """End logits [..., n] of states [..., n, width] given the state of their start, broadcast to them."""
         first, second = self.joint.weight.chunk(2, -1)
-        mixed = torch.tanh((states @ first.T)[None] + (starts @ second.T)[:, None] + self.joint.bias)
-        logits: Tensor = self.end(states)[:, 0] + self.joint_out(mixed)[..., 0]
+        mixed = torch.tanh(states @ first.T + starts @ second.T + self.joint.bias)
+        logits: Tensor = (self.end(states) + self.joint_out(mixed))[..., 0]
         return logits
-
-    def _windows(self, states: Tensor, rows: Rows) -> list[tuple[Tensor, Tensor]]:
-        """For each row its states [n, width] in float32 and which tokens may be an answer's [n]."""
-        lengths = rows.lengths.tolist()
-        allowed = rows.offsets[:, 0] >= 0
-        return list(zip(states.float().split(lengths), allowed.split(lengths), strict=True))
 
     def loss(self, states: Tensor, rows: Rows) -> Tensor:
         """[R]: half the sum of both cross-entropies, the end given the true start."""
-        losses = []
-        for (window, allowed), (start, end) in zip(self._windows(states, rows), rows.span.tolist(), strict=True):
-            shut = _shut(allowed)
-            if shut[start] or shut[end]:
-                raise ValueError(f"the answer's tokens {start}–{end} are not in the context of its window")
-            starts = self.start(window)[:, 0].masked_fill(shut, float("-inf")).log_softmax(-1)
-            ends = self._end(window, window[start][None])[0].masked_fill(shut, float("-inf")).log_softmax(-1)
-            losses.append(-(starts[start] + ends[end]) / 2)
-        return torch.stack(losses)
+        states, row = states.float(), rows.row_of_token()
+        shut = rows.offsets[:, 0] < 0
+        shut[rows.starts] = False
+        start, end = (rows.starts[:, None] + rows.span).unbind(-1)
+        if bool(shut[start].any() | shut[end].any()):
+            raise ValueError("an answer's tokens are not in the context of its window")
+        place = torch.arange(len(row), device=row.device) - rows.starts[row]
+
+        def log_probability(logits: Tensor, at: Tensor) -> Tensor:
+            table = logits.new_full((len(rows.segments), int(rows.lengths.max())), float("-inf"))
+            table = table.index_put((row, place), logits.masked_fill(shut, float("-inf")))
+            return logits[at] - table.logsumexp(-1)
+
+        starts = log_probability(self.start(states)[:, 0], start)
+        ends = log_probability(self._end(states, states[start][row]), end)
+        return -(starts + ends) / 2
 
     def predict(self, states: Tensor, rows: Rows) -> list[dict[str, Any]]:
         """For each window {"start", "end": characters of the context, "score": log-probability}, the best answer of at
         most `longest` tokens from its `n_best` likeliest starts; start = end = 0 and -inf without any context."""
-        offsets = rows.offsets.split(rows.lengths.tolist())
-        return [
-            self._best(window, allowed, places)
-            for (window, allowed), places in zip(self._windows(states, rows), offsets, strict=True)
-        ]
+        lengths = rows.lengths.tolist()
+        windows = zip(states.float().split(lengths), rows.offsets.split(lengths), strict=True)
+        return [self._best(window, places) for window, places in windows]
 
-    def _best(self, window: Tensor, allowed: Tensor, places: Tensor) -> dict[str, Any]:
-        shut = _shut(allowed)
-        starts = self.start(window)[:, 0].masked_fill(shut, float("-inf")).log_softmax(-1).masked_fill(~allowed, -torch.inf)
+    def _best(self, window: Tensor, places: Tensor) -> dict[str, Any]:
+        allowed = places[:, 0] >= 0
+        shut = ~allowed
+        shut[0] = False
+        starts = self.start(window)[:, 0].masked_fill(shut, float("-inf")).log_softmax(-1)
+        starts = starts.masked_fill(~allowed, float("-inf"))
         score, first = starts.topk(min(self.n_best, len(starts)))
-        ends = self._end(window, window[first]).masked_fill(shut, float("-inf")).log_softmax(-1)
+        ends = self._end(window, window[first][:, None]).masked_fill(shut, float("-inf")).log_softmax(-1)
         token = torch.arange(len(window), device=window.device)[None]
         fits = allowed & (token >= first[:, None]) & (token < first[:, None] + self.longest)
-        total = (score[:, None] + ends).masked_fill(~fits, -torch.inf)
+        total = (score[:, None] + ends).masked_fill(~fits, float("-inf"))
         best = int(total.argmax())
-        if not torch.isfinite(value := total.view(-1)[best]):
-            return {"start": 0, "end": 0, "score": float("-inf")}
+        value = total.view(-1)[best].item()
+        if math.isinf(value):
+            return {"start": 0, "end": 0, "score": value}
         start, end = int(first[best // len(window)]), best % len(window)
-        return {"start": int(places[start, 0]), "end": int(places[end, 1]), "score": float(value)}
-
-
-def _shut(allowed: Tensor) -> Tensor:
-    """The tokens of a window that get no probability: all but its context and token 0."""
-    shut = ~allowed
-    shut[0] = False
-    return shut
+        return {"start": int(places[start, 0]), "end": int(places[end, 1]), "score": value}
 
 
 def join_windows(windows: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:

@@ -59,13 +59,13 @@ def _xlm_r(texts: Sequence[str], vocab_size: int, max_length: int) -> Any:
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=_without_special_bytes(inner), bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>",
-        unk_token="<unk>", pad_token="<pad>", mask_token="<mask>", model_max_length=max_length,
+        tokenizer_object=_without_special_bytes(inner), bos_token="<s>", cls_token="<s>", eos_token="</s>",
+        sep_token="</s>", unk_token="<unk>", pad_token="<pad>", mask_token="<mask>", model_max_length=max_length,
     )  # fmt: skip
 
 
 def _without_special_bytes(trained: Tokenizer) -> Tokenizer:
-    """The trainer knows only special tokens to reserve; bytes must be plain pieces, or "<0x41>" in a text would be one."""
+    """Bytes as plain pieces: the trainer reserves special tokens only, and "<0x41>" in a text must not be one."""
     state = json.loads(trained.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in XLM_R_SPECIAL]
     return Tokenizer.from_str(json.dumps(state))

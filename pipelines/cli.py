@@ -1,0 +1,86 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+import argparse
+import importlib
+import sys
+import traceback
+
+from xstilts import __version__
+from xstilts.errors import XstiltsError
+
+#: command → (module:function, help)
+COMMANDS = {
+    "run": "pipelines.commands:run",
+    "plan": "pipelines.commands:plan",
+    "compile": "pipelines.commands:compile_package",
+    "tasks": "pipelines.commands:tasks",
+    "mirror": "pipelines.commands:mirror",
+    "store": "pipelines.commands:store",
+    "doctor": "pipelines.commands:doctor",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="xstilts", description="Intermediate tasks and zero-shot cross-lingual transfer.")
+    top.add_argument("--version", action="version", version=__version__)
+    top.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a plan on this machine")
+    _plan_arguments(run)
+    run.add_argument("--runner", choices=["subprocess"], default="subprocess", help="how components run")
+    run.add_argument("--out", help="folder for the report and the logs (default: runs/<plan's name>)")
+
+    plan = commands.add_parser("plan", help="what would run, what is shared, what is done")
+    _plan_arguments(plan)
+    plan.add_argument("--json", action="store_true")
+    plan.add_argument("--gpus", type=int, default=8, help="for the estimate of hours")
+
+    compile_ = commands.add_parser("compile", help="write the KFP package")
+    compile_.add_argument("-o", "--output", default="pipeline.yaml")
+
+    tasks = commands.add_parser("tasks", help="what can be trained and scored")
+    tasks.add_argument("action", nargs="?", choices=["probe"], help="ask the hub, or a mirror, for every source")
+    tasks.add_argument("--json", action="store_true")
+    tasks.add_argument("--mirror", default="hub")
+    tasks.add_argument("--lock", action="store_true", help="write the hub's revisions to hub.lock")
+
+    mirror = commands.add_parser("mirror", help="make a mirror")
+    mirror.add_argument("what", choices=["miniature"])
+    mirror.add_argument("dir")
+
+    store = commands.add_parser("store", help="the embedded S3 server, and integrity")
+    store.add_argument("action", choices=["serve", "verify"])
+    store.add_argument("--store", help="s3://bucket/prefix (default: the embedded one)")
+    store.add_argument("--home", default=".xstilts")
+    store.add_argument("--port", type=int, default=0)
+
+    commands.add_parser("doctor", help="what is missing on this machine")
+    return top
+
+
+def _plan_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("plan", help="the plan's YAML file")
+    command.add_argument("--mirror", help="hub, miniature, a folder, or s3://bucket/prefix")
+    command.add_argument("--store", help="s3://bucket/prefix (default: an embedded server over HOME/store)")
+    command.add_argument("--home", default=".xstilts", help="folder that runs share: store, cache, miniature")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command. 0 done, 1 unexpected, 2 usage or plan, 3 infrastructure, 4 finished with failed cells."""
+    given = parser().parse_args(arguments)
+    module, _, name = COMMANDS[given.command].partition(":")
+    try:
+        return int(getattr(importlib.import_module(module), name)(given))
+    except XstiltsError as error:
+        if given.debug:
+            traceback.print_exc()
+        print(f"xstilts: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("xstilts: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""What each command does."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from xstilts.errors import PlanError, XstiltsError
+
+ROOM_GIB = 2.0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _expand(given: argparse.Namespace, home: Path, run: str | None = None) -> tuple[Any, Any, str]:
+    """(plan, expansion, mirror) of a plan file; every mistake of the plan is an error here, before anything starts."""
+    from pipelines.local import mirror_for
+    from xstilts.data.source import open_mirror
+    from xstilts.plan.environment import numeric_environment
+    from xstilts.plan.expand import expand
+    from xstilts.plan.schema import load_plan
+
+    path = Path(given.plan)
+    if not path.is_file():
+        raise PlanError(f"{path}: no such plan file")
+    plan = load_plan(path)
+    mirror = mirror_for(given.mirror, plan.mirror, home)
+    return plan, expand(plan, open_mirror(mirror), numeric_environment(), generation=run), mirror
+
+
+def run(given: argparse.Namespace) -> int:
+    """xstilts run PLAN"""
+    from pipelines import local
+    from xstilts.plan.status import undone
+    from xstilts.run import create
+    from xstilts.store.store import Store
+
+    started = time.monotonic()
+    home = Path(given.home).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    plan, expansion, mirror = _expand(given, home)
+    place = local.Local(home, Path(given.out or f"runs/{plan.name}").resolve())
+    name = local.run_name(plan.name, place.out)
+    with local.interruptible(), local.store_at(given.store, home) as uri:
+        store = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
+        if plan.reuse == "none":
+            expansion = _expand(given, home, name)[1]
+        todo = undone(expansion, store)
+        create(store, name, Path(given.plan).read_text(), mirror)
+        store.delete(f"runs/{name}/status.json")
+        for key in store.list(f"runs/{name}/failures/"):
+            store.delete(key)
+        work = {kind: len(steps) for kind, steps in todo.items() if steps}
+        _say(f"{plan.name}: {len(expansion.cells)} cells, {len(expansion.steps)} steps; " + _left(work))
+        totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
+        watch = local.Watch(store, totals, _say)
+        training = bool(todo.get("finetune") or todo.get("score"))
+        with local.ray_head(plan.resources.workers + 1, place.logs) if training else local.contextlib.nullcontext():
+            watch.start()
+            green = local.run_pipeline(f"{uri}/runs/{name}", place)
+            watch.stopped.set()
+            watch.join()
+        code, failures = local.outcome(store, name, green)
+        report = place.out / "report"
+        for key in store.list(f"runs/{name}/report/"):
+            store.get_file(key, report / key.removeprefix(f"runs/{name}/report/"))
+    for failure in failures:
+        print(f"xstilts: {failure['what']}: {failure['error']}", file=sys.stderr)
+    if (report / "summary.json").is_file():
+        from xstilts.analysis.terminal import show
+
+        show(report)
+        _say(f"report: {report / 'report.html'}")
+    _say(f"{time.monotonic() - started:.0f} s, exit code {code}")
+    return code
+
+
+def _left(work: dict[str, int]) -> str:
+    return "to do: " + ", ".join(f"{count} {kind}" for kind, count in work.items()) if work else "all of them done before"
+
+
+def plan(given: argparse.Namespace) -> int:
+    """xstilts plan PLAN"""
+    from pipelines import local
+    from xstilts.plan.show import overview, render
+    from xstilts.plan.status import done
+    from xstilts.store.store import Store
+
+    home = Path(given.home).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    _, expansion, _ = _expand(given, home)
+    with local.store_at(given.store, home) as uri:
+        finished = done(expansion, Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"])))
+    view = overview(expansion, finished, given.gpus)
+    if given.json:
+        _say(json.dumps(view, indent=2, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        Console().print(render(view))
+    return 0
+
+
+def compile_package(given: argparse.Namespace) -> int:
+    """xstilts compile"""
+    from kfp import compiler
+
+    from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
+
+    compiler.Compiler().compile(intermediate_to_xtreme_r, given.output)
+    _say(f"wrote {given.output}")
+    return 0
+
+
+def tasks(given: argparse.Namespace) -> int:
+    """xstilts tasks [probe]"""
+    if given.action == "probe":
+        from xstilts.tasks.probe import probe
+
+        rows = probe(given.mirror, lock=given.lock)
+        absent = [row for row in rows if row["reason"]]
+        if given.json:
+            _say(json.dumps(rows, indent=2))
+        else:
+            for row in absent:
+                _say(f"missing  {row['task']} {row['split']} {row['language']}: {row['reason']}")
+            _say(f"{len(rows) - len(absent)} of {len(rows)} sources are there")
+        return 0
+    from xstilts.tasks.registry import as_json
+
+    rows = as_json()
+    if given.json:
+        _say(json.dumps(rows, indent=2, ensure_ascii=False))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "role", "format", "modality", "objectives", "languages", "metrics", "licence")
+    for row in rows:
+        languages = str(len(row["languages"])) if len(row["languages"]) > 1 else row["languages"][0]
+        cells = (", ".join(row["objectives"]), languages, ", ".join(row["metrics"]), row["licence"])
+        table.add_row(row["name"], row["role"], row["format"], row["modality"], *cells)
+    Console().print(table)
+    return 0
+
+
+def mirror(given: argparse.Namespace) -> int:
+    """xstilts mirror miniature DIR"""
+    from xstilts.data.miniature.write import write_miniature
+
+    folder = Path(given.dir)
+    if folder.exists() and any(folder.iterdir()):
+        raise PlanError(f"{folder} is not empty; name a new folder")
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    write_miniature(part)
+    folder.rmdir() if folder.exists() else None
+    os.replace(part, folder)
+    _say(f"wrote the miniature to {folder}")
+    return 0
+
+
+def store(given: argparse.Namespace) -> int:
+    """xstilts store serve|verify"""
+    from pipelines import local
+    from xstilts.store.server import serve
+    from xstilts.store.store import Store
+    from xstilts.store.verify import verify
+
+    home = Path(given.home).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if given.action == "serve":
+        with local.interruptible(), serve(home / "store", port=given.port, log=home / "store.log") as server:
+            for key, value in server.env().items():
+                _say(f"export {key}={value}")
+            server.process.wait()
+        return 0
+    with local.store_at(given.store, home) as uri:
+        problems = verify(Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"])))
+    for problem in problems:
+        _say(problem)
+    _say(f"{len(problems)} problems")
+    return 3 if problems else 0
+
+
+def doctor(given: argparse.Namespace) -> int:
+    """xstilts doctor: one line a check, and exit code 3 when something is missing."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from xstilts.store.server import rclone_binary
+
+    problems = 0
+
+    def line(good: bool, what: str) -> None:
+        nonlocal problems
+        problems += not good
+        _say(f"{'ok     ' if good else 'MISSING'} {what}")
+
+    line(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or newer)")
+    for package in ("torch", "transformers", "datasets", "ray", "kfp", "peft", "boto3", "pillow"):
+        try:
+            line(True, f"{package} {version(package)}")
+        except PackageNotFoundError:
+            line(False, f"{package}: install xstilts with its dependencies (make setup)")
+    try:
+        line(True, f"rclone at {rclone_binary()}")
+    except XstiltsError as error:
+        line(False, str(error))
+    free = shutil.disk_usage(".").free / 2**30
+    line(free > ROOM_GIB, f"{free:.1f} GiB free on this disk ({ROOM_GIB} needed for the demo)")
+    line((os.cpu_count() or 1) >= 2, f"{os.cpu_count()} CPUs (2 for the demo)")
+    return 3 if problems else 0

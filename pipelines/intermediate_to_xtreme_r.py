@@ -1,0 +1,27 @@
+"""The pipeline: from an English intermediate task to XTREME-R, on one screen.
+
+Only short strings pass between components: the run's URI and ids. Every task is our own to cache, never KFP's.
+"""
+
+from kfp import dsl
+
+from components.finetune.component import finetune
+from components.plan.component import plan
+from components.report.component import report
+from components.score.component import score
+from components.stage.component import stage
+
+
+@dsl.pipeline(name="intermediate-to-xtreme-r", description="English intermediate tasks, zero-shot XTREME-R, effects")
+def intermediate_to_xtreme_r(run: str) -> str:
+    """run: s3://bucket/prefix/runs/<run>, a folder with plan.yaml and run.json."""
+    work = plan(run=run).set_caching_options(False)
+    with dsl.ParallelFor(items=work.outputs["sources"], parallelism=2) as batch:
+        sourced = stage(run=run, batch=batch).set_caching_options(False)
+    with dsl.ParallelFor(items=work.outputs["encodings"], parallelism=2) as batch:
+        encoded = stage(run=run, batch=batch).set_caching_options(False).after(sourced)
+    with dsl.ParallelFor(items=work.outputs["groups"], parallelism=1) as group:
+        trained = finetune(run=run, group=group).set_caching_options(False).after(encoded)
+        scored = score(run=run, group=trained.output).set_caching_options(False)
+    done = report(run=run, groups=dsl.Collected(scored.output)).set_caching_options(False)
+    return done.outputs["Output"]

@@ -1,0 +1,286 @@
+"""Canonical records × a backbone's processor → rows of token ids, as Parquet.
+
+Columns of encoded.parquet (one row per training or scoring row; a window of a long context and a piece of a long
+sentence are rows of their own, with their example's id):
+segments: token ids, one list per choice (multiple choice), English and foreign (retrieval), else one. length: all
+tokens. images, grids: SHA-256 and patches (t, h, w) of each picture. label: class or choice, -1 none. labels: per token
+of the segment, -100 where no loss is; tag ids, or for `lm` the token that is to be predicted there. span: token places of
+the answer. offsets: (start, end) characters of each token of the context, -1 elsewhere. words: word that a token answers
+for, -1 elsewhere. supervised: tokens with a loss (`lm`), else 1.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xstilts.data.records import read_records
+from xstilts.plan.step import Step
+from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task import Example, Task
+
+IGNORED = -100
+_INTS, _LISTS = pa.list_(pa.int32()), pa.list_(pa.list_(pa.int32()))
+_SCHEMA = pa.schema(
+    {
+        "id": pa.string(), "language": pa.string(), "segments": _LISTS, "length": pa.int32(),
+        "images": pa.list_(pa.string()), "grids": _LISTS, "label": pa.int32(), "labels": _INTS, "span": _INTS,
+        "offsets": _INTS, "words": _INTS, "supervised": pa.int32(),
+    }
+)  # fmt: skip
+
+
+class TextImageProcessor(Protocol):
+    """What encoding needs of a backbone's processor; see xstilts.models.processor."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def newline(self) -> list[int]: ...
+    def image_placeholder(self, data: bytes) -> list[int]: ...
+    def grid(self, data: bytes) -> list[int]: ...
+
+
+def encode(
+    step: Step, records: Path, processor: TextImageProcessor, out: Path
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Does an encode step. info: rows, examples, tokens, truncated rows, share of unknown tokens, rows without answer."""
+    spec, task = step.spec, TASKS[step.spec["task"]]
+    encoder = Encoder(task, processor, spec["objective"], spec["lengths"], spec["subtoken"])
+    examples = read_records(records)
+    references = pq.read_table(records, columns=["images"]).column("images").to_pylist()
+    rows = []
+    for example, shas in zip(examples, references, strict=True):
+        for row in encoder.rows(example):
+            rows.append({"id": example.id, "language": spec["language"], "images": shas, **row})
+    if not rows:
+        raise ValueError(f"{spec['task']} {spec['split']} {spec['language']}: no row is left after encoding")
+    path = out / "encoded.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), path)
+    tokens = sum(row["length"] for row in rows)
+    info = {
+        "rows": len(rows), "examples": len(examples), "tokens": tokens, "truncated": encoder.truncated,
+        "unanswerable_windows": encoder.left_out, "unknown_share": encoder.unknown / max(1, tokens),
+    }  # fmt: skip
+    return {"encoded.parquet": path}, info
+
+
+class Encoder:
+    """Encodes the examples of one task for one backbone."""
+
+    def __init__(
+        self, task: Task, processor: TextImageProcessor, objective: str, lengths: dict[str, Any], subtoken: str
+    ) -> None:
+        self.task, self.processor, self.objective, self.subtoken = task, processor, objective, subtoken
+        self.tokenizer = processor.tokenizer
+        self.encoder = processor.family == "xlm_r"  # <s> a </s></s> b </s>; decoders: a newline b <eos>
+        self.most = int(lengths["max_length"])
+        self.stride, self.question = lengths.get("stride"), lengths.get("question_length")
+        self.truncated = self.left_out = self.unknown = 0
+
+    def rows(self, example: Example) -> Iterator[dict[str, Any]]:
+        """The encoded rows of one example."""
+        make: Callable[[Example], Iterator[dict[str, Any]]]
+        if self.objective == "lm":
+            make = self._lm
+        else:
+            make = {
+                "classification": self._classification, "multiple_choice": self._choices, "tagging": self._tags,
+                "span": self._windows, "retrieval": self._pair,
+            }[self.task.format]  # fmt: skip
+        for row in make(example):
+            segments = row["segments"]
+            unknown = self.tokenizer.unk_token_id
+            if unknown is not None:
+                self.unknown += sum(segment.count(unknown) for segment in segments)
+            yield {
+                "length": sum(map(len, segments)), "grids": [self.processor.grid(data) for data in example.images],
+                "label": -1, "labels": [], "span": [], "offsets": [], "words": [], "supervised": 1, **row,
+            }  # fmt: skip
+
+    # ---- pieces ----
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _pictures(self, example: Example) -> list[int]:
+        return [token for data in example.images for token in self.processor.image_placeholder(data)]
+
+    @property
+    def _start(self) -> list[int]:
+        return [self.tokenizer.bos_token_id] if self.encoder else []
+
+    @property
+    def _between(self) -> list[int]:
+        return [self.tokenizer.eos_token_id] * 2 if self.encoder else list(self.processor.newline)
+
+    @property
+    def _end(self) -> list[int]:
+        return [self.tokenizer.eos_token_id]
+
+    def _joined(self, first: list[int], second: list[int] | None, pictures: Sequence[int] = ()) -> list[int]:
+        """One sequence of one or two texts. The longer text is cut until it fits; pictures and specials never are."""
+        fixed = len(self._start) + len(self._end) + len(pictures) + (len(self._between) if second is not None else 0)
+        first, second = self._cut(first, second, self.most - fixed)
+        middle = [*self._between, *second] if second is not None else []
+        return [*self._start, *pictures, *first, *middle, *self._end]
+
+    def _cut(self, first: list[int], second: list[int] | None, room: int) -> tuple[list[int], list[int] | None]:
+        other = len(second or ())
+        if len(first) + other <= room:
+            return first, second
+        self.truncated += 1
+        if second is None:
+            return first[: max(1, room)], None
+        keep = max(1, room // 2)
+        if other <= keep:
+            return first[: max(1, room - other)], second
+        if len(first) <= room - keep:
+            return first, second[: max(1, room - len(first))]
+        return first[: max(1, room - keep)], second[:keep]
+
+    # ---- formats ----
+
+    def _classification(self, example: Example) -> Iterator[dict[str, Any]]:
+        pair = None if example.text_pair is None else self._ids(example.text_pair)
+        ids = self._joined(self._ids(example.text), pair, self._pictures(example))
+        yield {"segments": [ids], "label": example.label}
+
+    def _choices(self, example: Example) -> Iterator[dict[str, Any]]:
+        context = self._ids(" ".join(part for part in (example.text, example.question) if part))
+        pictures = self._pictures(example)
+        segments = [self._joined(context, self._ids(choice), pictures) for choice in example.choices]
+        yield {"segments": segments, "label": example.label}
+
+    def _pair(self, example: Example) -> Iterator[dict[str, Any]]:
+        sides = [self._joined(self._ids(text or ""), None) for text in (example.text_pair, example.text)]
+        yield {"segments": sides}
+
+    def _tags(self, example: Example) -> Iterator[dict[str, Any]]:
+        """The sentence tokenised whole, words joined by spaces; each word answers at its first or last sub-token. A
+        sentence that is too long becomes several pieces, cut between words, so that no word is lost."""
+        text, owner = "", []
+        for index, word in enumerate(example.tokens):
+            text += (" " if text else "") + word
+            owner += [-1] * (len(text) - len(word) - len(owner)) + [index] * len(word)
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        words = [_word_of(owner, start, end) for start, end in encoded["offset_mapping"]]
+        ids: list[int] = encoded["input_ids"]
+        room = self.most - len(self._start) - len(self._end)
+        for first, last in _pieces(words, room):
+            part = words[first:last]
+            answers = _answering(part, self.subtoken)
+            labels = [self.task.labels.index(example.tags[word]) if word >= 0 else IGNORED for word in answers]
+            before, after = len(self._start), len(self._end)
+            yield {
+                "segments": [[*self._start, *ids[first:last], *self._end]],
+                "labels": [IGNORED] * before + labels + [IGNORED] * after,
+                "words": [-1] * before + answers + [-1] * after,
+            }
+
+    def _windows(self, example: Example) -> Iterator[dict[str, Any]]:
+        """Question first, then as much of the context as fits, in windows that overlap by `stride` tokens. In training
+        a window without the answer is left out; in scoring all are kept."""
+        question = self._ids(example.question or "")[: self.question]
+        encoded = self.tokenizer(example.text, add_special_tokens=False, return_offsets_mapping=True)
+        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        head = [*self._start, *question, *self._between]
+        room = self.most - len(head) - len(self._end)
+        step = max(1, room - int(self.stride or 0))
+        training = self.objective == "head"
+        start, end = _token_span(offsets, *example.answers[0]) if training else (-1, -1)
+        if training and start < 0:
+            self.left_out += 1
+            return
+        for first in range(0, max(1, len(ids) - room + step), step):
+            last = min(first + room, len(ids))
+            inside = first <= start and end < last
+            if training and not inside:
+                self.left_out += 1
+                continue
+            flat = [place for pair in offsets[first:last] for place in pair]
+            yield {
+                "segments": [[*head, *ids[first:last], *self._end]],
+                "offsets": [-1, -1] * len(head) + flat + [-1, -1] * len(self._end),
+                "span": [start - first + len(head), end - first + len(head)] if training else [],
+            }
+
+    def _lm(self, example: Example) -> Iterator[dict[str, Any]]:
+        """The answer in words after its prompt, the loss on the answer's tokens. A causal model predicts each from the
+        token before; XLM-R sees <mask> in the answer's place and fills it in."""
+        prompt, answer = verbalise(self.task, example)
+        pictures = self._pictures(example)
+        target = self._ids(answer) if self.encoder else [*self._ids(answer), self.tokenizer.eos_token_id]
+        room = self.most - len(pictures) - len(self._start) - len(self._between) - len(self._end)
+        target = target[: max(1, room // 2)]
+        before = self._ids(prompt) if prompt else []
+        if len(before) > room - len(target):
+            before = before[: room - len(target)]
+            self.truncated += 1
+        lead = [*self._start, *pictures, *before, *(self._between if before else [])]
+        if not lead:
+            lead = list(self.processor.newline)
+        if self.encoder:
+            ids = [*lead, *[self.tokenizer.mask_token_id] * len(target), *self._end]
+            labels = [IGNORED] * len(lead) + target + [IGNORED] * len(self._end)
+        else:
+            ids = [*lead, *target[:-1]]
+            labels = [IGNORED] * (len(lead) - 1) + target
+        yield {"segments": [ids], "labels": labels, "supervised": len(target)}
+
+
+def verbalise(task: Task, example: Example) -> tuple[str, str]:
+    """(prompt, answer) of an example in words, for the `lm` objective."""
+    if task.format == "generation":
+        return example.text, example.targets[0]
+    label = example.label if example.label is not None else -1
+    if task.format == "classification":
+        texts = [example.text, *([example.text_pair] if example.text_pair else [])]
+        return " ".join([*texts, task.instruction]), task.verbalised[label]
+    if task.format == "multiple_choice":
+        texts = [example.text, *([example.question] if example.question else [])]
+        options = " ".join(f"({chr(65 + i)}) {choice}" for i, choice in enumerate(example.choices))
+        return " ".join([*texts, options, task.instruction]), example.choices[label]
+    raise ValueError(f"{task.name}: format {task.format} has no answer in words")
+
+
+def _word_of(owner: Sequence[int], start: int, end: int) -> int:
+    """The word that a token's characters belong to; a token that holds only a space belongs to none."""
+    found = [word for word in owner[start:end] if word >= 0]
+    return found[-1] if found else -1
+
+
+def _pieces(words: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """Token ranges of at most `room` tokens, cut where a word begins; a word longer than that is cut inside."""
+    pieces, first = [], 0
+    while len(words) - first > room:
+        last = first + room
+        while last > first and words[last] in (words[last - 1], -1):
+            last -= 1
+        last = last if last > first else first + room
+        pieces.append((first, last))
+        first = last
+    return [*pieces, (first, len(words))]
+
+
+def _answering(words: Sequence[int], which: str) -> list[int]:
+    """words with -1 at every token but the one, first or last, that answers for its word."""
+    kept, seen = [-1] * len(words), set()
+    places = range(len(words)) if which == "first" else range(len(words) - 1, -1, -1)
+    for place in places:
+        if words[place] >= 0 and words[place] not in seen:
+            seen.add(words[place])
+            kept[place] = words[place]
+    return kept
+
+
+def _token_span(offsets: Sequence[tuple[int, int]], text: str, start: int) -> tuple[int, int]:
+    """First and last token that hold any character of the answer; (-1, -1) when none does."""
+    end = start + len(text)
+    inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start and b > a]
+    return (inside[0], inside[-1]) if inside else (-1, -1)
