@@ -4,8 +4,8 @@ from xstilts.tasks.task import Example, Row, Source, Task
 
 
 def line(row: Row, index: int, language: str) -> Example:
-    """text: one document."""
-    return Example(id=str(index), targets=(str(row["text"]),))
+    """id, text: one document, or one word of the word list."""
+    return Example(id=str(row.get("id", index)), targets=(str(row["text"]),))
 
 
 MINIATURE_TEXT = Task(
