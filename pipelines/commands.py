@@ -15,7 +15,7 @@ ROOM_GIB = 2.0
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(text, file=sys.__stdout__, flush=True)  # KFP's runner redirects sys.stdout while it works
 
 
 def _expand(given: argparse.Namespace, home: Path, run: str | None = None) -> tuple[Any, Any, str]:

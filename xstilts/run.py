@@ -68,8 +68,8 @@ def failure(what: str, error: BaseException, **more: Any) -> dict[str, Any]:
     return {"what": what, "type": type(error).__name__, "error": str(error), "exit_code": code, "log": log, **more}
 
 
-def plan(run_uri: str) -> dict[str, list[str]]:
-    """Expands the plan and writes one spec for each batch and group. Returns the ids: sources, encodings, groups."""
+def plan(run_uri: str) -> None:
+    """Expands the plan and writes one spec for each batch and group."""
     from xstilts.data.source import open_mirror
     from xstilts.plan.environment import numeric_environment
     from xstilts.plan.expand import expand
@@ -90,11 +90,17 @@ def plan(run_uri: str) -> dict[str, list[str]]:
         for group in document["groups"]:
             _put_spec(store, folder, group["id"], group, document["steps"], [*group["finetune"], *group["score"]])
         store.put_json(f"{folder}/expanded.json", document)
-    return {
-        "sources": [batch["id"] for batch in document["sources"]],
-        "encodings": [batch["id"] for batch in document["encodings"]],
-        "groups": [group["id"] for group in document["groups"]],
-    }
+        kinds = ("sources", "encodings", "groups")
+        store.put_json(f"{folder}/work.json", {kind: [item["id"] for item in document[kind]] for kind in kinds})
+
+
+def work(run_uri: str, kind: str) -> list[str]:
+    """Ids of the run's `sources`, `encodings` or `groups`, as the plan step left them."""
+    store, folder = open_run(run_uri)
+    ids = store.get_json(f"{folder}/work.json")
+    if ids is None:
+        raise PlanError(f"{run_uri}: the plan step has not run")
+    return list(ids[kind])
 
 
 def _put_spec(
@@ -109,8 +115,9 @@ def spec_of(store: Store, folder: str, name: str) -> tuple[dict[str, Any], dict[
     document = store.get_json(f"{folder}/specs/{name}.json")
     if document is None:
         raise PlanError(f"{folder}: no spec called {name!r}; the plan step has not run, or ran with another plan")
-    steps = {fingerprint: Step.from_json(step) for fingerprint, step in document["steps"].items()}
-    return document["spec"], steps
+    spec = document["spec"]
+    order = spec["steps"] if "steps" in spec else [*spec["finetune"], *spec["score"]]
+    return spec, {fingerprint: Step.from_json(document["steps"][fingerprint]) for fingerprint in order}
 
 
 def stage(run_uri: str, batch: str) -> int:

@@ -1,6 +1,4 @@
-"""plan: expands the run's plan into batches and groups."""
-
-from typing import NamedTuple
+"""plan: expands the run's plan into batches and groups, and hands out the ids that the loops go over."""
 
 from kfp import dsl
 
@@ -8,11 +6,18 @@ from components.images import reference
 
 
 @dsl.component(base_image=reference("plan"), install_kfp_package=False)
-def plan(run: str) -> NamedTuple("Work", sources=list[str], encodings=list[str], groups=list[str]):  # type: ignore[valid-type]
-    """Returns the ids of what the loops go over; the specs lie in the run's folder."""
-    from collections import namedtuple
-
+def plan(run: str) -> str:
+    """Expands the plan; the specs lie in the run's folder. Returns the run's URI."""
     from xstilts.run import plan
 
-    work = plan(run)
-    return namedtuple("Work", list(work))(*work.values())
+    plan(run)
+    return run
+
+
+# A component of its own: KFP's local runner loops over a task's only output, and over nothing else.
+@dsl.component(base_image=reference("plan"), install_kfp_package=False)
+def work(run: str, kind: str) -> list[str]:
+    """Ids of the planned `sources`, `encodings` or `groups`."""
+    from xstilts.run import work
+
+    return work(run, kind)

@@ -1,0 +1,103 @@
+"""Reads a run's finished steps from the store into what the report is made of, and names what is missing and why."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
+from xstilts.errors import PlanError
+from xstilts.store.store import Store
+
+
+def report_input(store: Store, folder: str) -> ReportInput:
+    """Everything that the report of a run says. PlanError when the run was never planned."""
+    expanded = store.get_json(f"{folder}/expanded.json")
+    if expanded is None:
+        raise PlanError(f"{folder}: nothing to report; the plan step has not run")
+    run = store.get_json(f"{folder}/run.json") or {}
+    done = store.done("score")
+    cells, missing = [], []
+    metrics: dict[str, Sequence[str]] = {}
+    for cell in expanded["cells"]:
+        scored: dict[tuple[str, str], Scored] = {}
+        for evaluation, fingerprint in cell["scores"].items():
+            step = expanded["steps"][fingerprint]
+            metrics.setdefault(evaluation, metrics_of(step["spec"]["metrics"]))
+            if fingerprint in done:
+                scored.update(_read(store, evaluation, fingerprint, step))
+            else:
+                missing.append(_missing(store, folder, cell, evaluation, fingerprint))
+        if scored:
+            keys = ("backbone", "arm", "seed", "seed_intermediate", "seed_target", "trained_target")
+            cells.append(Cell(**{key: cell[key] for key in keys}, scored=scored))
+    return ReportInput(
+        expanded=expanded, cells=cells, metrics=metrics, missing=missing, spent=_spent(store, expanded),
+        staged=_staged(store, expanded), banner=_banner(expanded, str(run.get("mirror", ""))), run=folder,
+    )  # fmt: skip
+
+
+def _read(
+    store: Store, evaluation: str, fingerprint: str, step: Mapping[str, Any]
+) -> dict[tuple[str, str], Scored]:
+    manifest = store.manifest("score", fingerprint)
+    assert manifest is not None  # it was listed as done
+    table = pq.read_table(store.file(manifest, "predictions.parquet")).to_pandas()
+    splits = step["settings"].get("splits", {})
+    return {
+        (evaluation, language): Scored(
+            rows["id"].tolist(), rows["cluster"].tolist(), [json.loads(text) for text in rows["prediction"]],
+            [json.loads(text) for text in rows["gold"]], str(splits.get(language, "")),
+        )
+        for language, rows in table.groupby("language", sort=False)
+    }  # fmt: skip
+
+
+def _missing(store: Store, folder: str, cell: Mapping[str, Any], evaluation: str, fingerprint: str) -> dict[str, Any]:
+    """What is missing and why: the first failure on the cell's way, from its intermediate training to its scores."""
+    from xstilts.run import failure_key
+
+    for kind, step in [*(("finetune", fp) for fp in cell["chain"]), ("score", fingerprint)]:
+        found = store.get_json(failure_key(folder, kind, step))
+        if found:
+            return {"what": f"{cell['id']} on {evaluation}", "reason": found["error"], "log": found["log"]}
+    return {"what": f"{cell['id']} on {evaluation}", "reason": "it was not run", "log": ""}
+
+
+def _spent(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Budgets as used by the intermediate steps: one row a backbone and arm, of its first seed."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell in expanded["cells"]:
+        key = (cell["backbone"], cell["arm"])
+        if cell["seed_intermediate"] is None or key in rows or not cell["chain"]:
+            continue
+        manifest = store.manifest("finetune", cell["chain"][0])
+        if manifest is not None:
+            rows[key] = {"backbone": key[0], "arm": key[1], **manifest.info["budget"]}
+    return list(rows.values())
+
+
+def _staged(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Records with bad rows and encodings with truncated rows or unknown tokens."""
+    rows = []
+    for fingerprint, step in expanded["steps"].items():
+        if step["kind"] not in ("records", "encode"):
+            continue
+        manifest = store.manifest(step["kind"], fingerprint)
+        info = dict(manifest.info) if manifest else {}
+        noted = {key: info[key] for key in ("bad_rows", "truncated", "unknown_share") if info.get(key)}
+        if noted:
+            rows.append({"what": step["settings"]["label"], **noted})
+    return rows
+
+
+def _banner(expanded: Mapping[str, Any], mirror: str) -> str:
+    paths = {identity["path"] for identity in expanded["identities"]}
+    built = all(backbone.get("build") for backbone in expanded["plan"]["backbones"].values())
+    tiny = " The backbones are tiny and were built for this run; they are not LLaVA, Qwen-VL or XLM-R." if built else ""
+    if "xstilts/miniature-text" in paths:
+        return "Generated data, not XTREME-R: an invented world in invented languages (docs/miniature.md)." + tiny
+    if mirror != "hub":
+        return "Rows of a mirror, which may be slices of the official sets; the splits used stand in the results." + tiny
+    return tiny.strip()

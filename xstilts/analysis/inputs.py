@@ -1,0 +1,83 @@
+"""What the report is made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xstilts.scoring.metrics import METRICS, ratio_value, task_metrics
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass
+class Scored:
+    """One cell's predictions of one evaluation in one language. predictions, golds: parsed JSON, in the order of ids.
+    split: the source split that was scored (it may be the plan's override)."""
+
+    ids: Sequence[str]
+    clusters: Sequence[str]
+    predictions: Sequence[Any]
+    golds: Sequence[Any]
+    split: str
+    _ratios: dict[str, Array] = field(default_factory=dict, repr=False)
+
+    def ratio(self, metric: str) -> Array:
+        """[n, 2]: each example's share in the metric's numerator and denominator."""
+        if metric not in self._ratios:
+            one = METRICS[metric]
+            self._ratios[metric] = one.ratio(one.counts(self.predictions, self.golds))
+        return self._ratios[metric]
+
+    def value(self, metric: str) -> float:
+        """The metric, 0..100."""
+        return float(ratio_value(self.ratio(metric).sum(0)))
+
+    def influence(self, metric: str) -> Array:
+        """[n]: by how much each example moves the metric, to first order (delta method); sums to zero."""
+        ratio = self.ratio(metric)
+        bottom = ratio[:, 1].sum()
+        if not bottom:
+            return np.zeros(len(ratio))
+        moved: Array = 100.0 * (ratio[:, 0] - self.value(metric) / 100.0 * ratio[:, 1]) / bottom
+        return moved
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell with what was predicted: (evaluation, language) → Scored."""
+
+    backbone: str
+    arm: str
+    seed: int | None
+    seed_intermediate: int | None
+    seed_target: int | None
+    trained_target: str
+    scored: Mapping[tuple[str, str], Scored]
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """Everything that a report says. expanded: the plan's expansion as JSON (plan, contrasts, overlaps, overrides,
+    skipped languages, …). missing: {what, reason, log}. spent: budgets as used, one row a backbone and arm."""
+
+    expanded: Mapping[str, Any]
+    cells: Sequence[Cell]
+    metrics: Mapping[str, Sequence[str]]  # evaluation → its metrics, the official one first
+    missing: Sequence[Mapping[str, Any]]
+    spent: Sequence[Mapping[str, Any]]
+    staged: Sequence[Mapping[str, Any]]  # bad rows and truncation worth naming
+    banner: str
+    run: str
+
+    @cached_property
+    def contrasts(self) -> list[dict[str, Any]]:
+        return [dict(contrast) for contrast in self.expanded["contrasts"]]
+
+
+def metrics_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The metrics reported for an evaluation, the official score first (QA: the mean of EM and F1)."""
+    return task_metrics(names)

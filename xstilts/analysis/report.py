@@ -1,0 +1,229 @@
+"""Writes a run's report: tables as Parquet, a summary as JSON and Markdown, and one self-contained page."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xstilts.analysis import figures
+from xstilts.analysis.effects import AVERAGE, effects_table, results_table
+from xstilts.analysis.inputs import ReportInput
+from xstilts.plan.step import canonical_json
+
+
+def write_report(folder: Path, given: ReportInput) -> dict[str, Any]:
+    """Writes results.parquet, effects.parquet, predictions/, summary.json, report.md and report.html; returns the
+    summary."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results, effects = results_table(given), effects_table(given)
+    results.to_parquet(folder / "results.parquet", index=False)
+    effects.to_parquet(folder / "effects.parquet", index=False)
+    _write_predictions(folder / "predictions", given)
+    summary = summarise(given, results, effects)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False, default=_plain))
+    (folder / "report.md").write_text(markdown(summary))
+    (folder / "report.html").write_text(page(given, results, effects, summary))
+    return summary
+
+
+def _plain(value: Any) -> Any:
+    return None if value is pd.NA else value.item() if hasattr(value, "item") else str(value)
+
+
+def _write_predictions(folder: Path, given: ReportInput) -> None:
+    folder.mkdir(exist_ok=True)
+    frames: dict[str, list[pd.DataFrame]] = {}
+    for cell in given.cells:
+        for (evaluation, language), scored in cell.scored.items():
+            frame = pd.DataFrame(
+                {"id": scored.ids, "cluster": scored.clusters, "prediction": [canonical_json(p) for p in scored.predictions],
+                 "gold": [canonical_json(g) for g in scored.golds]}
+            )  # fmt: skip
+            head = {
+                "backbone": cell.backbone, "arm": cell.arm, "seed_intermediate": cell.seed_intermediate,
+                "seed_target": cell.seed_target, "language": language,
+            }  # fmt: skip
+            frames.setdefault(evaluation, []).append(frame.assign(**head))
+    for evaluation, parts in frames.items():
+        whole = pd.concat(parts, ignore_index=True)
+        whole[["seed_intermediate", "seed_target"]] = whole[["seed_intermediate", "seed_target"]].astype("Int64")
+        whole.to_parquet(folder / f"{evaluation}.parquet", index=False)
+
+
+def official(given: ReportInput, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each evaluation's official metric, averaged over languages."""
+    first = {evaluation: metrics[0] for evaluation, metrics in given.metrics.items()}
+    return table[(table["language"] == AVERAGE) & (table["metric"] == table["evaluation"].map(first))]
+
+
+def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) -> dict[str, Any]:
+    """What the report says, as JSON."""
+    expanded = given.expanded
+    rows = official(given, effects)
+    headline = expanded["headline"] or next((c["name"] for c in given.contrasts if not c["implicit"]), None)
+    chosen = rows[rows["contrast"] == headline]
+    keys = ["contrast", "backbone", "evaluation", "effect", "ci_low", "ci_high", "ci_method", "p", "p_adjusted", "n_seeds"]
+    return {
+        "name": expanded["name"], "title": expanded["plan"].get("title") or expanded["name"], "banner": given.banner,
+        "headline": headline, "answer": answer(headline, chosen, given),
+        "headline_effects": _records(chosen[keys]), "effects": _records(rows[[*keys, "arm", "same_data"]]),
+        "averages": _averages(given, results), "controls": _controls(given, rows),
+        "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
+        "not_applicable": expanded["not_applicable"], "skipped_languages": expanded["skipped_languages"],
+        "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": list(given.spent),
+        "staged": list(given.staged), "sources": expanded["identities"], "environment": expanded["environment"],
+    }  # fmt: skip
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
+    return rows
+
+
+def answer(headline: str | None, rows: pd.DataFrame, given: ReportInput) -> str:
+    """The headline contrast in a sentence: which way, how far, how sure, and over what."""
+    if headline is None or rows.empty:
+        return "No contrast could be computed: see what is missing below."
+    languages = {lang for cell in given.cells for _, lang in cell.scored}
+    over = f"{len(rows)} pairs of backbone and evaluation, {len(languages)} languages"
+    up, down = rows[rows["ci_low"] > 0], rows[rows["ci_high"] < 0]
+    span = f"effects run from {rows['effect'].min():+.1f} to {rows['effect'].max():+.1f} points"
+    if up.empty and down.empty:
+        return f"“{headline}” shows no effect that its interval separates from zero, in any of {over}; {span}."
+    said = []
+    if not up.empty:
+        said.append(f"helps in {len(up)} (at most {up['effect'].max():+.1f})")
+    if not down.empty:
+        said.append(f"hurts in {len(down)} (at most {down['effect'].min():+.1f})")
+    open_ = len(rows) - len(up) - len(down)
+    return f"“{headline}” {' and '.join(said)} of {over}; {open_} are open; {span}."
+
+
+def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
+    """Mean over evaluations of each backbone and arm, with and without retrieval, seeds averaged."""
+    rows = official(given, results)
+    retrieval = {name for name, metrics in given.metrics.items() if metrics[0] == "retrieval_accuracy"}
+    means = rows.groupby(["backbone", "arm", "evaluation"], sort=False)["value"].mean().reset_index()
+    found = []
+    for (backbone, arm), part in means.groupby(["backbone", "arm"], sort=False):
+        trained = part[~part["evaluation"].isin(retrieval)]["value"]
+        found.append(
+            {"backbone": backbone, "arm": arm, "all": float(part["value"].mean()),
+             "without_retrieval": float(trained.mean()) if len(trained) else None, "evaluations": len(part)}
+        )  # fmt: skip
+    return found
+
+
+def _controls(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Whether each control did what it must: the positive one's interval lies above zero, the negative one's holds it."""
+    found = []
+    for kind, control in given.expanded["controls"].items():
+        chosen = rows[
+            (rows["arm"] == control["arm"]) & (rows["reference"] == "none") & (rows["evaluation"] == control["evaluation"])
+        ]
+        for row in chosen.itertuples():
+            good = row.ci_low > 0 if kind == "positive" else row.ci_low <= 0 <= row.ci_high
+            found.append(
+                {"kind": kind, "backbone": row.backbone, "arm": row.arm, "evaluation": row.evaluation,
+                 "effect": row.effect, "ci_low": row.ci_low, "ci_high": row.ci_high, "as_expected": bool(good)}
+            )  # fmt: skip
+    return found
+
+
+def _unmatched(given: ReportInput) -> list[dict[str, Any]]:
+    return [
+        {"contrast": contrast["name"], "differences": contrast["differences"]}
+        for contrast in given.contrasts
+        if contrast["differences"]
+    ]
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """The summary for a run's page."""
+    lines = [f"# {summary['title']}", "", f"> {summary['banner']}", "", summary["answer"], ""]
+    lines += ["| contrast | backbone | evaluation | effect | 95 % interval | seeds |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {e['contrast']} | {e['backbone']} | {e['evaluation']} | {e['effect']:+.1f} | {e['ci_low']:+.1f} … "
+        f"{e['ci_high']:+.1f} | {e['n_seeds']} |"
+        for e in summary["effects"]
+    ]
+    for title, key in (("Missing", "missing"), ("Not applicable", "not_applicable"), ("Skipped", "skipped_languages")):
+        if summary[key]:
+            lines += ["", f"## {title}", ""]
+            lines += ["- " + ", ".join(f"{v}" for k, v in entry.items() if k != "log") for entry in summary[key]]
+    return "\n".join(lines) + "\n"
+
+
+def page(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame, summary: Mapping[str, Any]) -> str:
+    """report.html, self-contained."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("xstilts.analysis", "."), autoescape=select_autoescape(["j2"]), undefined=StrictUndefined
+    )
+    rows = official(given, effects)
+    chosen = rows[rows["contrast"] == summary["headline"]]
+    first = {evaluation: metrics[0] for evaluation, metrics in given.metrics.items()}
+    local = effects[
+        (effects["contrast"] == summary["headline"]) & (effects["language"] != AVERAGE)
+        & (effects["metric"] == effects["evaluation"].map(first))
+    ]  # fmt: skip
+    labels = [f"{row.backbone}, {row.evaluation}" for row in chosen.itertuples()]
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        summary=summary, heat=heat_map(given, rows), scores=_scores(given, results),
+        forest=figures.forest(chosen, labels) if len(chosen) else "",
+        languages=figures.by_language(local) if len(local) else "",
+    )  # fmt: skip
+
+
+def heat_map(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each backbone the effect of each arm on each evaluation, against `none`; None where there is none."""
+    against = rows[rows["reference"] == "none"]
+    largest = float(against["effect"].abs().max()) if len(against) else 1.0
+    absent = {(n["backbone"], n["arm"]) for n in given.expanded["not_applicable"]}
+    arms = [arm for arm in given.expanded["plan"]["arms"] if arm != "none"]
+    tables = []
+    for backbone in given.expanded["plan"]["backbones"]:
+        lines = []
+        for arm in arms:
+            entries = []
+            for evaluation in given.metrics:
+                found = against[
+                    (against["backbone"] == backbone) & (against["arm"] == arm) & (against["evaluation"] == evaluation)
+                ]
+                entries.append(_heat(found.iloc[0], largest) if len(found) else None)
+            lines.append({"arm": arm, "entries": entries, "not_applicable": (backbone, arm) in absent})
+        tables.append({"backbone": backbone, "evaluations": list(given.metrics), "lines": lines})
+    return tables
+
+
+def _heat(row: Any, largest: float) -> dict[str, Any]:
+    share = min(1.0, abs(row["effect"]) / largest) if largest else 0.0
+    colour = "31, 111, 139" if row["effect"] > 0 else "192, 87, 70"
+    return {
+        "effect": row["effect"], "low": row["ci_low"], "high": row["ci_high"], "same_data": bool(row["same_data"]),
+        "background": f"rgba({colour}, {0.08 + 0.6 * share:.2f})", "clear": row["ci_low"] > 0 or row["ci_high"] < 0,
+    }  # fmt: skip
+
+
+def _scores(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
+    """Mean score over seeds by backbone, arm, evaluation, and each language, in the official metric."""
+    first = {evaluation: metrics[0] for evaluation, metrics in given.metrics.items()}
+    rows = results[results["metric"] == results["evaluation"].map(first)]
+    tables = []
+    for evaluation, part in rows.groupby("evaluation", sort=False):
+        languages = [lang for lang in dict.fromkeys(part["language"]) if lang != AVERAGE]
+        means = part.groupby(["backbone", "arm", "language"], sort=False)["value"].mean()
+        lines = [
+            {"backbone": backbone, "arm": arm, "values": [means.get((backbone, arm, lang)) for lang in [AVERAGE, *languages]]}
+            for backbone, arm in dict.fromkeys(zip(part["backbone"], part["arm"], strict=True))
+        ]
+        splits = sorted(set(part[part["language"] != AVERAGE]["split"]))
+        tables.append(
+            {"evaluation": evaluation, "metric": first[str(evaluation)], "languages": [AVERAGE, *languages], "lines": lines,
+             "splits": splits}
+        )  # fmt: skip
+    return tables
