@@ -21,7 +21,9 @@ COMMANDS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="xstilts", description="Intermediate tasks and zero-shot cross-lingual transfer.")
+    top = argparse.ArgumentParser(
+        prog="xstilts", description="Intermediate tasks and zero-shot cross-lingual transfer."
+    )
     top.add_argument("--version", action="version", version=__version__)
     top.add_argument("--debug", action="store_true", help="show a traceback with an error")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -82,7 +82,9 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _left(work: dict[str, int]) -> str:
-    return "to do: " + ", ".join(f"{count} {kind}" for kind, count in work.items()) if work else "all of them done before"
+    return (
+        "to do: " + ", ".join(f"{count} {kind}" for kind, count in work.items()) if work else "all of them done before"
+    )
 
 
 def plan(given: argparse.Namespace) -> int:

@@ -59,7 +59,11 @@ def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any])
     try:
         more = {"include_dashboard": False, "num_cpus": workers + 1} if address == "local" else {}
         ray.init(
-            address=address, runtime_env={"env_vars": environment}, log_to_driver=True, logging_level=logging.WARNING, **more
+            address=address,
+            runtime_env={"env_vars": environment},
+            log_to_driver=True,
+            logging_level=logging.WARNING,
+            **more,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InfrastructureError(f"Ray at {address!r} cannot be used ({type(error).__name__}: {error})") from error
@@ -69,7 +73,9 @@ def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any])
                 call,
                 train_loop_config={"worker": worker, "config": dict(config)},
                 scaling_config=ScalingConfig(
-                    num_workers=workers, use_gpu=gpus > 0, resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})}
+                    num_workers=workers,
+                    use_gpu=gpus > 0,
+                    resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})},
                 ),
                 run_config=RunConfig(name="group", storage_path=storage, failure_config=FailureConfig(max_failures=3)),
             ).fit()

@@ -15,6 +15,7 @@ from xstilts.training.checkpoint import load_state, save_state
 from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
 from xstilts.training.workers import StepFailed, Workers
 
+ALONE = Workers()
 COLUMNS = {"images": [], "grids": [], "labels": [], "span": [], "offsets": [], "words": []}
 
 
@@ -56,7 +57,7 @@ def settings(**more: object) -> Settings:
     return Settings(**{"updates": 12, "examples_per_step": 5, "lr": 1e-2, "stage": "toy", "seed": 1, **more})
 
 
-def run(path: Path, workers: Workers = Workers(), **more: object) -> list[float]:
+def run(path: Path, workers: Workers = ALONE, **more: object) -> list[float]:
     toy, given = Toy(), settings(**more)
     task = TrainTask("toy", toy_rows(path), "head")
     optimiser = make_optimiser(toy.trainable, toy.head, given)
@@ -76,7 +77,14 @@ def _spawned(rank: int, world: int, port: int, folder: str) -> None:
     try:
         given = settings()
         rows = TrainTask("toy", toy_rows(Path(folder) / f"again-{rank}.parquet"), "head")
-        train([rows], toy.loss_sum, make_optimiser(toy.trainable, toy.head, given), given, Progress(), Workers(rank, world))
+        train(
+            [rows],
+            toy.loss_sum,
+            make_optimiser(toy.trainable, toy.head, given),
+            given,
+            Progress(),
+            Workers(rank, world),
+        )
     except StepFailed as error:
         (Path(folder) / f"error-{rank}.txt").write_text(str(error))
     torch.distributed.destroy_process_group()

@@ -38,9 +38,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
     )  # fmt: skip
 
 
-def _read(
-    store: Store, evaluation: str, fingerprint: str, step: Mapping[str, Any]
-) -> dict[tuple[str, str], Scored]:
+def _read(store: Store, evaluation: str, fingerprint: str, step: Mapping[str, Any]) -> dict[tuple[str, str], Scored]:
     manifest = store.manifest("score", fingerprint)
     assert manifest is not None  # it was listed as done
     table = pq.read_table(store.file(manifest, "predictions.parquet")).to_pandas()
@@ -99,5 +97,7 @@ def _banner(expanded: Mapping[str, Any], mirror: str) -> str:
     if "xstilts/miniature-text" in paths:
         return "Generated data, not XTREME-R: an invented world in invented languages (docs/miniature.md)." + tiny
     if mirror != "hub":
-        return "Rows of a mirror, which may be slices of the official sets; the splits used stand in the results." + tiny
+        return (
+            "Rows of a mirror, which may be slices of the official sets; the splits used stand in the results." + tiny
+        )
     return tiny.strip()

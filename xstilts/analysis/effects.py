@@ -56,9 +56,20 @@ def results_table(given: ReportInput) -> pd.DataFrame:
                 count = sum(len(one.ids) for one in scored.values())
                 mean = float(np.mean(list(values.values())))
                 rows.append({**head, "split": splits, "language": AVERAGE, "n": count, "metric": metric, "value": mean})
-    order = (
-        "backbone arm seed seed_intermediate seed_target trained_target evaluation split language metric value n".split()
-    )
+    order = [
+        "backbone",
+        "arm",
+        "seed",
+        "seed_intermediate",
+        "seed_target",
+        "trained_target",
+        "evaluation",
+        "split",
+        "language",
+        "metric",
+        "value",
+        "n",
+    ]
     table = pd.DataFrame(rows, columns=order)
     for column in ("seed", "seed_intermediate", "seed_target"):
         table[column] = table[column].astype("Int64")

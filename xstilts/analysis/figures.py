@@ -23,7 +23,9 @@ def _axes(height: float) -> tuple[Any, Any]:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    mpl.rcParams.update({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "xstilts", "font.size": 10})
+    mpl.rcParams.update(
+        {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "xstilts", "font.size": 10}
+    )
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9.5, height))
@@ -53,10 +55,23 @@ def by_language(rows: pd.DataFrame) -> str:
     languages = list(dict.fromkeys(rows["language"]))
     series = list(dict.fromkeys(zip(rows["backbone"], rows["evaluation"], strict=True)))
     figure, axes = _axes(0.3 * len(languages) + 1.4)
-    colours = ["#1f6f8b", "#c05746", "#6a994e", "#7b5ea7", "#d08c21", "#4a5568", "#b56576", "#2a9d8f", "#8d6e63", "#577590"]
+    colours = [
+        "#1f6f8b",
+        "#c05746",
+        "#6a994e",
+        "#7b5ea7",
+        "#d08c21",
+        "#4a5568",
+        "#b56576",
+        "#2a9d8f",
+        "#8d6e63",
+        "#577590",
+    ]
     for index, (backbone, evaluation) in enumerate(series):
         chosen = rows[(rows["backbone"] == backbone) & (rows["evaluation"] == evaluation)]
-        places = [languages.index(language) + (index / max(1, len(series) - 1) - 0.5) * 0.5 for language in chosen["language"]]
+        places = [
+            languages.index(language) + (index / max(1, len(series) - 1) - 0.5) * 0.5 for language in chosen["language"]
+        ]
         colour = colours[index % len(colours)]
         axes.hlines(places, chosen["ci_low"], chosen["ci_high"], color=colour, linewidth=1, alpha=0.45)
         axes.plot(chosen["effect"], places, "o", color=colour, markersize=4.5, label=f"{backbone}, {evaluation}")

@@ -64,7 +64,18 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
     rows = official(given, effects)
     headline = expanded["headline"] or next((c["name"] for c in given.contrasts if not c["implicit"]), None)
     chosen = rows[rows["contrast"] == headline]
-    keys = ["contrast", "backbone", "evaluation", "effect", "ci_low", "ci_high", "ci_method", "p", "p_adjusted", "n_seeds"]
+    keys = [
+        "contrast",
+        "backbone",
+        "evaluation",
+        "effect",
+        "ci_low",
+        "ci_high",
+        "ci_method",
+        "p",
+        "p_adjusted",
+        "n_seeds",
+    ]
     return {
         "name": expanded["name"], "title": expanded["plan"].get("title") or expanded["name"], "banner": given.banner,
         "headline": headline, "answer": answer(headline, chosen, given),
@@ -121,7 +132,9 @@ def _controls(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for kind, control in given.expanded["controls"].items():
         chosen = rows[
-            (rows["arm"] == control["arm"]) & (rows["reference"] == "none") & (rows["evaluation"] == control["evaluation"])
+            (rows["arm"] == control["arm"])
+            & (rows["reference"] == "none")
+            & (rows["evaluation"] == control["evaluation"])
         ]
         for row in chosen.itertuples():
             good = row.ci_low > 0 if kind == "positive" else row.ci_low <= 0 <= row.ci_high
@@ -218,7 +231,11 @@ def _scores(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
         languages = [lang for lang in dict.fromkeys(part["language"]) if lang != AVERAGE]
         means = part.groupby(["backbone", "arm", "language"], sort=False)["value"].mean()
         lines = [
-            {"backbone": backbone, "arm": arm, "values": [means.get((backbone, arm, lang)) for lang in [AVERAGE, *languages]]}
+            {
+                "backbone": backbone,
+                "arm": arm,
+                "values": [means.get((backbone, arm, lang)) for lang in [AVERAGE, *languages]],
+            }
             for backbone, arm in dict.fromkeys(zip(part["backbone"], part["arm"], strict=True))
         ]
         splits = sorted(set(part[part["language"] != AVERAGE]["split"]))

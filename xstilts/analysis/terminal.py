@@ -22,7 +22,13 @@ def show(report: Path, console: Console | None = None) -> None:
         span = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
         style = "bold" if clear else "dim"
         table.add_row(
-            row["contrast"], row["backbone"], row["evaluation"], f"{row['effect']:+.1f}", span, str(row["n_seeds"]), style=style
+            row["contrast"],
+            row["backbone"],
+            row["evaluation"],
+            f"{row['effect']:+.1f}",
+            span,
+            str(row["n_seeds"]),
+            style=style,
         )
     console.print(table)
     console.print(summary["answer"])

@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow.parquet as pq
+
+
+#: Sets of at most so many rows are kept as Python objects, about 2 KB a row.
+_IN_PYTHON = 50_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,14 @@ class EncodedRows:
     def __len__(self) -> int:
         return self.table.num_rows
 
+    @cached_property
+    def _all(self) -> list[EncodedRow]:
+        return [EncodedRow(**row) for row in self.table.to_pylist()]
+
     def rows(self, indices: Sequence[int]) -> list[EncodedRow]:
+        """The rows at these places. Small sets are read into Python once, large ones stay in Arrow."""
+        if len(self) <= _IN_PYTHON:
+            return [self._all[index] for index in indices]
         return [EncodedRow(**row) for row in self.table.take(list(indices)).to_pylist()]
 
 

@@ -164,7 +164,11 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
     with tempfile.TemporaryDirectory(prefix="xstilts-datasets-") as cache_dir:
         try:
             rows = datasets.load_dataset(
-                kind, data_files={"rows": [str(p) for p in paths]}, split="rows", cache_dir=cache_dir, keep_in_memory=True
+                kind,
+                data_files={"rows": [str(p) for p in paths]},
+                split="rows",
+                cache_dir=cache_dir,
+                keep_in_memory=True,
             )
         except (DatasetGenerationError, OSError, ValueError) as error:
             cause = error.__cause__ or error

@@ -30,7 +30,7 @@ def build(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
     """A tiny backbone: tokenizer and weights from a seed, then a short pre-training on the records' text."""
     import torch
 
-    from xstilts.models.pretrain import build_backbone
+    from xstilts.models.pretraining import build_backbone
 
     torch.set_num_threads(int(step.settings.get("threads", 1)))
     texts = {
@@ -69,7 +69,9 @@ def model_folder(step: Step, store: Store, scratch: Path) -> Path:
     """The folder with a backbone's files: a built one from the store, else the hub's or the plan's own folder."""
     if "backbone" in step.parents:
         target = scratch / "backbone"
-        return target if target.is_dir() else store.folder(parent(store, "build", step.parents["backbone"], step), target)
+        return (
+            target if target.is_dir() else store.folder(parent(store, "build", step.parents["backbone"], step), target)
+        )
     identity = step.spec.get("backbone") or step.spec["processor"]
     if "path" in identity:
         return Path(identity["path"])

@@ -24,11 +24,7 @@ def chunks(tags: Sequence[str]) -> set[Chunk]:
         if not tag:
             raise ValueError(f"the tag at position {i} is empty")
         next_prefix, next_kind = tag[0], tag.rpartition("-")[2]
-        if (
-            prefix in ("E", "S")
-            or (prefix, next_prefix) in _ENDS
-            or (prefix not in _OUTSIDE and kind != next_kind)
-        ):
+        if prefix in ("E", "S") or (prefix, next_prefix) in _ENDS or (prefix not in _OUTSIDE and kind != next_kind):
             found.add((kind, begin, i - 1))
         if (
             next_prefix in ("B", "S")

@@ -27,7 +27,10 @@ def gold_answers(records: Path, task_format: str) -> list[Gold]:
     """The answers of a records.parquet, in its order. Raises KeyError for a format that is not scored."""
     columns = _COLUMNS[task_format]
     rows = pq.read_table(records, columns=["id", "cluster", "text", *columns]).to_pylist()
-    return [Gold(row["id"], row["cluster"] or row["id"], _gold(row, task_format, i), row["text"] or "") for i, row in enumerate(rows)]
+    return [
+        Gold(row["id"], row["cluster"] or row["id"], _gold(row, task_format, i), row["text"] or "")
+        for i, row in enumerate(rows)
+    ]
 
 
 def _gold(row: dict[str, Any], task_format: str, position: int) -> Any:

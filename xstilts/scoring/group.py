@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from xstilts.data.encoded import EncodedRows
 from xstilts.data.stage import parent
 from xstilts.errors import XstiltsError
 from xstilts.plan.step import Step
@@ -82,10 +81,9 @@ def score(bench: Bench, model: str, steps: Sequence[Step]) -> None:
         heads = Heads.load(manifest, store, bench.backbone).to(bench.device)
     bench.backbone.eval()
     jobs = [
-        Job(step.fingerprint, language, step.spec["format"], EncodedRows(store.file(manifest, "encoded.parquet")))
+        Job(step.fingerprint, language, step.spec["format"], bench.rows(f"test:{language}", step)[0])
         for step in steps
         for language in step.spec["languages"]
-        for manifest in [parent(store, "encode", step.parents[f"test:{language}"], step)]
     ]
     budget = int(any_step.settings.get("tokens_per_micro_batch", 4096))
     with bench.folded(), torch.no_grad():
@@ -95,9 +93,7 @@ def score(bench: Bench, model: str, steps: Sequence[Step]) -> None:
         _commit(bench, step, predictions, seconds)
 
 
-def _commit(
-    bench: Bench, step: Step, predictions: Mapping[tuple[str, str], Mapping[str, Any]], seconds: float
-) -> None:
+def _commit(bench: Bench, step: Step, predictions: Mapping[tuple[str, str], Mapping[str, Any]], seconds: float) -> None:
     rows: list[dict[str, str]] = []
     task = TASKS[step.spec["evaluation"]]
     for language in step.spec["languages"]:
@@ -116,5 +112,3 @@ def _commit(
     path = bench.scratch / "predictions.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
     bench.store.commit(step, {"predictions.parquet": path}, {"rows": len(rows), "seconds": round(seconds, 3)})
-
-

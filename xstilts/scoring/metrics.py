@@ -42,9 +42,7 @@ def ratio_value(ratio: Array) -> Any:
     return float(value) if value.ndim == 0 else value
 
 
-def _rows(
-    count: Callable[[Any, Any], Sequence[float]], width: int
-) -> Counts:
+def _rows(count: Callable[[Any, Any], Sequence[float]], width: int) -> Counts:
     """counts for a function of one (prediction, gold) that returns `width` numbers."""
 
     def counts(predictions: Sequence[Any], golds: Sequence[Any]) -> Array:

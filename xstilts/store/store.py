@@ -211,7 +211,9 @@ class Store:
 
     # ---- work in flight ----
 
-    def put_checkpoint(self, fingerprint: str, attempt: str, files: Mapping[str, Path], state: Mapping[str, Any]) -> None:
+    def put_checkpoint(
+        self, fingerprint: str, attempt: str, files: Mapping[str, Path], state: Mapping[str, Any]
+    ) -> None:
         """A checkpoint of a step in flight, in its attempt's own folder; `state.json` (with `update`) is written last."""
         folder = f"work/{fingerprint}/{attempt}/{int(state['update']):09d}"
         hashes = {}

@@ -69,7 +69,7 @@ COPA = Task(
 XCOPA = Task(
     name="xcopa", title="XCOPA", role="evaluation", format="multiple_choice", modality="text",
     splits={"test": Source("cambridgeltl/xcopa", "{language}", "test")}, to_example=copa,
-    languages=tuple("et ht id it qu sw ta th tr vi zh".split()), metrics=("accuracy",),
+    languages=("et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh"), metrics=("accuracy",),
     trained_target=("siqa", "copa"), licence="cc-by-4.0", citation="Ponti et al. 2020",
 )  # fmt: skip
 

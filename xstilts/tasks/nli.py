@@ -47,7 +47,7 @@ MNLI = _task(
 XNLI = Task(
     name="xnli", title="XNLI", role="evaluation", format="classification", modality="text", to_example=pair,
     splits={"test": _source("facebook/xnli", "{language}", "test")},
-    languages=tuple("ar bg de el en es fr hi ru sw th tr ur vi zh".split()), labels=LABELS, metrics=("accuracy",),
+    languages=("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh"), labels=LABELS, metrics=("accuracy",),
     trained_target=("mnli",), licence="cc-by-nc-4.0", citation="Conneau et al. 2018",
 )  # fmt: skip
 

@@ -5,15 +5,56 @@ Scored at the road's end without target training (XTREME-1's and Phang et al.'s 
 from xstilts.tasks.languages import ISO3
 from xstilts.tasks.task import Example, Row, Source, Task
 
-TATOEBA_LANGUAGES = tuple(
-    "af ar az bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko lt ml mr nl pl pt ro ru sw ta te th tl tr uk ur "
-    "vi zh".split()
+TATOEBA_LANGUAGES = (
+    "af",
+    "ar",
+    "az",
+    "bg",
+    "bn",
+    "de",
+    "el",
+    "es",
+    "et",
+    "eu",
+    "fa",
+    "fi",
+    "fr",
+    "he",
+    "hi",
+    "hu",
+    "id",
+    "it",
+    "ja",
+    "jv",
+    "ka",
+    "kk",
+    "ko",
+    "lt",
+    "ml",
+    "mr",
+    "nl",
+    "pl",
+    "pt",
+    "ro",
+    "ru",
+    "sw",
+    "ta",
+    "te",
+    "th",
+    "tl",
+    "tr",
+    "uk",
+    "ur",
+    "vi",
+    "zh",
 )
 
 
 def pair(row: Row, index: int, language: str) -> Example:
     """google/xtreme's source_sentence (foreign) and target_sentence (English), or mteb's sentence1 and sentence2."""
-    foreign, english = ("source_sentence", "target_sentence") if "source_sentence" in row else ("sentence1", "sentence2")
+    foreign, english = (
+        ("source_sentence", "target_sentence") if "source_sentence" in row else ("sentence1", "sentence2")
+    )
     return Example(id=str(index), text=str(row[foreign]), text_pair=str(row[english]))
 
 

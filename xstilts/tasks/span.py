@@ -45,7 +45,7 @@ SQUAD = Task(
 XQUAD = Task(
     name="xquad", title="XQuAD", role="evaluation", format="span", modality="text",
     splits={"test": Source("google/xquad", "xquad.{language}", "validation")}, to_example=squad,
-    languages=tuple("ar de el en es hi ro ru th tr vi zh".split()), metrics=("squad_f1", "squad_em"),
+    languages=("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"), metrics=("squad_f1", "squad_em"),
     trained_target=("squad",), licence="cc-by-sa-4.0", citation="Artetxe et al. 2020",
 )  # fmt: skip
 

@@ -7,7 +7,25 @@ from xstilts.tasks.languages import UD_NAMES
 from xstilts.tasks.task import Example, Row, Source, Task
 
 #: The order of google/xtreme's class_label `pos_tags`.
-UPOS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
+UPOS = (
+    "ADJ",
+    "ADP",
+    "ADV",
+    "AUX",
+    "CCONJ",
+    "DET",
+    "INTJ",
+    "NOUN",
+    "NUM",
+    "PART",
+    "PRON",
+    "PROPN",
+    "PUNCT",
+    "SCONJ",
+    "SYM",
+    "VERB",
+    "X",
+)
 #: The order of unimelb-nlp/wikiann's class_label `ner_tags`.
 NER = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 
@@ -23,12 +41,95 @@ def tagged(column: str, names: tuple[str, ...], row: Row, index: int, language: 
     return Example(id=str(index), tokens=tokens, tags=tuple(names[tag] for tag in ids))
 
 
-POS_LANGUAGES = tuple(
-    "af ar bg de el en es et eu fa fi fr he hi hu id it ja kk ko lt mr nl pl pt ro ru ta te th tl tr uk ur vi wo yo zh".split()
+POS_LANGUAGES = (
+    "af",
+    "ar",
+    "bg",
+    "de",
+    "el",
+    "en",
+    "es",
+    "et",
+    "eu",
+    "fa",
+    "fi",
+    "fr",
+    "he",
+    "hi",
+    "hu",
+    "id",
+    "it",
+    "ja",
+    "kk",
+    "ko",
+    "lt",
+    "mr",
+    "nl",
+    "pl",
+    "pt",
+    "ro",
+    "ru",
+    "ta",
+    "te",
+    "th",
+    "tl",
+    "tr",
+    "uk",
+    "ur",
+    "vi",
+    "wo",
+    "yo",
+    "zh",
 )
-NER_LANGUAGES = tuple(
-    "af ar az bg bn de el en es et eu fa fi fr gu he hi hu id it ja jv ka kk ko lt ml mr ms my nl pa pl pt qu ro ru sw ta "
-    "te th tl tr uk ur vi yo zh".split()
+NER_LANGUAGES = (
+    "af",
+    "ar",
+    "az",
+    "bg",
+    "bn",
+    "de",
+    "el",
+    "en",
+    "es",
+    "et",
+    "eu",
+    "fa",
+    "fi",
+    "fr",
+    "gu",
+    "he",
+    "hi",
+    "hu",
+    "id",
+    "it",
+    "ja",
+    "jv",
+    "ka",
+    "kk",
+    "ko",
+    "lt",
+    "ml",
+    "mr",
+    "ms",
+    "my",
+    "nl",
+    "pa",
+    "pl",
+    "pt",
+    "qu",
+    "ro",
+    "ru",
+    "sw",
+    "ta",
+    "te",
+    "th",
+    "tl",
+    "tr",
+    "uk",
+    "ur",
+    "vi",
+    "yo",
+    "zh",
 )
 
 

@@ -15,7 +15,11 @@ from xstilts.training.loop import Progress
 
 
 def save_state(
-    folder: Path, trainable: Mapping[str, Tensor], heads: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    trainable: Mapping[str, Tensor],
+    heads: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
 ) -> dict[str, Path]:
     """Writes trainable.safetensors, heads.safetensors, optimiser.safetensors and progress.json; name → path."""
     folder.mkdir(parents=True, exist_ok=True)

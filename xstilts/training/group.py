@@ -23,8 +23,8 @@ from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
 from xstilts.store.store import Manifest, Store
 from xstilts.training.checkpoint import load_state, save_state
-from xstilts.training.losses import Heads, Learner
 from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
+from xstilts.training.losses import Heads, Learner
 from xstilts.training.order import sampling_weights
 from xstilts.training.workers import StepFailed, Workers
 
@@ -102,6 +102,7 @@ class Bench:
         # Full tuning writes to the weights, so every step starts from this copy; under LoRA they are never written to.
         self.pristine = {} if self.lora else {n: t.clone() for n, t in trainable_state(self.backbone).items()}
         self._images: dict[str, Images] = {}
+        self._rows: dict[str, EncodedRows] = {}
 
     def reset(self, seed: int) -> None:
         """The weights from which every road starts: the backbone's own, and adapters drawn from the seed."""
@@ -117,11 +118,15 @@ class Bench:
         return merged(self.backbone)
 
     def rows(self, role: str, step: Step) -> tuple[EncodedRows, Images | None]:
-        manifest = parent(self.store, "encode", step.parents[role], step)
+        """What an encode step left, read once for all steps that share it."""
+        fingerprint = step.parents[role]
+        manifest = parent(self.store, "encode", fingerprint, step)
         sha = manifest.info.get("images_sha")
         if sha and sha not in self._images:
             self._images[sha] = Images([self.store.blob_path(sha)])
-        return EncodedRows(self.store.file(manifest, "encoded.parquet")), self._images[sha] if sha else None
+        if fingerprint not in self._rows:
+            self._rows[fingerprint] = EncodedRows(self.store.file(manifest, "encoded.parquet"))
+        return self._rows[fingerprint], self._images[sha] if sha else None
 
 
 def finetune(bench: Bench, step: Step, workers: Workers) -> None:
@@ -158,9 +163,7 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
 
     def checkpoint(now: Progress) -> None:
         if workers.rank == 0:
-            files = save_state(
-                bench.scratch / "checkpoint", trainable_state(bench.backbone), heads, optimiser, now
-            )
+            files = save_state(bench.scratch / "checkpoint", trainable_state(bench.backbone), heads, optimiser, now)
             store.put_checkpoint(step.fingerprint, attempt, files, {"update": now.update})
 
     bench.backbone.train()
@@ -170,9 +173,7 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
     workers.agree(None)
 
 
-def _settings(
-    spec: Mapping[str, Any], sizes: list[int], free: Mapping[str, Any], seed: int, stage: str
-) -> Settings:
+def _settings(spec: Mapping[str, Any], sizes: list[int], free: Mapping[str, Any], seed: int, stage: str) -> Settings:
     recipe = spec["recipe"]
     batch = int(recipe["examples_per_step"])
     updates = recipe.get("updates") or max(1, round(float(recipe["epochs"]) * sum(sizes) / batch))
@@ -190,9 +191,7 @@ def _settings(
     )  # fmt: skip
 
 
-def _resume(
-    bench: Bench, step: Step, heads: Heads, optimiser: torch.optim.Optimizer, workers: Workers
-) -> Progress:
+def _resume(bench: Bench, step: Step, heads: Heads, optimiser: torch.optim.Optimizer, workers: Workers) -> Progress:
     found = workers.from_first(bench.store.latest_checkpoint(step.fingerprint) if workers.rank == 0 else None)
     if found is None:
         return Progress()
@@ -202,9 +201,7 @@ def _resume(
     return progress
 
 
-def _commit(
-    bench: Bench, step: Step, heads: Heads, progress: Progress, settings: Settings, seconds: float
-) -> None:
+def _commit(bench: Bench, step: Step, heads: Heads, progress: Progress, settings: Settings, seconds: float) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -79,9 +79,7 @@ def parameter_groups(
 def make_optimiser(
     trainable: Mapping[str, nn.Parameter], heads: nn.Module, settings: Settings
 ) -> torch.optim.Optimizer:
-    groups = parameter_groups(
-        trainable, heads, settings.lr, settings.head_lr_factor, settings.weight_decay
-    )
+    groups = parameter_groups(trainable, heads, settings.lr, settings.head_lr_factor, settings.weight_decay)
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
@@ -96,13 +94,17 @@ def train(
     watch: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Runs the updates that are left. Raises StepFailed on every worker when one fails or the loss is not finite."""
-    orders = [Order(len(t.rows), settings.examples_per_step, settings.seed, f"{settings.stage}/{t.name}") for t in tasks]
+    orders = [
+        Order(len(t.rows), settings.examples_per_step, settings.seed, f"{settings.stage}/{t.name}") for t in tasks
+    ]
     sequence = task_sequence(settings.weights, settings.updates, settings.seed, settings.stage)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for update in range(progress.update, settings.updates):
         index, seen = sequence[update]
         started = time.perf_counter()
-        loss, spent = _update(tasks[index], index, orders[index].draw(seen), loss_sum, parameters, settings, update, workers)
+        loss, spent = _update(
+            tasks[index], index, orders[index].draw(seen), loss_sum, parameters, settings, update, workers
+        )
         norm = nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         scale = factor(update, settings.updates, settings.warmup, settings.schedule)
         for group in optimiser.param_groups:

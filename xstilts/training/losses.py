@@ -26,7 +26,9 @@ class Heads(nn.Module):
         super().__init__()
         self.tasks = [dict(task) for task in tasks]
         pooling = recipe.get("pooling") or "pooled"
-        made = [make_head(t["format"], t["objective"], backbone.width, t["classes"], backbone.pool, pooling) for t in tasks]
+        made = [
+            make_head(t["format"], t["objective"], backbone.width, t["classes"], backbone.pool, pooling) for t in tasks
+        ]
         for head in made:
             if head is not None:
                 initialise(head, seed, stage)

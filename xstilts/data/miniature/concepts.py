@@ -1,17 +1,53 @@
 """The concepts of the miniature world, by class. Every concept is one English word and one word of every language."""
 
-NAMES = tuple("anna ben cara dan eva finn gus hana ivan jo kim leo mia noor otto pia".split())
-SURNAMES = tuple("adler baker costa diaz evans fuchs gomez hall".split())
+NAMES = (
+    "anna",
+    "ben",
+    "cara",
+    "dan",
+    "eva",
+    "finn",
+    "gus",
+    "hana",
+    "ivan",
+    "jo",
+    "kim",
+    "leo",
+    "mia",
+    "noor",
+    "otto",
+    "pia",
+)
+SURNAMES = ("adler", "baker", "costa", "diaz", "evans", "fuchs", "gomez", "hall")
 DIGITS = tuple("23456789")
-NOUNS = tuple("ball box cup book key hat lamp bag pen coin toy rope bell doll ring fork orange watch".split())
-ANIMALS = tuple("dog cat bird horse fish fox hen mouse".split())
-PLACES = tuple("kitchen garden park school river house market forest".split())
+NOUNS = (
+    "ball",
+    "box",
+    "cup",
+    "book",
+    "key",
+    "hat",
+    "lamp",
+    "bag",
+    "pen",
+    "coin",
+    "toy",
+    "rope",
+    "bell",
+    "doll",
+    "ring",
+    "fork",
+    "orange",
+    "watch",
+)
+ANIMALS = ("dog", "cat", "bird", "horse", "fish", "fox", "hen", "mouse")
+PLACES = ("kitchen", "garden", "park", "school", "river", "house", "market", "forest")
 FIRMS = ("shop", "bank")
-COLOURS = tuple("red blue green white black brown pink orange".split())  # 'orange' is a noun as well
-SIZES = tuple("big small old young".split())
-VERBS = tuple("holds sees likes wants cleans watch".split())  # 'watch' is a noun as well
-PREPOSITIONS = tuple("in under behind near".split())
-FUNCTION = tuple("the is are works at where what who howmany".split())
+COLOURS = ("red", "blue", "green", "white", "black", "brown", "pink", "orange")  # 'orange' is a noun as well
+SIZES = ("big", "small", "old", "young")
+VERBS = ("holds", "sees", "likes", "wants", "cleans", "watch")  # 'watch' is a noun as well
+PREPOSITIONS = ("in", "under", "behind", "near")
+FUNCTION = ("the", "is", "are", "works", "at", "where", "what", "who", "howmany")
 PUNCTUATION = (".", "?")
 
 #: Word classes: noise in pre-training replaces a word by another of its class.

@@ -85,8 +85,8 @@ LANGUAGES = {
     )
 }
 
-_LATIN = "ba ke mi lo tu za ri no ve du sha pil gor wen".split()
-_GEORGIAN = "ბა კე მი ლო თუ ზა რი ნო ვე დუ შა პი გო წე".split()
+_LATIN = ["ba", "ke", "mi", "lo", "tu", "za", "ri", "no", "ve", "du", "sha", "pil", "gor", "wen"]
+_GEORGIAN = ["ბა", "კე", "მი", "ლო", "თუ", "ზა", "რი", "ნო", "ვე", "დუ", "შა", "პი", "გო", "წე"]
 
 
 @cache

@@ -86,7 +86,10 @@ def scene(rng: Random, size: int, kinds: Sequence[Kind] = KINDS, surnames: float
         located = name if kind in ("person", "work") else noun
         facts.append(
             Fact(
-                kind, name, noun, animal,
+                kind,
+                name,
+                noun,
+                animal,
                 verb=by_habit(rng, actor, "verb", VERBS),
                 colour=by_habit(rng, noun, "colour", COLOURS),
                 size=by_habit(rng, animal, "size", SIZES),
@@ -108,12 +111,12 @@ def person(fact: Fact) -> list[Word]:
 
 
 def at_firm(fact: Fact) -> list[Word]:
-    """"at hall bank": a firm is called by its owner's surname, so that only the context tells the two apart."""
+    """ "at hall bank": a firm is called by its owner's surname, so that only the context tells the two apart."""
     return [Word("at", "ADP"), Word(fact.owner, "PROPN", "B-ORG"), Word(fact.firm, "NOUN", "I-ORG")]
 
 
 def at_place(preposition: str, place: str) -> list[Word]:
-    """"under the school"."""
+    """ "under the school"."""
     return [Word(preposition, "ADP"), THE, Word(place, "NOUN", "B-LOC")]
 
 

@@ -1,284 +1,151 @@
-"""Writes the miniature: every task of the registry in the hub's own columns, as Parquet, the same bytes for a seed.
+"""Writes the miniature: every data set in the hub's own layout and schema, the same bytes for the same seed."""
 
-Test sets are parallel: row i tells the same in every language. The plain text of each language begins with a word list
-in one order for all languages (rows `word/<part of speech>/<concept>`), from which tiny backbones take their aligned
-start; docs/miniature.md says openly what that puts in.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
-from xstilts.data.miniature.concepts import COLOURS, CONCEPTS, NOUNS, PLACES
-from xstilts.data.miniature.drawings import Drawn, draw, things
-from xstilts.data.miniature.languages import LANGUAGES, Clause, Language, Word
-from xstilts.data.miniature.world import (
-    IS,
-    THE,
-    Fact,
-    asked,
-    favourites,
-    scene,
-    statement,
-    told,
-)
-from xstilts.tasks.tagging import NER, UPOS
-
-INVENTED = tuple(code for code in LANGUAGES if code != "en")
-#: Rows of each kind of set.
-SIZES: Mapping[str, int] = {"train": 4000, "small": 1000, "dev": 200, "test": 200, "text": 3000}
-_IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-_ANSWERS = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int32())})
-Row = dict[str, Any]
+from xstilts.data.miniature import rows
+from xstilts.data.miniature.languages import LANGUAGES, Language
+from xstilts.data.miniature.schemas import DATA_SETS, DataSet, arrow_type, card_feature, hub_feature
+from xstilts.errors import PlanError
 
 
-def write_miniature(folder: Path, seed: int = 0, sizes: Mapping[str, int] | None = None) -> Path:
-    """Writes the whole mirror into a folder; returns it. sizes: overrides of SIZES."""
-    size = {**SIZES, **(sizes or {})}
-    for code, language in LANGUAGES.items():
-        _write(folder, "xstilts/miniature-text", code, "train", _text(language, size["text"], seed))
-    english = LANGUAGES["en"]
-    for name, config, count in (("stanfordnlp/snli", "plain_text", "train"), ("nyu-mll/glue", "mnli", "train")):
-        dev = "validation" if config == "plain_text" else "validation_matched"
-        _write(folder, name, config, "train", _nli(english, size[count], f"{seed}/{name}/train"))
-        _write(folder, name, config, dev, _nli(english, size["dev"], f"{seed}/{name}/dev"))
-    for part in (1, 2, 3):
-        _write(folder, "facebook/anli", "plain_text", f"train_r{part}", _nli(english, size["small"], f"{seed}/anli{part}", part))
-        _write(folder, "facebook/anli", "plain_text", f"dev_r{part}", _nli(english, size["dev"], f"{seed}/anli-dev{part}", part))
-    _english(folder, "rajpurkar/squad", "plain_text", _squad, size["train"], size["dev"], seed)
-    _english(folder, "tau/commonsense_qa", "default", _commonsense, size["train"], size["dev"], seed)
-    _english(folder, "allenai/social_i_qa", "default", _social, size["small"], size["dev"], seed)
-    _english(folder, "aps/super_glue", "copa", _copa, 400, 100, seed)
-    _english(folder, "jxie/coco_captions", "default", _captions, size["small"], size["dev"], seed)
-    _english(folder, "lil-lab/nlvr", "default", _nlvr, size["small"], size["dev"], seed)
-    for code, language in LANGUAGES.items():
-        if code == "en":
-            for split, count in (("train", size["small"]), ("validation", size["dev"])):
-                _write(folder, "google/xtreme", "udpos.English", split, _tagged(language, count, f"{seed}/{split}", "pos_tags"))
-                _write(folder, "unimelb-nlp/wikiann", "en", split, _tagged(language, count, f"{seed}/{split}", "ner_tags"))
-        test = f"{seed}/test"
-        _write(folder, "google/xtreme", f"udpos.{language.config}", "test", _tagged(language, size["test"], test, "pos_tags"))
-        _write(folder, "unimelb-nlp/wikiann", code, "test", _tagged(language, size["test"], test, "ner_tags"))
-        _write(folder, "facebook/xnli", code, "test", _nli(language, size["test"], test))
-        _write(folder, "google/xquad", f"xquad.{code}", "validation", _squad(language, size["test"], test))
-        _write(folder, "cambridgeltl/xcopa", code, "test", _copa(language, size["test"], test))
-        if code != "en":
-            _write(folder, "mteb/tatoeba-bitext-mining", f"{code}-eng", "test", _pairs(language, size["test"], test))
-    return folder
+@dataclass(frozen=True)
+class Sizes:
+    """Rows per split. text: documents per language; train: of each text set; select: of each English dev split;
+    test: of each test set and language; pictures: of each image set's train split."""
+
+    text: int = 4000
+    train: int = 4000
+    select: int = 200
+    test: int = 200
+    pictures: int = 2000
 
 
-def _english(
-    folder: Path, name: str, config: str, make: Callable[[Language, int, str], list[Row]], train: int, dev: int, seed: int
+@dataclass(frozen=True)
+class _Split:
+    """One parquet file to be: data set, config, split, the language it is told in, how many rows and what makes them.
+    `scenes` names the stream of scenes: splits of one name are parallel."""
+
+    path: str
+    config: str
+    split: str
+    language: Language
+    count: int
+    make: rows.Rows
+    scenes: str
+
+
+def write_miniature(
+    folder: Path, seed: int = 0, languages: Sequence[str] = tuple(LANGUAGES), sizes: Sizes | None = None
 ) -> None:
-    for split, count in (("train", train), ("validation", dev)):
-        _write(folder, name, config, split, make(LANGUAGES["en"], count, f"{seed}/{name}/{split}"))
+    """Writes the miniature into a folder as `<org>/<name>/<config>/<split>-00000-of-00001.parquet` with a README.md per
+    data set. English is always written. Raises PlanError for a language that the miniature does not have."""
+    if unknown := [code for code in languages if code not in LANGUAGES]:
+        raise PlanError(f"miniature: no such language {', '.join(unknown)}; it has {', '.join(LANGUAGES)}")
+    codes = ["en", *(code for code in languages if code != "en")]
+    spoken = [LANGUAGES[code] for code in codes]
+    written: dict[str, dict[str, list[tuple[str, int, int]]]] = {}
+    for split in _splits(spoken, sizes or Sizes()):
+        rng = Random(f"{seed}:{split.scenes}")
+        made = split.make(rng, split.language, split.count, split.split)
+        _write(folder, written, split.path, split.config, split.split, made)
+    for path, configs in written.items():
+        (folder / path / "README.md").write_text(_card(DATA_SETS[path], configs, codes), encoding="utf-8")
 
 
-def _write(folder: Path, name: str, config: str, split: str, rows: Sequence[Row]) -> None:
-    target = folder / name / config
-    target.mkdir(parents=True, exist_ok=True)
-    fields = {"image": _IMAGE, "answers": _ANSWERS}
-    table = pa.table(
-        {column: pa.array([row[column] for row in rows], fields.get(column)) for column in rows[0]}
+def _splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[_Split]:
+    english, *foreign = spoken
+
+    def english_set(path: str, config: str, make: rows.Rows, **counts: int) -> Iterable[_Split]:
+        for split, count in counts.items():
+            yield _Split(path, config, split, english, count, make, f"{path}:{split}")
+
+    def everywhere(path: str, config: str, split: str, make: rows.Rows, names: Iterable[str] | None = None) -> Any:
+        for language, name in zip(spoken, names or [language.code for language in spoken], strict=True):
+            yield _Split(path, config.format(name), split, language, sizes.test, make, f"{path}:{split}")
+
+    small = min(400, sizes.train)
+    train_and_select = {"train": sizes.train, "validation": sizes.select}
+    three = {**train_and_select, "test": sizes.test}
+    pictures = {"train": sizes.pictures, "validation": sizes.select, "test": sizes.test}
+    snli, squad = rows.inference(2), rows.questions((2, 3), 1, titled=True)
+    yield from english_set("tau/commonsense_qa", "default", rows.common_sense, **train_and_select)
+    yield from english_set("stanfordnlp/snli", "plain_text", snli, **three)
+    yield from english_set("rajpurkar/squad", "plain_text", squad, **train_and_select)
+    for number, facts in ((1, 2), (2, 3), (3, 3)):
+        hard, counts = rows.adversarial(facts), {f"train_r{number}": sizes.train // 3, f"dev_r{number}": sizes.select}
+        yield from english_set("facebook/anli", "plain_text", hard, **counts)
+    yield from english_set("jxie/coco_captions", "default", rows.captions, **pictures)
+    yield from english_set("lil-lab/nlvr", "default", rows.statements_on_pictures, **pictures)
+    mnli = {"train": sizes.train, "validation_matched": sizes.select, "validation_mismatched": sizes.select}
+    yield from english_set("nyu-mll/glue", "mnli", rows.glue, **mnli)
+    yield from english_set("allenai/social_i_qa", "default", rows.social, **train_and_select)
+    yield from english_set("aps/super_glue", "copa", rows.copa, train=small, validation=min(100, sizes.select))
+    yield from english_set(
+        "google/xtreme", "udpos.English", rows.parts_of_speech, train=sizes.train, validation=sizes.select
     )
-    pq.write_table(table, target / f"{split}-00000-of-00001.parquet")
-    card = folder / name / "README.md"
-    if not card.is_file():
-        card.write_text(f"# {name}\n\nGenerated by xstilts: a miniature in the columns of the set of this name, not it.\n")
+    yield from everywhere("google/xtreme", "udpos.{}", "test", rows.parts_of_speech, [one.config for one in spoken])
+    yield from english_set("unimelb-nlp/wikiann", "en", rows.entities, **train_and_select)
+    yield from everywhere("unimelb-nlp/wikiann", "{}", "test", rows.entities)
+    for split in ("validation", "test"):
+        yield from everywhere("facebook/xnli", "{}", split, rows.inference(2))
+        yield from everywhere("cambridgeltl/xcopa", "{}", split, rows.xcopa)
+    yield from everywhere("google/xquad", "xquad.{}", "validation", rows.questions((2, 3), 2, titled=False))
+    for language in foreign:
+        for path, config, split, make in (
+            ("google/xtreme", f"tatoeba.{language.code}", "validation", rows.translations(english)),
+            ("mteb/tatoeba-bitext-mining", f"{language.code}-eng", "test", rows.bitext(english)),
+        ):
+            yield _Split(path, config, split, language, sizes.test, make, "tatoeba")
+    for language in spoken:
+        prose = rows.plain_text(english)
+        scenes = f"text:{language.code}"  # not parallel: monolingual text in the wild is not either
+        yield _Split("xstilts/miniature-text", language.code, "train", language, sizes.text, prose, scenes)
 
 
-# ---- text ----
+def _write(folder: Path, written: dict[str, Any], path: str, config: str, split: str, made: Iterable[rows.Row]) -> None:
+    columns = DATA_SETS[path].columns_of(config)
+    features = {"info": {"features": {name: hub_feature(kind) for name, kind in columns.items()}}}
+    fields = [pa.field(name, arrow_type(kind)) for name, kind in columns.items()]
+    schema = pa.schema(fields, {"huggingface": json.dumps(features)})
+    table = pa.Table.from_pylist(list(made), schema=schema)
+    file = folder / path / config / f"{split}-00000-of-00001.parquet"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, file, compression="zstd")
+    written.setdefault(path, {}).setdefault(config, []).append((split, table.nbytes, table.num_rows))
 
 
-def _text(language: Language, count: int, seed: int) -> list[Row]:
-    """The word list, then documents: facts, a line break, and the same again in other words or as questions with
-    answers. A fifth of the documents change language from sentence to sentence."""
-    upos = _parts_of_speech()
-    rows = [{"id": f"word/{upos[concept]}/{concept}", "text": language.spell(concept)} for concept in CONCEPTS]
-    others = list(LANGUAGES.values())
-    for index in range(count):
-        rng = Random(f"{seed}/text/{language.code}/{index}")
-        mixed = rng.random() < 0.2
-
-        def say(clause: Clause, rng: Random = rng, mixed: bool = mixed) -> str:
-            speaker = rng.choice(others) if mixed else language
-            return speaker.text(speaker.say(clause))
-
-        facts = scene(rng, rng.choice((1, 1, 2, 2, 3)), surnames=0.2)
-        first = " ".join(say(told(fact)) for fact in facts)
-        again = [_again(rng, fact, say, language) for fact in rng.sample(facts, len(facts))]
-        rows.append({"id": f"text/{index}", "text": f"{first}\n{' '.join(again)}"})
-    return rows
-
-
-def _again(rng: Random, fact: Fact, say: Callable[[Clause], str], language: Language) -> str:
-    if rng.random() < 0.4:
-        question = asked(rng, fact)
-        answer = [word for word in language.say(told(fact)) if word.concept in question.answer]
-        return f"{say(question.question)} {language.text(answer)} ."
-    return say(told(fact, brief=rng.random() < 0.5))
-
-
-def _parts_of_speech() -> dict[str, str]:
-    """Concept → the part of speech it mostly has, from the sentences themselves."""
-    found: dict[str, str] = {}
-    rng = Random("parts of speech")
-    for _ in range(4000):
-        for fact in scene(rng, 2, surnames=0.5):
-            for clause in (told(fact), asked(rng, fact).question):
-                for word in LANGUAGES["en"].say(clause):
-                    found.setdefault(word.concept, word.upos)
-    return {concept: found.get(concept, "X") for concept in CONCEPTS}
-
-
-def _paragraph(language: Language, facts: Iterable[Fact]) -> str:
-    return " ".join(language.text(language.say(told(fact))) for fact in facts)
-
-
-# ---- tasks ----
-
-
-def _nli(language: Language, count: int, seed: str, part: int = 0) -> list[Row]:
-    rows = []
-    for index in range(count):
-        rng = Random(f"{seed}/nli/{index}")
-        facts, label = scene(rng, 1 + (part > 2)), index % 3
-        hypothesis = language.text(language.say(statement(rng, facts, label)))
-        row: Row = {"premise": _paragraph(language, facts), "hypothesis": hypothesis, "label": label}
-        rows.append({"uid": f"r{part}-{index}", **row, "reason": ""} if part else row)
-    return rows
-
-
-def _squad(language: Language, count: int, seed: str) -> list[Row]:
-    rows = []
-    for index in range(count):
-        rng = Random(f"{seed}/squad/{index}")
-        facts = scene(rng, 2)
-        chosen = rng.randrange(len(facts))
-        question = asked(rng, facts[chosen])
-        context, start, answer = "", 0, ""
-        for place, fact in enumerate(facts):
-            words = language.say(told(fact))
-            if place == chosen:
-                inside = [i for i, word in enumerate(words) if word.concept in question.answer]
-                before = language.text(words[: inside[0]])
-                answer = language.text(words[inside[0] : inside[-1] + 1])
-                start = len(context) + len(before) + (1 if before else 0)
-            context += language.text(words) + " "
-        rows.append(
-            {
-                "id": f"{index}", "title": "", "context": context.rstrip(),
-                "question": language.text(language.say(question.question)),
-                "answers": {"text": [answer], "answer_start": [start]},
-            }
-        )  # fmt: skip
-    return rows
-
-
-def _habit(rng: Random, language: Language, options: int) -> tuple[str, str, list[str], int]:
-    """(statement about a thing's colour, place asked for, choices, label): its favourite place among places it avoids."""
-    noun = rng.choice(NOUNS)
-    liked = favourites(noun, "place", PLACES)
-    wrong = rng.sample([place for place in PLACES if place not in liked], options - 1)
-    places = [*wrong, rng.choice(liked)]
-    rng.shuffle(places)
-    colour = rng.choice(favourites(noun, "colour", COLOURS))
-    premise = language.text(language.say(Clause([THE, Word(noun, "NOUN")], [IS], [Word(colour, "ADJ")])))
-    asks = Clause([THE, Word(noun, "NOUN")], [IS], place=[Word("where", "ADV")], end=Word("?", "PUNCT"))
-    label = next(i for i, place in enumerate(places) if place in liked)
-    return premise, language.text(language.say(asks)), [language.spell(place) for place in places], label
-
-
-def _commonsense(language: Language, count: int, seed: str) -> list[Row]:
-    rows = []
-    for index in range(count):
-        rng = Random(f"{seed}/commonsense/{index}")
-        _, question, choices, label = _habit(rng, language, 5)
-        rows.append(
-            {"id": f"{index}", "question": question, "question_concept": "",
-             "choices": {"label": list("ABCDE"), "text": choices}, "answerKey": "ABCDE"[label]}
-        )  # fmt: skip
-    return rows
-
-
-def _social(language: Language, count: int, seed: str) -> list[Row]:
-    rows = []
-    for index in range(count):
-        context, question, choices, label = _habit(Random(f"{seed}/social/{index}"), language, 3)
-        answers = {f"answer{letter}": choice for letter, choice in zip("ABC", choices, strict=True)}
-        rows.append({"context": context, "question": question, **answers, "label": str(label + 1)})
-    return rows
-
-
-def _copa(language: Language, count: int, seed: str) -> list[Row]:
-    rows = []
-    for index in range(count):
-        premise, _, choices, label = _habit(Random(f"{seed}/copa/{index}"), language, 2)
-        asked_for = "effect" if index % 2 else "cause"
-        rows.append(
-            {"premise": premise, "choice1": choices[0], "choice2": choices[1], "question": asked_for, "idx": index,
-             "label": label, "changed": False}
-        )  # fmt: skip
-    return rows
-
-
-def _tagged(language: Language, count: int, seed: str, column: str) -> list[Row]:
-    rows = []
-    for index in range(count):
-        rng = Random(f"{seed}/{column}/{index}")
-        words = [word for fact in scene(rng, 2, surnames=0.3) for word in language.say(told(fact))]
-        tokens = [language.spell(word.concept) for word in words]
-        if column == "pos_tags":
-            rows.append({"tokens": tokens, "pos_tags": [UPOS.index(word.upos) for word in words]})
-        else:
-            tags = [NER.index(word.entity) for word in words]
-            rows.append({"tokens": tokens, "ner_tags": tags, "langs": [language.code] * len(tags), "spans": [""]})
-    return rows
-
-
-def _pairs(language: Language, count: int, seed: str) -> list[Row]:
-    """Two sentences without names or digits, so that nothing but meaning pairs them."""
-    english, rows = LANGUAGES["en"], []
-    for index in range(count):
-        facts = scene(Random(f"{seed}/pairs/{index}"), 2, ("meeting",))
-        rows.append(
-            {"sentence1": _paragraph(language, facts), "sentence2": _paragraph(english, facts),
-             "lang": f"{language.code}-eng"}
-        )  # fmt: skip
-    return rows
-
-
-# ---- pictures ----
-
-
-def _about(drawn: Drawn) -> Clause:
-    return Clause([THE, Word(drawn.noun, "NOUN")], [IS], [Word(drawn.colour, "ADJ")])
-
-
-def _captions(language: Language, count: int, seed: str) -> list[Row]:
-    rows = []
-    for index in range(count):
-        rng = Random(f"{seed}/captions/{index}")
-        drawn = things(rng, 1)
-        rows.append(
-            {"image": {"bytes": draw(rng, drawn), "path": f"{index}.png"}, "filename": f"{index}.png", "cocoid": index,
-             "caption": " ".join(language.text(language.say(_about(thing))) for thing in drawn)}
-        )  # fmt: skip
-    return rows
-
-
-def _nlvr(language: Language, count: int, seed: str) -> list[Row]:
-    rows = []
-    for index in range(count):
-        rng = Random(f"{seed}/nlvr/{index}")
-        drawn, label = things(rng, 1), index % 2
-        told_of = drawn[0] if label else drawn[0]._replace(colour=rng.choice([c for c in COLOURS if c != drawn[0].colour]))
-        rows.append(
-            {"identifier": f"{index}", "image": {"bytes": draw(rng, drawn), "path": f"{index}.png"},
-             "sentence": language.text(language.say(_about(told_of))), "label": label, "directory": "0", "permutation": 0}
-        )  # fmt: skip
-    return rows
+def _card(data_set: DataSet, configs: dict[str, list[tuple[str, int, int]]], codes: Sequence[str]) -> str:
+    info = [
+        {
+            "config_name": config,
+            "features": [card_feature(name, kind) for name, kind in data_set.columns_of(config).items()],
+            "splits": [{"name": s, "num_bytes": size, "num_examples": count} for s, size, count in splits],
+            "download_size": sum(size for _, size, _ in splits),
+            "dataset_size": sum(size for _, size, _ in splits),
+        }
+        for config, splits in configs.items()
+    ]
+    files = [
+        {
+            "config_name": config,
+            "data_files": [{"split": s, "path": f"{config}/{s}-*"} for s, _, _ in splits],
+            **({"default": True} if len(configs) == 1 else {}),
+        }
+        for config, splits in configs.items()
+    ]
+    front = {
+        "language": list(codes), "license": ["cc0-1.0"], "pretty_name": f"{data_set.title} (xstilts miniature)",
+        "dataset_info": info, "configs": files,
+    }  # fmt: skip
+    text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    title = f"{data_set.title}, as the xstilts miniature has it"
+    return f"---\n{text}---\n\n# {title}\n\nGenerated: a small invented world in the schema of `{data_set.path}`.\n"

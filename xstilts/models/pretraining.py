@@ -29,9 +29,9 @@ from xstilts.training.streams import generator
 #: What a plan's `build.pretrain` may set besides build.DEFAULTS. updates: None = by family.
 PRETRAIN: Mapping[str, Any] = {
     "updates": None, "rows_per_step": 32, "lr": None, "aligned": 0.9, "tongue": 0.4, "mask": 0.2, "noise": 0.15,
-    "caption_updates": 200, "caption_lr": 2e-3, "longest": 128,
+    "caption_updates": 120, "caption_lr": 2e-3, "longest": 128,
 }  # fmt: skip
-_UPDATES, _LR = {"xlm_r": 1000, "llava": 400, "qwen_vl": 400}, {"xlm_r": 6e-3, "llava": 5e-3, "qwen_vl": 5e-3}
+_UPDATES, _LR = {"xlm_r": 600, "llava": 300, "qwen_vl": 300}, {"xlm_r": 6e-3, "llava": 5e-3, "qwen_vl": 5e-3}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,14 @@ def documents(path: Path, language: str) -> list[Document]:
     """Every text in some records, whatever their format; labels and tags are not looked at."""
     found = []
     for row in pq.read_table(path).to_pylist():
-        texts = [row["text"], row["text_pair"], row["question"], " ".join(row["tokens"]), *row["choices"], *row["targets"]]
+        texts = [
+            row["text"],
+            row["text_pair"],
+            row["question"],
+            " ".join(row["tokens"]),
+            *row["choices"],
+            *row["targets"],
+        ]
         kind, pictures = row["id"] if row["id"].startswith("word/") else "text", tuple(row["images"])
         found += [Document(language, kind, text, pictures) for text in texts if text and text.strip()]
     return found

@@ -1,0 +1,32 @@
+# make setup | demo | test | lint | help.  TORCH=cuda installs the CUDA build.
+.DEFAULT_GOAL := help
+TORCH ?= cpu
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed-$(TORCH)
+
+.PHONY: setup demo test lint lock help
+
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(STAMP)  ## .venv from the hash-locked requirements, and the project in it
+
+$(STAMP): requirements/$(TORCH).txt pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --require-hashes --no-deps -r requirements/$(TORCH).txt
+	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup      ## the whole pipeline on the miniature; ends with the report's place
+	$(VENV)/bin/xstilts run pipelines/plans/demo.yaml --out runs/demo
+
+test: setup      ## the tests
+	$(VENV)/bin/python -m pytest -q
+
+lint: setup      ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+lock:            ## resolve requirements/cpu.in again (needs uv and an index)
+	$(VENV)/bin/python requirements/lock.py $(TORCH_CPU_WHEEL)
