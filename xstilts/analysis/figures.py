@@ -40,10 +40,10 @@ def _axes(height: float) -> tuple[Any, Any]:
 def forest(rows: pd.DataFrame, label: Sequence[str]) -> str:
     """Effects with their intervals, one line a row; filled where the interval excludes zero."""
     figure, axes = _axes(0.36 * len(rows) + 0.9)
-    for place, row in enumerate(rows.itertuples()):
-        clear = row.ci_low > 0 or row.ci_high < 0
-        axes.plot([row.ci_low, row.ci_high], [place, place], color=_ACCENT, linewidth=2, solid_capstyle="round")
-        axes.plot(row.effect, place, "o", color=_ACCENT, markerfacecolor=_ACCENT if clear else "white", markersize=7)
+    for place, row in enumerate(rows.to_dict("records")):
+        clear = row["ci_low"] > 0 or row["ci_high"] < 0
+        axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=_ACCENT, linewidth=2, solid_capstyle="round")
+        axes.plot(row["effect"], place, "o", color=_ACCENT, markerfacecolor=_ACCENT if clear else "white", markersize=7)
     axes.set_yticks(range(len(rows)), label)
     axes.invert_yaxis()
     axes.set_xlabel("effect, points (95 % interval)", color=_INK)

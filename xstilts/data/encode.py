@@ -164,7 +164,8 @@ class Encoder:
     def _tags(self, example: Example) -> Iterator[dict[str, Any]]:
         """The sentence tokenised whole, words joined by spaces; each word answers at its first or last sub-token. A
         sentence that is too long becomes several pieces, cut between words, so that no word is lost."""
-        text, owner = "", []
+        text = ""
+        owner: list[int] = []
         for index, word in enumerate(example.tokens):
             text += (" " if text else "") + word
             owner += [-1] * (len(text) - len(word) - len(owner)) + [index] * len(word)

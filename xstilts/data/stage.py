@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.plan.step import Step
-from xstilts.store.store import Manifest, Store
+from xstilts.store.manifest import Manifest
+from xstilts.store.store import Store
 
 Outcome = tuple[Mapping[str, Path], Mapping[str, Any]]
 

@@ -29,9 +29,9 @@ from xstilts.training.streams import generator
 #: What a plan's `build.pretrain` may set besides build.DEFAULTS. updates: None = by family.
 PRETRAIN: Mapping[str, Any] = {
     "updates": None, "rows_per_step": 32, "lr": None, "aligned": 0.9, "tongue": 0.4, "mask": 0.2, "noise": 0.15,
-    "caption_updates": 120, "caption_lr": 2e-3, "longest": 128,
+    "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
 }  # fmt: skip
-_UPDATES, _LR = {"xlm_r": 600, "llava": 300, "qwen_vl": 300}, {"xlm_r": 6e-3, "llava": 5e-3, "qwen_vl": 5e-3}
+_UPDATES, _LR = {"xlm_r": 500, "llava": 250, "qwen_vl": 250}, {"xlm_r": 6e-3, "llava": 5e-3, "qwen_vl": 5e-3}
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,9 @@ def _next_word(backbone: Backbone, segments: Sequence[Segment], skip: Sequence[i
     """Cross-entropy of each token after the first `skip` + 1 of its segment."""
     batch = pack(segments, backbone)
     states = backbone(batch)
-    keep, labels, start = [], [], 0
+    keep: list[int] = []
+    labels: list[int] = []
+    start = 0
     for segment, first in zip(segments, skip, strict=True):
         count = len(segment.input_ids)
         begin = max(first - 1, 0)

@@ -39,8 +39,8 @@ def work(config: Mapping[str, Any]) -> None:
     group(config["run_uri"], config["group"], context.get_world_rank(), context.get_world_size(), device)
 
 
-def group(run_uri: str, name: str, rank: int, world: int, device: torch.device) -> None:
-    """Settles this worker's share of a group's score steps."""
+def group(run_uri: str, name: str, rank: int, world: int, device: torch.device, bench: Bench | None = None) -> None:
+    """Settles this worker's share of a group's score steps. bench: a backbone that is loaded already."""
     store, folder = open_run(run_uri)
     spec, steps = spec_of(store, folder, name)
     finished, models = store.done("score"), store.done("finetune")
@@ -53,7 +53,7 @@ def group(run_uri: str, name: str, rank: int, world: int, device: torch.device) 
     first = steps[shares[0][1][0]]
     torch.set_num_threads(int(first.settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
-        bench = Bench(store, first, Path(scratch), device)
+        bench = bench or Bench(store, first, Path(scratch), device)
         for model, fingerprints in shares:
             undone = [steps[fp] for fp in fingerprints if fp not in finished]
             error: Exception | None = None

@@ -225,8 +225,9 @@ class Store:
     def latest_checkpoint(self, fingerprint: str) -> tuple[str, dict[str, Any]] | None:
         """(folder, state) of the furthest complete checkpoint of any attempt, or None."""
         states = [key for key in self.list(f"work/{fingerprint}/") if key.endswith("/state.json")]
-        found = [(key.rpartition("/")[0], self.get_json(key)) for key in states]
-        return max(found, key=lambda item: (item[1]["update"], item[1]["time"]), default=None)
+        found = {key.rpartition("/")[0]: dict(self.get_json(key) or {}) for key in states}
+        complete = [(folder, state) for folder, state in found.items() if state]
+        return max(complete, key=lambda item: (item[1]["update"], item[1]["time"]), default=None)
 
     def checkpoint_files(self, folder: str, state: Mapping[str, Any], into: Path) -> dict[str, Path]:
         """A checkpoint's files, fetched into a folder and verified; StoreError when one is not what was written."""

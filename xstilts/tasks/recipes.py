@@ -27,8 +27,8 @@ _QA = {"max_length": 160, "stride": 64, "question_length": 48}
 MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
     ("classification", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 200},
     ("multiple_choice", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 100},
-    ("tagging", "*", "*"): {**_MINI, "lr": 3e-3, "updates": 30, "train_rows": 500},
-    ("span", "*", "*"): {**_MINI, **_QA, "lr": 2e-3, "updates": 40, "train_rows": 200},
+    ("tagging", "*", "*"): {**_MINI, "lr": 3e-3, "updates": 20, "train_rows": 300},
+    ("span", "*", "*"): {**_MINI, **_QA, "lr": 2e-3, "updates": 25, "train_rows": 64},
     ("generation", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 100},
     ("retrieval", "*", "*"): {**_MINI, "lr": 0.0, "updates": 1},
 }

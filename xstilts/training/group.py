@@ -21,7 +21,8 @@ from xstilts.models.lora import add_lora, initial_state, load_trainable, merged,
 from xstilts.models.processor import load_processor
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
-from xstilts.store.store import Manifest, Store
+from xstilts.store.manifest import Manifest
+from xstilts.store.store import Store
 from xstilts.training.checkpoint import load_state, save_state
 from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
 from xstilts.training.losses import Heads, Learner
@@ -68,6 +69,11 @@ def group(
                 if workers.rank == 0:
                     store.put_json(key, failure(step.settings.get("label", "finetune"), error))
             beat({"step": fingerprint, "seconds": time.perf_counter() - started})
+        # The models are at hand and starting a group costs more than scoring: what is left to the score step is what
+        # failed here, and evaluations that a later plan adds.
+        from xstilts.scoring.group import group as score_group
+
+        score_group(run_uri, name, workers.rank, workers.world, device, bench)
 
 
 def _count_attempt(store: Store, folder: str, fingerprint: str, workers: Workers) -> None:
@@ -195,7 +201,8 @@ def _resume(bench: Bench, step: Step, heads: Heads, optimiser: torch.optim.Optim
     found = workers.from_first(bench.store.latest_checkpoint(step.fingerprint) if workers.rank == 0 else None)
     if found is None:
         return Progress()
-    files = bench.store.checkpoint_files(*found, bench.scratch / "resumed")
+    folder, state = found
+    files = bench.store.checkpoint_files(folder, state, bench.scratch / "resumed")
     weights, progress = load_state(files, heads, optimiser)
     load_trainable(bench.backbone, weights)
     return progress

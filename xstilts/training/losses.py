@@ -13,7 +13,8 @@ from xstilts.models.backbone import Backbone
 from xstilts.models.batch import PackedBatch, Segment, pack, segment_key
 from xstilts.models.heads import initialise, lm_loss, make_head, rows_of
 from xstilts.models.processor import Processor
-from xstilts.store.store import Manifest, Store
+from xstilts.store.manifest import Manifest
+from xstilts.store.store import Store
 
 
 class Heads(nn.Module):

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 from xstilts.data.miniature import drawings
-from xstilts.data.miniature.concepts import CLASSES, COLOURS, NAMES, NOUNS, PLACES, VERBS
+from xstilts.data.miniature.concepts import COLOURS, CONCEPTS, NAMES, NOUNS, PLACES, VERBS, concept_class
 from xstilts.data.miniature.languages import Clause, Language, Word
 from xstilts.data.miniature.schemas import DATA_SETS, class_index
 from xstilts.data.miniature.world import (

@@ -81,7 +81,7 @@ DATA_SETS = {
         DataSet(
             "allenai/social_i_qa",
             "Social IQa",
-            {name: "string" for name in ("context", "question", "answerA", "answerB", "answerC", "label")},
+            dict.fromkeys(("context", "question", "answerA", "answerB", "answerC", "label"), "string"),
         ),
         DataSet("aps/super_glue", "SuperGLUE", {**_COPA, "idx": "int32", "label": Classes(("choice1", "choice2"))}),
         DataSet(
@@ -90,9 +90,9 @@ DATA_SETS = {
             {},
             {
                 "udpos": {"tokens": List("string"), "pos_tags": List(Classes(_UPOS))},
-                "tatoeba": {
-                    name: "string" for name in ("source_sentence", "target_sentence", "source_lang", "target_lang")
-                },
+                "tatoeba": dict.fromkeys(
+                    ("source_sentence", "target_sentence", "source_lang", "target_lang"), "string"
+                ),
             },
         ),
         DataSet(

@@ -1,0 +1,100 @@
+"""Canonical records: what is kept, what is a bad row, and what the negative control does."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from xstilts.data.records import make_records, read_records, shuffled_labels
+from xstilts.data.source import open_mirror
+from xstilts.errors import DataError
+from xstilts.plan.step import Step
+from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task import Example
+
+
+def records(folder: Path, task: str, rows: list[dict[str, Any]], **more: Any) -> tuple[list[Example], dict[str, Any]]:
+    source = TASKS[task].splits["select"]
+    target = folder / "mirror" / source.path / str(source.config)
+    target.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), target / f"{source.split}-00000-of-00001.parquet")
+    spec = {
+        "task": task, "split": "select", "language": "en", "rows": None, "labels": "true",
+        "source": {"path": source.path, "config": source.config, "split": source.split, "identity": {}}, **more,
+    }  # fmt: skip
+    files, info = make_records(Step("records", spec), open_mirror(str(folder / "mirror")), folder / "out")
+    return read_records(files["records.parquet"]), info
+
+
+def snli(label: int, premise: str = "a dog") -> dict[str, Any]:
+    return {"premise": premise, "hypothesis": "an animal", "label": label}
+
+
+def png(colour: str = "red") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (24, 24), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_rows_become_examples_and_rows_without_gold_are_dropped(tmp_path: Path) -> None:
+    found, info = records(tmp_path, "snli", [snli(0), snli(-1), snli(2)])
+    assert [(e.text, e.text_pair, e.label) for e in found] == [("a dog", "an animal", 0), ("a dog", "an animal", 2)]
+    assert (info["rows"], info["dropped"], info["bad_rows"]) == (2, 1, 0)
+    assert info["licence"] == "cc-by-sa-4.0"
+
+
+def test_few_bad_rows_are_named_and_left_out(tmp_path: Path) -> None:
+    found, info = records(tmp_path, "snli", [*[snli(1)] * 30, snli(7)])
+    assert len(found) == 30
+    assert info["bad"] == [{"row": 30, "reason": "ValueError: label 7 is not between 0 and 2"}]
+
+
+def test_many_bad_rows_stop_the_step(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2 bad rows of 4, more than 5%; row 2: .*empty"):
+        records(tmp_path, "snli", [snli(1), snli(1), snli(1, premise=""), snli(1, premise="")])
+
+
+def test_a_truncated_picture_is_a_bad_row(tmp_path: Path) -> None:
+    def row(data: bytes) -> dict[str, Any]:
+        return {"image": {"bytes": data, "path": "a.png"}, "filename": "a.png", "cocoid": 7, "caption": "a red square"}
+
+    found, info = records(tmp_path, "coco_captions", [row(png())] * 30 + [row(png()[:60])])
+    assert found[0].images == (png(),)
+    assert info["bad"][0]["row"] == 30
+    assert "image cannot be decoded" in info["bad"][0]["reason"]
+
+
+def test_an_answer_at_the_wrong_place_is_mended_when_it_can_be(tmp_path: Path) -> None:
+    def row(identity: str, start: int, text: str) -> dict[str, Any]:
+        answers = {"text": [text], "answer_start": [start]}
+        return {"id": identity, "title": "", "context": "the cat sat", "question": "who?", "answers": answers}
+
+    found, info = records(
+        tmp_path, "squad", [*[row(str(i), 4, "cat") for i in range(30)], row("off", 5, "cat"), row("bad", 4, "dog")]
+    )
+    assert {e.answers for e in found} == {(("cat", 4),)}
+    assert info["bad_rows"] == 1
+
+
+def test_a_cap_keeps_the_first_rows_of_a_test_set_in_order(tmp_path: Path) -> None:
+    found, _ = records(tmp_path, "snli", [snli(i % 3, f"premise {i}") for i in range(9)], rows=4)
+    assert [e.text for e in found] == [f"premise {i}" for i in range(4)]
+
+
+def test_shuffled_labels_keep_their_distribution_and_change_rows() -> None:
+    examples = [Example(id=str(i), text="t", label=i % 3) for i in range(300)]
+    shuffled = shuffled_labels(examples)
+    assert sorted(e.label or 0 for e in shuffled) == sorted(e.label or 0 for e in examples)
+    agreeing = sum(a.label == b.label for a, b in zip(examples, shuffled, strict=True))
+    assert 60 < agreeing < 140
+
+
+def test_shuffled_answers_stand_in_their_own_context() -> None:
+    example = Example(id="a", text="the red ball is in the park .", question="where?", answers=(("park", 23),))
+    for shuffled in shuffled_labels([example, example]):
+        ((text, start),) = shuffled.answers
+        assert shuffled.text[start : start + len(text)] == text

@@ -1,0 +1,75 @@
+"""Mirrors: what is there, what is missing, what cannot be read."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from xstilts.data.source import identity, load_rows, missing_reason, open_mirror
+from xstilts.errors import DataError, PlanError
+from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task import Source
+
+
+def write(folder: Path, name: str, rows: int = 3) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"text": [f"row {i}" for i in range(rows)]}), path)
+    return path
+
+
+def test_splits_are_read_by_their_file_names_and_joined_by_plus(tmp_path: Path) -> None:
+    write(tmp_path, "org/set/en/train-00000-of-00002.parquet", 2)
+    write(tmp_path, "org/set/en/train-00001-of-00002.parquet", 3)
+    write(tmp_path, "org/set/en/test-00000-of-00001.parquet", 1)
+    mirror = open_mirror(str(tmp_path))
+    assert len(load_rows(mirror, Source("org/set", "{language}", "train"), "en")) == 5
+    assert len(load_rows(mirror, Source("org/set", "{language}", "train+test"), "en")) == 6
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (Source("org/other", "en", "test"), "no folder org/other"),
+        (Source("org/set", "de", "test"), "no config de"),
+        (Source("org/set", "en", "train"), "no split train; it has test"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, source: Source, reason: str) -> None:
+    write(tmp_path, "org/set/en/test-00000-of-00001.parquet")
+    assert reason in str(missing_reason(open_mirror(str(tmp_path)), source, "en"))
+
+
+def test_an_identity_is_that_of_the_bytes(tmp_path: Path) -> None:
+    source, mirror = Source("org/set", "en", "test"), open_mirror(str(tmp_path))
+    path = write(tmp_path, "org/set/en/test-00000-of-00001.parquet", 3)
+    first = identity(mirror, source, "en")
+    write(tmp_path, "org/set/en/test-00000-of-00001.parquet", 4)
+    assert identity(mirror, source, "en") != first
+    path.unlink()
+    write(tmp_path, "org/set/en/test-00000-of-00001.parquet", 3)
+    assert identity(mirror, source, "en") == first
+
+
+def test_a_corrupt_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = write(tmp_path, "org/set/en/test-00000-of-00001.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(
+        DataError, match=r"test-00000-of-00001\.parquet: cannot be read as parquet.*fetch the file again"
+    ):
+        load_rows(open_mirror(str(tmp_path)), Source("org/set", "en", "test"), "en")
+
+
+def test_a_mirror_that_is_not_there_is_refused() -> None:
+    with pytest.raises(PlanError, match="no such folder"):
+        open_mirror("/nowhere/at/all")
+
+
+def test_the_real_slices_hold_the_languages_that_they_should(hub: Path) -> None:
+    mirror = open_mirror(str(hub))
+    task = TASKS["xquad"]
+    assert all(missing_reason(mirror, task.splits["test"], language) is None for language in task.languages)
+    rows = load_rows(mirror, task.splits["test"], "de")
+    assert len(rows) == 300
+    assert rows[0]["id"] == "56beb4343aeaaa14008c925b"

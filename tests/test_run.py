@@ -1,0 +1,154 @@
+"""A run's folder: what each component leaves there, failures included."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from xstilts import run
+from xstilts.data.miniature.write import write_miniature
+from xstilts.errors import DataError, PlanError
+from xstilts.store.server import serve
+from xstilts.store.store import Store
+from xstilts.training.workers import Workers
+
+PLAN = (Path(__file__).parent / "e2e" / "small.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mirror") / "miniature"
+    write_miniature(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    before = dict(os.environ)
+    with serve(tmp_path_factory.mktemp("s3")) as server:
+        os.environ.update(server.env() | {"XSTILTS_CACHE": str(tmp_path_factory.mktemp("cache"))})
+        yield Store.open("s3://xstilts/store", cache=Path(os.environ["XSTILTS_CACHE"]))
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def inline(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any]) -> None:
+    """One worker in this process: what a launcher does, without Ray."""
+    from xstilts.scoring.group import group as score_group
+    from xstilts.training.group import group as train_group
+
+    cpu = torch.device("cpu")
+    if worker.startswith("xstilts.training"):
+        train_group(config["run_uri"], config["group"], Workers(), cpu, lambda _: None)
+    else:
+        score_group(config["run_uri"], config["group"], 0, 1, cpu)
+
+
+def planned(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
+    run.create(store, name, text, str(miniature))
+    uri = f"{store.uri}/runs/{name}"
+    run.plan(uri)
+    return uri
+
+
+def staged(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
+    uri = planned(store, name, miniature, text)
+    for kind in ("sources", "encodings"):
+        for batch in run.work(uri, kind):
+            run.stage(uri, batch)
+    return uri
+
+
+def finished(uri: str, out: Path, launch: run.Launch = inline) -> dict[str, Any]:
+    for group in run.work(uri, "groups"):
+        run.finetune(uri, group, launch)
+        run.score(uri, group, launch)
+    return run.report(uri, out)
+
+
+@pytest.mark.slow
+def test_a_whole_run_and_its_repeat(store: Store, miniature: Path, tmp_path: Path) -> None:
+    uri = staged(store, "whole", miniature)
+    summary = finished(uri, tmp_path)
+    assert summary["missing"] == []
+    assert store.get_json("runs/whole/status.json") == {"exit_code": 0, "missing": []}
+    assert store.list("runs/whole/failures/") == []
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written >= {"results.parquet", "effects.parquet", "summary.json", "report.html", "report.md", "predictions"}
+    assert "<script" not in (tmp_path / "report.html").read_text()
+    again = planned(store, "again", miniature)
+    assert all(run.stage(again, batch) == 0 for batch in run.work(again, "sources"))
+    never: run.Launch = lambda *_: pytest.fail("nothing was left to launch")
+    assert finished(again, tmp_path / "again", never)["effects"] == summary["effects"]
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_named_and_the_others_go_on(store: Store, miniature: Path, tmp_path: Path) -> None:
+    """A learning rate that blows up fails the target; raw retrieval is scored all the same."""
+    text = PLAN.replace("ud_en: {updates: 30}", "ud_en: {updates: 30, lr: 1.0e+30}")
+    uri = staged(store, "cell", miniature, text)
+    summary = finished(uri, tmp_path)
+    assert {entry["what"].split(" on ")[1] for entry in summary["missing"]} == {"udpos"}
+    assert all("the loss is" in entry["reason"] for entry in summary["missing"])
+    assert {row["evaluation"] for row in summary["effects"]} == {"tatoeba"}
+    status = store.get_json("runs/cell/status.json")
+    assert status is not None
+    assert status["exit_code"] == 4
+    assert "the loss is" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_group_that_fails_is_recorded_and_the_report_is_there(store: Store, miniature: Path, tmp_path: Path) -> None:
+    def lost(*_: Any) -> None:
+        raise OSError("the workers are gone")
+
+    uri = staged(store, "group", miniature, PLAN.replace("seed: 0", "seed: 1"))
+    summary = finished(uri, tmp_path, lost)
+    assert len(summary["missing"]) == 6
+    assert all("the workers are gone" in entry["reason"] for entry in summary["missing"])
+    assert (tmp_path / "report.html").is_file()
+    recorded = store.get_json("runs/group/failures/finetune-tiny-llava.json")
+    assert recorded is not None
+    assert recorded["error"] == "the workers are gone"
+
+
+def test_a_plan_with_mistakes_is_refused_and_recorded(store: Store, miniature: Path) -> None:
+    with pytest.raises(PlanError, match="coco_caption"):
+        planned(store, "mistaken", miniature, PLAN.replace("task: coco_captions", "task: coco_caption"))
+    recorded = store.get_json("runs/mistaken/failures/plan.json")
+    assert recorded is not None
+    assert recorded["exit_code"] == 2
+
+
+def test_a_mirror_without_a_needed_split_is_refused_before_staging(
+    store: Store, miniature: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    (bare / "xstilts").mkdir(parents=True)
+    (bare / "xstilts" / "miniature-text").symlink_to(miniature / "xstilts" / "miniature-text")
+    with pytest.raises(DataError, match=r"the mirror lacks what the plan needs; nothing was staged"):
+        planned(store, "lacking", bare)
+
+
+def test_a_run_that_was_not_planned_is_refused(store: Store) -> None:
+    with pytest.raises(PlanError, match="has not run"):
+        run.work(f"{store.uri}/runs/nothing", "groups")
+
+
+def test_what_is_no_run_is_refused() -> None:
+    with pytest.raises(PlanError, match="expected s3://bucket/prefix/runs/<run>"):
+        run.open_run("s3://bucket/prefix")
+
+
+def test_a_failure_says_what_and_holds_the_end_of_the_log() -> None:
+    try:
+        raise DataError("no such split")
+    except DataError as error:
+        recorded = run.failure("records", error)
+    assert json.loads(json.dumps(recorded))["exit_code"] == 2
+    assert recorded["error"] == "no such split"
+    assert "DataError" in recorded["log"]
