@@ -82,7 +82,10 @@ def test_a_whole_run_and_its_repeat(store: Store, miniature: Path, tmp_path: Pat
     assert "<script" not in (tmp_path / "report.html").read_text()
     again = planned(store, "again", miniature)
     assert all(run.stage(again, batch) == 0 for batch in run.work(again, "sources"))
-    never: run.Launch = lambda *_: pytest.fail("nothing was left to launch")
+
+    def never(*_: Any) -> None:
+        pytest.fail("nothing was left to launch")
+
     assert finished(again, tmp_path / "again", never)["effects"] == summary["effects"]
 
 

@@ -17,11 +17,11 @@ from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 
 
-def records(folder: Path, task: str, rows: list[dict[str, Any]], **more: Any) -> tuple[list[Example], dict[str, Any]]:
+def records(folder: Path, task: str, given: list[dict[str, Any]], **more: Any) -> tuple[list[Example], dict[str, Any]]:
     source = TASKS[task].splits["select"]
     target = folder / "mirror" / source.path / str(source.config)
     target.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), target / f"{source.split}-00000-of-00001.parquet")
+    pq.write_table(pa.Table.from_pylist(given), target / f"{source.split}-00000-of-00001.parquet")
     spec = {
         "task": task, "split": "select", "language": "en", "rows": None, "labels": "true",
         "source": {"path": source.path, "config": source.config, "split": source.split, "identity": {}}, **more,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-
 #: Sets of at most so many rows are kept as Python objects, about 2 KB a row.
 _IN_PYTHON = 50_000
 
