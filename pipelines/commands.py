@@ -71,7 +71,7 @@ def run(given: argparse.Namespace) -> int:
         for key in store.list(f"runs/{name}/report/"):
             store.get_file(key, report / key.removeprefix(f"runs/{name}/report/"))
     for failure in failures:
-        print(f"xstilts: {failure['what']}: {failure['error']}", file=sys.stderr)
+        print(f"xstilts: {failure['what']}: {failure['error'].splitlines()[0]}", file=sys.stderr)
     if (report / "summary.json").is_file():
         from xstilts.analysis.terminal import show
 

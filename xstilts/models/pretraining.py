@@ -28,8 +28,8 @@ from xstilts.training.streams import generator
 
 #: What a plan's `build.pretrain` may set besides build.DEFAULTS. updates: None = by family.
 PRETRAIN: Mapping[str, Any] = {
-    "updates": None, "rows_per_step": 32, "lr": None, "aligned": 0.9, "tongue": 0.4, "mask": 0.2, "noise": 0.15,
-    "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
+    "updates": None, "rows_per_step": 32, "lr": None, "aligned": 0.9, "tongue": 0.1, "mask": 0.2, "noise": 0.15,
+    "switched": 0.4, "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
 }  # fmt: skip
 _UPDATES, _LR = {"xlm_r": 500, "llava": 250, "qwen_vl": 250}, {"xlm_r": 6e-3, "llava": 5e-3, "qwen_vl": 5e-3}
 
@@ -101,13 +101,14 @@ def pretrain(
     plain = [document for document in read if not document.images and not document.kind.startswith("word/")]
     longest = int(chosen["longest"])
     rows = [ids(processor, document.text, longest) for document in plain]
-    mates = class_mates(processor, words)
+    mates, switch = class_mates(processor, words), translations(processor, words)
     info: dict[str, Any] = {"updates": updates}
     if updates and rows:
         rng = Random(f"pretrain/{seed}")
 
         def step() -> Tensor:
-            batch = [rows[rng.randrange(len(rows))] for _ in range(int(chosen["rows_per_step"]))]
+            drawn = [rows[rng.randrange(len(rows))] for _ in range(int(chosen["rows_per_step"]))]
+            batch = [switched(row, switch, rng) if rng.random() < chosen["switched"] else row for row in drawn]
             if family == "xlm_r":
                 return _masked(backbone, processor, batch, chosen, mates, rng)
             return _next_word(backbone, [Segment(row) for row in batch], [0] * len(batch))
@@ -180,6 +181,19 @@ def class_mates(processor: Processor, words: Sequence[Document]) -> dict[int, li
     for word, token in single_tokens(processor, words):
         classes.setdefault((word.language, word.kind.split("/")[1]), []).append(token)
     return {token: members for members in classes.values() for token in members}
+
+
+def translations(processor: Processor, words: Sequence[Document]) -> dict[int, list[int]]:
+    """Token → the tokens of its concept in all languages, its own among them."""
+    concepts: dict[str, list[int]] = {}
+    for word, token in single_tokens(processor, words):
+        concepts.setdefault(word.kind, []).append(token)
+    return {token: members for members in concepts.values() for token in members}
+
+
+def switched(row: Sequence[int], switch: Mapping[int, list[int]], rng: Random) -> list[int]:
+    """A document with half of its words in other languages, where the word list knows them; the order of words stays."""
+    return [rng.choice(switch[token]) if token in switch and rng.random() < 0.5 else token for token in row]
 
 
 def _masked(
