@@ -155,3 +155,73 @@ def test_a_failure_says_what_and_holds_the_end_of_the_log() -> None:
     assert json.loads(json.dumps(recorded))["exit_code"] == 2
     assert recorded["error"] == "no such split"
     assert "DataError" in recorded["log"]
+
+
+def weights(store: Store, fingerprint: str) -> dict[str, str]:
+    manifest = store.manifest("finetune", fingerprint)
+    assert manifest is not None
+    return {name: blob.sha256 for name, blob in manifest.files.items() if name.endswith(".safetensors")}
+
+
+def targets(store: Store, uri: str) -> list[str]:
+    spec, steps = run.spec_of(store, run.split_run_uri(uri)[1], "tiny-llava")
+    return [fp for fp in spec["finetune"] if steps[fp].spec["stage"] == "target"]
+
+
+@pytest.mark.slow
+def test_a_cell_does_not_depend_on_what_ran_before_it(store: Store, miniature: Path) -> None:
+    """Each target again, alone in its group: the same bits as after all the others."""
+    uri = staged(store, "order", miniature)
+    run.finetune(uri, "tiny-llava", inline)
+    for fingerprint in reversed(targets(store, uri)):
+        before = weights(store, fingerprint)
+        store.delete(f"steps/finetune/{fingerprint}/manifest.json")
+        run.finetune(uri, "tiny-llava", inline)
+        assert weights(store, fingerprint) == before
+
+
+@pytest.mark.slow
+def test_killed_in_a_step_and_resumed_equals_undisturbed(
+    store: Store, miniature: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = staged(store, "resumed", miniature)
+    run.finetune(uri, "tiny-llava", inline)
+    fingerprint = targets(store, uri)[0]
+    before = weights(store, fingerprint)
+    store.delete(f"steps/finetune/{fingerprint}/manifest.json")
+    put = Store.put_checkpoint
+    updates: list[int] = []
+
+    def killed(self: Store, fp: str, attempt: str, files: Any, state: Any) -> None:
+        put(self, fp, attempt, files, state)
+        updates.append(state["update"])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.finetune(uri, "tiny-llava", inline)
+    assert updates == [5]
+    run.finetune(uri, "tiny-llava", inline)
+    assert weights(store, fingerprint) == before
+    assert store.latest_checkpoint(fingerprint) is None
+
+
+@pytest.mark.slow
+def test_two_arms_of_one_seed_start_the_target_from_equal_heads(store: Store, miniature: Path) -> None:
+    from xstilts.training.group import Bench
+    from xstilts.training.losses import Heads
+    from xstilts.training.order import Order
+
+    uri = staged(store, "heads", miniature)
+    _, steps = run.spec_of(store, "runs/heads", "tiny-llava")
+    chosen = [steps[fp] for fp in targets(store, uri) if steps[fp].spec["seed"]["value"] == 0]
+    assert len(chosen) == 2
+    assert {"init" in step.parents for step in chosen} == {True, False}
+    bench = Bench(store, chosen[0], Path(os.environ["XSTILTS_CACHE"]) / "bench", torch.device("cpu"))
+    heads = [Heads(step.spec["tasks"], bench.backbone, step.spec["recipe"], 0, step.spec["name"]) for step in chosen]
+    first, second = (head.state_dict() for head in heads)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    draws = [Order(64, 32, step.spec["seed"]["value"], f"{step.spec['name']}/ud_en").draw(3) for step in chosen]
+    assert draws[0] == draws[1]
+    assert chosen[0].parents["train:ud_en"] == chosen[1].parents["train:ud_en"]
