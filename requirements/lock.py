@@ -13,9 +13,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CUDA_ONLY = re.compile(r"(nvidia-|cuda-|triton)")
 HEAD = (
-    "# Locked from cpu.in by `make lock`. torch: the hashes of its CPU build and of the index's builds; no CUDA packages.\n"
-    "# Installed with --no-deps: pip takes the CPU build where it can find one (a wheel folder, or PyTorch's own CPU index).\n"
+    "# Locked from cpu.in by `make lock`, without CUDA packages; installed with --no-deps. On Linux pip must be able to\n"
+    "# find torch's CPU build: in a wheel folder of its configuration, or on PyTorch's own CPU index.\n"
 )
+
+
+def _two_builds(block: str, cpu: str) -> str:
+    """torch by platform: Linux takes the CPU build by its own version, since pip prefers a file whose hash the index
+    tells and would take the CUDA build; the index's builds for other systems have no CUDA."""
+    head, _, hashes = block.partition(" \\\n")
+    version = head.split(";")[0].strip()
+    linux = f"{version}+cpu ; sys_platform == 'linux' \\\n    --hash=sha256:{cpu}"
+    return f"{linux}\n{version} ; sys_platform != 'linux' \\\n{hashes}"
 
 
 def main(wheel: Path | None) -> None:
@@ -24,15 +33,14 @@ def main(wheel: Path | None) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     locked = (HERE / "cuda.txt").read_text()
     kept = [block.rstrip("\n") for block in re.split(r"\n(?=[A-Za-z0-9])", locked) if not CUDA_ONLY.match(block)]
-    known = set(re.findall(r"sha256:(\w+)", next(block for block in kept if block.startswith("torch=="))))
     if wheel:
         cpu = hashlib.sha256(wheel.read_bytes()).hexdigest()
     else:
-        before = re.search(r"^torch==(?:.*\\\n)+.*$", (HERE / "cpu.txt").read_text(), re.M)
-        cpu = next(iter(set(re.findall(r"sha256:(\w+)", before[0] if before else "")) - known), "")
+        before = re.search(r"^torch==\S+\+cpu .*\n.*sha256:(\w+)", (HERE / "cpu.txt").read_text(), re.M)
+        cpu = before[1] if before else ""
     if not cpu:
         sys.exit("no hash of torch's CPU build is known; give its wheel: python requirements/lock.py WHEEL")
-    kept = [block + f" \\\n    --hash=sha256:{cpu}" if block.startswith("torch==") else block for block in kept]
+    kept = [_two_builds(block, cpu) if block.startswith("torch==") else block for block in kept]
     (HERE / "cpu.txt").write_text(HEAD + "\n".join(kept) + "\n")
     (HERE / "cuda.txt").write_text("# Locked from cpu.in by `make lock`, with the CUDA packages of torch.\n" + locked)
 
