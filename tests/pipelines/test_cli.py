@@ -53,7 +53,9 @@ def test_a_contrast_across_objectives_is_refused(tmp_path: Path, capsys: pytest.
     assert "allow_unmatched" in error
 
 
-def test_image_arms_on_text_only_backbones_alone_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_image_arms_on_text_only_backbones_alone_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, error = refused(tmp_path, capsys, PLAN.replace("llava", "xlm_r"), "--mirror", str(tmp_path))
     assert code == 2
     assert "image" in error
@@ -74,7 +76,11 @@ def test_a_plan_file_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest
 def test_an_unreachable_store_is_an_infrastructure_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, hub: Path
 ) -> None:
-    for key, value in {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
+    for key, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+    }.items():
         monkeypatch.setenv(key, value)
     plan = Path(__file__).parents[2] / "pipelines" / "plans" / "real-slices.yaml"
     code = main(["plan", str(plan), "--mirror", str(hub), "--home", str(tmp_path), "--store", "s3://bucket/x"])

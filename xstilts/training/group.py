@@ -181,6 +181,8 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
 
 def _settings(spec: Mapping[str, Any], sizes: list[int], free: Mapping[str, Any], seed: int, stage: str) -> Settings:
     recipe = spec["recipe"]
+    if recipe.get("selection") not in (None, "last"):
+        raise ValueError(f"selection {recipe['selection']!r} is not known here; set it to `last` under `override`")
     batch = int(recipe["examples_per_step"])
     updates = recipe.get("updates") or max(1, round(float(recipe["epochs"]) * sum(sizes) / batch))
     given = [task.get("weight", 1.0) for task in spec["tasks"]]
