@@ -63,9 +63,11 @@ def run(given: argparse.Namespace) -> int:
         training = bool(todo.get("finetune") or todo.get("score"))
         with local.ray_head(plan.resources.workers + 1, place.logs) if training else local.contextlib.nullcontext():
             watch.start()
-            green = local.run_pipeline(f"{uri}/runs/{name}", place)
-            watch.stopped.set()
-            watch.join()
+            try:
+                green = local.run_pipeline(f"{uri}/runs/{name}", place)
+            finally:
+                watch.stopped.set()
+                watch.join()
         code, failures = local.outcome(store, name, green)
         report = place.out / "report"
         for key in store.list(f"runs/{name}/report/"):
