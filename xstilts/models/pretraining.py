@@ -7,7 +7,7 @@ vector = aligned · concept + tongue · language + rest. Learnt: everything else
 word (decoders) on the text of all languages, and for image families by captions where the plan gives some.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -29,7 +29,7 @@ from xstilts.training.streams import generator
 #: What a plan's `build.pretrain` may set besides build.DEFAULTS. updates: None = by family.
 PRETRAIN: Mapping[str, Any] = {
     "updates": None, "rows_per_step": 32, "lr": None, "aligned": 0.9, "tongue": 0.1, "mask": 0.2, "noise": 0.15,
-    "switched": 0.4, "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
+    "switched": 0.4, "table_lr": 0.2, "any_language": 0.0, "caption_whole": False, "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
 }  # fmt: skip
 _UPDATES, _LR = {"xlm_r": 500, "llava": 250, "qwen_vl": 250}, {"xlm_r": 6e-3, "llava": 5e-3, "qwen_vl": 5e-3}
 
@@ -102,6 +102,7 @@ def pretrain(
     longest = int(chosen["longest"])
     rows = [ids(processor, document.text, longest) for document in plain]
     mates, switch = class_mates(processor, words), translations(processor, words)
+    accepted = _accepted(switch, table_size(model)) if chosen["any_language"] else None
     info: dict[str, Any] = {"updates": updates}
     if updates and rows:
         rng = Random(f"pretrain/{seed}")
@@ -110,10 +111,10 @@ def pretrain(
             drawn = [rows[rng.randrange(len(rows))] for _ in range(int(chosen["rows_per_step"]))]
             batch = [switched(row, switch, rng) if rng.random() < chosen["switched"] else row for row in drawn]
             if family == "xlm_r":
-                return _masked(backbone, processor, batch, chosen, mates, rng)
-            return _next_word(backbone, [Segment(row) for row in batch], [0] * len(batch))
+                return _masked(backbone, processor, batch, chosen, mates, rng, accepted)
+            return _next_word(backbone, [Segment(row) for row in batch], [0] * len(batch), accepted)
 
-        info["loss"] = _optimise(backbone, step, updates, lr)
+        info["loss"] = _optimise(_groups(model, lr, float(chosen["table_lr"])), step, updates)
     captions = [document for document in read if document.images]
     if captions and family != "xlm_r" and int(chosen["caption_updates"]):
         info["caption_loss"] = _captions(backbone, processor, captions, pictures, chosen, seed)
@@ -198,7 +199,7 @@ def switched(row: Sequence[int], switch: Mapping[int, list[int]], rng: Random) -
 
 def _masked(
     backbone: Backbone, processor: Processor, batch: Sequence[Sequence[int]], chosen: Mapping[str, Any],
-    mates: Mapping[int, list[int]], rng: Random,
+    mates: Mapping[int, list[int]], rng: Random, accepted: Tensor | None,
 ) -> Tensor:  # fmt: skip
     """Masked words and, in the clear, wrong words of the same class; every word is scored, so that each must be judged."""
     special = set(processor.tokenizer.all_special_ids)
@@ -220,10 +221,33 @@ def _masked(
     states = backbone(pack([Segment(row) for row in seen], backbone))
     labels = torch.tensor(truth)
     at = labels != -100
-    return F.cross_entropy(backbone.lm_logits(states[at]), labels[at])
+    return _word_loss(backbone.lm_logits(states[at]), labels[at], accepted)
 
 
-def _next_word(backbone: Backbone, segments: Sequence[Segment], skip: Sequence[int]) -> Tensor:
+def table_size(model: Any) -> int:
+    """Tokens in the vocabulary, as the word vectors count them."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def _accepted(switch: Mapping[int, list[int]], vocabulary: int) -> Tensor:
+    """[vocabulary, languages]: the tokens that count as right where a token was right, itself at least."""
+    width = max((len(set(tokens)) for tokens in switch.values()), default=1)
+    rows = [sorted(set(switch.get(token, [token]))) for token in range(vocabulary)]
+    return torch.tensor([[*row, *[-1] * (width - len(row))] for row in rows])
+
+
+def _word_loss(logits: Tensor, labels: Tensor, accepted: Tensor | None) -> Tensor:
+    """Cross-entropy; with `accepted`, of the right concept in whatever language."""
+    if accepted is None:
+        return F.cross_entropy(logits, labels)
+    right = accepted[labels]
+    each = logits.log_softmax(-1).gather(-1, right.clamp(min=0)).masked_fill(right < 0, float("-inf"))
+    return -each.logsumexp(-1).mean()
+
+
+def _next_word(
+    backbone: Backbone, segments: Sequence[Segment], skip: Sequence[int], accepted: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of each token after the first `skip` + 1 of its segment."""
     batch = pack(segments, backbone)
     states = backbone(batch)
@@ -236,41 +260,57 @@ def _next_word(backbone: Backbone, segments: Sequence[Segment], skip: Sequence[i
         keep += range(start + begin, start + count - 1)
         labels += list(segment.input_ids[begin + 1 :])
         start += count
-    return F.cross_entropy(backbone.lm_logits(states[torch.tensor(keep)]), torch.tensor(labels))
+    return _word_loss(backbone.lm_logits(states[torch.tensor(keep)]), torch.tensor(labels), accepted)
 
 
 def _captions(
     backbone: Backbone, processor: Processor, captions: Sequence[Document], pictures: Images,
     chosen: Mapping[str, Any], seed: int,
 ) -> float:  # fmt: skip
-    """Trains tower and projector with the rest on captions, since they are frozen ever after."""
+    """Trains tower and projector on captions, since they are frozen ever after. The language model stands still, or the
+    English of the captions would pull the languages apart (unless `caption_whole`)."""
     rng, rows = Random(f"captions/{seed}"), []
     for document in captions:
         data = [pictures[sha] for sha in document.images]
         lead = [token for one in data for token in processor.image_placeholder(one)]
         text = ids(processor, document.text, int(chosen["longest"]))
         rows.append((Segment([*lead, *text], [processor.image_inputs(one) for one in data]), len(lead)))
-    frozen = [p for p in backbone.parameters() if not p.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
+    sight = [p for p in backbone.parameters() if not p.requires_grad]
+    speech = [p for p in backbone.parameters() if p.requires_grad]
+
+    def train(seen: bool) -> None:
+        for parameter in sight:
+            parameter.requires_grad_(seen)
+        for parameter in speech:
+            parameter.requires_grad_(not seen or bool(chosen["caption_whole"]))
 
     def step() -> Tensor:
         batch = [rows[rng.randrange(len(rows))] for _ in range(int(chosen["rows_per_step"]))]
         return _next_word(backbone, [segment for segment, _ in batch], [lead for _, lead in batch])
 
-    loss = _optimise(backbone, step, int(chosen["caption_updates"]), float(chosen["caption_lr"]))
-    for parameter in frozen:
-        parameter.requires_grad_(False)
+    train(True)
+    parameters = [p for p in backbone.parameters() if p.requires_grad]
+    groups = [{"params": parameters, "peak": float(chosen["caption_lr"])}]
+    loss = _optimise(groups, step, int(chosen["caption_updates"]))
+    train(False)
     return loss
 
 
-def _optimise(backbone: Backbone, step: Any, updates: int, lr: float) -> float:
-    """AdamW with warm-up and linear decay; the mean loss of the last 20 updates."""
-    parameters = [p for p in backbone.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+def _groups(model: Any, lr: float, table_factor: float) -> list[dict[str, Any]]:
+    """AdamW groups: the table of word vectors learns slower, or it would drift from its aligned start."""
+    table = model.get_input_embeddings().weight
+    rest = [p for p in model.parameters() if p.requires_grad and p is not table]
+    return [{"params": rest, "peak": lr}, {"params": [table], "peak": lr * table_factor}]
+
+
+def _optimise(groups: Sequence[dict[str, Any]], step: Callable[[], Tensor], updates: int) -> float:
+    """AdamW with warm-up and linear decay from each group's peak; the mean loss of the last 20 updates."""
+    parameters = [p for group in groups for p in group["params"]]
+    optimiser = torch.optim.AdamW([*groups], lr=0.0, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
     losses: list[float] = []
     for update in range(updates):
-        optimiser.param_groups[0]["lr"] = lr * factor(update, updates, 0.08, "linear")
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * factor(update, updates, 0.08, "linear")
         optimiser.zero_grad(set_to_none=True)
         loss = step()
         loss.backward()
