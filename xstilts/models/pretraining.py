@@ -102,7 +102,7 @@ def pretrain(
     longest = int(chosen["longest"])
     rows = [ids(processor, document.text, longest) for document in plain]
     mates, switch = class_mates(processor, words), translations(processor, words)
-    accepted = _accepted(switch, table_size(model)) if chosen["any_language"] else None
+    accepted = _accepted(switch, table_size(model)), float(chosen["any_language"])
     info: dict[str, Any] = {"updates": updates}
     if updates and rows:
         rng = Random(f"pretrain/{seed}")
@@ -199,7 +199,7 @@ def switched(row: Sequence[int], switch: Mapping[int, list[int]], rng: Random) -
 
 def _masked(
     backbone: Backbone, processor: Processor, batch: Sequence[Sequence[int]], chosen: Mapping[str, Any],
-    mates: Mapping[int, list[int]], rng: Random, accepted: Tensor | None,
+    mates: Mapping[int, list[int]], rng: Random, accepted: tuple[Tensor, float],
 ) -> Tensor:  # fmt: skip
     """Masked words and, in the clear, wrong words of the same class; every word is scored, so that each must be judged."""
     special = set(processor.tokenizer.all_special_ids)
@@ -236,17 +236,19 @@ def _accepted(switch: Mapping[int, list[int]], vocabulary: int) -> Tensor:
     return torch.tensor([[*row, *[-1] * (width - len(row))] for row in rows])
 
 
-def _word_loss(logits: Tensor, labels: Tensor, accepted: Tensor | None) -> Tensor:
-    """Cross-entropy; with `accepted`, of the right concept in whatever language."""
-    if accepted is None:
-        return F.cross_entropy(logits, labels)
-    right = accepted[labels]
+def _word_loss(logits: Tensor, labels: Tensor, accepted: tuple[Tensor, float] | None) -> Tensor:
+    """Cross-entropy, a share of it (`accepted`) of the right concept in whatever language."""
+    exact = F.cross_entropy(logits, labels)
+    if accepted is None or not accepted[1]:
+        return exact
+    tokens, share = accepted
+    right = tokens[labels]
     each = logits.log_softmax(-1).gather(-1, right.clamp(min=0)).masked_fill(right < 0, float("-inf"))
-    return -each.logsumexp(-1).mean()
+    return (1 - share) * exact - share * each.logsumexp(-1).mean()
 
 
 def _next_word(
-    backbone: Backbone, segments: Sequence[Segment], skip: Sequence[int], accepted: Tensor | None = None
+    backbone: Backbone, segments: Sequence[Segment], skip: Sequence[int], accepted: tuple[Tensor, float] | None = None
 ) -> Tensor:
     """Cross-entropy of each token after the first `skip` + 1 of its segment."""
     batch = pack(segments, backbone)
