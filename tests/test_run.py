@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -184,7 +185,9 @@ def test_a_cell_does_not_depend_on_what_ran_before_it(store: Store, miniature: P
 def test_killed_in_a_step_and_resumed_equals_undisturbed(
     store: Store, miniature: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = staged(store, "resumed", miniature)
+    uri = staged(
+        store, "resumed", miniature, PLAN.replace("ud_en: {updates: 30}", "ud_en: {updates: 30, selection: 4}")
+    )
     run.finetune(uri, "tiny-llava", inline)
     fingerprint = targets(store, uri)[0]
     before = weights(store, fingerprint)
@@ -205,6 +208,43 @@ def test_killed_in_a_step_and_resumed_equals_undisturbed(
     run.finetune(uri, "tiny-llava", inline)
     assert weights(store, fingerprint) == before
     assert store.latest_checkpoint(fingerprint) is None
+
+
+@pytest.mark.slow
+def test_english_dev_chooses_the_weights_and_both_are_scored(store: Store, miniature: Path, tmp_path: Path) -> None:
+    """The rate is so high that the last update is not the best: both sets of weights are kept and scored."""
+    text = PLAN.replace("ud_en: {updates: 30}", "ud_en: {updates: 12, selection: 3, lr: 0.05, schedule: constant}")
+    uri = staged(store, "selected", miniature, text)
+    finished(uri, tmp_path)
+    earlier = 0
+    for fingerprint in targets(store, uri):
+        manifest = store.manifest("finetune", fingerprint)
+        assert manifest is not None
+        looks = manifest.info["selection"]["looks"]
+        assert [look["update"] for look in looks] == [3, 6, 9, 12]
+        best = max(look["value"] for look in looks)
+        assert manifest.info["selection"]["update"] == next(look["update"] for look in looks if look["value"] == best)
+        apart = manifest.info["selection"]["update"] != 12
+        assert ("last.trainable.safetensors" in manifest.files) == apart
+        earlier += apart
+    assert earlier
+    results = pd.read_parquet(tmp_path / "results.parquet")
+    lasts = results[results["checkpoint"] == "last"]
+    assert len(lasts[(lasts["language"] == "avg") & (lasts["metric"] == "udpos_f1")]) == earlier
+    assert set(results["checkpoint"]) == {"selected", "last"}
+
+
+@pytest.mark.slow
+def test_only_english_dev_reaches_the_selection(store: Store, miniature: Path) -> None:
+    text = PLAN.replace("ud_en: {updates: 30}", "ud_en: {updates: 30, selection: 4}")
+    uri = planned(store, "english", miniature, text)
+    _, steps = run.spec_of(store, "runs/english", "tiny-llava")
+    document = store.get_json("runs/english/expanded.json")
+    assert document is not None
+    for fingerprint in targets(store, uri):
+        encoded = document["steps"][steps[fingerprint].parents["select:ud_en"]]["spec"]
+        assert (encoded["split"], encoded["language"]) == ("select", "en")
+        assert not {role for role in steps[fingerprint].parents if role.startswith("test:")}
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
         "build": "80b4631f380729aa",
         "encode": "45ceb78d0be4a086",
         "finetune": "a3f2c2b850d7c6ec",
-        "score": "33c19cb9828357a9",
+        "score": "8ac3e3024f2a7892",
     }
 
 

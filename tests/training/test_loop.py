@@ -13,6 +13,7 @@ from torch import nn
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.training.checkpoint import load_state, save_state
 from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
+from xstilts.training.selection import Best
 from xstilts.training.workers import StepFailed, Workers
 
 ALONE = Workers()
@@ -129,7 +130,7 @@ def test_resumed_is_undisturbed_to_the_bit(tmp_path: Path) -> None:
     optimiser = make_optimiser(toy.trainable, toy.head, given)
 
     def stop(progress: Progress) -> None:
-        saved.update(save_state(tmp_path / "state", toy.trainable, toy.head, optimiser, progress))
+        saved.update(save_state(tmp_path / "state", toy.trainable, toy.head, optimiser, progress, Best()))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -137,7 +138,7 @@ def test_resumed_is_undisturbed_to_the_bit(tmp_path: Path) -> None:
 
     again = Toy()
     optimiser = make_optimiser(again.trainable, again.head, given)
-    weights, progress = load_state(saved, again.head, optimiser)
+    weights, progress, _ = load_state(saved, again.head, optimiser)
     again.embed.load_state_dict(weights)
     assert progress.update == 5
     done = train([task], again.loss_sum, optimiser, settings(), progress, Workers())

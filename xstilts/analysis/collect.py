@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -43,13 +44,18 @@ def _read(store: Store, evaluation: str, fingerprint: str, step: Mapping[str, An
     assert manifest is not None  # it was listed as done
     table = pq.read_table(store.file(manifest, "predictions.parquet")).to_pandas()
     splits = step["settings"].get("splits", {})
-    return {
-        (evaluation, language): Scored(
+    found = {
+        keys: Scored(
             rows["id"].tolist(), rows["cluster"].tolist(), [json.loads(text) for text in rows["prediction"]],
-            [json.loads(text) for text in rows["gold"]], str(splits.get(language, "")),
+            [json.loads(text) for text in rows["gold"]], str(splits.get(keys[1], "")),
         )
-        for language, rows in table.groupby("language", sort=False)
+        for keys, rows in table.groupby(["checkpoint", "language"], sort=False)
     }  # fmt: skip
+    return {
+        (evaluation, language): replace(scored, last=found.get(("last", language)))
+        for (checkpoint, language), scored in found.items()
+        if checkpoint == "selected"
+    }
 
 
 def _missing(store: Store, folder: str, cell: Mapping[str, Any], evaluation: str, fingerprint: str) -> dict[str, Any]:

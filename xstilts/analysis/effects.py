@@ -38,7 +38,8 @@ class Interval:
 
 
 def results_table(given: ReportInput) -> pd.DataFrame:
-    """One row for each cell, evaluation, language (and `avg`: the official unweighted mean over languages) and metric."""
+    """One row for each cell, evaluation, language (and `avg`: the official unweighted mean over languages) and metric.
+    checkpoint: `selected` counts; `last` rows stand beside where English dev chose earlier weights."""
     rows = []
     for cell in given.cells:
         for evaluation, scored in _by_evaluation(cell).items():
@@ -46,16 +47,11 @@ def results_table(given: ReportInput) -> pd.DataFrame:
                 head = {
                     "backbone": cell.backbone, "arm": cell.arm, "seed": cell.seed,
                     "seed_intermediate": cell.seed_intermediate, "seed_target": cell.seed_target,
-                    "trained_target": cell.trained_target, "evaluation": evaluation,
+                    "trained_target": cell.trained_target, "evaluation": evaluation, "metric": metric,
                 }  # fmt: skip
-                values = {language: one.value(metric) for language, one in scored.items()}
-                for language, one in scored.items():
-                    more = {"split": one.split, "language": language, "n": len(one.ids)}
-                    rows.append({**head, **more, "metric": metric, "value": values[language]})
-                splits = "+".join(sorted({one.split for one in scored.values()}))
-                count = sum(len(one.ids) for one in scored.values())
-                mean = float(np.mean(list(values.values())))
-                rows.append({**head, "split": splits, "language": AVERAGE, "n": count, "metric": metric, "value": mean})
+                last = {language: one.last for language, one in scored.items() if one.last}
+                for checkpoint, chosen in (("selected", scored), ("last", last)):
+                    rows += [{**head, "checkpoint": checkpoint, **row} for row in _values(chosen, metric)]
     order = [
         "backbone",
         "arm",
@@ -63,6 +59,7 @@ def results_table(given: ReportInput) -> pd.DataFrame:
         "seed_intermediate",
         "seed_target",
         "trained_target",
+        "checkpoint",
         "evaluation",
         "split",
         "language",
@@ -74,6 +71,16 @@ def results_table(given: ReportInput) -> pd.DataFrame:
     for column in ("seed", "seed_intermediate", "seed_target"):
         table[column] = table[column].astype("Int64")
     return table
+
+
+def _values(scored: Mapping[str, Scored], metric: str) -> Iterator[dict[str, Any]]:
+    values = {language: one.value(metric) for language, one in scored.items()}
+    for language, one in scored.items():
+        yield {"split": one.split, "language": language, "n": len(one.ids), "value": values[language]}
+    if values:
+        splits = "+".join(sorted({one.split for one in scored.values()}))
+        count = sum(len(one.ids) for one in scored.values())
+        yield {"split": splits, "language": AVERAGE, "n": count, "value": float(np.mean(list(values.values())))}
 
 
 def _by_evaluation(cell: Cell) -> dict[str, dict[str, Scored]]:

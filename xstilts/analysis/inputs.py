@@ -16,13 +16,15 @@ Array = npt.NDArray[np.float64]
 @dataclass
 class Scored:
     """One cell's predictions of one evaluation in one language. predictions, golds: parsed JSON, in the order of ids.
-    split: the source split that was scored (it may be the plan's override)."""
+    split: the source split that was scored (it may be the plan's override). last: the same by the weights of the last
+    update, where English dev chose earlier ones; reported beside, never used for effects."""
 
     ids: Sequence[str]
     clusters: Sequence[str]
     predictions: Sequence[Any]
     golds: Sequence[Any]
     split: str
+    last: "Scored | None" = None
     _ratios: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def ratio(self, metric: str) -> Array:

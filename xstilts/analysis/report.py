@@ -55,7 +55,8 @@ def _write_predictions(folder: Path, given: ReportInput) -> None:
 def official(given: ReportInput, table: pd.DataFrame) -> pd.DataFrame:
     """The rows of each evaluation's official metric, averaged over languages."""
     first = {evaluation: metrics[0] for evaluation, metrics in given.metrics.items()}
-    return table[(table["language"] == AVERAGE) & (table["metric"] == table["evaluation"].map(first))]
+    rows = table[(table["language"] == AVERAGE) & (table["metric"] == table["evaluation"].map(first))]
+    return rows[rows["checkpoint"] == "selected"] if "checkpoint" in rows else rows
 
 
 def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) -> dict[str, Any]:
@@ -225,7 +226,8 @@ def _heat(row: Any, largest: float) -> dict[str, Any]:
 def _scores(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
     """Mean score over seeds by backbone, arm, evaluation, and each language, in the official metric."""
     first = {evaluation: metrics[0] for evaluation, metrics in given.metrics.items()}
-    rows = results[results["metric"] == results["evaluation"].map(first)]
+    selected = results["checkpoint"] == "selected"
+    rows = results[selected & (results["metric"] == results["evaluation"].map(first))]
     tables = []
     for evaluation, part in rows.groupby("evaluation", sort=False):
         languages = [lang for lang in dict.fromkeys(part["language"]) if lang != AVERAGE]

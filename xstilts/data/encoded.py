@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 #: Sets of at most so many rows are kept as Python objects, about 2 KB a row.
@@ -32,13 +33,17 @@ class EncodedRow:
 class EncodedRows:
     """The rows of one encoded.parquet, read once; `lengths` and `supervised` are plain lists of int."""
 
-    def __init__(self, path: Path) -> None:
-        self.table = pq.read_table(path)
+    def __init__(self, source: Path | pa.Table) -> None:
+        self.table = source if isinstance(source, pa.Table) else pq.read_table(source)
         self.lengths: list[int] = self.table.column("length").to_pylist()
         self.supervised: list[int] = self.table.column("supervised").to_pylist()
 
     def __len__(self) -> int:
         return self.table.num_rows
+
+    def share(self, rank: int, world: int) -> "EncodedRows":
+        """Every world-th row from rank on."""
+        return EncodedRows(self.table.take(list(range(rank, len(self), world))))
 
     @cached_property
     def _all(self) -> list[EncodedRow]:

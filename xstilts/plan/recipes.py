@@ -85,10 +85,6 @@ class Recipes:
         recipe = self.full(task, backbone)
         return {key: recipe.get(key) for key in ("max_length", "stride", "question_length")}
 
-    def selects(self, task: str, backbone: BackbonePlan) -> bool:
-        """Whether the recipe chooses a checkpoint on English dev."""
-        return self.full(task, backbone).get("selection") not in (None, "last")
-
     def cap(self, task: str, split: str) -> int | None:
         """Most rows of a split for select, test and text, and the plan's cap for train."""
         own = self.plan.rows.tasks.get(task)
@@ -123,9 +119,18 @@ class Recipes:
         if budget.updates is not None:
             recipe.pop("epochs", None)
             recipe["updates"] = budget.updates
+        if arm.mixture or budget.updates is not None:
+            recipe["selection"] = (
+                "last"  # several tasks have no one dev score; a given number of updates is spent whole
+            )
         if budget.examples_per_step is not None:
             recipe["examples_per_step"] = budget.examples_per_step
         return recipe
+
+    @staticmethod
+    def selects(recipe: Mapping[str, Any]) -> bool:
+        """Whether a recipe chooses the weights on English dev."""
+        return recipe.get("selection") not in (None, "last")
 
     def objective(self, task: str, given: str | None) -> str:
         """The objective of an arm's task: the plan's, else the first that the task has."""

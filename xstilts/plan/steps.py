@@ -129,9 +129,10 @@ class Steps:
         backbone = self.plan.backbones[name]
         caps = self.recipes.arm_caps(arm, backbone)
         tasks, parents, whole = [], self._made_by(name), True
+        recipe = self.recipes.arm_training(arm, backbone)
         for part in arm.parts:
             objective = self.recipes.objective(part.task, part.objective)
-            roles = self._training_rows(name, part.task, objective, caps[part.task], arm.labels)
+            roles = self._training_rows(name, part.task, objective, caps[part.task], arm.labels, recipe)
             whole = whole and roles is not None
             parents.update(roles or {})
             tasks.append(self._task(part.task, objective, part.weight or 1.0))
@@ -140,7 +141,7 @@ class Steps:
             sampling = {"kind": arm.sampling or "proportional", "temperature": arm.temperature}
         spec = {
             **self.model(name), "stage": "intermediate", "name": "+".join(part.task for part in arm.parts),
-            "tasks": tasks, "sampling": sampling, "recipe": self.recipes.arm_training(arm, backbone),
+            "tasks": tasks, "sampling": sampling, "recipe": recipe,
             "seed": {"kind": "intermediate", "value": seed},
         }  # fmt: skip
         label = f"{name}: intermediate {arm_name}, seed {seed}"
@@ -149,13 +150,14 @@ class Steps:
     def target(self, name: str, target: str, init: str | None, seed: int, road: str) -> str | None:
         """The finetune step of a target that continues `init` (None: the backbone); None when its data is absent."""
         backbone = self.plan.backbones[name]
-        roles = self._training_rows(name, target, "head", self.recipes.train_cap(target, backbone), "true")
+        recipe = self.recipes.training(target, backbone)
+        roles = self._training_rows(name, target, "head", self.recipes.train_cap(target, backbone), "true", recipe)
         if roles is None:
             return None
         parents = {**self._made_by(name), **({"init": init} if init else {}), **roles}
         spec = {
             **self.model(name), "stage": "target", "name": target, "tasks": [self._task(target, "head", 1.0)],
-            "sampling": None, "recipe": self.recipes.training(target, backbone),
+            "sampling": None, "recipe": recipe,
             "seed": {"kind": "target", "value": seed},
         }  # fmt: skip
         return self._add("finetune", f"{name}: {road} → {target}, seed {seed}", spec, parents)
@@ -167,12 +169,12 @@ class Steps:
         }  # fmt: skip
 
     def _training_rows(
-        self, name: str, task_name: str, objective: str, cap: int | None, labels: str
+        self, name: str, task_name: str, objective: str, cap: int | None, labels: str, recipe: Mapping[str, Any]
     ) -> dict[str, str] | None:
         """Roles train:<task> and, when the recipe selects on English dev, select:<task>; None when rows are absent."""
         backbone, task = self.plan.backbones[name], self.tables.tasks[task_name]
         wanted = [("train", cap, labels)]
-        if self.recipes.selects(task_name, backbone):
+        if self.recipes.selects(recipe):
             wanted.append(("select", self.recipes.cap(task_name, "select"), "true"))
         roles = {}
         for split, rows, kind in wanted:

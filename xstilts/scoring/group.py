@@ -14,19 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from xstilts.data.stage import parent
 from xstilts.errors import XstiltsError
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
-from xstilts.scoring.gold import gold_answers
-from xstilts.scoring.predict import Job, as_written, predict
+from xstilts.scoring.predict import Job, Predictor, predict, written
+from xstilts.store.manifest import Manifest
 from xstilts.tasks.registry import TASKS
 from xstilts.training.group import Bench
 from xstilts.training.losses import Heads
 
-SCHEMA = pa.schema(
-    {"language": pa.string(), "id": pa.string(), "cluster": pa.string(), "prediction": pa.string(), "gold": pa.string()}
-)
+#: checkpoint: `selected` are the weights that count; `last` stands beside them where English dev chose earlier ones.
+SCHEMA = pa.schema([(name, pa.string()) for name in ("checkpoint", "language", "id", "cluster", "prediction", "gold")])
 
 
 def work(config: Mapping[str, Any]) -> None:
@@ -70,45 +68,53 @@ def group(run_uri: str, name: str, rank: int, world: int, device: torch.device, 
 
 
 def score(bench: Bench, model: str, steps: Sequence[Step]) -> None:
-    """One pass of one model over the rows of all the given score steps, then one manifest a step."""
+    """One pass of one model over the rows of all the given score steps, then one manifest a step. Where English dev chose
+    other weights than the last, both are scored."""
     started = time.perf_counter()
-    store, any_step = bench.store, steps[0]
-    bench.reset(0)
-    heads: Heads | None = None
-    if model:
-        manifest = parent(store, "finetune", model, any_step)
-        bench.load(manifest)
-        heads = Heads.load(manifest, store, bench.backbone).to(bench.device)
-    bench.backbone.eval()
-    jobs = [
-        Job(step.fingerprint, language, step.spec["format"], bench.rows(f"test:{language}", step)[0])
-        for step in steps
-        for language in step.spec["languages"]
-    ]
-    budget = int(any_step.settings.get("tokens_per_micro_batch", 4096))
-    with bench.folded(), torch.no_grad():
-        predictions = predict(bench.backbone, heads, jobs, budget, bench.device, any_step.spec.get("layer"))
+    any_step = steps[0]
+    manifest = bench.parent("finetune", model, any_step) if model else None
+    jobs = []
+    for step in steps:
+        for language in step.spec["languages"]:
+            rows, images = bench.rows(f"test:{language}", step)
+            jobs.append(Job(step.fingerprint, language, step.spec["format"], rows, images))
+    found = {"selected": _predictions(bench, manifest, any_step, jobs, "")}
+    if manifest is not None and "last.trainable.safetensors" in manifest.files:
+        found["last"] = _predictions(bench, manifest, any_step, jobs, "last.")
     seconds = (time.perf_counter() - started) / len(steps)
     for step in steps:
-        _commit(bench, step, predictions, seconds)
+        _commit(bench, step, found, seconds)
 
 
-def _commit(bench: Bench, step: Step, predictions: Mapping[tuple[str, str], Mapping[str, Any]], seconds: float) -> None:
+def _predictions(
+    bench: Bench, manifest: Manifest | None, step: Step, jobs: Sequence[Job], before: str
+) -> dict[tuple[str, str], dict[str, Any]]:
+    bench.reset(0)
+    heads: Heads | None = None
+    if manifest is not None:
+        bench.load(manifest, before)
+        heads = Heads.load(manifest, bench.store, bench.backbone, before).to(bench.device)
+    bench.backbone.eval()
+    budget = int(step.settings.get("tokens_per_micro_batch", 4096))
+    predictor = Predictor(bench.backbone, heads, bench.processor, budget, bench.device, step.spec.get("layer"))
+    with bench.folded(), torch.no_grad():
+        return predict(predictor, jobs)
+
+
+def _commit(
+    bench: Bench, step: Step, found: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]], seconds: float
+) -> None:
     rows: list[dict[str, str]] = []
-    task = TASKS[step.spec["evaluation"]]
     for language in step.spec["languages"]:
-        records = parent(bench.store, "records", step.parents[f"gold:{language}"], step)
-        predicted = predictions[step.fingerprint, language]
-        for example in gold_answers(bench.store.file(records, "records.parquet"), step.spec["format"]):
-            if example.id not in predicted:
-                raise ValueError(f"{step.spec['evaluation']} {language}: no prediction for example {example.id}")
-            words = len(example.gold) if task.format == "tagging" else 0
-            written = as_written(task.format, predicted[example.id], example.context, task.labels, words)
-            rows.append(
-                {"language": language, "id": example.id, "cluster": example.cluster,
-                 "prediction": json.dumps(written, ensure_ascii=False),
-                 "gold": json.dumps(example.gold, ensure_ascii=False)}
-            )  # fmt: skip
+        examples = bench.gold(step, language)
+        gold = [json.dumps(example.gold, ensure_ascii=False) for example in examples]
+        for checkpoint, predictions in found.items():
+            answers = written(TASKS[step.spec["evaluation"]], examples, predictions[step.fingerprint, language])
+            rows += [
+                {"checkpoint": checkpoint, "language": language, "id": example.id, "cluster": example.cluster,
+                 "prediction": json.dumps(answer, ensure_ascii=False), "gold": right}
+                for example, answer, right in zip(examples, answers, gold, strict=True)
+            ]  # fmt: skip
     path = bench.scratch / "predictions.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
     bench.store.commit(step, {"predictions.parquet": path}, {"rows": len(rows), "seconds": round(seconds, 3)})

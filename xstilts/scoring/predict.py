@@ -4,7 +4,7 @@ Every row is computed as if it stood alone (the packed attention sees to it), so
 or neighbour.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xstilts.data.encoded import EncodedRow, EncodedRows
+from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.models.backbone import Backbone
 from xstilts.models.heads import embed, join_windows, rows_of
+from xstilts.models.processor import Processor
+from xstilts.scoring.gold import Gold
+from xstilts.tasks.task import Task
 from xstilts.training.losses import Heads, pack_rows
 
 
@@ -26,23 +29,42 @@ class Job:
     language: str
     format: str
     rows: EncodedRows
+    images: Images | None = None
 
 
-def predict(
-    backbone: Backbone, heads: Heads | None, jobs: Sequence[Job], budget: int, device: torch.device, depth: float | None
-) -> dict[tuple[str, str], dict[str, Any]]:
+@dataclass(frozen=True)
+class Predictor:
+    """A model as it predicts. budget: tokens of a batch. depth: the relative layer that retrieval reads."""
+
+    backbone: Backbone
+    heads: Heads | None
+    processor: Processor
+    budget: int
+    device: torch.device
+    depth: float | None = None
+
+
+def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[tuple[str, str], dict[str, Any]]:
     """(step, language) → example id → prediction: a label, tag ids by word, an answer's (start, end) characters, or the
-    position of the nearest neighbour. depth: the relative layer that retrieval reads."""
+    position of the nearest neighbour."""
+    raw = predict_rows(predictor, jobs)
+    return {(job.step, job.language): join(job.format, raw[job.step, job.language]) for job in jobs}
+
+
+def predict_rows(predictor: Predictor, jobs: Sequence[Job]) -> dict[tuple[str, str], list[tuple[str, Any]]]:
+    """(step, language) → (id of the example, prediction) of each encoded row, in the order of the rows."""
     raw: dict[tuple[str, str], list[Any]] = {(job.step, job.language): [None] * len(job.rows) for job in jobs}
-    for batch in sorted_batches(jobs, budget):
+    for batch in sorted_batches(jobs, predictor.budget):
         rows = [jobs[j].rows.rows([i])[0] for j, i in batch]
-        for format_ in dict.fromkeys(jobs[j].format for j, _ in batch):
-            chosen = [k for k, (j, _) in enumerate(batch) if jobs[j].format == format_]
-            found = _batch(backbone, heads, format_, [rows[k] for k in chosen], device, depth)
+        # One forward pass serves one format and one set of images.
+        for kind in dict.fromkeys((jobs[j].format, id(jobs[j].images)) for j, _ in batch):
+            chosen = [k for k, (j, _) in enumerate(batch) if (jobs[j].format, id(jobs[j].images)) == kind]
+            images = jobs[batch[chosen[0]][0]].images
+            found = _batch(predictor, kind[0], [rows[k] for k in chosen], images)
             for k, prediction in zip(chosen, found, strict=True):
                 job, index = jobs[batch[k][0]], batch[k][1]
-                raw[job.step, job.language][index] = (rows[k], prediction)
-    return {(job.step, job.language): join(job.format, raw[job.step, job.language]) for job in jobs}
+                raw[job.step, job.language][index] = (rows[k].id, prediction)
+    return raw
 
 
 def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int, int]]]:
@@ -61,35 +83,33 @@ def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int,
         yield batch
 
 
-def _batch(
-    backbone: Backbone, heads: Heads | None, format_: str, rows: Sequence[EncodedRow], device: torch.device,
-    depth: float | None,
-) -> list[Any]:  # fmt: skip
-    batch, about = pack_rows(rows, backbone, None, None).to(device), rows_of(rows, device)
+def _batch(predictor: Predictor, format_: str, rows: Sequence[EncodedRow], images: Images | None) -> list[Any]:
+    backbone, heads, device = predictor.backbone, predictor.heads, predictor.device
+    batch, about = pack_rows(rows, backbone, predictor.processor, images).to(device), rows_of(rows, device)
     if format_ == "retrieval":
-        if depth is None:
+        if predictor.depth is None:
             raise ValueError("retrieval needs the relative depth of the layer that it reads")
-        return list(embed(backbone.hidden_at(batch, depth), about).cpu().view(len(rows), 2, -1))
+        return list(embed(backbone.hidden_at(batch, predictor.depth), about).cpu().view(len(rows), 2, -1))
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
     found: list[Any] = heads.heads[0].predict(backbone(batch), about)  # type: ignore[operator]
     return found
 
 
-def join(format_: str, found: Sequence[tuple[EncodedRow, Any]]) -> dict[str, Any]:
+def join(format_: str, found: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Rows → examples: windows of a context give the best answer of any, pieces of a sentence give all its words, and
     pairs are matched over the whole language."""
     if format_ == "retrieval":
-        return nearest([row.id for row, _ in found], torch.stack([vectors for _, vectors in found]))
+        return nearest([identity for identity, _ in found], torch.stack([vectors for _, vectors in found]))
     if format_ == "span":
-        best = join_windows([(row.id, prediction) for row, prediction in found])
+        best = join_windows(found)
         return {identity: [window["start"], window["end"]] for identity, window in best.items()}
     joined: dict[str, Any] = {}
-    for row, prediction in found:
+    for identity, prediction in found:
         if format_ == "tagging":
-            joined.setdefault(row.id, {}).update(prediction)
+            joined.setdefault(identity, {}).update(prediction)
         else:
-            joined[row.id] = prediction
+            joined[identity] = prediction
     return joined
 
 
@@ -100,6 +120,18 @@ def nearest(ids: Sequence[str], pairs: Tensor) -> dict[str, int]:
     english, foreign = F.normalize(pairs[:, 0].double(), dim=-1), F.normalize(pairs[:, 1].double(), dim=-1)
     best: list[int] = (english @ foreign.T).argmax(-1).tolist()
     return dict(zip(ids, best, strict=True))
+
+
+def written(task: Task, examples: Sequence[Gold], predicted: Mapping[str, Any]) -> list[Any]:
+    """The predictions of a language as predictions.parquet holds them, in the order of the examples. ValueError names
+    the first example that has none."""
+    found = []
+    for example in examples:
+        if example.id not in predicted:
+            raise ValueError(f"{task.name}: no prediction for example {example.id}")
+        words = len(example.gold) if task.format == "tagging" else 0
+        found.append(as_written(task.format, predicted[example.id], example.context, task.labels, words))
+    return found
 
 
 def as_written(format_: str, prediction: Any, context: str, labels: Sequence[str], words: int) -> Any:

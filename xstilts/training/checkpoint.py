@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xstilts.training.loop import Progress
+from xstilts.training.selection import Best
 
 
 def save_state(
@@ -20,8 +21,10 @@ def save_state(
     heads: nn.Module,
     optimiser: torch.optim.Optimizer,
     progress: Progress,
+    best: Best,
 ) -> dict[str, Path]:
-    """Writes trainable.safetensors, heads.safetensors, optimiser.safetensors and progress.json; name → path."""
+    """Writes trainable.safetensors, heads.safetensors, optimiser.safetensors and progress.json, and where English dev has
+    been looked at best.trainable.safetensors and best.heads.safetensors; name → path."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / name for name in ("trainable.safetensors", "heads.safetensors", "optimiser.safetensors")}
     save_file({k: v.detach().contiguous().cpu() for k, v in trainable.items()}, files["trainable.safetensors"])
@@ -31,6 +34,10 @@ def save_state(
         for key, value in state.items():
             moments[f"{index}.{key}"] = torch.as_tensor(value).detach().contiguous().cpu()
     save_file(moments, files["optimiser.safetensors"])
+    for name, tensors in (("best.trainable.safetensors", best.weights), ("best.heads.safetensors", best.heads)):
+        if tensors:
+            files[name] = folder / name
+            save_file({k: v.contiguous() for k, v in tensors.items()}, files[name])
     files["progress.json"] = folder / "progress.json"
     files["progress.json"].write_text(json.dumps(asdict(progress)))
     return files
@@ -38,8 +45,8 @@ def save_state(
 
 def load_state(
     files: Mapping[str, Path], heads: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], Progress]:
-    """Inverse of save_state: fills heads and optimiser; returns the trainable tensors and the progress."""
+) -> tuple[dict[str, Tensor], Progress, Best]:
+    """Inverse of save_state: fills heads and optimiser; returns the trainable tensors, the progress and the best."""
     heads.load_state_dict(load_file(files["heads.safetensors"]))
     moments: dict[int, dict[str, Any]] = {}
     for name, value in load_file(files["optimiser.safetensors"]).items():
@@ -49,4 +56,10 @@ def load_state(
     state["state"] = moments
     optimiser.load_state_dict(state)
     progress = Progress(**json.loads(files["progress.json"].read_text()))
-    return load_file(files["trainable.safetensors"]), progress
+    best = Best(
+        *(
+            load_file(files[name]) if name in files else {}
+            for name in ("best.trainable.safetensors", "best.heads.safetensors")
+        )
+    )
+    return load_file(files["trainable.safetensors"]), progress, best

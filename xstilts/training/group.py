@@ -4,6 +4,7 @@ Every step starts from weights that are set anew, so nothing of one cell reaches
 and the group goes on; a worker that is killed is started again by Ray Train, and the step resumes from its checkpoint.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from xstilts.data.encoded import EncodedRows, Images
 from xstilts.data.stage import model_folder, parent
@@ -21,12 +23,15 @@ from xstilts.models.lora import add_lora, initial_state, load_trainable, merged,
 from xstilts.models.processor import load_processor
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
+from xstilts.scoring.gold import Gold, gold_answers
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
+from xstilts.tasks.registry import TASKS
 from xstilts.training.checkpoint import load_state, save_state
 from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
 from xstilts.training.losses import Heads, Learner
 from xstilts.training.order import sampling_weights
+from xstilts.training.selection import Best, Development, chosen
 from xstilts.training.workers import StepFailed, Workers
 
 #: A step that was begun this often without being settled has killed its workers; it is failed and the group goes on.
@@ -109,24 +114,40 @@ class Bench:
         self.pristine = {} if self.lora else {n: t.clone() for n, t in trainable_state(self.backbone).items()}
         self._images: dict[str, Images] = {}
         self._rows: dict[str, EncodedRows] = {}
+        self._parents: dict[tuple[str, str], Manifest] = {}
+        self._gold: dict[str, list[Gold]] = {}
 
     def reset(self, seed: int) -> None:
         """The weights from which every road starts: the backbone's own, and adapters drawn from the seed."""
         state = initial_state(self.backbone, self.tuning, seed) if self.lora else self.pristine
         load_trainable(self.backbone, state)
 
-    def load(self, manifest: Manifest) -> None:
-        """The weights that a finished finetune step left."""
-        load_trainable(self.backbone, load_file(self.store.file(manifest, "trainable.safetensors")))
+    def load(self, manifest: Manifest, before: str = "") -> None:
+        """The weights that a finished finetune step left; before: `last.` for those of its last update."""
+        load_trainable(self.backbone, load_file(self.store.file(manifest, f"{before}trainable.safetensors")))
+
+    def parent(self, kind: str, fingerprint: str, child: Step) -> Manifest:
+        """A parent's manifest, read once: many models are scored on one set of rows."""
+        if (kind, fingerprint) not in self._parents:
+            self._parents[kind, fingerprint] = parent(self.store, kind, fingerprint, child)
+        return self._parents[kind, fingerprint]
 
     def folded(self) -> AbstractContextManager[Backbone]:
         """Inside, adapters are folded into the weights for scoring."""
         return merged(self.backbone)
 
+    def gold(self, step: Step, language: str) -> list[Gold]:
+        """The right answers of a score step in a language, read once for all models."""
+        fingerprint = step.parents[f"gold:{language}"]
+        if fingerprint not in self._gold:
+            records = self.parent("records", fingerprint, step)
+            self._gold[fingerprint] = gold_answers(self.store.file(records, "records.parquet"), step.spec["format"])
+        return self._gold[fingerprint]
+
     def rows(self, role: str, step: Step) -> tuple[EncodedRows, Images | None]:
         """What an encode step left, read once for all steps that share it."""
         fingerprint = step.parents[role]
-        manifest = parent(self.store, "encode", fingerprint, step)
+        manifest = self.parent("encode", fingerprint, step)
         sha = manifest.info.get("images_sha")
         if sha and sha not in self._images:
             self._images[sha] = Images([self.store.blob_path(sha)])
@@ -146,15 +167,15 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
         bench.reset(seed)
         if init:
             bench.load(init)
-        loaded = [bench.rows(f"train:{task['name']}", step) for task in spec["tasks"]]
+        loaded = [bench.rows(f"train:{one['name']}", step) for one in spec["tasks"]]
         tasks = [
-            TrainTask(task["name"], rows, task["objective"])
-            for task, (rows, _) in zip(spec["tasks"], loaded, strict=True)
+            TrainTask(one["name"], rows, one["objective"]) for one, (rows, _) in zip(spec["tasks"], loaded, strict=True)
         ]
         stage = spec["name"] if spec["stage"] == "target" else "intermediate"
         heads = Heads(spec["tasks"], bench.backbone, recipe, seed, stage).to(bench.device)
         if init and init.step["spec"]["stage"] == "target":
             heads.continue_from(init, store)
+        development = _development(bench, step)
         settings = _settings(spec, [len(task.rows) for task in tasks], step.settings, seed, stage)
     except (KeyError, ValueError, OSError, RuntimeError) as raised:
         error = f"{type(raised).__name__}: {raised}"
@@ -162,30 +183,37 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
 
     trainable = {n: p for n, p in bench.backbone.named_parameters() if p.requires_grad}
     optimiser = make_optimiser(trainable, heads, settings)
-    progress = _resume(bench, step, heads, optimiser, workers)
+    progress, best = _resume(bench, step, heads, optimiser, workers)
     images = [found for _, found in loaded]
     learner = Learner(bench.backbone, heads, bench.processor, images, recipe, seed, stage, bench.device)
     attempt = f"{time.time_ns()}"
 
     def checkpoint(now: Progress) -> None:
         if workers.rank == 0:
-            files = save_state(bench.scratch / "checkpoint", trainable_state(bench.backbone), heads, optimiser, now)
+            files = save_state(
+                bench.scratch / "checkpoint", trainable_state(bench.backbone), heads, optimiser, now, best
+            )
             store.put_checkpoint(step.fingerprint, attempt, files, {"update": now.update})
 
+    def look(now: Progress) -> None:
+        if development and development.due(now.update, settings.updates):
+            value = development.value(learner, workers, now.update)
+            if workers.rank == 0 and value > max((seen["value"] for seen in now.looks), default=-math.inf):
+                best.keep(bench.backbone, heads)
+            now.looks.append({"update": now.update, "value": value})
+
     bench.backbone.train()
-    train(tasks, learner.loss_sum, optimiser, settings, progress, workers, checkpoint)
+    train(tasks, learner.loss_sum, optimiser, settings, progress, workers, checkpoint, look)
     if workers.rank == 0:
-        _commit(bench, step, heads, progress, settings, time.perf_counter() - started)
+        _commit(bench, step, heads, progress, best, settings, time.perf_counter() - started)
     workers.agree(None)
 
 
 def _settings(spec: Mapping[str, Any], sizes: list[int], free: Mapping[str, Any], seed: int, stage: str) -> Settings:
     recipe = spec["recipe"]
-    if recipe.get("selection") not in (None, "last"):
-        raise ValueError(f"selection {recipe['selection']!r} is not known here; set it to `last` under `override`")
     batch = int(recipe["examples_per_step"])
     updates = recipe.get("updates") or max(1, round(float(recipe["epochs"]) * sum(sizes) / batch))
-    given = [task.get("weight", 1.0) for task in spec["tasks"]]
+    given = [one.get("weight", 1.0) for one in spec["tasks"]]
     sampling = spec.get("sampling") or {}
     kind = sampling if isinstance(sampling, str) else sampling.get("kind", "proportional")
     temperature = 1.0 if isinstance(sampling, str) else float(sampling.get("temperature") or 1.0)
@@ -199,33 +227,62 @@ def _settings(spec: Mapping[str, Any], sizes: list[int], free: Mapping[str, Any]
     )  # fmt: skip
 
 
-def _resume(bench: Bench, step: Step, heads: Heads, optimiser: torch.optim.Optimizer, workers: Workers) -> Progress:
+def _development(bench: Bench, step: Step) -> Development | None:
+    """What the step selects its weights on; None where its recipe keeps the last."""
+    every = step.spec["recipe"].get("selection")
+    if every in (None, "last"):
+        return None
+    given = step.spec["tasks"][0]
+    role = f"select:{given['name']}"
+    rows, images = bench.rows(role, step)
+    encoded = bench.parent("encode", step.parents[role], step)
+    records = bench.parent("records", encoded.step["parents"]["records"], step)
+    gold = gold_answers(bench.store.file(records, "records.parquet"), given["format"])
+    budget = int(step.settings.get("tokens_per_micro_batch", 4096))
+    return Development(TASKS[given["name"]], given["objective"], rows, images, gold, int(every), budget)
+
+
+def _resume(
+    bench: Bench, step: Step, heads: Heads, optimiser: torch.optim.Optimizer, workers: Workers
+) -> tuple[Progress, Best]:
     found = workers.from_first(bench.store.latest_checkpoint(step.fingerprint) if workers.rank == 0 else None)
     if found is None:
-        return Progress()
+        return Progress(), Best()
     folder, state = found
     files = bench.store.checkpoint_files(folder, state, bench.scratch / "resumed")
-    weights, progress = load_state(files, heads, optimiser)
+    weights, progress, best = load_state(files, heads, optimiser)
     load_trainable(bench.backbone, weights)
-    return progress
+    return progress, best
 
 
-def _commit(bench: Bench, step: Step, heads: Heads, progress: Progress, settings: Settings, seconds: float) -> None:
+def _commit(
+    bench: Bench, step: Step, heads: Heads, progress: Progress, best: Best, settings: Settings, seconds: float
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     out = bench.scratch / "out"
     out.mkdir(exist_ok=True)
-    files = {"trainable.safetensors": out / "trainable.safetensors", "history.parquet": out / "history.parquet"}
-    state = trainable_state(bench.backbone)
-    save_file({k: v.detach().contiguous().cpu() for k, v in state.items()}, files["trainable.safetensors"])
-    files.update(heads.save(out))
+    files = {"history.parquet": out / "history.parquet"}
+    kept = chosen(progress.looks)
+    last = "" if kept in (None, progress.update) else "last."  # both are kept where they differ
+    files.update(_weights(out, trainable_state(bench.backbone), heads, last))
+    if last:
+        heads.load_state_dict(best.heads)
+        files.update(_weights(out, best.weights, heads, ""))
     pq.write_table(pa.Table.from_pylist(progress.history), files["history.parquet"])
     budget = {
         "examples": progress.update * settings.examples_per_step, "updates": progress.update,
         "supervised_tokens": progress.supervised_tokens, "tokens": progress.tokens,
         "flops": 6 * bench.backbone.parameter_count() * progress.tokens,
     }  # fmt: skip
-    info = {"budget": budget, "loss": progress.history[-1]["loss"], "seconds": round(seconds, 3)}
+    selection = {"selection": {"update": kept, "looks": progress.looks}} if progress.looks else {}
+    info = {**selection, "budget": budget, "loss": progress.history[-1]["loss"], "seconds": round(seconds, 3)}
     bench.store.commit(step, files, info)
     bench.store.clear_work(step.fingerprint)
+
+
+def _weights(folder: Path, state: Mapping[str, Tensor], heads: Heads, before: str) -> dict[str, Path]:
+    path = folder / f"{before}trainable.safetensors"
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}, path)
+    return {path.name: path, **heads.save(folder, before)}

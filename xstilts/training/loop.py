@@ -35,12 +35,13 @@ class TrainTask:
 
 @dataclass
 class Progress:
-    """Where a step stands: updates done, what was spent, and the loss of each update."""
+    """Where a step stands: updates done, what was spent, the loss of each update, and the looks at English dev."""
 
     update: int = 0
     supervised_tokens: int = 0
     tokens: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    looks: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

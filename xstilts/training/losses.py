@@ -35,25 +35,25 @@ class Heads(nn.Module):
                 initialise(head, seed, stage)
         self.heads = nn.ModuleList(nn.Module() if head is None else head for head in made)
 
-    def save(self, folder: Path) -> dict[str, Path]:
-        """head.<task>.safetensors for each task with parameters; name → path."""
+    def save(self, folder: Path, before: str = "") -> dict[str, Path]:
+        """<before>head.<task>.safetensors for each task with parameters; name → path."""
         files = {}
         for task, head in zip(self.tasks, self.heads, strict=True):
             state = {k: v.detach().contiguous().cpu() for k, v in head.state_dict().items()}
             if state:
-                name = f"head.{task['name']}.safetensors"
+                name = f"{before}head.{task['name']}.safetensors"
                 save_file(state, folder / name)
                 files[name] = folder / name
         return files
 
     @classmethod
-    def load(cls, manifest: Manifest, store: Store, backbone: Backbone) -> "Heads":
-        """The heads that a finished finetune step left."""
+    def load(cls, manifest: Manifest, store: Store, backbone: Backbone, before: str = "") -> "Heads":
+        """The heads that a finished finetune step left; before: `last.` for those of the last update."""
         spec = manifest.step["spec"]
         heads = cls(spec["tasks"], backbone, spec["recipe"], 0, "")
         for task, head in zip(heads.tasks, heads.heads, strict=True):
             if list(head.parameters()):
-                head.load_state_dict(load_file(store.file(manifest, f"head.{task['name']}.safetensors")))
+                head.load_state_dict(load_file(store.file(manifest, f"{before}head.{task['name']}.safetensors")))
         return heads
 
     def continue_from(self, manifest: Manifest, store: Store) -> None:
@@ -89,9 +89,11 @@ class Learner:
         backbone.dropout.hidden = float(recipe.get("dropout") or 0.0)
         backbone.dropout.adapter = float(recipe.get("adapter_dropout") or 0.0)
 
-    def loss_sum(self, rows: Sequence[EncodedRow], task: int, update: int) -> Tensor:
-        """Sum over rows (`lm`: over supervised tokens) of the loss of one micro-batch; a scalar on the graph."""
-        batch = pack_rows(rows, self.backbone, self.processor, self.images[task]).to(self.device)
+    def loss_sum(self, rows: Sequence[EncodedRow], task: int, update: int, images: Images | None = None) -> Tensor:
+        """Sum over rows (`lm`: over supervised tokens) of the loss of one micro-batch; a scalar on the graph. images: those
+        of the rows where they are not the task's training rows."""
+        pictures = images or self.images[task]
+        batch = pack_rows(rows, self.backbone, self.processor, pictures).to(self.device)
         self.backbone.dropout.at(self.seed, update, self.stage)
         states, about = self.backbone(batch), rows_of(rows, self.device)
         if self.heads.tasks[task]["objective"] == "lm":

@@ -1,0 +1,96 @@
+"""Looks at English dev while a step trains; the best weights become the step's result.
+
+As the official scripts of XNLI, UD-POS and PAN-X do (xtreme third_party/run_classify.py, run_tag.py: a look every
+`save_steps` updates, kept when strictly better). One more look is taken at the last update, so that a step shorter than
+that has one. Only the English `select` split is ever looked at. The last weights are kept beside the best.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from xstilts.data.encoded import EncodedRows, Images
+from xstilts.models.backbone import Backbone
+from xstilts.models.lora import merged, trainable_state
+from xstilts.scoring.gold import Gold
+from xstilts.scoring.metrics import METRICS, task_metrics
+from xstilts.scoring.predict import Job, Predictor, join, predict_rows, written
+from xstilts.tasks.task import Task
+from xstilts.training.losses import Learner
+from xstilts.training.micro import micro_batches
+from xstilts.training.workers import Workers
+
+
+@dataclass
+class Best:
+    """The best weights so far, on the CPU; empty before the first look. Only the first worker keeps them."""
+
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    heads: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep(self, backbone: Backbone, heads: nn.Module) -> None:
+        self.weights = {name: tensor.detach().cpu().clone() for name, tensor in trainable_state(backbone).items()}
+        self.heads = {name: tensor.detach().cpu().clone() for name, tensor in heads.state_dict().items()}
+
+
+@dataclass(frozen=True)
+class Development:
+    """English dev of the one task that a step trains. `every`: updates between looks. gold: empty for `lm`, which is
+    judged by its loss."""
+
+    task: Task
+    objective: str
+    rows: EncodedRows
+    images: Images | None
+    gold: Sequence[Gold]
+    every: int
+    budget: int
+
+    def due(self, update: int, updates: int) -> bool:
+        """Whether English dev is looked at after this update (counted from 1)."""
+        return update % self.every == 0 or update == updates
+
+    def value(self, learner: Learner, workers: Workers, update: int) -> float:
+        """How good the weights are now, higher is better: the task's official metric, 0..100, or for `lm` the negative
+        loss per supervised token. Equal on every worker; each computes a share of the rows."""
+        backbone, training = learner.backbone, learner.backbone.training
+        backbone.eval()
+        try:
+            with torch.no_grad():
+                if self.objective == "lm":
+                    return -self._loss(learner, workers, update)
+                with merged(backbone):
+                    return self._metric(learner, workers)
+        finally:
+            backbone.train(training)
+
+    def _metric(self, learner: Learner, workers: Workers) -> float:
+        job = Job("select", "en", self.task.format, self.rows.share(workers.rank, workers.world), self.images)
+        predictor = Predictor(learner.backbone, learner.heads, learner.processor, self.budget, learner.device)
+        own = predict_rows(predictor, [job])["select", "en"]
+        shares: list[Any] = [own]
+        if workers.world > 1:
+            shares = [None] * workers.world
+            dist.all_gather_object(shares, own)
+        found = [shares[i % workers.world][i // workers.world] for i in range(len(self.rows))]
+        predictions = written(self.task, self.gold, join(self.task.format, found))
+        metric = METRICS[task_metrics(self.task.metrics)[0]]
+        counts = metric.counts(predictions, [example.gold for example in self.gold])
+        return float(metric.value(counts.sum(0)))
+
+    def _loss(self, learner: Learner, workers: Workers, update: int) -> float:
+        share = micro_batches(self.rows.lengths, workers.world, self.budget)[workers.rank]
+        total = torch.zeros(1, dtype=torch.float64)
+        for batch in share:
+            total += learner.loss_sum(self.rows.rows(batch), 0, update, self.images).double().cpu()
+        workers.sum_(total)
+        return float(total) / max(1, sum(self.rows.supervised))
+
+
+def chosen(looks: Sequence[Mapping[str, float]]) -> int | None:
+    """The update whose weights are kept: the first of the best looks; None without looks."""
+    return int(max(looks, key=lambda look: (look["value"], -look["update"]))["update"]) if looks else None
