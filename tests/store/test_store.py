@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from xstilts.errors import PlanError, StoreError
 from xstilts.plan.step import Step
-from xstilts.store.server import Server
+from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
 from xstilts.store.verify import verify
 
@@ -199,3 +201,26 @@ def test_a_full_local_disk_is_a_store_error(store: Store, monkeypatch: pytest.Mo
 
 def test_sha256_is_that_of_the_bytes(store: Store) -> None:
     assert store.put_bytes(b"abc").sha256 == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="a small disk can be mounted by root only")
+def test_a_full_disk_of_the_server_is_a_store_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    try:
+        with serve(disk) as small:
+            for name, value in small.env().items():
+                monkeypatch.setenv(name, value)
+            full = Store.open("s3://xstilts/full", cache=tmp_path / "cache")
+            big = tmp_path / "big.bin"
+            big.write_bytes(os.urandom(8_000_000))
+            with pytest.raises(StoreError, match="disk"):
+                full.put_blob(big)
+            assert full.list("blobs/") == []
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -1,0 +1,50 @@
+"""Runs of the small plan through the command line, and what they leave on the machine."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+SMALL = Path(__file__).parent / "small.yaml"
+
+
+def command(home: Path, plan: Path = SMALL, out: str = "out") -> list[str]:
+    return [sys.executable, "-m", "pipelines.cli", "run", str(plan), "--out", str(home / out), "--home", str(home)]
+
+
+def results(home: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(home / "out" / "report" / "results.parquet")
+    keys = ["backbone", "arm", "seed", "evaluation", "language", "metric"]
+    return frame.sort_values(keys).reset_index(drop=True)
+
+
+def left_behind(home: Path) -> list[int]:
+    """Processes that a run in this home has started and that are still there: all inherit its cache's path."""
+    mark = f"XSTILTS_CACHE={home / 'cache'}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:  # it ended while we looked, or is not ours to read
+            continue
+    return found
+
+
+def wait_until_gone(home: Path, seconds: float = 30.0) -> list[int]:
+    """What is still there of a run after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (found := left_behind(home)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that nothing disturbed."""
+
+    home: Path
+    seconds: float
+    results: pd.DataFrame

@@ -1,0 +1,55 @@
+"""One worker in place of two, interrupted on the way: the same examples in each update, and the same losses."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.e2e.runs import SMALL, Finished, command, wait_until_gone
+from xstilts.store.server import serve
+from xstilts.store.store import Store
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.ray]
+
+
+def histories(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, pd.DataFrame]:
+    """Finetune step → its loss of each update."""
+    with serve(home / "store") as server:
+        for name, value in server.env().items():
+            monkeypatch.setenv(name, value)
+        store = Store.open("s3://xstilts/store", cache=home / "cache")
+        found = {}
+        for fingerprint in store.done("finetune"):
+            manifest = store.manifest("finetune", fingerprint)
+            assert manifest is not None
+            found[fingerprint] = pd.read_parquet(store.file(manifest, "history.parquet"))
+    return found
+
+
+@pytest.fixture
+def alone(tmp_path: Path, undisturbed: Finished) -> Path:
+    """The small plan with one worker, interrupted once as Ctrl-C does."""
+    plan = tmp_path / "alone.yaml"
+    plan.write_text(SMALL.read_text().replace("workers: 2", "workers: 1"))
+    process = subprocess.Popen(command(tmp_path, plan), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.6 * undisturbed.seconds)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    assert wait_until_gone(tmp_path, 20) == []
+    subprocess.run(command(tmp_path, plan), check=True)
+    return tmp_path
+
+
+def test_one_worker_and_two_agree(alone: Path, undisturbed: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of workers is no part of a fingerprint, so the steps are the same steps."""
+    one, two = histories(alone, monkeypatch), histories(undisturbed.home, monkeypatch)
+    assert one.keys() == two.keys()
+    for fingerprint, history in one.items():
+        assert len(history) in (6, 30)
+        np.testing.assert_allclose(history["loss"], two[fingerprint]["loss"], rtol=1e-5)
+        assert (history["task"] == two[fingerprint]["task"]).all()
