@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     mirror = commands.add_parser("mirror", help="make a mirror")
     mirror.add_argument("what", choices=["miniature"])
     mirror.add_argument("dir")
+    mirror.add_argument("--seed", type=int, default=0, help="another seed gives other rows of the same world")
 
     store = commands.add_parser("store", help="the embedded S3 server, and integrity")
     store.add_argument("action", choices=["serve", "verify"])

@@ -163,7 +163,7 @@ def mirror(given: argparse.Namespace) -> int:
         raise PlanError(f"{folder} is not empty; name a new folder")
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    write_miniature(part)
+    write_miniature(part, seed=given.seed)
     folder.rmdir() if folder.exists() else None
     os.replace(part, folder)
     _say(f"wrote the miniature to {folder}")
