@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xstilts.data.ladder import with_images
 from xstilts.errors import DataError
 from xstilts.plan.step import Step
 from xstilts.tasks.registry import TASKS
@@ -26,6 +27,7 @@ _SCHEMA = pa.schema(
         "choices": pa.list_(pa.string()), "label": pa.int32(), "tokens": pa.list_(pa.string()),
         "tags": pa.list_(pa.string()), "answers": pa.list_(pa.struct({"text": pa.string(), "start": pa.int32()})),
         "targets": pa.list_(pa.string()), "images": pa.list_(pa.string()), "cluster": pa.string(),
+        "relevant": pa.list_(pa.string()),
     }
 )  # fmt: skip
 
@@ -36,7 +38,7 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
 
     spec, task = step.spec, TASKS[step.spec["task"]]
     where = spec["source"]
-    source = Source(where["path"], where["config"], where["split"])
+    source = source_of(where)
     rows = load_rows(mirror, source, spec["language"])
     # Training rows are capped after a seeded shuffle, the others in order, so that parallel languages stay parallel.
     order = list(range(len(rows)))
@@ -51,10 +53,15 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
         )
     if spec["labels"] == "shuffled":
         examples = shuffled_labels(examples)
+    if spec.get("images", "real") != "real":
+        examples = with_images(examples, spec["images"])
     files = write_records(examples, out)
+    tags: list[str] = []
+    if task.format == "tagging" and not task.labels:
+        tags = sorted({tag for example in examples for tag in example.tags})
     info = {
         "rows": len(examples), "bad": bad[:_NAMED], "bad_rows": len(bad), "dropped": dropped, "licence": task.licence,
-        "source_rows": len(rows),
+        "source_rows": len(rows), **({"tags": tags} if tags else {}),
     }  # fmt: skip
     return files, info
 
@@ -70,17 +77,29 @@ def read_rows(
         if cap is not None and len(examples) >= cap:
             break
         try:
-            example = task.to_example(rows[index], index, language)
-            if example is not None:
+            row = rows[index]
+            made = task.to_example(row, index, language)
+            found = [made] if isinstance(made, Example) else list(made or ())
+            for example in found:
                 check(task, example)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             bad.append({"row": index, "reason": f"{type(error).__name__}: {error}"[:300]})
             continue
-        if example is None:
+        if not found:
             dropped += 1
-        else:
-            examples.append(example)
-    return examples, bad, dropped
+        origin = row.get("origin") if isinstance(row, dict) else None
+        examples += [replace(one, id=f"{origin}:{one.id}") if origin is not None else one for one in found]
+    return examples[:cap], bad, dropped
+
+
+def source_of(where: Mapping[str, Any]) -> Source:
+    """The source that a records step's spec names."""
+    return Source(
+        where["path"], where["config"], where["split"], field=where.get("field"),
+        plus=tuple(source_of(one) for one in where.get("plus", ())),
+        pictures=source_of(where["pictures"]) if where.get("pictures") else None,
+        pictures_key=where.get("pictures_key", ""),
+    )  # fmt: skip
 
 
 def check(task: Task, example: Example) -> None:
@@ -94,7 +113,7 @@ def check(task: Task, example: Example) -> None:
         "multiple_choice": example.text and len(example.choices) > 1 and all(c.strip() for c in example.choices),
         "tagging": all(token.strip() for token in example.tokens), "span": example.text.strip() and example.question,
         "generation": example.targets and example.targets[0].strip(),
-        "retrieval": example.text.strip() and (example.text_pair or "").strip(),
+        "retrieval": example.text.strip() and (example.text_pair or "").strip(), "ranking": example.text.strip(),
     }  # fmt: skip
     if not required[task.format]:
         raise ValueError("a text that the task needs is empty")
@@ -155,7 +174,7 @@ def write_records(examples: list[Example], out: Path) -> dict[str, Path]:
                 "id": example.id, "text": example.text, "text_pair": example.text_pair, "question": example.question,
                 "choices": example.choices, "label": example.label, "tokens": example.tokens, "tags": example.tags,
                 "answers": [{"text": text, "start": start} for text, start in example.answers],
-                "targets": example.targets, "images": shas, "cluster": example.cluster,
+                "targets": example.targets, "images": shas, "cluster": example.cluster, "relevant": example.relevant,
             }
         )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -181,6 +200,7 @@ def read_records(path: Path) -> list[Example]:
             choices=tuple(row["choices"]), label=row["label"], tokens=tuple(row["tokens"]), tags=tuple(row["tags"]),
             answers=tuple((answer["text"], answer["start"]) for answer in row["answers"]),
             targets=tuple(row["targets"]), images=tuple(pictures[sha] for sha in row["images"]), cluster=row["cluster"],
+            relevant=tuple(row["relevant"]),
         )
         for row in rows
     ]  # fmt: skip

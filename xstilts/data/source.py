@@ -7,13 +7,16 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from xstilts.data import ccgbank
 from xstilts.errors import DataError, PlanError
 from xstilts.tasks.task import Source
 
@@ -69,6 +72,8 @@ def _split_files(folder: Path, config: str | None) -> dict[str, list[Path]]:
 
 def _files(mirror: Mirror, source: Source, language: str) -> list[Path]:
     """The data files of a source in a mirror folder; DataError says what is missing and what there is."""
+    if source.path == ccgbank.PATH:
+        return ccgbank.files(source.split)
     assert mirror.folder is not None
     config = source.config_for(language)
     name = source.path if config is None else f"{source.path} ({config})"
@@ -78,7 +83,7 @@ def _files(mirror: Mirror, source: Source, language: str) -> list[Path]:
     splits = _split_files(folder, config)
     if not splits:
         raise DataError(f"{name}: the mirror {mirror.address} has no config {config} of {source.path}")
-    parts = source.split.split("+")
+    parts = source.split_for(language).split("+")
     if absent := [part for part in parts if part not in splits]:
         raise DataError(f"{name}: the mirror has no split {', '.join(absent)}; it has {', '.join(sorted(splits))}")
     return [path for part in parts for path in splits[part]]
@@ -93,10 +98,11 @@ def hub_lock() -> Mapping[str, Any]:
 def missing_reason(mirror: Mirror, source: Source, language: str) -> str | None:
     """Why a mirror lacks a source in a language, or None when it has it. The hub is asked by `identity`."""
     try:
-        if mirror.kind == "folder":
-            _files(mirror, source, language)
-        else:
-            _hub_splits(source.path, source.config_for(language), source.split)
+        for one in (source, *source.plus, *([source.pictures] if source.pictures else [])):
+            if mirror.kind == "folder" or one.path == ccgbank.PATH:
+                _files(mirror, one, language)
+            else:
+                _hub_splits(one.path, one.config_for(language), one.split_for(language))
     except DataError as error:
         return str(error)
     return None
@@ -117,10 +123,16 @@ def _hub_splits(path: str, config: str | None, split: str) -> None:
 def identity(mirror: Mirror, source: Source, language: str) -> dict[str, Any]:
     """What names the exact bytes: the hub's commit, or for a mirror the commit that it recorded (`.xstilts.json`
     beside the data, written by `mirror pull`), else a digest of the files."""
-    if mirror.kind == "hub":
+    further = (*source.plus, *([source.pictures] if source.pictures else []))
+    if further:
+        own = identity(mirror, replace(source, plus=(), pictures=None), language)
+        return {**own, "with": [identity(mirror, one, language) for one in further]}
+    paths = [] if mirror.kind == "hub" and source.path != ccgbank.PATH else _files(mirror, source, language)
+    if mirror.kind == "hub" and not paths:
         return {"hub": source.path, "revision": _hub_revision(source.path)}
+    if source.path == ccgbank.PATH:
+        return ccgbank.identity(paths)
     assert mirror.folder is not None
-    paths = _files(mirror, source, language)
     recorded = mirror.folder / source.path / ".xstilts.json"
     if recorded.is_file():
         return {"hub": source.path, "revision": json.loads(recorded.read_text())["revision"]}
@@ -149,14 +161,25 @@ def _hub_revision(path: str) -> str:
 
 
 def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
-    """The rows as a datasets.Dataset with images left encoded. DataError names a file that cannot be read."""
+    """The rows, by position: a datasets.Dataset with images left encoded, or several of them behind one another.
+    DataError names a file that cannot be read."""
+    if source.plus:
+        return Chained([load_rows(mirror, one, language) for one in (replace(source, plus=()), *source.plus)])
+    if source.pictures:
+        rows = load_rows(mirror, replace(source, pictures=None), language)
+        return Pictured(rows, load_rows(mirror, source.pictures, language), source.pictures_key)
+    if source.path == ccgbank.PATH:
+        return ccgbank.rows(_files(mirror, source, language))
     import datasets
     from datasets.exceptions import DatasetGenerationError
 
     datasets.disable_progress_bars()
     if mirror.kind == "hub":
         rows = datasets.load_dataset(
-            source.path, source.config_for(language), split=source.split, revision=_hub_revision(source.path)
+            source.path,
+            source.config_for(language),
+            split=source.split_for(language),
+            revision=_hub_revision(source.path),
         )
         return _encoded_images(rows)
     paths = _files(mirror, source, language)
@@ -169,6 +192,7 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
                 split="rows",
                 cache_dir=cache_dir,
                 keep_in_memory=True,
+                **({"field": source.field} if source.field and kind == "json" else {}),
             )
         except (DatasetGenerationError, OSError, ValueError) as error:
             cause = error.__cause__ or error
@@ -187,3 +211,36 @@ def _encoded_images(rows: Any) -> Any:
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
     return rows
+
+
+class Chained:
+    """Rows of several sets behind one another. Ids of the sets are told apart by `origin`, the set's number."""
+
+    def __init__(self, sets: Sequence[Any]) -> None:
+        self.sets = sets
+        self.firsts = list(accumulate((len(one) for one in sets), initial=0))
+
+    def __len__(self) -> int:
+        return self.firsts[-1]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number = bisect_right(self.firsts, index) - 1
+        return {**self.sets[number][index - self.firsts[number]], "origin": number}
+
+
+class Pictured:
+    """Rows whose picture stands in another set under the id that they name."""
+
+    def __init__(self, rows: Any, pictures: Any, key: str) -> None:
+        self.rows, self.pictures, self.key = rows, pictures, key
+        self.places = {str(name): place for place, name in enumerate(pictures["id"])}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        name = str(row[self.key])
+        if name not in self.places:
+            raise ValueError(f"{self.key} {name!r} is not among the pictures")
+        return {**row, "image": self.pictures[self.places[name]]["image"]}

@@ -1,5 +1,6 @@
-"""Multiple choice: CommonsenseQA (Talmor et al. 2019), Social IQa (Sap et al. 2019), COPA (Roemmele et al. 2011) and its
-translation XCOPA (Ponti et al. 2020), which XTREME-R trains on Social IQa and then COPA."""
+"""Multiple choice: CommonsenseQA (Talmor et al. 2019), HellaSwag (Zellers et al. 2019) and Cosmos QA (Huang et al. 2019)
+as intermediate tasks; Social IQa (Sap et al. 2019), COPA (Roemmele et al. 2011) and its translation XCOPA (Ponti et al.
+2020), which XTREME-R trains on Social IQa and then COPA."""
 
 from xstilts.tasks.task import Example, Row, Source, Task
 
@@ -14,6 +15,28 @@ def commonsense(row: Row, index: int, language: str) -> Example | None:
     return Example(
         id=str(row["id"]), text=str(row["question"]), choices=tuple(row["choices"]["text"]),
         label=keys.index(row["answerKey"]),
+    )  # fmt: skip
+
+
+def ending(row: Row, index: int, language: str) -> Example | None:
+    """ctx_a, ctx_b, endings, label as text; an empty label (the hidden test) drops the row. The choice is `ctx_b ending`,
+    as jiant's hellaswag task joins them."""
+    if row["label"] == "":
+        return None
+    choices = tuple(" ".join(f"{row['ctx_b']} {one}".split()) for one in row["endings"])
+    return Example(
+        id=str(row.get("ind", index)), text=str(row["ctx_a"]), choices=choices, label=int(row["label"]),
+        cluster=str(row.get("source_id") or ""),
+    )  # fmt: skip
+
+
+def cosmos(row: Row, index: int, language: str) -> Example | None:
+    """id, context, question, answer0-3, label; -1 (the hidden test) drops the row."""
+    if int(row["label"]) == -1:
+        return None
+    return Example(
+        id=str(row["id"]), text=str(row["context"]), question=str(row["question"]),
+        choices=tuple(str(row[f"answer{number}"]) for number in range(4)), label=int(row["label"]),
     )  # fmt: skip
 
 
@@ -47,6 +70,27 @@ COMMONSENSE_QA = Task(
     },
     to_example=commonsense, objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="mit",
     citation="Talmor et al. 2019", overlap={"siqa": "same-format", "copa": "same-format"},
+    sizes={"train": 9_741, "select": 1_221},
+)  # fmt: skip
+HELLASWAG = Task(
+    name="hellaswag", title="HellaSwag", role="intermediate", format="multiple_choice", modality="text",
+    splits={
+        "train": Source("Rowan/hellaswag", "default", "train"),
+        "select": Source("Rowan/hellaswag", "default", "validation"),
+    },
+    to_example=ending, objectives=("head", "lm"), instruction="What comes next?", metrics=("accuracy",), licence="mit",
+    citation="Zellers et al. 2019", overlap={"siqa": "same-format", "copa": "same-format"},
+    sizes={"train": 39_905, "select": 10_042},
+)  # fmt: skip
+COSMOS_QA = Task(
+    name="cosmos_qa", title="Cosmos QA", role="intermediate", format="multiple_choice", modality="text",
+    splits={
+        "train": Source("allenai/cosmos_qa", "default", "train"),
+        "select": Source("allenai/cosmos_qa", "default", "validation"),
+    },
+    to_example=cosmos, objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="cc-by-4.0",
+    citation="Huang et al. 2019", overlap={"siqa": "same-format", "copa": "same-format"},
+    sizes={"train": 25_262, "select": 2_985},
 )  # fmt: skip
 SIQA = Task(
     name="siqa", title="Social IQa", role="target", format="multiple_choice", modality="text",
@@ -56,7 +100,8 @@ SIQA = Task(
             "allenai/social_i_qa", "default", "validation", alternatives=(Source("lighteval/siqa", "default", "validation"),)
         ),
     },
-    to_example=social, metrics=("accuracy",), licence="cc-by-4.0", citation="Sap et al. 2019",
+    to_example=social, objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="cc-by-4.0",
+    citation="Sap et al. 2019", overlap={"siqa": "same-data", "copa": "same-format"}, sizes={"train": 33_410, "select": 1_954},
 )  # fmt: skip
 COPA = Task(
     name="copa", title="COPA", role="target", format="multiple_choice", modality="text",
@@ -64,13 +109,14 @@ COPA = Task(
         "train": Source("aps/super_glue", "copa", "train"),
         "select": Source("aps/super_glue", "copa", "validation"),
     },
-    to_example=copa, metrics=("accuracy",), licence="bsd-2-clause", citation="Roemmele et al. 2011",
+    to_example=copa, objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="bsd-2-clause",
+    citation="Roemmele et al. 2011", overlap={"copa": "same-data", "siqa": "same-format"}, sizes={"train": 400, "select": 100},
 )  # fmt: skip
 XCOPA = Task(
     name="xcopa", title="XCOPA", role="evaluation", format="multiple_choice", modality="text",
     splits={"test": Source("cambridgeltl/xcopa", "{language}", "test")}, to_example=copa,
     languages=("et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh"), metrics=("accuracy",),
-    trained_target=("siqa", "copa"), licence="cc-by-4.0", citation="Ponti et al. 2020",
+    trained_target=("siqa", "copa"), licence="cc-by-4.0", citation="Ponti et al. 2020", sizes={"test": 500},
 )  # fmt: skip
 
-TASKS = (COMMONSENSE_QA, SIQA, COPA, XCOPA)
+TASKS = (COMMONSENSE_QA, HELLASWAG, COSMOS_QA, SIQA, COPA, XCOPA)

@@ -1,25 +1,39 @@
-"""Tasks with pictures: COCO captions (Chen et al. 2015) and NLVR (Suhr et al. 2017, drawn scenes, true or false)."""
+"""Tasks with pictures: captions, questions on pictures, visual entailment, drawn scenes, grounding, instructions.
 
+Each can be trained on its pictures as they are, blanked, shuffled, removed, or replaced by their captions where the
+source has captions (the arm's `images`). Grounding writes boxes as LLaVA-1.5 does: `[left, top, right, bottom]` as shares
+of the picture's width and height with two decimals.
+"""
+
+import io
+from itertools import pairwise
 from typing import Any
 
+from xstilts.tasks.nli import INSTRUCTION, LABELS
 from xstilts.tasks.task import Example, Row, Source, Task
 
 
-def image_bytes(row: Row) -> bytes:
-    """The encoded picture of a row's `image` column, not decoded (ValueError where there is none)."""
-    image: Any = row["image"]
+def image_bytes(row: Row, column: str = "image") -> bytes:
+    """The encoded picture in a row's column, not decoded (ValueError where there is none)."""
+    image: Any = row[column]
     data = image.get("bytes") if isinstance(image, dict) else None
     if not data:
-        raise ValueError("image holds no bytes")
+        raise ValueError(f"{column} holds no bytes")
     return bytes(data)
 
 
+def images_of(row: Row) -> tuple[bytes, ...]:
+    """The pictures of a row's `images` list."""
+    return tuple(image_bytes({"image": one}) for one in row["images"])
+
+
 def caption(row: Row, index: int, language: str) -> Example:
-    """image, caption. Captions of one picture are one cluster."""
-    identity = str(row.get("cocoid") or row.get("filename") or index)
-    return Example(
-        id=f"{identity}-{index}", targets=(str(row["caption"]),), images=(image_bytes(row),), cluster=identity
-    )
+    """image, caption (one, or a list whose first is trained on). Captions of one picture are one cluster."""
+    own = row.get("cocoid")
+    identity = str(own if own is not None else row.get("filename") or index)
+    given = row["caption"]
+    texts = [str(given)] if isinstance(given, str) else [str(text) for text in given]
+    return Example(id=f"{identity}-{index}", targets=tuple(texts), images=(image_bytes(row),), cluster=identity)
 
 
 def statement(row: Row, index: int, language: str) -> Example:
@@ -30,23 +44,208 @@ def statement(row: Row, index: int, language: str) -> Example:
     )  # fmt: skip
 
 
-COCO_CAPTIONS = Task(
-    name="coco_captions", title="COCO captions", role="intermediate", format="generation", modality="image",
-    splits={
-        "train": Source("jxie/coco_captions", "default", "train"),
-        "select": Source("jxie/coco_captions", "default", "validation"),
-    },
-    to_example=caption, objectives=("lm",), metrics=(), licence="captions cc-by-4.0; each photograph its own",
-    citation="Chen et al. 2015",
+def entailment(row: Row, index: int, language: str) -> Example | None:
+    """image, premise (the caption that the picture replaces), hypothesis, label; -1 drops the row. The picture is the
+    premise, so the text is the hypothesis alone; replaced by its caption, the row is SNLI's."""
+    label = int(row["label"])
+    if label == -1:
+        return None
+    return Example(
+        id=str(row.get("id", index)), text=str(row["hypothesis"]), label=label, images=(image_bytes(row),),
+        caption=str(row["premise"]), cluster=str(row.get("id_image") or row.get("filename") or index),
+    )  # fmt: skip
+
+
+def answered(row: Row, index: int, language: str) -> list[Example]:
+    """A question on a picture, in either of two layouts: question, image, multiple_choice_answer | answer, answers
+    (VQAv2, GQA, easy-VQA); or images, texts[{user, assistant}] with several questions on one picture (the Cauldron)."""
+    if "texts" in row:
+        pictures = images_of(row)
+        return [
+            Example(
+                id=f"{index}-{number}", text=str(turn["user"]), targets=(str(turn["assistant"]),), images=pictures,
+                cluster=str(index),
+            )
+            for number, turn in enumerate(row["texts"])
+        ]  # fmt: skip
+    best = str(row.get("multiple_choice_answer") or row.get("answer") or "")
+    others = [str(a["answer"] if isinstance(a, dict) else a) for a in row.get("answers") or ()]
+    identity = str(row.get("question_id") or row.get("id") or index)
+    cluster = str(row.get("image_id") or row.get("imageId") or index)
+    return [
+        Example(
+            id=identity, text=str(row["question"]), targets=(best, *others), images=(image_bytes(row),), cluster=cluster
+        )
+    ]
+
+
+def chosen(row: Row, index: int, language: str) -> Example | None:
+    """A-OKVQA: image, question, choices, correct_choice_idx (-1 or none in the hidden test: dropped)."""
+    right = row["correct_choice_idx"]
+    if right is None or int(right) < 0:
+        return None
+    return Example(
+        id=str(row["question_id"]), text=str(row["question"]), choices=tuple(map(str, row["choices"])),
+        label=int(right), images=(image_bytes(row),),
+    )  # fmt: skip
+
+
+def science(row: Row, index: int, language: str) -> Example | None:
+    """ScienceQA: image (none: the row is dropped), hint, question, choices, answer."""
+    if not row["image"]:
+        return None
+    text = " ".join(part for part in (str(row.get("hint") or ""), str(row["question"])) if part)
+    return Example(
+        id=str(index), text=text, choices=tuple(map(str, row["choices"])), label=int(row["answer"]),
+        images=(image_bytes(row),),
+    )  # fmt: skip
+
+
+def two_pictures(row: Row, index: int, language: str) -> list[Example]:
+    """NLVR2 in the Cauldron: images (two), texts[{user, assistant: Yes. | No.}]."""
+    pictures = images_of(row)
+    found = []
+    for number, turn in enumerate(row["texts"]):
+        answer = str(turn["assistant"]).strip().lower().rstrip(".")
+        if answer not in ("yes", "no", "true", "false"):
+            raise ValueError(f"assistant: {turn['assistant']!r} is neither yes nor no")
+        found.append(
+            Example(
+                id=f"{index}-{number}", text=str(turn["user"]), label=int(answer in ("yes", "true")), images=pictures,
+                cluster=str(index),
+            )
+        )  # fmt: skip
+    return found
+
+
+def grounded(row: Row, index: int, language: str) -> Example:
+    """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels."""
+    from PIL import Image
+
+    data = image_bytes(row)
+    with Image.open(io.BytesIO(data)) as picture:
+        width, height = picture.size
+    x, y, w, h = (float(number) for number in row["bbox"])
+    corners = (x / width, y / height, (x + w) / width, (y + h) / height)
+    if not all(-0.01 <= corner <= 1.01 for corner in corners):
+        raise ValueError(f"bbox {row['bbox']} is not inside a picture of {width}×{height}")
+    box = ", ".join(f"{min(1.0, max(0.0, corner)):.2f}" for corner in corners)
+    expression = row["answer"] if isinstance(row["answer"], str) else row["answer"][0]
+    return Example(
+        id=str(row["question_id"]), text=str(expression), targets=(f"[{box}]",), images=(data,), cluster=str(index)
+    )
+
+
+def instructed(row: Row, index: int, language: str) -> list[Example]:
+    """images, messages[{role, content[{type, text}]}]: each question with its answer; the picture before each."""
+    pictures = images_of(row)
+    texts = [
+        (str(turn["role"]), " ".join(str(part.get("text") or "") for part in turn["content"]).strip())
+        for turn in row["messages"]
+    ]
+    pairs = [
+        (asked, said) for (role, asked), (other, said) in pairwise(texts) if role == "user" and other == "assistant"
+    ]
+    return [
+        Example(id=f"{index}-{number}", text=asked, targets=(said,), images=pictures, cluster=str(index))
+        for number, (asked, said) in enumerate(pairs)
+    ]
+
+
+def _splits(path: str, config: str, select: str = "validation", train: str = "train") -> dict[str, Source]:
+    return {"train": Source(path, config, train), "select": Source(path, config, select)}
+
+
+def _generation(name: str, title: str, make: Any, splits: dict[str, Source], **more: Any) -> Task:
+    return Task(
+        name=name, title=title, role="intermediate", format="generation", modality="image", splits=splits,
+        to_example=make, objectives=("lm",), **more,
+    )  # fmt: skip
+
+
+_CAPTIONS = ("cider",)
+COCO_CAPTIONS = _generation(
+    "coco_captions", "COCO captions", caption, _splits("jxie/coco_captions", "default"), metrics=_CAPTIONS,
+    licence="captions cc-by-4.0; each photograph its own", citation="Chen et al. 2015",
 )  # fmt: skip
-NLVR = Task(
-    name="nlvr", title="NLVR", role="intermediate", format="classification", modality="image",
-    splits={
-        "train": Source("lil-lab/nlvr", "default", "train"),
-        "select": Source("lil-lab/nlvr", "default", "validation"),
+FLICKR30K = _generation(
+    "flickr30k", "Flickr30k captions", caption, _splits("umaru97/flickr30k_train_val_test", "default"), metrics=_CAPTIONS,
+    licence="research, non-commercial", citation="Young et al. 2014",
+)  # fmt: skip
+VQA_V2 = _generation(
+    "vqa_v2", "VQA v2", answered,
+    {
+        "train": Source("HuggingFaceM4/the_cauldron", "vqav2", "train"),
+        "select": Source("lmms-lab/VQAv2", "default", "validation", alternatives=(Source("lmms-lab-encoder/VQAv2", "default", "validation"),)),
     },
-    to_example=statement, objectives=("head", "lm"), labels=("false", "true"), verbalised=("false", "true"),
-    instruction="True or false?", metrics=("accuracy",), licence="cc-by-4.0", citation="Suhr et al. 2017",
+    metrics=("vqa_accuracy",), licence="cc-by-4.0; photographs of COCO", citation="Goyal et al. 2017",
 )  # fmt: skip
 
-TASKS = (COCO_CAPTIONS, NLVR)
+
+def _gqa(split: str) -> Source:
+    return Source(
+        "lmms-lab/GQA", f"{split}_balanced_instructions", split, pictures_key="imageId",
+        pictures=Source("lmms-lab/GQA", f"{split}_balanced_images", split),
+    )  # fmt: skip
+
+
+GQA = _generation(
+    "gqa", "GQA", answered, {"train": _gqa("train"), "select": _gqa("val")}, metrics=("vqa_accuracy",),
+    licence="cc-by-4.0", citation="Hudson and Manning 2019",
+)  # fmt: skip
+EASY_VQA = _generation(
+    "easy_vqa", "easy-VQA", answered, _splits("vzhou842/easy-VQA", "default", "test"), metrics=("vqa_accuracy",),
+    licence="mit", citation="Zhou 2019",
+)  # fmt: skip
+REFCOCO = _generation(
+    "refcoco", "RefCOCO grounding", grounded, _splits("lmms-lab/RefCOCO", "default", "testA", "val"), metrics=("box_iou50",),
+    licence="photographs of COCO", citation="Kazemzadeh et al. 2014", instruction="Where is it?",
+)  # fmt: skip
+LLAVA_INSTRUCT = _generation(
+    "llava_instruct", "LLaVA-Instruct", instructed, _splits("HuggingFaceH4/llava-instruct-mix-vsft", "default", "test"),
+    metrics=(), licence="cc-by-4.0 and OpenAI's terms", citation="Liu et al. 2023",
+)  # fmt: skip
+
+A_OKVQA = Task(
+    name="a_okvqa", title="A-OKVQA (multiple choice)", role="intermediate", format="multiple_choice", modality="image",
+    splits=_splits("HuggingFaceM4/A-OKVQA", "default"), to_example=chosen, objectives=("head", "lm"),
+    instruction="Answer:", metrics=("accuracy",), licence="apache-2.0", citation="Schwenk et al. 2022",
+    overlap={"siqa": "same-format", "copa": "same-format"},
+)  # fmt: skip
+SCIENCE_QA = Task(
+    name="science_qa", title="ScienceQA (with pictures)", role="intermediate", format="multiple_choice",
+    modality="image", splits=_splits("derek-thomas/ScienceQA", "default"), to_example=science,
+    objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="cc-by-nc-sa-4.0",
+    citation="Lu et al. 2022", overlap={"siqa": "same-format", "copa": "same-format"},
+)  # fmt: skip
+SNLI_VE = Task(
+    name="snli_ve", title="SNLI-VE", role="intermediate", format="classification", modality="image",
+    splits={
+        "train": Source("Multimodal-Fatima/SNLI-VE_train", "default", "train"),
+        "select": Source("Multimodal-Fatima/SNLI-VE_validation", "default", "validation"),
+    },
+    to_example=entailment, objectives=("head", "lm"), labels=LABELS, verbalised=LABELS, instruction=INSTRUCTION,
+    metrics=("accuracy",), licence="cc-by-sa-4.0; photographs: Flickr's terms", citation="Xie et al. 2019",
+    sizes={"train": 529_527}, overlap={"mnli": "same-format"},
+)  # fmt: skip
+
+
+def _true_false(name: str, title: str, make: Any, splits: dict[str, Source], **more: Any) -> Task:
+    return Task(
+        name=name, title=title, role="intermediate", format="classification", modality="image", splits=splits,
+        to_example=make, objectives=("head", "lm"), labels=("false", "true"), verbalised=("false", "true"),
+        instruction="True or false?", metrics=("accuracy",), **more,
+    )  # fmt: skip
+
+
+NLVR = _true_false(
+    "nlvr", "NLVR", statement, _splits("lil-lab/nlvr", "default"), licence="cc-by-4.0", citation="Suhr et al. 2017"
+)
+NLVR2 = _true_false(
+    "nlvr2", "NLVR2", two_pictures, {"train": Source("HuggingFaceM4/the_cauldron", "nlvr2", "train")},
+    licence="text cc-by-4.0; photographs from the web", citation="Suhr et al. 2019",
+)  # fmt: skip
+
+TASKS = (
+    COCO_CAPTIONS, FLICKR30K, VQA_V2, GQA, EASY_VQA, A_OKVQA, SCIENCE_QA, SNLI_VE, NLVR, NLVR2, REFCOCO, LLAVA_INSTRUCT,
+)  # fmt: skip

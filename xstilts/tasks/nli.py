@@ -1,10 +1,13 @@
-"""Natural language inference: SNLI (Bowman et al. 2015), ANLI (Nie et al. 2020), MultiNLI (Williams et al. 2018) as
-training data, XNLI (Conneau et al. 2018) in 15 languages. Label order in all: entailment, neutral, contradiction."""
+"""Sentence pairs: SNLI (Bowman et al. 2015), ANLI (Nie et al. 2020), MultiNLI (Williams et al. 2018) and QQP as training
+data, XNLI (Conneau et al. 2018) and PAWS-X (Yang et al. 2019) as targets. NLI labels: entailment, neutral, contradiction.
+"""
 
 from xstilts.tasks.task import Example, Row, Source, Task
 
 LABELS = ("entailment", "neutral", "contradiction")
 INSTRUCTION = "Entailment, neutral or contradiction?"
+XNLI_LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+PAWSX_LANGUAGES = ("de", "en", "es", "fr", "ja", "ko", "zh")
 
 
 def pair(row: Row, index: int, language: str) -> Example | None:
@@ -17,38 +20,100 @@ def pair(row: Row, index: int, language: str) -> Example | None:
     )
 
 
-def _task(name: str, title: str, licence: str, citation: str, role: str = "intermediate", **splits: Source) -> Task:
-    return Task(
-        name=name, title=title, role=role, format="classification", modality="text", splits=splits, to_example=pair,  # type: ignore[arg-type]
-        objectives=("head", "lm"), labels=LABELS, verbalised=LABELS, instruction=INSTRUCTION, metrics=("accuracy",),
-        licence=licence, citation=citation, overlap={"mnli": "same-format"},
+def questions(row: Row, index: int, language: str) -> Example | None:
+    """question1, question2, label (1: duplicates); -1 (the hidden test) drops the row."""
+    label = int(row["label"])
+    if label == -1:
+        return None
+    return Example(
+        id=str(row.get("idx", index)), text=str(row["question1"]), text_pair=str(row["question2"]), label=label
+    )
+
+
+def paraphrase(row: Row, index: int, language: str) -> Example:
+    """id, sentence1, sentence2, label (1: paraphrases)."""
+    return Example(
+        id=str(row.get("id", index)), text=str(row["sentence1"]), text_pair=str(row["sentence2"]),
+        label=int(row["label"]),
     )  # fmt: skip
 
 
-def _source(path: str, config: str | None, split: str, *alternatives: Source) -> Source:
-    return Source(path, config, split, alternatives=alternatives)
+def _source(path: str, config: str | None, split: str, *alternatives: Source, plus: tuple[Source, ...] = ()) -> Source:
+    return Source(path, config, split, alternatives=alternatives, plus=plus)
+
+
+def _mnli(train: str) -> Source:
+    return _source("nyu-mll/glue", "mnli", train, _source("nyu-mll/multi_nli", "default", train))
+
+
+_SNLI = {split: _source("stanfordnlp/snli", "plain_text", split) for split in ("train", "validation")}
+_ANLI = {
+    split: _source("facebook/anli", "plain_text", "+".join(f"{split}_r{number}" for number in (1, 2, 3)))
+    for split in ("train", "dev")
+}
+
+
+def _task(name: str, title: str, licence: str, citation: str, sizes: dict[str, int], **splits: Source) -> Task:
+    return Task(
+        name=name, title=title, role="target" if name == "mnli" else "intermediate", format="classification",
+        modality="text", splits=splits, to_example=pair, objectives=("head", "lm"), labels=LABELS, verbalised=LABELS,
+        instruction=INSTRUCTION, metrics=("accuracy",), licence=licence, citation=citation, sizes=sizes,
+        overlap={"mnli": "same-data" if name in ("mnli", "anli_plus") else "same-format"},
+    )  # fmt: skip
 
 
 SNLI = _task(
-    "snli", "SNLI", "cc-by-sa-4.0", "Bowman et al. 2015",
-    train=_source("stanfordnlp/snli", "plain_text", "train"),
-    select=_source("stanfordnlp/snli", "plain_text", "validation"),
+    "snli", "SNLI", "cc-by-sa-4.0", "Bowman et al. 2015", {"train": 550_152},
+    train=_SNLI["train"], select=_SNLI["validation"],
 )  # fmt: skip
 ANLI = _task(
-    "anli", "ANLI rounds 1-3", "cc-by-nc-4.0", "Nie et al. 2020",
-    train=_source("facebook/anli", "plain_text", "train_r1+train_r2+train_r3"),
-    select=_source("facebook/anli", "plain_text", "dev_r1+dev_r2+dev_r3"),
+    "anli", "ANLI rounds 1-3", "cc-by-nc-4.0", "Nie et al. 2020", {"train": 162_865},
+    train=_ANLI["train"], select=_ANLI["dev"],
 )  # fmt: skip
 MNLI = _task(
-    "mnli", "MultiNLI", "oanc, cc-by-sa-3.0, mit", "Williams et al. 2018", role="target",
-    train=_source("nyu-mll/glue", "mnli", "train", _source("nyu-mll/multi_nli", "default", "train")),
-    select=_source("nyu-mll/glue", "mnli", "validation_matched", _source("nyu-mll/multi_nli", "default", "validation_matched")),
+    "mnli", "MultiNLI", "oanc, cc-by-sa-3.0, mit", "Williams et al. 2018", {"train": 392_702, "select": 9_815},
+    train=_mnli("train"), select=_mnli("validation_matched"),
+)  # fmt: skip
+#: Phang et al.: the three sets under one head, drawn in proportion to their rows; here they are one set of rows.
+ANLI_PLUS = _task(
+    "anli_plus", "ANLI+ (SNLI, MultiNLI, ANLI)", "cc-by-sa-4.0; oanc, cc-by-sa-3.0, mit; cc-by-nc-4.0",
+    "Phang et al. 2020", {},
+    train=_source("stanfordnlp/snli", "plain_text", "train", plus=(_mnli("train"), _ANLI["train"])),
+    select=_source("stanfordnlp/snli", "plain_text", "validation", plus=(_mnli("validation_matched"), _ANLI["dev"])),
+)  # fmt: skip
+QQP = Task(
+    name="qqp", title="Quora Question Pairs", role="intermediate", format="classification", modality="text",
+    splits={"train": _source("nyu-mll/glue", "qqp", "train"), "select": _source("nyu-mll/glue", "qqp", "validation")},
+    to_example=questions, objectives=("head", "lm"), labels=("different", "duplicate"), verbalised=("no", "yes"),
+    instruction="Do these ask the same?", metrics=("accuracy", "binary_f1"), licence="Quora's terms", citation="Iyer et al. 2017",
+    sizes={"train": 363_846, "select": 40_430}, overlap={"paws_en": "same-format"},
 )  # fmt: skip
 XNLI = Task(
     name="xnli", title="XNLI", role="evaluation", format="classification", modality="text", to_example=pair,
-    splits={"test": _source("facebook/xnli", "{language}", "test")},
-    languages=("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh"), labels=LABELS, metrics=("accuracy",),
-    trained_target=("mnli",), licence="cc-by-nc-4.0", citation="Conneau et al. 2018",
+    splits={"test": _source("facebook/xnli", "{language}", "test")}, languages=XNLI_LANGUAGES, labels=LABELS,
+    metrics=("accuracy",), trained_target=("mnli",), licence="cc-by-nc-4.0", citation="Conneau et al. 2018",
+    sizes={"test": 5_010},
 )  # fmt: skip
 
-TASKS = (SNLI, ANLI, MNLI, XNLI)
+
+def _paws(language: str, split: str) -> Source:
+    return _source(
+        "google-research-datasets/paws-x", language, split, _source("google/xtreme", f"PAWS-X.{language}", split)
+    )
+
+
+_PAWS_LABELS = ("different", "paraphrase")
+PAWS_EN = Task(
+    name="paws_en", title="PAWS English", role="target", format="classification", modality="text",
+    splits={"train": _paws("en", "train"), "select": _paws("en", "validation")}, to_example=paraphrase,
+    objectives=("head", "lm"), labels=_PAWS_LABELS, verbalised=("no", "yes"), instruction="Do these say the same?",
+    metrics=("accuracy",), licence="free use with attribution", citation="Zhang et al. 2019", sizes={"train": 49_401, "select": 2_000},
+)  # fmt: skip
+PAWSX = Task(
+    name="pawsx", title="PAWS-X (XTREME)", role="evaluation", format="classification", modality="text",
+    splits={"test": _paws("{language}", "test")}, to_example=paraphrase, languages=PAWSX_LANGUAGES,
+    labels=_PAWS_LABELS, metrics=("accuracy",), trained_target=("paws_en",), licence="free use with attribution",
+    citation="Yang et al. 2019", sizes={"test": 2_000},
+)  # fmt: skip
+
+TASKS = (SNLI, ANLI, MNLI, ANLI_PLUS, QQP, XNLI, PAWS_EN, PAWSX)

@@ -1,5 +1,9 @@
-"""Plain text: what a tokenizer and a tiny backbone of the miniature are taught with."""
+"""Plain text: what a tokenizer and a tiny backbone of the miniature are taught with; English text as the control for "more
+English" (`text_lm`); text of all the benchmark's languages, to be mixed in so that they are not forgotten."""
 
+from dataclasses import replace
+
+from xstilts.tasks.languages import LANGUAGES
 from xstilts.tasks.task import Example, Row, Source, Task
 
 
@@ -14,4 +18,39 @@ MINIATURE_TEXT = Task(
     licence="generated", citation="docs/miniature.md",
 )  # fmt: skip
 
-TASKS = (MINIATURE_TEXT,)
+
+def paragraph(row: Row, index: int, language: str) -> Example | None:
+    """text; empty lines and headings (`= … =`) are dropped."""
+    text = str(row["text"]).strip()
+    return None if not text or text.startswith("=") else Example(id=str(row.get("id", index)), targets=(text,))
+
+
+TEXT_LM = Task(
+    name="text_lm", title="Plain English text", role="intermediate", format="generation", modality="text",
+    splits={
+        split: Source(
+            "Salesforce/wikitext", "wikitext-103-raw-v1", name,
+            alternatives=(Source("xstilts/miniature-text", "en", "train"),) if split == "train" else (),
+        )
+        for split, name in (("train", "train"), ("select", "validation"))
+    },
+    to_example=paragraph, objectives=("lm",), licence="cc-by-sa-3.0", citation="Merity et al. 2017",
+)  # fmt: skip
+
+
+def _wikipedia(code: str) -> Source:
+    return Source(
+        "wikimedia/wikipedia",
+        f"20231101.{code}",
+        "train",
+        alternatives=(Source("xstilts/miniature-text", code, "train"),),
+    )
+
+
+MULTILINGUAL_TEXT = Task(
+    name="multilingual_text", title="Text of the benchmark's languages", role="intermediate", format="generation",
+    modality="text", splits={"train": replace(_wikipedia("{language}"), each=True)}, to_example=paragraph,
+    languages=tuple(LANGUAGES), objectives=("lm",), licence="cc-by-sa-3.0", citation="Wikipedia",
+)  # fmt: skip
+
+TASKS = (MINIATURE_TEXT, TEXT_LM, MULTILINGUAL_TEXT)

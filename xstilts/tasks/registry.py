@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.errors import PlanError
-from xstilts.tasks import choice, images, nli, plain_text, retrieval, span, tagging
+from xstilts.tasks import choice, images, nli, plain_text, ranking, retrieval, span, tagging
 from xstilts.tasks.task import Source, Task
 
 TASKS: Mapping[str, Task] = {
-    task.name: task for module in (nli, choice, span, tagging, retrieval, images, plain_text) for task in module.TASKS
+    task.name: task
+    for module in (nli, choice, span, tagging, retrieval, ranking, images, plain_text)
+    for task in module.TASKS
 }
 
 
@@ -32,9 +34,16 @@ def _as_json(one: Task) -> dict[str, Any]:
         "name": one.name, "title": one.title, "role": one.role, "format": one.format, "modality": one.modality,
         "objectives": list(one.objectives), "languages": list(one.languages), "labels": list(one.labels),
         "metrics": list(one.metrics), "licence": one.licence, "citation": one.citation, "overlap": dict(one.overlap),
+        "sizes": dict(one.sizes), "english_training_data": _english(one), "licensed": one.licensed or None,
         "trained_target": None if one.trained_target is None else list(one.trained_target),
         "splits": {split: [_source(s) for s in (source, *source.alternatives)] for split, source in one.splits.items()},
     }  # fmt: skip
+
+
+def _english(one: Task) -> list[str]:
+    """The data that an evaluation's road is trained on, or a task's own."""
+    names = one.trained_target if one.trained_target is not None else (one.name,)
+    return [TASKS[name].splits["train"].path for name in names if "train" in TASKS[name].splits]
 
 
 def _source(source: Source) -> dict[str, Any]:

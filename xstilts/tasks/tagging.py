@@ -1,5 +1,7 @@
 """Tagging: universal part-of-speech tags (Universal Dependencies, XTREME-R's 38 languages) and WikiANN / PAN-X named
-entities (Pan et al. 2017, 48 languages). English trains, the other languages are tagged zero-shot."""
+entities (Pan et al. 2017, 48 languages); English trains, the other languages are tagged zero-shot. CCG supertags
+(Hockenmaier and Steedman 2007) as an intermediate task, read from the user's own licensed copy, and UD dependency labels
+as a public stand-in under their own name."""
 
 from functools import partial
 
@@ -7,27 +9,19 @@ from xstilts.tasks.languages import UD_NAMES
 from xstilts.tasks.task import Example, Row, Source, Task
 
 #: The order of google/xtreme's class_label `pos_tags`.
-UPOS = (
-    "ADJ",
-    "ADP",
-    "ADV",
-    "AUX",
-    "CCONJ",
-    "DET",
-    "INTJ",
-    "NOUN",
-    "NUM",
-    "PART",
-    "PRON",
-    "PROPN",
-    "PUNCT",
-    "SCONJ",
-    "SYM",
-    "VERB",
-    "X",
-)
+UPOS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
 #: The order of unimelb-nlp/wikiann's class_label `ner_tags`.
 NER = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+
+
+def named(column: str, row: Row, index: int, language: str) -> Example:
+    """tokens and their tags by name; the set of tags is that of the training rows."""
+    tokens, tags = tuple(map(str, row["tokens"])), tuple(map(str, row[column]))
+    if len(tokens) != len(tags) or not tokens:
+        raise ValueError(f"{len(tokens)} tokens and {len(tags)} tags")
+    if "" in tags:
+        raise ValueError("a tag is empty")
+    return Example(id=str(index), tokens=tokens, tags=tags)
 
 
 def tagged(column: str, names: tuple[str, ...], row: Row, index: int, language: str) -> Example:
@@ -41,95 +35,14 @@ def tagged(column: str, names: tuple[str, ...], row: Row, index: int, language: 
     return Example(id=str(index), tokens=tokens, tags=tuple(names[tag] for tag in ids))
 
 
-POS_LANGUAGES = (
-    "af",
-    "ar",
-    "bg",
-    "de",
-    "el",
-    "en",
-    "es",
-    "et",
-    "eu",
-    "fa",
-    "fi",
-    "fr",
-    "he",
-    "hi",
-    "hu",
-    "id",
-    "it",
-    "ja",
-    "kk",
-    "ko",
-    "lt",
-    "mr",
-    "nl",
-    "pl",
-    "pt",
-    "ro",
-    "ru",
-    "ta",
-    "te",
-    "th",
-    "tl",
-    "tr",
-    "uk",
-    "ur",
-    "vi",
-    "wo",
-    "yo",
-    "zh",
+POS_LANGUAGES = tuple(
+    "af ar bg de el en es et eu fa fi fr he hi hu id it ja kk ko lt mr nl pl pt ro ru ta te th tl tr uk ur vi wo yo zh".split()
 )
-NER_LANGUAGES = (
-    "af",
-    "ar",
-    "az",
-    "bg",
-    "bn",
-    "de",
-    "el",
-    "en",
-    "es",
-    "et",
-    "eu",
-    "fa",
-    "fi",
-    "fr",
-    "gu",
-    "he",
-    "hi",
-    "hu",
-    "id",
-    "it",
-    "ja",
-    "jv",
-    "ka",
-    "kk",
-    "ko",
-    "lt",
-    "ml",
-    "mr",
-    "ms",
-    "my",
-    "nl",
-    "pa",
-    "pl",
-    "pt",
-    "qu",
-    "ro",
-    "ru",
-    "sw",
-    "ta",
-    "te",
-    "th",
-    "tl",
-    "tr",
-    "uk",
-    "ur",
-    "vi",
-    "yo",
-    "zh",
+NER_LANGUAGES = tuple(
+    (
+        "af ar az bg bn de el en es et eu fa fi fr gu he hi hu id it ja jv ka kk ko lt ml mr ms my nl pa pl pt qu ro ru sw "
+        "ta te th tl tr uk ur vi yo zh"
+    ).split()
 )
 
 
@@ -149,18 +62,22 @@ def _panx(split: str) -> Source:
 UD_EN = Task(
     name="ud_en", title="UD English", role="target", format="tagging", modality="text",
     splits={"train": _ud("train"), "select": _ud("validation")}, to_example=partial(tagged, "pos_tags", UPOS),
-    labels=UPOS, metrics=("udpos_f1", "token_accuracy"), licence="per treebank", citation="Nivre et al. 2018",
+    objectives=("head", "lm"), instruction="Parts of speech:", labels=UPOS, licence="per treebank",
+    metrics=("udpos_f1", "token_accuracy", "macro_f1"), citation="Nivre et al. 2018", overlap={"ud_en": "same-data"},
+    sizes={"train": 21_253, "select": 3_974},
 )  # fmt: skip
 UDPOS = Task(
     name="udpos", title="UD-POS", role="evaluation", format="tagging", modality="text", splits={"test": _ud("test")},
     to_example=partial(tagged, "pos_tags", UPOS), languages=POS_LANGUAGES, labels=UPOS,
-    metrics=("udpos_f1", "token_accuracy"), trained_target=("ud_en",), licence="per treebank",
+    metrics=("udpos_f1", "token_accuracy", "macro_f1"), trained_target=("ud_en",), licence="per treebank",
     citation="Nivre et al. 2018",
 )  # fmt: skip
 PANX_EN = Task(
     name="panx_en", title="WikiANN English", role="target", format="tagging", modality="text",
     splits={"train": _panx("train"), "select": _panx("validation")}, to_example=partial(tagged, "ner_tags", NER),
-    labels=NER, metrics=("ner_f1",), licence="derived from Wikipedia; unstated", citation="Pan et al. 2017",
+    objectives=("head", "lm"), instruction="Names:", labels=NER, metrics=("ner_f1",),
+    licence="derived from Wikipedia; unstated", citation="Pan et al. 2017", overlap={"panx_en": "same-data"},
+    sizes={"train": 20_000, "select": 10_000},
 )  # fmt: skip
 WIKIANN = Task(
     name="wikiann", title="WikiANN-NER", role="evaluation", format="tagging", modality="text",
@@ -169,4 +86,22 @@ WIKIANN = Task(
     citation="Pan et al. 2017",
 )  # fmt: skip
 
-TASKS = (UD_EN, UDPOS, PANX_EN, WIKIANN)
+CCG = Task(
+    name="ccg", title="CCG supertags (CCGbank)", role="intermediate", format="tagging", modality="text",
+    splits={"train": Source("ldc/ccgbank", None, "train"), "select": Source("ldc/ccgbank", None, "dev")},
+    to_example=partial(named, "tags"), objectives=("head", "lm"), instruction="Categories:", metrics=("token_accuracy",),
+    licence="LDC2005T13, no redistribution", citation="Hockenmaier and Steedman 2007",
+    licensed="CCGbank is licensed (LDC2005T13): set CCGBANK_DIR to your own copy",
+)  # fmt: skip
+UD_DEPREL = Task(
+    name="ud_deprel", title="UD dependency labels (stand-in for CCG)", role="intermediate", format="tagging",
+    modality="text",
+    splits={
+        "train": Source("universal-dependencies/universal_dependencies", "en_ewt", "train"),
+        "select": Source("universal-dependencies/universal_dependencies", "en_ewt", "dev"),
+    },
+    to_example=partial(named, "deprel"), objectives=("head", "lm"), instruction="Relations:",
+    metrics=("token_accuracy",), licence="cc-by-sa-4.0", citation="Nivre et al. 2018", overlap={"ud_en": "same-data"},
+)  # fmt: skip
+
+TASKS = (UD_EN, UDPOS, PANX_EN, WIKIANN, CCG, UD_DEPREL)

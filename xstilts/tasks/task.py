@@ -1,11 +1,12 @@
 """What a task is: a frozen record of data, so that a benchmark is a table and not a subclass."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
 Role = Literal["intermediate", "target", "evaluation"]
-Format = Literal["classification", "multiple_choice", "tagging", "span", "generation", "retrieval"]
+Format = Literal["classification", "multiple_choice", "tagging", "span", "generation", "retrieval", "ranking"]
 Modality = Literal["text", "image"]
 Objective = Literal["head", "lm"]
 Overlap = Literal["same-data", "same-format", "unrelated"]
@@ -16,18 +17,28 @@ Row = Mapping[str, Any]
 class Source:
     """Where the rows of one split lie: a hub id (also the path inside a mirror), a config and a split.
 
-    config may hold `{language}`; `names` maps a language code to what stands there (udpos.{Swahili}, tatoeba.{swh}).
-    `alternatives` are tried in order when this one is absent (the first that exists wins; which one is recorded).
+    config and split may hold `{language}`; `names` maps a language code to what stands there (udpos.{Swahili},
+    tatoeba.{swh}). `alternatives` are tried in order when this one is absent (the first that exists wins; which one is
+    recorded). plus: further sources whose rows follow (ANLI+); all must be there. field: where the rows lie in a JSON
+    file. pictures: a source whose `image` belongs to the row whose `id` a row names in `pictures_key` (GQA).
     """
 
     path: str
     config: str | None
     split: str
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = dataclass_field(default_factory=dict)
     alternatives: tuple["Source", ...] = ()
+    plus: tuple["Source", ...] = ()
+    field: str | None = None
+    pictures: "Source | None" = None
+    pictures_key: str = ""
+    each: bool = False
 
     def config_for(self, language: str) -> str | None:
         return self.config.format(language=self.names.get(language, language)) if self.config else None
+
+    def split_for(self, language: str) -> str:
+        return self.split.format(language=self.names.get(language, language))
 
 
 @dataclass(frozen=True)
@@ -38,8 +49,11 @@ class Example:
     tagging: tokens, tags (names)                           span: question, text (context), answers ((text, start), …)
     generation: text (prompt, may be empty), targets (references; the first is trained on), images?
     retrieval: text (foreign side), text_pair (English side)
+    ranking: text; a query names the ids of its answers in `relevant`, a candidate has none. In training text_pair is the
+    candidate that answers the query.
     id: unique in the split, equal for parallel examples across languages.  cluster: passage or image that groups
-    examples (resampled together).  images: encoded bytes as they stand in the source.
+    examples (resampled together).  images: encoded bytes as they stand in the source.  caption: words that say what
+    the images show, where the source has them.
     """
 
     id: str
@@ -54,12 +68,19 @@ class Example:
     targets: tuple[str, ...] = ()
     images: tuple[bytes, ...] = ()
     cluster: str = ""
+    relevant: tuple[str, ...] = ()
+    caption: str = ""
 
 
 @dataclass(frozen=True)
 class Task:
     """One data set in one role. `to_example(row, index, language)` is pure: it returns the canonical record, None for a
-    row to drop by rule (no gold label), or raises ValueError naming the bad field."""
+    row to drop by rule (no gold label), several for a row that holds several, or raises ValueError naming the bad field.
+
+    labels: class or tag names in the order of their ids; empty for tagging means that the training rows' own set, sorted,
+    is it (CCG). sizes: rows of the official splits, where a source states them. licensed: whose licence forbids copies;
+    without the user's own the task is skipped and named. pool: the task that holds a ranking's candidates where they are not
+    among its own rows."""
 
     name: str
     title: str
@@ -67,14 +88,17 @@ class Task:
     format: Format
     modality: Modality
     splits: Mapping[str, Source]  # train, select (English dev) and, for evaluations, test
-    to_example: Callable[[Row, int, str], Example | None]
+    to_example: Callable[[Row, int, str], Example | Sequence[Example] | None]
     languages: tuple[str, ...] = ("en",)
     objectives: tuple[Objective, ...] = ("head",)
-    labels: tuple[str, ...] = ()  # class or tag names, in the order of their ids
+    labels: tuple[str, ...] = ()
     verbalised: tuple[str, ...] = ()  # the words of each class for the `lm` objective
     instruction: str = ""  # what `lm` puts after the input, e.g. "entailment, neutral or contradiction?"
     metrics: tuple[str, ...] = ()  # the first is the official one
     trained_target: tuple[str, ...] | None = None  # evaluation: the target tasks trained in turn; () = none
     licence: str = ""
     citation: str = ""
-    overlap: Mapping[str, Overlap] = field(default_factory=dict)  # target name → overlap; missing = unrelated
+    overlap: Mapping[str, Overlap] = dataclass_field(default_factory=dict)  # target name → overlap; missing = unrelated
+    sizes: Mapping[str, int] = dataclass_field(default_factory=dict)
+    licensed: str = ""
+    pool: str = ""
