@@ -10,15 +10,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Literal
 
 from xstilts.errors import DataError
 from xstilts.tasks.task import Example
-
-Rung = Literal["real", "blank", "shuffled", "removed", "caption"]
-RUNGS: tuple[Rung, ...] = ("real", "blank", "shuffled", "removed", "caption")
-#: Rungs that show pixels.
-SHOWN: tuple[Rung, ...] = ("real", "blank", "shuffled")
 
 
 def with_images(examples: Sequence[Example], rung: str) -> list[Example]:

@@ -98,7 +98,7 @@ def source_of(where: Mapping[str, Any]) -> Source:
         where["path"], where["config"], where["split"], field=where.get("field"),
         plus=tuple(source_of(one) for one in where.get("plus", ())),
         pictures=source_of(where["pictures"]) if where.get("pictures") else None,
-        pictures_key=where.get("pictures_key", ""),
+        pictures_key=where.get("pictures_key", ""), each=bool(where.get("each")),
     )  # fmt: skip
 
 

@@ -163,6 +163,9 @@ def _hub_revision(path: str) -> str:
 def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
     """The rows, by position: a datasets.Dataset with images left encoded, or several of them behind one another.
     DataError names a file that cannot be read."""
+    if source.plus and source.each:
+        parts = (replace(source, plus=(), each=False), *source.plus)
+        return Interleaved([load_rows(mirror, one, language) for one in parts])
     if source.plus:
         return Chained([load_rows(mirror, one, language) for one in (replace(source, plus=()), *source.plus)])
     if source.pictures:
@@ -226,6 +229,25 @@ class Chained:
     def __getitem__(self, index: int) -> dict[str, Any]:
         number = bisect_right(self.firsts, index) - 1
         return {**self.sets[number][index - self.firsts[number]], "origin": number}
+
+
+class Interleaved(Chained):
+    """The rows of several sets in turn, at most PER_SET of each, so that none outweighs the others."""
+
+    PER_SET = 100_000
+
+    def __init__(self, sets: Sequence[Any]) -> None:
+        super().__init__(sets)
+        most = min(self.PER_SET, max(len(one) for one in sets))
+        self.places = [
+            first + row for row in range(most) for first, one in zip(self.firsts, sets, strict=False) if row < len(one)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return super().__getitem__(self.places[index])
 
 
 class Pictured:

@@ -10,7 +10,7 @@ from xstilts.plan.recipes import Recipes
 from xstilts.plan.schema import Arm, BackbonePlan, MixtureTask, Plan
 from xstilts.plan.sources import choice, sources_of
 from xstilts.plan.tables import Tables
-from xstilts.tasks.task import Task
+from xstilts.tasks.task import SHOWN, Task
 
 #: Ids of batches, which lie beside those of groups.
 RESERVED = re.compile(r"(sources|encode)-\d+")
@@ -27,8 +27,10 @@ def group_ids(plan: Plan) -> list[str]:
 
 
 def has_images(arm: Arm, tables: Tables) -> bool:
-    """Whether a task of the arm shows images."""
-    return any(tables.tasks[part.task].modality == "image" for part in arm.parts if part.task in tables.tasks)
+    """Whether a task of the arm shows images: on the rungs `removed` and `caption` it does not."""
+    return arm.images in SHOWN and any(
+        tables.tasks[part.task].modality == "image" for part in arm.parts if part.task in tables.tasks
+    )
 
 
 def applicable(arm: Arm, backbone: BackbonePlan, tables: Tables) -> bool:
@@ -125,6 +127,8 @@ class _Check:
                 yield "arms.none: must stay empty: it is the arm without a task; give this one another name"
             if name != "none" and not arm.parts:
                 yield f"arms.{name}: is empty; give it a task or a mixture (the empty arm is called none)"
+            if arm.images != "real":
+                yield from self._rung(name, arm)
             for index, part in enumerate(arm.parts):
                 path = f"arms.{name}" + (f".mixture[{index}]" if arm.mixture else "")
                 yield from self._part(path, part)
@@ -135,6 +139,16 @@ class _Check:
                     f"arms.{name}: shows images and every backbone reads text only "
                     f"({', '.join(backbones)}); add a llava or qwen_vl backbone, or remove the arm"
                 )
+
+    def _rung(self, name: str, arm: Arm) -> Iterator[str]:
+        known = [self.tables.tasks[part.task] for part in arm.parts if part.task in self.tables.tasks]
+        pictured = [task for task in known if task.modality == "image"]
+        if known and not pictured:
+            yield f"arms.{name}.images: {arm.images!r} belongs to tasks with pictures, and {known[0].name} has none"
+        for task in pictured if arm.images == "caption" else ():
+            if not task.captioned:
+                able = ", ".join(other.name for other in self.tables.tasks.values() if other.captioned)
+                yield f"arms.{name}.images: {task.name} has no captions to stand for its pictures; allowed: {able}"
 
     def _part(self, path: str, part: MixtureTask) -> Iterator[str]:
         if part.task not in self._trainable():

@@ -57,7 +57,8 @@ def expand(
         encodings=encoding_batches(steps.made),
         groups=group_batches(steps.made, origins, plan.resources.groups),
         cells=cells,
-        not_applicable=_not_applicable(plan, tables),
+        not_applicable=_not_applicable(plan, tables)
+        + [{"backbone": backbone, "arm": arm, "reason": reason} for (backbone, arm), reason in steps.without.items()],
         skipped_languages=skipped,
         contrasts=_contrasts(plan, tables),
         headline=plan.headline,

@@ -23,6 +23,7 @@ class Spend:
     updates: int | None
     epochs: float | None
     examples_per_step: int
+    supervised_tokens: int | None = None
 
     def differences(self, other: "Spend", tasks: tuple[str, ...], others: tuple[str, ...]) -> list[str]:
         """In what two arms over the named tasks differ, in words. All rows of different tasks are different."""
@@ -31,7 +32,9 @@ class Spend:
             found.append(f"objective ({'+'.join(self.objective)} against {'+'.join(other.objective)})")
         if self.examples != other.examples or (self.examples is None and tasks != others):
             found.append(f"examples ({_rows(self, tasks)} against {_rows(other, others)})")
-        if (self.updates, self.epochs) != (other.updates, other.epochs):
+        if self.supervised_tokens is not None and self.supervised_tokens == other.supervised_tokens:
+            pass  # matched by tokens: the numbers of updates follow and differ
+        elif (self.updates, self.epochs) != (other.updates, other.epochs):
             found.append(f"updates ({_updates(self)} against {_updates(other)})")
         elif self.updates is None and found and "examples" in found[-1]:
             found.append(f"updates ({_updates(self)} of each)")
@@ -48,6 +51,8 @@ def _rows(spend: Spend, tasks: tuple[str, ...]) -> str:
 
 
 def _updates(spend: Spend) -> str:
+    if spend.supervised_tokens is not None:
+        return f"{spend.supervised_tokens} supervised tokens"
     return str(spend.updates) if spend.updates is not None else f"{spend.epochs:g} epochs"
 
 
@@ -119,7 +124,11 @@ class Recipes:
         if budget.updates is not None:
             recipe.pop("epochs", None)
             recipe["updates"] = budget.updates
-        if arm.mixture or budget.updates is not None:
+        if budget.supervised_tokens is not None:
+            recipe.pop("epochs", None)
+            recipe.pop("updates", None)
+            recipe["supervised_tokens"] = budget.supervised_tokens
+        if arm.mixture or budget.updates is not None or budget.supervised_tokens is not None:
             recipe["selection"] = (
                 "last"  # several tasks have no one dev score; a given number of updates is spent whole
             )
@@ -145,6 +154,7 @@ class Recipes:
             examples=None if None in caps else sum(cap or 0 for cap in caps),
             updates=recipe.get("updates"),
             epochs=None if recipe.get("updates") is not None else recipe.get("epochs"),
+            supervised_tokens=recipe.get("supervised_tokens"),
             examples_per_step=recipe["examples_per_step"],
         )
 

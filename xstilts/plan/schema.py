@@ -104,20 +104,28 @@ class BackbonePlan(Part):
 
 
 class MixtureTask(Part):
+    """translated: codes of the languages whose machine translations (the user's, `translated/<task>/<code>` in the
+    mirror) are trained on in place of English."""
+
     task: str
     objective: Literal["head", "lm"] | None = None
     weight: Positive | None = None
+    translated: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
 
 
 class Arm(Part):
-    """What happens before the target. Empty: nothing (the arm `none`). sampling: None means proportional."""
+    """What happens before the target. Empty: nothing (the arm `none`). sampling: None means proportional. images: what is
+    shown of an image task's pictures. cap: most rows that a task counts for under sampling: temperature."""
 
     task: str | None = None
     objective: Literal["head", "lm"] | None = None
     labels: Literal["true", "shuffled"] = "true"
+    images: Literal["real", "blank", "shuffled", "removed", "caption"] = "real"
+    translated: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     mixture: Annotated[tuple[MixtureTask, ...], Field(min_length=2)] | None = None
     sampling: Literal["uniform", "proportional", "temperature", "probabilities"] | None = None
     temperature: Positive | None = None
+    cap: Count | None = None
 
     @model_validator(mode="after")
     def _one_content(self) -> "Arm":
@@ -125,8 +133,12 @@ class Arm(Part):
             raise ValueError("has both task and mixture; keep one")
         if self.mixture is None and (self.sampling is not None or self.temperature is not None):
             raise ValueError("sampling and temperature belong to a mixture")
-        if self.task is None and (self.objective is not None or self.labels != "true"):
-            raise ValueError("objective and labels belong to a task (in a mixture: objective to each of its tasks)")
+        if self.task is None and (self.objective is not None or self.labels != "true" or self.translated):
+            raise ValueError(
+                "objective, labels and translated belong to a task (in a mixture: objective and translated to each)"
+            )
+        if self.cap is not None and self.sampling != "temperature":
+            raise ValueError("cap belongs to sampling: temperature")
         if self.mixture is not None:
             if (self.sampling == "temperature") != (self.temperature is not None):
                 raise ValueError("sampling: temperature and the key temperature go together")
@@ -137,9 +149,9 @@ class Arm(Part):
                 raise ValueError(
                     f"weight belongs to sampling: probabilities, and this mixture has {self.sampling or 'proportional'}"
                 )
-            names = [part.task for part in self.mixture]
+            names = [(part.task, part.translated) for part in self.mixture]
             if len(set(names)) != len(names):
-                raise ValueError("a mixture names each task once")
+                raise ValueError("a mixture names each task once (and once for each set of translations)")
         return self
 
     @property
@@ -147,7 +159,9 @@ class Arm(Part):
         """The tasks of the arm; empty for `none`."""
         if self.mixture is not None:
             return self.mixture
-        return (MixtureTask(task=self.task, objective=self.objective),) if self.task is not None else ()
+        if self.task is None:
+            return ()
+        return (MixtureTask(task=self.task, objective=self.objective, translated=self.translated),)
 
 
 class EvaluationPlan(Part):
@@ -171,11 +185,20 @@ class Rows(Part):
 
 
 class Budget(Part):
-    """What every intermediate gets. None: what its recipe says. examples: distinct rows, shared out in a mixture."""
+    """What every intermediate gets. None: what its recipe says. examples: distinct rows, shared out in a mixture.
+    supervised_tokens: as many updates as it takes to train on so many tokens with a loss (in place of updates): the
+    sensitivity variant of design §4, since a caption has a dozen of them and a label one."""
 
     examples: Count | None = None
+    supervised_tokens: Count | None = None
     updates: Count | None = None
     examples_per_step: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> "Budget":
+        if self.updates is not None and self.supervised_tokens is not None:
+            raise ValueError("has both updates and supervised_tokens; keep one")
+        return self
 
 
 class Override(Part):

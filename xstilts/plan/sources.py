@@ -1,6 +1,6 @@
 """Which rows each split is read from: the task's own source, the plan's `splits`, the mirror's alternatives."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,19 +100,61 @@ class Sources:
         if given is None:
             return f"{task.name} has no {split} split; name one under splits.{task.name}.{split}"
         reader, source = given
+        if source.each:
+            return self._every_language(reader, source)
+        if split == "train" and language != "en":  # the user's translations of an English task
+            sources = [Source(f"translated/{task.name}", code, "train") for code in language.split("+")]
+            return self._chain(reader, sources, language)
         reasons = []
         for one in _in_turn(source):
-            key = (one.path, one.config_for(language), one.split)
-            if key not in self._missing:
-                self._missing[key] = self.tables.missing(self.mirror, one, language)
-            reason = self._missing[key]
-            if reason is None:
-                if key not in self._identities:
-                    self._identities[key] = self.tables.identity(self.mirror, one, language)
-                path, config, name = key
-                return Origin(
-                    reader.name,
-                    {"path": path, "config": config, "split": name, "identity": dict(self._identities[key])},
-                )
-            reasons.append(reason)
+            found = self._one(one, language)
+            if not isinstance(found, str):
+                return Origin(reader.name, found)
+            reasons.append(found)
         return "; ".join(dict.fromkeys(reasons))
+
+    def _one(self, source: Source, language: str) -> dict[str, Any] | str:
+        """A source as a records spec names it, or why the mirror lacks it. Parts that must be there as well: all or none."""
+        key = (source.path, source.config_for(language), source.split_for(language))
+        if key not in self._missing:
+            self._missing[key] = self.tables.missing(self.mirror, source, language)
+        reason = self._missing[key]
+        if reason is not None:
+            return reason
+        if key not in self._identities:
+            self._identities[key] = self.tables.identity(self.mirror, source, language)
+        path, config, split = key
+        found: dict[str, Any] = {
+            "path": path, "config": config, "split": split, "identity": dict(self._identities[key]),
+        }  # fmt: skip
+        if source.field:
+            found["field"] = source.field
+        if source.pictures:
+            found |= {"pictures": self._one(source.pictures, language), "pictures_key": source.pictures_key}
+        if source.plus:
+            further = [
+                next((f for o in _in_turn(s) if not isinstance(f := self._one(o, language), str)), None)
+                for s in source.plus
+            ]
+            if None in further:
+                lost = source.plus[further.index(None)]
+                return f"{lost.path} ({lost.config}, {lost.split}): the mirror lacks it, and all parts are needed"
+            found["plus"] = further
+        return found
+
+    def _every_language(self, reader: Task, source: Source) -> Origin | str:
+        """The rows of all the languages that the mirror has, the invented ones among them."""
+        there = []
+        for code in dict.fromkeys((*reader.languages, *self.tables.invented)):
+            one = next((o for o in _in_turn(source) if not isinstance(self._one(o, code), str)), None)
+            if one is not None:
+                there.append(replace(one, config=one.config_for(code), split=one.split_for(code)))
+        chained = self._chain(reader, there, "en") if there else "the mirror has no text in any language"
+        return chained if isinstance(chained, str) else replace(chained, source={**chained.source, "each": True})
+
+    def _chain(self, reader: Task, sources: Sequence[Source], language: str) -> Origin | str:
+        found = [self._one(one, language) for one in sources]
+        if lost := [one for one in found if isinstance(one, str)]:
+            return "; ".join(lost)
+        first, *further = (one for one in found if not isinstance(one, str))
+        return Origin(reader.name, {**first, **({"plus": further} if further else {})})

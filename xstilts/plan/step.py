@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,3 +55,8 @@ class Step:
         if step.fingerprint != value["fingerprint"]:
             raise ValueError(f"step {value['kind']}/{value['fingerprint'][:12]}: its content has another fingerprint")
         return step
+
+
+def training_role(task: str, translated: Sequence[str] | None) -> str:
+    """The name under which a finetune step's parents hold the rows of one of its tasks."""
+    return f"{task}@{'+'.join(translated)}" if translated else task

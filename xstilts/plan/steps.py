@@ -9,7 +9,7 @@ from xstilts.plan.checks import TEXT_ONLY
 from xstilts.plan.recipes import Recipes
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.sources import Sources
-from xstilts.plan.step import Step
+from xstilts.plan.step import Step, training_role
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import Task
 
@@ -21,7 +21,8 @@ ENGLISH = "en"
 
 class Steps:
     """The steps of one plan. `made`: fingerprint → Step, parents before children. `lacking`: what the mirror has not
-    and the plan cannot do without; `skipped`: languages that it lacks."""
+    and the plan cannot do without; `skipped`: languages that it lacks; `without`: (backbone, arm) → what is left out for its
+    licence."""
 
     def __init__(self, plan: Plan, tables: Tables, sources: Sources, stamp: Mapping[str, Any]) -> None:
         """stamp: what else every spec holds: environment (not the records' specs), generation, or nothing."""
@@ -32,6 +33,7 @@ class Steps:
         self.made: dict[str, Step] = {}
         self.lacking: dict[str, str] = {}
         self.skipped: dict[tuple[str, str], str] = {}
+        self.without: dict[tuple[str, str], str] = {}
         self._identities: dict[str, Any] = {}
 
     def _add(self, kind: str, label: str, spec: Mapping[str, Any], parents: Mapping[str, str], **more: Any) -> str:
@@ -43,9 +45,11 @@ class Steps:
     def _stamp(self, kind: str) -> dict[str, Any]:
         return {k: v for k, v in self.stamp.items() if kind != "records" or k != "environment"}
 
-    def need(self, task: Task, split: str, language: str, cap: int | None, labels: str = "true") -> str | None:
+    def need(
+        self, task: Task, split: str, language: str, cap: int | None, labels: str = "true", images: str = "real"
+    ) -> str | None:
         """The records of a split that the plan cannot do without; None and an entry in `lacking` when it is absent."""
-        found = self.records(task, split, language, cap, labels)
+        found = self.records(task, split, language, cap, labels, images)
         if found is None:
             reason = self.skipped.pop((task.name, language))
             self.lacking[f"{task.name} has no {split} rows in {language}"] = (
@@ -53,7 +57,9 @@ class Steps:
             )
         return found
 
-    def records(self, task: Task, split: str, language: str, cap: int | None, labels: str = "true") -> str | None:
+    def records(
+        self, task: Task, split: str, language: str, cap: int | None, labels: str = "true", images: str = "real"
+    ) -> str | None:
         """The records of a split in a language; None and an entry in `skipped` when the mirror lacks them."""
         origin = self.sources.find(task, split, language)
         if isinstance(origin, str):
@@ -61,10 +67,21 @@ class Steps:
             return None
         spec = {
             "task": origin.task, "split": split, "language": language, "source": origin.source, "rows": cap,
-            "labels": labels,
+            "labels": labels, **({"images": images} if images != "real" else {}),
         }  # fmt: skip
-        shuffled = ", labels shuffled" if labels == "shuffled" else ""
-        return self._add("records", f"{task.name} {split} {language}{shuffled}", spec, {})
+        marks = [
+            text
+            for text, on in ((", labels shuffled", labels == "shuffled"), (f", images {images}", images != "real"))
+            if on
+        ]
+        return self._add("records", f"{task.name} {split} {language}{''.join(marks)}", spec, {})
+
+    def unlicensed(self, task: str) -> str | None:
+        """Why a licensed task cannot be had here, or None."""
+        one = self.tables.tasks[task]
+        if not one.licensed or not isinstance(self.sources.find(one, "train", ENGLISH), str):
+            return None
+        return f"{task} is skipped for its licence: {one.licensed}"
 
     def identity(self, name: str) -> Any:
         """A backbone's identity: the fingerprint of its build step, or where its files are."""
@@ -127,20 +144,26 @@ class Steps:
     def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:
         """The finetune step of an arm; None when its data is absent. The spec does not hold the arm's name."""
         backbone = self.plan.backbones[name]
+        refused = [reason for part in arm.parts if (reason := self.unlicensed(part.task))]
+        parts = [part for part in arm.parts if not self.unlicensed(part.task)]
+        if refused:
+            self.without[name, arm_name] = "; ".join(refused) + ("" if parts else "; nothing is left of the arm")
+        if not parts:
+            return None
         caps = self.recipes.arm_caps(arm, backbone)
         tasks, parents, whole = [], self._made_by(name), True
         recipe = self.recipes.arm_training(arm, backbone)
-        for part in arm.parts:
+        for part in parts:
             objective = self.recipes.objective(part.task, part.objective)
-            roles = self._training_rows(name, part.task, objective, caps[part.task], arm.labels, recipe)
+            roles = self._training_rows(name, part.task, objective, caps[part.task], arm, recipe, part.translated)
             whole = whole and roles is not None
             parents.update(roles or {})
-            tasks.append(self._task(part.task, objective, part.weight or 1.0))
+            tasks.append(self._task(part.task, objective, part.weight or 1.0, part.translated))
         sampling = None
         if arm.mixture:
-            sampling = {"kind": arm.sampling or "proportional", "temperature": arm.temperature}
+            sampling = {"kind": arm.sampling or "proportional", "temperature": arm.temperature, "cap": arm.cap}
         spec = {
-            **self.model(name), "stage": "intermediate", "name": "+".join(part.task for part in arm.parts),
+            **self.model(name), "stage": "intermediate", "name": "+".join(part.task for part in parts),
             "tasks": tasks, "sampling": sampling, "recipe": recipe,
             "seed": {"kind": "intermediate", "value": seed},
         }  # fmt: skip
@@ -151,7 +174,7 @@ class Steps:
         """The finetune step of a target that continues `init` (None: the backbone); None when its data is absent."""
         backbone = self.plan.backbones[name]
         recipe = self.recipes.training(target, backbone)
-        roles = self._training_rows(name, target, "head", self.recipes.train_cap(target, backbone), "true", recipe)
+        roles = self._training_rows(name, target, "head", self.recipes.train_cap(target, backbone), Arm(), recipe)
         if roles is None:
             return None
         parents = {**self._made_by(name), **({"init": init} if init else {}), **roles}
@@ -162,27 +185,34 @@ class Steps:
         }  # fmt: skip
         return self._add("finetune", f"{name}: {road} → {target}, seed {seed}", spec, parents)
 
-    def _task(self, name: str, objective: str, weight: float) -> dict[str, Any]:
+    def _task(
+        self, name: str, objective: str, weight: float, translated: tuple[str, ...] | None = None
+    ) -> dict[str, Any]:
         task = self.tables.tasks[name]
         return {
+            **({"translated": list(translated)} if translated else {}),
             "name": name, "format": task.format, "objective": objective, "classes": len(task.labels), "weight": weight,
         }  # fmt: skip
 
     def _training_rows(
-        self, name: str, task_name: str, objective: str, cap: int | None, labels: str, recipe: Mapping[str, Any]
-    ) -> dict[str, str] | None:
+        self, name: str, task_name: str, objective: str, cap: int | None, arm: Arm, recipe: Mapping[str, Any],
+        translated: tuple[str, ...] | None = None,
+    ) -> dict[str, str] | None:  # fmt: skip
         """Roles train:<task> and, when the recipe selects on English dev, select:<task>; None when rows are absent."""
         backbone, task = self.plan.backbones[name], self.tables.tasks[task_name]
-        wanted = [("train", cap, labels)]
+        images = arm.images if task.modality == "image" else "real"
+        languages = "+".join(translated) if translated else ENGLISH
+        role = training_role(task_name, translated)
+        wanted = [("train", cap, arm.labels, languages)]
         if self.recipes.selects(recipe):
-            wanted.append(("select", self.recipes.cap(task_name, "select"), "true"))
+            wanted.append(("select", self.recipes.cap(task_name, "select"), "true", ENGLISH))
         roles = {}
-        for split, rows, kind in wanted:
-            records = self.need(task, split, ENGLISH, rows, kind)
+        for split, rows, kind, language in wanted:
+            records = self.need(task, split, language, rows, kind, images)
             if records is None:
                 return None
             lengths = self.recipes.lengths(task_name, backbone)
-            roles[f"{split}:{task_name}"] = self.encode(name, task, split, ENGLISH, objective, lengths, records)
+            roles[f"{split}:{role}"] = self.encode(name, task, split, language, objective, lengths, records)
         return roles
 
     def score(

@@ -226,7 +226,7 @@ SNLI_VE = Task(
     },
     to_example=entailment, objectives=("head", "lm"), labels=LABELS, verbalised=LABELS, instruction=INSTRUCTION,
     metrics=("accuracy",), licence="cc-by-sa-4.0; photographs: Flickr's terms", citation="Xie et al. 2019",
-    sizes={"train": 529_527}, overlap={"mnli": "same-format"},
+    sizes={"train": 529_527}, overlap={"mnli": "same-format"}, captioned=True,
 )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ Modality = Literal["text", "image"]
 Objective = Literal["head", "lm"]
 Overlap = Literal["same-data", "same-format", "unrelated"]
 Row = Mapping[str, Any]
+#: The rungs of the image ladder (data/ladder.py) that show pixels; `removed` and `caption` do not.
+SHOWN = ("real", "blank", "shuffled")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Task:
     labels: class or tag names in the order of their ids; empty for tagging means that the training rows' own set, sorted,
     is it (CCG). sizes: rows of the official splits, where a source states them. licensed: whose licence forbids copies;
     without the user's own the task is skipped and named. pool: the task that holds a ranking's candidates where they are not
-    among its own rows."""
+    among its own rows. captioned: its examples carry captions, which can stand for their pictures."""
 
     name: str
     title: str
@@ -102,3 +104,4 @@ class Task:
     sizes: Mapping[str, int] = dataclass_field(default_factory=dict)
     licensed: str = ""
     pool: str = ""
+    captioned: bool = False

@@ -21,7 +21,7 @@ from xstilts.data.stage import model_folder, parent
 from xstilts.models.backbone import Backbone, load_backbone
 from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
 from xstilts.models.processor import load_processor
-from xstilts.plan.step import Step
+from xstilts.plan.step import Step, training_role
 from xstilts.run import failure, failure_key, open_run, spec_of
 from xstilts.scoring.gold import Gold, gold_answers
 from xstilts.store.manifest import Manifest
@@ -30,7 +30,7 @@ from xstilts.tasks.registry import TASKS
 from xstilts.training.checkpoint import load_state, save_state
 from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
 from xstilts.training.losses import Heads, Learner
-from xstilts.training.order import sampling_weights
+from xstilts.training.order import sampling_weights, updates_for
 from xstilts.training.selection import Best, Development, chosen
 from xstilts.training.workers import StepFailed, Workers
 
@@ -167,7 +167,7 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
         bench.reset(seed)
         if init:
             bench.load(init)
-        loaded = [bench.rows(f"train:{one['name']}", step) for one in spec["tasks"]]
+        loaded = [bench.rows(f"train:{_role(one)}", step) for one in spec["tasks"]]
         tasks = [
             TrainTask(one["name"], rows, one["objective"]) for one, (rows, _) in zip(spec["tasks"], loaded, strict=True)
         ]
@@ -176,7 +176,7 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
         if init and init.step["spec"]["stage"] == "target":
             heads.continue_from(init, store)
         development = _development(bench, step)
-        settings = _settings(spec, [len(task.rows) for task in tasks], step.settings, seed, stage)
+        settings = _settings(spec, tasks, step.settings, seed, stage)
     except (KeyError, ValueError, OSError, RuntimeError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     workers.agree(error)
@@ -209,22 +209,34 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
     workers.agree(None)
 
 
-def _settings(spec: Mapping[str, Any], sizes: list[int], free: Mapping[str, Any], seed: int, stage: str) -> Settings:
-    recipe = spec["recipe"]
+def _settings(
+    spec: Mapping[str, Any], tasks: list[TrainTask], free: Mapping[str, Any], seed: int, stage: str
+) -> Settings:
+    recipe, sizes = spec["recipe"], [len(task.rows) for task in tasks]
     batch = int(recipe["examples_per_step"])
-    updates = recipe.get("updates") or max(1, round(float(recipe["epochs"]) * sum(sizes) / batch))
     given = [one.get("weight", 1.0) for one in spec["tasks"]]
     sampling = spec.get("sampling") or {}
     kind = sampling if isinstance(sampling, str) else sampling.get("kind", "proportional")
     temperature = 1.0 if isinstance(sampling, str) else float(sampling.get("temperature") or 1.0)
+    cap = 0 if isinstance(sampling, str) else int(sampling.get("cap") or 0)
+    weights = sampling_weights(sizes, kind or "proportional", given, temperature, cap)
+    if recipe.get("supervised_tokens"):
+        rows = [task.rows.supervised for task in tasks]
+        updates = updates_for(int(recipe["supervised_tokens"]), rows, weights, batch)
+    else:
+        updates = recipe.get("updates") or max(1, round(float(recipe["epochs"]) * sum(sizes) / batch))
     return Settings(
         updates=int(updates), examples_per_step=batch, lr=float(recipe["lr"]), schedule=recipe.get("schedule", "linear"),
         warmup=float(recipe.get("warmup", 0.1)), weight_decay=float(recipe.get("weight_decay", 0.0)),
         max_grad_norm=float(recipe.get("max_grad_norm", 1.0)), head_lr_factor=float(recipe.get("head_lr_factor", 1.0)),
-        seed=seed, stage=stage, weights=tuple(sampling_weights(sizes, kind or "proportional", given, temperature)),
+        seed=seed, stage=stage, weights=tuple(weights),
         tokens_per_micro_batch=int(free.get("tokens_per_micro_batch", 4096)),
         checkpoint_every=int(free.get("checkpoint_every", 0)),
     )  # fmt: skip
+
+
+def _role(task: Mapping[str, Any]) -> str:
+    return training_role(task["name"], task.get("translated"))
 
 
 def _development(bench: Bench, step: Step) -> Development | None:
@@ -233,7 +245,7 @@ def _development(bench: Bench, step: Step) -> Development | None:
     if every in (None, "last"):
         return None
     given = step.spec["tasks"][0]
-    role = f"select:{given['name']}"
+    role = f"select:{_role(given)}"
     rows, images = bench.rows(role, step)
     encoded = bench.parent("encode", step.parents[role], step)
     records = bench.parent("records", encoded.step["parents"]["records"], step)

@@ -4,6 +4,7 @@ Nothing here knows lengths, workers or arms; two arms of one seed therefore see 
 the same rows. Rows are drawn by concatenated epoch permutations, so every row is seen once before any is seen twice.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -79,3 +80,13 @@ def sampling_weights(
         raise ValueError(f"sampling {sampling!r} is not one of uniform, proportional, temperature, probabilities")
     total = sum(raw)
     return [value / total for value in raw]
+
+
+def updates_for(
+    tokens: int, supervised: Sequence[Sequence[int]], weights: Sequence[float], examples_per_step: int
+) -> int:
+    """The fewest updates in which, on average over the draws of tasks, so many tokens with a loss are trained on.
+    supervised: tokens with a loss of each row of each task. Equal for all seeds, so that arms of one budget are comparable."""
+    mean = [sum(rows) / len(rows) for rows in supervised]
+    each = examples_per_step * sum(weight * value for weight, value in zip(weights, mean, strict=True))
+    return max(1, math.ceil(tokens / each))
