@@ -32,7 +32,7 @@ def report(cells: list[Cell], **more: Any) -> ReportInput:
 def test_the_average_is_the_unweighted_mean_over_languages() -> None:
     table = results_table(report([cell("none", None, 0, {"en": [1, 1, 1, 1], "de": [1, 0]})]))
     values = dict(zip(table["language"], table["value"], strict=True))
-    assert values == {"en": 100.0, "de": 50.0, "avg": 75.0}
+    assert values == {"en": 100.0, "de": 50.0, "avg": 75.0, "gap": 50.0}
 
 
 def test_an_effect_is_the_paired_difference_and_knows_its_overlap() -> None:

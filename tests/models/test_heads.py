@@ -18,7 +18,6 @@ from xstilts.models.heads import (
     make_head,
     mean,
     pool,
-    retrieval_loss,
     rows_of,
 )
 
@@ -90,7 +89,8 @@ def test_span_start_and_end_given_start():
     over = torch.tensor([0.0, 1.0, 2.0, 0.0]).log_softmax(0)  # the question is not among them
     ends = torch.tensor([0.0, 0.0, 1.0, 3.0]).log_softmax(0)
     assert head.loss(states, about).tolist() == pytest.approx([float(-(over[2] + ends[3]) / 2)])
-    assert head.predict(states, about) == [{"start": 4, "end": 12, "score": pytest.approx(float(over[2] + ends[3]))}]
+    best, null = pytest.approx(float(over[2] + ends[3])), pytest.approx(float(over[0] + ends[0]))
+    assert head.predict(states, about) == [{"start": 4, "end": 12, "score": best, "null": null}]
     head.longest = 1  # a token by itself, start + end: 1 + 0, 2 + 1 or 0 + 3; of equals the likelier start
     assert head.predict(states, about)[0]["end"] == 8
     absent = rows_of([row([5], span=[0, 0], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
@@ -98,7 +98,7 @@ def test_span_start_and_end_given_start():
     with pytest.raises(ValueError, match="are not in the context"):
         head.loss(states, rows_of([row([5], span=[1, 3], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])]))
     nothing = rows_of([row([5], offsets=[-1] * 10)])
-    assert head.predict(states, nothing) == [{"start": 0, "end": 0, "score": -math.inf}]
+    assert head.predict(states, nothing) == [{"start": 0, "end": 0, "score": -math.inf, "null": 0.0}]
 
 
 def test_the_end_sees_the_start():
@@ -139,13 +139,15 @@ def test_predict_equals_a_search_of_all_pairs():
 def test_windows_of_one_question_give_its_best_answer():
     found = join_windows(
         [
-            ("q1", {"start": 1, "score": -3.0}),
-            ("q2", {"start": 2, "score": -math.inf}),
-            ("q1", {"start": 3, "score": -1.0}),
-            ("q1", {"start": 4, "score": -1.0}),
+            ("q1", {"start": 1, "score": -3.0, "null": -2.0}),
+            ("q2", {"start": 2, "score": -math.inf, "null": -1.0}),
+            ("q1", {"start": 3, "score": -1.0, "null": -5.0}),
+            ("q1", {"start": 4, "score": -1.0, "null": -1.0}),
         ]
     )
-    assert found == {"q1": {"start": 3, "score": -1.0}, "q2": {"start": 2, "score": -math.inf}}
+    assert found == {
+        "q1": {"start": 3, "score": -1.0, "null": -5.0}, "q2": {"start": 2, "score": -math.inf, "null": -1.0},
+    }  # fmt: skip
 
 
 def test_lm_loss_reads_supervised_tokens_only(folder):
@@ -166,15 +168,6 @@ def test_retrieval():
     about = rows_of([row([2, 1]), row([1, 1])])
     vectors = embed(states, about)
     assert vectors.tolist() == [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], pytest.approx([0.5**0.5, 0.5**0.5])]
-    losses = retrieval_loss(states, about, temperature=1.0).tolist()
-    near = 0.5**0.5
-    assert losses == pytest.approx(
-        [math.log(1 + math.exp(near)) - 0.0, math.log(math.exp(1.0) + math.exp(near)) - near]
-    )
-    own = retrieval_loss(states, rows_of([row([2, 1, 1, 1])]), temperature=1.0)
-    assert own.tolist() == pytest.approx([math.log(2 + math.exp(near))])
-    with pytest.raises(ValueError, match="at least one candidate"):
-        retrieval_loss(states, rows_of([row([5])]))
 
 
 def test_heads_start_from_their_stream():

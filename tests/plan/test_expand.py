@@ -158,11 +158,11 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
     expansion = expanded()
     found = {kind: digest(sorted(fps))[:16] for kind, fps in expansion.by_kind().items()}
     assert found == {
-        "records": "2d473d2e6a72d8af",
-        "build": "80b4631f380729aa",
-        "encode": "45ceb78d0be4a086",
-        "finetune": "a3f2c2b850d7c6ec",
-        "score": "8ac3e3024f2a7892",
+        "records": "74e37485fa2794c0",
+        "build": "0213717f2ebc7cab",
+        "encode": "e708c97274b471d7",
+        "finetune": "00016a466adfa8b5",
+        "score": "1ee90d430d12afa8",
     }
 
 

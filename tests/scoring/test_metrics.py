@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics import f1_score
 from sklearn.metrics import accuracy_score
+from sklearn.metrics import f1_score as f1_macro
 
-from xstilts.scoring.metrics import METRICS, task_metrics
+from xstilts.scoring import mlqa, vqa
+from xstilts.scoring.metrics import CORPUS, METRICS, task_metrics
+from xstilts.scoring.squad import best_threshold
 
 MOCK = Path(__file__).resolve().parents[3] / "shared" / "xtreme_mock"
 TAGS = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
@@ -16,7 +19,7 @@ TAGS = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
 
 def value(name: str, predictions: list[object], golds: list[object]) -> float:
     metric = METRICS[name]
-    return float(metric.value(metric.counts(predictions, golds).sum(0)))
+    return float(metric.value(metric.counts(predictions, golds, "en").sum(0)))
 
 
 def test_accuracy() -> None:
@@ -56,7 +59,7 @@ def test_tags_of_another_length_are_refused() -> None:
 
 
 def test_question_answering_is_scored_by_the_mean_of_both_first() -> None:
-    assert task_metrics(("squad_f1", "squad_em")) == ("qa", "squad_f1", "squad_em")
+    assert task_metrics(("squad_f1", "squad_em")) == ("qa", "squad_f1", "squad_em", "char_f1")
 
 
 def sentences(path: Path) -> list[list[str]]:
@@ -75,3 +78,54 @@ def test_the_official_fixture(task: str, metric: str, official: float) -> None:
     languages = sorted(path.name for path in folders["labels"].iterdir())
     scores = [value(metric, sentences(folders["predictions"] / n), sentences(folders["labels"] / n)) for n in languages]  # type: ignore[arg-type]
     assert sum(scores) / len(scores) == pytest.approx(official, abs=1e-9)
+
+
+def test_mlqa_drops_the_articles_and_punctuation_of_the_language() -> None:
+    assert mlqa.normalise("Die «Häuser» der Stadt", "de") == ["häuser", "stadt"]
+    assert mlqa.normalise("the houses", "de") == ["the", "houses"]
+    assert mlqa.normalise("北京2008年", "zh") == ["北", "京", "2008", "年"]
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("ABC")), min_size=1), min_size=1))
+def test_macro_f1_is_scikit_learns(sentences: list[list[tuple[str, str]]]) -> None:
+    predictions, golds = ([[pair[k] for pair in s] for s in sentences] for k in (0, 1))
+    flat = [[tag for s in tags for tag in s] for tags in (golds, predictions)]
+    assert CORPUS["macro_f1"](predictions, golds) == pytest.approx(
+        100 * f1_macro(*flat, average="macro", zero_division=0)
+    )
+
+
+def test_unanswerable_questions_are_right_when_left_unanswered() -> None:
+    assert value("squad_v2_em", ["", "x", ""], [[], [], ["x"]]) == pytest.approx(100 / 3)
+
+
+def test_the_threshold_of_squad_v2_is_the_best_on_dev() -> None:
+    """Answering the two surest gives 2 + 1 for the third left empty."""
+    score, threshold = best_threshold([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [3.0, 2.0, -1.0])
+    assert (score, threshold) == (100.0, 2.0)
+    assert best_threshold([0.0], [1.0], [5.0]) == (100.0, float("inf"))
+
+
+def test_vqa_accuracy_counts_the_other_annotators() -> None:
+    """Two of ten agree: for the eight others min(1, 2/3), for the two themselves 1/3."""
+    answers = ["cat", *["cat"] * 2, *["dog"] * 8]
+    assert value("vqa_accuracy", ["A cat."], [answers]) == pytest.approx(100 * (8 * 2 / 3 + 2 / 3) / 10)
+    assert vqa.normalise("Two, 1,000 dogs!") == "2 1000 dogs"
+
+
+def test_a_box_is_right_from_half_overlap_on() -> None:
+    assert vqa.box_overlap("[0.0, 0.0, 1.0, 1.0]", "[0.0, 0.0, 1.0, 0.5]") == 0.5
+    assert value("box_iou50", ["[0, 0, 1, 1]", "no box"], [["[0, 0, 1, 0.5]"], ["[0, 0, 1, 1]"]]) == 50.0
+
+
+def test_a_caption_equal_to_its_references_has_the_highest_cider() -> None:
+    texts = ["a red cup on a table", "two dogs run in the snow", "a man rides his old bicycle"]
+    assert CORPUS["cider"](texts, [[text] for text in texts]) == pytest.approx(1000.0)
+    assert CORPUS["cider"](["nothing alike here now", *texts[1:]], [[text] for text in texts]) == pytest.approx(
+        2000 / 3
+    )
+
+
+def test_characters_give_credit_where_spaces_do_not_part_words() -> None:
+    assert value("squad_f1", ["北京市"], [["北京"]]) == 0.0
+    assert value("char_f1", ["北京市"], [["北京"]]) == pytest.approx(80.0)

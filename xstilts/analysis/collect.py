@@ -47,7 +47,7 @@ def _read(store: Store, evaluation: str, fingerprint: str, step: Mapping[str, An
     found = {
         keys: Scored(
             rows["id"].tolist(), rows["cluster"].tolist(), [json.loads(text) for text in rows["prediction"]],
-            [json.loads(text) for text in rows["gold"]], str(splits.get(keys[1], "")),
+            [json.loads(text) for text in rows["gold"]], str(splits.get(keys[1], "")), language=str(keys[1]),
         )
         for keys, rows in table.groupby(["checkpoint", "language"], sort=False)
     }  # fmt: skip

@@ -18,9 +18,12 @@ from scipy import stats
 
 from xstilts.analysis.bootstrap import FEWEST_SEEDS, Pair, bootstrap_interval
 from xstilts.analysis.inputs import Array, Cell, ReportInput, Scored
+from xstilts.scoring.metrics import METRICS
 
 LEVEL = 0.95
 AVERAGE = "avg"
+#: English minus the mean of the other languages: the cross-lingual transfer gap.
+GAP = "gap"
 COLUMNS = (
     "contrast", "backbone", "arm", "reference", "evaluation", "language", "metric", "effect", "ci_low", "ci_high",
     "ci_method", "p", "p_adjusted", "n_seeds", "n_examples", "same_data", "bootstrap_low", "bootstrap_high",
@@ -82,6 +85,10 @@ def _values(scored: Mapping[str, Scored], metric: str) -> Iterator[dict[str, Any
         splits = "+".join(sorted({one.split for one in scored.values()}))
         count = sum(len(one.ids) for one in scored.values())
         yield {"split": splits, "language": AVERAGE, "n": count, "value": float(np.mean(list(values.values())))}
+    others = [value for language, value in values.items() if language != "en"]
+    if "en" in values and others:
+        gap = values["en"] - float(np.mean(others))
+        yield {"split": splits, "language": GAP, "n": count, "value": gap}
 
 
 def _by_evaluation(cell: Cell) -> dict[str, dict[str, Scored]]:
@@ -112,7 +119,7 @@ def _contrast_rows(
                 continue
             target = next(iter(arms.values())).trained_target
             languages = [lang for (name, lang) in next(iter(arms.values())).scored if name == evaluation]
-            for metric in metrics:
+            for metric in (name for name in metrics if name in METRICS):
                 head = {
                     "contrast": contrast["name"], "backbone": backbone, "arm": contrast["arm"],
                     "reference": contrast["reference"], "evaluation": evaluation, "metric": metric,

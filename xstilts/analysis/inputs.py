@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xstilts.scoring.metrics import METRICS, ratio_value, task_metrics
+from xstilts.scoring.metrics import CORPUS, METRICS, ratio_value, task_metrics
 
 Array = npt.NDArray[np.float64]
 
@@ -25,17 +25,20 @@ class Scored:
     golds: Sequence[Any]
     split: str
     last: "Scored | None" = None
+    language: str = "en"
     _ratios: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def ratio(self, metric: str) -> Array:
         """[n, 2]: each example's share in the metric's numerator and denominator."""
         if metric not in self._ratios:
             one = METRICS[metric]
-            self._ratios[metric] = one.ratio(one.counts(self.predictions, self.golds))
+            self._ratios[metric] = one.ratio(one.counts(self.predictions, self.golds, self.language))
         return self._ratios[metric]
 
     def value(self, metric: str) -> float:
         """The metric, 0..100."""
+        if metric in CORPUS:
+            return CORPUS[metric](self.predictions, self.golds)
         return float(ratio_value(self.ratio(metric).sum(0)))
 
     def influence(self, metric: str) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from xstilts.analysis import figures
-from xstilts.analysis.effects import AVERAGE, effects_table, results_table
+from xstilts.analysis.effects import AVERAGE, GAP, effects_table, results_table
 from xstilts.analysis.inputs import ReportInput
 from xstilts.plan.step import canonical_json
 
@@ -230,7 +230,7 @@ def _scores(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
     rows = results[selected & (results["metric"] == results["evaluation"].map(first))]
     tables = []
     for evaluation, part in rows.groupby("evaluation", sort=False):
-        languages = [lang for lang in dict.fromkeys(part["language"]) if lang != AVERAGE]
+        languages = [lang for lang in dict.fromkeys(part["language"]) if lang not in (AVERAGE, GAP)]
         means = part.groupby(["backbone", "arm", "language"], sort=False)["value"].mean()
         lines = [
             {

@@ -9,6 +9,7 @@ the answer. offsets: (start, end) characters of each token of the context, -1 el
 for, -1 elsewhere. supervised: tokens with a loss (`lm`), else 1.
 """
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,10 @@ from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example, Task
 
 IGNORED = -100
+#: What `lm` answers where the context does not answer the question (SQuAD v2).
+NO_ANSWER = "unanswerable"
+#: Shares of masked language modelling (Devlin et al. 2019 §3.1): tokens that are predicted; of these masked, replaced.
+_PREDICTED, _MASKED, _REPLACED = 0.15, 0.8, 0.1
 _INTS, _LISTS = pa.list_(pa.int32()), pa.list_(pa.list_(pa.int32()))
 _SCHEMA = pa.schema(
     {
@@ -46,13 +51,17 @@ class TextImageProcessor(Protocol):
 
 
 def encode(
-    step: Step, records: Path, processor: TextImageProcessor, out: Path
+    step: Step, records: Path, processor: TextImageProcessor, out: Path, keep: Sequence[bool] | None = None
 ) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Does an encode step. info: rows, examples, tokens, truncated rows, share of unknown tokens, rows without answer."""
+    """Does an encode step. keep: which of the records are encoded; None: all. info: rows, examples, tokens, truncated
+    rows, share of unknown tokens, windows left out, classes of an open set of tags."""
     spec, task = step.spec, TASKS[step.spec["task"]]
-    encoder = Encoder(task, processor, spec["objective"], spec["lengths"], spec["subtoken"])
     examples = read_records(records)
+    tags = task.labels or tuple(sorted({tag for example in examples for tag in example.tags}))
+    encoder = Encoder(task, processor, spec["objective"], spec["lengths"], spec["subtoken"], tags)
     references = pq.read_table(records, columns=["images"]).column("images").to_pylist()
+    if keep is not None:
+        examples, references = ([one for one, k in zip(row, keep, strict=True) if k] for row in (examples, references))
     rows = []
     for example, shas in zip(examples, references, strict=True):
         for row in encoder.rows(example):
@@ -64,7 +73,7 @@ def encode(
     tokens = sum(row["length"] for row in rows)
     info = {
         "rows": len(rows), "examples": len(examples), "tokens": tokens, "truncated": encoder.truncated,
-        "unanswerable_windows": encoder.left_out, "unknown_share": encoder.unknown / max(1, tokens),
+        "unanswerable_windows": encoder.left_out, "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
     }  # fmt: skip
     return {"encoded.parquet": path}, info
 
@@ -73,8 +82,10 @@ class Encoder:
     """Encodes the examples of one task for one backbone."""
 
     def __init__(
-        self, task: Task, processor: TextImageProcessor, objective: str, lengths: dict[str, Any], subtoken: str
-    ) -> None:
+        self, task: Task, processor: TextImageProcessor, objective: str, lengths: dict[str, Any], subtoken: str,
+        tags: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.tags = {tag: place for place, tag in enumerate(tags or task.labels)}
         self.task, self.processor, self.objective, self.subtoken = task, processor, objective, subtoken
         self.tokenizer = processor.tokenizer
         self.encoder = processor.family == "xlm_r"  # <s> a </s></s> b </s>; decoders: a newline b <eos>
@@ -90,7 +101,7 @@ class Encoder:
         else:
             make = {
                 "classification": self._classification, "multiple_choice": self._choices, "tagging": self._tags,
-                "span": self._windows, "retrieval": self._pair,
+                "span": self._windows, "retrieval": self._pair, "ranking": self._side,
             }[self.task.format]  # fmt: skip
         for row in make(example):
             segments = row["segments"]
@@ -161,6 +172,11 @@ class Encoder:
         sides = [self._joined(self._ids(text or ""), None) for text in (example.text_pair, example.text)]
         yield {"segments": sides}
 
+    def _side(self, example: Example) -> Iterator[dict[str, Any]]:
+        """A query or a candidate; in training a query and the candidate that answers it."""
+        texts = [example.text, *([example.text_pair] if example.text_pair else [])]
+        yield {"segments": [self._joined(self._ids(text), None) for text in texts]}
+
     def _tags(self, example: Example) -> Iterator[dict[str, Any]]:
         """The sentence tokenised whole, words joined by spaces; each word answers at its first or last sub-token. A
         sentence that is too long becomes several pieces, cut between words, so that no word is lost."""
@@ -176,7 +192,7 @@ class Encoder:
         for first, last in _pieces(words, room):
             part = words[first:last]
             answers = _answering(part, self.subtoken)
-            labels = [self.task.labels.index(example.tags[word]) if word >= 0 else IGNORED for word in answers]
+            labels = [self.tags[example.tags[word]] if word >= 0 else IGNORED for word in answers]
             before, after = len(self._start), len(self._end)
             yield {
                 "segments": [[*self._start, *ids[first:last], *self._end]],
@@ -194,35 +210,43 @@ class Encoder:
         room = self.most - len(head) - len(self._end)
         step = max(1, room - int(self.stride or 0))
         training = self.objective == "head"
-        start, end = _token_span(offsets, *example.answers[0]) if training else (-1, -1)
-        if training and start < 0:
+        none = not example.answers  # SQuAD v2: every window is a right example of "not here", which token 0 stands for
+        start, end = _token_span(offsets, *example.answers[0]) if training and not none else (-1, -1)
+        if training and start < 0 and not none:
             self.left_out += 1
             return
         for first in range(0, max(1, len(ids) - room + step), step):
             last = min(first + room, len(ids))
             inside = first <= start and end < last
-            if training and not inside:
+            if training and not inside and not none:
                 self.left_out += 1
                 continue
+            here = [0, 0] if none else [start - first + len(head), end - first + len(head)]
             flat = [place for pair in offsets[first:last] for place in pair]
             yield {
                 "segments": [[*head, *ids[first:last], *self._end]],
                 "offsets": [-1, -1] * len(head) + flat + [-1, -1] * len(self._end),
-                "span": [start - first + len(head), end - first + len(head)] if training else [],
+                "span": here if training else [],
             }
 
     def _lm(self, example: Example) -> Iterator[dict[str, Any]]:
         """The answer in words after its prompt, the loss on the answer's tokens. A causal model predicts each from the
-        token before; XLM-R sees <mask> in the answer's place and fills it in."""
-        prompt, answer = verbalise(self.task, example)
+        token before; XLM-R sees <mask> in the answer's place and fills it in, and of plain text 15 % of its tokens. What
+        is too long is cut at the end of the text, never in the instruction."""
+        prompt, instruction, answer = verbalise(self.task, example)
         pictures = self._pictures(example)
+        if self.encoder and not prompt and not pictures:
+            yield from self._masked_text(example.id, answer)
+            return
         target = self._ids(answer) if self.encoder else [*self._ids(answer), self.tokenizer.eos_token_id]
         room = self.most - len(pictures) - len(self._start) - len(self._between) - len(self._end)
         target = target[: max(1, room // 2)]
-        before = self._ids(prompt) if prompt else []
-        if len(before) > room - len(target):
-            before = before[: room - len(target)]
+        before, after = (self._ids(text) if text else [] for text in (prompt, instruction))
+        after = after[: max(0, room - len(target))]
+        if len(before) > room - len(target) - len(after):
+            before = before[: room - len(target) - len(after)]
             self.truncated += 1
+        before += after
         lead = [*self._start, *pictures, *before, *(self._between if before else [])]
         if not lead:
             lead = list(self.processor.newline)
@@ -234,19 +258,44 @@ class Encoder:
             labels = [IGNORED] * (len(lead) - 1) + target
         yield {"segments": [ids], "labels": labels, "supervised": len(target)}
 
+    def _masked_text(self, identity: str, text: str) -> Iterator[dict[str, Any]]:
+        """Plain text for an encoder: masked language modelling, the places drawn from the example's id."""
+        ids = self._ids(text)[: self.most - len(self._start) - len(self._end)]
+        draws = random.Random(f"mask/{identity}")
+        seen, labels = [], []
+        for token in ids:
+            predicted, how = draws.random() < _PREDICTED, draws.random()
+            other = draws.randrange(len(self.tokenizer))
+            changed = self.tokenizer.mask_token_id if how < _MASKED else other if how < _MASKED + _REPLACED else token
+            seen.append(changed if predicted else token)
+            labels.append(token if predicted else IGNORED)
+        count = sum(label != IGNORED for label in labels)
+        if not count:
+            self.left_out += 1
+            return
+        before, after = [IGNORED] * len(self._start), [IGNORED] * len(self._end)
+        yield {
+            "segments": [[*self._start, *seen, *self._end]], "labels": before + labels + after, "supervised": count,
+        }  # fmt: skip
 
-def verbalise(task: Task, example: Example) -> tuple[str, str]:
-    """(prompt, answer) of an example in words, for the `lm` objective."""
+
+def verbalise(task: Task, example: Example) -> tuple[str, str, str]:
+    """(text, instruction, answer) of an example in words, for the `lm` objective."""
     if task.format == "generation":
-        return example.text, example.targets[0]
+        return example.text, task.instruction if example.text else "", example.targets[0]
     label = example.label if example.label is not None else -1
     if task.format == "classification":
         texts = [example.text, *([example.text_pair] if example.text_pair else [])]
-        return " ".join([*texts, task.instruction]), task.verbalised[label]
+        return " ".join(texts), task.instruction, task.verbalised[label]
     if task.format == "multiple_choice":
         texts = [example.text, *([example.question] if example.question else [])]
         options = " ".join(f"({chr(65 + i)}) {choice}" for i, choice in enumerate(example.choices))
-        return " ".join([*texts, options, task.instruction]), example.choices[label]
+        return " ".join(texts), f"{options} {task.instruction}", example.choices[label]
+    if task.format == "tagging":
+        return " ".join(example.tokens), task.instruction, " ".join(example.tags)
+    if task.format == "span":
+        answer = example.answers[0][0] if example.answers else NO_ANSWER
+        return f"{example.question} {example.text}", task.instruction, answer
     raise ValueError(f"{task.name}: format {task.format} has no answer in words")
 
 

@@ -1,6 +1,7 @@
 """The stage steps between the store and the functions that do the work: records, build, encode."""
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,33 @@ def encode(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
             (beside / name).symlink_to(store.file(manifest, name).resolve())
         path = beside / "records.parquet"
     folder = model_folder(step, store, scratch)
-    files, info = encode_records(step, path, load_processor(folder, step.spec["family"]), scratch)
+    keep = None
+    if step.spec.get("pool_size"):
+        answers = [
+            store.file(parent(store, "records", fingerprint, step), "records.parquet")
+            for role, fingerprint in step.parents.items()
+            if role.startswith("gold:")
+        ]
+        keep = smaller_pool(path, answers, int(step.spec["pool_size"]))
+    files, info = encode_records(step, path, load_processor(folder, step.spec["family"]), scratch, keep)
     images = manifest.files.get("images.parquet")
     return files, {**info, "images_sha": images.sha256 if images else None}
+
+
+def smaller_pool(pool: Path, queries: Sequence[Path], size: int) -> list[bool]:
+    """Which candidates a declared smaller pool holds: all that answer a query, and `size` others by a seeded draw."""
+    import pyarrow.parquet as pq
+
+    right = {
+        identity
+        for path in queries
+        for answers in pq.read_table(path, columns=["relevant"]).column("relevant").to_pylist()
+        for identity in answers
+    }
+    names = pq.read_table(pool, columns=["id"]).column("id").to_pylist()
+    others = [place for place, name in enumerate(names) if name not in right]
+    drawn = set(random.Random("smaller pool").sample(others, min(size, len(others))))
+    return [name in right or place in drawn for place, name in enumerate(names)]
 
 
 def model_folder(step: Step, store: Store, scratch: Path) -> Path:

@@ -195,8 +195,9 @@ class Span(nn.Module):
         return -(starts + ends) / 2
 
     def predict(self, states: Tensor, rows: Rows) -> list[dict[str, Any]]:
-        """For each window {"start", "end": characters of the context, "score": log-probability}, the best answer of at
-        most `longest` tokens from its `n_best` likeliest starts; start = end = 0 and -inf without any context."""
+        """For each window {"start", "end": characters of the context, "score": log-probability, "null": that of no answer
+        here}, the best answer of at most `longest` tokens from its `n_best` likeliest starts; start = end = 0 and -inf
+        without any context."""
         lengths = rows.lengths.tolist()
         windows = zip(states.float().split(lengths), rows.offsets.split(lengths), strict=True)
         return [self._best(window, places) for window, places in windows]
@@ -206,6 +207,8 @@ class Span(nn.Module):
         shut = ~allowed
         shut[0] = False
         starts = self.start(window)[:, 0].masked_fill(shut, float("-inf")).log_softmax(-1)
+        none = self._end(window, window[:1]).masked_fill(shut, float("-inf")).log_softmax(-1)
+        null = (starts[0] + none[0]).item()
         starts = starts.masked_fill(~allowed, float("-inf"))
         score, first = starts.topk(min(self.n_best, len(starts)))
         ends = self._end(window, window[first][:, None]).masked_fill(shut, float("-inf")).log_softmax(-1)
@@ -215,17 +218,20 @@ class Span(nn.Module):
         best = int(total.argmax())
         value = total.view(-1)[best].item()
         if math.isinf(value):
-            return {"start": 0, "end": 0, "score": value}
+            return {"start": 0, "end": 0, "score": value, "null": null}
         start, end = int(first[best // len(window)]), best % len(window)
-        return {"start": int(places[start, 0]), "end": int(places[end, 1]), "score": value}
+        return {"start": int(places[start, 0]), "end": int(places[end, 1]), "score": value, "null": null}
 
 
 def join_windows(windows: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """(example id, a window's prediction) → example id → its best window's; the earlier one of equals."""
+    """(example id, a window's prediction) → example id → its best window's; the earlier one of equals. "null" is the
+    smallest of any window, as SQuAD v2's official script takes it."""
     best: dict[str, dict[str, Any]] = {}
     for example, prediction in windows:
+        null = min(prediction["null"], best[example]["null"] if example in best else math.inf)
         if example not in best or prediction["score"] > best[example]["score"]:
-            best[example] = prediction
+            best[example] = dict(prediction)
+        best[example]["null"] = null
     return best
 
 
@@ -241,22 +247,6 @@ def embed(states: Tensor, rows: Rows) -> Tensor:
     return F.normalize(mean(states, rows), dim=-1)
 
 
-def retrieval_loss(states: Tensor, rows: Rows, temperature: float = 0.05) -> Tensor:
-    """[R]: softmax of each row's first segment over candidates: every row's second segment, and its own further ones.
-
-    Negatives of other rows make a row's loss depend on its batch: give it a whole optimiser step, or give each row
-    negatives of its own and call it row by row.
-    """
-    parts = embed(states, rows).split(rows.segments)
-    if min(rows.segments) < 2:
-        raise ValueError("retrieval needs a query and at least one candidate in each row")
-    shared, losses = torch.stack([p[1] for p in parts]), []
-    for index, own in enumerate(parts):
-        scores = torch.cat([shared, own[2:]]) @ own[0] / temperature
-        losses.append(torch.logsumexp(scores, 0) - scores[index])
-    return torch.stack(losses)
-
-
 Head = Classification | MultipleChoice | Tagging | Span
 
 
@@ -269,7 +259,7 @@ def make_head(
     """
     if pooling not in POOLINGS or objective not in ("head", "lm"):
         raise ValueError(f"pooling {pooling!r} is not one of {POOLINGS}, or objective {objective!r} not head or lm")
-    if objective == "lm" or format in ("generation", "retrieval"):
+    if objective == "lm" or format in ("generation", "retrieval", "ranking"):
         return None
     if format == "classification":
         return Classification(width, classes, token, pooling)

@@ -58,6 +58,7 @@ def used_tasks(plan: Plan, tables: Tables) -> list[str]:
     names = [part.task for arm in plan.arms.values() for part in arm.parts]
     names += list(plan.evaluations)
     names += [t for e in plan.evaluations if e in tables.tasks for t in tables.tasks[e].trained_target or ()]
+    names += [tables.tasks[e].pool for e in plan.evaluations if e in tables.tasks and tables.tasks[e].pool]
     for backbone in plan.backbones.values():
         if backbone.build:
             names += [*backbone.build.tokenizer.from_, *(backbone.build.text or ())]

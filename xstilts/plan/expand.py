@@ -110,6 +110,7 @@ def _cells(steps: Steps, tests: Mapping[str, Scored]) -> Iterator[Json]:
         by_target.setdefault(tuple(test.task.trained_target or ()), []).append(name)
     for backbone in plan.backbones:
         encoded = {name: _encode(steps, backbone, test) for name, test in tests.items()}
+        pools = {name: _pool(steps, backbone, test) for name, test in tests.items()}
         for arm_name, arm in plan.arms.items():
             if not applicable(arm, plan.backbones[backbone], tables):
                 continue
@@ -128,7 +129,9 @@ def _cells(steps: Steps, tests: Mapping[str, Scored]) -> Iterator[Json]:
                             model = chain[-1] if chain else None
                             label = f"{road} → {'+'.join(trained) or 'none'}" + ("" if seed is None else f" ({seed})")
                             test = tests[name]
-                            scores[name] = steps.score(backbone, test.task, test.gold, encoded[name], model, label)
+                            scores[name] = steps.score(
+                                backbone, test.task, test.gold, encoded[name], model, label, pools[name]
+                            )
                         yield _cell(backbone, arm_name, intermediate, seed, trained, chain, scores)
 
 
@@ -168,6 +171,14 @@ def _encode(steps: Steps, backbone: str, test: Scored) -> dict[str, str]:
         language: steps.encode(backbone, test.task, "test", language, "eval", lengths, records)
         for language, records in test.gold.items()
     }
+
+
+def _pool(steps: Steps, backbone: str, test: Scored) -> str | None:
+    if not test.task.pool:
+        return None
+    task = steps.tables.tasks[test.task.pool]
+    lengths = steps.recipes.lengths((test.task.trained_target or ())[-1], steps.plan.backbones[backbone])
+    return steps.encode_pool(backbone, task, test.gold, lengths, steps.recipes.cap(task.name, "text"))
 
 
 def _not_applicable(plan: Plan, tables: Tables) -> list[Json]:

@@ -220,6 +220,7 @@ class Override(Part):
     pooling: Literal["pooled", "pooled+mean"] | None = None
     selection: Annotated[Any, AfterValidator(_selection)] = None
     head_lr_factor: Positive | None = None
+    temperature: Positive | None = None
     train_rows: Count | None = None
 
     @model_validator(mode="after")

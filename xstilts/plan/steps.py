@@ -130,6 +130,24 @@ class Steps:
         label = f"{name}: {task.name} {split} {language} ({objective})"
         return self._add("encode", label, spec, {"records": records, **self._made_by(name)})
 
+    def encode_pool(self, name: str, task: Task, gold: Mapping[str, str], lengths: Any, size: int | None) -> str | None:
+        """A ranking's candidates; size: so many of them besides those that answer a query (a declared smaller pool)."""
+        records = self.need(task, "text", ENGLISH, None)
+        if records is None:
+            return None
+        family = self.plan.backbones[name].family
+        spec = {
+            "task": task.name, "split": "text", "language": ENGLISH, "objective": "eval", "family": family,
+            "processor": self.identity(name), "lengths": lengths, "subtoken": "last", "pool_size": size,
+        }  # fmt: skip
+        queries = {f"gold:{language}": fingerprint for language, fingerprint in gold.items()} if size else {}
+        return self._add(
+            "encode",
+            f"{name}: {task.name} ({size or 'all'})",
+            spec,
+            {"records": records, **queries, **self._made_by(name)},
+        )
+
     def model(self, name: str) -> dict[str, Any]:
         """The part of a spec that says which backbone it is and how it is tuned and read."""
         backbone = self.plan.backbones[name]
@@ -223,9 +241,10 @@ class Steps:
         tests: Mapping[str, str],
         model: str | None,
         road: str,
+        pool: str | None = None,
     ) -> str:
-        """An evaluation in all its languages. gold, tests: language → records, encoded."""
-        parents = self._made_by(name) | ({"model": model} if model else {})
+        """An evaluation in all its languages. gold, tests: language → records, encoded. pool: encoded candidates."""
+        parents = self._made_by(name) | ({"model": model} if model else {}) | ({"pool": pool} if pool else {})
         parents |= {f"test:{language}": fingerprint for language, fingerprint in tests.items()}
         parents |= {f"gold:{language}": fingerprint for language, fingerprint in gold.items()}
         spec = {

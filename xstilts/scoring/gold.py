@@ -9,13 +9,15 @@ import pyarrow.parquet as pq
 #: The columns of records.parquet that hold the answer of each format.
 _COLUMNS = {
     "classification": ["label"], "multiple_choice": ["label"], "tagging": ["tags"], "span": ["answers"], "retrieval": [],
+    "ranking": ["relevant"],
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Gold:
     """One example's id, the cluster it is resampled with, and its answer as predictions are written: a label, tag
-    names, answer texts, or (retrieval) the example's own position. context: the text that an answer is cut from."""
+    names, answer texts, (retrieval) the example's own position, or (ranking) the ids of the candidates that answer it.
+    context: the text that an answer is cut from."""
 
     id: str
     cluster: str
@@ -27,6 +29,8 @@ def gold_answers(records: Path, task_format: str) -> list[Gold]:
     """The answers of a records.parquet, in its order. Raises KeyError for a format that is not scored."""
     columns = _COLUMNS[task_format]
     rows = pq.read_table(records, columns=["id", "cluster", "text", *columns]).to_pylist()
+    if task_format == "ranking":  # candidates have no answers
+        rows = [row for row in rows if row["relevant"]]
     return [
         Gold(row["id"], row["cluster"] or row["id"], _gold(row, task_format, i), row["text"] or "")
         for i, row in enumerate(rows)
@@ -36,6 +40,8 @@ def gold_answers(records: Path, task_format: str) -> list[Gold]:
 def _gold(row: dict[str, Any], task_format: str, position: int) -> Any:
     if task_format == "retrieval":
         return position
+    if task_format == "ranking":
+        return list(row["relevant"])
     if task_format == "span":
         return [answer["text"] if isinstance(answer, dict) else answer[0] for answer in row["answers"]]
     return row["label"] if task_format in ("classification", "multiple_choice") else list(row["tags"])

@@ -18,6 +18,7 @@ from xstilts.errors import XstiltsError
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
 from xstilts.scoring.predict import Job, Predictor, predict, written
+from xstilts.scoring.ranking import in_all_languages
 from xstilts.store.manifest import Manifest
 from xstilts.tasks.registry import TASKS
 from xstilts.training.group import Bench
@@ -77,7 +78,11 @@ def score(bench: Bench, model: str, steps: Sequence[Step]) -> None:
     for step in steps:
         for language in step.spec["languages"]:
             rows, images = bench.rows(f"test:{language}", step)
-            jobs.append(Job(step.fingerprint, language, step.spec["format"], rows, images))
+            queries = bench.gold(step, language) if step.spec["format"] == "ranking" else None
+            depth = step.spec.get("layer")
+            jobs.append(Job(step.fingerprint, language, step.spec["format"], rows, images, depth, queries))
+        if "pool" in step.parents:
+            jobs.append(Job(step.fingerprint, "pool", step.spec["format"], bench.rows("pool", step)[0]))
     found = {"selected": _predictions(bench, manifest, any_step, jobs, "")}
     if manifest is not None and "last.trainable.safetensors" in manifest.files:
         found["last"] = _predictions(bench, manifest, any_step, jobs, "last.")
@@ -96,7 +101,7 @@ def _predictions(
         heads = Heads.load(manifest, bench.store, bench.backbone, before).to(bench.device)
     bench.backbone.eval()
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
-    predictor = Predictor(bench.backbone, heads, bench.processor, budget, bench.device, step.spec.get("layer"))
+    predictor = Predictor(bench.backbone, heads, bench.processor, budget, bench.device)
     with bench.folded(), torch.no_grad():
         return predict(predictor, jobs)
 
@@ -105,8 +110,10 @@ def _commit(
     bench: Bench, step: Step, found: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]], seconds: float
 ) -> None:
     rows: list[dict[str, str]] = []
-    for language in step.spec["languages"]:
-        examples = bench.gold(step, language)
+    golds = {language: bench.gold(step, language) for language in step.spec["languages"]}
+    if step.spec["format"] == "ranking":
+        golds = in_all_languages(golds)
+    for language, examples in golds.items():
         gold = [json.dumps(example.gold, ensure_ascii=False) for example in examples]
         for checkpoint, predictions in found.items():
             answers = written(TASKS[step.spec["evaluation"]], examples, predictions[step.fingerprint, language])

@@ -2,24 +2,27 @@
 
 Each metric is a ratio of two weighted sums of counts: `100 · (numerator · S) / (denominator · S)`, S the counts summed
 over examples. Resampling examples and the delta method therefore need nothing but the counts.
-Official definitions: XTREME-R's `evaluate.py`. token_accuracy is the better-behaved number beside udpos_f1.
+Official definitions: XTREME-R's `evaluate.py`. Beside them stand better-behaved ones: token_accuracy and macro_f1 beside
+udpos_f1, char_f1 beside F1 over words that spaces do not part.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from xstilts.scoring import squad
+from xstilts.scoring import mlqa, squad, vqa
+from xstilts.scoring.captions import cider
 from xstilts.scoring.chunks import chunk_counts
 
 Array = npt.NDArray[np.float64]
-Counts = Callable[[Sequence[Any], Sequence[Any]], Array]
+Counts = Callable[[Sequence[Any], Sequence[Any], str], Array]
 
 
 class Metric(NamedTuple):
-    """counts(predictions, golds) → float array [n, k] of one language; the ratio's weights, each of length k."""
+    """counts(predictions, golds, language) → float array [n, k]; the ratio's weights, each of length k."""
 
     counts: Counts
     numerator: tuple[float, ...]
@@ -44,11 +47,16 @@ def ratio_value(ratio: Array) -> Any:
 
 def _rows(count: Callable[[Any, Any], Sequence[float]], width: int) -> Counts:
     """counts for a function of one (prediction, gold) that returns `width` numbers."""
+    return _rows_in(lambda prediction, gold, _: count(prediction, gold), width)
 
-    def counts(predictions: Sequence[Any], golds: Sequence[Any]) -> Array:
+
+def _rows_in(count: Callable[[Any, Any, str], Sequence[float]], width: int) -> Counts:
+    """As _rows, for a function that needs the language."""
+
+    def counts(predictions: Sequence[Any], golds: Sequence[Any], language: str = "en") -> Array:
         if len(predictions) != len(golds):
             raise ValueError(f"{len(predictions)} predictions for {len(golds)} gold answers")
-        rows = [count(prediction, gold) for prediction, gold in zip(predictions, golds, strict=True)]
+        rows = [count(prediction, gold, language) for prediction, gold in zip(predictions, golds, strict=True)]
         return np.asarray(rows, dtype=np.float64).reshape(len(rows), width)
 
     return counts
@@ -62,15 +70,38 @@ def _qa(prediction: str, golds: Sequence[str]) -> tuple[float, float, float]:
     return squad.best(squad.exact_match, prediction, golds), squad.best(squad.f1, prediction, golds), 1.0
 
 
+def _mlqa(prediction: str, golds: Sequence[str], language: str) -> tuple[float, float, float]:
+    em = max(mlqa.exact_match(prediction, gold, language) for gold in golds)
+    return em, max(mlqa.f1(prediction, gold, language) for gold in golds), 1.0
+
+
+def _characters(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
+    return squad.best(squad.character_f1, prediction, golds), 1.0
+
+
+def _unanswerable(prediction: str, golds: Sequence[str]) -> tuple[float, float, float]:
+    """SQuAD v2: no gold answer is answered by the empty text."""
+    return _qa(prediction, golds) if golds else (float(not prediction), float(not prediction), 1.0)
+
+
 def _tokens(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, float]:
     if len(prediction) != len(gold):
         raise ValueError(f"{len(prediction)} predicted tags for {len(gold)} gold tags")
     return float(sum(p == g for p, g in zip(prediction, gold, strict=True))), float(len(gold))
 
 
+def _average_precision(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, float]:
+    hits, total = 0, 0.0
+    for place, identity in enumerate(prediction[:20], 1):
+        if identity in gold:
+            hits += 1
+            total += hits / place
+    return total / min(len(gold), 20), 1.0
+
+
 _ACCURACY = Metric(_rows(_correct, 2), (1, 0), (0, 1))
 _CHUNK_F1 = Metric(_rows(chunk_counts, 3), (2, 0, 0), (0, 1, 1))  # 2·both / (predicted + gold)
-_EM_F1 = _rows(_qa, 3)
+_EM_F1, _MLQA, _V2 = _rows(_qa, 3), _rows_in(_mlqa, 3), _rows(_unanswerable, 3)
 
 #: name → metric. `qa` is the official score of a question answering task: (EM + F1) / 2.
 METRICS: Mapping[str, Metric] = {
@@ -80,18 +111,50 @@ METRICS: Mapping[str, Metric] = {
     "qa": Metric(_EM_F1, (0.5, 0.5, 0), (0, 0, 1)),
     "udpos_f1": _CHUNK_F1,
     "ner_f1": _CHUNK_F1,
+    "char_f1": Metric(_rows(_characters, 2), (1, 0), (0, 1)),
+    "mlqa_em": Metric(_MLQA, (1, 0, 0), (0, 0, 1)),
+    "mlqa_f1": Metric(_MLQA, (0, 1, 0), (0, 0, 1)),
+    "mlqa": Metric(_MLQA, (0.5, 0.5, 0), (0, 0, 1)),
+    "squad_v2_em": Metric(_V2, (1, 0, 0), (0, 0, 1)),
+    "squad_v2_f1": Metric(_V2, (0, 1, 0), (0, 0, 1)),
+    "squad_v2": Metric(_V2, (0.5, 0.5, 0), (0, 0, 1)),
+    "binary_f1": Metric(_rows(lambda p, g: (p == g == 1, p == 1, g == 1), 3), (2, 0, 0), (0, 1, 1)),
+    "vqa_accuracy": Metric(_rows(lambda p, g: (vqa.accuracy(p, g), 1.0), 2), (1, 0), (0, 1)),
+    "box_iou50": Metric(_rows(lambda p, g: (float(vqa.box_overlap(p, g[0]) >= 0.5), 1.0), 2), (1, 0), (0, 1)),
     "token_accuracy": Metric(_rows(_tokens, 2), (1, 0), (0, 1)),
     "retrieval_accuracy": _ACCURACY,
+    "map_at_20": Metric(_rows(_average_precision, 2), (1, 0), (0, 1)),
 }
 
 
+def macro_f1(predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]]) -> float:
+    """0..100: the mean over tags, of the gold or predicted, of each tag's F1 over tokens (scikit-learn's f1_score, macro)."""
+    both: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    true: Counter[str] = Counter()
+    for prediction, gold in zip(predictions, golds, strict=True):
+        told.update(prediction)
+        true.update(gold)
+        both.update(p for p, g in zip(prediction, gold, strict=True) if p == g)
+    tags = told.keys() | true.keys()
+    return 100.0 * sum(2 * both[tag] / (told[tag] + true[tag]) for tag in tags) / len(tags)
+
+
+#: Statistics of a whole language that are no ratio of sums: they stand in the results and take no part in effects.
+CORPUS: Mapping[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {"macro_f1": macro_f1, "cider": cider}
+#: Pairs whose mean is the official score of a question answering task.
+_PAIRS = {"qa": ("squad_f1", "squad_em"), "mlqa": ("mlqa_f1", "mlqa_em"), "squad_v2": ("squad_v2_f1", "squad_v2_em")}
+
+
 def task_metrics(names: Sequence[str]) -> tuple[str, ...]:
-    """The metrics to report for a task, its score first: the names, with `qa` before SQuAD's pair.
+    """The metrics to report for a task, its score first: the names, before a pair of EM and F1 their mean, after it F1
+    over characters.
 
     Raises KeyError for a metric that does not exist.
     """
     for name in names:
-        if name not in METRICS:
-            raise KeyError(f"unknown metric {name!r}; there are {', '.join(METRICS)}")
-    qa = ("qa",) if {"squad_em", "squad_f1"} <= set(names) and "qa" not in names else ()
-    return (*qa, *names)
+        if name not in METRICS and name not in CORPUS:
+            raise KeyError(f"unknown metric {name!r}; there are {', '.join([*METRICS, *CORPUS])}")
+    means = tuple(mean for mean, pair in _PAIRS.items() if set(pair) <= set(names) and mean not in names)
+    characters = ("char_f1",) if {"qa", "mlqa"} & {*means} and "char_f1" not in names else ()
+    return (*means, *names, *characters)

@@ -17,38 +17,61 @@ from xstilts.models.backbone import Backbone
 from xstilts.models.heads import embed, join_windows, rows_of
 from xstilts.models.processor import Processor
 from xstilts.scoring.gold import Gold
+from xstilts.scoring.ranking import rank
 from xstilts.tasks.task import Task
 from xstilts.training.losses import Heads, pack_rows
 
 
 @dataclass(frozen=True)
 class Job:
-    """The rows of one evaluation in one language. `step` names the score step that they belong to."""
+    """The rows of one evaluation in one language. `step` names the score step that they belong to. depth: the relative
+    layer that retrieval reads. queries: a ranking's rows that ask; None where all of them are candidates."""
 
     step: str
     language: str
     format: str
     rows: EncodedRows
     images: Images | None = None
+    depth: float | None = None
+    queries: Sequence[Gold] | None = None
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model as it predicts. budget: tokens of a batch. depth: the relative layer that retrieval reads."""
+    """A model as it predicts. budget: tokens of a batch."""
 
     backbone: Backbone
     heads: Heads | None
     processor: Processor
     budget: int
     device: torch.device
-    depth: float | None = None
 
 
 def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[tuple[str, str], dict[str, Any]]:
-    """(step, language) → example id → prediction: a label, tag ids by word, an answer's (start, end) characters, or the
-    position of the nearest neighbour."""
+    """(step, language) → example id → prediction: a label, tag ids by word, an answer's (start, end)
+    characters and by how much it is likelier than no answer, or the
+    position of the nearest neighbour. Of a ranking, the ids of the nearest candidates: see `ranked`."""
     raw = predict_rows(predictor, jobs)
-    return {(job.step, job.language): join(job.format, raw[job.step, job.language]) for job in jobs}
+    return {
+        (job.step, job.language): join(job.format, raw[job.step, job.language])
+        for job in jobs
+        if job.format != "ranking"
+    } | ranked(jobs, raw)
+
+
+def ranked(
+    jobs: Sequence[Job], raw: Mapping[tuple[str, str], list[tuple[str, Any]]]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """(step, language) → query → its nearest candidates' ids. The candidates of a step are those of all its jobs."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for step in dict.fromkeys(job.step for job in jobs if job.format == "ranking"):
+        own = [job for job in jobs if job.step == step]
+        rows = {job.language: raw[step, job.language] for job in own if job.queries is not None}
+        pool = [row for job in own if job.queries is None for row in raw[step, job.language]]
+        queries = {job.language: job.queries for job in own if job.queries is not None}
+        for language, nearest_ones in rank(rows, queries, pool).items():
+            found[step, language] = nearest_ones
+    return found
 
 
 def predict_rows(predictor: Predictor, jobs: Sequence[Job]) -> dict[tuple[str, str], list[tuple[str, Any]]]:
@@ -56,11 +79,10 @@ def predict_rows(predictor: Predictor, jobs: Sequence[Job]) -> dict[tuple[str, s
     raw: dict[tuple[str, str], list[Any]] = {(job.step, job.language): [None] * len(job.rows) for job in jobs}
     for batch in sorted_batches(jobs, predictor.budget):
         rows = [jobs[j].rows.rows([i])[0] for j, i in batch]
-        # One forward pass serves one format and one set of images.
-        for kind in dict.fromkeys((jobs[j].format, id(jobs[j].images)) for j, _ in batch):
-            chosen = [k for k, (j, _) in enumerate(batch) if (jobs[j].format, id(jobs[j].images)) == kind]
-            images = jobs[batch[chosen[0]][0]].images
-            found = _batch(predictor, kind[0], [rows[k] for k in chosen], images)
+        # One forward pass serves one format, depth and set of images.
+        for kind in dict.fromkeys(_kind(jobs[j]) for j, _ in batch):
+            chosen = [k for k, (j, _) in enumerate(batch) if _kind(jobs[j]) == kind]
+            found = _batch(predictor, jobs[batch[chosen[0]][0]], [rows[k] for k in chosen])
             for k, prediction in zip(chosen, found, strict=True):
                 job, index = jobs[batch[k][0]], batch[k][1]
                 raw[job.step, job.language][index] = (rows[k].id, prediction)
@@ -83,13 +105,19 @@ def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int,
         yield batch
 
 
-def _batch(predictor: Predictor, format_: str, rows: Sequence[EncodedRow], images: Images | None) -> list[Any]:
-    backbone, heads, device = predictor.backbone, predictor.heads, predictor.device
-    batch, about = pack_rows(rows, backbone, predictor.processor, images).to(device), rows_of(rows, device)
+def _kind(job: Job) -> tuple[str, float | None, int]:
+    return job.format, job.depth, id(job.images)
+
+
+def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[Any]:
+    backbone, heads, device, format_ = predictor.backbone, predictor.heads, predictor.device, job.format
+    batch, about = pack_rows(rows, backbone, predictor.processor, job.images).to(device), rows_of(rows, device)
     if format_ == "retrieval":
-        if predictor.depth is None:
+        if job.depth is None:
             raise ValueError("retrieval needs the relative depth of the layer that it reads")
-        return list(embed(backbone.hidden_at(batch, predictor.depth), about).cpu().view(len(rows), 2, -1))
+        return list(embed(backbone.hidden_at(batch, job.depth), about).cpu().view(len(rows), 2, -1))
+    if format_ == "ranking":
+        return list(embed(backbone(batch), about).half().cpu())
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
     found: list[Any] = heads.heads[0].predict(backbone(batch), about)  # type: ignore[operator]
@@ -103,7 +131,7 @@ def join(format_: str, found: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         return nearest([identity for identity, _ in found], torch.stack([vectors for _, vectors in found]))
     if format_ == "span":
         best = join_windows(found)
-        return {identity: [window["start"], window["end"]] for identity, window in best.items()}
+        return {identity: [w["start"], w["end"], w["score"] - w["null"]] for identity, w in best.items()}
     joined: dict[str, Any] = {}
     for identity, prediction in found:
         if format_ == "tagging":

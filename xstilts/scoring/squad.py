@@ -33,6 +33,28 @@ def f1(prediction: str, gold: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def character_f1(prediction: str, gold: str) -> float:
+    """F1 over the bags of characters of the normalised answers, spaces left out: for text that spaces do not part."""
+    predicted, true = ("".join(normalise(text).split()) for text in (prediction, gold))
+    shared = sum((Counter(predicted) & Counter(true)).values())
+    return 2 * shared / (len(predicted) + len(true)) if shared else 0.0
+
+
+def best_threshold(answered: Sequence[float], empty: Sequence[float], margins: Sequence[float]) -> tuple[float, float]:
+    """(score 0..100, threshold) of SQuAD v2 where a question is answered if its margin is above a threshold that is tuned
+    on these very questions: English dev, as the official script's `best_f1`. answered, empty: a question's score if it is
+    answered and if it is not; margins: log p(answer) - log p(no answer)."""
+    order = sorted(range(len(margins)), key=lambda i: -margins[i])
+    total = sum(empty)
+    found = (total, float("inf"))
+    for place, i in enumerate(order):
+        total += answered[i] - empty[i]
+        last = place + 1 == len(order) or margins[order[place + 1]] < margins[i]
+        if last and total > found[0]:
+            found = (total, margins[i])
+    return 100.0 * found[0] / len(margins), found[1]
+
+
 def best(score: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
     """The best score of a prediction over the gold answers. Raises ValueError when there is no gold answer."""
     if not golds:

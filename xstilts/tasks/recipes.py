@@ -17,7 +17,7 @@ Recipe = Mapping[str, Any]
 DEFAULTS: Recipe = {
     "schedule": "linear", "warmup": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 128, "stride": None,
     "question_length": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last", "train_rows": None,
-    "head_lr_factor": 1.0, "pooling": "pooled", "lora": {"r": 16, "alpha": 32},
+    "head_lr_factor": 1.0, "pooling": "pooled", "temperature": None, "lora": {"r": 16, "alpha": 32},
 }  # fmt: skip
 
 _MINI = {"examples_per_step": 32, "warmup": 0.08, "pooling": "pooled+mean", "source": "measured: docs/miniature.md"}
@@ -31,6 +31,7 @@ MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
     ("span", "*", "*"): {**_MINI, **_QA, "lr": 2e-3, "updates": 25, "train_rows": 64},
     ("generation", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 100},
     ("retrieval", "*", "*"): {**_MINI, "lr": 0.0, "updates": 1},
+    ("ranking", "*", "*"): {**_MINI, "lr": 1e-3, "updates": 20, "train_rows": 512},
 }
 
 # XNLI, UD-POS and PAN-X keep the best of looks at English dev every 100 updates, the others their last update. Deviation:

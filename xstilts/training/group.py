@@ -7,7 +7,7 @@ and the group goes on; a worker that is killed is started again by Ray Train, an
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from xstilts.data.encoded import EncodedRows, Images
+from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.data.stage import model_folder, parent
 from xstilts.models.backbone import Backbone, load_backbone
 from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
@@ -172,7 +172,7 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
             TrainTask(one["name"], rows, one["objective"]) for one, (rows, _) in zip(spec["tasks"], loaded, strict=True)
         ]
         stage = spec["name"] if spec["stage"] == "target" else "intermediate"
-        heads = Heads(spec["tasks"], bench.backbone, recipe, seed, stage).to(bench.device)
+        heads = Heads(_with_classes(bench, step), bench.backbone, recipe, seed, stage).to(bench.device)
         if init and init.step["spec"]["stage"] == "target":
             heads.continue_from(init, store)
         development = _development(bench, step)
@@ -203,7 +203,11 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
             now.looks.append({"update": now.update, "value": value})
 
     bench.backbone.train()
-    train(tasks, learner.loss_sum, optimiser, settings, progress, workers, checkpoint, look)
+
+    def prepare(batches: Sequence[Sequence[EncodedRow]], task: int, update: int) -> None:
+        learner.prepare(batches, task, update, workers)
+
+    train(tasks, learner.loss_sum, optimiser, settings, progress, workers, checkpoint, look, prepare)
     if workers.rank == 0:
         _commit(bench, step, heads, progress, best, settings, time.perf_counter() - started)
     workers.agree(None)
@@ -233,6 +237,15 @@ def _settings(
         tokens_per_micro_batch=int(free.get("tokens_per_micro_batch", 4096)),
         checkpoint_every=int(free.get("checkpoint_every", 0)),
     )  # fmt: skip
+
+
+def _with_classes(bench: Bench, step: Step) -> list[dict[str, Any]]:
+    """The step's tasks; where the training rows' own tags are the classes, their number is what encoding found."""
+    found = []
+    for one in step.spec["tasks"]:
+        encoded = bench.parent("encode", step.parents[f"train:{_role(one)}"], step)
+        found.append({**one, "classes": one["classes"] or int(encoded.info.get("classes", 0))})
+    return found
 
 
 def _role(task: Mapping[str, Any]) -> str:

@@ -22,6 +22,8 @@ from xstilts.training.workers import StepFailed, Workers
 
 #: (rows of one micro-batch, task index, update) → sum of their losses, already on the graph.
 LossSum = Callable[[Sequence[EncodedRow], int, int], Tensor]
+#: (this worker's micro-batches of an update, task index, update): called before them, on every worker.
+Prepare = Callable[[Sequence[Sequence[EncodedRow]], int, int], None]
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def train(
     workers: Workers,
     checkpoint: Callable[[Progress], None] | None = None,
     watch: Callable[[Progress], None] | None = None,
+    prepare: Prepare | None = None,
 ) -> Progress:
     """Runs the updates that are left. Raises StepFailed on every worker when one fails or the loss is not finite."""
     orders = [
@@ -104,7 +107,7 @@ def train(
         index, seen = sequence[update]
         started = time.perf_counter()
         loss, spent = _update(
-            tasks[index], index, orders[index].draw(seen), loss_sum, parameters, settings, update, workers
+            tasks[index], index, orders[index].draw(seen), loss_sum, parameters, settings, update, workers, prepare
         )
         norm = nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         scale = factor(update, settings.updates, settings.warmup, settings.schedule)
@@ -127,7 +130,7 @@ def train(
 
 def _update(
     task: TrainTask, index: int, drawn: Sequence[int], loss_sum: LossSum, parameters: Sequence[nn.Parameter],
-    settings: Settings, update: int, workers: Workers,
+    settings: Settings, update: int, workers: Workers, prepare: Prepare | None,
 ) -> tuple[float, dict[str, int]]:  # fmt: skip
     """Gradients of one update, summed over workers into the parameters' `.grad`; (loss, tokens spent)."""
     lengths = [task.rows.lengths[i] for i in drawn]
@@ -138,8 +141,12 @@ def _update(
     total = torch.zeros((), dtype=torch.float64)
     error: str | None = None
     try:
-        for batch in micro_batches(lengths, workers.world, settings.tokens_per_micro_batch)[workers.rank]:
-            loss = loss_sum(task.rows.rows([drawn[i] for i in batch]), index, update) / max(1, count)
+        plan = micro_batches(lengths, workers.world, settings.tokens_per_micro_batch)[workers.rank]
+        batches = [task.rows.rows([drawn[i] for i in batch]) for batch in plan]
+        if prepare:
+            prepare(batches, index, update)
+        for rows in batches:
+            loss = loss_sum(rows, index, update) / max(1, count)
             loss.backward()
             total += loss.detach().double().cpu()
     except (RuntimeError, ValueError, KeyError, OSError) as raised:

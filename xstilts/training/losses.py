@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from xstilts.data.encoded import EncodedRow, Images
 from xstilts.models.backbone import Backbone
 from xstilts.models.batch import PackedBatch, Segment, pack, segment_key
-from xstilts.models.heads import initialise, lm_loss, make_head, rows_of
+from xstilts.models.heads import embed, initialise, lm_loss, make_head, rows_of
 from xstilts.models.processor import Processor
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
+from xstilts.training.in_batch import InBatch
+from xstilts.training.workers import Workers
 
 
 class Heads(nn.Module):
@@ -86,6 +88,7 @@ class Learner:
     ) -> None:  # fmt: skip
         self.backbone, self.heads, self.processor, self.images = backbone, heads, processor, images
         self.device, self.seed, self.stage = device, seed, stage
+        self.pairs = InBatch(float(recipe.get("temperature") or 0.05))
         backbone.dropout.hidden = float(recipe.get("dropout") or 0.0)
         backbone.dropout.adapter = float(recipe.get("adapter_dropout") or 0.0)
 
@@ -93,6 +96,8 @@ class Learner:
         """Sum over rows (`lm`: over supervised tokens) of the loss of one micro-batch; a scalar on the graph. images: those
         of the rows where they are not the task's training rows."""
         pictures = images or self.images[task]
+        if self.heads.tasks[task]["format"] == "ranking":
+            return self.pairs.surrogate(self._embedded(rows, update))
         batch = pack_rows(rows, self.backbone, self.processor, pictures).to(self.device)
         self.backbone.dropout.at(self.seed, update, self.stage)
         states, about = self.backbone(batch), rows_of(rows, self.device)
@@ -100,3 +105,18 @@ class Learner:
             return lm_loss(self.backbone, states, about)[0]
         loss: Tensor = self.heads.heads[task].loss(states, about).sum()  # type: ignore[operator]
         return loss
+
+    def prepare(self, batches: Sequence[Sequence[EncodedRow]], task: int, update: int, workers: Workers) -> None:
+        """Before an update of a dual encoder: the whole update's vectors, since each pair's negatives are all others."""
+        if self.heads.tasks[task]["format"] != "ranking":
+            return
+        with torch.no_grad():
+            own = [self._embedded(rows, update) for rows in batches]
+        width = self.backbone.width
+        self.pairs.begin(own, width, workers)
+
+    def _embedded(self, rows: Sequence[EncodedRow], update: int) -> Tensor:
+        """[R, 2, width] unit vectors of queries and of the candidates that answer them."""
+        self.backbone.dropout.at(self.seed, update, self.stage)
+        batch = pack_rows(rows, self.backbone, self.processor, None).to(self.device)
+        return embed(self.backbone(batch), rows_of(rows, self.device)).view(len(rows), 2, -1)

@@ -32,6 +32,14 @@ class Workers:
         if found := [f"worker {rank}: {text}" for rank, text in enumerate(errors) if text]:
             raise StepFailed("\n".join(found) if self.world > 1 else str(error))
 
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Every worker's tensor, in order of rank. Sizes may differ."""
+        if self.world == 1:
+            return [tensor]
+        found: list[torch.Tensor | None] = [None] * self.world
+        dist.all_gather_object(found, tensor)
+        return [one for one in found if one is not None]
+
     def from_first(self, value: Any) -> Any:
         """The first worker's value, on every worker."""
         if self.world == 1:

@@ -1,0 +1,47 @@
+"""Queries against a pool: nearest first, every language's candidates, ties by place."""
+
+import torch
+
+from xstilts.scoring import ranking
+from xstilts.scoring.gold import Gold
+from xstilts.scoring.metrics import METRICS
+
+
+def unit(*values: float) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.tensor(values), dim=-1)
+
+
+def test_the_nearest_come_first_and_equals_in_order_of_place() -> None:
+    pool = torch.stack([unit(0.0, 1.0), unit(1.0, 0.0), unit(1.0, 1.0), unit(1.0, 0.0)])
+    assert ranking.nearest_candidates(unit(1.0, 0.0)[None], pool).tolist() == [[1, 3, 2, 0]]
+
+
+def test_chunks_of_the_pool_change_nothing(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    queries, pool = torch.randn(5, 8), torch.randn(70, 8)
+    whole = ranking.nearest_candidates(queries, pool)
+    monkeypatch.setattr(ranking, "_CHUNK", 7)
+    assert torch.equal(ranking.nearest_candidates(queries, pool), whole)
+    assert whole.shape == (5, ranking.DEPTH)
+
+
+def test_candidates_of_all_languages_make_one_pool() -> None:
+    rows = {
+        "en": [("q", unit(1.0, 0.0)), ("en/0", unit(1.0, 0.1))],
+        "de": [("q", unit(0.0, 1.0)), ("de/0", unit(0.1, 1.0))],
+    }
+    queries = {"en": [Gold("q", "", ["en/0"])], "de": [Gold("q", "", ["de/0"])]}
+    found = ranking.rank(rows, queries)
+    assert found == {"en": {"q": ["en/0", "de/0"]}, "de": {"q": ["de/0", "en/0"]}}
+
+
+def test_a_question_is_answered_by_the_sentences_of_every_language() -> None:
+    queries = {"en": [Gold("q", "", ["en/0"])], "de": [Gold("q", "", ["de/0"])]}
+    assert ranking.in_all_languages(queries)["de"][0].gold == ["en/0", "de/0"]
+
+
+def test_average_precision_is_divided_by_what_could_be_found() -> None:
+    """Hits at ranks 1 and 3 of three answers: (1/1 + 2/3) / 3; one answer at rank 2 of 20: 1/2."""
+    metric = METRICS["map_at_20"]
+    counts = metric.counts([["a", "x", "b"], ["x", "a"]], [["a", "b", "c"], ["a"]])
+    assert [metric.value(row) for row in counts] == [100 * (1 + 2 / 3) / 3, 50.0]

@@ -1,0 +1,50 @@
+"""Answers to questions on pictures: VQA accuracy (Antol et al. 2015) and the overlap of boxes.
+
+The normalisation is that of the official VQA evaluation (vqaEval.py): commas and full stops between digits, punctuation,
+number words, articles and contractions.
+"""
+
+import re
+from collections.abc import Sequence
+
+_NUMBERS = {
+    word: str(value)
+    for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
+} | {"none": "0"}  # fmt: skip
+_ARTICLES = {"a", "an", "the"}
+_PUNCTUATION = re.compile(r"""[;/\[\]"{}()=+\\_<>@`,?!\-]""")
+_PERIOD = re.compile(r"(?<!\d)\.(?!\d)")
+_COMMA = re.compile(r"(?<=\d),(?=\d)")
+
+
+def normalise(answer: str) -> str:
+    """An answer as VQA compares it."""
+    text = answer.replace("\n", " ").replace("\t", " ").strip().lower()
+    text = _COMMA.sub("", text)
+    text = _PERIOD.sub("", _PUNCTUATION.sub(" ", text))
+    words = [_NUMBERS.get(word, word) for word in text.split() if word not in _ARTICLES]
+    return " ".join(words)
+
+
+def accuracy(prediction: str, answers: Sequence[str]) -> float:
+    """0..1: over the annotators, the mean of min(1, equal answers among the others / 3). answers: the first is the one
+    that is trained on, the annotators' own follow; with none of these, equality with the first."""
+    told, others = normalise(prediction), [normalise(answer) for answer in answers[1:]]
+    if not others:
+        return float(told == normalise(answers[0]))
+    equal = sum(told == other for other in others)
+    each = [min(1.0, (equal - (told == other)) / 3) for other in others]
+    return sum(each) / len(each)
+
+
+def box_overlap(prediction: str, gold: str) -> float:
+    """Intersection over union of two boxes written `[left, top, right, bottom]`; 0 for what is no box."""
+    boxes = [[float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", text)] for text in (prediction, gold)]
+    if any(len(box) != 4 for box in boxes):
+        return 0.0
+    (a, b, c, d), (e, f, g, h) = boxes
+    width, height = min(c, g) - max(a, e), min(d, h) - max(b, f)
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / ((c - a) * (d - b) + (g - e) * (h - f) - shared)
