@@ -7,7 +7,25 @@ from xstilts.tasks.languages import LANGUAGES
 from xstilts.tasks.recipes import SETS, recipe
 from xstilts.tasks.registry import TASKS, as_json, task
 
-LANGUAGE_COUNTS = {"xnli": 15, "xcopa": 11, "udpos": 38, "wikiann": 48, "xquad": 12, "tatoeba": 41}
+LANGUAGE_COUNTS = {
+    "xnli": 15, "xcopa": 11, "udpos": 38, "wikiann": 48, "xquad": 12, "mlqa": 7, "tydiqa": 9, "tatoeba": 41,
+    "tatoeba_squad": 41, "lareqa": 11, "mewslix": 11, "pawsx": 7, "bucc": 4,
+}  # fmt: skip
+INTERMEDIATE = {
+    "anli_plus", "mnli", "qqp", "squad_v2", "squad", "hellaswag", "ccg", "cosmos_qa", "commonsense_qa", "snli", "anli",
+    "ud_deprel", "coco_captions", "flickr30k", "vqa_v2", "gqa", "a_okvqa", "science_qa", "snli_ve", "nlvr", "nlvr2",
+    "refcoco", "llava_instruct", "text_lm", "multilingual_text",
+}  # fmt: skip
+
+
+def test_every_intermediate_task_is_there_and_text_tasks_have_both_objectives() -> None:
+    assert set(TASKS) >= INTERMEDIATE
+    for name in INTERMEDIATE:
+        one = TASKS[name]
+        assert "train" in one.splits
+        if one.format in ("classification", "multiple_choice", "tagging", "span"):
+            assert one.objectives == ("head", "lm")
+            assert one.instruction
 
 
 @pytest.mark.parametrize(("name", "count"), LANGUAGE_COUNTS.items())
@@ -26,6 +44,8 @@ def test_the_fifty_languages_are_those_that_some_evaluation_has() -> None:
 def test_every_trained_target_is_a_task_of_the_evaluations_format() -> None:
     for one in TASKS.values():
         for target in one.trained_target or ():
+            if one.format == "retrieval":  # sentence vectors of whatever the road has trained
+                continue
             assert TASKS[target].format == one.format
             assert TASKS[target].labels == one.labels
 

@@ -84,9 +84,17 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
         "averages": _averages(given, results), "controls": _controls(given, rows),
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
         "not_applicable": expanded["not_applicable"], "skipped_languages": expanded["skipped_languages"],
-        "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": list(given.spent),
+        "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": _with_exposure(given),
         "staged": list(given.staged), "sources": expanded["identities"], "environment": expanded["environment"],
     }  # fmt: skip
+
+
+def _with_exposure(given: ReportInput) -> list[dict[str, Any]]:
+    found = {(row["backbone"], row["arm"]): row for row in given.expanded.get("exposures", ())}
+    return [
+        {**row, "exposure": found.get((row["backbone"], row["arm"]), {}).get("exposure", "unknown")}
+        for row in given.spent
+    ]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from xstilts.plan.schema import Arm, Plan
 from xstilts.plan.sources import Sources, choice
 from xstilts.plan.steps import Steps
 from xstilts.plan.tables import Tables
+from xstilts.tasks.exposure import exposure
 from xstilts.tasks.task import Task
 
 
@@ -67,6 +68,7 @@ def expand(
         budgets=_budgets(steps),
         overrides=list(_overrides(steps)),
         identities=sources.identities,
+        exposures=_exposures(plan, tables),
     )
 
 
@@ -242,6 +244,21 @@ def _budgets(steps: Steps) -> list[Json]:
         for arm_name, arm in steps.plan.arms.items()
         if arm.parts and applicable(arm, given, steps.tables)
     ]  # fmt: skip
+
+
+def _exposures(plan: Plan, tables: Tables) -> list[Json]:
+    """Whether each backbone was already trained on each arm's data: the most exposed of its tasks counts."""
+    ranks = ("unseen", "unknown", "seen")
+    rows = []
+    for backbone, given in plan.backbones.items():
+        taught = None if given.build is None else {*given.build.tokenizer.from_, *(given.build.text or ())}
+        for name, arm in plan.arms.items():
+            if not arm.parts or not applicable(arm, given, tables):
+                continue
+            found = [exposure(tables.tasks[part.task], given.hub, taught) for part in arm.parts]
+            state, why = max(found, key=lambda one: ranks.index(one[0]))
+            rows.append({"backbone": backbone, "arm": name, "exposure": state, "why": why})
+    return rows
 
 
 def _overrides(steps: Steps) -> Iterable[Json]:

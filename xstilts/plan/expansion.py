@@ -23,6 +23,7 @@ class Expansion:
     overlaps: {arm, trained_target, overlap}.
     budgets: {backbone, arm, tasks, objective, examples, updates, epochs, examples_per_step}.
     overrides: what the plan changes of the shipped tables.  identities: every source with its identity.
+    exposures: {backbone, arm, exposure: seen | unseen | unknown, why}.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Expansion:
     budgets: Sequence[Json]
     overrides: Sequence[Json]
     identities: Sequence[Json]
+    exposures: Sequence[Json] = ()
 
     def to_json(self) -> Json:
         """A JSON object that from_json reads back."""
