@@ -1,0 +1,104 @@
+"""The official fixture, and what is said of a submission that is not one."""
+
+from pathlib import Path
+
+import pytest
+
+from xstilts.errors import DataError, PlanError
+from xstilts.official.grade import grade
+from xstilts.official.layout import TABLES
+
+MOCK = Path(__file__).resolve().parents[3] / "shared" / "xtreme_mock"
+#: google-research/xtreme evaluate_test.py, commit 838c13b.
+EXPECTED = {
+    "xnli": {"accuracy": 30.67}, "pawsx": {"accuracy": 51.43}, "udpos": {"f1": 70.21746048354693},
+    "panx": {"f1": 57.50793650793652}, "xquad": {"exact_match": 77.27, "f1": 79.96},
+    "mlqa": {"exact_match": 57.14, "f1": 81.77}, "tydiqa": {"exact_match": 88.89, "f1": 97.22},
+    "bucc2018": {"f1": 55.0}, "tatoeba": {"accuracy": 53.61},
+}  # fmt: skip
+needs_fixture = pytest.mark.skipif(not MOCK.is_dir(), reason=f"the official fixture is not at {MOCK}")
+
+
+@needs_fixture
+@pytest.mark.parametrize("task", EXPECTED)
+def test_the_official_fixture_gives_the_official_scores(task: str) -> None:
+    found = grade(MOCK / "predictions", MOCK / "labels", "xtreme")["tasks"][task]["averages"]
+    for metric, value in EXPECTED[task].items():
+        exact = len(str(value)) > 6  # the others are printed with two decimals
+        assert found[metric] == pytest.approx(value, abs=1e-9 if exact else 0.006)
+
+
+@needs_fixture
+def test_the_whole_of_xtreme() -> None:
+    found = grade(MOCK / "predictions", MOCK / "labels", "xtreme")
+    assert found["overall"] == pytest.approx(62.173198505, abs=1e-8)
+    assert found["missing"] == []
+    assert len(found["over"]) == 9
+
+
+@needs_fixture
+def test_mewsli_x_of_xtreme_r_and_what_the_fixture_lacks_is_named() -> None:
+    found = grade(MOCK / "predictions", MOCK / "labels", "xtreme-r")
+    assert found["tasks"]["mewslix"]["averages"]["map@20"] == pytest.approx(14.39025156130419, abs=1e-9)
+    assert any(line.startswith("xcopa") for line in found["missing"])
+    assert any(line.startswith("panx qu") for line in found["missing"])
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return folder
+
+
+def test_lengths_that_differ_are_refused_with_both_files(tmp_path: Path) -> None:
+    predictions = written(tmp_path / "p", "xnli/test-en.tsv", "neutral\n")
+    labels = written(tmp_path / "l", "xnli/test-en.tsv", "neutral\nneutral\n")
+    with pytest.raises(DataError, match=r"p/xnli/test-en\.tsv: 1 lines, and 2 in .*l/xnli/test-en\.tsv"):
+        grade(predictions, labels)
+
+
+def test_a_sentence_of_other_length_is_named(tmp_path: Path) -> None:
+    predictions = written(tmp_path / "p", "udpos/test-en.tsv", "NOUN\n\nVERB\n\n")
+    labels = written(tmp_path / "l", "udpos/test-en.tsv", "NOUN\n\nVERB\nNOUN\n\n")
+    with pytest.raises(DataError, match="sentence 2 has 1 tags, and 2"):
+        grade(predictions, labels)
+
+
+def test_broken_json_is_named_with_its_line(tmp_path: Path) -> None:
+    predictions = written(tmp_path / "p", "xquad/test-en.json", '{\n "a": }')
+    labels = written(tmp_path / "l", "xquad/test-en.json", '{"data": []}')
+    with pytest.raises(DataError, match=r"test-en\.json:2: is no JSON"):
+        grade(predictions, labels)
+
+
+def test_several_right_answers_divide_the_average_precision(tmp_path: Path) -> None:
+    predictions = written(tmp_path / "p", "lareqa/test-en.json", '{"q": ["a", "x", "b"]}')
+    labels = written(tmp_path / "l", "lareqa/test-en.json", '{"q": ["a", "b", "c"]}')
+    score = grade(predictions, labels)["tasks"]["lareqa"]["score"]
+    assert score == pytest.approx(100 * (1 + 2 / 3) / 3)
+
+
+def test_an_unanswered_question_counts_and_scores_nothing(tmp_path: Path) -> None:
+    qas = ",".join(f'{{"id": "{i}", "answers": [{{"text": "cat", "answer_start": 0}}]}}' for i in range(2))
+    labels = written(tmp_path / "l", "xquad/test-en.json", f'{{"data": [{{"paragraphs": [{{"qas": [{qas}]}}]}}]}}')
+    predictions = written(tmp_path / "p", "xquad/test-en.json", '{"0": "cat"}')
+    assert grade(predictions, labels)["tasks"]["xquad"]["averages"] == {"exact_match": 50.0, "f1": 50.0}
+
+
+def test_an_unknown_benchmark_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="allowed: xtreme, xtreme-r"):
+        grade(tmp_path, tmp_path, "glue")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing of xtreme-r is there"):
+        grade(tmp_path, tmp_path)
+
+
+def test_the_tables_have_nine_and_ten_tasks() -> None:
+    assert {name: len(table) for name, table in TABLES.items()} == {"xtreme": 9, "xtreme-r": 10}
+    counts = {name: len(row.languages) for name, row in TABLES["xtreme"].items()}
+    assert counts == {
+        "pawsx": 7, "xnli": 15, "udpos": 33, "panx": 40, "xquad": 11, "mlqa": 7, "tydiqa": 9, "tatoeba": 36, "bucc2018": 4,
+    }  # fmt: skip

@@ -1,0 +1,76 @@
+"""Reads one file of a submission or of its labels. Every fault is a DataError that names file and line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xstilts.errors import DataError
+
+
+def lines(path: Path) -> list[str]:
+    """A label, an index or a tab-separated pair a line, as the official `read_label` strips them."""
+    return [line.strip() for line in _text(path).splitlines()]
+
+
+def sentences(path: Path) -> list[list[str]]:
+    """Tags, a sentence's end by a blank line (official `read_tag`)."""
+    found: list[list[str]] = []
+    own: list[str] = []
+    for line in _text(path).splitlines():
+        if line.strip():
+            own.append(line.strip())
+        else:
+            found.append(own)
+            own = []
+    return [*found, own] if own else found
+
+
+def document(path: Path) -> Any:
+    """A JSON document."""
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: is no JSON ({error.msg})") from error
+
+
+def objects(path: Path) -> list[int]:
+    """The `label` of a JSON object a line (official `read_xcopa`)."""
+    found = []
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        try:
+            found.append(int(json.loads(line)["label"]))
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}:{number}: needs an object with an integer label ({error})") from error
+    return found
+
+
+def questions(path: Path) -> dict[str, list[str]]:
+    """question id → gold answers, of a SQuAD document or its `data`."""
+    read = document(path)
+    articles = read["data"] if isinstance(read, dict) and "data" in read else read
+    found: dict[str, list[str]] = {}
+    try:
+        for article in articles:
+            for paragraph in article["paragraphs"]:
+                for question in paragraph["qas"]:
+                    found[str(question["id"])] = [str(answer["text"]) for answer in question["answers"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: is no SQuAD document ({type(error).__name__}: {error})") from error
+    return found
+
+
+def mapping(path: Path) -> dict[str, Any]:
+    """A JSON object by id: answers, or ranked and right candidates."""
+    read = document(path)
+    if not isinstance(read, dict):
+        raise DataError(f"{path}: needs a JSON object by id, and is a {type(read).__name__}")
+    return read
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 (byte {error.start})") from error
