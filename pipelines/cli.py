@@ -17,6 +17,9 @@ COMMANDS = {
     "mirror": "pipelines.commands:mirror",
     "store": "pipelines.commands:store",
     "doctor": "pipelines.commands:doctor",
+    "export": "pipelines.official:export",
+    "validate": "pipelines.official:validate",
+    "grade": "pipelines.official:grade",
 }
 
 
@@ -59,6 +62,19 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("--port", type=int, default=0)
 
     commands.add_parser("doctor", help="what is missing on this machine")
+
+    export = commands.add_parser("export", help="a report's predictions as XTREME-R submissions")
+    export.add_argument("report", help="the report folder of a run")
+    export.add_argument("dir")
+    validate = commands.add_parser("validate", help="what is wrong with a submission")
+    validate.add_argument("predictions")
+    validate.add_argument("labels", nargs="?")
+    grade = commands.add_parser("grade", help="score a folder in the official layout")
+    grade.add_argument("predictions")
+    grade.add_argument("labels")
+    grade.add_argument("--json", action="store_true")
+    for command in (export, validate, grade):
+        command.add_argument("--benchmark", choices=["xtreme", "xtreme-r"], default="xtreme-r")
     return top
 
 

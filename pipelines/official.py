@@ -1,0 +1,54 @@
+"""The commands on submissions: export, validate, grade."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from xstilts.errors import DataError
+
+
+def export(given: argparse.Namespace) -> int:
+    """xstilts export REPORT DIR"""
+    from xstilts.official.export import export as write
+
+    for folder in write(Path(given.report), Path(given.dir), given.benchmark):
+        print(folder, file=sys.__stdout__)
+    return 0
+
+
+def validate(given: argparse.Namespace) -> int:
+    """xstilts validate PREDICTIONS [LABELS]"""
+    from xstilts.official.validate import validate as look
+
+    problems = look(Path(given.predictions), given.benchmark, Path(given.labels) if given.labels else None)
+    if problems:
+        raise DataError("\n".join([f"{given.predictions}: {len(problems)} problems", *(f"  - {p}" for p in problems)]))
+    print(f"{given.predictions}: can be sent in", file=sys.__stdout__)
+    return 0
+
+
+def grade(given: argparse.Namespace) -> int:
+    """xstilts grade PREDICTIONS LABELS"""
+    from xstilts.official.grade import grade as score
+
+    found = score(Path(given.predictions), Path(given.labels), given.benchmark)
+    if given.json:
+        print(json.dumps(found, indent=2), file=sys.__stdout__)
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "metric", "average", "languages", title=f"{given.benchmark}: {given.predictions}")
+    for name, task in found["tasks"].items():
+        for metric, value in task["averages"].items():
+            each = ", ".join(f"{code} {scores[metric]:.1f}" for code, scores in task["languages"].items())
+            table.add_row(name, metric, f"{value:.2f}", each)
+    console = Console(file=sys.__stdout__)
+    console.print(table)
+    for group, value in found["groups"].items():
+        console.print(f"{group}: {value:.2f}")
+    console.print(f"overall, over {len(found['over'])} tasks ({', '.join(found['over'])}): {found['overall']:.2f}")
+    for line in found["missing"]:
+        console.print(f"missing: {line}", highlight=False)
+    return 0
