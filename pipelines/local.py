@@ -40,6 +40,7 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
     Sets the AWS_* and XSTILTS_CACHE environment, which child processes inherit, and puts it back."""
     before = dict(os.environ)
     os.environ.setdefault("XSTILTS_CACHE", str(home / "cache"))
+    os.environ["XSTILTS_LOCAL"] = str(os.getpid())  # what is started for this run ends with it
     try:
         if uri is not None:
             yield uri
@@ -95,7 +96,6 @@ def interruptible() -> Iterator[None]:
 def run_pipeline(run_uri: str, local: Local) -> bool:
     """Runs the pipeline by KFP's SubprocessRunner; its output goes to <out>/logs/pipeline.log. True when it ended
     green. The outcome that counts is what the run's folder says."""
-    os.environ["XSTILTS_LOCAL"] = "1"
     root = Path(__file__).resolve().parents[1]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     local.logs.mkdir(parents=True, exist_ok=True)

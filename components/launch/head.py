@@ -15,7 +15,7 @@ from xstilts.store.server import die_with_parent
 
 def main(cpus: int, address_file: Path) -> None:
     """Starts Ray, writes its address to a file (whole or not at all), and waits to be ended."""
-    die_with_parent()
+    die_with_parent(int(os.environ["XSTILTS_LOCAL"]))
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     import ray

@@ -33,7 +33,7 @@ def left_behind(home: Path) -> list[int]:
     return found
 
 
-def wait_until_gone(home: Path, seconds: float = 30.0) -> list[int]:
+def wait_until_gone(home: Path, seconds: float = 60.0) -> list[int]:
     """What is still there of a run after so many seconds."""
     deadline = time.monotonic() + seconds
     while (found := left_behind(home)) and time.monotonic() < deadline:

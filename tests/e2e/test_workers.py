@@ -40,7 +40,7 @@ def alone(tmp_path: Path, undisturbed: Finished) -> Path:
     time.sleep(0.6 * undisturbed.seconds)
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
-    assert wait_until_gone(tmp_path, 20) == []
+    assert wait_until_gone(tmp_path) == []
     subprocess.run(command(tmp_path, plan), check=True)
     return tmp_path
 

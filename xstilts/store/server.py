@@ -40,10 +40,13 @@ class Server:
         }  # fmt: skip
 
 
-def die_with_parent() -> None:
-    """Asks the kernel to end this process when its parent dies, however it dies (Linux; elsewhere nothing happens)."""
+def die_with_parent(run: int | None = None) -> None:
+    """Asks the kernel to end this process when its parent dies, however it dies (Linux; elsewhere nothing happens).
+    run: the process that all this is for; when it is gone already, which the kernel will not tell, this one ends now."""
     if os.uname().sysname == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if run is not None and not Path(f"/proc/{run}").exists():
+            os._exit(1)
 
 
 def _free_port() -> int:
