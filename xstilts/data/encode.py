@@ -92,6 +92,7 @@ class Encoder:
         self.most = int(lengths["max_length"])
         self.stride, self.question = lengths.get("stride"), lengths.get("question_length")
         self.truncated = self.left_out = self.unknown = 0
+        self._was_cut = False  # the row that is being made
 
     def rows(self, example: Example) -> Iterator[dict[str, Any]]:
         """The encoded rows of one example."""
@@ -105,6 +106,8 @@ class Encoder:
             }[self.task.format]  # fmt: skip
         for row in make(example):
             segments = row["segments"]
+            self.truncated += self._was_cut
+            self._was_cut = False
             unknown = self.tokenizer.unk_token_id
             if unknown is not None:
                 self.unknown += sum(segment.count(unknown) for segment in segments)
@@ -145,7 +148,7 @@ class Encoder:
         other = len(second or ())
         if len(first) + other <= room:
             return first, second
-        self.truncated += 1
+        self._was_cut = True
         if second is None:
             return first[: max(1, room)], None
         keep = max(1, room // 2)
@@ -240,13 +243,12 @@ class Encoder:
             return
         target = self._ids(answer) if self.encoder else [*self._ids(answer), self.tokenizer.eos_token_id]
         room = self.most - len(pictures) - len(self._start) - len(self._between) - len(self._end)
-        target = target[: max(1, room // 2)]
         before, after = (self._ids(text) if text else [] for text in (prompt, instruction))
+        whole = len(target) + len(before) + len(after)
+        target = target[: max(1, room // 2)]
         after = after[: max(0, room - len(target))]
-        if len(before) > room - len(target) - len(after):
-            before = before[: room - len(target) - len(after)]
-            self.truncated += 1
-        before += after
+        before = before[: max(0, room - len(target) - len(after))] + after
+        self._was_cut = len(target) + len(before) < whole
         lead = [*self._start, *pictures, *before, *(self._between if before else [])]
         if not lead:
             lead = list(self.processor.newline)
@@ -260,7 +262,9 @@ class Encoder:
 
     def _masked_text(self, identity: str, text: str) -> Iterator[dict[str, Any]]:
         """Plain text for an encoder: masked language modelling, the places drawn from the example's id."""
-        ids = self._ids(text)[: self.most - len(self._start) - len(self._end)]
+        ids, room = self._ids(text), self.most - len(self._start) - len(self._end)
+        self._was_cut = len(ids) > room
+        ids = ids[:room]
         draws = random.Random(f"mask/{identity}")
         seen, labels = [], []
         for token in ids:
