@@ -160,9 +160,9 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
     assert found == {
         "records": "74e37485fa2794c0",
         "build": "0213717f2ebc7cab",
-        "encode": "e708c97274b471d7",
-        "finetune": "00016a466adfa8b5",
-        "score": "1ee90d430d12afa8",
+        "encode": "ca06f113b93d46e0",
+        "finetune": "c669d40d452426e1",
+        "score": "0956aea8c05ad461",
     }
 
 

@@ -192,9 +192,9 @@ class Encoder:
         words = [_word_of(owner, start, end) for start, end in encoded["offset_mapping"]]
         ids: list[int] = encoded["input_ids"]
         room = self.most - len(self._start) - len(self._end)
+        answering = _answering(words, self.subtoken)  # of the whole sentence: a word in two pieces answers once
         for first, last in _pieces(words, room):
-            part = words[first:last]
-            answers = _answering(part, self.subtoken)
+            answers = answering[first:last]
             labels = [self.tags[example.tags[word]] if word >= 0 else IGNORED for word in answers]
             before, after = len(self._start), len(self._end)
             yield {
@@ -310,11 +310,12 @@ def _word_of(owner: Sequence[int], start: int, end: int) -> int:
 
 
 def _pieces(words: Sequence[int], room: int) -> list[tuple[int, int]]:
-    """Token ranges of at most `room` tokens, cut where a word begins; a word longer than that is cut inside."""
+    """Token ranges of at most `room` tokens, cut where a word or the space before it begins; a word longer than that is
+    cut inside."""
     pieces, first = [], 0
     while len(words) - first > room:
         last = first + room
-        while last > first and words[last] in (words[last - 1], -1):
+        while last > first and (words[last] == words[last - 1] or words[last - 1] == -1):
             last -= 1
         last = last if last > first else first + room
         pieces.append((first, last))
