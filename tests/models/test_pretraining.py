@@ -73,7 +73,8 @@ def test_translations_share_most_of_their_vector(started: tuple[Any, Processor])
     model, processor = started
     align_words(model, processor, WORDS, 0.9, 0.1, 0)
     found = vectors(model, processor, WORDS)
-    alike, unlike = [], []
+    alike: list[float] = []
+    unlike: list[float] = []
     for (one, first), (two, second) in combinations(found.items(), 2):
         (alike if one[1] == two[1] else unlike).append(float(F.cosine_similarity(first, second, dim=0)))
     assert min(alike) > 0.6
