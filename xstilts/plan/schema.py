@@ -285,7 +285,7 @@ class Plan(Part):
     name: Name = ""
     title: str = ""
     mirror: str = "hub"
-    recipes: Literal["miniature", "xtreme_r"] = "xtreme_r"
+    recipes: Literal["miniature", "xtreme_r", "phang_2020", "vlm"] = "xtreme_r"
     reuse: Literal["exact", "recipe", "none"] = "exact"
     backbones: Mapping[Name, BackbonePlan] = {}
     arms: Mapping[Name, Arm] = {}
