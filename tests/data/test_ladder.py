@@ -1,0 +1,69 @@
+"""The image ladder: what each rung shows."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from xstilts.data.ladder import with_images
+from xstilts.errors import DataError
+from xstilts.tasks.task import Example
+
+
+def png(colour: str, size: tuple[int, int] = (6, 4)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def rows(count: int = 4) -> list[Example]:
+    colours = ("red", "blue", "green", "white")
+    return [
+        Example(id=str(i), text=f"hypothesis {i}", label=0, images=(png(colours[i]),), caption=f"premise {i}")
+        for i in range(count)
+    ]
+
+
+def test_blank_keeps_the_size_and_shows_one_colour() -> None:
+    half = Image.new("RGB", (6, 4), "white")
+    half.paste((0, 0, 0), (0, 0, 3, 4))
+    out = io.BytesIO()
+    half.save(out, "PNG")
+    (found,) = with_images([Example(id="0", images=(out.getvalue(),))], "blank")
+    with Image.open(io.BytesIO(found.images[0])) as picture:
+        assert picture.size == (6, 4)
+        assert picture.getcolors() == [(24, (128, 128, 128))]
+
+
+def test_shuffled_gives_every_row_another_picture_and_the_same_again() -> None:
+    given = rows()
+    found = with_images(given, "shuffled")
+    assert all(one.images != other.images for one, other in zip(given, found, strict=True))
+    assert sorted(one.images for one in given) == sorted(one.images for one in found)
+    assert found == with_images(given, "shuffled")
+
+
+def test_rows_of_one_picture_stay_together_when_shuffled() -> None:
+    red, blue = png("red"), png("blue")
+    given = [Example(id=str(i), images=(data,)) for i, data in enumerate((red, red, blue))]
+    assert [one.images for one in with_images(given, "shuffled")] == [(blue,), (blue,), (red,)]
+
+
+def test_removed_leaves_the_text() -> None:
+    found = with_images(rows(1), "removed")[0]
+    assert (found.images, found.text) == ((), "hypothesis 0")
+
+
+def test_the_caption_makes_visual_entailment_the_row_of_snli() -> None:
+    found = with_images(rows(1), "caption")[0]
+    assert (found.text, found.text_pair, found.images) == ("premise 0", "hypothesis 0", ())
+
+
+def test_rows_without_captions_are_refused() -> None:
+    with pytest.raises(DataError, match="1 rows have no caption"):
+        with_images([Example(id="7", text="x", images=(png("red"),))], "caption")
+
+
+def test_one_picture_cannot_be_shuffled() -> None:
+    with pytest.raises(DataError, match="fewer than two"):
+        with_images(rows(1), "shuffled")
