@@ -15,12 +15,14 @@ from xstilts.store.server import die_with_parent
 
 def main(cpus: int, address_file: Path) -> None:
     """Starts Ray, writes its address to a file (whole or not at all), and waits to be ended."""
-    die_with_parent(int(os.environ["XSTILTS_LOCAL"]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    die_with_parent(
+        int(os.environ["XSTILTS_LOCAL"]), signal.SIGTERM
+    )  # Ray's processes would outlive a SIGKILL of this one
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     import ray
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     context = ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING)
     part = address_file.with_suffix(".part")
     part.write_text(context.address_info["address"])

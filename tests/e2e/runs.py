@@ -20,20 +20,21 @@ def results(home: Path) -> pd.DataFrame:
     return frame.sort_values(keys).reset_index(drop=True)
 
 
-def left_behind(home: Path) -> list[int]:
+def left_behind(home: Path) -> list[str]:
     """Processes that a run in this home has started and that are still there: all inherit its cache's path."""
     mark = f"XSTILTS_CACHE={home / 'cache'}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
+                command_line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.append(f"{entry.name} {command_line[:200]}")
         except OSError:  # it ended while we looked, or is not ours to read
             continue
     return found
 
 
-def wait_until_gone(home: Path, seconds: float = 60.0) -> list[int]:
+def wait_until_gone(home: Path, seconds: float = 60.0) -> list[str]:
     """What is still there of a run after so many seconds."""
     deadline = time.monotonic() + seconds
     while (found := left_behind(home)) and time.monotonic() < deadline:

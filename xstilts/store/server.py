@@ -40,11 +40,12 @@ class Server:
         }  # fmt: skip
 
 
-def die_with_parent(run: int | None = None) -> None:
+def die_with_parent(run: int | None = None, by: signal.Signals = signal.SIGKILL) -> None:
     """Asks the kernel to end this process when its parent dies, however it dies (Linux; elsewhere nothing happens).
+    by: SIGTERM lets it stop what it has started itself.
     run: the process that all this is for; when it is gone already, which the kernel will not tell, this one ends now."""
     if os.uname().sysname == "Linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
         if run is not None and not Path(f"/proc/{run}").exists():
             os._exit(1)
 
