@@ -104,7 +104,9 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def answer(headline: str | None, rows: pd.DataFrame, given: ReportInput) -> str:
     """The headline contrast in a sentence: which way, how far, how sure, and over what."""
-    if headline is None or rows.empty:
+    if headline is None:
+        return "The plan names no contrast as its headline: see every arm against `none` below."
+    if rows.empty:
         return "No contrast could be computed: see what is missing below."
     languages = {lang for cell in given.cells for _, lang in cell.scored}
     over = f"{len(rows)} pairs of backbone and evaluation, {len(languages)} languages"
