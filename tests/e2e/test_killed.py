@@ -19,14 +19,22 @@ def test_a_run_leaves_no_process_behind(undisturbed: Finished) -> None:
     assert left_behind(undisturbed.home) == []
 
 
+def steps_done(home: Path) -> int:
+    return len(list((home / "store").rglob("manifest.json")))
+
+
 def test_three_kills_change_nothing(undisturbed: Finished, tmp_path: Path) -> None:
     moments = random.Random(os.environ.get("XSTILTS_KILL_SEED", "7"))
-    for share in (0.25, 0.5, 0.75):
+    steps = steps_done(undisturbed.home)
+    for third in range(3):
         process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(undisturbed.seconds * moments.uniform(share - 0.2, share))
-        assert process.poll() is None, "it ended before it was killed"
+        wanted = moments.randrange(steps * third // 3, steps * (third + 1) // 3 - 1)
+        while steps_done(tmp_path) < wanted:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0.0, 2.0))  # in the middle of what comes next
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
         assert wait_until_gone(tmp_path) == []
     subprocess.run(command(tmp_path), check=True)
     pd.testing.assert_frame_equal(results(tmp_path), undisturbed.results, check_exact=True)
