@@ -20,7 +20,7 @@ def test_a_run_leaves_no_process_behind(undisturbed: Finished) -> None:
 
 
 def steps_done(home: Path) -> int:
-    return len(list((home / "store").rglob("manifest.json")))
+    return len(list((home / "store/xstilts/store/steps").glob("*/*/manifest.json")))
 
 
 def test_three_kills_change_nothing(undisturbed: Finished, tmp_path: Path) -> None:

@@ -106,10 +106,14 @@ class Backbone(nn.Module):
     def hidden_at(self, batch: PackedBatch, depth: float) -> Tensor:
         """States [T, width] at a relative depth: 0 the embeddings, 1 the last layer, layer round(depth × layers)
         between (XTREME-R's Tatoeba reads 14/24)."""
+        return self.hidden_and_last(batch, depth)[0]
+
+    def hidden_and_last(self, batch: PackedBatch, depth: float) -> tuple[Tensor, Tensor]:
+        """`hidden_at` and `forward` in one pass."""
         if not 0.0 <= depth <= 1.0:
             raise ValueError(f"relative depth {depth} is not between 0 and 1")
-        states: Tensor = self._run(batch, output_hidden_states=True).hidden_states[round(depth * self.layers)][0]
-        return states
+        out = self._run(batch, output_hidden_states=True)
+        return out.hidden_states[round(depth * self.layers)][0], out.last_hidden_state[0]
 
     def lm_logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits [n, vocabulary] of the given states [n, width]: pass supervised rows only."""

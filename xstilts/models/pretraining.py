@@ -3,7 +3,9 @@ seconds without it.
 
 Put in by hand: the mimetic start (build.py) and, where the text begins with a word list (`word/<class>/<concept>` rows
 in the same order in all languages), an *aligned start* of the word vectors, as WECHSEL does with a dictionary:
-vector = aligned · concept + tongue · language + rest. Learnt: everything else, by masked words (encoder) or the next
+vector = aligned · concept + tongue · language + rest; and a term of the loss that keeps the languages' mean states at
+the depth that retrieval reads together (`together`), since next-word training parts them and cosines are not centred in
+XTREME-R. Learnt: everything else, by masked words (encoder) or the next
 word (decoders) on the text of all languages, and for image families by captions where the plan gives some.
 """
 
@@ -29,8 +31,10 @@ from xstilts.training.streams import generator
 #: What a plan's `build.pretrain` may set besides build.DEFAULTS. updates: None = by family.
 PRETRAIN: Mapping[str, Any] = {
     "updates": None, "rows_per_step": 32, "lr": None, "aligned": 0.9, "tongue": 0.1, "mask": 0.2, "noise": 0.15,
-    "switched": 0.4, "table_lr": 0.2, "any_language": 0.0, "caption_whole": False, "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
+    "switched": 0.4, "table_lr": 0.2, "any_language": 0.0, "together": 1.0, "caption_whole": False, "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
 }  # fmt: skip
+#: XTREME-R's Tatoeba reads this depth (tasks/retrieval.py says the source).
+RETRIEVAL_DEPTH = 14 / 24
 _UPDATES, _LR = {"xlm_r": 500, "llava": 250, "qwen_vl": 250}, {"xlm_r": 6e-3, "llava": 5e-3, "qwen_vl": 5e-3}
 
 
@@ -100,7 +104,7 @@ def pretrain(
     backbone = wrap(model, family).train()
     plain = [document for document in read if not document.images and not document.kind.startswith("word/")]
     longest = int(chosen["longest"])
-    rows = [ids(processor, document.text, longest) for document in plain]
+    rows = [(ids(processor, document.text, longest), document.language) for document in plain]
     mates, switch = class_mates(processor, words), translations(processor, words)
     accepted = _accepted(switch, table_size(model)), float(chosen["any_language"])
     info: dict[str, Any] = {"updates": updates}
@@ -109,10 +113,17 @@ def pretrain(
 
         def step() -> Tensor:
             drawn = [rows[rng.randrange(len(rows))] for _ in range(int(chosen["rows_per_step"]))]
-            batch = [switched(row, switch, rng) if rng.random() < chosen["switched"] else row for row in drawn]
+            batch: list[Sequence[int]] = []
+            languages: list[str] = []
+            for row, language in drawn:
+                mixed = rng.random() < chosen["switched"]
+                batch.append(switched(row, switch, rng) if mixed else row)
+                languages += ["" if mixed else language] * len(row)
             if family == "xlm_r":
-                return _masked(backbone, processor, batch, chosen, mates, rng, accepted)
-            return _next_word(backbone, [Segment(row) for row in batch], [0] * len(batch), accepted)
+                middle, loss = _masked(backbone, processor, batch, chosen, mates, rng, accepted)
+            else:
+                middle, loss = _next_word(backbone, [Segment(row) for row in batch], [0] * len(batch), accepted)
+            return loss + float(chosen["together"]) * apart(middle, languages)
 
         info["loss"] = _optimise(_groups(model, lr, float(chosen["table_lr"])), step, updates)
     captions = [document for document in read if document.images]
@@ -197,6 +208,17 @@ def switched(row: Sequence[int], switch: Mapping[int, list[int]], rng: Random) -
     return [rng.choice(switch[token]) if token in switch and rng.random() < 0.5 else token for token in row]
 
 
+def apart(states: Tensor, languages: Sequence[str]) -> Tensor:
+    """How far the languages' mean states lie from their common mean, as a share of the states' variance around it: 0 when
+    they coincide. states [T, width]; languages: of each token, "" for those that do not count."""
+    names = sorted(set(languages) - {""})
+    if len(names) < 2:
+        return states.new_zeros(())
+    means = torch.stack([states[[i for i, one in enumerate(languages) if one == name]].mean(0) for name in names])
+    centre = means.mean(0)
+    return (means - centre).square().sum(1).mean() / (states - centre).square().sum(1).mean().detach()
+
+
 def _masked(
     backbone: Backbone, processor: Processor, batch: Sequence[Sequence[int]], chosen: Mapping[str, Any],
     mates: Mapping[int, list[int]], rng: Random, accepted: tuple[Tensor, float],
@@ -218,10 +240,10 @@ def _masked(
                 changed.append(token)
             truth.append(token if scored else -100)
         seen.append(changed)
-    states = backbone(pack([Segment(row) for row in seen], backbone))
+    middle, states = backbone.hidden_and_last(pack([Segment(row) for row in seen], backbone), RETRIEVAL_DEPTH)
     labels = torch.tensor(truth)
     at = labels != -100
-    return _word_loss(backbone.lm_logits(states[at]), labels[at], accepted)
+    return middle, _word_loss(backbone.lm_logits(states[at]), labels[at], accepted)
 
 
 def table_size(model: Any) -> int:
@@ -249,10 +271,11 @@ def _word_loss(logits: Tensor, labels: Tensor, accepted: tuple[Tensor, float] | 
 
 def _next_word(
     backbone: Backbone, segments: Sequence[Segment], skip: Sequence[int], accepted: tuple[Tensor, float] | None = None
-) -> Tensor:
-    """Cross-entropy of each token after the first `skip` + 1 of its segment."""
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each token after the first `skip` + 1 of its segment; before it, the states at the depth that
+    retrieval reads."""
     batch = pack(segments, backbone)
-    states = backbone(batch)
+    middle, states = backbone.hidden_and_last(batch, RETRIEVAL_DEPTH)
     keep: list[int] = []
     labels: list[int] = []
     start = 0
@@ -262,7 +285,7 @@ def _next_word(
         keep += range(start + begin, start + count - 1)
         labels += list(segment.input_ids[begin + 1 :])
         start += count
-    return _word_loss(backbone.lm_logits(states[torch.tensor(keep)]), torch.tensor(labels), accepted)
+    return middle, _word_loss(backbone.lm_logits(states[torch.tensor(keep)]), torch.tensor(labels), accepted)
 
 
 def _captions(
@@ -288,7 +311,7 @@ def _captions(
 
     def step() -> Tensor:
         batch = [rows[rng.randrange(len(rows))] for _ in range(int(chosen["rows_per_step"]))]
-        return _next_word(backbone, [segment for segment, _ in batch], [lead for _, lead in batch])
+        return _next_word(backbone, [segment for segment, _ in batch], [lead for _, lead in batch])[1]
 
     train(True)
     parameters = [p for p in backbone.parameters() if p.requires_grad]
