@@ -18,6 +18,7 @@ from xstilts.models.build import build_model, build_tiny
 from xstilts.models.pretraining import (
     Document,
     align_words,
+    apart,
     build_backbone,
     documents,
     ids,
@@ -259,3 +260,18 @@ def test_captions_teach_the_eyes_and_leave_the_language_alone(
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
     assert changed
     assert all("visual" in name or "vision" in name or "projector" in name for name in changed)
+
+
+def test_languages_with_one_mean_are_not_apart() -> None:
+    states = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+    assert apart(states, ["en", "en", "qaa", "qaa"]).item() == 0.0
+
+
+def test_languages_that_share_nothing_but_their_means_distance_are_wholly_apart() -> None:
+    states = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    assert apart(states, ["en", "en", "qaa", "qaa"]).item() == 1.0
+
+
+def test_code_switched_tokens_do_not_count_as_a_language() -> None:
+    states = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert apart(states, ["en", ""]).item() == 0.0

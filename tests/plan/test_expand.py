@@ -159,10 +159,10 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
     found = {kind: digest(sorted(fps))[:16] for kind, fps in expansion.by_kind().items()}
     assert found == {
         "records": "74e37485fa2794c0",
-        "build": "0213717f2ebc7cab",
-        "encode": "ca06f113b93d46e0",
-        "finetune": "c669d40d452426e1",
-        "score": "0956aea8c05ad461",
+        "build": "7bfb6aa445d70366",
+        "encode": "ccbb442025525ff8",
+        "finetune": "33690e733efa2e34",
+        "score": "522436c79c90e209",
     }
 
 

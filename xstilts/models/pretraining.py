@@ -31,7 +31,8 @@ from xstilts.training.streams import generator
 #: What a plan's `build.pretrain` may set besides build.DEFAULTS. updates: None = by family.
 PRETRAIN: Mapping[str, Any] = {
     "updates": None, "rows_per_step": 32, "lr": None, "aligned": 0.9, "tongue": 0.1, "mask": 0.2, "noise": 0.15,
-    "switched": 0.4, "table_lr": 0.2, "any_language": 0.0, "together": 1.0, "caption_whole": False, "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
+    "switched": 0.4, "table_lr": 0.2, "any_language": 0.0, "together": 3.0,
+    "caption_whole": False, "caption_updates": 80, "caption_lr": 2e-3, "longest": 128,
 }  # fmt: skip
 #: XTREME-R's Tatoeba reads this depth (tasks/retrieval.py says the source).
 RETRIEVAL_DEPTH = 14 / 24
@@ -222,8 +223,9 @@ def apart(states: Tensor, languages: Sequence[str]) -> Tensor:
 def _masked(
     backbone: Backbone, processor: Processor, batch: Sequence[Sequence[int]], chosen: Mapping[str, Any],
     mates: Mapping[int, list[int]], rng: Random, accepted: tuple[Tensor, float],
-) -> Tensor:  # fmt: skip
-    """Masked words and, in the clear, wrong words of the same class; every word is scored, so that each must be judged."""
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Masked words and, in the clear, wrong words of the same class; every word is scored, so that each must be judged.
+    Returns the states at the depth that retrieval reads, and the loss."""
     special = set(processor.tokenizer.all_special_ids)
     seen: list[list[int]] = []
     truth: list[int] = []
