@@ -1,5 +1,8 @@
 """Metrics: exact small cases, properties against reference libraries, and the official fixture."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +132,22 @@ def test_a_caption_equal_to_its_references_has_the_highest_cider() -> None:
 def test_characters_give_credit_where_spaces_do_not_part_words() -> None:
     assert value("squad_f1", ["北京市"], [["北京"]]) == 0.0
     assert value("char_f1", ["北京市"], [["北京"]]) == pytest.approx(80.0)
+
+
+def test_macro_f1_does_not_depend_on_the_process_that_computes_it() -> None:
+    code = (
+        "from xstilts.scoring.metrics import macro_f1;"
+        "tags = [f'T{i % 7}' for i in range(60)];"
+        "print(macro_f1([tags], [[f'T{i % 11}' for i in range(60)]]).hex())"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            text=True,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3", "4")
+    }
+    assert len(seen) == 1

@@ -45,7 +45,7 @@ def _similarity(told: Grams, gold: Grams, seen: Counter[tuple[str, ...]], total:
     penalty = math.exp(-(gap**2) / (2 * _SIGMA**2))
     score = 0.0
     for one, other in zip(told, gold, strict=True):
-        weights = {gram: total - math.log(max(1, seen[gram])) for gram in one.keys() | other.keys()}
+        weights = {gram: total - math.log(max(1, seen[gram])) for gram in {**one, **other}}
         mine = {gram: count * weights[gram] for gram, count in one.items()}
         theirs = {gram: count * weights[gram] for gram, count in other.items()}
         norms = math.sqrt(sum(v * v for v in mine.values())) * math.sqrt(sum(v * v for v in theirs.values()))
