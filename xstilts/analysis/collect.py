@@ -35,6 +35,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
             cells.append(Cell(**{key: cell[key] for key in keys}, scored=scored))
     return ReportInput(
         expanded=expanded, cells=cells, metrics=metrics, missing=missing, spent=_spent(store, expanded),
+        intermediates=_intermediates(store, folder, expanded, done, missing),
         staged=_staged(store, expanded), banner=_banner(expanded, str(run.get("mirror", ""))), run=folder,
     )  # fmt: skip
 
@@ -80,6 +81,28 @@ def _spent(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
         if manifest is not None:
             rows[key] = {"backbone": key[0], "arm": key[1], **manifest.info["budget"]}
     return list(rows.values())
+
+
+def _intermediates(
+    store: Store, folder: str, expanded: Mapping[str, Any], done: set[str], missing: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """How well each arm learnt its own tasks: one row a metric, or one with the reason why there is none."""
+    rows = []
+    for entry in expanded.get("intermediates", ()):
+        head = {key: entry[key] for key in ("backbone", "arm", "seed", "task", "objective")}
+        fingerprint = entry["score"]
+        if fingerprint is None:
+            rows.append({**head, "reason": entry["reason"]})
+        elif fingerprint not in done:
+            step = expanded["steps"][fingerprint]
+            cell = {"id": step["settings"]["label"], "chain": [step["parents"]["model"]]}
+            missing.append(_missing(store, folder, cell, entry["task"], fingerprint))
+        else:
+            scored = _read(store, entry["task"], fingerprint, expanded["steps"][fingerprint])[entry["task"], "en"]
+            for metric in metrics_of(entry["metrics"]):
+                value = {"split": entry["split"], "metric": metric, "value": scored.value(metric), "n": len(scored.ids)}
+                rows.append({**head, **value})
+    return rows
 
 
 def _staged(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:

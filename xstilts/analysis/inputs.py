@@ -77,6 +77,7 @@ class ReportInput:
     staged: Sequence[Mapping[str, Any]]  # bad rows and truncation worth naming
     banner: str
     run: str
+    intermediates: Sequence[Mapping[str, Any]] = ()  # arms on their own English dev rows, one row a metric
 
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:

@@ -14,12 +14,14 @@ from xstilts.plan.step import canonical_json
 
 
 def write_report(folder: Path, given: ReportInput) -> dict[str, Any]:
-    """Writes results.parquet, effects.parquet, predictions/, summary.json, report.md and report.html; returns the
-    summary."""
+    """Writes results.parquet, effects.parquet, intermediates.parquet (where asked for), predictions/, summary.json,
+    report.md and report.html; returns the summary."""
     folder.mkdir(parents=True, exist_ok=True)
     results, effects = results_table(given), effects_table(given)
     results.to_parquet(folder / "results.parquet", index=False)
     effects.to_parquet(folder / "effects.parquet", index=False)
+    if given.intermediates:
+        pd.DataFrame(given.intermediates).to_parquet(folder / "intermediates.parquet", index=False)
     _write_predictions(folder / "predictions", given)
     summary = summarise(given, results, effects)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False, default=_plain))
@@ -85,7 +87,8 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
         "not_applicable": expanded["not_applicable"], "skipped_languages": expanded["skipped_languages"],
         "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": _with_exposure(given),
-        "staged": list(given.staged), "sources": expanded["identities"], "environment": expanded["environment"],
+        "intermediates": list(given.intermediates), "staged": list(given.staged),
+        "sources": expanded["identities"], "environment": expanded["environment"],
     }  # fmt: skip
 
 

@@ -74,6 +74,7 @@ def encode(
     info = {
         "rows": len(rows), "examples": len(examples), "tokens": tokens, "truncated": encoder.truncated,
         "unanswerable_windows": encoder.left_out, "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
+        **({} if task.labels or not tags else {"tags": list(tags)}),
     }  # fmt: skip
     return {"encoded.parquet": path}, info
 

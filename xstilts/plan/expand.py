@@ -49,6 +49,8 @@ def expand(
     origins: dict[str, list[str]] = {name: [] for name in plan.backbones}
     for cell in cells:
         origins[cell["backbone"]] += [*cell["chain"], *cell["scores"].values()]
+    for one in steps.intermediates:
+        origins[one["backbone"]] += [one["score"]] if one["score"] else []
     return Expansion(
         name=plan.name,
         plan=plan.to_json(),
@@ -69,6 +71,7 @@ def expand(
         overrides=list(_overrides(steps)),
         identities=sources.identities,
         exposures=_exposures(plan, tables),
+        intermediates=steps.intermediates,
     )
 
 
@@ -120,6 +123,8 @@ def _cells(steps: Steps, tests: Mapping[str, Scored]) -> Iterator[Json]:
                 begun = steps.intermediate(backbone, arm_name, arm, intermediate) if intermediate is not None else None
                 if arm.parts and begun is None:
                     continue  # what is lacking is reported once everything has been looked at
+                if begun is not None and intermediate is not None and plan.intermediate_scores:
+                    steps.score_intermediate(backbone, arm_name, arm, intermediate, begun)
                 road = arm_name if intermediate is None else f"{arm_name} ({intermediate})"
                 for trained, evaluations in by_target.items():
                     for seed in targets if trained else [None]:

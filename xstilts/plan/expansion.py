@@ -24,6 +24,7 @@ class Expansion:
     budgets: {backbone, arm, tasks, objective, examples, updates, epochs, examples_per_step}.
     overrides: what the plan changes of the shipped tables.  identities: every source with its identity.
     exposures: {backbone, arm, exposure: seen | unseen | unknown, why}.
+    intermediates: {backbone, arm, seed, task, objective, score: a step or null, split, metrics; or reason}.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Expansion:
     overrides: Sequence[Json]
     identities: Sequence[Json]
     exposures: Sequence[Json] = ()
+    intermediates: Sequence[Json] = ()
 
     def to_json(self) -> Json:
         """A JSON object that from_json reads back."""

@@ -298,6 +298,7 @@ class Plan(Part):
     contrasts: Mapping[str, Contrast] = {}
     headline: str | None = None
     controls: Controls = Controls()
+    intermediate_scores: bool = False
     splits: Mapping[str, SplitPlan] = {}
     resources: Resources = Resources()
 

@@ -22,7 +22,7 @@ ENGLISH = "en"
 class Steps:
     """The steps of one plan. `made`: fingerprint → Step, parents before children. `lacking`: what the mirror has not
     and the plan cannot do without; `skipped`: languages that it lacks; `without`: (backbone, arm) → what is left out for its
-    licence."""
+    licence. intermediates: the scores of arms on their own English dev rows."""
 
     def __init__(self, plan: Plan, tables: Tables, sources: Sources, stamp: Mapping[str, Any]) -> None:
         """stamp: what else every spec holds: environment (not the records' specs), generation, or nothing."""
@@ -34,6 +34,7 @@ class Steps:
         self.lacking: dict[str, str] = {}
         self.skipped: dict[tuple[str, str], str] = {}
         self.without: dict[tuple[str, str], str] = {}
+        self.intermediates: list[dict[str, Any]] = []
         self._identities: dict[str, Any] = {}
 
     def _add(self, kind: str, label: str, spec: Mapping[str, Any], parents: Mapping[str, str], **more: Any) -> str:
@@ -254,11 +255,47 @@ class Steps:
         splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
         return self._add("score", f"{name}: {road} on {task.name}", spec, parents, splits=splits)
 
+    def score_intermediate(self, name: str, arm_name: str, arm: Arm, seed: int, model: str) -> None:
+        """An arm's tasks on their own English dev rows, as the arm learnt them: by its heads, or in words. A task whose
+        dev rows the mirror lacks is entered with the reason."""
+        backbone = self.plan.backbones[name]
+        for place, given in enumerate(self.made[model].spec["tasks"]):
+            task, objective = self.tables.tasks[given["name"]], given["objective"]
+            entry = {"backbone": name, "arm": arm_name, "seed": seed, "task": task.name, "objective": objective}
+            images = arm.images if task.modality == "image" else "real"
+            records = self.records(task, "select", ENGLISH, self.recipes.cap(task.name, "select"), images=images)
+            metrics = scored_by(task, objective)
+            if records is None or not metrics:
+                reason = self.skipped.pop((task.name, ENGLISH)) if records is None else "no metric is defined for it"
+                self.intermediates.append({**entry, "score": None, "reason": reason})
+                continue
+            lengths = self.recipes.lengths(task.name, backbone)
+            rows = self.encode(
+                name, task, "select", ENGLISH, objective if objective == "lm" else "eval", lengths, records
+            )
+            parents = self._made_by(name) | {"model": model, "test:en": rows, "gold:en": records}
+            spec = {
+                "evaluation": task.name, "languages": [ENGLISH], "format": "words" if objective == "lm" else task.format,
+                "metrics": list(metrics), "head": place, **self.model(name), "layer": None,
+            }  # fmt: skip
+            split = self.made[records].spec["source"]["split"]
+            label = f"{name}: {arm_name} ({seed}) on its own {task.name}"
+            score = self._add("score", label, spec, parents, splits={ENGLISH: split})
+            self.intermediates.append({**entry, "score": score, "split": split, "metrics": list(metrics)})
+
     def raise_lacking(self) -> None:
         """Raises DataError that names everything the plan needs and the mirror lacks."""
         if self.lacking:
             lines = [f"  - {what}: {reason}" for what, reason in self.lacking.items()]
             raise DataError("\n".join(["the mirror lacks what the plan needs; nothing was staged", *lines]))
+
+
+def scored_by(task: Task, objective: str) -> tuple[str, ...]:
+    """The metrics of an intermediate task on its own dev rows; in words, equality of the answers where the task is not one
+    of words."""
+    if objective == "lm" and task.format != "generation":
+        return ("squad_v2_f1", "squad_v2_em") if task.name == "squad_v2" else ("squad_em",)
+    return task.metrics
 
 
 def attention_of(backbone: BackbonePlan) -> str:

@@ -6,6 +6,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from xstilts.data.encode import verbalise
+from xstilts.data.records import read_records
+from xstilts.tasks.task import Task
+
 #: The columns of records.parquet that hold the answer of each format.
 _COLUMNS = {
     "classification": ["label"], "multiple_choice": ["label"], "tagging": ["tags"], "span": ["answers"], "retrieval": [],
@@ -35,6 +39,17 @@ def gold_answers(records: Path, task_format: str) -> list[Gold]:
         Gold(row["id"], row["cluster"] or row["id"], _gold(row, task_format, i), row["text"] or "")
         for i, row in enumerate(rows)
     ]
+
+
+def answers_in_words(records: Path, task: Task) -> list[Gold]:
+    """What the `lm` objective would have a model say to each record: the reference texts."""
+    found = []
+    for example in read_records(records):
+        texts = list(example.targets) if task.format == "generation" else [verbalise(task, example)[2]]
+        if task.format == "span" and len(example.answers) > 1:
+            texts = [text for text, _ in example.answers]
+        found.append(Gold(example.id, example.cluster or example.id, texts))
+    return found
 
 
 def _gold(row: dict[str, Any], task_format: str, position: int) -> Any:

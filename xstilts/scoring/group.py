@@ -17,10 +17,9 @@ import torch
 from xstilts.errors import XstiltsError
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
-from xstilts.scoring.predict import Job, Predictor, predict, written
+from xstilts.scoring.predict import Job, Predictor, predict, withheld, written
 from xstilts.scoring.ranking import in_all_languages
 from xstilts.store.manifest import Manifest
-from xstilts.tasks.registry import TASKS
 from xstilts.training.group import Bench
 from xstilts.training.losses import Heads
 
@@ -80,7 +79,8 @@ def score(bench: Bench, model: str, steps: Sequence[Step]) -> None:
             rows, images = bench.rows(f"test:{language}", step)
             queries = bench.gold(step, language) if step.spec["format"] == "ranking" else None
             depth = step.spec.get("layer")
-            jobs.append(Job(step.fingerprint, language, step.spec["format"], rows, images, depth, queries))
+            head = int(step.spec.get("head", 0))
+            jobs.append(Job(step.fingerprint, language, step.spec["format"], rows, images, depth, queries, head))
         if "pool" in step.parents:
             jobs.append(Job(step.fingerprint, "pool", step.spec["format"], bench.rows("pool", step)[0]))
     found = {"selected": _predictions(bench, manifest, any_step, jobs, "")}
@@ -116,7 +116,10 @@ def _commit(
     for language, examples in golds.items():
         gold = [json.dumps(example.gold, ensure_ascii=False) for example in examples]
         for checkpoint, predictions in found.items():
-            answers = written(TASKS[step.spec["evaluation"]], examples, predictions[step.fingerprint, language])
+            given = predictions[step.fingerprint, language]
+            answers = written(step.spec["format"], bench.tags(step), examples, given)
+            if step.spec["format"] == "span" and "squad_v2_f1" in step.spec["metrics"]:
+                answers = withheld(answers, examples, given)
             rows += [
                 {"checkpoint": checkpoint, "language": language, "id": example.id, "cluster": example.cluster,
                  "prediction": json.dumps(answer, ensure_ascii=False), "gold": right}

@@ -16,16 +16,19 @@ from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.models.backbone import Backbone
 from xstilts.models.heads import embed, join_windows, rows_of
 from xstilts.models.processor import Processor
+from xstilts.scoring.decode import decode
 from xstilts.scoring.gold import Gold
+from xstilts.scoring.metrics import METRICS
 from xstilts.scoring.ranking import rank
-from xstilts.tasks.task import Task
+from xstilts.scoring.squad import best_threshold
 from xstilts.training.losses import Heads, pack_rows
 
 
 @dataclass(frozen=True)
 class Job:
     """The rows of one evaluation in one language. `step` names the score step that they belong to. depth: the relative
-    layer that retrieval reads. queries: a ranking's rows that ask; None where all of them are candidates."""
+    layer that retrieval reads. queries: a ranking's rows that ask; None where all of them are candidates. head: which of
+    the model's heads answers, in the order of its tasks."""
 
     step: str
     language: str
@@ -34,6 +37,7 @@ class Job:
     images: Images | None = None
     depth: float | None = None
     queries: Sequence[Gold] | None = None
+    head: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,14 @@ def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int,
         yield batch
 
 
-def _kind(job: Job) -> tuple[str, float | None, int]:
-    return job.format, job.depth, id(job.images)
+def _kind(job: Job) -> tuple[str, float | None, int, int]:
+    return job.format, job.depth, id(job.images), job.head
 
 
 def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[Any]:
     backbone, heads, device, format_ = predictor.backbone, predictor.heads, predictor.device, job.format
+    if format_ == "words":
+        return list(decode(backbone, predictor.processor, rows, job.images, device))
     batch, about = pack_rows(rows, backbone, predictor.processor, job.images).to(device), rows_of(rows, device)
     if format_ == "retrieval":
         if job.depth is None:
@@ -120,7 +126,7 @@ def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[A
         return list(embed(backbone(batch), about).half().cpu())
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
-    found: list[Any] = heads.heads[0].predict(backbone(batch), about)  # type: ignore[operator]
+    found: list[Any] = heads.heads[job.head].predict(backbone(batch), about)  # type: ignore[operator]
     return found
 
 
@@ -150,16 +156,28 @@ def nearest(ids: Sequence[str], pairs: Tensor) -> dict[str, int]:
     return dict(zip(ids, best, strict=True))
 
 
-def written(task: Task, examples: Sequence[Gold], predicted: Mapping[str, Any]) -> list[Any]:
+def written(format_: str, labels: Sequence[str], examples: Sequence[Gold], predicted: Mapping[str, Any]) -> list[Any]:
     """The predictions of a language as predictions.parquet holds them, in the order of the examples. ValueError names
-    the first example that has none."""
+    the first example that has none. labels: tag names in the order of their ids."""
     found = []
     for example in examples:
         if example.id not in predicted:
-            raise ValueError(f"{task.name}: no prediction for example {example.id}")
-        words = len(example.gold) if task.format == "tagging" else 0
-        found.append(as_written(task.format, predicted[example.id], example.context, task.labels, words))
+            raise ValueError(f"no prediction for example {example.id}")
+        words = len(example.gold) if format_ == "tagging" else 0
+        found.append(as_written(format_, predicted[example.id], example.context, labels, words))
     return found
+
+
+def withheld(texts: Sequence[str], examples: Sequence[Gold], predicted: Mapping[str, Any]) -> list[str]:
+    """SQuAD v2 on its own dev rows: the answers whose margin reaches the threshold that is best for these very rows, as
+    the official script's `best_f1`; the empty text for the others."""
+    golds, margins = [example.gold for example in examples], [predicted[example.id][2] for example in examples]
+    metric = METRICS["squad_v2_f1"]
+    answered, empty = (
+        metric.ratio(metric.counts(told, golds, "en"))[:, 0].tolist() for told in (texts, [""] * len(golds))
+    )
+    threshold = best_threshold(answered, empty, margins)[1]
+    return [text if margin >= threshold else "" for text, margin in zip(texts, margins, strict=True)]
 
 
 def as_written(format_: str, prediction: Any, context: str, labels: Sequence[str], words: int) -> Any:

@@ -23,7 +23,7 @@ from xstilts.models.lora import add_lora, initial_state, load_trainable, merged,
 from xstilts.models.processor import load_processor
 from xstilts.plan.step import Step, training_role
 from xstilts.run import failure, failure_key, open_run, spec_of
-from xstilts.scoring.gold import Gold, gold_answers
+from xstilts.scoring.gold import Gold, answers_in_words, gold_answers
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
@@ -115,7 +115,7 @@ class Bench:
         self._images: dict[str, Images] = {}
         self._rows: dict[str, EncodedRows] = {}
         self._parents: dict[tuple[str, str], Manifest] = {}
-        self._gold: dict[str, list[Gold]] = {}
+        self._gold: dict[tuple[str, str], list[Gold]] = {}
 
     def reset(self, seed: int) -> None:
         """The weights from which every road starts: the backbone's own, and adapters drawn from the seed."""
@@ -139,10 +139,29 @@ class Bench:
     def gold(self, step: Step, language: str) -> list[Gold]:
         """The right answers of a score step in a language, read once for all models."""
         fingerprint = step.parents[f"gold:{language}"]
-        if fingerprint not in self._gold:
-            records = self.parent("records", fingerprint, step)
-            self._gold[fingerprint] = gold_answers(self.store.file(records, "records.parquet"), step.spec["format"])
-        return self._gold[fingerprint]
+        key = (fingerprint, step.spec["format"])
+        if key not in self._gold:
+            path = self.store.file(self.parent("records", fingerprint, step), "records.parquet")
+            in_words = step.spec["format"] == "words"
+            self._gold[key] = (
+                answers_in_words(path, TASKS[step.spec["evaluation"]])
+                if in_words
+                else gold_answers(path, step.spec["format"])
+            )
+        return self._gold[key]
+
+    def tags(self, step: Step) -> Sequence[str]:
+        """The tag names of a score step in the order of their ids: the task's, else those of its model's training rows."""
+        task = TASKS[step.spec["evaluation"]]
+        if task.labels or task.format != "tagging" or "model" not in step.parents:
+            return task.labels
+        trained = Step.from_json(self.parent("finetune", step.parents["model"], step).step)
+        return self.trained_tags(trained, trained.spec["tasks"][int(step.spec.get("head", 0))])
+
+    def trained_tags(self, step: Step, task: Mapping[str, Any]) -> Sequence[str]:
+        """The tags that a finetune step's head of an open set of tags tells apart."""
+        encoded = self.parent("encode", step.parents[f"train:{_role(task)}"], step)
+        return list(encoded.info["tags"])
 
     def rows(self, role: str, step: Step) -> tuple[EncodedRows, Images | None]:
         """What an encode step left, read once for all steps that share it."""
@@ -264,7 +283,9 @@ def _development(bench: Bench, step: Step) -> Development | None:
     records = bench.parent("records", encoded.step["parents"]["records"], step)
     gold = gold_answers(bench.store.file(records, "records.parquet"), given["format"])
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
-    return Development(TASKS[given["name"]], given["objective"], rows, images, gold, int(every), budget)
+    task = TASKS[given["name"]]
+    labels = task.labels or (bench.trained_tags(step, given) if task.format == "tagging" else ())
+    return Development(task, given["objective"], rows, images, gold, int(every), budget, labels)
 
 
 def _resume(

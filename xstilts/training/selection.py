@@ -18,8 +18,7 @@ from xstilts.models.backbone import Backbone
 from xstilts.models.lora import merged, trainable_state
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS, task_metrics
-from xstilts.scoring.predict import Job, Predictor, join, predict_rows, written
-from xstilts.scoring.squad import best_threshold
+from xstilts.scoring.predict import Job, Predictor, join, predict_rows, withheld, written
 from xstilts.tasks.task import Task
 from xstilts.training.losses import Learner
 from xstilts.training.micro import micro_batches
@@ -50,6 +49,7 @@ class Development:
     gold: Sequence[Gold]
     every: int
     budget: int
+    labels: Sequence[str] = ()
 
     def due(self, update: int, updates: int) -> bool:
         """Whether English dev is looked at after this update (counted from 1)."""
@@ -79,15 +79,10 @@ class Development:
             dist.all_gather_object(shares, own)
         found = [shares[i % workers.world][i // workers.world] for i in range(len(self.rows))]
         joined = join(self.task.format, found)
-        predictions = written(self.task, self.gold, joined)
+        predictions = written(self.task.format, self.labels, self.gold, joined)
         metric = METRICS[task_metrics(self.task.metrics)[0]]
         if "squad_v2_f1" in self.task.metrics:
-            golds = [example.gold for example in self.gold]
-            answered, empty = (
-                metric.ratio(metric.counts(texts, golds, "en"))[:, 0].tolist()
-                for texts in (predictions, [""] * len(golds))
-            )
-            return best_threshold(answered, empty, [joined[example.id][2] for example in self.gold])[0]
+            predictions = withheld(predictions, self.gold, joined)
         counts = metric.counts(predictions, [example.gold for example in self.gold], "en")
         return float(metric.value(counts.sum(0)))
 
