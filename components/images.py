@@ -1,6 +1,34 @@
-"""Which image each component runs in. References are pinned when images are published; locally the tags are enough."""
+"""Which image each component runs in: pinned by digest in images/images.lock once published, a tag of this machine before."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LOCK = Path(__file__).resolve().parents[1] / "images" / "images.lock"
+#: Components whose Dockerfile has two stages: what the KFP step runs in, and what the Ray workers run in.
+STAGED = ("finetune", "score")
 
 
-def reference(component: str) -> str:
-    """The image of a component, e.g. `xstilts/stage-python:dev`."""
-    return f"xstilts/{component}-python:dev"
+def name(component: str, stage: str = "step") -> str:
+    """The name of an image, e.g. `stage-python`, `finetune-step`, `finetune-worker`."""
+    return f"{component}-{stage if component in STAGED else 'python'}"
+
+
+@cache
+def lock() -> dict[str, Any]:
+    """name → {reference: registry/name:tag, digest: sha256:… or null}; empty where there is no lock."""
+    return dict(json.loads(LOCK.read_text())) if LOCK.is_file() else {}
+
+
+def reference(component: str, stage: str = "step") -> str:
+    """The image of a component: `registry/name@sha256:…` where its digest is locked, else its tag."""
+    entry = lock().get(name(component, stage), {})
+    tagged = str(entry.get("reference") or f"xstilts/{name(component, stage)}:dev")
+    digest = entry.get("digest")
+    return f"{_untagged(tagged)}@{digest}" if digest else tagged
+
+
+def _untagged(image: str) -> str:
+    head, colon, tag = image.rpartition(":")
+    return head if colon and "/" not in tag else image  # a registry's port is no tag

@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
     compile_ = commands.add_parser("compile", help="write the KFP package")
     compile_.add_argument("-o", "--output", default="pipeline.yaml")
+    compile_.add_argument("--settings", metavar="FILE", help="the cluster's settings (docs/kubeflow.md)")
 
     tasks = commands.add_parser("tasks", help="what can be trained and scored")
     tasks.add_argument("action", nargs="?", choices=["probe"], help="ask the hub, or a mirror, for every source")

@@ -113,11 +113,10 @@ def plan(given: argparse.Namespace) -> int:
 
 def compile_package(given: argparse.Namespace) -> int:
     """xstilts compile"""
-    from kfp import compiler
+    from pipelines.dressing import load_settings
+    from pipelines.package import compile_to
 
-    from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
-
-    compiler.Compiler().compile(intermediate_to_xtreme_r, given.output)
+    compile_to(Path(given.output), load_settings(given.settings))
     _say(f"wrote {given.output}")
     return 0
 

@@ -10,21 +10,42 @@ from components.plan.component import plan, work
 from components.report.component import report
 from components.score.component import score
 from components.stage.component import stage
+from pipelines.dressing import Dress, Settings, dressed, plain, run_config
 
 
-@dsl.pipeline(name="intermediate-to-xtreme-r", description="English intermediate tasks, zero-shot XTREME-R, effects")
-def intermediate_to_xtreme_r(run: str) -> str:
-    """run: s3://bucket/prefix/runs/<run>, a folder with plan.yaml and run.json."""
-    planned = plan(run=run).set_caching_options(False).output
-    sources = work(run=planned, kind="sources").set_caching_options(False)
-    with dsl.ParallelFor(items=sources.output, parallelism=2) as batch:
-        sourced = stage(run=run, batch=batch).set_caching_options(False)
-    encodings = work(run=planned, kind="encodings").set_caching_options(False)
-    with dsl.ParallelFor(items=encodings.output, parallelism=2) as batch:
-        encoded = stage(run=run, batch=batch).set_caching_options(False).after(sourced)
-    groups = work(run=planned, kind="groups").set_caching_options(False)
-    with dsl.ParallelFor(items=groups.output, parallelism=1) as group:
-        trained = finetune(run=run, group=group).set_caching_options(False).after(encoded)
-        scored = score(run=run, group=trained.output).set_caching_options(False)
-    done = report(run=run, groups=dsl.Collected(scored.output)).set_caching_options(False)
-    return done.outputs["Output"]
+def pipeline(dress: Dress = plain, batches: int = 2, groups: int = 1, config: dsl.PipelineConfig | None = None):
+    """The pipeline with every task dressed; `batches` and `groups` run side by side."""
+
+    @dsl.pipeline(
+        name="intermediate-to-xtreme-r",
+        description="English intermediate tasks, zero-shot XTREME-R, effects",
+        pipeline_config=config,
+    )
+    def intermediate_to_xtreme_r(run: str) -> str:
+        """run: s3://bucket/prefix/runs/<run>, a folder with plan.yaml and run.json; or …/schedules/<name>, of which
+        plan makes a new run each time. A loop gets `run` and its item: KFP's local runner would put the item in the
+        place of any other task's output."""
+        planned = dress(plan(run=run)).output
+        sources = dress(work(run=planned, kind="sources"))
+        with dsl.ParallelFor(items=sources.output, parallelism=batches) as batch:
+            sourced = dress(stage(run=run, batch=batch))
+        encodings = dress(work(run=planned, kind="encodings"))
+        with dsl.ParallelFor(items=encodings.output, parallelism=batches) as batch:
+            encoded = dress(stage(run=run, batch=batch)).after(sourced)
+        roads = dress(work(run=planned, kind="groups"))
+        with dsl.ParallelFor(items=roads.output, parallelism=groups) as group:
+            trained = dress(finetune(run=run, group=group)).after(encoded)
+            scored = dress(score(run=run, group=trained.output))
+        done = dress(report(run=run, groups=dsl.Collected(scored.output)))
+        return done.outputs["Output"]
+
+    return intermediate_to_xtreme_r
+
+
+def for_cluster(settings: Settings):
+    """The pipeline as a cluster runs it."""
+    return pipeline(dressed(settings), settings.batches, settings.groups, run_config(settings))
+
+
+#: The pipeline as this machine runs it.
+intermediate_to_xtreme_r = pipeline()

@@ -1,51 +1,183 @@
-"""The KFP package: deterministic, and the one that is checked in."""
+"""The KFP package: deterministic, the one that is checked in, and ready for a cluster in every task."""
 
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from kfp import compiler
 
+from components import images
+from pipelines.dressing import CONFIGURATION, CREDENTIALS, FIELDS, LABELS, NEEDS, Settings, Toleration, load_settings
 from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
+from pipelines.package import compiled, refuse_unlocked
+from xstilts.errors import PlanError
 
 GOLDEN = Path(__file__).parents[2] / "pipelines" / "compiled" / "intermediate_to_xtreme_r.yaml"
-
-
-def compiled(path: Path) -> str:
-    compiler.Compiler().compile(intermediate_to_xtreme_r, str(path))
-    return path.read_text()
-
-
-def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    assert compiled(tmp_path / "one.yaml") == compiled(tmp_path / "two.yaml")
-
-
-def test_the_package_is_the_one_checked_in(tmp_path: Path) -> None:
-    """After a change on purpose: xstilts compile -o pipelines/compiled/intermediate_to_xtreme_r.yaml"""
-    assert compiled(tmp_path / "now.yaml") == GOLDEN.read_text()
+DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 @pytest.fixture(scope="module")
-def package() -> dict[str, object]:
-    return yaml.safe_load(GOLDEN.read_text())
+def text() -> str:
+    return compiled(Settings())[0]
 
 
-def test_kfps_own_cache_is_off_everywhere(package: dict[str, object]) -> None:
-    text = GOLDEN.read_text()
-    assert text.count("cachingOptions: {}") == text.count("cachingOptions:")
+@pytest.fixture(scope="module")
+def package(text: str) -> dict[str, Any]:
+    return next(yaml.safe_load_all(text))
 
 
-def test_nothing_is_installed_when_a_component_starts() -> None:
-    assert "pip install" not in GOLDEN.read_text()
+@pytest.fixture(scope="module")
+def executors(text: str) -> dict[str, Any]:
+    """The Kubernetes settings of every executor."""
+    _, platform = yaml.safe_load_all(text)
+    return platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
-def test_only_strings_and_lists_of_strings_pass_between_components(package: dict[str, object]) -> None:
-    components = package["components"]
-    assert isinstance(components, dict)
+def tasks(package: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(name, task) of every task that runs a container, in loops too."""
+    dags = [package["root"]["dag"], *(c["dag"] for c in package["components"].values() if "dag" in c)]
+    for dag in dags:
+        for name, task in dag["tasks"].items():
+            if "iteratorPolicy" not in task:
+                yield name, task
+
+
+def test_compiling_twice_gives_the_same_bytes(text: str) -> None:
+    assert compiled(Settings())[0] == text
+
+
+def test_the_package_is_the_one_checked_in(text: str) -> None:
+    """After a change on purpose: xstilts compile -o pipelines/compiled/intermediate_to_xtreme_r.yaml"""
+    assert text == GOLDEN.read_text()
+
+
+def test_kfps_own_cache_is_off_everywhere(package: dict[str, Any]) -> None:
+    found = {name: task["cachingOptions"] for name, task in tasks(package)}
+    assert len(found) == 9
+    assert set(map(str, found.values())) == {"{}"}
+
+
+def test_nothing_is_installed_when_a_component_starts(text: str) -> None:
+    assert "pip install" not in text
+
+
+def test_only_strings_and_lists_of_strings_pass_between_components(package: dict[str, Any]) -> None:
     kinds = {
         parameter["parameterType"]
-        for component in components.values()
+        for component in package["components"].values()
         for side in ("inputDefinitions", "outputDefinitions")
         for parameter in component.get(side, {}).get("parameters", {}).values()
     }
     assert kinds <= {"STRING", "LIST"}
+
+
+def test_a_loop_gets_the_pipelines_own_parameter_and_its_items_only(package: dict[str, Any]) -> None:
+    """KFP 2.17's local runner puts the loop's item in the place of any other task's output."""
+    for task in package["root"]["dag"]["tasks"].values():
+        if "iteratorPolicy" in task:
+            inputs = task["inputs"]["parameters"]
+            outputs = [value for value in inputs.values() if "taskOutputParameter" in value]
+            assert [value["taskOutputParameter"]["producerTask"].rstrip("-23") for value in outputs] == ["work"]
+            assert inputs["pipelinechannel--run"] == {"componentInputParameter": "run"}
+
+
+def test_the_local_pipeline_is_the_same_graph_without_a_cluster_in_it(package: dict[str, Any], tmp_path: Path) -> None:
+    compiler.Compiler().compile(intermediate_to_xtreme_r, str(tmp_path / "local.yaml"))
+    documents = list(yaml.safe_load_all((tmp_path / "local.yaml").read_text()))
+    assert len(documents) == 1
+    assert [name for name, _ in tasks(documents[0])] == [name for name, _ in tasks(package)]
+
+
+def test_every_executor_reads_the_configuration_and_optional_credentials(executors: dict[str, Any]) -> None:
+    assert len(executors) >= 6
+    for settings in executors.values():
+        (config,) = settings["configMapAsEnv"]
+        (secret,) = settings["secretAsEnv"]
+        assert (config["configMapName"], config["optional"]) == ("xstilts-config", True)
+        assert {pair["envVar"] for pair in config["keyToEnv"]} == set(CONFIGURATION)
+        assert (secret["secretName"], secret["optional"]) == ("xstilts-s3", True)
+        assert {pair["envVar"] for pair in secret["keyToEnv"]} == set(CREDENTIALS)
+
+
+def test_every_executor_knows_its_pod_and_carries_our_labels(executors: dict[str, Any]) -> None:
+    for settings in executors.values():
+        assert {field["name"]: field["fieldPath"] for field in settings["fieldPathAsEnv"]} == FIELDS
+        assert settings["podMetadata"]["labels"] == LABELS
+
+
+def test_every_executor_has_a_time_out_and_runs_without_root(executors: dict[str, Any]) -> None:
+    for label, settings in executors.items():
+        component = label.removeprefix("exec-").rstrip("-0123456789")
+        assert int(settings["activeDeadlineSeconds"]) == round(NEEDS[component].hours * 3600)
+        assert settings["securityContext"] == {"runAsUser": "1000", "runAsGroup": "1000", "runAsNonRoot": True}
+
+
+def test_every_executor_asks_for_cpu_and_memory_and_is_held_to_them(package: dict[str, Any]) -> None:
+    for executor in package["deploymentSpec"]["executors"].values():
+        wanted = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
+        assert wanted <= set(executor["container"]["resources"])
+
+
+def test_every_task_is_tried_again_with_back_off_however_long_an_attempt_took(package: dict[str, Any]) -> None:
+    for name, task in tasks(package):
+        needs, policy = NEEDS[name.rstrip("-0123456789")], task["retryPolicy"]
+        assert policy["maxRetryCount"] == needs.retries
+        assert (policy["backoffDuration"], policy["backoffFactor"]) == ("30s", 2.0)
+        assert float(policy["backoffMaxDuration"].rstrip("s")) > needs.hours * 3600 * (needs.retries + 1)
+
+
+def test_a_run_ends_and_is_cleared_away(text: str) -> None:
+    _, platform = yaml.safe_load_all(text)
+    config = platform["platforms"]["kubernetes"]["pipelineConfig"]
+    assert config["activeDeadlineSeconds"] == 30 * 86_400
+    assert config["resourceTtlOnCompletion"] == 7 * 86_400
+
+
+def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
+    settings = Settings(
+        node_selector={"pool": "cpu"}, tolerations=(Toleration(key="spot", operator="Exists"),), batches=5, groups=3
+    )
+    package, platform = yaml.safe_load_all(compiled(settings)[0])
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        assert executor["nodeSelector"] == {"labels": {"pool": "cpu"}}
+        assert executor["tolerations"] == [{"key": "spot", "operator": "Exists"}]
+    loops = package["root"]["dag"]["tasks"]
+    assert sorted(
+        task["iteratorPolicy"]["parallelismLimit"] for task in loops.values() if "iteratorPolicy" in task
+    ) == [3, 5, 5]
+
+
+def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("bathces: 3\nttl_days: soon\n")
+    with pytest.raises(PlanError) as error:
+        load_settings(str(file))
+    assert "bathces" in str(error.value)
+    assert "ttl_days" in str(error.value)
+
+
+def test_images_without_a_digest_are_refused_by_name(text: str) -> None:
+    with pytest.raises(PlanError, match=r"xstilts/finetune-worker:dev.*--allow-unlocked"):
+        refuse_unlocked(text)
+
+
+def test_locked_images_are_named_by_digest_and_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = ["plan-python", "stage-python", "report-python"]
+    names += [f"{name}-{stage}" for name in images.STAGED for stage in ("step", "worker")]
+    lock = tmp_path / "images.lock"
+    lock.write_text(
+        json.dumps({name: {"reference": f"registry:5000/x/{name}:1.0", "digest": DIGEST} for name in names})
+    )
+    monkeypatch.setattr(images, "LOCK", lock)
+    images.lock.cache_clear()
+    try:
+        text = compiled(Settings())[0]
+    finally:
+        monkeypatch.undo()
+        images.lock.cache_clear()
+    refuse_unlocked(text)
+    assert f"registry:5000/x/finetune-worker@{DIGEST}" in text
+    assert ":dev" not in text
