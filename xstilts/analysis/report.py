@@ -12,6 +12,9 @@ from xstilts.analysis.effects import AVERAGE, GAP, effects_table, results_table
 from xstilts.analysis.inputs import ReportInput
 from xstilts.plan.step import canonical_json
 
+#: The official metrics of retrieval: averages are given with and without it, as the official tables do.
+RETRIEVAL = ("retrieval_accuracy", "map_at_20")
+
 
 def write_report(folder: Path, given: ReportInput) -> dict[str, Any]:
     """Writes results.parquet, effects.parquet, intermediates.parquet (where asked for), predictions/, summary.json,
@@ -129,7 +132,7 @@ def answer(headline: str | None, rows: pd.DataFrame, given: ReportInput) -> str:
 def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
     """Mean over evaluations of each backbone and arm, with and without retrieval, seeds averaged."""
     rows = official(given, results)
-    retrieval = {name for name, metrics in given.metrics.items() if metrics[0] == "retrieval_accuracy"}
+    retrieval = {name for name, metrics in given.metrics.items() if metrics[0] in RETRIEVAL}
     means = rows.groupby(["backbone", "arm", "evaluation"], sort=False)["value"].mean().reset_index()
     found = []
     for (backbone, arm), part in means.groupby(["backbone", "arm"], sort=False):
@@ -176,6 +179,14 @@ def markdown(summary: Mapping[str, Any]) -> str:
         f"{e['ci_high']:+.1f} | {e['n_seeds']} |"
         for e in summary["effects"]
     ]
+    own = [row for row in summary["intermediates"] if "value" in row]
+    if own:
+        lines += ["", "## The intermediate tasks themselves, on English dev", ""]
+        lines += ["| backbone | arm | seed | task | metric | value |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| {r['backbone']} | {r['arm']} | {r['seed']} | {r['task']} | {r['metric']} | {r['value']:.1f} |"
+            for r in own
+        ]
     for title, key in (("Missing", "missing"), ("Not applicable", "not_applicable"), ("Skipped", "skipped_languages")):
         if summary[key]:
             lines += ["", f"## {title}", ""]
