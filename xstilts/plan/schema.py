@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from xstilts.errors import PlanError
+from xstilts.plan.cluster import Cluster, cluster_problems
+from xstilts.plan.part import Part
 from xstilts.plan.problems import InvalidPlan, validate
 from xstilts.plan.shapes import plain_shape
 from xstilts.plan.tables import Tables
@@ -29,12 +31,6 @@ def _selection(value: Any) -> Any:
     if value in (None, "last") or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError(f"{value!r} is no selection; allowed: last, or the updates between looks at English dev")
-
-
-class Part(BaseModel):
-    """Base of everything in a plan: unknown keys are mistakes, values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Tokenizer(Part):
@@ -262,7 +258,8 @@ class Controls(Part):
 
 
 class Resources(Part):
-    """Nothing here can change a result, and nothing here is fingerprinted. groups: worker groups a backbone."""
+    """Nothing here can change a result, and nothing here is fingerprinted. groups: worker groups a backbone. cluster:
+    what each group asks for on Kubernetes; other launchers take no notice of it."""
 
     workers: Count = 1
     threads: Count = 1
@@ -270,6 +267,13 @@ class Resources(Part):
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     groups: Annotated[int, Field(ge=1, le=32)] = 1
+    cluster: Cluster | None = None
+
+    @model_validator(mode="after")
+    def _cluster_fits(self) -> "Resources":
+        if self.cluster and (found := cluster_problems(self.cluster, self.workers, self.gpus_per_worker)):
+            raise ValueError("; ".join(found))
+        return self
 
 
 def _distinct(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:

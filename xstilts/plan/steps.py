@@ -29,7 +29,7 @@ class Steps:
         self.plan, self.tables, self.sources = plan, tables, sources
         self.recipes = Recipes(plan, tables)
         self.stamp = dict(stamp)
-        self.settings = plan.resources.model_dump(exclude={"groups"})
+        self.settings = plan.resources.model_dump(mode="json", by_alias=True, exclude={"groups"}, exclude_none=True)
         self.made: dict[str, Step] = {}
         self.lacking: dict[str, str] = {}
         self.skipped: dict[tuple[str, str], str] = {}

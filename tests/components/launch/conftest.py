@@ -1,0 +1,66 @@
+"""What the tests of the launchers share: settings of a group, a step's environment, and the strict schema of a RayJob."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from components.launch.rayjob import build
+
+CONFIG = {"run_uri": "s3://bench/store/runs/captions-7", "group": "llava", "kind": "finetune"}
+SETTINGS: dict[str, Any] = {
+    "workers": 16, "gpus_per_worker": 1, "threads": 4,
+    "cluster": {
+        "workers_per_node": 8, "cpus_per_worker": 12, "memory_gib_per_worker": 96, "shm_gib": 64, "disk_gib": 500,
+        "head_cpus": 4, "head_memory_gib": 16, "deadline_hours": 12,
+        "node_selector": {"nvidia.com/gpu.product": "NVIDIA-H200"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    },
+}  # fmt: skip
+ENVIRONMENT = {
+    "XSTILTS_NAMESPACE": "xstilts", "XSTILTS_POD_NAME": "step-pod", "XSTILTS_POD_UID": "0b1f",
+    "XSTILTS_WORKER_IMAGE": "registry.example/xstilts/finetune-worker:1", "XSTILTS_QUEUE": "xstilts",
+    "XSTILTS_PRIORITY_CLASS": "xstilts-batch", "XSTILTS_RAY_SERVICE_ACCOUNT": "xstilts-ray",
+    "XSTILTS_STORE": "s3://bench/store", "AWS_ENDPOINT_URL": "http://s3:8333", "AWS_REGION": "eu-1",
+    "AWS_ACCESS_KEY_ID": "never-by-value", "AWS_SECRET_ACCESS_KEY": "nor-this",
+}  # fmt: skip
+
+
+@pytest.fixture
+def job() -> dict[str, Any]:
+    """The RayJob of 2 × 8 GPUs."""
+    return build(copy.deepcopy(SETTINGS), ENVIRONMENT, CONFIG)
+
+
+def _strict(schema: Any) -> Any:
+    """A CRD's schema in which unknown fields are mistakes, as the API server's strict validation has it."""
+    if isinstance(schema, list):
+        return [_strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _strict(value) for key, value in schema.items()}
+    if made.get("x-kubernetes-int-or-string"):
+        made.pop("type", None)
+        made["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    closed = made.get("type") == "object" and "properties" in made
+    if closed and not made.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in made:
+        made["additionalProperties"] = False
+    return made
+
+
+@pytest.fixture(scope="session")
+def matches_crd() -> Callable[[dict[str, Any]], None]:
+    """Raises jsonschema.ValidationError where a RayJob is not what the CRD allows; unknown fields are mistakes."""
+    file = Path(__file__).resolve().parents[4] / "shared" / "crds" / "ray.io_rayjobs.yaml"
+    if not file.is_file():
+        pytest.skip(f"no schema of RayJobs: {file} is absent")
+    versions = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["spec"]["versions"]
+    schema = next(v for v in versions if v["name"] == "v1")["schema"]["openAPIV3Schema"]
+    # The API server checks metadata itself.
+    schema["properties"]["metadata"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    validator = jsonschema.Draft7Validator(_strict(schema))
+    return validator.validate
