@@ -1,0 +1,115 @@
+"""Every build is what the golden files say, valid to the letter of the API, and within our own rules."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.conftest import BUILDS, COMPONENTS
+from tests.k8s.manifests import Document, Schemas, named, pod_templates, rule_errors, schema_errors
+
+NAMESPACES = {"base": None, "gpu": None, "queue": None, "kind": "kubeflow"} | dict.fromkeys(COMPONENTS, "team-a")
+GOLDEN = Path(__file__).parent / "golden"
+Builds = dict[str, list[Document]]
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_build_is_its_golden_file(built: dict[str, str], name: str) -> None:
+    """After a change that is meant: XSTILTS_GOLDEN=write pytest tests/k8s, and read the difference."""
+    file = GOLDEN / f"{name}.yaml"
+    if os.environ.get("XSTILTS_GOLDEN") == "write":
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(built[name], encoding="utf-8")
+    assert built[name] == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_builds_follow_the_rules(builds: Builds, name: str) -> None:
+    assert list(rule_errors(builds[name], NAMESPACES[name])) == []
+
+
+@pytest.mark.parametrize("name", ["base", "kind", "irsa", "static-keys", "prometheus"])
+def test_built_in_kinds_are_valid(builds: Builds, name: str) -> None:
+    assert [error for document in builds[name] for error in schema_errors(document, {})] == []
+
+
+@pytest.mark.parametrize("name", ["gpu", "all", "queue"])
+def test_builds_with_a_queue_are_valid(builds: Builds, kueue_crds: Schemas, name: str) -> None:
+    assert [error for document in builds[name] for error in schema_errors(document, kueue_crds)] == []
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_bindings_name_accounts_of_their_own_namespace(builds: Builds, name: str) -> None:
+    documents = builds[name]
+    accounts = {d["metadata"]["name"] for d in documents if d["kind"] == "ServiceAccount"}
+    roles = {d["metadata"]["name"] for d in documents if d["kind"] == "Role"}
+    for binding in (d for d in documents if d["kind"] == "RoleBinding"):
+        assert binding["roleRef"]["name"] in roles
+        for subject in binding["subjects"]:
+            assert subject["name"] in accounts
+            assert subject.get("namespace") == NAMESPACES[name]
+
+
+@pytest.mark.parametrize("name", sorted(NAMESPACES.keys() - {"queue"}))
+def test_pods_use_accounts_and_priorities_that_are_there(builds: Builds, name: str) -> None:
+    documents = builds[name]
+    there = {(d["kind"], d["metadata"]["name"]) for d in documents}
+    templates = [template for d in documents for _, template in pod_templates(d)]
+    assert templates
+    for template in templates:
+        assert ("ServiceAccount", template["spec"]["serviceAccountName"]) in there
+        assert ("PriorityClass", template["spec"]["priorityClassName"]) in there
+
+
+def test_ray_pods_have_no_rights_in_the_api(builds: Builds) -> None:
+    account = named(builds["base"], "ServiceAccount", "xstilts-ray")
+    assert account["automountServiceAccountToken"] is False
+    bindings = [d for d in builds["base"] if d["kind"] == "RoleBinding"]
+    assert "xstilts-ray" not in {subject["name"] for d in bindings for subject in d["subjects"]}
+
+
+def test_the_quota_counts_our_priority_classes_and_no_other(builds: Builds) -> None:
+    (selector,) = named(builds["base"], "ResourceQuota", "xstilts")["spec"]["scopeSelector"]["matchExpressions"]
+    ours = [d["metadata"]["name"] for d in builds["base"] if d["kind"] == "PriorityClass"]
+    assert selector == {"scopeName": "PriorityClass", "operator": "In", "values": sorted(ours)}
+
+
+def test_no_priority_class_of_ours_evicts_or_is_the_default(builds: Builds) -> None:
+    for priority in (d for d in builds["base"] if d["kind"] == "PriorityClass"):
+        assert priority["preemptionPolicy"] == "Never"
+        assert not priority.get("globalDefault")
+        assert priority["value"] <= 0
+
+
+def test_roles_with_irsa_reach_every_account_and_no_key_stands_beside_them(builds: Builds) -> None:
+    accounts = [d for d in builds["irsa"] if d["kind"] == "ServiceAccount"]
+    assert len(accounts) == 3
+    assert all("eks.amazonaws.com/role-arn" in d["metadata"]["annotations"] for d in accounts)
+    (container,) = _gc(builds["irsa"])["containers"]
+    assert container["envFrom"] == [{"configMapRef": {"name": "xstilts-config"}}]
+
+
+def test_with_static_keys_the_secret_is_required(builds: Builds) -> None:
+    (container,) = _gc(builds["static-keys"])["containers"]
+    assert {"secretRef": {"name": "xstilts-s3", "optional": False}} in container["envFrom"]
+
+
+def test_the_queue_covers_what_pods_ask_for(builds: Builds) -> None:
+    (group,) = named(builds["queue"], "ClusterQueue", "xstilts")["spec"]["resourceGroups"]
+    assert set(group["coveredResources"]) == {"cpu", "memory", "ephemeral-storage", "nvidia.com/gpu"}
+    flavors = {d["metadata"]["name"] for d in builds["queue"] if d["kind"] == "ResourceFlavor"}
+    assert {flavor["name"] for flavor in group["flavors"]} == flavors
+    for flavor in group["flavors"]:
+        assert [resource["name"] for resource in flavor["resources"]] == group["coveredResources"]
+
+
+def test_with_a_queue_the_configuration_names_it(builds: Builds) -> None:
+    queue = named(builds["gpu"], "LocalQueue", "xstilts")["spec"]["clusterQueue"]
+    assert named(builds["queue"], "ClusterQueue", queue)
+    assert named(builds["gpu"], "ConfigMap", "xstilts-config")["data"]["XSTILTS_QUEUE"] == "xstilts"
+    assert named(builds["kind"], "ConfigMap", "xstilts-config")["data"]["XSTILTS_QUEUE"] == ""
+
+
+def _gc(documents: list[Document]) -> Document:
+    spec: Document = named(documents, "CronJob", "xstilts-gc")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    return spec
