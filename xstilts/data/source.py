@@ -89,6 +89,24 @@ def _files(mirror: Mirror, source: Source, language: str) -> list[Path]:
     return [path for part in parts for path in splits[part]]
 
 
+def _has_language(paths: Sequence[Path], source: Source, language: str) -> None:
+    """DataError when a file of many languages has no row in this one. A hub's file is not looked into: it has them all."""
+    if not source.id_prefixes:
+        return
+    prefix = source.id_prefixes.get(language, language)
+    if not any(prefix in _prefixes(path) for path in paths):
+        raise DataError(f"{source.path} ({source.config}, {source.split}): no row has an id that begins with {prefix}-")
+
+
+@cache
+def _prefixes(path: Path) -> frozenset[str]:
+    import pyarrow.parquet as pq
+
+    if path.suffix != ".parquet":
+        raise DataError(f"{path}: a file of many languages must be parquet")
+    return frozenset(str(name).partition("-")[0] for name in pq.read_table(path, columns=["id"]).column("id").to_pylist())
+
+
 def hub_lock() -> Mapping[str, Any]:
     """The revisions that `xstilts tasks probe --lock` resolved; none is shipped that nobody resolved."""
     lock: Mapping[str, Any] = json.loads((files("xstilts.tasks") / "hub.lock").read_text())["sources"]
@@ -100,7 +118,7 @@ def missing_reason(mirror: Mirror, source: Source, language: str) -> str | None:
     try:
         for one in (source, *source.plus, *([source.pictures] if source.pictures else [])):
             if mirror.kind == "folder" or one.path == ccgbank.PATH:
-                _files(mirror, one, language)
+                _has_language(_files(mirror, one, language), one, language)
             else:
                 _hub_splits(one.path, one.config_for(language), one.split_for(language))
     except DataError as error:
@@ -207,12 +225,15 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
 
 
 def _encoded_images(rows: Any) -> Any:
-    """Image columns as {bytes, path}: they are decoded, and checked, when records are made."""
+    """Columns of images and of lists of images as {bytes, path}: they are decoded, and checked, when records are made."""
     import datasets
 
+    encoded = datasets.Image(decode=False)
     for name, feature in rows.features.items():
         if isinstance(feature, datasets.Image):
-            rows = rows.cast_column(name, datasets.Image(decode=False))
+            rows = rows.cast_column(name, encoded)
+        elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
+            rows = rows.cast_column(name, datasets.List(encoded))
     return rows
 
 

@@ -83,9 +83,9 @@ class Sources:
 
     def languages(self, task: Task, split: str) -> list[str]:
         """The languages that a split may have: the task's, and the invented ones where each language has its own
-        files, so that the mirror can say which it has."""
+        files or rows, so that the mirror can say which it has."""
         given = sources_of(self.plan, self.tables, task, split)
-        apart = given is not None and any("{language}" in (source.config or "") for source in _in_turn(given[1]))
+        apart = given is not None and any(source.by_language for source in _in_turn(given[1]))
         return list(dict.fromkeys([*task.languages, *(self.tables.invented if apart else ())]))
 
     def find(self, task: Task, split: str, language: str) -> Origin | str:

@@ -169,7 +169,7 @@ COCO_CAPTIONS = _generation(
     licence="captions cc-by-4.0; each photograph its own", citation="Chen et al. 2015",
 )  # fmt: skip
 FLICKR30K = _generation(
-    "flickr30k", "Flickr30k captions", caption, _splits("umaru97/flickr30k_train_val_test", "default"), metrics=_CAPTIONS,
+    "flickr30k", "Flickr30k captions", caption, _splits("umaru97/flickr30k_train_val_test", "default", "val"), metrics=_CAPTIONS,
     licence="research, non-commercial", citation="Young et al. 2014",
 )  # fmt: skip
 VQA_V2 = _generation(

@@ -62,7 +62,8 @@ def _tydiqa(split: str) -> Source:
         "google-research-datasets/tydiqa",
         "secondary_task",
         split,
-        alternatives=(Source("google/xtreme", "tydiqa", split),),
+        id_prefixes=TYDIQA_LANGUAGES,
+        alternatives=(Source("google/xtreme", "tydiqa", split, id_prefixes=TYDIQA_LANGUAGES),),
     )
 
 

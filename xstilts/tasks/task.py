@@ -22,7 +22,8 @@ class Source:
     config and split may hold `{language}`; `names` maps a language code to what stands there (udpos.{Swahili},
     tatoeba.{swh}). `alternatives` are tried in order when this one is absent (the first that exists wins; which one is
     recorded). plus: further sources whose rows follow (ANLI+); all must be there. field: where the rows lie in a JSON
-    file. pictures: a source whose `image` belongs to the row whose `id` a row names in `pictures_key` (GQA).
+    file. id_prefixes: where one file holds all languages, language → what comes before the hyphen in its rows' ids (a code
+    that is not named: the code itself). pictures: a source whose `image` belongs to the row whose `id` a row names in `pictures_key` (GQA).
     """
 
     path: str
@@ -35,6 +36,12 @@ class Source:
     pictures: "Source | None" = None
     pictures_key: str = ""
     each: bool = False
+    id_prefixes: Mapping[str, str] = dataclass_field(default_factory=dict)
+
+    @property
+    def by_language(self) -> bool:
+        """Whether each language has rows of its own here, so that a mirror can hold some languages and not others."""
+        return "{language}" in f"{self.config}{self.split}" or bool(self.id_prefixes)
 
     def config_for(self, language: str) -> str | None:
         return self.config.format(language=self.names.get(language, language)) if self.config else None

@@ -48,6 +48,17 @@ def things(rng: Random, count: int) -> list[Drawn]:
     return [Drawn(noun, colour) for noun, colour in pairs]
 
 
+def box(drawn: Sequence[Drawn], index: int) -> tuple[int, int, int, int]:
+    """(left, top, width, height) in pixels of a thing in a picture, without the empty edges of its pattern."""
+    pattern = shape(drawn[index].noun)
+    scale, left, top = (2, 0, 0) if len(drawn) == 1 else (1, 4 * index, 2)
+    rows, columns = (np.flatnonzero(pattern.any(axis=axis)) for axis in (1, 0))
+    cell = SIDE // CELLS
+    x, y = (left + scale * int(columns[0])) * cell, (top + scale * int(rows[0])) * cell
+    width, height = (int(found[-1] - found[0] + 1) * scale * cell for found in (columns, rows))
+    return x, y, width, height
+
+
 def draw(rng: Random, drawn: Sequence[Drawn]) -> bytes:
     """PNG bytes of a picture with one thing (it fills the picture) or two (the first left, the second right), plus a
     little noise. Raises ValueError for any other number."""

@@ -1,13 +1,14 @@
 """The rows of every data set, made from scenes of the world. Test scenes are drawn once and told in every language."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
 from typing import Any
 
 from xstilts.data.miniature import drawings
 from xstilts.data.miniature.concepts import COLOURS, CONCEPTS, NAMES, NOUNS, PLACES, VERBS, concept_class
+from xstilts.data.miniature.data_sets import DATA_SETS
 from xstilts.data.miniature.languages import Clause, Language, Word
-from xstilts.data.miniature.schemas import DATA_SETS, class_index
+from xstilts.data.miniature.schemas import class_index
 from xstilts.data.miniature.world import (
     IS,
     KINDS,
@@ -70,11 +71,7 @@ def questions(facts: tuple[int, ...], per_context: int, titled: bool) -> Rows:
             context = " ".join(language.text(words) for words in sentences)
             for number in rng.sample(range(len(told_facts)), min(per_context, count - index)):
                 question, wanted = asked(rng, told_facts[number])
-                before = sum(len(language.text(words)) + 1 for words in sentences[:number])
-                words = sentences[number]
-                where = [i for i, word in enumerate(words) if word.concept in wanted and word.upos != "VERB"]
-                start = before + len(language.text(words[: where[0]])) + (1 if where[0] else 0)
-                answer = language.text(words[where[0] : where[-1] + 1])
+                answer, start = answer_in(language, sentences, number, wanted)
                 row = {"id": f"{split}-{index:05d}"}
                 if titled:
                     row["title"] = f"scene-{index // per_context:05d}"
@@ -85,6 +82,17 @@ def questions(facts: tuple[int, ...], per_context: int, titled: bool) -> Rows:
                 index += 1
 
     return rows
+
+
+def answer_in(
+    language: Language, sentences: Sequence[Sequence[Word]], number: int, wanted: Collection[str]
+) -> tuple[str, int]:
+    """The words of an answer as they stand in sentence `number`, and where they begin in the joined sentences."""
+    before = sum(len(language.text(words)) + 1 for words in sentences[:number])
+    words = sentences[number]
+    where = [i for i, word in enumerate(words) if word.concept in wanted and word.upos != "VERB"]
+    start = before + len(language.text(words[: where[0]])) + (1 if where[0] else 0)
+    return language.text(words[where[0] : where[-1] + 1]), start
 
 
 def common_sense(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:

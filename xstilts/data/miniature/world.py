@@ -179,13 +179,14 @@ def statement(rng: Random, facts: Sequence[Fact], label: int) -> Clause:
     statement alone gives little away."""
     fact = rng.choice(facts)
     if label == NEUTRAL:
-        return told(_elsewhere(rng, facts, fact.kind), brief=True)
+        return told(elsewhere(rng, facts, fact.kind), brief=True)
     if label == CONTRADICTION:
-        return told(_changed(rng, fact), brief=True)
+        return told(changed(rng, fact), brief=True)
     return told(fact, brief=True)
 
 
-def _elsewhere(rng: Random, facts: Sequence[Fact], kind: Kind) -> Fact:
+def elsewhere(rng: Random, facts: Sequence[Fact], kind: Kind) -> Fact:
+    """A fact about a person, a thing and an animal that the given ones do not mention."""
     names, nouns, animals = ({getattr(f, field) for f in facts} for field in ("name", "noun", "animal"))
     while True:
         (other,) = scene(rng, 1, (kind,))
@@ -193,7 +194,8 @@ def _elsewhere(rng: Random, facts: Sequence[Fact], kind: Kind) -> Fact:
             return other
 
 
-def _changed(rng: Random, fact: Fact) -> Fact:
+def changed(rng: Random, fact: Fact) -> Fact:
+    """The fact with one attribute changed, which contradicts it."""
     def other(current: str, thing: str, attribute: str, pool: Sequence[str]) -> str:
         while (drawn := by_habit(rng, thing, attribute, pool, share=0.5)) == current:
             pass

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,35 +11,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from xstilts.data.miniature import rows
-from xstilts.data.miniature.languages import LANGUAGES, Language
-from xstilts.data.miniature.schemas import DATA_SETS, DataSet, arrow_type, card_feature, hub_feature
+from xstilts.data.miniature.data_sets import DATA_SETS
+from xstilts.data.miniature.languages import LANGUAGES
+from xstilts.data.miniature.schemas import DataSet, arrow_type, card_feature, hub_feature
+from xstilts.data.miniature.splits import Sizes, splits
 from xstilts.errors import PlanError
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Rows per split. text: documents per language; train: of each text set; select: of each English dev split;
-    test: of each test set and language; pictures: of each image set's train split."""
-
-    text: int = 4000
-    train: int = 4000
-    select: int = 200
-    test: int = 200
-    pictures: int = 2000
-
-
-@dataclass(frozen=True)
-class _Split:
-    """One parquet file to be: data set, config, split, the language it is told in, how many rows and what makes them.
-    `scenes` names the stream of scenes: splits of one name are parallel."""
-
-    path: str
-    config: str
-    split: str
-    language: Language
-    count: int
-    make: rows.Rows
-    scenes: str
 
 
 def write_miniature(
@@ -53,62 +28,21 @@ def write_miniature(
     codes = ["en", *(code for code in languages if code != "en")]
     spoken = [LANGUAGES[code] for code in codes]
     written: dict[str, dict[str, list[tuple[str, int, int]]]] = {}
-    for split in _splits(spoken, sizes or Sizes()):
+    for split in splits(spoken, sizes or Sizes()):
         rng = Random(f"{seed}:{split.scenes}")
         made = split.make(rng, split.language, split.count, split.split)
-        _write(folder, written, split.path, split.config, split.split, made)
+        if split.config is None:
+            _write_raw(folder / split.path / f"{split.split}.json", made)
+        else:
+            _write(folder, written, split.path, split.config, split.split, made)
     for path, configs in written.items():
         (folder / path / "README.md").write_text(_card(DATA_SETS[path], configs, codes), encoding="utf-8")
 
 
-def _splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[_Split]:
-    english, *foreign = spoken
-
-    def english_set(path: str, config: str, make: rows.Rows, **counts: int) -> Iterable[_Split]:
-        for split, count in counts.items():
-            yield _Split(path, config, split, english, count, make, f"{path}:{split}")
-
-    def everywhere(path: str, config: str, split: str, make: rows.Rows, names: Iterable[str] | None = None) -> Any:
-        for language, name in zip(spoken, names or [language.code for language in spoken], strict=True):
-            yield _Split(path, config.format(name), split, language, sizes.test, make, f"{path}:{split}")
-
-    small = min(400, sizes.train)
-    train_and_select = {"train": sizes.train, "validation": sizes.select}
-    three = {**train_and_select, "test": sizes.test}
-    pictures = {"train": sizes.pictures, "validation": sizes.select, "test": sizes.test}
-    snli, squad = rows.inference(2), rows.questions((2, 3), 1, titled=True)
-    yield from english_set("tau/commonsense_qa", "default", rows.common_sense, **train_and_select)
-    yield from english_set("stanfordnlp/snli", "plain_text", snli, **three)
-    yield from english_set("rajpurkar/squad", "plain_text", squad, **train_and_select)
-    for number, facts in ((1, 2), (2, 3), (3, 3)):
-        hard, counts = rows.adversarial(facts), {f"train_r{number}": sizes.train // 3, f"dev_r{number}": sizes.select}
-        yield from english_set("facebook/anli", "plain_text", hard, **counts)
-    yield from english_set("jxie/coco_captions", "default", rows.captions, **pictures)
-    yield from english_set("lil-lab/nlvr", "default", rows.statements_on_pictures, **pictures)
-    mnli = {"train": sizes.train, "validation_matched": sizes.select, "validation_mismatched": sizes.select}
-    yield from english_set("nyu-mll/glue", "mnli", rows.glue, **mnli)
-    yield from english_set("allenai/social_i_qa", "default", rows.social, **train_and_select)
-    yield from english_set("aps/super_glue", "copa", rows.copa, train=small, validation=min(100, sizes.select))
-    yield from english_set(
-        "google/xtreme", "udpos.English", rows.parts_of_speech, train=sizes.train, validation=sizes.select
-    )
-    yield from everywhere("google/xtreme", "udpos.{}", "test", rows.parts_of_speech, [one.config for one in spoken])
-    yield from english_set("unimelb-nlp/wikiann", "en", rows.entities, **train_and_select)
-    yield from everywhere("unimelb-nlp/wikiann", "{}", "test", rows.entities)
-    for split in ("validation", "test"):
-        yield from everywhere("facebook/xnli", "{}", split, rows.inference(2))
-        yield from everywhere("cambridgeltl/xcopa", "{}", split, rows.xcopa)
-    yield from everywhere("google/xquad", "xquad.{}", "validation", rows.questions((2, 3), 2, titled=False))
-    for language in foreign:
-        for path, config, split, make in (
-            ("google/xtreme", f"tatoeba.{language.code}", "validation", rows.translations(english)),
-            ("mteb/tatoeba-bitext-mining", f"{language.code}-eng", "test", rows.bitext(english)),
-        ):
-            yield _Split(path, config, split, language, sizes.test, make, "tatoeba")
-    for language in spoken:
-        prose = rows.plain_text(english)
-        scenes = f"text:{language.code}"  # not parallel: monolingual text in the wild is not either
-        yield _Split("xstilts/miniature-text", language.code, "train", language, sizes.text, prose, scenes)
+def _write_raw(file: Path, made: Iterable[rows.Row]) -> None:
+    """A file in SQuAD's own JSON, for a set that the hub does not hold whole (LAReQA)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"version": "1.1", "data": list(made)}, ensure_ascii=False), encoding="utf-8")
 
 
 def _write(folder: Path, written: dict[str, Any], path: str, config: str, split: str, made: Iterable[rows.Row]) -> None:
