@@ -187,11 +187,11 @@ def write_records(examples: list[Example], out: Path) -> dict[str, Path]:
     return files
 
 
-def read_records(path: Path) -> list[Example]:
-    """The records of a records.parquet; pictures are read from images.parquet beside it."""
+def read_records(path: Path, pictured: bool = True) -> list[Example]:
+    """The records of a records.parquet; pictures are read from images.parquet beside it, or left out."""
     rows = pq.read_table(path).to_pylist()
     pictures: Mapping[str, bytes] = {}
-    if any(row["images"] for row in rows):
+    if pictured and any(row["images"] for row in rows):
         table = pq.read_table(path.with_name("images.parquet"))
         pictures = dict(zip(table.column("sha256").to_pylist(), table.column("bytes").to_pylist(), strict=True))
     return [
@@ -199,7 +199,7 @@ def read_records(path: Path) -> list[Example]:
             id=row["id"], text=row["text"], text_pair=row["text_pair"], question=row["question"],
             choices=tuple(row["choices"]), label=row["label"], tokens=tuple(row["tokens"]), tags=tuple(row["tags"]),
             answers=tuple((answer["text"], answer["start"]) for answer in row["answers"]),
-            targets=tuple(row["targets"]), images=tuple(pictures[sha] for sha in row["images"]), cluster=row["cluster"],
+            targets=tuple(row["targets"]), images=tuple(pictures[sha] for sha in row["images"] if pictured), cluster=row["cluster"],
             relevant=tuple(row["relevant"]),
         )
         for row in rows

@@ -291,11 +291,9 @@ class Steps:
 
 
 def scored_by(task: Task, objective: str) -> tuple[str, ...]:
-    """The metrics of an intermediate task on its own dev rows; in words, equality of the answers where the task is not one
-    of words."""
-    if objective == "lm" and task.format != "generation":
-        return ("squad_v2_f1", "squad_v2_em") if task.name == "squad_v2" else ("squad_em",)
-    return task.metrics
+    """The metrics of an intermediate task on its own dev rows; in words, equality of the answers where the task's own
+    metrics do not compare words."""
+    return ("squad_em",) if objective == "lm" and task.format not in ("generation", "span") else task.metrics
 
 
 def attention_of(backbone: BackbonePlan) -> str:

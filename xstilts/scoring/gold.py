@@ -44,7 +44,7 @@ def gold_answers(records: Path, task_format: str) -> list[Gold]:
 def answers_in_words(records: Path, task: Task) -> list[Gold]:
     """What the `lm` objective would have a model say to each record: the reference texts."""
     found = []
-    for example in read_records(records):
+    for example in read_records(records, pictured=False):
         texts = list(example.targets) if task.format == "generation" else [verbalise(task, example)[2]]
         if task.format == "span" and len(example.answers) > 1:
             texts = [text for text, _ in example.answers]
