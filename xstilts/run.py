@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from xstilts import schedule
 from xstilts.errors import DataError, PlanError, XstiltsError
 from xstilts.plan.step import Step
 from xstilts.store.store import Store
@@ -36,17 +37,38 @@ def split_run_uri(run_uri: str) -> tuple[str, str]:
     return base, f"runs/{run}"
 
 
-def open_run(run_uri: str) -> tuple[Store, str]:
-    """The store of a run and the key prefix of its folder. The local cache is `XSTILTS_CACHE`, or a temporary folder."""
-    uri, folder = split_run_uri(run_uri)
+def _open(uri: str) -> Store:
     cache = os.environ.get("XSTILTS_CACHE")
-    return Store.open(uri, cache=Path(cache) if cache else None), folder
+    return Store.open(uri, cache=Path(cache) if cache else None)
 
 
-def create(store: Store, run: str, plan_text: str, mirror: str) -> None:
+def open_run(run_uri: str) -> tuple[Store, str]:
+    """The store of a run and the key prefix of its folder; of `…/schedules/<name>` it is the run of this firing. The
+    local cache is `XSTILTS_CACHE`, or a temporary folder."""
+    base, separator, name = run_uri.rstrip("/").rpartition("/schedules/")
+    if not separator:
+        uri, folder = split_run_uri(run_uri)
+        return _open(uri), folder
+    store = _open(base)
+    run = schedule.current(store, name)
+    if run is None:
+        raise PlanError(f"{run_uri}: the plan step has not made the run of this firing")
+    return store, f"runs/{run}"
+
+
+def create(store: Store, run: str, plan_text: str, mirror: str, **more: Any) -> None:
     """Starts a run's folder: the plan as written and where its data comes from."""
-    store.put_json(f"runs/{run}/run.json", {"run": run, "mirror": mirror, "created": time.time()})
+    store.put_json(f"runs/{run}/run.json", {"run": run, "mirror": mirror, "created": time.time(), **more})
     store.put_bytes_at(f"runs/{run}/plan.yaml", plan_text.encode())
+
+
+def _fired(run_uri: str) -> None:
+    """Makes the run of this firing when the URI is a schedule's."""
+    base, separator, name = run_uri.rstrip("/").rpartition("/schedules/")
+    if separator:
+        store = _open(base)
+        run, text, more = schedule.fire(store, name)
+        create(store, run, text, more.pop("mirror"), **more)
 
 
 @contextmanager
@@ -69,21 +91,23 @@ def failure(what: str, error: BaseException, **more: Any) -> dict[str, Any]:
 
 
 def plan(run_uri: str) -> None:
-    """Expands the plan and writes one spec for each batch and group."""
+    """Expands the plan and writes one spec for each batch and group. A schedule's URI makes a new run first."""
     from xstilts.data.source import open_mirror
     from xstilts.plan.environment import numeric_environment
     from xstilts.plan.expand import expand
     from xstilts.plan.schema import load_plan
 
+    _fired(run_uri)
     store, folder = open_run(run_uri)
     with _recorded(store, folder, "plan"):
         run = store.get_json(f"{folder}/run.json")
         text = store.get_bytes_at(f"{folder}/plan.yaml")
         if run is None or text is None:
             raise PlanError(f"{run_uri}: the run's folder has no plan.yaml and run.json; start it with `xstilts run`")
-        expanded = expand(
-            load_plan(text.decode()), open_mirror(run["mirror"]), numeric_environment(), generation=str(run["run"])
-        )
+        holds = run.get("held", {})
+        mirror = open_mirror(run["mirror"]).at(holds.get("data", ()))
+        expanded = expand(load_plan(text.decode()), mirror, numeric_environment(), generation=str(run["run"]))
+        schedule.refuse_changes(holds, expanded)
         document = expanded.to_json()
         for batch in (*document["sources"], *document["encodings"]):
             _put_spec(store, folder, batch["id"], batch, document["steps"], batch["steps"])
@@ -166,7 +190,7 @@ def _settle(run_uri: str, group: str, kind: str, worker: str, launch: Launch) ->
         store.delete(group_key)
         lost: Exception | None = None
         try:
-            launch(worker, {"run_uri": run_uri, "group": group}, _resources(wanted))
+            launch(worker, {"run_uri": f"{store.uri}/{folder}", "group": group}, _resources(wanted))
         except Exception as error:  # noqa: BLE001  a lost group must not hide the others: it is recorded, the report names it
             lost = error
             store.put_json(group_key, failure(f"{kind}-{group}", error))

@@ -39,7 +39,7 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
     spec, task = step.spec, TASKS[step.spec["task"]]
     where = spec["source"]
     source = source_of(where)
-    rows = load_rows(mirror, source, spec["language"])
+    rows = load_rows(mirror.at(where), source, spec["language"])  # at the commit that the step is named by
     # Training rows are capped after a seeded shuffle, the others in order, so that parallel languages stay parallel.
     order = list(range(len(rows)))
     if spec["split"] == "train":

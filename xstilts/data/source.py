@@ -8,8 +8,8 @@ import os
 import re
 import tempfile
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from itertools import accumulate
@@ -25,11 +25,30 @@ _SUFFIXES = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
 
 @dataclass(frozen=True)
 class Mirror:
-    """Where data sets are looked for. kind: hub | folder. s3:// mirrors are folders that are filled on demand."""
+    """Where data sets are looked for. kind: hub | folder. s3:// mirrors are folders that are filled on demand.
+    revisions: data set → the hub's commit to read, where it is not the newest."""
 
     kind: str
     folder: Path | None = None
     address: str = "hub"
+    revisions: Mapping[str, str] = field(default_factory=dict)
+
+    def at(self, identities: Any) -> "Mirror":
+        """This mirror at the commits that identities name, wherever they stand in a JSON value."""
+        return replace(self, revisions={**self.revisions, **dict(_commits(identities))})
+
+    def revision(self, path: str) -> str:
+        """The hub's commit of a data set: the one to read, else the newest."""
+        return self.revisions.get(path) or _hub_revision(path)
+
+
+def _commits(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        if "hub" in value and "revision" in value:
+            yield str(value["hub"]), str(value["revision"])
+        value = list(value.values())
+    for one in value if isinstance(value, list | tuple) else ():
+        yield from _commits(one)
 
 
 def open_mirror(text: str) -> Mirror:
@@ -147,7 +166,7 @@ def identity(mirror: Mirror, source: Source, language: str) -> dict[str, Any]:
         return {**own, "with": [identity(mirror, one, language) for one in further]}
     paths = [] if mirror.kind == "hub" and source.path != ccgbank.PATH else _files(mirror, source, language)
     if mirror.kind == "hub" and not paths:
-        return {"hub": source.path, "revision": _hub_revision(source.path)}
+        return {"hub": source.path, "revision": mirror.revision(source.path)}
     if source.path == ccgbank.PATH:
         return ccgbank.identity(paths)
     assert mirror.folder is not None
@@ -200,7 +219,7 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
             source.path,
             source.config_for(language),
             split=source.split_for(language),
-            revision=_hub_revision(source.path),
+            revision=mirror.revision(source.path),
         )
         return _encoded_images(rows)
     paths = _files(mirror, source, language)

@@ -1,0 +1,69 @@
+"""Cron as Kubeflow Pipelines reads it: six fields, seconds first. A line of five fields means something else to it, in
+silence, so what is wrong is said here."""
+
+import calendar
+from collections.abc import Mapping
+
+_MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
+_DAYS = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
+#: field → (first value, last value, names)
+FIELDS: Mapping[str, tuple[int, int, Mapping[str, int]]] = {
+    "second": (0, 59, {}),
+    "minute": (0, 59, {}),
+    "hour": (0, 23, {}),
+    "day of the month": (1, 31, {}),
+    "month": (1, 12, _MONTHS),
+    "day of the week": (0, 6, _DAYS),
+}
+_LONGEST = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in range(1, 13)}
+
+
+def problems(line: str) -> list[str]:
+    """What is wrong with a line of six fields, in words; empty when KFP reads it as it is meant."""
+    given = line.split()
+    if len(given) != len(FIELDS):
+        hint = f"; for five-field cron put a second before it: `0 {line}`" if len(given) == 5 else ""
+        return [f"{line!r} has {len(given)} fields; KFP reads six: {', '.join(FIELDS)}{hint}"]
+    found, values = [], {}
+    for (field, limits), text in zip(FIELDS.items(), given, strict=True):
+        try:
+            values[field] = _values(text, *limits)
+        except ValueError as error:
+            found.append(f"the {field} {text!r} {error}")
+    if found:
+        return found
+    if len(values["second"]) > 1:
+        found.append(
+            f"the second {given[0]!r} fires {len(values['second'])} times a minute; the first field is seconds"
+        )
+    days, months = values["day of the month"], values["month"]
+    if given[5] in ("*", "?") and min(days) > max(_LONGEST[month] for month in months):
+        found.append(f"day {given[3]} never comes in month {given[4]}")
+    return found
+
+
+def _values(text: str, first: int, last: int, names: Mapping[str, int]) -> set[int]:
+    """The values that a field stands for; ValueError says what is wrong with it."""
+    return {value for part in text.split(",") for value in _part(part, first, last, names)}
+
+
+def _part(text: str, first: int, last: int, names: Mapping[str, int]) -> range:
+    spread, slash, step_text = text.partition("/")
+    if slash and not (step_text.isdigit() and int(step_text)):
+        raise ValueError(f"has the step {step_text!r}, which is no number above 0")
+    step = int(step_text) if slash else 1
+    if spread in ("*", "?"):
+        return range(first, last + 1, step)
+    start_text, dash, end_text = spread.partition("-")
+    start = _number(start_text, first, last, names)
+    end = _number(end_text, first, last, names) if dash else last if slash else start
+    if end < start:
+        raise ValueError(f"goes backwards from {start_text} to {end_text}")
+    return range(start, end + 1, step)
+
+
+def _number(text: str, first: int, last: int, names: Mapping[str, int]) -> int:
+    value = names.get(text.lower(), int(text) if text.isdigit() else -1)
+    if not first <= value <= last:
+        raise ValueError(f"has {text!r}; allowed: {first} to {last}{', or a name' if names else ''}")
+    return value
