@@ -16,7 +16,7 @@ def test_overrides_are_the_recipes_keys() -> None:
     assert set(Override.model_fields) == known  # adapters' size belongs to tuning
 
 
-@pytest.mark.parametrize("name", ["demo", "real-slices", "modality", "phang-2020"])
+@pytest.mark.parametrize("name", ["demo", "real-slices", "real-slices-all", "modality", "phang-2020"])
 def test_shipped_plans_are_right(name: str, plans: Path) -> None:
     assert load_plan(plans / f"{name}.yaml").name == name
 
@@ -31,3 +31,15 @@ def test_real_slices(plans: Path, hub: Path) -> None:
     assert len(languages["xquad"]) == 12
     assert set(languages) == {"udpos", "wikiann", "xquad", "xcopa", "tatoeba"}
     assert all(source["identity"] for source in expansion.identities)
+
+
+def test_all_of_the_real_slices(plans: Path, hub: Path) -> None:
+    """Every intermediate task and evaluation that the mirror has; of a file of many languages, those it has."""
+    expansion = expand(load_plan(plans / "real-slices-all.yaml"), open_mirror(str(hub)), numeric_environment())
+    languages = {
+        step.spec["evaluation"]: step.spec["languages"] for step in expansion.steps.values() if step.kind == "score"
+    }
+    assert languages["tydiqa"] == ["en", "ko", "sw"]
+    left_out = {(row["evaluation"], row["language"]) for row in expansion.skipped_languages}
+    assert left_out == {("wikiann", "th"), *(("tydiqa", code) for code in ("ar", "bn", "fi", "id", "ru", "te"))}
+    assert {"xnli", "mlqa", "tatoeba_squad", "xcopa", "udpos", "a_okvqa", "nlvr", "anli"} <= set(languages)

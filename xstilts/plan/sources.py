@@ -71,7 +71,7 @@ class Sources:
     def __init__(self, plan: Plan, tables: Tables, mirror: Any) -> None:
         self.plan, self.tables, self.mirror = plan, tables, mirror
         self._found: dict[tuple[str, str, str], Origin | str] = {}
-        self._missing: dict[tuple[str, str | None, str], str | None] = {}
+        self._missing: dict[tuple[str, str | None, str, str], str | None] = {}
         self._identities: dict[tuple[str, str | None, str], Mapping[str, Any]] = {}
 
     @property
@@ -116,9 +116,10 @@ class Sources:
     def _one(self, source: Source, language: str) -> dict[str, Any] | str:
         """A source as a records spec names it, or why the mirror lacks it. Parts that must be there as well: all or none."""
         key = (source.path, source.config_for(language), source.split_for(language))
-        if key not in self._missing:
-            self._missing[key] = self.tables.missing(self.mirror, source, language)
-        reason = self._missing[key]
+        asked = (*key, language if source.id_prefixes else "")  # one file of many languages may lack some of them
+        if asked not in self._missing:
+            self._missing[asked] = self.tables.missing(self.mirror, source, language)
+        reason = self._missing[asked]
         if reason is not None:
             return reason
         if key not in self._identities:
