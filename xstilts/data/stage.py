@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xstilts.plan.environment import require
 from xstilts.plan.step import Step
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
@@ -34,6 +35,7 @@ def build(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
 
     from xstilts.models.pretraining import build_backbone
 
+    require(step.spec.get("environment"))
     torch.set_num_threads(int(step.settings.get("threads", 1)))
     texts = {
         role: store.file(parent(store, "records", fingerprint, step), "records.parquet")
@@ -53,6 +55,7 @@ def encode(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
     from xstilts.data.encode import encode as encode_records
     from xstilts.models.processor import load_processor
 
+    require(step.spec.get("environment"))
     manifest = parent(store, "records", step.parents["records"], step)
     path = store.file(manifest, "records.parquet")
     if "images.parquet" in manifest.files:  # the reader finds the images beside the records

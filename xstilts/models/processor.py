@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from xstilts.models.batch import ImageInput
+if TYPE_CHECKING:  # stage encodes with this module, and its image has no torch
+    from xstilts.models.batch import ImageInput
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,11 @@ class Processor:
     images: Any = None
     image_tokens: int = 0
 
-    def image_inputs(self, data: bytes) -> ImageInput:
+    def image_inputs(self, data: bytes) -> "ImageInput":
         """A picture's pixels as the tower takes them. ValueError for a family without pictures; OSError for bytes
         that are no picture."""
+        from xstilts.models.batch import ImageInput
+
         if self.images is None:
             raise ValueError(f"{self.family} takes no pictures")
         made = self.images(images=[_rgb(data)], return_tensors="pt")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from xstilts.errors import XstiltsError
+from xstilts.plan.environment import require
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
 from xstilts.scoring.predict import Job, Predictor, predict, withheld, written
@@ -49,6 +50,7 @@ def group(run_uri: str, name: str, rank: int, world: int, device: torch.device, 
     if not shares:
         return
     first = steps[shares[0][1][0]]
+    require(first.spec.get("environment"))
     torch.set_num_threads(int(first.settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         bench = bench or Bench(store, first, Path(scratch), device)

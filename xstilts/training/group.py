@@ -21,6 +21,7 @@ from xstilts.data.stage import model_folder, parent
 from xstilts.models.backbone import Backbone, load_backbone
 from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
 from xstilts.models.processor import load_processor
+from xstilts.plan.environment import require
 from xstilts.plan.step import Step, training_role
 from xstilts.run import failure, failure_key, open_run, spec_of
 from xstilts.scoring.gold import Gold, answers_in_words, gold_answers
@@ -58,6 +59,7 @@ def group(
     undone = workers.from_first([fp for fp in wanted if fp not in store.done("finetune")])
     if not undone:
         return
+    require(steps[undone[0]].spec.get("environment"))
     torch.set_num_threads(int(steps[undone[0]].settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         bench = Bench(store, steps[undone[0]], Path(scratch), device)

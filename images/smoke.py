@@ -1,0 +1,67 @@
+"""The check at the end of each image's build: python3 -m images.smoke SET cpu|cuda [--imports].
+
+All that the image's code imports, lazily or not, can be imported; nothing is there that must not be. With --imports only
+the first half: the build stage runs it so that the image holds the bytecode of these modules, and of no others.
+"""
+
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import distributions
+
+_STORE = ("xstilts.run", "xstilts.store.store", "boto3", "boto3.s3.transfer", "botocore.config", "components.orphan")
+
+#: set of packages (images/packages) → the modules that its code imports.
+MODULES: Mapping[str, Sequence[str]] = {
+    "plan": (
+        *_STORE, "xstilts.plan.expand", "xstilts.plan.schema", "xstilts.plan.environment", "xstilts.plan.backbones",
+        "xstilts.data.source", "huggingface_hub",
+    ),
+    "stage": (
+        *_STORE, "xstilts.data.stage", "xstilts.data.records", "xstilts.data.encode", "xstilts.models.processor",
+        "datasets", "huggingface_hub", "transformers", "transformers.models.clip.image_processing_pil_clip",
+        "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
+    ),
+    "step": (*_STORE, "kubernetes"),
+    "worker": (
+        *_STORE, "xstilts.training.group", "xstilts.scoring.group", "xstilts.models.build",
+        "xstilts.models.pretraining", "xstilts.models.xlm_r", "xstilts.models.llava", "xstilts.models.qwen_vl",
+        "xstilts.models.lora", "xstilts.data.stage", "components.launch.local", "ray.train.torch", "peft",
+        "transformers", "huggingface_hub",
+    ),
+    "report": (
+        *_STORE, "components.report.artifacts", "xstilts.analysis.collect", "xstilts.analysis.report",
+        "xstilts.analysis.figures", "matplotlib.pyplot", "matplotlib.backends.backend_svg", "jinja2",
+    ),
+}  # fmt: skip
+COMPILERS = ("cc", "gcc", "c++", "g++", "clang", "tcc", "nvcc")
+
+
+def unwanted(name: str, build: str) -> list[str]:
+    """What an image holds and must not."""
+    held = {distribution.metadata["Name"].lower().replace("_", "-") for distribution in distributions()}
+    found = [f"the compiler {compiler}" for compiler in COMPILERS if shutil.which(compiler)]
+    if build == "cpu":
+        found += [f"the CUDA package {package}" for package in sorted(held) if package.startswith("nvidia-")]
+    if name != "worker":
+        found += [f"the package {package}" for package in ("torch", "ray") if package in held]
+    if os.geteuid() == 0:
+        found.append("root as its user")
+    return found
+
+
+def main(name: str, build: str, *options: str) -> None:
+    os.environ["_KFP_RUNTIME"] = "true"  # as KFP's command sets it
+    for module in ("kfp.dsl.executor_main", *MODULES[name]):
+        importlib.import_module(module)
+    if "--imports" in options:
+        return
+    if found := unwanted(name, build):
+        sys.exit(f"the image ({name}, {build}) holds {', '.join(found)}")
+    print(f"{name} ({build}): {len(MODULES[name])} modules can be imported")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,40 @@
+"""Fills wheelhouse/ with the wheels that the images need: python -m images.wheels cpu|cuda.
+
+By the lock, hash for hash, with this Python's pip and its index: run it with the Python version of the base image. After
+it the images build with no index at all.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from images.install import select
+
+ROOT = Path(__file__).resolve().parents[1]
+WHEELHOUSE = ROOT / "wheelhouse"
+PACKAGES = ROOT / "images" / "packages"
+
+
+def names(name: str) -> set[str]:
+    """The packages of a set."""
+    return set((PACKAGES / f"{name}.txt").read_text().split())
+
+
+def main(build: str) -> None:
+    wanted = set[str]().union(*(names(path.stem) for path in PACKAGES.glob("*.txt")))
+    pins = select((ROOT / "requirements" / f"{build}.txt").read_text(), wanted)
+    with tempfile.TemporaryDirectory() as scratch:
+        requirements = Path(scratch) / "requirements.txt"
+        requirements.write_text(pins)
+        command = [
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:",
+            "--find-links", str(WHEELHOUSE), "--dest", str(WHEELHOUSE), "-r", str(requirements),
+        ]  # fmt: skip
+        subprocess.run(command, check=True)
+    wheels = list(WHEELHOUSE.glob("*.whl"))
+    print(f"{len(wheels)} wheels in {WHEELHOUSE}, {sum(wheel.stat().st_size for wheel in wheels) / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
