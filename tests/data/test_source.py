@@ -1,12 +1,13 @@
 """Mirrors: what is there, what is missing, what cannot be read."""
 
+import random
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xstilts.data.source import identity, load_rows, missing_reason, open_mirror
+from xstilts.data.source import Mixed, identity, load_rows, missing_reason, open_mirror
 from xstilts.errors import DataError, PlanError
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source
@@ -73,3 +74,19 @@ def test_the_real_slices_hold_the_languages_that_they_should(hub: Path) -> None:
     rows = load_rows(mirror, task.splits["test"], "de")
     assert len(rows) == 300
     assert rows[0]["id"] == "56beb4343aeaaa14008c925b"
+
+
+def test_text_of_many_languages_is_drawn_by_size_to_a_power() -> None:
+    """Sizes 8 : 1000 to the power 0 are equals until the small set is used up; to the power 1 they keep their shares."""
+    mixed = Mixed([[{"text": "small"}] * 8, [], [{"text": "large"}] * 1000])
+    for alpha, least, most in ((0.0, 4, 8), (1.0, 0, 2)):
+        order = list(mixed.sample(random.Random("rows"), alpha))
+        assert sorted(order) == list(range(1008))
+        assert least <= sum(mixed[place]["origin"] == 0 for place in order[:16]) <= most
+    assert mixed[order[0]]["text"] in ("small", "large")
+
+
+def test_a_sample_is_the_same_for_the_same_stream() -> None:
+    mixed = Mixed([[{}] * 30, [{}] * 300])
+    one, same, other = (list(mixed.sample(random.Random(name), 0.3)) for name in "aab")
+    assert one == same != other

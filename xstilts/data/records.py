@@ -41,9 +41,13 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
     source = source_of(where)
     rows = load_rows(mirror.at(where), source, spec["language"])  # at the commit that the step is named by
     # Training rows are capped after a seeded shuffle, the others in order, so that parallel languages stay parallel.
-    order = list(range(len(rows)))
-    if spec["split"] == "train":
-        random.Random(f"records/{spec['task']}").shuffle(order)
+    stream = random.Random(f"records/{spec['task']}")
+    if "smoothing" in where:
+        order = rows.sample(stream, where["smoothing"])
+    else:
+        order = list(range(len(rows)))
+        if spec["split"] == "train":
+            stream.shuffle(order)
     examples, bad, dropped = read_rows(task, rows, order, spec["language"], spec["rows"])
     if len(bad) > MOST_BAD * max(1, len(bad) + len(examples)) or not examples:
         named = "; ".join(f"row {entry['row']}: {entry['reason']}" for entry in bad[:3])

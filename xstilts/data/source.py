@@ -5,6 +5,7 @@
 import hashlib
 import json
 import os
+import random
 import re
 import tempfile
 from bisect import bisect_right
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,9 @@ def _prefixes(path: Path) -> frozenset[str]:
 
     if path.suffix != ".parquet":
         raise DataError(f"{path}: a file of many languages must be parquet")
-    return frozenset(str(name).partition("-")[0] for name in pq.read_table(path, columns=["id"]).column("id").to_pylist())
+    return frozenset(
+        str(name).partition("-")[0] for name in pq.read_table(path, columns=["id"]).column("id").to_pylist()
+    )
 
 
 def hub_lock() -> Mapping[str, Any]:
@@ -202,7 +205,7 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
     DataError names a file that cannot be read."""
     if source.plus and source.each:
         parts = (replace(source, plus=(), each=False), *source.plus)
-        return Interleaved([load_rows(mirror, one, language) for one in parts])
+        return Mixed([load_rows(mirror, one, language) for one in parts])
     if source.plus:
         return Chained([load_rows(mirror, one, language) for one in (replace(source, plus=()), *source.plus)])
     if source.pictures:
@@ -271,23 +274,23 @@ class Chained:
         return {**self.sets[number][index - self.firsts[number]], "origin": number}
 
 
-class Interleaved(Chained):
-    """The rows of several sets in turn, at most PER_SET of each, so that none outweighs the others."""
+class Mixed(Chained):
+    """Rows of several sets that are read as one, each set by its share."""
 
+    #: Most rows of one set that a sample can hold.
     PER_SET = 100_000
 
-    def __init__(self, sets: Sequence[Any]) -> None:
-        super().__init__(sets)
-        most = min(self.PER_SET, max(len(one) for one in sets))
-        self.places = [
-            first + row for row in range(most) for first, one in zip(self.firsts, sets, strict=False) if row < len(one)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return super().__getitem__(self.places[index])
+    def sample(self, stream: random.Random, alpha: float) -> Iterator[int]:
+        """Places of rows, each once: which set comes next is drawn by the sets' sizes to the power of alpha among those
+        that have rows left (Conneau and Lample 2019, section 3.1), and its row without regard to order."""
+        spans = [range(first, end) for first, end in pairwise(self.firsts) if end > first]
+        left = [stream.sample(span, min(len(span), self.PER_SET)) for span in spans]
+        weights = {number: len(span) ** alpha for number, span in enumerate(spans)}
+        while weights:
+            number = stream.choices(list(weights), list(weights.values()))[0]
+            yield left[number].pop()
+            if not left[number]:
+                del weights[number]
 
 
 class Pictured:

@@ -13,6 +13,9 @@ from xstilts.tasks.task import Source, Task
 #: last resort: it is seen without labels.
 TEXT_SPLITS = ("text", "train", "test")
 
+#: Text of many languages is drawn by their sizes to this power, as XLM-R's pre-training did (Conneau et al. 2020, §3.1).
+SMOOTHING = 0.3
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -151,7 +154,11 @@ class Sources:
             if one is not None:
                 there.append(replace(one, config=one.config_for(code), split=one.split_for(code)))
         chained = self._chain(reader, there, "en") if there else "the mirror has no text in any language"
-        return chained if isinstance(chained, str) else replace(chained, source={**chained.source, "each": True})
+        return (
+            chained
+            if isinstance(chained, str)
+            else replace(chained, source={**chained.source, "each": True, "smoothing": SMOOTHING})
+        )
 
     def _chain(self, reader: Task, sources: Sequence[Source], language: str) -> Origin | str:
         found = [self._one(one, language) for one in sources]
