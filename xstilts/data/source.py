@@ -77,7 +77,7 @@ def _copy_of(uri: str) -> Path:
 
 
 @cache
-def _split_files(folder: Path, config: str | None) -> dict[str, list[Path]]:
+def split_files(folder: Path, config: str | None) -> dict[str, list[Path]]:
     """split → its data files, by name (`<split>-00000-of-00001.parquet`), below `<folder>/<config>`."""
     found: dict[str, list[Path]] = {}
     where = folder / config if config and (folder / config).is_dir() else folder
@@ -100,7 +100,7 @@ def _files(mirror: Mirror, source: Source, language: str) -> list[Path]:
     folder = mirror.folder / source.path
     if not folder.is_dir():
         raise DataError(f"{name}: the mirror {mirror.address} has no folder {source.path}")
-    splits = _split_files(folder, config)
+    splits = split_files(folder, config)
     if not splits:
         raise DataError(f"{name}: the mirror {mirror.address} has no config {config} of {source.path}")
     parts = source.split_for(language).split("+")

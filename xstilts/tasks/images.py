@@ -28,10 +28,11 @@ def images_of(row: Row) -> tuple[bytes, ...]:
 
 
 def caption(row: Row, index: int, language: str) -> Example:
-    """image, caption (one, or a list whose first is trained on). Captions of one picture are one cluster."""
+    """image, caption (one, or a list whose first is trained on; `answer` in lmms-lab's copies). Captions of one picture
+    are one cluster."""
     own = row.get("cocoid")
-    identity = str(own if own is not None else row.get("filename") or index)
-    given = row["caption"]
+    identity = str(own if own is not None else row.get("filename") or row.get("file_name") or index)
+    given = row["answer" if "caption" not in row and "answer" in row else "caption"]
     texts = [str(given)] if isinstance(given, str) else [str(text) for text in given]
     return Example(id=f"{identity}-{index}", targets=tuple(texts), images=(image_bytes(row),), cluster=identity)
 
@@ -165,7 +166,12 @@ def _generation(name: str, title: str, make: Any, splits: dict[str, Source], **m
 
 _CAPTIONS = ("cider",)
 COCO_CAPTIONS = _generation(
-    "coco_captions", "COCO captions", caption, _splits("jxie/coco_captions", "default"), metrics=_CAPTIONS,
+    "coco_captions", "COCO captions", caption,
+    {
+        "train": Source("jxie/coco_captions", "default", "train"),
+        "select": Source("jxie/coco_captions", "default", "validation", alternatives=(Source("lmms-lab/COCO-Caption2017", "default", "val"),)),
+    },
+    metrics=_CAPTIONS,
     licence="captions cc-by-4.0; each photograph its own", citation="Chen et al. 2015",
 )  # fmt: skip
 FLICKR30K = _generation(

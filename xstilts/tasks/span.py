@@ -95,8 +95,13 @@ TYDIQA_EN = Task(
 )  # fmt: skip
 XQUAD = Task(
     name="xquad", title="XQuAD", role="evaluation", format="span", modality="text",
-    splits={"test": Source("google/xquad", "xquad.{language}", "validation")}, to_example=squad,
-    languages=XQUAD_LANGUAGES, metrics=_METRICS, trained_target=("squad",), licence="cc-by-sa-4.0",
+    splits={
+        "test": Source(
+            "google/xquad", "xquad.{language}", "validation",
+            alternatives=(Source("google-research-datasets/xquad_r", "{language}", "validation"),),  # the same questions
+        )
+    },
+    to_example=squad, languages=XQUAD_LANGUAGES, metrics=_METRICS, trained_target=("squad",), licence="cc-by-sa-4.0",
     citation="Artetxe et al. 2020", sizes={"test": 1_190},
 )  # fmt: skip
 MLQA = Task(
