@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: setup demo test lint lock help
+.PHONY: setup demo test lint lock help kind-up kind-test kind-down
 
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: $(STAMP)  ## .venv from the hash-locked requirements, and the project in it
 
@@ -30,3 +30,12 @@ lint: setup      ## ruff and mypy
 
 lock:            ## resolve requirements/cpu.in again (needs uv and an index)
 	$(VENV)/bin/python requirements/lock.py $(TORCH_CPU_WHEEL)
+
+kind-up: setup   ## a kind cluster with KFP, KubeRay, S3, our base and images; DRY_RUN=1 only says what it would do
+	k8s/kind/up.sh
+
+kind-test: setup ## the plan kind.yaml on that cluster, and a check of its report
+	k8s/kind/test.sh
+
+kind-down:       ## deletes that cluster
+	k8s/kind/down.sh

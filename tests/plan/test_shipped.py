@@ -16,7 +16,7 @@ def test_overrides_are_the_recipes_keys() -> None:
     assert set(Override.model_fields) == known  # adapters' size belongs to tuning
 
 
-@pytest.mark.parametrize("name", ["demo", "real-slices", "real-slices-all", "modality", "phang-2020"])
+@pytest.mark.parametrize("name", ["demo", "real-slices", "real-slices-all", "modality", "phang-2020", "kind"])
 def test_shipped_plans_are_right(name: str, plans: Path) -> None:
     assert load_plan(plans / f"{name}.yaml").name == name
 

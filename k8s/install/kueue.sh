@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Kueue, and our flavors, queue and priorities for the whole cluster.
+set -euo pipefail
+# shellcheck source=../say.sh
+. "$(dirname "$0")/../say.sh"
+
+say "Kueue $(locked kueue version)"
+MANIFESTS=$(mktemp)
+trap 'rm -f "$MANIFESTS"' EXIT
+fetched kueue "$MANIFESTS"
+run kubectl apply --server-side --force-conflicts -f "$MANIFESTS"
+run kubectl -n kueue-system wait deployment/kueue-controller-manager --for=condition=Available --timeout=300s
+run kubectl apply --server-side -k "$K8S/components/kueue/cluster"

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# What must hold before a kind cluster is made, all at once, each with what to do about it.
+set -euo pipefail
+# shellcheck source=../say.sh
+. "$(dirname "$0")/../say.sh"
+
+PROC=${PROC:-/proc}
+FAILED=0
+
+wrong() {
+  printf 'missing: %s\n   do: %s\n' "$1" "$2" >&2
+  FAILED=1
+}
+
+tool() { command -v "$1" >/dev/null || wrong "$1 is not installed" "$2"; }
+
+# at_least NAME HAVE WANT UNIT ADVICE
+at_least() {
+  if [ "$2" -lt "$3" ]; then wrong "$1: $2 $4, needed $3 $4" "$5"; else printf 'ok: %s: %s %s\n' "$1" "$2" "$4"; fi
+}
+
+say "tools"
+tool docker "install Docker (https://docs.docker.com/engine/install), and add yourself to its group"
+tool kind "install kind $(locked kind version) (https://kind.sigs.k8s.io/docs/user/quick-start/#installation)"
+tool kubectl "install kubectl 1.33 or newer (https://kubernetes.io/docs/tasks/tools), or: make setup"
+tool curl "install curl"
+tool git "install git: kubectl fetches KFP's and KubeRay's manifests with it"
+ROOT=""
+if command -v docker >/dev/null; then
+  ROOT=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null) || wrong "Docker's engine does not answer" \
+    "start it (sudo systemctl start docker), and see that 'docker info' works without sudo"
+fi
+
+say "limits of this machine"
+at_least "inotify instances" "$(cat "$PROC/sys/fs/inotify/max_user_instances")" 1280 "" \
+  "sudo sysctl fs.inotify.max_user_instances=1280"
+at_least "inotify watches" "$(cat "$PROC/sys/fs/inotify/max_user_watches")" 655360 "" \
+  "sudo sysctl fs.inotify.max_user_watches=655360"
+at_least "processors" "$(nproc)" 4 "" "take a machine with 4 or more: KFP, Ray and the steps share them"
+at_least "free memory" "$(awk '/^MemAvailable:/ {print int($2 / 1048576)}' "$PROC/meminfo")" 14 GiB \
+  "close programs, or give Docker's machine more memory"
+if [ -d "$ROOT" ]; then
+  at_least "free disk under $ROOT" "$(df --output=avail -BG "$ROOT" | tail -1 | tr -dc 0-9)" 60 GiB \
+    "docker system prune, or move Docker's data-root to a bigger disk"
+elif [ -n "$ROOT" ]; then
+  say "disk: $ROOT is not on this machine (Docker Desktop?); see that it has 60 GiB"
+fi
+
+if [ "$FAILED" -ne 0 ]; then
+  [ -n "${DRY_RUN:-}" ] || stop "this machine cannot run the kind cluster yet; what is missing stands above"
+  say "dry run: going on all the same"
+fi

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# In the S3 that KFP ships: a bucket for the store, and a user that may read and write in it and nothing else. Its keys are
+# drawn once, live in the Secret xstilts-s3, and pass through standard input only.
+set -euo pipefail
+# shellcheck source=../say.sh
+. "$(dirname "$0")/../say.sh"
+# shellcheck source=place.sh
+. "$K8S/kind/place.sh"
+
+drawn() { python3 -IS -c 'import secrets; print(secrets.token_hex(int('"$1"')))'; }
+of_secret() { kubectl -n kubeflow get secret xstilts-s3 -o go-template="{{index .data \"$1\" | base64decode}}" 2>/dev/null; }
+
+if ID=$(of_secret AWS_ACCESS_KEY_ID) && KEY=$(of_secret AWS_SECRET_ACCESS_KEY) && [ -n "$ID" ] && [ -n "$KEY" ]; then
+  say "the Secret xstilts-s3 is there"
+else
+  say "new keys in the Secret xstilts-s3"
+  ID=$(drawn 10) KEY=$(drawn 20)
+  {
+    printf '{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "xstilts-s3", "namespace": "kubeflow", '
+    printf '"labels": {"app.kubernetes.io/part-of": "xstilts"}}, "stringData": '
+    printf '{"AWS_ACCESS_KEY_ID": "%s", "AWS_SECRET_ACCESS_KEY": "%s"}}\n' "$ID" "$KEY"
+  } | run kubectl apply --server-side -f -
+fi
+
+say "bucket and user in SeaweedFS"
+# A bucket takes seven volumes at its first write where nothing is said, and this server has eight for all buckets. What
+# the shell prints holds the keys, and its exit status is 0 whatever happened: the bucket is looked for afterwards.
+{
+  printf 'fs.configure -locationPrefix=/buckets/ -volumeGrowthCount=1 -apply\n'
+  printf 's3.bucket.create --name xstilts\n'
+  printf 's3.configure -user xstilts -access_key %s -secret_key %s -buckets xstilts -actions Read,Write,List -apply\n' "$ID" "$KEY"
+} | run kubectl -n kubeflow exec -i deployment/seaweedfs -- /usr/bin/weed shell >/dev/null
+[ -n "${DRY_RUN:-}" ] && exit 0
+BUCKETS=$(printf 's3.bucket.list\n' | kubectl -n kubeflow exec -i deployment/seaweedfs -- /usr/bin/weed shell)
+case "$BUCKETS" in *xstilts*) ;; *) stop "SeaweedFS has no bucket xstilts; what its shell said stands above" ;; esac
