@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.step import Step
+from xstilts.plan.step import Step, training_role
 
 H100_FLOPS = 989e12  # bf16, dense
 TRAIN_UTILISATION = 0.40
@@ -100,13 +100,16 @@ def _training_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
     lengths: list[int] = []
     for task in tasks:
         known = TRAINING.get(task["name"])
-        records = steps[steps[step.parents[f"train:{task['name']}"]].parents["records"]]
+        encoded = steps[step.parents[f"train:{training_role(task['name'], task.get('translated'))}"]]
+        records = steps[encoded.parents["records"]]
         count = _rows_of(known[0] if known else None, records.spec["rows"])
         if known is None or count is None:
             return None
         rows.append(count)
         lengths.append(known[1])
     mean = sum(n * length for n, length in zip(rows, lengths, strict=True)) / sum(rows)
+    if recipe.get("supervised_tokens"):
+        return None  # how many updates that takes is known when the rows are encoded
     if recipe.get("updates"):
         return float(recipe["updates"] * recipe["examples_per_step"] * mean)
     return float(recipe["epochs"] * sum(rows) * mean)
