@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from xstilts.data.miniature.write import Sizes, write_miniature
 from xstilts.data.source import open_mirror
 from xstilts.plan.environment import numeric_environment
 from xstilts.plan.expand import expand
+from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import Override, load_plan
 from xstilts.tasks import recipes
+from xstilts.tasks.registry import TASKS
+
+PLANS = Path(__file__).resolve().parents[2] / "pipelines" / "plans"
 
 
 def test_overrides_are_the_recipes_keys() -> None:
@@ -16,13 +21,62 @@ def test_overrides_are_the_recipes_keys() -> None:
     assert set(Override.model_fields) == known  # adapters' size belongs to tuning
 
 
-@pytest.mark.parametrize("name", ["demo", "real-slices", "real-slices-all", "modality", "phang-2020", "kind"])
+def names() -> list[str]:
+    return sorted(path.stem for path in PLANS.glob("*.yaml"))
+
+
+def expanded(path: Path, mirror: Path) -> Expansion:
+    return expand(load_plan(path), open_mirror(str(mirror)), numeric_environment())
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("miniature")
+    write_miniature(folder, sizes=Sizes(text=16, train=24, select=6, test=6, pictures=15))
+    return folder
+
+
+@pytest.mark.parametrize("name", names())
 def test_shipped_plans_are_right(name: str, plans: Path) -> None:
     assert load_plan(plans / f"{name}.yaml").name == name
 
 
+@pytest.mark.parametrize("name", [name for name in names() if "mirror: miniature" in (PLANS / f"{name}.yaml").read_text()])
+def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(name: str, plans: Path, miniature: Path) -> None:
+    plan = load_plan(plans / f"{name}.yaml")
+    expansion = expanded(plans / f"{name}.yaml", miniature)
+    pairs = {"tatoeba", "tatoeba_squad", "bucc"}  # of English and another language
+    assert {(row["evaluation"], row["language"]) for row in expansion.skipped_languages} <= {(one, "en") for one in pairs}
+    scored = {(cell["backbone"], name) for cell in expansion.cells for name in cell["scores"]}
+    assert scored == {(backbone, name) for backbone in plan.backbones for name in plan.evaluations}
+
+
+@pytest.mark.parametrize("name", ["modality", "phang-2020"])
+def test_the_miniature_twin_of_a_plan_asks_the_same_question(name: str, plans: Path) -> None:
+    plan, twin = (load_plan(plans / f"{one}.yaml") for one in (name, f"{name}-miniature"))
+    for key in ("arms", "contrasts", "headline", "evaluations"):
+        assert getattr(twin, key) == getattr(plan, key), key
+    kinds = [[(b.family, b.tuning.mode) for b in one.backbones.values()] for one in (plan, twin)]
+    assert sorted(kinds[0]) == sorted(kinds[1])
+
+
+def test_all_tasks_has_an_arm_of_every_intermediate_task(plans: Path) -> None:
+    learnt = {part.task for arm in load_plan(plans / "all-tasks.yaml").arms.values() for part in arm.parts}
+    assert learnt >= {name for name, one in TASKS.items() if one.role == "intermediate" and "train" in one.splits}
+
+
+def test_all_tasks_shows_every_rung_of_the_image_ladder(plans: Path) -> None:
+    arms = load_plan(plans / "all-tasks.yaml").arms.values()
+    assert {arm.images for arm in arms} == {"real", "blank", "shuffled", "removed", "caption"}
+
+
+def test_all_targets_has_every_evaluation(plans: Path) -> None:
+    asked = set(load_plan(plans / "all-targets.yaml").evaluations)
+    assert asked == {name for name, one in TASKS.items() if one.trained_target is not None and "test" in one.splits}
+
+
 def test_real_slices(plans: Path, hub: Path) -> None:
-    expansion = expand(load_plan(plans / "real-slices.yaml"), open_mirror(str(hub)), numeric_environment())
+    expansion = expanded(plans / "real-slices.yaml", hub)
     assert {row["arm"] for row in expansion.not_applicable} == {"captions-lm", "mixture"}
     assert [(row["evaluation"], row["language"]) for row in expansion.skipped_languages] == [("wikiann", "th")]
     languages = {
