@@ -178,15 +178,16 @@ def run_name(plan_name: str, out: Path) -> str:
 
 
 def mirror_for(text: str | None, plan_mirror: str | None, home: Path) -> str:
-    """The mirror to use: --mirror, else the plan's. `miniature` is generated once into <home>/miniature."""
+    """The mirror to use: --mirror, else the plan's. `miniature` is generated once into <home>, under the number
+    of its edition."""
     chosen = text or plan_mirror
     if chosen is None:
         raise PlanError("no mirror: give --mirror hub|miniature|DIR|s3://…, or `mirror:` in the plan")
     if chosen != "miniature":
         return chosen if chosen == "hub" or chosen.startswith("s3://") else str(Path(chosen).expanduser().resolve())
-    from xstilts.data.miniature.write import write_miniature
+    from xstilts.data.miniature.write import EDITION, write_miniature
 
-    folder = home / "miniature"
+    folder = home / f"miniature-{EDITION}"
     if not folder.is_dir():
         part = folder.with_name(f"miniature.part.{os.getpid()}")
         write_miniature(part)

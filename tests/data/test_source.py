@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -40,6 +41,28 @@ def test_splits_are_read_by_their_file_names_and_joined_by_plus(tmp_path: Path) 
 def test_what_is_missing_is_named(tmp_path: Path, source: Source, reason: str) -> None:
     write(tmp_path, "org/set/en/test-00000-of-00001.parquet")
     assert reason in str(missing_reason(open_mirror(str(tmp_path)), source, "en"))
+
+
+def test_a_file_of_many_languages_lacks_those_that_no_id_begins_with(tmp_path: Path) -> None:
+    path = tmp_path / "org/set/all/test-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"id": ["english-1", "qaa-1"]}), path)
+    source, mirror = Source("org/set", "all", "test", id_prefixes={"en": "english", "fi": "finnish"}), open_mirror(str(tmp_path))
+    assert [code for code in ("en", "fi", "qaa", "qab") if missing_reason(mirror, source, code) is None] == ["en", "qaa"]
+    assert "no row has an id that begins with finnish-" in str(missing_reason(mirror, source, "fi"))
+
+
+def test_pictures_are_read_encoded_alone_and_in_lists(tmp_path: Path) -> None:
+    image = datasets.Image()
+    rows = datasets.Dataset.from_dict(
+        {"image": [{"bytes": b"one", "path": None}], "images": [[{"bytes": b"two", "path": None}] * 2]},
+        features=datasets.Features({"image": image, "images": datasets.List(image)}),
+    )
+    (tmp_path / "org/set/default").mkdir(parents=True)
+    rows.to_parquet(tmp_path / "org/set/default/train-00000-of-00001.parquet")
+    (row,) = load_rows(open_mirror(str(tmp_path)), Source("org/set", "default", "train"), "en")
+    assert row["image"]["bytes"] == b"one"
+    assert [one["bytes"] for one in row["images"]] == [b"two", b"two"]
 
 
 def test_an_identity_is_that_of_the_bytes(tmp_path: Path) -> None:

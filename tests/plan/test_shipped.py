@@ -10,6 +10,7 @@ from xstilts.plan.environment import numeric_environment
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import Override, load_plan
+from xstilts.plan.show import overview
 from xstilts.tasks import recipes
 from xstilts.tasks.registry import TASKS
 
@@ -49,6 +50,7 @@ def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(name: str, plans
     assert {(row["evaluation"], row["language"]) for row in expansion.skipped_languages} <= {(one, "en") for one in pairs}
     scored = {(cell["backbone"], name) for cell in expansion.cells for name in cell["scores"]}
     assert scored == {(backbone, name) for backbone in plan.backbones for name in plan.evaluations}
+    assert {row["kind"] for row in overview(expansion)["steps"]} == {"records", "build", "encode", "finetune", "score"}
 
 
 @pytest.mark.parametrize("name", ["modality", "phang-2020"])

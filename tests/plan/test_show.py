@@ -70,3 +70,11 @@ def test_costs_of_known_models(expanded: Expanded, text: str) -> None:
     assert total["intermediate"].tokens is None  # quiz and captions are in no table
     assert total["target"].tokens is not None
     assert total["target"].gpu_hours is None  # the tiny backbone has no known size
+
+
+def test_an_arm_paid_by_supervised_tokens_has_no_estimate_before_its_rows_are_encoded(
+    expanded: Expanded, text: str
+) -> None:
+    expansion = expanded(text.replace("updates: 10", "supervised_tokens: 1000"))
+    squad = next(step for step in expansion.steps.values() if "intermediate squad" in step.settings.get("label", ""))
+    assert step_cost(squad, expansion.steps).tokens is None

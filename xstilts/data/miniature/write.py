@@ -18,6 +18,10 @@ from xstilts.data.miniature.splits import Sizes, splits
 from xstilts.errors import PlanError
 
 
+#: Raised when a data set is added or a row changes, so that a folder written before is not taken for this one.
+EDITION = 2
+
+
 def write_miniature(
     folder: Path, seed: int = 0, languages: Sequence[str] = tuple(LANGUAGES), sizes: Sizes | None = None
 ) -> None:
