@@ -17,7 +17,6 @@ from xstilts.data.miniature.schemas import DataSet, arrow_type, card_feature, hu
 from xstilts.data.miniature.splits import Sizes, splits
 from xstilts.errors import PlanError
 
-
 #: Raised when a data set is added or a row changes, so that a folder written before is not taken for this one.
 EDITION = 2
 
