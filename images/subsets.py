@@ -24,7 +24,7 @@ ROOTS: Mapping[str, Sequence[str]] = {
     "stage": ("datasets", "transformers", "tokenizers", "pillow", "pyarrow", "numpy", "pyyaml", *STEP),
     "step": ("kubernetes", *STEP),
     "worker": (
-        "torch", "ray[train]", "transformers", "peft", "safetensors", "tokenizers", "pillow", "pyarrow", "numpy",
+        "torch", "ray[default,train]", "transformers", "peft", "safetensors", "tokenizers", "pillow", "pyarrow", "numpy",
         "huggingface-hub", "pyyaml", *STEP,
     ),
     "report": ("pandas", "scipy", "matplotlib", "jinja2", "pyarrow", "numpy", *STEP),
