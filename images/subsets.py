@@ -16,11 +16,11 @@ from packaging.utils import canonicalize_name
 PACKAGES = Path(__file__).parent / "packages"
 
 #: What every step needs: the store, and what KFP runs it with (see ALONE).
-STEP = ("boto3", "kfp")
+STEP = ("boto3", "kfp", "pydantic")
 
 #: set → what its code imports. finetune and score share two: a group's workers train and score, and a step watches both.
 ROOTS: Mapping[str, Sequence[str]] = {
-    "plan": ("pydantic", "pyyaml", "huggingface-hub", *STEP),
+    "plan": ("pyyaml", "huggingface-hub", *STEP),
     "stage": ("datasets", "transformers", "tokenizers", "pillow", "pyarrow", "numpy", "pyyaml", *STEP),
     "step": ("kubernetes", *STEP),
     "worker": (
