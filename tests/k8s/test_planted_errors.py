@@ -70,7 +70,7 @@ AGAINST_THE_RULES: dict[str, tuple[Plant, str]] = {
     "a limit on every pod": (lambda d: LIMITS(d)["limits"][0].update(default={"memory": "1Gi"}), "limits pods that"),
     "a quota on every pod": (lambda d: QUOTA(d).pop("scopeSelector"), "counts pods that are not ours"),
     "a star in a role": (lambda d: named(d, "Role", "xstilts-gc")["rules"][0].update(verbs=["*"]), "a star grants"),
-    "every secret": (lambda d: named(d, "Role", "xstilts-kfp-run")["rules"][2].pop("resourceNames"), "by name only"),
+    "every secret": (lambda d: named(d, "Role", "xstilts-kfp-run")["rules"][3].pop("resourceNames"), "by name only"),
     "root": (lambda d: _pod(d)["spec"]["securityContext"].update(runAsUser=0), "runs as root"),
     "no word on root": (lambda d: _pod(d)["spec"]["securityContext"].pop("runAsNonRoot"), "may run as root"),
     "no seccomp": (lambda d: _pod(d)["spec"]["securityContext"].pop("seccompProfile"), "no seccomp profile"),

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Without a role: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of this shell, into the Secret xstilts-s3 by standard input.
+set -euo pipefail
+# shellcheck source=../say.sh
+. "$(dirname "$0")/../say.sh"
+# shellcheck source=site.sh
+. "$K8S/guide/site.sh"
+
+[ -z "$ROLE_ARN" ] || stop "ROLE_ARN is set: the pods get keys from their role; a Secret beside it would win over it"
+[ -n "${AWS_ACCESS_KEY_ID:-}" ] && [ -n "${AWS_SECRET_ACCESS_KEY:-}" ] || stop "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY first"
+say "the Secret xstilts-s3 in $NAMESPACE"
+python3 -c '
+import json, os, sys
+labels = {"app.kubernetes.io/part-of": "xstilts"}
+keys = {key: os.environ[key] for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+metadata = {"name": "xstilts-s3", "namespace": sys.argv[1], "labels": labels}
+print(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": keys}))
+' "$NAMESPACE" | run kubectl apply --server-side -f -

@@ -1,0 +1,222 @@
+"""docs/cluster.md: every command in it stands in a script, and each of those scripts runs on a machine of stand-ins."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.manifests import K8S, ROOT, Schemas, documents, kustomize, named, rule_errors, schema_errors, tool
+from tests.k8s.recorder import Done, Recorder
+
+GUIDE = K8S / "guide"
+PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+#: Commands before there is a script to run, and after: the reader's own.
+TYPED = {"make setup", "cp k8s/guide/site.env.example k8s/guide/site.env"}
+DIGEST = "sha256:" + "5" * 64
+LOCK = {
+    "to": r"^xstilts lock$",
+    "says": f"base python:3.11 null\nplan-python r.example:5000/x/plan-python:v1 {DIGEST}\n"
+    f"finetune-step r.example:5000/x/finetune-step:v1 {DIGEST}\n",
+}
+SETTINGS = {
+    "NAMESPACE": "team-a", "BUCKET": "bench", "PREFIX": "x/store", "MIRROR": "x/mirror", "REGION": "eu-1",
+    "REGISTRY": "r.example:5000/x", "TAG": "v1",
+}  # fmt: skip
+ROLE = "arn:aws:iam::123456789012:role/bench"
+
+
+def _commands() -> Iterator[str]:
+    for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S):
+        yield from block.splitlines()
+
+
+def _stands(command: str) -> bool:
+    """Whether a command is a script of ours (with arguments), or a line of one."""
+    words = command.split()
+    if words[0].startswith("k8s/"):
+        script = ROOT / words[0]
+        return script.is_file() and bool(script.stat().st_mode & 0o111)
+    if command.startswith("git commit "):
+        return (ROOT / words[-1]).exists()
+    lines = {
+        line.strip().removeprefix("run ") for script in K8S.rglob("*.sh") for line in script.read_text().splitlines()
+    }
+    return command in lines or any(
+        line.startswith(f"{command} ||") or line.startswith(f"{command} |") for line in lines
+    )
+
+
+@pytest.mark.parametrize("command", sorted(set(_commands())))
+def test_every_command_of_the_guide_stands_in_a_script(command: str) -> None:
+    assert command in TYPED or _stands(command)
+
+
+def test_a_command_that_stands_nowhere_is_found() -> None:
+    assert not _stands("kubectl delete namespace kubeflow")
+    assert not _stands("k8s/guide/absent.sh")
+
+
+def test_the_guide_runs_every_script_of_its_folder() -> None:
+    scripts = {f"k8s/guide/{path.name}" for path in GUIDE.glob("*.sh")} - {"k8s/guide/site.sh"}
+    assert scripts <= {command.split()[0] for command in _commands()}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Recorder:
+    # The site's overlay is built for real, so it must lie beside the base.
+    tree = tmp_path / "k8s"
+    subprocess.run(["cp", "-r", str(K8S), str(tree)], check=True)
+    return Recorder(tmp_path, [LOCK])
+
+
+def _run(machine: Recorder, script: str, *arguments: str, settings: dict[str, str] | None = None, **more: str) -> Done:
+    site = machine.folder / "site.env"
+    site.write_text("".join(f"{key}={value}\n" for key, value in (SETTINGS | (settings or {})).items()))
+    return machine.run(machine.folder / "k8s" / script, *arguments, SITE_ENV=str(site), **more)
+
+
+def test_settings_that_are_missing_are_named(machine: Recorder) -> None:
+    done = _run(machine, "guide/nodes.sh", settings={"BUCKET": ""})
+    assert (done.status, done.lines) == (1, [])
+    assert "BUCKET is empty" in done.errors
+
+
+def test_without_settings_the_guide_says_where_to_begin(machine: Recorder) -> None:
+    done = machine.run(machine.folder / "k8s" / "guide" / "check.sh", SITE_ENV=str(machine.folder / "absent"))
+    assert done.status == 1
+    assert "copy k8s/guide/site.env.example" in done.errors
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["check", "nodes", "store", "images", "remove", "../install/kfp", "../install/kuberay", "../install/kueue"],
+)
+def test_a_script_runs_what_it_says_and_a_dry_run_changes_nothing(machine: Recorder, script: str) -> None:
+    machine.answers = [{"to": "head-bucket", "status": 1}, {"to": "^curl", "file": "manifests"}, LOCK]
+    real, dry = _run(machine, f"guide/{script}.sh"), _run(machine, f"guide/{script}.sh", DRY_RUN="1")
+    assert (real.status, dry.status) == (0, 0), real.errors + dry.errors
+    assert dry.announced
+    assert [line for line in dry.lines if not _reads(line)] == []
+    changes = [line for line in real.lines if not _reads(line)]
+    assert changes == real.announced
+    temporary = re.compile(r"/tmp/\S+")  # names that are new each time
+    assert [temporary.sub("", line) for line in dry.announced] == [temporary.sub("", line) for line in changes]
+
+
+def _reads(line: str) -> bool:
+    """Whether a command looks what is there: a dry run does that too."""
+    return line == "xstilts lock" or line.startswith(("aws s3api head-bucket", "aws iam list-policies"))
+
+
+def test_a_mirror_is_pulled_for_its_plan(machine: Recorder) -> None:
+    done = _run(machine, "guide/mirror.sh", "plan.yaml")
+    assert done.lines == ["xstilts mirror pull s3://bench/x/mirror --plan plan.yaml"]
+
+
+def _site(machine: Recorder, settings: dict[str, str]) -> tuple[Done, str]:
+    done = _run(machine, "guide/base.sh", settings=settings)
+    assert done.status == 0, done.errors
+    return done, kustomize(machine.folder / "k8s" / "overlays" / "site")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ROLE_ARN": ROLE},
+        {"ROLE_ARN": ROLE, "PROMETHEUS": "yes", "NAMESPACE": "kubeflow"},
+        {"ENDPOINT": "https://s3.example.org:9000"},
+        {"ENDPOINT": "http://minio.example.org"},
+    ],
+)
+def test_a_site_s_overlay_is_valid_and_within_the_rules(
+    machine: Recorder, kueue_crds: Schemas, settings: dict[str, str]
+) -> None:
+    _, text = _site(machine, settings)
+    built = documents(text)
+    assert list(rule_errors(built, (SETTINGS | settings)["NAMESPACE"])) == []
+    assert [error for document in built for error in schema_errors(document, kueue_crds)] == []
+
+
+def test_a_site_on_aws_has_its_role_store_and_digest(machine: Recorder) -> None:
+    built = documents(_site(machine, {"ROLE_ARN": ROLE})[1])
+    for name in ("step", "ray", "gc"):
+        account = named(built, "ServiceAccount", f"xstilts-{name}")
+        assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == ROLE
+    data = named(built, "ConfigMap", "xstilts-config")["data"]
+    assert (data["XSTILTS_STORE"], data["AWS_REGION"], data["XSTILTS_QUEUE"]) == (
+        "s3://bench/x/store",
+        "eu-1",
+        "xstilts",
+    )
+    assert "AWS_ENDPOINT_URL" not in data
+    job = named(built, "CronJob", "xstilts-gc")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert job["containers"][0]["image"] == f"r.example:5000/x/finetune-step@{DIGEST}"
+
+
+def test_a_site_with_another_s3_has_its_address_and_a_way_to_its_port(machine: Recorder) -> None:
+    built = documents(_site(machine, {"ENDPOINT": "https://s3.example.org:9000"})[1])
+    assert named(built, "ConfigMap", "xstilts-config")["data"]["AWS_ENDPOINT_URL"] == "https://s3.example.org:9000"
+    (rule,) = named(built, "NetworkPolicy", "xstilts-s3-endpoint")["spec"]["egress"]
+    assert rule["ports"] == [{"port": 9000, "protocol": "TCP"}]
+
+
+def test_a_site_on_port_443_needs_no_policy_of_its_own(machine: Recorder) -> None:
+    _, text = _site(machine, {"ENDPOINT": "https://s3.example.org"})
+    assert "xstilts-s3-endpoint" not in text
+
+
+def test_an_image_without_a_digest_is_refused(machine: Recorder) -> None:
+    machine.answers = [{"to": "^xstilts lock$", "says": "finetune-step xstilts/finetune-step:dev null\n"}]
+    done = _run(machine, "guide/base.sh")
+    assert done.status == 1
+    assert "has no digest yet" in done.errors
+
+
+def test_keys_go_from_the_environment_into_the_secret_and_nowhere_else(machine: Recorder) -> None:
+    done = _run(machine, "guide/keys.sh", AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY='with"quote')
+    (call,) = done.calls
+    assert call["line"] == "kubectl apply --server-side -f -"
+    secret = json.loads(call["input"])
+    assert secret["metadata"]["namespace"] == "team-a"
+    assert secret["stringData"] == {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": 'with"quote'}
+    assert 'with"quote' not in done.output + done.errors
+
+
+def test_keys_beside_a_role_are_refused(machine: Recorder) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
+    done = _run(machine, "guide/keys.sh", settings={"ROLE_ARN": ROLE}, **keys)
+    assert (done.status, done.calls) == (1, [])
+
+
+def test_the_policy_names_the_site_s_bucket_and_prefixes(machine: Recorder) -> None:
+    machine.answers = [{"to": "head-bucket", "status": 1}]
+    done = _run(machine, "guide/store.sh")
+    assert done.status == 0, done.errors
+    assert "aws s3 mb s3://bench --region eu-1" in done.lines
+    rendered = (K8S / "s3" / "policy.json").read_text()
+    for word, value in (("BUCKET", "bench"), ("PREFIX/", "x/store/"), ("MIRROR/", "x/mirror/")):
+        assert word in rendered
+        rendered = rendered.replace(word, value)
+    assert not re.search(r"BUCKET|PREFIX/|MIRROR/", rendered)
+
+
+@pytest.mark.parametrize(("namespace", "named"), [("kubeflow", False), ("team-a", True)])
+def test_a_run_is_submitted_waited_for_and_reported(machine: Recorder, namespace: str, named: bool) -> None:
+    machine.answers = [
+        {"to": "port-forward", "seconds": 60}, {"to": "^xstilts submit", "says": "modality-1: submitted\n"},
+    ]  # fmt: skip
+    done = _run(machine, "guide/run.sh", "plan.yaml", settings={"NAMESPACE": namespace})
+    assert done.status == 0, done.errors
+    (submit,) = [line for line in done.lines if line.startswith("xstilts submit")]
+    assert ("--namespace team-a" in submit) == named
+    assert "--allow-unlocked" not in submit
+    assert "xstilts report modality-1 --store s3://bench/x/store --out HOME/out" in done.lines
+
+
+def test_the_example_s_settings_are_those_that_the_scripts_read() -> None:
+    example = set(re.findall(r"^([A-Z_]+)=", (GUIDE / "site.env.example").read_text(), re.M))
+    assert set(SETTINGS) | {"ENDPOINT", "ROLE_ARN", "PROMETHEUS"} == example
+    subprocess.run([tool("shellcheck"), "-s", "bash", "-e", "SC2034", str(GUIDE / "site.env.example")], check=True)
