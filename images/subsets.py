@@ -15,17 +15,17 @@ from packaging.utils import canonicalize_name
 
 PACKAGES = Path(__file__).parent / "packages"
 
-#: What every step needs: the store, and what KFP runs it with (see ALONE).
-STEP = ("boto3", "kfp", "pydantic")
+#: What every step needs: the store, what reads plans and schedules, and what KFP runs it with (see ALONE).
+STEP = ("boto3", "kfp", "pydantic", "pyyaml")
 
 #: set → what its code imports. finetune and score share two: a group's workers train and score, and a step watches both.
 ROOTS: Mapping[str, Sequence[str]] = {
-    "plan": ("pyyaml", "huggingface-hub", *STEP),
-    "stage": ("datasets", "transformers", "tokenizers", "pillow", "pyarrow", "numpy", "pyyaml", *STEP),
+    "plan": ("huggingface-hub", *STEP),
+    "stage": ("datasets", "transformers", "tokenizers", "pillow", "pyarrow", "numpy", *STEP),
     "step": ("kubernetes", *STEP),
     "worker": (
         "torch", "ray[default,train]", "transformers", "peft", "safetensors", "tokenizers", "pillow", "pyarrow", "numpy",
-        "huggingface-hub", "pyyaml", *STEP,
+        "huggingface-hub", *STEP,
     ),
     "report": ("pandas", "scipy", "matplotlib", "jinja2", "pyarrow", "numpy", *STEP),
 }  # fmt: skip

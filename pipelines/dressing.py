@@ -31,8 +31,8 @@ FIELDS = {
     "XSTILTS_FIRING": "metadata.labels['pipeline/runid']",
 }
 LABELS = {"app.kubernetes.io/part-of": "xstilts", "app.kubernetes.io/component": "step"}
-#: The component whose image a task shares.
-IMAGE_OF = {"work": "plan"}
+#: The component, and the stage of its Dockerfile, whose image a task shares.
+IMAGE_OF = {"work": ("plan", "step"), "build": ("finetune", "worker")}
 #: The user that every image runs as.
 USER = 1000
 
@@ -55,6 +55,7 @@ NEEDS: Mapping[str, Needs] = {
     "plan": Needs(cpu="500m", memory="1Gi", cpu_limit="2", memory_limit="4Gi", hours=1),
     "work": Needs(cpu="100m", memory="256Mi", cpu_limit="1", memory_limit="1Gi", hours=0.25),
     "stage": Needs(cpu="1", memory="4Gi", cpu_limit="4", memory_limit="16Gi", hours=12),
+    "build": Needs(cpu="1", memory="2Gi", cpu_limit="4", memory_limit="8Gi", hours=2),
     "finetune": Needs(cpu="250m", memory="1Gi", cpu_limit="2", memory_limit="4Gi", hours=168),
     "score": Needs(cpu="250m", memory="1Gi", cpu_limit="2", memory_limit="4Gi", hours=72),
     "report": Needs(cpu="1", memory="2Gi", cpu_limit="4", memory_limit="8Gi", hours=4, retries=1),
@@ -94,7 +95,7 @@ class Settings(BaseModel):
     ttl_days: Annotated[int, Field(ge=1)] = 7
     days: Annotated[int, Field(ge=1)] = 30
     timezone: str = "UTC"
-    tasks: Mapping[Literal["plan", "work", "stage", "finetune", "score", "report"], Needs] = {}
+    tasks: Mapping[Literal["plan", "work", "stage", "build", "finetune", "score", "report"], Needs] = {}
 
     def needs(self, component: str) -> Needs:
         return {**NEEDS, **self.tasks}[component]
@@ -110,7 +111,7 @@ def dressed(settings: Settings) -> Dress:
 
     def dress(task: dsl.PipelineTask) -> dsl.PipelineTask:
         component = task.component_spec.name
-        plain(task).set_container_image(reference(IMAGE_OF.get(component, component)))
+        plain(task).set_container_image(reference(*IMAGE_OF.get(component, (component, "step"))))
         _environment(task, component, settings)
         _resources(task, settings.needs(component))
         _placement(task, settings)

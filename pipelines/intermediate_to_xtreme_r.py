@@ -9,7 +9,7 @@ from components.finetune.component import finetune
 from components.plan.component import plan, work
 from components.report.component import report
 from components.score.component import score
-from components.stage.component import stage
+from components.stage.component import build, stage
 from pipelines.dressing import Dress, Settings, dressed, plain, run_config
 
 
@@ -29,9 +29,12 @@ def pipeline(dress: Dress = plain, batches: int = 2, groups: int = 1, config: ds
         sources = dress(work(run=planned, kind="sources"))
         with dsl.ParallelFor(items=sources.output, parallelism=batches) as batch:
             sourced = dress(stage(run=run, batch=batch))
+        builds = dress(work(run=planned, kind="builds"))
+        with dsl.ParallelFor(items=builds.output, parallelism=batches) as batch:
+            built = dress(build(run=run, batch=batch)).after(sourced)
         encodings = dress(work(run=planned, kind="encodings"))
         with dsl.ParallelFor(items=encodings.output, parallelism=batches) as batch:
-            encoded = dress(stage(run=run, batch=batch)).after(sourced)
+            encoded = dress(stage(run=run, batch=batch)).after(built)
         roads = dress(work(run=planned, kind="groups"))
         with dsl.ParallelFor(items=roads.output, parallelism=groups) as group:
             trained = dress(finetune(run=run, group=group)).after(encoded)

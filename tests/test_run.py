@@ -58,7 +58,7 @@ def planned(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
 
 def staged(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
     uri = planned(store, name, miniature, text)
-    for kind in ("sources", "encodings"):
+    for kind in ("sources", "builds", "encodings"):
         for batch in run.work(uri, kind):
             run.stage(uri, batch)
     return uri

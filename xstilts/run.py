@@ -109,17 +109,17 @@ def plan(run_uri: str) -> None:
         expanded = expand(load_plan(text.decode()), mirror, numeric_environment(), generation=str(run["run"]))
         schedule.refuse_changes(holds, expanded)
         document = expanded.to_json()
-        for batch in (*document["sources"], *document["encodings"]):
+        for batch in (*document["sources"], *document["builds"], *document["encodings"]):
             _put_spec(store, folder, batch["id"], batch, document["steps"], batch["steps"])
         for group in document["groups"]:
             _put_spec(store, folder, group["id"], group, document["steps"], [*group["finetune"], *group["score"]])
         store.put_json(f"{folder}/expanded.json", document)
-        kinds = ("sources", "encodings", "groups")
+        kinds = ("sources", "builds", "encodings", "groups")
         store.put_json(f"{folder}/work.json", {kind: [item["id"] for item in document[kind]] for kind in kinds})
 
 
 def work(run_uri: str, kind: str) -> list[str]:
-    """Ids of the run's `sources`, `encodings` or `groups`, as the plan step left them."""
+    """Ids of the run's `sources`, `builds`, `encodings` or `groups`, as the plan step left them."""
     store, folder = open_run(run_uri)
     ids = store.get_json(f"{folder}/work.json")
     if ids is None:

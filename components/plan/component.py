@@ -17,7 +17,7 @@ def plan(run: str) -> str:
 # A component of its own: KFP's local runner loops over a task's only output, and over nothing else.
 @dsl.component(base_image=reference("plan"), install_kfp_package=False)
 def work(run: str, kind: str) -> list[str]:
-    """Ids of the planned `sources`, `encodings` or `groups`."""
+    """Ids of the planned `sources`, `builds`, `encodings` or `groups`."""
     from xstilts.run import work
 
     return work(run, kind)

@@ -56,7 +56,7 @@ def test_the_package_is_the_one_checked_in(text: str) -> None:
 
 def test_kfps_own_cache_is_off_everywhere(package: dict[str, Any]) -> None:
     found = {name: task["cachingOptions"] for name, task in tasks(package)}
-    assert len(found) == 9
+    assert len(found) == 11
     assert set(map(str, found.values())) == {"{}"}
 
 
@@ -80,7 +80,7 @@ def test_a_loop_gets_the_pipelines_own_parameter_and_its_items_only(package: dic
         if "iteratorPolicy" in task:
             inputs = task["inputs"]["parameters"]
             outputs = [value for value in inputs.values() if "taskOutputParameter" in value]
-            assert [value["taskOutputParameter"]["producerTask"].rstrip("-23") for value in outputs] == ["work"]
+            assert [value["taskOutputParameter"]["producerTask"].rstrip("-234") for value in outputs] == ["work"]
             assert inputs["pipelinechannel--run"] == {"componentInputParameter": "run"}
 
 
@@ -147,7 +147,7 @@ def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
     loops = package["root"]["dag"]["tasks"]
     assert sorted(
         task["iteratorPolicy"]["parallelismLimit"] for task in loops.values() if "iteratorPolicy" in task
-    ) == [3, 5, 5]
+    ) == [3, 5, 5, 5]
 
 
 def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> None:

@@ -275,5 +275,5 @@ def test_ten_thousand_cells(expanded: Expanded, text: str) -> None:
     expansion = expanded(text.replace("seeds: 2", "seeds: 530"))
     assert len(expansion.cells) > 9_999
     assert time.perf_counter() - started < 20
-    for batches in (expansion.sources, expansion.encodings, expansion.groups):
+    for batches in (expansion.sources, expansion.builds, expansion.encodings, expansion.groups):
         assert sum(len(batch["id"]) for batch in batches) < 4096

@@ -16,19 +16,18 @@ Steps = Mapping[str, Step]
 
 
 def source_batches(steps: Steps) -> list[Batch]:
-    """Batches of records and builds. Batches run side by side, so a build's batch holds the records that it reads,
-    although another batch may hold them too: a step that is done is not done again."""
-    builds = [fp for fp, step in steps.items() if step.kind == "build"]
-    dealt = _chunks(builds, min(len(builds), MOST // 2))
-    batches = [
-        [*dict.fromkeys(parent for fp in chunk for parent in steps[fp].parents.values()), *chunk] for chunk in dealt
-    ]
-    held = {fp for batch in batches for fp in batch}
-    records = [fp for fp, step in steps.items() if step.kind == "records" and fp not in held]
+    """Batches of records steps."""
+    records = [fp for fp, step in steps.items() if step.kind == "records"]
     # One data set's files are fetched by one batch where that can be.
     records.sort(key=lambda fp: str(steps[fp].spec["source"]["path"]))
-    batches += _chunks(records, min(MOST - len(batches), ceil(len(records) / FEWEST)))
-    return [{"id": f"sources-{i:02d}", "steps": batch} for i, batch in enumerate(batches)]
+    return _batches("sources", _chunks(records, min(MOST, ceil(len(records) / FEWEST))))
+
+
+def build_batches(steps: Steps) -> list[Batch]:
+    """Batches of the tiny backbones' builds: the only staging that needs torch. Without any, one batch that is empty: a
+    loop of the pipeline goes over something."""
+    builds = [fp for fp, step in steps.items() if step.kind == "build"]
+    return _batches("builds", _chunks(builds, min(len(builds), MOST // 2)) or [[]])
 
 
 def encoding_batches(steps: Steps) -> list[Batch]:
@@ -44,7 +43,7 @@ def encoding_batches(steps: Steps) -> list[Batch]:
         batches += _chunks(fps, ceil(len(fps) / size))
     if len(batches) > MOST:  # too many processors: neighbours share a batch
         batches = [[fp for batch in chunk for fp in batch] for chunk in _chunks(batches, MOST)]
-    return [{"id": f"encode-{i:02d}", "steps": batch} for i, batch in enumerate(batches)]
+    return _batches("encode", batches)
 
 
 def group_batches(steps: Steps, wanted: Mapping[str, Sequence[str]], most: int) -> list[Batch]:
@@ -71,6 +70,10 @@ def group_batches(steps: Steps, wanted: Mapping[str, Sequence[str]], most: int) 
             score = [fp for fp in mine if steps[fp].kind == "score"]
             groups.append({"id": name, "backbone": backbone, "finetune": finetune, "score": score})
     return groups
+
+
+def _batches(name: str, batches: Sequence[list[str]]) -> list[Batch]:
+    return [{"id": f"{name}-{i:02d}", "steps": batch} for i, batch in enumerate(batches)]
 
 
 def _chunks(items: Sequence[Any], count: int) -> list[list[Any]]:

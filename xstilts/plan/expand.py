@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xstilts.plan.batches import encoding_batches, group_batches, source_batches
+from xstilts.plan.batches import build_batches, encoding_batches, group_batches, source_batches
 from xstilts.plan.checks import applicable, has_images, matched, used_tasks
 from xstilts.plan.expansion import Expansion, Json
 from xstilts.plan.schema import Arm, Plan
@@ -57,6 +57,7 @@ def expand(
         environment=dict(environment),
         steps=steps.made,
         sources=source_batches(steps.made),
+        builds=build_batches(steps.made),
         encodings=encoding_batches(steps.made),
         groups=group_batches(steps.made, origins, plan.resources.groups),
         cells=cells,

@@ -15,7 +15,7 @@ class Expansion:
 
     plan: the plan in its plain shape.  environment: versions that the results depend on.
     steps: fingerprint → Step, parents before children.
-    sources, encodings: batches {id, steps}; those of one list may run side by side.
+    sources, builds, encodings: batches {id, steps}; those of one list may run side by side.
     groups: {id, backbone, finetune, score}, fingerprints in the order in which they run.
     cells: {id, backbone, arm, seed, seed_intermediate, seed_target, trained_target, chain, scores}.
     not_applicable: {backbone, arm, reason}.  skipped_languages: {evaluation, language, reason}.
@@ -32,6 +32,7 @@ class Expansion:
     environment: Json
     steps: Mapping[str, Step]
     sources: Sequence[Json]
+    builds: Sequence[Json]
     encodings: Sequence[Json]
     groups: Sequence[Json]
     cells: Sequence[Json]

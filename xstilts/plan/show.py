@@ -39,7 +39,7 @@ def overview(
     return {
         "name": expansion.name, "cells": len(expansion.cells),
         "steps": sorted(rows, key=lambda row: KINDS.index(str(row["kind"]))),
-        "batches": {key: len(getattr(expansion, key)) for key in ("sources", "encodings", "groups")},
+        "batches": {key: len(getattr(expansion, key)) for key in ("sources", "builds", "encodings", "groups")},
         "reuse": reuse, "repeat": _REPEAT[reuse], "cost": cost,
         "hours_on_gpus": {"gpus": gpus, "hours": hours / gpus if hours is not None else None} if gpus else None,
         **{
