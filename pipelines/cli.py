@@ -5,6 +5,7 @@ import importlib
 import sys
 import traceback
 
+from pipelines.cluster_arguments import cluster_arguments
 from xstilts import __version__
 from xstilts.errors import XstiltsError
 
@@ -13,6 +14,12 @@ COMMANDS = {
     "run": "pipelines.commands:run",
     "plan": "pipelines.commands:plan",
     "compile": "pipelines.commands:compile_package",
+    "submit": "pipelines.cluster_commands:submit",
+    "status": "pipelines.cluster_commands:status",
+    "logs": "pipelines.cluster_commands:logs",
+    "cancel": "pipelines.cluster_commands:cancel",
+    "report": "pipelines.cluster_commands:report",
+    "schedule": "pipelines.schedule_commands:schedule",
     "tasks": "pipelines.commands:tasks",
     "mirror": "pipelines.commands:mirror",
     "store": "pipelines.commands:store",
@@ -44,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     compile_ = commands.add_parser("compile", help="write the KFP package")
     compile_.add_argument("-o", "--output", default="pipeline.yaml")
     compile_.add_argument("--settings", metavar="FILE", help="the cluster's settings (docs/kubeflow.md)")
+
+    cluster_arguments(commands)
 
     tasks = commands.add_parser("tasks", help="what can be trained and scored")
     tasks.add_argument("action", nargs="?", choices=["probe"], help="ask the hub, or a mirror, for every source")

@@ -100,6 +100,17 @@ class Settings(BaseModel):
     def needs(self, component: str) -> Needs:
         return {**NEEDS, **self.tasks}[component]
 
+    def lasting(self, hours: float | None) -> "Settings":
+        """These settings with time-outs of finetune and score above `hours`, the deadline of the Ray jobs that they
+        watch: a step must outlive its job to tell how it ended."""
+        if hours is None:
+            return self
+        longer = {
+            name: self.needs(name).model_copy(update={"hours": max(self.needs(name).hours, hours + 1.0)})
+            for name in ("finetune", "score")
+        }
+        return self.model_copy(update={"tasks": {**self.tasks, **longer}})
+
 
 def plain(task: dsl.PipelineTask) -> dsl.PipelineTask:
     """Every task is our own to cache, never KFP's."""

@@ -33,7 +33,7 @@ class Kfp:
         if token := _token():
             configuration.api_key["authorization"] = token
             configuration.api_key_prefix["authorization"] = "Bearer"
-        client = api.ApiClient(configuration, cookie=os.environ.get("XSTILTS_KFP_COOKIE"))
+        self.client = client = api.ApiClient(configuration, cookie=os.environ.get("XSTILTS_KFP_COOKIE"))
         self.models = api
         self.experiments = api.ExperimentServiceApi(client)
         self.pipelines = api.PipelineServiceApi(client)
@@ -44,15 +44,18 @@ class Kfp:
     def call(self, asked: str, function: Callable[..., Any], **arguments: Any) -> Any:
         """Calls a function of the generated client; raises KfpError that says what was asked of whom."""
         with explained(self.host, asked):
-            return function(**arguments, _request_timeout=TIMEOUT)
+            answer = function(**arguments, _request_timeout=TIMEOUT)
+            # The client takes any page for an empty answer, and a sign-in page for a server without runs.
+            if not isinstance(json.loads(self.client.last_response.data), dict):
+                raise ValueError("no JSON object")
+            return answer
 
     def _listed(self, asked: str, function: Callable[..., Any], field: str, **arguments: Any) -> Iterator[Any]:
         token = ""
         while True:
             page = self.call(asked, function, page_token=token, page_size=100, **arguments)
-            with explained(self.host, asked):
-                yield from getattr(page, field) or ()
-                token = page.next_page_token or ""
+            yield from getattr(page, field) or ()
+            token = page.next_page_token or ""
             if not token:
                 return
 
@@ -61,12 +64,17 @@ class Kfp:
 
     # ---- what runs belong to ----
 
-    def experiment(self, name: str = EXPERIMENT) -> str:
-        """The id of an experiment, which is made when it is not there."""
+    def find_experiment(self, name: str) -> str | None:
+        """The id of an experiment, or None."""
         listing = self.experiments.experiment_service_list_experiments
         found = self._listed(f"find the experiment {name}", listing, "experiments", filter=_named(name), **self._here())
-        for one in found:
-            return str(one.experiment_id)
+        return next((str(one.experiment_id) for one in found), None)
+
+    def experiment(self, name: str = EXPERIMENT) -> str:
+        """The id of an experiment, which is made when it is not there."""
+        found = self.find_experiment(name)
+        if found is not None:
+            return found
         body = self.models.V2beta1Experiment(display_name=name, **self._here())
         making = self.experiments.experiment_service_create_experiment
         return str(self.call(f"make the experiment {name}", making, experiment=body).experiment_id)
@@ -151,10 +159,10 @@ class Kfp:
 
     # ---- recurring runs ----
 
-    def recurring_runs(self, experiment: str) -> list[Any]:
-        """All recurring runs of an experiment."""
+    def recurring_runs(self) -> list[Any]:
+        """All recurring runs that can be seen."""
         listing = self.recurring.recurring_run_service_list_recurring_runs
-        return list(self._listed("list the recurring runs", listing, "recurring_runs", experiment_id=experiment))
+        return list(self._listed("list the recurring runs", listing, "recurring_runs", **self._here()))
 
     def create_recurring(self, body: Mapping[str, Any]) -> str:
         """Makes a recurring run of the fields of V2beta1RecurringRun; returns its id."""

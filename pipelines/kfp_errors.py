@@ -40,7 +40,7 @@ class KfpError(InfrastructureError):
 def explained(host: str, asked: str) -> Iterator[None]:
     """Turns everything that the KFP client raises into a KfpError. asked: what was wanted, in words."""
     from kfp_server_api import ApiException
-    from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, TimeoutError
+    from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 
     try:
         yield
@@ -54,11 +54,9 @@ def explained(host: str, asked: str) -> Iterator[None]:
         cause = error.reason if isinstance(error, MaxRetryError) else error
         if isinstance(cause, ssl.SSLError) or type(cause).__name__ == "SSLError":
             raise KfpError(f"KFP at {host}, asked to {asked}: {_tls(cause)}") from error
-        late = isinstance(cause, ReadTimeoutError) or (
-            isinstance(cause, TimeoutError) and not type(cause).__name__.startswith("Connect")
-        )
+        late = isinstance(cause, ReadTimeoutError)
         raise KfpError(f"KFP at {host}, asked to {asked}: {SILENT if late else ABSENT}") from error
-    except (AttributeError, ValueError, TypeError) as error:  # what the client makes of a page that is no JSON
+    except (AttributeError, ValueError, TypeError) as error:
         raise KfpError(f"KFP at {host}, asked to {asked}: {FOREIGN}") from error
 
 

@@ -1,6 +1,7 @@
 """Fixtures that several test packages share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,30 @@ def hub() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_mirror() -> Callable[..., Path]:
+    """Writes a mirror that tests/e2e/small.yaml can be expanded over: each file has its name and some bytes, which
+    nobody reads as rows."""
+
+    def write(folder: Path, content: str = "rows") -> Path:
+        from xstilts.tasks.registry import TASKS
+
+        for name in ("udpos", "ud_en", "tatoeba", "coco_captions", "miniature_text"):
+            for source in TASKS[name].splits.values() if name in TASKS else ():
+                for one in (
+                    source,
+                    *source.alternatives,
+                    *source.plus,
+                    *([source.pictures] if source.pictures else []),
+                ):
+                    for language in ("en", "qaa"):
+                        for split in one.split_for(language).split("+"):
+                            config = one.config_for(language) or ""
+                            path = folder / one.path / config / f"{split}-00000-of-00001.parquet"
+                            path.parent.mkdir(parents=True, exist_ok=True)
+                            path.write_text(content)
+        return folder
+
+    return write

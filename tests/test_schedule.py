@@ -1,7 +1,7 @@
 """A schedule's firings: each makes its own run, adds its seeds, and follows or holds what the schedule says."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,9 @@ from xstilts.plan.schema import load_plan
 from xstilts.schedule import Repeat, further_seeds
 from xstilts.store.server import serve
 from xstilts.store.store import Store
-from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source
 
+WriteMirror = Callable[..., Path]
 PLAN = (Path(__file__).parent / "e2e" / "small.yaml").read_text()
 HUB_PLAN = PLAN.replace(
     "    build: {family: llava, seed: 0, tokenizer: {from: [miniature_text], byte_fallback: true}, pretrain: {updates: 20}}",
@@ -26,21 +26,8 @@ HUB_PLAN = PLAN.replace(
 )
 
 
-def write_mirror(folder: Path, content: str = "rows") -> Path:
-    """A mirror that a plan can be expanded over: each file has its name and some bytes, which nobody reads as rows."""
-    for name in ("udpos", "ud_en", "tatoeba", "coco_captions", "miniature_text"):
-        for source in TASKS[name].splits.values() if name in TASKS else ():
-            for one in (source, *source.alternatives, *source.plus, *([source.pictures] if source.pictures else [])):
-                for language in ("en", "qaa"):
-                    for split in one.split_for(language).split("+"):
-                        path = folder / one.path / (one.config_for(language) or "") / f"{split}-00000-of-00001.parquet"
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_text(content)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mirror(write_mirror: WriteMirror, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mirror(tmp_path_factory.mktemp("mirror"))
 
 
@@ -142,7 +129,7 @@ def test_a_schedule_that_is_not_there_is_refused(store: Store, monkeypatch: pyte
 
 
 def test_data_that_is_not_followed_and_changed_is_refused_by_name(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, write_mirror: WriteMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_mirror(tmp_path)
     now = expand(load_plan(PLAN), open_mirror(str(folder)), numeric_environment())

@@ -170,7 +170,7 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
         first = store.get_json(f"runs/{earlier[0]['run']}/expanded.json")
         if first is not None:  # its folder may have been collected since
             holds["environment"] = first["environment"]
-    more = {"mirror": document["mirror"], "schedule": name, "firing": number, "held": holds}
+    more = {"mirror": document["mirror"], "schedule": name, "firing": number, "fired_by": firing, "held": holds}
     return str(record["run"]), repeated(text, repeat, number, holds.get("models", {})), more
 
 

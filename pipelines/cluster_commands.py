@@ -1,0 +1,148 @@
+"""The commands on runs of a cluster: submit, status, logs, cancel, report."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pipelines import cluster
+from pipelines.dressing import Settings, load_settings
+from pipelines.kfp_api import Kfp
+from pipelines.package import compiled, refuse_unlocked
+from xstilts.errors import InfrastructureError
+from xstilts.plan.schema import Plan
+from xstilts.plan.status import undone
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.__stdout__, flush=True)
+
+
+def server(given: argparse.Namespace) -> Kfp:
+    return Kfp(given.host, given.namespace, given.ca_cert)
+
+
+def package(given: argparse.Namespace, settings: Settings) -> tuple[str, str]:
+    """(text, version) of the package that these settings make; refused while an image of it is not pinned."""
+    text, version = compiled(settings)
+    if not given.allow_unlocked:
+        refuse_unlocked(text)
+    return text, version
+
+
+def settings_for(given: argparse.Namespace, plan: Plan) -> Settings:
+    """The cluster's settings, with as much time for the steps that watch Ray as the plan gives Ray itself."""
+    settings = load_settings(given.settings)
+    return settings.lasting(plan.resources.cluster.deadline_hours if plan.resources.cluster else None)
+
+
+def submit(given: argparse.Namespace) -> int:
+    """xstilts submit PLAN"""
+    checked = cluster.checked(Path(given.plan), given.mirror)
+    settings = settings_for(given, checked.plan)
+    text, version = package(given, settings)
+    store, kfp = cluster.open_store(given.store), server(given)
+    todo = {kind: len(steps) for kind, steps in undone(checked.expansion, store).items() if steps}
+    experiment = kfp.experiment(given.experiment)
+    uploaded = kfp.version(text, version)
+    name = cluster.start(kfp, store, checked, uploaded, experiment, settings.service_account)
+    _say(f"{name}: submitted")
+    _say(f"  to do: {', '.join(f'{count} {kind}' for kind, count in todo.items()) or 'only the report'}")
+    run_id = cluster.kfp_id(store, name)
+    _say(f"  {kfp.url(run_id)}")
+    if not given.wait:
+        return 0
+    progress = _Progress(store, name)
+    state = kfp.wait(run_id, every=given.every, look=progress.look)
+    progress.look()
+    code, failures = cluster.outcome(store, name, state)
+    for failure in failures:
+        print(f"xstilts: {failure['what']}: {failure['error'].splitlines()[0]}", file=sys.stderr)
+    _say(f"{name}: {state.lower()}, exit code {code}")
+    return code
+
+
+class _Progress:
+    """Prints how far a run is whenever a number changes."""
+
+    def __init__(self, store: Any, run: str) -> None:
+        self.store, self.run = store, run
+        self.totals: dict[str, set[str]] = {}
+        self.last, self.started = "", time.monotonic()
+
+    def look(self) -> None:
+        self.totals = self.totals or cluster.totals(self.store, self.run)
+        parts = [f"{k} {len(wanted & self.store.done(k))}/{len(wanted)}" for k, wanted in self.totals.items() if wanted]
+        line = "  ".join(parts) or "waiting for the plan step"
+        if line != self.last:
+            _say(f"  {time.monotonic() - self.started:5.0f} s  {line}")
+            self.last = line
+
+
+def status(given: argparse.Namespace) -> int:
+    """xstilts status RUN"""
+    view = cluster.status(cluster.open_store(given.store), given.run, server(given) if given.host else None)
+    if given.json:
+        _say(json.dumps(view, indent=2, ensure_ascii=False))
+        return 0
+    _say(f"{given.run}: {_in_words(view)}")
+    for kind, steps in view["steps"].items():
+        _say(f"  {kind:10} {steps['done']:5} of {steps['of']}")
+    for failure in view["failures"]:
+        _say(f"  failed: {failure['what']}: {failure['error'].splitlines()[0]}")
+    if view["kfp"]:
+        _say(f"  {view['kfp']['url']}")
+    return 0
+
+
+def _in_words(view: dict[str, Any]) -> str:
+    """What a run is, in one line: by its folder first, by KFP where the folder does not say."""
+    if view["exit_code"] is not None:
+        missing = len(view["missing"])
+        return f"finished, exit code {view['exit_code']}" + (f"; {missing} cells are missing" if missing else "")
+    state = f"KFP says {view['kfp']['state'].lower()}" if view["kfp"] else "KFP was not asked (give --host)"
+    if view["kfp"] and view["kfp"]["error"]:
+        state += f": {view['kfp']['error'].splitlines()[0]}"
+    if view["cancelled"]:
+        return f"cancelled; {state}"
+    return f"{'going on' if view['steps'] else 'not planned yet'}; {state}"
+
+
+def logs(given: argparse.Namespace) -> int:
+    """xstilts logs RUN: the pods' logs, or what the store knows where no cluster is reached."""
+    from pipelines.pod_logs import pod_logs
+
+    store = cluster.open_store(given.store)
+    view = cluster.status(store, given.run)
+    unreached: InfrastructureError | None = None
+    try:
+        for pod, phase, text in pod_logs(cluster.kfp_id(store, given.run), given.namespace or "kubeflow", given.tail):
+            _say(f"==> {pod} ({phase})\n{text.rstrip()}\n")
+    except InfrastructureError as error:
+        unreached = error
+        print(f"xstilts: {error}", file=sys.stderr)
+    for failure in view["failures"]:
+        _say(f"==> failed: {failure['what']}: {failure['error']}\n{failure['log'].rstrip()}\n")
+    if unreached and not view["failures"]:
+        raise InfrastructureError(f"no logs of {given.run}: no pod was reached, and the store records no failure of it")
+    return 0
+
+
+def cancel(given: argparse.Namespace) -> int:
+    """xstilts cancel RUN"""
+    cluster.cancel(server(given), cluster.open_store(given.store), given.run)
+    _say(f"{given.run}: cancelled; its workers stop within minutes, and what is finished is kept")
+    return 0
+
+
+def report(given: argparse.Namespace) -> int:
+    """xstilts report RUN"""
+    folder = cluster.fetch_report(cluster.open_store(given.store), given.run, Path(given.out))
+    if (folder / "summary.json").is_file():
+        from xstilts.analysis.terminal import show
+
+        show(folder)
+    _say(f"report: {folder / 'report.html'}")
+    return 0
