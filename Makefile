@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: setup demo test lint lock help kind-up kind-test kind-down
+.PHONY: setup demo test test-nodes lint lock help kind-up kind-test kind-down
 
 help:            ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(STAMP)  ## .venv from the hash-locked requirements, and the project in it
 
@@ -22,7 +22,10 @@ demo: setup      ## the whole pipeline on the miniature; ends with the report's 
 	$(VENV)/bin/xstilts run pipelines/plans/demo.yaml --out runs/demo
 
 test: setup      ## the tests
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -m "not nodes and not docker"
+
+test-nodes: setup   ## Ray over several nodes, as network namespaces of this machine (needs root)
+	$(VENV)/bin/python -m pytest -q -m nodes tests/e2e
 
 lint: setup      ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -60,7 +60,8 @@ def run(given: argparse.Namespace) -> int:
         _say(f"{plan.name}: {len(expansion.cells)} cells, {len(expansion.steps)} steps; " + _left(work))
         totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
         watch = local.Watch(store, totals, _say)
-        training = bool(todo.get("finetune") or todo.get("score"))
+        here = os.environ.get("XSTILTS_LAUNCHER", "local") == "local"  # elsewhere there is a Ray already
+        training = here and bool(todo.get("finetune") or todo.get("score"))
         with local.ray_head(plan.resources.workers + 1, place.logs) if training else local.contextlib.nullcontext():
             watch.start()
             try:

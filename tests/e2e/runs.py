@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pytest
+
+from xstilts.store.server import serve
+from xstilts.store.store import Store
 
 SMALL = Path(__file__).parent / "small.yaml"
 
@@ -18,6 +22,20 @@ def results(home: Path) -> pd.DataFrame:
     frame = pd.read_parquet(home / "out" / "report" / "results.parquet")
     keys = ["backbone", "arm", "seed", "evaluation", "language", "metric"]
     return frame.sort_values(keys).reset_index(drop=True)
+
+
+def histories(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, pd.DataFrame]:
+    """Finetune step → its loss of each update."""
+    with serve(home / "store") as server:
+        for name, value in server.env().items():
+            monkeypatch.setenv(name, value)
+        store = Store.open("s3://xstilts/store", cache=home / "cache")
+        found = {}
+        for fingerprint in store.done("finetune"):
+            manifest = store.manifest("finetune", fingerprint)
+            assert manifest is not None
+            found[fingerprint] = pd.read_parquet(store.file(manifest, "history.parquet"))
+    return found
 
 
 def left_behind(home: Path) -> list[str]:

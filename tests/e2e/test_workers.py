@@ -7,28 +7,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from tests.e2e.runs import SMALL, Finished, command, wait_until_gone
-from xstilts.store.server import serve
-from xstilts.store.store import Store
+from tests.e2e.runs import SMALL, Finished, command, histories, wait_until_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.ray]
-
-
-def histories(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, pd.DataFrame]:
-    """Finetune step → its loss of each update."""
-    with serve(home / "store") as server:
-        for name, value in server.env().items():
-            monkeypatch.setenv(name, value)
-        store = Store.open("s3://xstilts/store", cache=home / "cache")
-        found = {}
-        for fingerprint in store.done("finetune"):
-            manifest = store.manifest("finetune", fingerprint)
-            assert manifest is not None
-            found[fingerprint] = pd.read_parquet(store.file(manifest, "history.parquet"))
-    return found
 
 
 @pytest.fixture

@@ -68,12 +68,13 @@ def rclone_binary() -> str:
 
 @contextmanager
 def serve(
-    folder: Path, port: int = 0, keys: tuple[str, str] | None = None, log: Path | None = None
+    folder: Path, port: int = 0, keys: tuple[str, str] | None = None, log: Path | None = None, host: str = "127.0.0.1"
 ) -> Iterator[Server]:
-    """Serves a folder as S3 on this machine only, with the bucket `xstilts` in it. Keys are drawn unless given."""
+    """Serves a folder as S3 with the bucket `xstilts` in it, on this machine only unless another host is given. Keys are
+    drawn unless given."""
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     access, secret = keys or ("xstilts", secrets.token_hex(16))
-    address = f"127.0.0.1:{port or _free_port()}"
+    address = f"{host}:{port or _free_port()}"
     # A directory cache of 0s makes rclone 1.75 hang in its own VFS; 1s still shows what another server wrote.
     command = [
         rclone_binary(), "serve", "s3", str(folder), "--addr", address, "--auth-key", f"{access},{secret}",
