@@ -32,7 +32,7 @@ FIELDS = {
 }
 LABELS = {"app.kubernetes.io/part-of": "xstilts", "app.kubernetes.io/component": "step"}
 #: The component, and the stage of its Dockerfile, whose image a task shares.
-IMAGE_OF = {"work": ("plan", "step"), "build": ("finetune", "worker")}
+IMAGE_OF = {"work": ("plan", "step"), "build": ("finetune", "worker"), "verdict": ("report", "step")}
 #: The user that every image runs as.
 USER = 1000
 
@@ -58,7 +58,8 @@ NEEDS: Mapping[str, Needs] = {
     "build": Needs(cpu="1", memory="2Gi", cpu_limit="4", memory_limit="8Gi", hours=2),
     "finetune": Needs(cpu="250m", memory="1Gi", cpu_limit="2", memory_limit="4Gi", hours=168),
     "score": Needs(cpu="250m", memory="1Gi", cpu_limit="2", memory_limit="4Gi", hours=72),
-    "report": Needs(cpu="1", memory="2Gi", cpu_limit="4", memory_limit="8Gi", hours=4, retries=1),
+    "report": Needs(cpu="1", memory="2Gi", cpu_limit="4", memory_limit="8Gi", hours=4),
+    "verdict": Needs(cpu="100m", memory="256Mi", cpu_limit="1", memory_limit="1Gi", hours=0.25, retries=1),
 }
 
 
@@ -95,7 +96,7 @@ class Settings(BaseModel):
     ttl_days: Annotated[int, Field(ge=1)] = 7
     days: Annotated[int, Field(ge=1)] = 30
     timezone: str = "UTC"
-    tasks: Mapping[Literal["plan", "work", "stage", "build", "finetune", "score", "report"], Needs] = {}
+    tasks: Mapping[Literal["plan", "work", "stage", "build", "finetune", "score", "report", "verdict"], Needs] = {}
 
     def needs(self, component: str) -> Needs:
         return {**NEEDS, **self.tasks}[component]

@@ -7,7 +7,7 @@ from kfp import dsl
 
 from components.finetune.component import finetune
 from components.plan.component import plan, work
-from components.report.component import report
+from components.report.component import report, verdict
 from components.score.component import score
 from components.stage.component import build, stage
 from pipelines.dressing import Dress, Settings, dressed, plain, run_config
@@ -40,7 +40,7 @@ def pipeline(dress: Dress = plain, batches: int = 2, groups: int = 1, config: ds
             trained = dress(finetune(run=run, group=group)).after(encoded)
             scored = dress(score(run=run, group=trained.output))
         done = dress(report(run=run, groups=dsl.Collected(scored.output)))
-        return done.outputs["Output"]
+        return dress(verdict(run=run, reported=done.outputs["Output"])).output
 
     return intermediate_to_xtreme_r
 

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xstilts import schedule
 from xstilts.errors import DataError, PlanError, XstiltsError
 from xstilts.plan.step import Step
 from xstilts.store.store import Store
@@ -49,6 +48,8 @@ def open_run(run_uri: str) -> tuple[Store, str]:
     if not separator:
         uri, folder = split_run_uri(run_uri)
         return _open(uri), folder
+    from xstilts import schedule  # it reads plans, which the other steps need not
+
     store = _open(base)
     run = schedule.current(store, name)
     if run is None:
@@ -66,6 +67,8 @@ def _fired(run_uri: str) -> None:
     """Makes the run of this firing when the URI is a schedule's."""
     base, separator, name = run_uri.rstrip("/").rpartition("/schedules/")
     if separator:
+        from xstilts import schedule
+
         store = _open(base)
         run, text, more = schedule.fire(store, name)
         create(store, run, text, more.pop("mirror"), **more)
@@ -92,6 +95,7 @@ def failure(what: str, error: BaseException, **more: Any) -> dict[str, Any]:
 
 def plan(run_uri: str) -> None:
     """Expands the plan and writes one spec for each batch and group. A schedule's URI makes a new run first."""
+    from xstilts import schedule
     from xstilts.data.source import open_mirror
     from xstilts.plan.environment import numeric_environment
     from xstilts.plan.expand import expand

@@ -6,19 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from components.orphan import end_with_parent
-from xstilts.run import report
+from xstilts.errors import DataError
+from xstilts.run import open_run, report
 
 
 def write(run: str, html: Any, markdown: Any, metrics: Any) -> str:
-    """Makes the report and its KFP artifacts. Raises RuntimeError, after all is written, when cells are missing."""
+    """Makes the report and its KFP artifacts, over the cells that there are; the report names those that are missing."""
     end_with_parent()
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         summary = report(run, Path(scratch))
         shutil.copyfile(Path(scratch) / "report.html", html.path)
         shutil.copyfile(Path(scratch) / "report.md", markdown.path)
     for contrast in summary.get("headline_effects", []):
-        metrics.log_metric(f"{contrast['backbone']} {contrast['evaluation']}", contrast["effect"])
+        if contrast["effect"] is not None:  # no number can be given: KFP's JSON has neither null nor NaN for one
+            metrics.log_metric(f"{contrast['backbone']} {contrast['evaluation']}", contrast["effect"])
     metrics.log_metric("missing cells", len(summary["missing"]))
-    if summary["missing"]:
-        raise RuntimeError(f"{len(summary['missing'])} cells are missing; the report names them")
+    return run
+
+
+def verdict(run: str) -> str:
+    """Raises DataError when the run's report names missing cells."""
+    store, folder = open_run(run)
+    status = store.get_json(f"{folder}/status.json")
+    if status is None:
+        raise DataError(f"{run}: the report has not been written")
+    if status["missing"]:
+        what = ", ".join(str(missing["what"]) for missing in status["missing"][:5])
+        raise DataError(f"{len(status['missing'])} cells are missing ({what}, …); the report says why of each")
     return run

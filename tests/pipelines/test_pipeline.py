@@ -56,7 +56,7 @@ def test_the_package_is_the_one_checked_in(text: str) -> None:
 
 def test_kfps_own_cache_is_off_everywhere(package: dict[str, Any]) -> None:
     found = {name: task["cachingOptions"] for name, task in tasks(package)}
-    assert len(found) == 11
+    assert len(found) == 12
     assert set(map(str, found.values())) == {"{}"}
 
 
@@ -127,6 +127,20 @@ def test_every_task_is_tried_again_with_back_off_however_long_an_attempt_took(pa
         assert policy["maxRetryCount"] == needs.retries
         assert (policy["backoffDuration"], policy["backoffFactor"]) == ("30s", 2.0)
         assert float(policy["backoffMaxDuration"].rstrip("s")) > needs.hours * 3600 * (needs.retries + 1)
+
+
+def test_the_report_is_a_task_that_succeeds_and_the_verdict_on_it_another(package: dict[str, Any]) -> None:
+    """Of a task that fails KFP keeps no artifacts."""
+    root = package["root"]["dag"]["tasks"]
+    assert set(package["components"]["comp-report"]["outputDefinitions"]["artifacts"]) == {
+        "html",
+        "markdown",
+        "metrics",
+    }
+    assert root["verdict"]["dependentTasks"] == ["report"]
+    assert (
+        package["root"]["dag"]["outputs"]["parameters"]["Output"]["valueFromParameter"]["producerSubtask"] == "verdict"
+    )
 
 
 def test_a_run_ends_and_is_cleared_away(text: str) -> None:
