@@ -9,4 +9,4 @@ XSTILTS=${XSTILTS:-$REPOSITORY/.venv/bin/xstilts}
 export KUBECONFIG=$WORK/kubeconfig
 mkdir -p "$WORK"
 
-cluster_exists() { kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; }
+cluster_exists() { kind get clusters 2>/dev/null | grep -x "$CLUSTER" >/dev/null; }

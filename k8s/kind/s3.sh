@@ -22,14 +22,20 @@ else
   } | run kubectl apply --server-side -f -
 fi
 
+# The shell ends with status 0 whatever happened, so its words are read.
+buckets() { printf 's3.bucket.list\n' | kubectl -n kubeflow exec -i deployment/seaweedfs -- /usr/bin/weed shell; }
+has_bucket() { buckets | grep -wF xstilts >/dev/null; }
+
 say "bucket and user in SeaweedFS"
+CREATE=
+if [ -n "${DRY_RUN:-}" ] || ! has_bucket; then CREATE=yes; fi
 # A bucket takes seven volumes at its first write where nothing is said, and this server has eight for all buckets. What
-# the shell prints holds the keys, and its exit status is 0 whatever happened: the bucket is looked for afterwards.
+# the shell prints holds the keys.
 {
-  printf 'fs.configure -locationPrefix=/buckets/ -volumeGrowthCount=1 -apply\n'
-  printf 's3.bucket.create --name xstilts\n'
+  if [ -n "$CREATE" ]; then
+    printf 'fs.configure -locationPrefix=/buckets/ -volumeGrowthCount=1 -apply\n'
+    printf 's3.bucket.create --name xstilts\n'
+  fi
   printf 's3.configure -user xstilts -access_key %s -secret_key %s -buckets xstilts -actions Read,Write,List -apply\n' "$ID" "$KEY"
 } | run kubectl -n kubeflow exec -i deployment/seaweedfs -- /usr/bin/weed shell >/dev/null
-[ -n "${DRY_RUN:-}" ] && exit 0
-BUCKETS=$(printf 's3.bucket.list\n' | kubectl -n kubeflow exec -i deployment/seaweedfs -- /usr/bin/weed shell)
-case "$BUCKETS" in *xstilts*) ;; *) stop "SeaweedFS has no bucket xstilts; what its shell said stands above" ;; esac
+[ -n "${DRY_RUN:-}" ] || has_bucket || stop "SeaweedFS has no bucket xstilts; what its shell said stands above"

@@ -22,10 +22,16 @@ name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
 line = " ".join([name, *arguments])
 piped = not sys.stdin.isatty() and "-" in arguments or "-i" in arguments
 text = sys.stdin.read() if piped else ""
+mine = {{"line": line, "input": text}}
 with open(os.environ["RECORD"], "a") as record:
-    record.write(json.dumps({{"line": line, "input": text}}) + chr(10))
+    record.write(json.dumps(mine) + chr(10))
+calls = [json.loads(one) for one in open(os.environ["RECORD"])]
+def meant(answer, call):
+    return re.search(answer["to"], call["line"]) and answer.get("input", "") in call["input"]
 for answer in json.load(open(os.environ["ANSWERS"])):
-    if re.search(answer["to"], line) and (not answer.get("input") or answer["input"] in text):
+    if sum(1 for call in calls if meant(answer, call)) > answer.get("times", len(calls)):
+        continue
+    if meant(answer, mine):
         if "file" in answer:
             open(arguments[arguments.index("--output") + 1], "w").write(answer["file"])
         time.sleep(answer.get("seconds", 0))
@@ -61,7 +67,8 @@ class Done:
 
 @dataclass
 class Recorder:
-    """A machine on which only stand-ins can be called. answers: the first whose regular expression matches is given."""
+    """A machine on which only stand-ins can be called. answers: the first whose regular expression matches is given.
+    An answer may say what must stand in the command's input, and how many times it is given."""
 
     folder: Path
     answers: list[dict[str, object]] = field(default_factory=list)

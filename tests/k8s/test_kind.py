@@ -17,7 +17,10 @@ LOCK = {
     "finetune-step xstilts/finetune-step:dev null\nfinetune-worker xstilts/finetune-worker:dev null\n",
 }
 MACHINE = [{"to": "^docker info", "says": "/\n"}, LOCK]
-BUCKETS = {"to": "weed shell", "input": "s3.bucket.list", "says": "  mlpipeline\n  xstilts\n"}
+LISTED = {"to": "weed shell", "input": "s3.bucket.list"}
+BUCKETS = {**LISTED, "says": "  mlpipeline\tsize:0\n  xstilts\tsize:0\n"}
+#: A server that has no such bucket when it is asked first.
+NEW_BUCKET = [{**LISTED, "says": "  mlpipeline\tsize:0\n", "times": 1}, BUCKETS]
 NO_CLUSTER = {"to": "^kind get clusters", "says": "kind\n"}
 CLUSTER = {"to": "^kind get clusters", "says": "kind\nxstilts\n"}
 NO_SECRET = {"to": "get secret xstilts-s3", "status": 1, "complains": "not found"}
@@ -51,7 +54,7 @@ def _is_golden(name: str, lines: list[str]) -> bool:
 
 
 def test_kind_up_from_nothing_runs_these_commands(machine: Recorder) -> None:
-    machine.answers = [BUCKETS, NO_CLUSTER, NO_SECRET, *MACHINE]
+    machine.answers = [*NEW_BUCKET, NO_CLUSTER, NO_SECRET, *MACHINE]
     done = machine.run(KIND / "up.sh")
     assert done.status == 0, done.errors
     assert _is_golden("kind-up.txt", done.lines)
@@ -65,10 +68,21 @@ def test_kind_up_again_makes_no_cluster_and_no_keys(machine: Recorder) -> None:
     assert "kubectl apply --server-side -f -" not in done.lines
     (configured,) = [call["input"] for call in done.calls if "s3.configure" in call["input"]]
     assert f"-access_key {ID} -secret_key {KEY} -buckets xstilts -actions Read,Write,List " in configured
+    assert "s3.bucket.create" not in configured
+
+
+def test_a_new_bucket_takes_no_more_volumes_than_the_server_has(machine: Recorder) -> None:
+    machine.answers = [*NEW_BUCKET, CLUSTER, *SECRET, *MACHINE]
+    done = machine.run(KIND / "s3.sh")
+    assert done.status == 0, done.errors
+    (configured,) = [call["input"] for call in done.calls if "s3.configure" in call["input"]]
+    growth, create = configured.splitlines()[:2]
+    assert growth == "fs.configure -locationPrefix=/buckets/ -volumeGrowthCount=1 -apply"
+    assert create == "s3.bucket.create --name xstilts"
 
 
 def test_a_dry_run_says_what_a_run_does_and_does_none_of_it(machine: Recorder) -> None:
-    machine.answers = [BUCKETS, NO_CLUSTER, NO_SECRET, *MACHINE]
+    machine.answers = [*NEW_BUCKET, NO_CLUSTER, NO_SECRET, *MACHINE]
     real = machine.run(KIND / "up.sh")
     dry = machine.run(KIND / "up.sh", DRY_RUN="1")
     assert dry.status == 0, dry.errors
