@@ -60,9 +60,12 @@ def parser() -> argparse.ArgumentParser:
     tasks.add_argument("--mirror", default="hub")
     tasks.add_argument("--lock", action="store_true", help="write the hub's revisions to hub.lock")
 
-    mirror = commands.add_parser("mirror", help="make a mirror")
-    mirror.add_argument("what", choices=["miniature"])
-    mirror.add_argument("dir")
+    mirror = commands.add_parser("mirror", help="make a mirror, or check one")
+    mirror.add_argument("what", choices=["miniature", "pull", "verify"])
+    mirror.add_argument("dir", help="a folder; pull and verify also take s3://bucket/prefix")
+    mirror.add_argument("--plan", help="pull: the plan whose data and models are copied")
+    mirror.add_argument("--from", dest="origin", default="hub", help="pull: hub, a folder, or s3://bucket/prefix")
+    mirror.add_argument("--forget", action="store_true", help="verify: strike spoilt files, so that pull fetches them")
     mirror.add_argument("--seed", type=int, default=0, help="another seed gives other rows of the same world")
 
     store = commands.add_parser("store", help="the embedded S3 server, and integrity")

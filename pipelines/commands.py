@@ -155,7 +155,11 @@ def tasks(given: argparse.Namespace) -> int:
 
 
 def mirror(given: argparse.Namespace) -> int:
-    """xstilts mirror miniature DIR"""
+    """xstilts mirror miniature|pull|verify DIR"""
+    if given.what != "miniature":
+        from pipelines import mirror as mirrors
+
+        return mirrors.pull(given) if given.what == "pull" else mirrors.verify(given)
     from xstilts.data.miniature.write import write_miniature
 
     folder = Path(given.dir)

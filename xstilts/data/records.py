@@ -3,7 +3,7 @@
 import hashlib
 import io
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from xstilts.plan.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example, Source, Task
 
-#: More bad rows than this share stop the step.
+#: More bad rows than this share stop the step, where the plan does not say otherwise (`most_bad_rows`).
 MOST_BAD = 0.05
 _NAMED = 50
 
@@ -49,11 +49,13 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
         if spec["split"] == "train":
             stream.shuffle(order)
     examples, bad, dropped = read_rows(task, rows, order, spec["language"], spec["rows"])
-    if len(bad) > MOST_BAD * max(1, len(bad) + len(examples)) or not examples:
+    most = float(step.settings.get("most_bad", MOST_BAD))
+    if len(bad) > most * max(1, len(bad) + len(examples)) or not examples:
         named = "; ".join(f"row {entry['row']}: {entry['reason']}" for entry in bad[:3])
         raise DataError(
             f"{where['path']} ({where['config']}, {where['split']}): {len(bad)} bad rows of "
-            f"{len(bad) + len(examples)}, more than {MOST_BAD:.0%}; {named or 'it has no rows'}"
+            f"{len(bad) + len(examples)}, more than {most:.0%}; {named or 'it has no rows'}; "
+            "mend the source, name another under `splits`, or allow a larger share by most_bad_rows"
         )
     if spec["labels"] == "shuffled":
         examples = shuffled_labels(examples)
@@ -86,7 +88,7 @@ def read_rows(
             found = [made] if isinstance(made, Example) else list(made or ())
             for example in found:
                 check(task, example)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             bad.append({"row": index, "reason": f"{type(error).__name__}: {error}"[:300]})
             continue
         if not found:
@@ -108,14 +110,19 @@ def source_of(where: Mapping[str, Any]) -> Source:
 
 def check(task: Task, example: Example) -> None:
     """Raises ValueError for a record that its format cannot use."""
+    for text in _texts(example):
+        if (place := next((i for i, letter in enumerate(text) if "\ud800" <= letter <= "\udfff"), None)) is not None:
+            raise ValueError(f"half a character (surrogate) at character {place}: the text was decoded wrongly")
+    if task.format in ("classification", "multiple_choice") and example.label is None:
+        raise ValueError("the label is missing")
     if example.label is not None:
         count = len(example.choices) if task.format == "multiple_choice" else len(task.labels)
         if not 0 <= example.label < count:
             raise ValueError(f"label {example.label} is not between 0 and {count - 1}")
     required = {
-        "classification": example.text and (example.text_pair is None or example.text_pair),
-        "multiple_choice": example.text and len(example.choices) > 1 and all(c.strip() for c in example.choices),
-        "tagging": all(token.strip() for token in example.tokens), "span": example.text.strip() and example.question,
+        "classification": example.text.strip() and (example.text_pair is None or example.text_pair.strip()),
+        "multiple_choice": example.text.strip() and len(example.choices) > 1 and all(c.strip() for c in example.choices),
+        "tagging": all(token.strip() for token in example.tokens), "span": example.text.strip() and (example.question or "").strip(),
         "generation": example.targets and example.targets[0].strip(),
         "retrieval": example.text.strip() and (example.text_pair or "").strip(), "ranking": example.text.strip(),
     }  # fmt: skip
@@ -125,6 +132,12 @@ def check(task: Task, example: Example) -> None:
         check_image(data)
 
 
+def _texts(example: Example) -> Iterator[str]:
+    """Every text of a record."""
+    yield from (example.id, example.text, example.text_pair or "", example.question or "", example.caption)
+    yield from (*example.choices, *example.tokens, *example.targets, *(text for text, _ in example.answers))
+
+
 def check_image(data: bytes) -> None:
     """Decodes a picture whole; ValueError when it is truncated or no picture."""
     from PIL import Image
@@ -132,7 +145,7 @@ def check_image(data: bytes) -> None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-    except (OSError, SyntaxError) as error:
+    except Exception as error:
         raise ValueError(f"image cannot be decoded: {error}") from error
 
 

@@ -17,22 +17,28 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from xstilts.data import ccgbank
+from xstilts.data import ccgbank, hub
+from xstilts.data.json_rows import JsonRows
+from xstilts.data.record import RECORD, Record
 from xstilts.errors import DataError, PlanError
+from xstilts.store.store import file_sha256
 from xstilts.tasks.task import Source
 
-_SUFFIXES = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+#: How a data file is read, by the end of its name.
+KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": "json", ".json.gz": "json"}
+_NAME = re.compile(r"(?P<split>.+?)(?:-\d{5}-of-\d{5})?(?P<suffix>" + "|".join(map(re.escape, KINDS)) + ")")
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """Where data sets are looked for. kind: hub | folder. s3:// mirrors are folders that are filled on demand.
+    """Where data sets are looked for. kind: hub | folder. s3:// mirrors are folders that are filled on demand from `keys`.
     revisions: data set → the hub's commit to read, where it is not the newest."""
 
     kind: str
     folder: Path | None = None
     address: str = "hub"
     revisions: Mapping[str, str] = field(default_factory=dict)
+    keys: "Keys | None" = None
 
     def at(self, identities: Any) -> "Mirror":
         """This mirror at the commits that identities name, wherever they stand in a JSON value."""
@@ -41,6 +47,14 @@ class Mirror:
     def revision(self, path: str) -> str:
         """The hub's commit of a data set: the one to read, else the newest."""
         return self.revisions.get(path) or _hub_revision(path)
+
+    def record(self, path: str) -> Record | None:
+        """What `mirror pull` recorded of a data set (`xstilts/data/set`) or a model (`models/…`) here, or None."""
+        assert self.folder is not None
+        file = self.folder / path / RECORD
+        if self.keys is not None and self.keys.holds(f"{path}/{RECORD}"):
+            self.keys.fetch(f"{path}/{RECORD}", file)
+        return Record.from_json(json.loads(file.read_text())) if file.is_file() else None
 
 
 def _commits(value: Any) -> Iterator[tuple[str, str]]:
@@ -52,57 +66,120 @@ def _commits(value: Any) -> Iterator[tuple[str, str]]:
         yield from _commits(one)
 
 
+@dataclass(frozen=True, eq=False)
+class Keys:
+    """What lies under an s3:// mirror, listed once; files are copied when they are read."""
+
+    store: Any
+    names: frozenset[str]
+
+    def holds(self, name: str) -> bool:
+        return name in self.names
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copies one file, unless it is there; a half copy never stands under its name."""
+        if path.is_file():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as scratch:
+            os.replace(self.store.get_file(name, Path(scratch) / "file"), path)
+
+    def below(self, folder: str) -> list[str]:
+        """Names of the files that lie in a folder itself."""
+        head = f"{folder}/"
+        return [name[len(head) :] for name in self.names if name.startswith(head) and "/" not in name[len(head) :]]
+
+
 def open_mirror(text: str) -> Mirror:
-    """`hub`, a folder, or s3://bucket/prefix (copied to a local cache). PlanError when the folder is not there."""
+    """`hub`, a folder, or s3://bucket/prefix (read into a local cache). PlanError when the folder is not there."""
     if text == "hub":
         return Mirror("hub")
     if text.startswith("s3://"):
-        return Mirror("folder", _copy_of(text), text)
+        return _open_s3(text)
     folder = Path(text).expanduser().resolve()
     if not folder.is_dir():
         raise PlanError(f"--mirror {text!r}: no such folder; give hub, miniature, a folder, or s3://bucket/prefix")
     return Mirror("folder", folder, str(folder))
 
 
-def _copy_of(uri: str) -> Path:
+def _open_s3(uri: str) -> Mirror:
+    """The local folder is named after what is listed, ETags among it: a mirror that has changed gets a new one."""
     from xstilts.store.store import Store
 
-    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XSTILTS_CACHE", tempfile.gettempdir())) / f"mirror-{name}"
     store = Store.open(uri)
-    for key in store.list(""):
-        if not (folder / key).is_file():
-            store.get_file(key, folder / key)
-    return folder
+    listed = store.listing("")
+    name = hashlib.sha256(json.dumps([uri, sorted(listed.items())]).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XSTILTS_CACHE", tempfile.gettempdir())) / f"mirror-{name}"
+    return Mirror("folder", folder, uri, keys=Keys(store, frozenset(listed)))
 
 
-@cache
-def split_files(folder: Path, config: str | None) -> dict[str, list[Path]]:
-    """split → its data files, by name (`<split>-00000-of-00001.parquet`), below `<folder>/<config>`."""
+def split_files(folder: Path, config: str | None, names: Sequence[str] | None = None) -> dict[str, list[Path]]:
+    """split → its data files, by name (`<split>-00000-of-00001.parquet`), below `<folder>/<config>`; without such a folder,
+    those of the config `default` in the folder itself. names: of the files there, where they are not on this disk."""
     found: dict[str, list[Path]] = {}
-    where = folder / config if config and (folder / config).is_dir() else folder
+    where = folder / config if config and (names is not None or (folder / config).is_dir()) else folder
     if config and where == folder and config != "default":
         return {}
-    for path in sorted(where.iterdir()) if where.is_dir() else ():
-        match = re.match(r"(.+?)(?:-\d{5}-of-\d{5})?$", path.stem)
-        if path.suffix in _SUFFIXES and match and path.is_file():
-            found.setdefault(match[1], []).append(path)
+    there = (
+        names
+        if names is not None
+        else [p.name for p in where.iterdir() if p.is_file()] if where.is_dir() else []
+    )  # fmt: skip
+    for name in sorted(there):
+        if match := _NAME.fullmatch(name):
+            found.setdefault(match["split"], []).append(where / name)
     return found
 
 
-def _files(mirror: Mirror, source: Source, language: str) -> list[Path]:
-    """The data files of a source in a mirror folder; DataError says what is missing and what there is."""
+def _splits_of(mirror: Mirror, path: str, config: str | None) -> dict[str, list[Path]]:
+    assert mirror.folder is not None
+    folder = mirror.folder / path
+    if mirror.keys is None:
+        return split_files(folder, config)
+    names = mirror.keys.below(f"{path}/{config}") if config else mirror.keys.below(path)
+    if config == "default" and not names:
+        return split_files(folder, None, mirror.keys.below(path))
+    return split_files(folder, config, names) if names else {}
+
+
+def data_files(mirror: Mirror, source: Source, language: str) -> list[Path]:
+    """The data files of a source, on this disk; DataError says what is missing and what there is."""
     if source.path == ccgbank.PATH:
         return ccgbank.files(source.split)
+    if mirror.kind == "hub":
+        held = hub.repo("dataset", source.path, mirror.revision(source.path))
+        return [hub.local(held, file) for file in _hub_files(mirror, source, language)]
+    found = _listed(mirror, source, language)
+    if mirror.keys is not None:
+        assert mirror.folder is not None
+        for path in found:
+            mirror.keys.fetch(path.relative_to(mirror.folder).as_posix(), path)
+    return found
+
+
+def _hub_files(mirror: Mirror, source: Source, language: str) -> list[hub.RemoteFile]:
+    config, split = source.config_for(language), source.split_for(language)
+    by_split = hub.split_files(source.path, mirror.revision(source.path), config, split)
+    found = [file for files in by_split.values() for file in files]
+    if other := [file.name for file in found if not any(file.name.endswith(end) for end in KINDS)]:
+        raise DataError(f"{source.path} ({config}): {other[0]} is none of {', '.join(KINDS)}")
+    return found
+
+
+def _listed(mirror: Mirror, source: Source, language: str) -> list[Path]:
+    """Where the data files of a source lie in a mirror folder, or will."""
     assert mirror.folder is not None
     config = source.config_for(language)
     name = source.path if config is None else f"{source.path} ({config})"
-    folder = mirror.folder / source.path
-    if not folder.is_dir():
-        raise DataError(f"{name}: the mirror {mirror.address} has no folder {source.path}")
-    splits = split_files(folder, config)
+    splits = _splits_of(mirror, source.path, config)
     if not splits:
-        raise DataError(f"{name}: the mirror {mirror.address} has no config {config} of {source.path}")
+        there = (
+            any(one.startswith(f"{source.path}/") for one in mirror.keys.names)
+            if mirror.keys
+            else (mirror.folder / source.path).is_dir()
+        )
+        lacks = f"config {config} of {source.path}" if there else f"folder {source.path}"
+        raise DataError(f"{name}: the mirror {mirror.address} has no {lacks}")
     parts = source.split_for(language).split("+")
     if absent := [part for part in parts if part not in splits]:
         raise DataError(f"{name}: the mirror has no split {', '.join(absent)}; it has {', '.join(sorted(splits))}")
@@ -139,43 +216,34 @@ def missing_reason(mirror: Mirror, source: Source, language: str) -> str | None:
     """Why a mirror lacks a source in a language, or None when it has it. The hub is asked by `identity`."""
     try:
         for one in (source, *source.plus, *([source.pictures] if source.pictures else [])):
-            if mirror.kind == "folder" or one.path == ccgbank.PATH:
-                _has_language(_files(mirror, one, language), one, language)
+            if one.path == ccgbank.PATH:
+                ccgbank.files(one.split)
+            elif mirror.kind == "hub":
+                _hub_files(mirror, one, language)
+            elif one.id_prefixes:
+                _has_language(data_files(mirror, one, language), one, language)
             else:
-                _hub_splits(one.path, one.config_for(language), one.split_for(language))
+                _listed(mirror, one, language)
     except DataError as error:
         return str(error)
     return None
 
 
-@cache
-def _hub_splits(path: str, config: str | None, split: str) -> None:
-    from datasets import get_dataset_split_names
-
-    try:
-        names = get_dataset_split_names(path, config)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} ({config}): the hub does not give it ({type(error).__name__}: {error})") from error
-    if absent := [part for part in split.split("+") if part not in names]:
-        raise DataError(f"{path} ({config}): the hub has no split {', '.join(absent)}; it has {', '.join(names)}")
-
-
 def identity(mirror: Mirror, source: Source, language: str) -> dict[str, Any]:
-    """What names the exact bytes: the hub's commit, or for a mirror the commit that it recorded (`.xstilts.json`
-    beside the data, written by `mirror pull`), else a digest of the files."""
+    """What names the exact bytes: the hub's commit, or for a mirror the commit that `mirror pull` recorded for all of
+    these files, else a digest of the files."""
     further = (*source.plus, *([source.pictures] if source.pictures else []))
     if further:
         own = identity(mirror, replace(source, plus=(), pictures=None), language)
         return {**own, "with": [identity(mirror, one, language) for one in further]}
-    paths = [] if mirror.kind == "hub" and source.path != ccgbank.PATH else _files(mirror, source, language)
-    if mirror.kind == "hub" and not paths:
-        return {"hub": source.path, "revision": mirror.revision(source.path)}
     if source.path == ccgbank.PATH:
-        return ccgbank.identity(paths)
+        return ccgbank.identity(ccgbank.files(source.split))
+    if mirror.kind == "hub":
+        return {"hub": source.path, "revision": mirror.revision(source.path)}
     assert mirror.folder is not None
-    recorded = mirror.folder / source.path / ".xstilts.json"
-    if recorded.is_file():
-        return {"hub": source.path, "revision": json.loads(recorded.read_text())["revision"]}
+    paths, record = data_files(mirror, source, language), mirror.record(source.path)
+    if record and (revision := record.revision_of(mirror.folder / source.path, paths)):
+        return {"hub": source.path, "revision": revision}
     total = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as stream:
@@ -185,19 +253,8 @@ def identity(mirror: Mirror, source: Source, language: str) -> dict[str, Any]:
 
 @cache
 def _hub_revision(path: str) -> str:
-    locked = hub_lock().get(path, {}).get("revision")
-    if locked:
-        return str(locked)
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return str(HfApi().dataset_info(path).sha)
-    except (HfHubHTTPError, OSError) as error:
-        raise DataError(
-            f"{path}: the hub cannot be asked for its revision ({type(error).__name__}); give --mirror a folder, or fill "
-            "hub.lock with `xstilts tasks probe --lock` where the hub is reached"
-        ) from error
+    locked = hub_lock().get(path, {})
+    return str(locked["revision"]) if locked.get("verified") and locked["revision"] else hub.data_revision(path)
 
 
 def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
@@ -212,21 +269,16 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
         rows = load_rows(mirror, replace(source, pictures=None), language)
         return Pictured(rows, load_rows(mirror, source.pictures, language), source.pictures_key)
     if source.path == ccgbank.PATH:
-        return ccgbank.rows(_files(mirror, source, language))
+        return ccgbank.rows(ccgbank.files(source.split))
     import datasets
     from datasets.exceptions import DatasetGenerationError
 
     datasets.disable_progress_bars()
-    if mirror.kind == "hub":
-        rows = datasets.load_dataset(
-            source.path,
-            source.config_for(language),
-            split=source.split_for(language),
-            revision=mirror.revision(source.path),
-        )
-        return _encoded_images(rows)
-    paths = _files(mirror, source, language)
-    kind = _SUFFIXES[paths[0].suffix]
+    paths = data_files(mirror, source, language)
+    _unspoilt(mirror, source.path, paths)
+    kind = kind_of(paths[0])
+    if kind == "json":
+        return JsonRows(paths, source.field)
     with tempfile.TemporaryDirectory(prefix="xstilts-datasets-") as cache_dir:
         try:
             rows = datasets.load_dataset(
@@ -235,7 +287,6 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
                 split="rows",
                 cache_dir=cache_dir,
                 keep_in_memory=True,
-                **({"field": source.field} if source.field and kind == "json" else {}),
             )
         except (DatasetGenerationError, OSError, ValueError) as error:
             cause = error.__cause__ or error
@@ -244,6 +295,50 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
                 "fetch the file again"
             ) from error
         return _encoded_images(rows)
+
+
+def kind_of(path: Path) -> str:
+    """parquet or json."""
+    return next(kind for end, kind in KINDS.items() if path.name.endswith(end))
+
+
+def _unspoilt(mirror: Mirror, path: str, files: Sequence[Path]) -> None:
+    """Holds what a mirror recorded against the bytes that are there, and its commits against those that were planned."""
+    record = mirror.record(path) if mirror.kind == "folder" else None
+    if record is None or mirror.folder is None:
+        return
+    wanted = mirror.revisions.get(path)
+    for file in files:
+        recorded = record.files.get(file.relative_to(mirror.folder / path).as_posix())
+        if recorded and recorded.sha256 != file_sha256(file):
+            raise DataError(f"{file}: its bytes are not those that `mirror pull` recorded; pull it again")
+        if recorded and wanted and recorded.revision != wanted:
+            raise DataError(
+                f"{file}: the mirror now holds {path} at {recorded.revision}, the plan was made for {wanted}; start a new run"
+            )
+
+
+def model_revision(mirror: Mirror, name: str) -> str | None:
+    """The commit at which a mirror holds a model of the hub, or None where it does not."""
+    record = mirror.record(f"models/{name}") if mirror.kind == "folder" else None
+    found = {one.revision for one in record.files.values()} if record else set()
+    return found.pop() if len(found) == 1 else None
+
+
+def model_folder(mirror: Mirror, name: str, revision: str) -> Path:
+    """A folder with a model's files out of a mirror, each verified. DataError where the mirror holds another commit."""
+    if model_revision(mirror, name) != revision:
+        raise DataError(f"models/{name}: the mirror {mirror.address} does not hold it at {revision}; pull it again")
+    record = mirror.record(f"models/{name}")
+    assert mirror.folder is not None
+    assert record is not None  # it has a revision
+    folder = mirror.folder / "models" / name
+    for file, recorded in record.files.items():
+        if mirror.keys is not None:
+            mirror.keys.fetch(f"models/{name}/{file}", folder / file)
+        if not (folder / file).is_file() or file_sha256(folder / file) != recorded.sha256:
+            raise DataError(f"{folder / file}: its bytes are not those that `mirror pull` recorded; pull it again")
+    return folder
 
 
 def _encoded_images(rows: Any) -> Any:

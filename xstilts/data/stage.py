@@ -104,6 +104,13 @@ def model_folder(step: Step, store: Store, scratch: Path) -> Path:
     identity = step.spec.get("backbone") or step.spec["processor"]
     if "path" in identity:
         return Path(identity["path"])
+    if "models" in step.settings:
+        from xstilts.data.source import model_folder as mirrored
+        from xstilts.data.source import model_revision, open_mirror
+
+        mirror = open_mirror(step.settings["models"])
+        if model_revision(mirror, identity["hub"]) is not None:
+            return mirrored(mirror, identity["hub"], identity["revision"])
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(identity["hub"], revision=identity["revision"]))

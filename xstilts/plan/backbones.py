@@ -11,9 +11,15 @@ from xstilts.plan.schema import BackbonePlan
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def identity_of(name: str, backbone: BackbonePlan) -> dict[str, Any]:
-    """`{"hub", "revision"}` with the commit that a floating revision stands for now, or `{"path", "identity"}` with the
+def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) -> dict[str, Any]:
+    """mirrored: the commit at which the run's mirror holds the model; a floating revision stands for that.
+    Returns `{"hub", "revision"}` with the commit that a floating revision stands for now, or `{"path", "identity"}` with the
     SHA-256 of the folder's file names and contents. Raises DataError. Built backbones have a step instead."""
+    if backbone.hub is not None and mirrored is not None:
+        asked = backbone.revision or "main"
+        if _COMMIT.fullmatch(asked) and asked != mirrored:
+            raise DataError(f"backbones.{name}: the mirror holds {backbone.hub} at {mirrored} and not at {asked}; pull it")
+        return {"hub": backbone.hub, "revision": mirrored}
     if backbone.hub is not None:
         return {"hub": backbone.hub, "revision": _commit(name, backbone.hub, backbone.revision or "main")}
     if backbone.path is not None:

@@ -303,6 +303,7 @@ class Plan(Part):
     headline: str | None = None
     controls: Controls = Controls()
     intermediate_scores: bool = False
+    most_bad_rows: Annotated[float, Field(ge=0, lt=1)] = 0.05
     splits: Mapping[str, SplitPlan] = {}
     resources: Resources = Resources()
 

@@ -30,6 +30,9 @@ class Steps:
         self.recipes = Recipes(plan, tables)
         self.stamp = dict(stamp)
         self.settings = plan.resources.model_dump(mode="json", by_alias=True, exclude={"groups"}, exclude_none=True)
+        self.settings["most_bad"] = plan.most_bad_rows
+        if any(self._mirrored(backbone) for backbone in plan.backbones.values()):
+            self.settings["models"] = sources.mirror.address  # where workers find them; the commit is what counts
         self.made: dict[str, Step] = {}
         self.lacking: dict[str, str] = {}
         self.skipped: dict[tuple[str, str], str] = {}
@@ -88,8 +91,14 @@ class Steps:
         """A backbone's identity: the fingerprint of its build step, or where its files are."""
         if name not in self._identities:
             backbone = self.plan.backbones[name]
-            self._identities[name] = self._build(name) if backbone.build else identity_of(name, backbone)
+            self._identities[name] = (
+                self._build(name) if backbone.build else identity_of(name, backbone, self._mirrored(backbone))
+            )
         return self._identities[name]
+
+    def _mirrored(self, backbone: BackbonePlan) -> str | None:
+        """The commit at which the mirror holds a backbone of the hub."""
+        return self.tables.model(self.sources.mirror, backbone.hub) if backbone.hub else None
 
     def _build(self, name: str) -> str:
         build = self.plan.backbones[name].build

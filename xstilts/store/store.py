@@ -203,6 +203,14 @@ class Store:
             for page in pages:
                 yield from (item["Key"][cut:] for item in page.get("Contents", []))
 
+    def listing(self, prefix: str) -> dict[str, tuple[int, str]]:
+        """Key → (size, ETag) of everything under a prefix."""
+        cut = len(self._key(""))
+        with explained(self._where(prefix)):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(prefix))
+            items = [item for page in pages for item in page.get("Contents", [])]
+        return {item["Key"][cut:]: (item["Size"], item.get("ETag", "")) for item in items}
+
     def delete(self, prefix: str) -> None:
         """Deletes a key, or everything under a prefix that ends with `/`."""
         for key in self.list(prefix) if prefix.endswith("/") else [prefix]:

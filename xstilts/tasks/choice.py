@@ -2,7 +2,7 @@
 as intermediate tasks; Social IQa (Sap et al. 2019), COPA (Roemmele et al. 2011) and its translation XCOPA (Ponti et al.
 2020), which XTREME-R trains on Social IQa and then COPA."""
 
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
 
 
 def commonsense(row: Row, index: int, language: str) -> Example | None:
@@ -13,7 +13,7 @@ def commonsense(row: Row, index: int, language: str) -> Example | None:
     if row["answerKey"] not in keys:
         raise ValueError(f"answerKey {row['answerKey']!r} is not one of {keys}")
     return Example(
-        id=str(row["id"]), text=str(row["question"]), choices=tuple(row["choices"]["text"]),
+        id=str(row["id"]), text=text_of(row, "question"), choices=texts_of(row["choices"], "text"),
         label=keys.index(row["answerKey"]),
     )  # fmt: skip
 
@@ -23,9 +23,9 @@ def ending(row: Row, index: int, language: str) -> Example | None:
     as jiant's hellaswag task joins them."""
     if row["label"] == "":
         return None
-    choices = tuple(" ".join(f"{row['ctx_b']} {one}".split()) for one in row["endings"])
+    choices = tuple(" ".join(f"{row['ctx_b'] or ''} {one}".split()) for one in texts_of(row, "endings"))
     return Example(
-        id=str(row.get("ind", index)), text=str(row["ctx_a"]), choices=choices, label=int(row["label"]),
+        id=str(row.get("ind", index)), text=text_of(row, "ctx_a"), choices=choices, label=int(row["label"]),
         cluster=str(row.get("source_id") or ""),
     )  # fmt: skip
 
@@ -35,16 +35,16 @@ def cosmos(row: Row, index: int, language: str) -> Example | None:
     if int(row["label"]) == -1:
         return None
     return Example(
-        id=str(row["id"]), text=str(row["context"]), question=str(row["question"]),
-        choices=tuple(str(row[f"answer{number}"]) for number in range(4)), label=int(row["label"]),
+        id=str(row["id"]), text=text_of(row, "context"), question=text_of(row, "question"),
+        choices=tuple(text_of(row, f"answer{number}") for number in range(4)), label=int(row["label"]),
     )  # fmt: skip
 
 
 def social(row: Row, index: int, language: str) -> Example:
     """context, question, answerA-C, label "1"-"3"."""
-    choices = tuple(str(row[f"answer{letter}"]) for letter in "ABC")
+    choices = tuple(text_of(row, f"answer{letter}") for letter in "ABC")
     return Example(
-        id=str(index), text=str(row["context"]), question=str(row["question"]), choices=choices,
+        id=str(index), text=text_of(row, "context"), question=text_of(row, "question"), choices=choices,
         label=int(row["label"]) - 1,
     )  # fmt: skip
 
@@ -57,8 +57,8 @@ def copa(row: Row, index: int, language: str) -> Example | None:
     if row["question"] not in ("cause", "effect"):
         raise ValueError(f"question {row['question']!r} is neither cause nor effect")
     return Example(
-        id=str(row["idx"]), text=str(row["premise"]), question=f"What was the {row['question']}?",
-        choices=(str(row["choice1"]), str(row["choice2"])), label=int(row["label"]),
+        id=str(row["idx"]), text=text_of(row, "premise"), question=f"What was the {row['question']}?",
+        choices=(text_of(row, "choice1"), text_of(row, "choice2")), label=int(row["label"]),
     )  # fmt: skip
 
 

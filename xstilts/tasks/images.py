@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from xstilts.tasks.nli import INSTRUCTION, LABELS
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
 
 
 def image_bytes(row: Row, column: str = "image") -> bytes:
@@ -33,14 +33,14 @@ def caption(row: Row, index: int, language: str) -> Example:
     own = row.get("cocoid")
     identity = str(own if own is not None else row.get("filename") or row.get("file_name") or index)
     given = row["answer" if "caption" not in row and "answer" in row else "caption"]
-    texts = [str(given)] if isinstance(given, str) else [str(text) for text in given]
-    return Example(id=f"{identity}-{index}", targets=tuple(texts), images=(image_bytes(row),), cluster=identity)
+    texts = (given,) if isinstance(given, str) else texts_of({"caption": given}, "caption")
+    return Example(id=f"{identity}-{index}", targets=texts, images=(image_bytes(row),), cluster=identity)
 
 
 def statement(row: Row, index: int, language: str) -> Example:
     """identifier, image, sentence, label (0 false, 1 true; hub order of class_label)."""
     return Example(
-        id=f"{row['identifier']}-{row.get('permutation', 0)}", text=str(row["sentence"]), label=int(row["label"]),
+        id=f"{row['identifier']}-{row.get('permutation', 0)}", text=text_of(row, "sentence"), label=int(row["label"]),
         images=(image_bytes(row),), cluster=str(row["identifier"]),
     )  # fmt: skip
 
@@ -52,8 +52,8 @@ def entailment(row: Row, index: int, language: str) -> Example | None:
     if label == -1:
         return None
     return Example(
-        id=str(row.get("id", index)), text=str(row["hypothesis"]), label=label, images=(image_bytes(row),),
-        caption=str(row["premise"]), cluster=str(row.get("id_image") or row.get("filename") or index),
+        id=str(row.get("id", index)), text=text_of(row, "hypothesis"), label=label, images=(image_bytes(row),),
+        caption=text_of(row, "premise"), cluster=str(row.get("id_image") or row.get("filename") or index),
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def answered(row: Row, index: int, language: str) -> list[Example]:
         pictures = images_of(row)
         return [
             Example(
-                id=f"{index}-{number}", text=str(turn["user"]), targets=(str(turn["assistant"]),), images=pictures,
+                id=f"{index}-{number}", text=text_of(turn, "user"), targets=(text_of(turn, "assistant"),), images=pictures,
                 cluster=str(index),
             )
             for number, turn in enumerate(row["texts"])
@@ -75,7 +75,7 @@ def answered(row: Row, index: int, language: str) -> list[Example]:
     cluster = str(row.get("image_id") or row.get("imageId") or index)
     return [
         Example(
-            id=identity, text=str(row["question"]), targets=(best, *others), images=(image_bytes(row),), cluster=cluster
+            id=identity, text=text_of(row, "question"), targets=(best, *others), images=(image_bytes(row),), cluster=cluster
         )
     ]
 
@@ -86,7 +86,7 @@ def chosen(row: Row, index: int, language: str) -> Example | None:
     if right is None or int(right) < 0:
         return None
     return Example(
-        id=str(row["question_id"]), text=str(row["question"]), choices=tuple(map(str, row["choices"])),
+        id=str(row["question_id"]), text=text_of(row, "question"), choices=texts_of(row, "choices"),
         label=int(right), images=(image_bytes(row),),
     )  # fmt: skip
 
@@ -95,9 +95,9 @@ def science(row: Row, index: int, language: str) -> Example | None:
     """ScienceQA: image (none: the row is dropped), hint, question, choices, answer."""
     if not row["image"]:
         return None
-    text = " ".join(part for part in (str(row.get("hint") or ""), str(row["question"])) if part)
+    text = " ".join(part for part in (str(row.get("hint") or ""), text_of(row, "question")) if part)
     return Example(
-        id=str(index), text=text, choices=tuple(map(str, row["choices"])), label=int(row["answer"]),
+        id=str(index), text=text, choices=texts_of(row, "choices"), label=int(row["answer"]),
         images=(image_bytes(row),),
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ def two_pictures(row: Row, index: int, language: str) -> list[Example]:
             raise ValueError(f"assistant: {turn['assistant']!r} is neither yes nor no")
         found.append(
             Example(
-                id=f"{index}-{number}", text=str(turn["user"]), label=int(answer in ("yes", "true")), images=pictures,
+                id=f"{index}-{number}", text=text_of(turn, "user"), label=int(answer in ("yes", "true")), images=pictures,
                 cluster=str(index),
             )
         )  # fmt: skip

@@ -2,7 +2,7 @@
 data, XNLI (Conneau et al. 2018) and PAWS-X (Yang et al. 2019) as targets. NLI labels: entailment, neutral, contradiction.
 """
 
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 LABELS = ("entailment", "neutral", "contradiction")
 INSTRUCTION = "Entailment, neutral or contradiction?"
@@ -16,7 +16,7 @@ def pair(row: Row, index: int, language: str) -> Example | None:
     if label == -1:
         return None
     return Example(
-        id=str(row.get("uid") or index), text=str(row["premise"]), text_pair=str(row["hypothesis"]), label=label
+        id=str(row.get("uid") or index), text=text_of(row, "premise"), text_pair=text_of(row, "hypothesis"), label=label
     )
 
 
@@ -26,14 +26,14 @@ def questions(row: Row, index: int, language: str) -> Example | None:
     if label == -1:
         return None
     return Example(
-        id=str(row.get("idx", index)), text=str(row["question1"]), text_pair=str(row["question2"]), label=label
+        id=str(row.get("idx", index)), text=text_of(row, "question1"), text_pair=text_of(row, "question2"), label=label
     )
 
 
 def paraphrase(row: Row, index: int, language: str) -> Example:
     """id, sentence1, sentence2, label (1: paraphrases)."""
     return Example(
-        id=str(row.get("id", index)), text=str(row["sentence1"]), text_pair=str(row["sentence2"]),
+        id=str(row.get("id", index)), text=text_of(row, "sentence1"), text_pair=text_of(row, "sentence2"),
         label=int(row["label"]),
     )  # fmt: skip
 

@@ -4,12 +4,12 @@ English" (`text_lm`); text of all the benchmark's languages, to be mixed in so t
 from dataclasses import replace
 
 from xstilts.tasks.languages import LANGUAGES
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 
 def line(row: Row, index: int, language: str) -> Example:
     """id, text: one document, or one word of the word list."""
-    return Example(id=str(row.get("id", index)), targets=(str(row["text"]),))
+    return Example(id=str(row.get("id", index)), targets=(text_of(row, "text"),))
 
 
 MINIATURE_TEXT = Task(
@@ -21,7 +21,7 @@ MINIATURE_TEXT = Task(
 
 def paragraph(row: Row, index: int, language: str) -> Example | None:
     """text; empty lines and headings (`= … =`) are dropped."""
-    text = str(row["text"]).strip()
+    text = text_of(row, "text").strip()
     return None if not text or text.startswith("=") else Example(id=str(row.get("id", index)), targets=(text,))
 
 

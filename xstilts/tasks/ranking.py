@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xstilts.tasks.span import passage_name
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 LAREQA_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")
 MEWSLIX_LANGUAGES = ("ar", "de", "en", "es", "fa", "ja", "pl", "ro", "ta", "tr", "uk")
@@ -35,7 +35,7 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
     question's id is the same in all languages, by which the answers of the others are found."""
     found = []
     for number, paragraph in enumerate(row["paragraphs"]):
-        context = str(paragraph["context"])
+        context = text_of(paragraph, "context")
         breaks = [(int(first), int(last)) for first, last in paragraph["sentence_breaks"]]
         names = [f"{language}/{index}.{number}.{sentence}" for sentence in range(len(breaks))]
         for question in paragraph["qas"]:
@@ -43,7 +43,7 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
             right = names[_sentence_of(breaks, int(answer["answer_start"]))]
             found.append(
                 Example(
-                    id=str(question["id"]), text=str(question["question"]), relevant=(right,),
+                    id=str(question["id"]), text=text_of(question, "question"), relevant=(right,),
                     cluster=f"{index}.{number}",
                 )
             )  # fmt: skip
@@ -88,7 +88,7 @@ def mentions(row: Row, index: int, language: str) -> list[Example]:
     found = []
     for mention in row["mentions"]:
         span = mention["mention_span"]
-        text = mention_text(str(context["text"]), int(span["start"]), int(span["end"]))
+        text = mention_text(text_of(context, "text"), int(span["start"]), int(span["end"]))
         found.append(
             Example(
                 id=str(mention["example_id"]), text=text, relevant=(str(mention["entity_id"]),),
@@ -101,13 +101,13 @@ def mentions(row: Row, index: int, language: str) -> list[Example]:
 def mention_and_entity(row: Row, index: int, language: str) -> Example:
     """context, mention, entity{entity_id, description}: a pair for the dual encoder."""
     span = row["mention"]["mention_span"]
-    text = mention_text(str(row["context"]["text"]), int(span["start"]), int(span["end"]))
-    return Example(id=str(row["mention"]["example_id"]), text=text, text_pair=str(row["entity"]["description"]))
+    text = mention_text(text_of(row["context"], "text"), int(span["start"]), int(span["end"]))
+    return Example(id=str(row["mention"]["example_id"]), text=text, text_pair=text_of(row["entity"], "description"))
 
 
 def entity(row: Row, index: int, language: str) -> Example:
     """entity_id, description: one candidate."""
-    return Example(id=str(row["entity_id"]), text=str(row["description"]))
+    return Example(id=str(row["entity_id"]), text=text_of(row, "description"))
 
 
 def candidates(examples: list[Example]) -> Iterator[Example]:

@@ -6,7 +6,7 @@ accuracy; mining F1 is scored where predictions over the pool are given (`xstilt
 from dataclasses import replace
 
 from xstilts.tasks.languages import ISO3
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 TATOEBA_LANGUAGES = tuple(
     "af ar az bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko lt ml mr nl pl pt ro ru sw ta te th tl tr uk ur vi zh".split()
@@ -18,7 +18,7 @@ def pair(row: Row, index: int, language: str) -> Example:
     foreign, english = (
         ("source_sentence", "target_sentence") if "source_sentence" in row else ("sentence1", "sentence2")
     )
-    return Example(id=str(index), text=str(row[foreign]), text_pair=str(row[english]))
+    return Example(id=str(index), text=text_of(row, foreign), text_pair=text_of(row, english))
 
 
 TATOEBA = Task(

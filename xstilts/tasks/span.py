@@ -3,7 +3,7 @@
 
 import hashlib
 
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
 
 XQUAD_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 MLQA_LANGUAGES = ("ar", "de", "en", "es", "hi", "vi", "zh")
@@ -24,13 +24,13 @@ def squad(row: Row, index: int, language: str) -> Example:
 
 def squad_v2(row: Row, index: int, language: str) -> Example:
     """As SQuAD; no answers: the context does not answer the question."""
-    context = str(row["context"])
+    context = text_of(row, "context")
     answers = tuple(
-        (str(text), _offset(context, str(text), int(start)))
-        for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
+        (text, _offset(context, text, int(start)))
+        for text, start in zip(texts_of(row["answers"], "text"), row["answers"]["answer_start"], strict=True)
     )
     return Example(
-        id=str(row["id"]), text=context, question=str(row["question"]), answers=answers, cluster=passage_name(context)
+        id=str(row["id"]), text=context, question=text_of(row, "question"), answers=answers, cluster=passage_name(context)
     )
 
 

@@ -6,7 +6,7 @@ as a public stand-in under their own name."""
 from functools import partial
 
 from xstilts.tasks.languages import UD_NAMES
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, Source, Task, texts_of
 
 #: The order of google/xtreme's class_label `pos_tags`.
 UPOS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
@@ -16,7 +16,7 @@ NER = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 
 def named(column: str, row: Row, index: int, language: str) -> Example:
     """tokens and their tags by name; the set of tags is that of the training rows."""
-    tokens, tags = tuple(map(str, row["tokens"])), tuple(map(str, row[column]))
+    tokens, tags = texts_of(row, "tokens"), texts_of(row, column)
     if len(tokens) != len(tags) or not tokens:
         raise ValueError(f"{len(tokens)} tokens and {len(tags)} tags")
     if "" in tags:
@@ -29,7 +29,7 @@ def tagged(column: str, names: tuple[str, ...], row: Row, index: int, language: 
     ids = [int(tag) for tag in row[column]]
     if bad := [tag for tag in ids if not 0 <= tag < len(names)]:
         raise ValueError(f"{column}: {bad[0]} is not between 0 and {len(names) - 1}")
-    tokens = tuple(str(token) for token in row["tokens"])
+    tokens = texts_of(row, "tokens")
     if len(tokens) != len(ids) or not tokens:
         raise ValueError(f"{len(tokens)} tokens and {len(ids)} tags")
     return Example(id=str(index), tokens=tokens, tags=tuple(names[tag] for tag in ids))

@@ -15,6 +15,24 @@ Row = Mapping[str, Any]
 SHOWN = ("real", "blank", "shuffled")
 
 
+def text_of(row: Row, column: str) -> str:
+    """The text in a column. KeyError where the row has no such column, ValueError where it is null or no text."""
+    return _text(row[column], column)
+
+
+def texts_of(row: Row, column: str) -> tuple[str, ...]:
+    """The texts in a column of lists; as text_of."""
+    if not isinstance(row[column], list | tuple):
+        raise ValueError(f"{column} is no list but {type(row[column]).__name__}")
+    return tuple(_text(one, column) for one in row[column])
+
+
+def _text(value: Any, column: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{column} is {'null' if value is None else f'{type(value).__name__} and no text'}")
+    return value
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the rows of one split lie: a hub id (also the path inside a mirror), a config and a split.
