@@ -23,9 +23,11 @@ def pod_logs(run_id: str, namespace: str, tail: int) -> Iterator[tuple[str, str,
         if phase == "Pending":
             yield name, phase, _waiting(pod)
             continue
-        log = _ask(
-            f"the log of {name}", core.read_namespaced_pod_log, name, namespace, container="main", tail_lines=tail
-        )
+        reading = core.read_namespaced_pod_log
+        try:
+            log = _ask(f"the log of {name}", reading, name, namespace, container="main", tail_lines=tail)
+        except InfrastructureError as error:  # one pod that is gone hides no other
+            log = f"(no log: {error})"
         yield name, phase, log or ""
 
 

@@ -195,7 +195,7 @@ def test_logs_without_a_cluster_tell_the_failures_of_the_store(
     kfp_server: Any, store: Store, submitted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     assert of_run("logs", None, store, submitted) == 3
     store.put_json(f"runs/{submitted}/failures/plan.json", steps.failure("plan", PlanError("no such language")))
     assert of_run("logs", None, store, submitted) == 0

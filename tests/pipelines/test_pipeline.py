@@ -173,6 +173,19 @@ def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> No
     assert "ttl_days" in str(error.value)
 
 
+def test_the_pages_settings_are_all_there_are_and_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "kubeflow.md").read_text()
+    (tmp_path / "settings.yaml").write_text(page.split("```yaml")[1].split("```")[0])
+    assert load_settings(str(tmp_path / "settings.yaml")).model_fields_set == set(Settings.model_fields)
+
+
+def test_steps_that_watch_ray_outlive_its_deadline() -> None:
+    settings = Settings().lasting(500)
+    assert (settings.needs("finetune").hours, settings.needs("score").hours) == (501, 501)
+    assert Settings().lasting(2).needs("finetune") == NEEDS["finetune"]
+    assert Settings().lasting(None) == Settings()
+
+
 def test_images_without_a_digest_are_refused_by_name(text: str) -> None:
     with pytest.raises(PlanError, match=r"xstilts/finetune-worker:dev.*--allow-unlocked"):
         refuse_unlocked(text)

@@ -275,6 +275,13 @@ def test_the_shipped_schedules_are_right() -> None:
     assert len(load(folder, "UTC")) >= 1
 
 
+def test_the_page_on_schedules_explains_every_key_and_its_example_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text()
+    assert [key for key in Schedule.model_fields if f"`{key}`" not in page] == []
+    example = yaml.safe_load(page.split("```yaml")[1].split("```")[0])
+    assert load(write(tmp_path, {**example, "plan": "small.yaml"}), "UTC")[0][1].add_seeds == 1
+
+
 # ---- differences ----
 
 
