@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: setup demo test test-nodes lint lock help kind-up kind-test kind-down
+.PHONY: setup demo test test-nodes lint lock wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -33,6 +33,15 @@ lint: setup      ## ruff and mypy
 
 lock:            ## resolve requirements/cpu.in again (needs uv and an index)
 	$(VENV)/bin/python requirements/lock.py $(TORCH_CPU_WHEEL)
+
+wheels: setup   ## the images' wheels into wheelhouse/, by the lock; after it images build without an index
+	$(VENV)/bin/python -m images.wheels $(TORCH)
+
+images: setup   ## one image a component, on this machine's Docker engine; BASE_IMAGE=… takes another base
+	$(VENV)/bin/python -m images.build --torch $(TORCH) $(if $(BASE_IMAGE),--base $(BASE_IMAGE))
+
+publish: setup  ## images to REGISTRY under TAG; then `xstilts lock --registry $$REGISTRY --tag $$TAG --resolve`
+	$(VENV)/bin/python -m images.build --torch $(TORCH) --push $(REGISTRY) --tag $(TAG)
 
 kind-up: setup   ## a kind cluster with KFP, KubeRay, S3, our base and images; DRY_RUN=1 only says what it would do
 	k8s/kind/up.sh

@@ -5,6 +5,7 @@ builder. A build fails when an image is larger than it may be.
 """
 
 import argparse
+import hashlib
 import io
 import os
 import re
@@ -61,16 +62,21 @@ def base_reference() -> str:
     return f"{tagged.rpartition(':')[0]}@{entry['digest']}" if entry["digest"] else tagged
 
 
+def code() -> Iterator[Path]:
+    """The project's own files that an image holds, relative to the project."""
+    for folder in ("xstilts", "components"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path.relative_to(ROOT)
+
+
 def files_of(image: Image, build: str) -> Iterator[Path]:
     """What an image is built from, relative to the project; wheels of other images are left out."""
     yield Path("images", image.component, "Dockerfile")
     yield from (Path("images", file) for file in ("__init__.py", "install.py", "smoke.py", "images.lock"))
     yield from (Path("images", "packages", f"{packages}.txt") for packages in image.sets)
     yield Path("requirements", f"{build}.txt")
-    for folder in ("xstilts", "components"):
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield path.relative_to(ROOT)
+    yield from code()
     yield Path("wheelhouse", ".gitkeep")
     held = set[str]().union(*(names(packages) for packages in image.sets))
     for wheel in sorted(WHEELHOUSE.glob("*.whl")):
@@ -107,6 +113,7 @@ def build_image(client: Any, image: Image, tag: str, build: str, base: str, revi
     """Builds an image under a tag; returns its size above the base, in bytes. InfrastructureError with the end of the
     build's log when it fails."""
     arguments = {"BASE_IMAGE": base, "TORCH": build, "VERSION": __version__, "REVISION": revision}
+    arguments["SOURCES"] = sources()
     arguments |= {key: os.environ[key] for key in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if os.environ.get(key)}
     with tempfile.TemporaryFile() as tar:
         context(image, build, tar)
@@ -137,6 +144,15 @@ def revision() -> str:
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def sources() -> str:
+    """SHA-256 over the names and bytes of the code that images hold: what tells an image of this checkout from one of
+    another."""
+    total = hashlib.sha256()
+    for path in code():
+        total.update(path.as_posix().encode() + b"\0" + hashlib.sha256((ROOT / path).read_bytes()).digest())
+    return total.hexdigest()
 
 
 def refuse_floating_base(base: str) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "tasks": "pipelines.commands:tasks",
     "mirror": "pipelines.commands:mirror",
     "store": "pipelines.commands:store",
+    "lock": "pipelines.lock:lock",
     "doctor": "pipelines.commands:doctor",
     "export": "pipelines.official:export",
     "validate": "pipelines.official:validate",
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a plan on this machine")
     _plan_arguments(run)
-    run.add_argument("--runner", choices=["subprocess"], default="subprocess", help="how components run")
+    run.add_argument("--runner", choices=["subprocess", "docker"], default="subprocess", help="how components run")
     run.add_argument("--out", help="folder for the report and the logs (default: runs/<plan's name>)")
 
     plan = commands.add_parser("plan", help="what would run, what is shared, what is done")
@@ -73,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("--store", help="s3://bucket/prefix (default: the embedded one)")
     store.add_argument("--home", default=".xstilts")
     store.add_argument("--port", type=int, default=0)
+
+    lock = commands.add_parser("lock", help="the images and their digests: images/images.lock")
+    lock.add_argument("image", nargs="*", metavar="IMAGE", help="only these (default: all, `base` among them)")
+    lock.add_argument("--registry", metavar="R", help="our images under this registry: R/plan-python, …")
+    lock.add_argument("--tag", metavar="T")
+    lock.add_argument("--resolve", action="store_true", help="ask the registries for the digests, and write the lock")
 
     commands.add_parser("doctor", help="what is missing on this machine")
 

@@ -1,6 +1,7 @@
 """What each command does."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import PlanError, XstiltsError
+from xstilts.errors import InfrastructureError, PlanError, XstiltsError
 
 ROOM_GIB = 2.0
 
@@ -37,6 +38,7 @@ def _expand(given: argparse.Namespace, home: Path, run: str | None = None) -> tu
 def run(given: argparse.Namespace) -> int:
     """xstilts run PLAN"""
     from pipelines import local
+    from xstilts.finished import forget
     from xstilts.plan.status import undone
     from xstilts.run import create
     from xstilts.store.store import Store
@@ -54,6 +56,7 @@ def run(given: argparse.Namespace) -> int:
         todo = undone(expansion, store)
         create(store, name, Path(given.plan).read_text(), mirror)
         store.delete(f"runs/{name}/status.json")
+        forget(store, f"runs/{name}")
         for key in store.list(f"runs/{name}/failures/"):
             store.delete(key)
         work = {kind: len(steps) for kind, steps in todo.items() if steps}
@@ -62,19 +65,34 @@ def run(given: argparse.Namespace) -> int:
         watch = local.Watch(store, totals, _say)
         here = os.environ.get("XSTILTS_LAUNCHER", "local") == "local"  # elsewhere there is a Ray already
         training = here and bool(todo.get("finetune") or todo.get("score"))
-        with local.ray_head(plan.resources.workers + 1, place.logs) if training else local.contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            how: tuple[Any, ...] = ()
+            if given.runner == "docker":
+                from pipelines.docker import prepared
+
+                how = stack.enter_context(prepared(name, plan, place, mirror))
+            elif training:
+                stack.enter_context(local.ray_head(plan.resources.workers + 1, place.logs))
             watch.start()
             try:
-                green = local.run_pipeline(f"{uri}/runs/{name}", place)
+                green = local.run_pipeline(f"{uri}/runs/{name}", place, *how)
             finally:
                 watch.stopped.set()
                 watch.join()
         code, failures = local.outcome(store, name, green)
+        from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
+        from pipelines.tasks import unfinished
+
+        lost = unfinished(intermediate_to_xtreme_r, store, name) if code in (0, 4) else []
         report = place.out / "report"
         for key in store.list(f"runs/{name}/report/"):
             store.get_file(key, report / key.removeprefix(f"runs/{name}/report/"))
     for failure in failures:
         print(f"xstilts: {failure['what']}: {failure['error'].splitlines()[0]}", file=sys.stderr)
+    if lost:  # the runner told of a success that was none
+        code = InfrastructureError.exit_code
+        print(f"xstilts: {len(lost)} things that the run's tasks should have left are not there:", file=sys.stderr)
+        print("\n".join(f"  {line}" for line in lost[:20]), file=sys.stderr)
     if (report / "summary.json").is_file():
         from xstilts.analysis.terminal import show
 

@@ -93,9 +93,9 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, old)
 
 
-def run_pipeline(run_uri: str, local: Local) -> bool:
-    """Runs the pipeline by KFP's SubprocessRunner; its output goes to <out>/logs/pipeline.log. True when it ended
-    green. The outcome that counts is what the run's folder says."""
+def run_pipeline(run_uri: str, local: Local, runner: Any = None, pipeline: Any = None) -> bool:
+    """Runs the pipeline by KFP's SubprocessRunner, or by a given runner; its output goes to <out>/logs/pipeline.log.
+    True when it ended green. The outcome that counts is what the run's folder says."""
     root = Path(__file__).resolve().parents[1]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     local.logs.mkdir(parents=True, exist_ok=True)
@@ -104,12 +104,14 @@ def run_pipeline(run_uri: str, local: Local) -> bool:
     from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
 
     scratch = local.out / "pipeline"
-    shutil.rmtree(scratch, ignore_errors=True)
+    if runner is None:
+        shutil.rmtree(scratch, ignore_errors=True)
     with open(local.logs / "pipeline.log", "w", buffering=1) as log, _quiet(log):
         kfp_local.init(
-            runner=kfp_local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch), raise_on_error=False,
+            runner=runner or kfp_local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch),
+            raise_on_error=False,
         )  # fmt: skip
-        task = intermediate_to_xtreme_r(run=run_uri)
+        task = (pipeline or intermediate_to_xtreme_r)(run=run_uri)
     green = bool(getattr(task, "state", None) and str(task.state).endswith("SUCCESS"))
     shutil.rmtree(scratch, ignore_errors=True)
     return green

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from xstilts import finished
 from xstilts.errors import DataError, PlanError, XstiltsError
 from xstilts.plan.step import Step
 from xstilts.store.store import Store
@@ -117,9 +118,11 @@ def plan(run_uri: str) -> None:
             _put_spec(store, folder, batch["id"], batch, document["steps"], batch["steps"])
         for group in document["groups"]:
             _put_spec(store, folder, group["id"], group, document["steps"], [*group["finetune"], *group["score"]])
-        store.put_json(f"{folder}/expanded.json", document)
         kinds = ("sources", "builds", "encodings", "groups")
-        store.put_json(f"{folder}/work.json", {kind: [item["id"] for item in document[kind]] for kind in kinds})
+        ids = {kind: [item["id"] for item in document[kind]] for kind in kinds}
+        store.put_json(f"{folder}/expanded.json", document)
+        store.put_json(f"{folder}/work.json", ids)
+        finished.leave(store, folder, "plan", {"expanded.json": document, "work.json": ids})
 
 
 def work(run_uri: str, kind: str) -> list[str]:
@@ -233,9 +236,13 @@ def report(run_uri: str, out: Path) -> dict[str, Any]:
         given = report_input(store, folder)
         out.mkdir(parents=True, exist_ok=True)
         summary = write_report(out, given)
-        for path in sorted(p for p in out.rglob("*") if p.is_file()):
-            store.put_file(f"{folder}/report/{path.relative_to(out).as_posix()}", path)
+        files = {
+            f"report/{path.relative_to(out).as_posix()}": path for path in sorted(out.rglob("*")) if path.is_file()
+        }
+        for name, path in files.items():
+            store.put_file(f"{folder}/{name}", path)
         missing = summary["missing"]
         status = {"exit_code": 4 if missing else 0, "missing": missing}
         store.put_json(f"{folder}/status.json", status)
+        finished.leave(store, folder, "report", {**files, "status.json": status})
     return summary

@@ -47,8 +47,14 @@ def test_a_file_of_many_languages_lacks_those_that_no_id_begins_with(tmp_path: P
     path = tmp_path / "org/set/all/test-00000-of-00001.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({"id": ["english-1", "qaa-1"]}), path)
-    source, mirror = Source("org/set", "all", "test", id_prefixes={"en": "english", "fi": "finnish"}), open_mirror(str(tmp_path))
-    assert [code for code in ("en", "fi", "qaa", "qab") if missing_reason(mirror, source, code) is None] == ["en", "qaa"]
+    source, mirror = (
+        Source("org/set", "all", "test", id_prefixes={"en": "english", "fi": "finnish"}),
+        open_mirror(str(tmp_path)),
+    )
+    assert [code for code in ("en", "fi", "qaa", "qab") if missing_reason(mirror, source, code) is None] == [
+        "en",
+        "qaa",
+    ]
     assert "no row has an id that begins with finnish-" in str(missing_reason(mirror, source, "fi"))
 
 

@@ -42,12 +42,16 @@ def test_shipped_plans_are_right(name: str, plans: Path) -> None:
     assert load_plan(plans / f"{name}.yaml").name == name
 
 
-@pytest.mark.parametrize("name", [name for name in names() if "mirror: miniature" in (PLANS / f"{name}.yaml").read_text()])
+@pytest.mark.parametrize(
+    "name", [name for name in names() if "mirror: miniature" in (PLANS / f"{name}.yaml").read_text()]
+)
 def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(name: str, plans: Path, miniature: Path) -> None:
     plan = load_plan(plans / f"{name}.yaml")
     expansion = expanded(plans / f"{name}.yaml", miniature)
     pairs = {"tatoeba", "tatoeba_squad", "bucc"}  # of English and another language
-    assert {(row["evaluation"], row["language"]) for row in expansion.skipped_languages} <= {(one, "en") for one in pairs}
+    assert {(row["evaluation"], row["language"]) for row in expansion.skipped_languages} <= {
+        (one, "en") for one in pairs
+    }
     scored = {(cell["backbone"], name) for cell in expansion.cells for name in cell["scores"]}
     assert scored == {(backbone, name) for backbone in plan.backbones for name in plan.evaluations}
     assert {row["kind"] for row in overview(expansion)["steps"]} == {"records", "build", "encode", "finetune", "score"}

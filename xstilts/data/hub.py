@@ -222,7 +222,10 @@ def _checked(file: RemoteFile, part: Path) -> tuple[str, str]:
     if size != file.size:
         return "", f"{size} bytes arrived where the hub lists {file.size}"
     found, listed = (sha256.hexdigest(), file.sha256) if file.sha256 else (git.hexdigest(), file.git_sha1)
-    return sha256.hexdigest(), "" if found == listed else f"digest {found[:16]}… arrived where the hub lists {listed[:16]}…"
+    return (
+        sha256.hexdigest(),
+        "" if found == listed else f"digest {found[:16]}… arrived where the hub lists {listed[:16]}…",
+    )
 
 
 def _download(held: Repo, file: RemoteFile, part: Path) -> None:
@@ -289,7 +292,9 @@ def _asked(kind: Kind, name: str, ask: Callable[[Any], T], streamed: bool = Fals
                 if streamed:
                     raise
                 if attempt == _TRIES:
-                    raise InfrastructureError(f"{name}: the connection to the hub breaks ({error}); try again") from error
+                    raise InfrastructureError(
+                        f"{name}: the connection to the hub breaks ({error}); try again"
+                    ) from error
                 wait = _wait({}, attempt)
         time.sleep(wait)
     raise AssertionError("unreachable")
@@ -329,7 +334,9 @@ def _explained(kind: Kind, name: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
-            raise DataError(f"{name}: the hub refuses it ({status}); set HF_TOKEN to a token that may read it") from error
+            raise DataError(
+                f"{name}: the hub refuses it ({status}); set HF_TOKEN to a token that may read it"
+            ) from error
         if status == 404:
             raise DataError(f"{name}: the hub does not have it ({_first_line(error)})") from error
         if status == 429:

@@ -141,7 +141,9 @@ def needs(expansion: Expansion, origin: Mirror) -> tuple[list[Wanted], list[str]
         if step.kind == "records":
             for one in _parts(source_of(step.spec["source"])):
                 if one.path == ccgbank.PATH:
-                    left_out.append(f"{one.path}: licensed (LDC2005T13), never copied; set {ccgbank.VARIABLE} where it is read")
+                    left_out.append(
+                        f"{one.path}: licensed (LDC2005T13), never copied; set {ccgbank.VARIABLE} where it is read"
+                    )
                 else:
                     sources[(one.path, one.config, one.split)] = (one, step.spec["language"])
         for given in (step.spec.get("backbone"), step.spec.get("processor")):
@@ -218,7 +220,9 @@ def _copy(path: Path, sha256: str, part: Path) -> str:
     shutil.copyfile(path, part)
     if file_sha256(part) != sha256:
         part.unlink()
-        raise DataError(f"{path}: other bytes arrived than were read before; is the file being written, or the disk failing?")
+        raise DataError(
+            f"{path}: other bytes arrived than were read before; is the file being written, or the disk failing?"
+        )
     return sha256
 
 

@@ -18,7 +18,9 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
     if backbone.hub is not None and mirrored is not None:
         asked = backbone.revision or "main"
         if _COMMIT.fullmatch(asked) and asked != mirrored:
-            raise DataError(f"backbones.{name}: the mirror holds {backbone.hub} at {mirrored} and not at {asked}; pull it")
+            raise DataError(
+                f"backbones.{name}: the mirror holds {backbone.hub} at {mirrored} and not at {asked}; pull it"
+            )
         return {"hub": backbone.hub, "revision": mirrored}
     if backbone.hub is not None:
         return {"hub": backbone.hub, "revision": _commit(name, backbone.hub, backbone.revision or "main")}

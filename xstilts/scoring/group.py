@@ -27,9 +27,6 @@ from xstilts.training.losses import Heads
 #: checkpoint: `selected` are the weights that count; `last` stands beside them where English dev chose earlier ones.
 SCHEMA = pa.schema([(name, pa.string()) for name in ("checkpoint", "language", "id", "cluster", "prediction", "gold")])
 
-#: Errors that are recorded as a step's failure; others end the worker.
-_RECORDED = (RuntimeError, ValueError, KeyError, OSError, XstiltsError)
-
 
 def work(config: Mapping[str, Any]) -> None:
     """Ray Train's `train_loop_per_worker`: config holds `run_uri` and `group`."""
@@ -59,24 +56,22 @@ def group(run_uri: str, name: str, rank: int, world: int, device: torch.device, 
         bench = bench or Bench(store, first, Path(scratch), device)
         for model, fingerprints in shares:
             undone = [steps[fp] for fp in fingerprints if fp not in finished]
+            error: Exception | None = None
             if model and model not in models:
-                error: Exception = XstiltsError(f"its model finetune/{model[:12]} was not trained")
-                failed = dict.fromkeys((step.fingerprint for step in undone), error)
+                error = XstiltsError(f"its model finetune/{model[:12]} was not trained")
             else:
                 try:
-                    failed = score(bench, model, undone)
-                except _RECORDED as error:
-                    failed = dict.fromkeys((step.fingerprint for step in undone), error)
-            for step in undone:
-                if step.fingerprint in failed:
-                    key = failure_key(folder, "score", step.fingerprint)
-                    store.put_json(key, failure(step.settings.get("label", "score"), failed[step.fingerprint]))
+                    score(bench, model, undone)
+                except (RuntimeError, ValueError, KeyError, OSError, XstiltsError) as raised:
+                    error = raised
+            for step in undone if error else ():
+                key = failure_key(folder, "score", step.fingerprint)
+                store.put_json(key, failure(step.settings.get("label", "score"), error))  # type: ignore[arg-type]
 
 
-def score(bench: Bench, model: str, steps: Sequence[Step]) -> dict[str, Exception]:
+def score(bench: Bench, model: str, steps: Sequence[Step]) -> None:
     """One pass of one model over the rows of all the given score steps, then one manifest a step. Where English dev chose
-    other weights than the last, both are scored. Returns fingerprint → error of the steps whose predictions could not be
-    written; what stops the pass itself is raised."""
+    other weights than the last, both are scored."""
     started = time.perf_counter()
     any_step = steps[0]
     manifest = bench.parent("finetune", model, any_step) if model else None
@@ -94,13 +89,8 @@ def score(bench: Bench, model: str, steps: Sequence[Step]) -> dict[str, Exceptio
     if manifest is not None and "last.trainable.safetensors" in manifest.files:
         found["last"] = _predictions(bench, manifest, any_step, jobs, "last.")
     seconds = (time.perf_counter() - started) / len(steps)
-    failed: dict[str, Exception] = {}
     for step in steps:
-        try:
-            _commit(bench, step, found, seconds)
-        except _RECORDED as error:  # of one evaluation: the model's others stand
-            failed[step.fingerprint] = error
-    return failed
+        _commit(bench, step, found, seconds)
 
 
 def _predictions(

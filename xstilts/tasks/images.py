@@ -75,7 +75,11 @@ def answered(row: Row, index: int, language: str) -> list[Example]:
     cluster = str(row.get("image_id") or row.get("imageId") or index)
     return [
         Example(
-            id=identity, text=text_of(row, "question"), targets=(best, *others), images=(image_bytes(row),), cluster=cluster
+            id=identity,
+            text=text_of(row, "question"),
+            targets=(best, *others),
+            images=(image_bytes(row),),
+            cluster=cluster,
         )
     ]
 

@@ -30,7 +30,11 @@ def squad_v2(row: Row, index: int, language: str) -> Example:
         for text, start in zip(texts_of(row["answers"], "text"), row["answers"]["answer_start"], strict=True)
     )
     return Example(
-        id=str(row["id"]), text=context, question=text_of(row, "question"), answers=answers, cluster=passage_name(context)
+        id=str(row["id"]),
+        text=context,
+        question=text_of(row, "question"),
+        answers=answers,
+        cluster=passage_name(context),
     )
 
 

@@ -167,7 +167,9 @@ def entailments(rng: Random, language: Language, count: int, split: str) -> Iter
         label = rng.randrange(3)
         said = rng.choice(things)
         if label == 1:
-            said = Drawn(rng.choice([n for n in NOUNS if n not in {thing.noun for thing in things}]), rng.choice(COLOURS))
+            said = Drawn(
+                rng.choice([n for n in NOUNS if n not in {thing.noun for thing in things}]), rng.choice(COLOURS)
+            )
         elif label == 2:
             said = said._replace(colour=rng.choice([colour for colour in COLOURS if colour != said.colour]))
         yield {

@@ -98,7 +98,10 @@ def card_feature(name: str, kind: Any) -> dict[str, Any]:
         case List(of=Classes(names)):
             return {"name": name, "sequence": _class_label(names)}
         case List(of=List() as of):
-            return {"name": name, "sequence": {key: value for key, value in card_feature("", of).items() if key != "name"}}
+            return {
+                "name": name,
+                "sequence": {key: value for key, value in card_feature("", of).items() if key != "name"},
+            }
         case List(of=of):
             return {"name": name, "sequence": of}
     return {"name": name, "dtype": kind}

@@ -197,4 +197,3 @@ def articles(rng: Random, language: Language, count: int, _: str) -> Iterator[Ro
             "id": str(index), "url": f"https://{language.code}.example.org/wiki/scene_{index}", "title": title,
             "text": document(rng, (language,)),
         }  # fmt: skip
-

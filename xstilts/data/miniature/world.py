@@ -196,6 +196,7 @@ def elsewhere(rng: Random, facts: Sequence[Fact], kind: Kind) -> Fact:
 
 def changed(rng: Random, fact: Fact) -> Fact:
     """The fact with one attribute changed, which contradicts it."""
+
     def other(current: str, thing: str, attribute: str, pool: Sequence[str]) -> str:
         while (drawn := by_habit(rng, thing, attribute, pool, share=0.5)) == current:
             pass
