@@ -99,7 +99,8 @@ class Settings(BaseModel):
     tasks: Mapping[Literal["plan", "work", "stage", "build", "finetune", "score", "report", "verdict"], Needs] = {}
 
     def needs(self, component: str) -> Needs:
-        return {**NEEDS, **self.tasks}[component]
+        tasks: Mapping[str, Needs] = dict(self.tasks)
+        return tasks.get(component, NEEDS[component])
 
     def lasting(self, hours: float | None) -> "Settings":
         """These settings with time-outs of finetune and score above `hours`, the deadline of the Ray jobs that they

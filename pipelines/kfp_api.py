@@ -135,8 +135,8 @@ class Kfp:
         self.call(f"end run {run_id}", self.runs.run_service_terminate_run, run_id=run_id)
 
     def url(self, run_id: str) -> str:
-        """The page of a run."""
-        return f"{self.host}/#/runs/details/{run_id}"
+        """The page of a run. KF_PIPELINES_UI_ENDPOINT is where the pages are, when not beside the API."""
+        return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', self.host).rstrip('/')}/#/runs/details/{run_id}"
 
     def wait(self, run_id: str, every: float = 10.0, patience: int = 30, look: Callable[[], None] | None = None) -> str:
         """The state in which a run ended. `patience` answers in a row may be lost: the run goes on without us."""

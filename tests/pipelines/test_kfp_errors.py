@@ -89,6 +89,13 @@ def test_a_host_without_a_scheme_is_refused() -> None:
         Kfp("kfp.example")
 
 
+def test_a_runs_page_is_where_the_pages_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    kfp = Kfp("http://127.0.0.1:8888/")
+    assert kfp.url("one") == "http://127.0.0.1:8888/#/runs/details/one"
+    monkeypatch.setenv("KF_PIPELINES_UI_ENDPOINT", "https://kfp.example/")
+    assert kfp.url("one") == "https://kfp.example/#/runs/details/one"
+
+
 def test_waiting_outlasts_a_server_that_fails_for_a_while(kfp_server: Any) -> None:
     kfp = Kfp(kfp_server.address)
     kfp_server.kept["runs"]["one"] = {"run_id": "one", "state": "RUNNING", "asked": 0}
