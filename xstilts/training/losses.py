@@ -13,6 +13,7 @@ from xstilts.models.backbone import Backbone
 from xstilts.models.batch import PackedBatch, Segment, pack, segment_key
 from xstilts.models.heads import embed, initialise, lm_loss, make_head, rows_of
 from xstilts.models.processor import Processor
+from xstilts.plan.step import training_role
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.training.in_batch import InBatch
@@ -38,12 +39,13 @@ class Heads(nn.Module):
         self.heads = nn.ModuleList(nn.Module() if head is None else head for head in made)
 
     def save(self, folder: Path, before: str = "") -> dict[str, Path]:
-        """<before>head.<task>.safetensors for each task with parameters; name → path."""
+        """<before>head.<task>.safetensors for each task with parameters (a task's translations are another task); name →
+        path."""
         files = {}
         for task, head in zip(self.tasks, self.heads, strict=True):
             state = {k: v.detach().contiguous().cpu() for k, v in head.state_dict().items()}
             if state:
-                name = f"{before}head.{task['name']}.safetensors"
+                name = f"{before}{_file(task)}"
                 save_file(state, folder / name)
                 files[name] = folder / name
         return files
@@ -52,10 +54,16 @@ class Heads(nn.Module):
     def load(cls, manifest: Manifest, store: Store, backbone: Backbone, before: str = "") -> "Heads":
         """The heads that a finished finetune step left; before: `last.` for those of the last update."""
         spec = manifest.step["spec"]
-        heads = cls(spec["tasks"], backbone, spec["recipe"], 0, "")
-        for task, head in zip(heads.tasks, heads.heads, strict=True):
-            if list(head.parameters()):
-                head.load_state_dict(load_file(store.file(manifest, f"{before}head.{task['name']}.safetensors")))
+        names = [f"{before}{_file(task)}" for task in spec["tasks"]]
+        states = [load_file(store.file(manifest, name)) if name in manifest.files else {} for name in names]
+        # An open set of tags (CCG) has as many classes as the training rows had: its spec says 0, its weights know.
+        tasks = [
+            {**task, "classes": task["classes"] or (len(state["out.bias"]) if task["format"] == "tagging" and state else 0)}
+            for task, state in zip(spec["tasks"], states, strict=True)
+        ]
+        heads = cls(tasks, backbone, spec["recipe"], 0, "")
+        for head, state in zip(heads.heads, states, strict=True):
+            head.load_state_dict(state)
         return heads
 
     def continue_from(self, manifest: Manifest, store: Store) -> None:
@@ -63,7 +71,11 @@ class Heads(nn.Module):
         before = manifest.step["spec"]["tasks"]
         if len(before) != 1 or len(self.tasks) != 1 or before[0]["format"] != self.tasks[0]["format"]:
             raise ValueError(f"the head of {before} cannot be continued by {self.tasks}")
-        self.heads[0].load_state_dict(load_file(store.file(manifest, f"head.{before[0]['name']}.safetensors")))
+        self.heads[0].load_state_dict(load_file(store.file(manifest, _file(before[0]))))
+
+
+def _file(task: Mapping[str, Any]) -> str:
+    return f"head.{training_role(task['name'], task.get('translated'))}.safetensors"
 
 
 def pack_rows(
