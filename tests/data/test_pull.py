@@ -65,7 +65,10 @@ def xquad() -> dict[str, bytes]:
         f"- config_name: xquad.{code}\n  data_files:\n  - split: validation\n    path: xquad.{code}/validation-*\n"
         for code in ("ar", "de", "en")
     )
-    files = {f"xquad.{code}/validation-00000-of-00001.parquet": parquet([span(i) for i in range(5)]) for code in ("ar", "de", "en")}
+    files = {
+        f"xquad.{code}/validation-00000-of-00001.parquet": parquet([span(i) for i in range(5)])
+        for code in ("ar", "de", "en")
+    }
     return {"README.md": f"---\nlicense: cc-by-nc-4.0\nconfigs:\n{configs}---\n".encode(), **files}
 
 
@@ -89,7 +92,9 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     with serving(one) as address:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         monkeypatch.setenv("XSTILTS_CACHE", str(tmp_path / "cache"))
         forget_answers()
         yield one
@@ -260,7 +265,9 @@ def test_what_the_hub_does_not_give_is_named(fake: FakeHub, tmp_path: Path, gate
 
 def test_a_data_set_that_is_a_script_is_read_from_the_hubs_parquet_copy(fake: FakeHub, tmp_path: Path) -> None:
     fake.add("datasets/tau/commonsense_qa", {"commonsense_qa.py": b"import datasets", "README.md": b"# none"})
-    rows = {f"default/{split}/0000.parquet": parquet([choice(i) for i in range(9)]) for split in ("train", "validation")}
+    rows = {
+        f"default/{split}/0000.parquet": parquet([choice(i) for i in range(9)]) for split in ("train", "validation")
+    }
     commit = fake.add("datasets/tau/commonsense_qa", rows, "refs/convert/parquet")
     forget_answers()
     pulled(tmp_path / "m")
