@@ -59,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
     tasks.add_argument("action", nargs="?", choices=["probe"], help="ask the hub, or a mirror, for every source")
     tasks.add_argument("--json", action="store_true")
     tasks.add_argument("--mirror", default="hub")
-    tasks.add_argument("--lock", action="store_true", help="write the hub's revisions to hub.lock")
+    tasks.add_argument("--task", action="append", default=[], help="probe: only this task (may be given several times)")
+    tasks.add_argument("--rows", type=int, default=20, help="probe: how many rows of each source are looked at")
+    tasks.add_argument("--lock", nargs="?", const="", metavar="FILE", help="probe: write what was seen to hub.lock, or FILE")
 
     mirror = commands.add_parser("mirror", help="make a mirror, or check one")
     mirror.add_argument("what", choices=["miniature", "pull", "verify"])

@@ -143,17 +143,7 @@ def compile_package(given: argparse.Namespace) -> int:
 def tasks(given: argparse.Namespace) -> int:
     """xstilts tasks [probe]"""
     if given.action == "probe":
-        from xstilts.tasks.probe import probe
-
-        rows = probe(given.mirror, lock=given.lock)
-        absent = [row for row in rows if row["reason"]]
-        if given.json:
-            _say(json.dumps(rows, indent=2))
-        else:
-            for row in absent:
-                _say(f"missing  {row['task']} {row['split']} {row['language']}: {row['reason']}")
-            _say(f"{len(rows) - len(absent)} of {len(rows)} sources are there")
-        return 0
+        return _probe(given)
     from xstilts.tasks.registry import as_json
 
     rows = as_json()
@@ -170,6 +160,28 @@ def tasks(given: argparse.Namespace) -> int:
         table.add_row(row["name"], row["role"], row["format"], row["modality"], *cells)
     Console().print(table)
     return 0
+
+
+def _probe(given: argparse.Namespace) -> int:
+    """xstilts tasks probe: exit code 3 when a source is missing, else 5 when one has changed."""
+    from xstilts.tasks.probe import LOCK, probe, write_lock
+
+    lock = LOCK if given.lock in (None, "") else Path(given.lock)
+    rows = probe(given.mirror, lock, given.task, given.rows)
+    by_status = {status: [row for row in rows if row["status"] == status] for status in ("missing", "changed", "licensed", "ok")}
+    if given.json:
+        _say(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        for status in ("missing", "changed", "licensed"):
+            for row in by_status[status]:
+                _say(f"{status:8} {row['task']} {row['split']} {row['language']}: {row['path']} ({row['part']}): {row['reason']}")
+        unverified = sum(not row["verified"] for row in by_status["ok"])
+        counts = ", ".join(f"{len(found)} {status}" for status, found in by_status.items() if found)
+        _say(f"{len(rows)} sources: {counts}; {unverified} of those that are there are not in hub.lock as verified")
+    if given.lock is not None:
+        _say(f"{lock}: {write_lock(rows, lock)} data sets written")
+        return 3 if by_status["missing"] else 0
+    return 3 if by_status["missing"] else 5 if by_status["changed"] else 0
 
 
 def mirror(given: argparse.Namespace) -> int:

@@ -105,11 +105,12 @@ def serving(hub: FakeHub) -> Iterator[str]:
             if hub.spoil[name] > 0:
                 hub.spoil[name] -= 1
                 data = bytes(byte ^ 1 for byte in data)
-            first = 0
+            first, last = 0, len(data)
             if given := self.headers.get("Range"):
                 hub.ranges.append(given)
-                first = int(given.removeprefix("bytes=").rstrip("-"))
-            body = data[first:]
+                start, _, end = given.removeprefix("bytes=").partition("-")
+                first, last = int(start), int(end) + 1 if end else len(data)
+            body = data[first:last]
             if hub.cut[name] > 0:
                 hub.cut[name] -= 1
                 self.send_response(206 if first else 200)
@@ -119,7 +120,7 @@ def serving(hub: FakeHub) -> Iterator[str]:
                 self.wfile.flush()
                 self.close_connection = True
                 return
-            self._say(206 if first else 200, body)
+            self._say(206 if given else 200, body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

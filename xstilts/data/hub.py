@@ -6,6 +6,7 @@ names another hub, HF_TOKEN says who asks.
 """
 
 import hashlib
+import io
 import os
 import re
 import tempfile
@@ -182,6 +183,52 @@ def read(held: Repo, name: str) -> bytes:
         part = Path(scratch) / "part"
         fetch(held, held.files[name], part)
         return part.read_bytes()
+
+
+class _Ranged(io.RawIOBase):
+    """A file of the hub, read by ranges."""
+
+    def __init__(self, held: Repo, file: RemoteFile) -> None:
+        self.held, self.file, self.place = held, file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.file.size}[whence]
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        last = min(self.place + len(buffer), self.file.size)
+        if last <= self.place:
+            return 0
+        data = _asked(self.held.kind, self.held.name, partial(_range, self.held, self.file, self.place, last))
+        buffer[: len(data)] = data
+        self.place += len(data)
+        return len(data)
+
+
+def _range(held: Repo, file: RemoteFile, first: int, last: int, _: Any) -> bytes:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    url = hf_hub_url(held.name, file.name, repo_type=held.kind, revision=held.revision)
+    headers = {**build_hf_headers(), "Range": f"bytes={first}-{last - 1}", "Accept-Encoding": "identity"}
+    response = get_session().get(url, headers=headers, follow_redirects=True)
+    hf_raise_for_status(response)
+    data: bytes = response.content
+    return data if response.status_code == 206 else data[first:last]
+
+
+def open_remote(held: Repo, file: RemoteFile) -> io.BufferedReader:
+    """A file of the hub for reading here and there: only what is read is fetched, a megabyte at a time. Not verified."""
+    return io.BufferedReader(_Ranged(held, file), _CHUNK)
 
 
 def local(held: Repo, file: RemoteFile) -> Path:

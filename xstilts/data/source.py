@@ -297,9 +297,18 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
         return _encoded_images(rows)
 
 
-def kind_of(path: Path) -> str:
+def kind_of(path: Path | str) -> str:
     """parquet or json."""
-    return next(kind for end, kind in KINDS.items() if path.name.endswith(end))
+    return next(kind for end, kind in KINDS.items() if str(path).endswith(end))
+
+
+def open_head(mirror: Mirror, source: Source, language: str) -> tuple[str, Any]:
+    """(name, open file) of a source's first data file. One of the hub is read by ranges, not fetched whole."""
+    if mirror.kind == "hub":
+        file = _hub_files(mirror, source, language)[0]
+        return file.name, hub.open_remote(hub.repo("dataset", source.path, mirror.revision(source.path)), file)
+    path = data_files(mirror, source, language)[0]
+    return path.name, path.open("rb")
 
 
 def _unspoilt(mirror: Mirror, path: str, files: Sequence[Path]) -> None:

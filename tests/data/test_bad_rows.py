@@ -1,0 +1,269 @@
+"""Rows that cannot be used, in every format that they can come in: counted, named with a reason, left out, never a crash."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from xstilts.data.encode import encode
+from xstilts.data.records import make_records, read_records
+from xstilts.data.source import open_mirror
+from xstilts.errors import DataError
+from xstilts.models.build import build_tiny
+from xstilts.models.processor import Processor, load_processor
+from xstilts.plan.step import Step
+from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task import Example
+
+GOOD = 30
+Row = dict[str, Any]
+
+
+def png() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (24, 24), "red").save(out, "PNG")
+    return out.getvalue()
+
+
+def span(context: str = "the cat sat", text: str = "cat", start: int = 4) -> Row:
+    answers = {"text": [text], "answer_start": [start]}
+    return {"id": "7", "title": "", "context": context, "question": "who?", "answers": answers}
+
+
+def options(*texts: str | None) -> Row:
+    return {"id": "7", "question": "is it?", "choices": {"label": ["A", "B"], "text": list(texts)}, "answerKey": "A"}
+
+
+def picture(data: bytes | None) -> Row:
+    return {"identifier": "7", "sentence": "it is red", "label": 1, "image": {"bytes": data, "path": None}}
+
+
+#: One task a format → a good row of it.
+ROWS: dict[str, Row] = {
+    "snli": {"premise": "a dog", "hypothesis": "an animal", "label": 0},
+    "commonsense_qa": options("yes", "no"),
+    "siqa": {"context": "it rained", "question": "why?", "answerA": "a", "answerB": "b", "answerC": "c", "label": "2"},
+    "panx_en": {"tokens": ["anna", "sees"], "ner_tags": [1, 0]},
+    "squad": span(),
+    "squad_dual": span(),
+    "tatoeba": {"sentence1": "hallo", "sentence2": "hello", "lang": "deu-eng"},
+    "mewsli_candidates": {"entity_id": "Q1", "description": "a town"},
+    "text_lm": {"text": "a line of text"},
+    "nlvr": picture(png()),
+    "coco_captions": {"cocoid": 7, "caption": "a red square", "image": {"bytes": png(), "path": None}},
+}
+
+
+def changed(task: str, **values: Any) -> Row:
+    return {**ROWS[task], **values}
+
+
+def without(task: str, column: str) -> Row:
+    return {key: value for key, value in ROWS[task].items() if key != column}
+
+
+def staged(folder: Path, task: str, write: Callable[[Path], None], **more: Any) -> tuple[list[Example], dict[str, Any], Path]:
+    """The records step over a file of the task's own layout that `write` makes: name without its end."""
+    split = next(name for name in ("select", "test", "text") if name in TASKS[task].splits)
+    source = TASKS[task].splits[split]
+    language = TASKS[task].languages[0]
+    config = source.config_for(language)
+    target = folder / "mirror" / source.path / str(config)
+    target.mkdir(parents=True)
+    write(target / source.split)
+    spec = {
+        "task": task, "split": split, "language": language, "rows": None, "labels": "true",
+        "source": {"path": source.path, "config": config, "split": source.split, "identity": {}},
+    }  # fmt: skip
+    files, info = make_records(Step("records", spec, {}, more), open_mirror(str(folder / "mirror")), folder / "out")
+    return read_records(files["records.parquet"]), info, files["records.parquet"]
+
+
+def as_parquet(rows: list[Row]) -> Callable[[Path], None]:
+    return lambda path: pq.write_table(pa.Table.from_pylist(rows), path.with_name(path.name + ".parquet"))
+
+
+def as_lines(*lines: bytes) -> Callable[[Path], None]:
+    return lambda path: path.with_name(path.name + ".jsonl").write_bytes(b"\n".join(lines)) and None
+
+
+def line(row: Row) -> bytes:
+    return json.dumps(row).encode()
+
+
+IMAGES = ("nlvr", "coco_captions")
+BAD = [
+    # a missing field, in a format of each kind
+    ("snli", without("snli", "hypothesis"), "KeyError: 'hypothesis'"),
+    ("snli", changed("snli", premise=None), "premise is null"),
+    ("snli", changed("snli", label=None), "TypeError"),
+    ("commonsense_qa", without("commonsense_qa", "choices"), "KeyError: 'choices'"),
+    ("commonsense_qa", options("yes", None), "text is null"),
+    ("siqa", without("siqa", "answerC"), "KeyError: 'answerC'"),
+    ("panx_en", without("panx_en", "tokens"), "KeyError: 'tokens'"),
+    ("panx_en", changed("panx_en", tokens=["anna", None]), "tokens is null"),
+    ("squad", without("squad", "answers"), "KeyError: 'answers'"),
+    ("squad", changed("squad", answers=None), "TypeError"),
+    ("squad_dual", without("squad_dual", "context"), "KeyError: 'context'"),
+    ("tatoeba", changed("tatoeba", sentence2=None), "sentence2 is null"),
+    ("mewsli_candidates", without("mewsli_candidates", "description"), "KeyError: 'description'"),
+    ("text_lm", without("text_lm", "text"), "KeyError: 'text'"),
+    # a label out of range
+    ("snli", changed("snli", label=7), "label 7 is not between 0 and 2"),
+    ("siqa", changed("siqa", label="4"), "label 3 is not between 0 and 2"),
+    ("commonsense_qa", changed("commonsense_qa", answerKey="E"), "answerKey 'E' is not one of"),
+    ("panx_en", changed("panx_en", ner_tags=[1, 7]), "ner_tags: 7 is not between 0 and 6"),
+    ("panx_en", changed("panx_en", ner_tags=[1]), "2 tokens and 1 tags"),
+    # an answer that does not stand in the context
+    ("squad", span(text="dog"), "'dog' is not at character 4"),
+    ("squad", span("a cat, a cat", "cat", 4), "'cat' is not at character 4"),
+    ("squad_dual", span(text="dog"), "'dog' is not at character 4"),
+    # empty text
+    ("snli", changed("snli", premise=""), "a text that the task needs is empty"),
+    ("snli", changed("snli", hypothesis=" \n"), "a text that the task needs is empty"),
+    ("commonsense_qa", changed("commonsense_qa", question=""), "a text that the task needs is empty"),
+    ("commonsense_qa", options("yes", ""), "a text that the task needs is empty"),
+    ("panx_en", changed("panx_en", tokens=["anna", " "]), "a text that the task needs is empty"),
+    ("panx_en", changed("panx_en", tokens=[], ner_tags=[]), "0 tokens and 0 tags"),
+    ("squad", changed("squad", question=" "), "a text that the task needs is empty"),
+    ("squad", span("", "", 0), "is not at character 0"),
+    ("tatoeba", changed("tatoeba", sentence1=""), "a text that the task needs is empty"),
+    ("mewsli_candidates", changed("mewsli_candidates", description=""), "a text that the task needs is empty"),
+    # text that is none, or was decoded wrongly
+    ("snli", changed("snli", premise=5), "premise is int and no text"),
+    ("tatoeba", changed("tatoeba", sentence1="caf\ud8e9"), "surrogate"),
+    ("panx_en", changed("panx_en", tokens=["caf\udce9", "x"]), "surrogate"),
+    ("squad", span("the \udce9cat sat", "cat", 5), "surrogate"),
+]
+
+
+@pytest.mark.parametrize(("task", "row", "reason"), BAD, ids=[f"{task}: {reason}" for task, _, reason in BAD])
+def test_a_bad_row_is_counted_named_and_left_out(tmp_path: Path, task: str, row: Row, reason: str) -> None:
+    examples, info, _ = staged(tmp_path, task, as_lines(*[line(ROWS[task])] * GOOD, line(row)))
+    assert (len(examples), info["rows"], info["bad_rows"]) == (GOOD, GOOD, 1)
+    assert info["bad"][0]["row"] == GOOD
+    assert reason in info["bad"][0]["reason"]
+
+
+@pytest.mark.parametrize("task", IMAGES)
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (png()[:50], "image cannot be decoded"),
+        (b"GIF89a nothing of the kind", "image cannot be decoded"),
+        (b"", "image holds no bytes"),
+        (None, "image holds no bytes"),
+    ],
+    ids=["truncated", "no picture", "empty", "null"],
+)
+def test_a_picture_that_cannot_be_shown_is_a_bad_row(tmp_path: Path, task: str, data: bytes | None, reason: str) -> None:
+    bad = changed(task, image={"bytes": data, "path": None})
+    examples, info, _ = staged(tmp_path, task, as_parquet([ROWS[task]] * GOOD + [bad]))
+    assert len(examples) == GOOD
+    assert reason in info["bad"][0]["reason"]
+
+
+def test_a_picture_too_large_to_be_honest_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    large = io.BytesIO()
+    Image.new("RGB", (60, 60)).save(large, "PNG")
+    small = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(small, "PNG")
+    rows = [picture(small.getvalue())] * GOOD + [picture(large.getvalue())]
+    _, info, _ = staged(tmp_path, "nlvr", as_parquet(rows))
+    assert "image cannot be decoded" in info["bad"][0]["reason"]
+
+
+@pytest.mark.parametrize("bad", ['{"premise": "café"'.encode("latin-1"), b'{"premise": "a', b"[1, 2]", b"\xff\xfe\x00"])
+def test_a_line_in_another_encoding_or_of_no_json_is_a_bad_row(tmp_path: Path, bad: bytes) -> None:
+    examples, info, _ = staged(tmp_path, "snli", as_lines(*[line(ROWS["snli"])] * GOOD, bad))
+    assert (len(examples), info["bad_rows"]) == (GOOD, 1)
+
+
+def test_bytes_in_another_encoding_in_a_parquet_column_are_a_bad_row(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        premises = pa.array([b"a dog"] * GOOD + ["café".encode("latin-1")], pa.binary()).view(pa.string())
+        columns = {"premise": premises, "hypothesis": ["an animal"] * (GOOD + 1), "label": [0] * (GOOD + 1)}
+        pq.write_table(pa.table(columns), path.with_name(path.name + ".parquet"))
+
+    examples, info, _ = staged(tmp_path, "snli", write)
+    assert len(examples) == GOOD
+    assert info["bad"] == [{"row": GOOD, "reason": info["bad"][0]["reason"]}]
+    assert "UnicodeDecodeError" in info["bad"][0]["reason"]
+
+
+def test_a_column_of_bytes_is_no_text(tmp_path: Path) -> None:
+    rows = [changed("snli", premise=b"a dog")] * 3
+    with pytest.raises(DataError, match="premise is bytes and no text"):
+        staged(tmp_path, "snli", as_parquet(rows))
+
+
+def test_a_plan_sets_the_share_of_bad_rows_that_stops_the_step(tmp_path: Path) -> None:
+    lines = [line(ROWS["snli"])] * 8 + [line(changed("snli", label=9))] * 2
+    with pytest.raises(DataError, match=r"2 bad rows of 10, more than 5%; row 8: .*most_bad_rows"):
+        staged(tmp_path / "a", "snli", as_lines(*lines))
+    assert staged(tmp_path / "b", "snli", as_lines(*lines), most_bad=0.2)[1]["bad_rows"] == 2
+
+
+# ---- a text of 100,000 characters ----
+
+LONG = "the big dog sees anna in the park . " * 2800  # 100,800 characters
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
+    settings = {"hidden": 16, "ff": 16, "layers": 1, "heads": 2, "vocab_size": 400}
+    return load_processor(build_tiny("xlm_r", 0, [LONG[:200]], settings, tmp_path_factory.mktemp("m")), "xlm_r")
+
+
+def encoded(folder: Path, task: str, row: Row, processor: Processor, objective: str) -> dict[str, Any]:
+    """What the encode step says of a set whose one row is very long."""
+    examples, info, path = staged(folder, task, as_lines(line(row)))
+    assert (len(examples), info["bad_rows"]) == (1, 0)
+    lengths = {"max_length": 128, "stride": 32, "question_length": 32}
+    spec = {
+        "task": task, "split": "train", "language": "en", "objective": objective, "family": "xlm_r",
+        "lengths": lengths, "subtoken": "first",
+    }  # fmt: skip
+    return encode(Step("encode", spec), path, processor, folder)[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "objective"),
+    [
+        ("snli", changed("snli", premise=LONG), "head"),
+        ("snli", changed("snli", hypothesis=LONG), "lm"),
+        ("commonsense_qa", changed("commonsense_qa", question=LONG), "head"),
+        ("tatoeba", changed("tatoeba", sentence1=LONG), "head"),
+        ("mewsli_candidates", changed("mewsli_candidates", description=LONG), "head"),
+        ("text_lm", changed("text_lm", text=LONG), "lm"),
+        ("squad", span(LONG, "dog", 8), "lm"),
+    ],
+)
+def test_a_text_of_100_000_characters_is_cut_and_the_cut_is_counted(
+    tmp_path: Path, processor: Processor, task: str, row: Row, objective: str
+) -> None:
+    info = encoded(tmp_path, task, row, processor, objective)
+    assert info["truncated"] == 1
+    assert info["tokens"] <= 2 * 128
+
+
+def test_a_context_of_100_000_characters_is_read_in_windows_and_nothing_is_cut(tmp_path: Path, processor: Processor) -> None:
+    info = encoded(tmp_path, "squad", span(LONG, "dog", 8), processor, "head")
+    assert info["truncated"] == 0
+    assert info["unanswerable_windows"] > 100
+
+
+def test_a_sentence_of_100_000_characters_is_tagged_in_pieces_and_nothing_is_cut(
+    tmp_path: Path, processor: Processor
+) -> None:
+    words = LONG.split()
+    info = encoded(tmp_path, "panx_en", {"tokens": words, "ner_tags": [0] * len(words)}, processor, "head")
+    assert info["truncated"] == 0
+    assert info["tokens"] > len(words)
