@@ -22,6 +22,9 @@ from xstilts.store.store import Store
 #: How a launcher is called: dotted path of a worker function, its JSON configuration, and the plan's resources.
 Launch = Callable[[str, Mapping[str, Any], Mapping[str, Any]], None]
 
+#: The worker function of each kind of step that a group settles.
+WORKERS = {"finetune": "xstilts.training.group:work", "score": "xstilts.scoring.group:work"}
+
 _STAGERS = {
     "records": "xstilts.data.stage:records",
     "build": "xstilts.data.stage:build",
@@ -59,7 +62,9 @@ def open_run(run_uri: str) -> tuple[Store, str]:
 
 
 def create(store: Store, run: str, plan_text: str, mirror: str, **more: Any) -> None:
-    """Starts a run's folder: the plan as written and where its data comes from."""
+    """Starts a run's folder: the plan as written and where its data comes from. A run that was cancelled may go on."""
+    store.delete(f"runs/{run}/cancelled.json")
+    store.delete(f"runs/{run}/leases/")
     store.put_json(f"runs/{run}/run.json", {"run": run, "mirror": mirror, "created": time.time(), **more})
     store.put_bytes_at(f"runs/{run}/plan.yaml", plan_text.encode())
 
@@ -176,15 +181,15 @@ def stage(run_uri: str, batch: str) -> int:
 
 def finetune(run_uri: str, group: str, launch: Launch) -> dict[str, int]:
     """Settles every finetune step of a group: done, or failed with its failure recorded."""
-    return _settle(run_uri, group, "finetune", "xstilts.training.group:work", launch)
+    return _settle(run_uri, group, "finetune", launch)
 
 
 def score(run_uri: str, group: str, launch: Launch) -> dict[str, int]:
     """Settles every score step of a group whose model is there."""
-    return _settle(run_uri, group, "score", "xstilts.scoring.group:work", launch)
+    return _settle(run_uri, group, "score", launch)
 
 
-def _settle(run_uri: str, group: str, kind: str, worker: str, launch: Launch) -> dict[str, int]:
+def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, int]:
     store, folder = open_run(run_uri)
     spec, steps = spec_of(store, folder, group)
     wanted = {fingerprint: steps[fingerprint] for fingerprint in spec[kind]}
@@ -197,13 +202,22 @@ def _settle(run_uri: str, group: str, kind: str, worker: str, launch: Launch) ->
         store.delete(group_key)
         lost: Exception | None = None
         try:
-            launch(worker, {"run_uri": f"{store.uri}/{folder}", "group": group}, _resources(wanted))
+            config = {"run_uri": f"{store.uri}/{folder}", "group": group, "kind": kind}
+            launch(WORKERS[kind], config, _resources(wanted))
         except Exception as error:  # noqa: BLE001  a lost group must not hide the others: it is recorded, the report names it
             lost = error
             store.put_json(group_key, failure(f"{kind}-{group}", error))
         _mark_unsettled(store, folder, kind, wanted, lost)
     finished = store.done(kind)
     return {"done": len(set(wanted) & finished), "failed": len(set(wanted) - finished), "new": len(undone & finished)}
+
+
+def settled(store: Store, folder: str, group: str, kind: str) -> bool:
+    """Whether every step of a kind in a group is done, or has its failure recorded."""
+    spec, _ = spec_of(store, folder, group)
+    finished = store.done(kind)
+    failed = set(store.list(f"{folder}/failures/"))
+    return all(fp in finished or failure_key(folder, kind, fp) in failed for fp in spec[kind])
 
 
 def _resources(steps: Mapping[str, Step]) -> Mapping[str, Any]:

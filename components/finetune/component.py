@@ -8,10 +8,10 @@ from components.images import reference
 @dsl.component(base_image=reference("finetune"), install_kfp_package=False)
 def finetune(run: str, group: str) -> str:
     """Settles the finetune steps of a group; returns the group's id."""
-    from components.launch.local import launch
+    from components.launch.choose import launcher
     from components.orphan import end_with_parent
     from xstilts.run import finetune
 
     end_with_parent()
-    finetune(run, group, launch)
+    finetune(run, group, launcher())
     return group

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import InfrastructureError
+from xstilts.plan.cluster import Cluster
 
 #: Ray's own settings for a group: a local Ray asks for no token, and a group is given time to import torch on a busy
 #: machine. The health check is also the period at which reports are collected.
@@ -40,9 +41,11 @@ def ray_address(seconds: float = 120.0) -> str:
     raise InfrastructureError(f"the local Ray did not start within {seconds:.0f} s; see ray.log beside {file}")
 
 
-def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any]) -> None:
+def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], on_cluster: bool = False) -> None:
     """Runs `worker` (module:function) with `config` on as many workers as the plan's resources say, and waits.
 
+    on_cluster: this is the driver on a Ray cluster's head. The cluster's pods have addresses and credentials in their own
+    environment; a worker takes its share of a pod's CPUs, so that no pod gets more workers than it has room for.
     Raises InfrastructureError when Ray cannot be had or workers are lost more often than is allowed.
     """
     for key, value in ENVIRONMENT.items():
@@ -51,11 +54,15 @@ def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any])
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    environment = {k: v for k, v in os.environ.items() if k.startswith(_HANDED_ON)}
-    threads, gpus = str(resources.get("threads", 1)), int(resources.get("gpus_per_worker") or 0)
+    handed_on = ("RAY_TRAIN_",) if on_cluster else _HANDED_ON
+    environment = {k: v for k, v in os.environ.items() if k.startswith(handed_on)}
+    threads, gpus = str(resources.get("threads", 1)), float(resources.get("gpus_per_worker") or 0)
     environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    address = ray_address()
+    address = "auto" if on_cluster else ray_address()
     workers = int(resources.get("workers", 1))
+    cluster = Cluster.model_validate(resources.get("cluster") or {})
+    least = (cluster.min_workers or workers) if on_cluster else workers
+    cpus = cluster.cpus_per_worker if on_cluster else 1
     try:
         more = {"include_dashboard": False, "num_cpus": workers + 1} if address == "local" else {}
         ray.init(
@@ -73,9 +80,9 @@ def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any])
                 call,
                 train_loop_config={"worker": worker, "config": dict(config)},
                 scaling_config=ScalingConfig(
-                    num_workers=workers,
+                    num_workers=workers if least == workers else (least, workers),
                     use_gpu=gpus > 0,
-                    resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})},
+                    resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})},
                 ),
                 run_config=RunConfig(name="group", storage_path=storage, failure_config=FailureConfig(max_failures=3)),
             ).fit()

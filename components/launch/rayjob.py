@@ -37,7 +37,14 @@ _NCCL = {
 }  # fmt: skip
 #: What of the step's environment its Ray pods get by value: addresses and the site's network settings, never a secret.
 _HANDED_ON = ("NCCL_", "TORCH_NCCL_", "FI_", "UCX_", "GLOO_")
-_NAMED = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_ENDPOINT", "HF_HUB_OFFLINE", "XSTILTS_LEASE_SECONDS")
+_NAMED = (
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "XSTILTS_LEASE_SECONDS",
+)
 _SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 

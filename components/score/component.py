@@ -8,10 +8,10 @@ from components.images import reference
 @dsl.component(base_image=reference("score"), install_kfp_package=False)
 def score(run: str, group: str) -> str:
     """Settles the score steps of a group; returns the group's id."""
-    from components.launch.local import launch
+    from components.launch.choose import launcher
     from components.orphan import end_with_parent
     from xstilts.run import score
 
     end_with_parent()
-    score(run, group, launch)
+    score(run, group, launcher())
     return group

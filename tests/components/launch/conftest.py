@@ -1,7 +1,8 @@
 """What the tests of the launchers share: settings of a group, a step's environment, and the strict schema of a RayJob."""
 
 import copy
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ import jsonschema
 import pytest
 import yaml
 
+from components.launch import submit
 from components.launch.rayjob import build
+from xstilts import run
+from xstilts.run import split_run_uri
+from xstilts.store.server import Server, serve
+from xstilts.store.store import Store
 
 CONFIG = {"run_uri": "s3://bench/store/runs/captions-7", "group": "llava", "kind": "finetune"}
 SETTINGS: dict[str, Any] = {
@@ -64,3 +70,30 @@ def matches_crd() -> Callable[[dict[str, Any]], None]:
     schema["properties"]["metadata"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     validator = jsonschema.Draft7Validator(_strict(schema))
     return validator.validate
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def opened(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One connection for all tests: making one takes longer than most of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.env().items():
+            patch.setenv(name, value)
+        return Store.open("s3://xstilts/tests", cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def store(opened: Store, server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
+    """A store of the test's own, which is what `open_run` opens."""
+    for name, value in {**server.env(), "XSTILTS_CACHE": str(opened.cache)}.items():
+        monkeypatch.setenv(name, value)
+    prefix = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    store = Store(opened.client, opened.bucket, prefix, opened.cache)
+    for module in (run, submit):
+        monkeypatch.setattr(module, "open_run", lambda uri: (store, split_run_uri(uri)[1]))
+    return store

@@ -1,0 +1,174 @@
+"""Where a group's job runs, each as the same few verbs: a RayJob, a job of an existing Ray, this machine.
+
+What is seen is said as an Observation, so that one state machine decides for all of them.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from components.launch.kubernetes import Api, ApiError, RayJobs
+from components.launch.rayjob import build, entrypoint, name_of, owner_of
+from components.launch.rules import checked
+from components.launch.state import Observation
+from xstilts.errors import InfrastructureError
+
+#: A status may be polled in vain for so long: the job goes on without the API server.
+OUTAGE_SECONDS = 1800.0
+_STATUS = {
+    "PENDING": ("Running", "PENDING", ""), "RUNNING": ("Running", "RUNNING", ""),
+    "SUCCEEDED": ("Complete", "SUCCEEDED", ""), "STOPPED": ("Complete", "STOPPED", ""),
+    "FAILED": ("Failed", "FAILED", "AppFailed"),
+}  # fmt: skip
+
+
+class Backend(Protocol):
+    """deadline: seconds that the job may run, None when nothing limits it. leased: whether its driver needs a lease."""
+
+    name: str
+    deadline: float | None
+    leased: bool
+
+    def observe(self) -> Observation: ...
+    def create(self) -> None: ...
+    def adopt(self) -> None: ...
+    def delete(self) -> None: ...
+    def explain(self) -> list[str]: ...
+
+
+class RayJobBackend:
+    """A RayJob of its own for each job."""
+
+    leased = True
+
+    def __init__(
+        self, settings: Mapping[str, Any], environment: Mapping[str, str], config: Mapping[str, Any], api: Api
+    ) -> None:
+        self.manifest = checked(build(settings, environment, config))
+        self.owner = owner_of(environment)
+        metadata, spec = self.manifest["metadata"], self.manifest["spec"]
+        self.jobs, self.name = RayJobs(api, metadata["namespace"]), metadata["name"]
+        self.deadline = float(spec["activeDeadlineSeconds"])
+
+    def observe(self) -> Observation:
+        job = self.jobs.get(self.name, OUTAGE_SECONDS)
+        if job is None:
+            return Observation()
+        status = job.get("status", {})
+        return Observation(
+            deployment=status.get("jobDeploymentStatus") or "",
+            job=status.get("jobStatus") or "",
+            reason=status.get("reason") or "",
+            message=status.get("message") or "",
+            deleting="deletionTimestamp" in job["metadata"],
+        )
+
+    def create(self) -> None:
+        self.jobs.create(self.manifest)  # one that is there already is seen, and adopted or replaced, next
+
+    def adopt(self) -> None:
+        if self.owner is not None:
+            self.jobs.own(self.name, self.owner)
+
+    def delete(self) -> None:
+        self.jobs.delete(self.name)
+
+    def explain(self) -> list[str]:
+        return self.jobs.warnings(self.name)
+
+
+class RayBackend:
+    """A job of a Ray cluster that is there already, by its dashboard's job API (RAY_AUTH_TOKEN is its token)."""
+
+    leased = True
+
+    def __init__(
+        self, settings: Mapping[str, Any], environment: Mapping[str, str], config: Mapping[str, Any], api: Api
+    ) -> None:
+        self.api, self.config, self.environment = api, config, environment
+        self.name = name_of(config["run_uri"].rpartition("/runs/")[2], config["group"], config["kind"])
+        hours = (settings.get("cluster") or {}).get("deadline_hours")
+        self.deadline = None if hours is None else float(hours) * 3600
+
+    def observe(self) -> Observation:
+        try:
+            job = self.api.request("GET", f"/api/jobs/{self.name}", patience=OUTAGE_SECONDS)
+        except ApiError as error:
+            if error.status == 404:
+                return Observation()
+            raise
+        if job["status"] not in _STATUS:
+            raise InfrastructureError(f"Ray at {self.api.host} says {job['status']!r} of job {self.name}: unknown")
+        deployment, status, reason = _STATUS[job["status"]]
+        return Observation(deployment, status, reason, job.get("message") or "")
+
+    def create(self) -> None:
+        names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "XSTILTS_LEASE_SECONDS")
+        values = {key: self.environment[key] for key in names if self.environment.get(key)}  # never a secret
+        body = {
+            "submission_id": self.name, "entrypoint": entrypoint(self.config), "runtime_env": {"env_vars": values},
+            "metadata": {"xstilts-run": self.config["run_uri"], "xstilts-group": self.config["group"]},
+        }  # fmt: skip
+        try:
+            self.api.request("POST", "/api/jobs/", body=body, patience=10)
+        except ApiError:
+            if self.observe().deployment is None:  # Ray says 500 of a job that is there already
+                raise
+
+    def adopt(self) -> None:
+        """It has no owner: the lease is all that ties it to its step."""
+
+    def delete(self) -> None:
+        """Stops the job when it runs, and forgets it when it has ended: Ray deletes no running job."""
+        try:
+            if self.observe().ended:
+                self.api.request("DELETE", f"/api/jobs/{self.name}")
+            else:
+                self.api.request("POST", f"/api/jobs/{self.name}/stop")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def explain(self) -> list[str]:
+        return []
+
+
+@dataclass
+class LocalBackend:
+    """A function that runs the group here and comes back when it has ended."""
+
+    run: Callable[[], None]
+    name: str
+    deadline: float | None = None
+    leased: bool = False
+    seen: Observation = field(default_factory=Observation)
+
+    def observe(self) -> Observation:
+        return self.seen
+
+    def create(self) -> None:
+        try:
+            self.run()
+        except InfrastructureError as error:
+            self.seen = Observation("Failed", "FAILED", "", str(error))
+        else:
+            self.seen = Observation("Complete", "SUCCEEDED")
+
+    def adopt(self) -> None:
+        raise AssertionError("a local run is never there before it is started")
+
+    def delete(self) -> None:
+        self.seen = Observation()
+
+    def explain(self) -> list[str]:
+        return []
+
+
+def ray_api(address: str) -> Api:
+    """The job API of a Ray cluster: `http://HOST:8265`. Raises InfrastructureError for another kind of address."""
+    if not address.startswith(("http://", "https://")):
+        raise InfrastructureError(
+            f"XSTILTS_RAY_ADDRESS is {address!r}; the launcher `ray` needs the dashboard's, http://HOST:8265"
+        )
+    return Api(address.rstrip("/"), lambda: os.environ.get("RAY_AUTH_TOKEN"))

@@ -1,0 +1,109 @@
+"""Starts a group's job where it runs, and waits until the store holds its work or the job has ended for good.
+
+The same loop for every launcher. What counts is in the store; what is polled says only when to look, and why a job ended.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.launch.backends import Backend, LocalBackend, RayBackend, RayJobBackend, ray_api
+from components.launch.kubernetes import Api
+from components.launch.lease import Keeper, is_cancelled
+from components.launch.state import Memory, after, decide, remember
+from xstilts.errors import InfrastructureError
+from xstilts.run import open_run, settled
+
+POLL_SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the loop passes its time."""
+
+    poll: float = POLL_SECONDS
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+def follow(
+    backend: Backend, is_settled: Callable[[], bool], is_cancelled: Callable[[], bool], pace: Pace | None = None
+) -> None:
+    """Brings a job to its end, and removes it. Returns when the work is settled or the job says SUCCEEDED; raises
+    InfrastructureError, with the reason and what to do, when it failed, was lost too often or was cancelled."""
+    pace = pace or Pace()
+    memory, last = Memory(), ""
+    while True:
+        seen, now = backend.observe(), pace.clock()
+        memory = remember(memory, seen, now)
+        done = seen.worth_asking and memory.ours and is_settled()
+        decision = decide(seen, memory, now, done, is_cancelled(), backend.deadline)
+        if (line := f"{decision.action} {decision.why}".strip()) != last:
+            log.warning("%s: %s", backend.name, line)
+            last = line
+        if decision.action == "create":
+            backend.create()
+        elif decision.action == "adopt":
+            backend.adopt()
+        elif decision.action == "replace":
+            backend.delete()
+        elif decision.action in ("done", "fail", "cancel"):
+            why = "; ".join([decision.why, *(backend.explain() if decision.action == "fail" else [])])
+            _remove(backend)
+            if decision.action == "done":
+                return
+            raise InfrastructureError(f"{backend.name}: {why}")
+        memory = after(memory, decision.action)
+        if decision.action == "wait":
+            pace.sleep(pace.poll)
+
+
+def _remove(backend: Backend) -> None:
+    try:
+        backend.delete()
+    except InfrastructureError as error:  # the outcome stands; without a lease the collector removes what is left
+        log.warning("%s could not be removed, the collector will: %s", backend.name, error)
+
+
+def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = None) -> None:
+    store, folder = open_run(config["run_uri"])
+    group, kind = config["group"], config["kind"]
+
+    def is_settled() -> bool:
+        return settled(store, folder, group, kind)
+
+    if not backend.leased:
+        follow(backend, is_settled, lambda: False, pace)
+        return
+    if is_cancelled(store, folder, group):
+        raise InfrastructureError(f"{config['run_uri']} was cancelled; submit it again to go on")
+    holder = os.environ.get("XSTILTS_POD_UID") or f"{socket.gethostname()}/{os.getpid()}"
+    with Keeper(store, folder, group, holder) as keeper:
+        follow(backend, is_settled, keeper.cancelled.is_set, pace)
+
+
+def rayjob(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None) -> None:
+    """Launches a group as a RayJob in the step's cluster."""
+    _leased(RayJobBackend(resources, os.environ, config, Api.in_cluster()), config, pace)
+
+
+def ray(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None) -> None:
+    """Launches a group on the Ray cluster at XSTILTS_RAY_ADDRESS, which has the workers' image and S3 credentials."""
+    api = ray_api(os.environ.get("XSTILTS_RAY_ADDRESS", ""))
+    _leased(RayBackend(resources, os.environ, config, api), config, pace)
+
+
+def local(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None) -> None:
+    """Launches a group on this machine's Ray."""
+
+    def run() -> None:
+        from components.launch.local import launch
+
+        launch(worker, config, resources)
+
+    _leased(LocalBackend(run, f"{config['kind']} of {config['group']}"), config, pace)

@@ -1,0 +1,397 @@
+"""One suite for every launcher: what a group's step may rely on, wherever its job runs.
+
+`xstilts.run.finetune` is called as the component calls it. The cluster is scripted; its time passes when somebody waits.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from components.launch import backends, choose, lease, local, submit
+from components.launch.kubernetes import Api
+from components.launch.state import MOST_LOSSES
+from tests.components.launch.conftest import ENVIRONMENT
+from tests.components.launch.scripted import (
+    PENDING,
+    RUNNING,
+    SAME,
+    STOPPED,
+    SUCCEEDED,
+    SUSPENDED,
+    Object,
+    ScriptedCluster,
+    Step,
+    failed,
+    served,
+    vanish,
+)
+from xstilts import run
+from xstilts.errors import InfrastructureError
+from xstilts.plan.step import Step as PlanStep
+from xstilts.run import Launch, failure_key
+from xstilts.store.store import Store
+
+CLUSTER = {"deadline_hours": 0.25}
+WORK = PlanStep("finetune", {"n": 1}, {}, {"label": "the only step", "workers": 2, "cluster": CLUSTER})
+
+
+class Killed(BaseException):
+    """The step's process is gone."""
+
+
+@dataclass
+class Place:
+    """Where a group's job runs, and how it is launched there."""
+
+    name: str
+    cluster: ScriptedCluster
+    launch: Launch
+    store: Store
+    uri: str
+
+    def script(self, *scripts: list[Step]) -> None:
+        self.cluster.scripts = [list(script) for script in scripts]
+
+    def work(self, cluster: ScriptedCluster, job: Object) -> None:
+        """A step of a script: the job finishes the group's only step."""
+        self.store.commit(WORK, {}, {})
+
+    def settle(self) -> dict[str, int]:
+        return run.finetune(self.uri, "llava", self.launch)
+
+    def failure(self) -> str:
+        found = self.store.get_json("runs/r/failures/finetune-llava.json")
+        return "" if found is None else str(found["error"])
+
+    def left(self) -> list[str]:
+        """Jobs of the place that still run, or would."""
+        over = ("Complete", "Failed")
+        jobs = [job for (kind, _), job in self.cluster.objects.items() if kind == "rayjobs"]
+        return [job["metadata"]["name"] for job in jobs if job.get("status", {}).get("jobDeploymentStatus") not in over]
+
+    def things(self) -> list[tuple[str, str]]:
+        """All that is in the cluster, the steps' own pods left out."""
+        things = self.cluster.objects.items()
+        return [key for key, thing in things if key[0] != "pods" or thing["metadata"].get("ownerReferences")]
+
+    def killed_after(self, ticks: int) -> None:
+        """Settles, and kills the step after some ticks: nothing of it is cleaned up, its lease neither."""
+
+        def tick(seconds: float) -> None:
+            nonlocal ticks
+            self.cluster.tick(seconds)
+            ticks -= 1
+            if ticks <= 0:
+                raise Killed
+
+        pace = submit.Pace(5.0, tick, lambda: self.cluster.now)
+        with pytest.raises(Killed):
+            run.finetune(self.uri, "llava", functools.partial(choose.LAUNCHERS[self.name], pace=pace))  # type: ignore[call-arg]
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    cluster, name = ScriptedCluster(), request.param
+    store.put_json(
+        "runs/r/specs/llava.json",
+        {"spec": {"finetune": [WORK.fingerprint], "score": []}, "steps": {WORK.fingerprint: WORK.to_json()}},
+    )
+    for key, value in ENVIRONMENT.items():
+        if not key.startswith("AWS_"):
+            monkeypatch.setenv(key, value)
+    monkeypatch.setenv("XSTILTS_LAUNCHER", name)
+    pod = cluster.add("pods", {"metadata": {"name": "step-pod", "namespace": "xstilts"}})
+    monkeypatch.setenv("XSTILTS_POD_UID", pod["metadata"]["uid"])
+    with served(cluster) as address:
+        made = functools.partial(Api, sleep=cluster.tick, clock=lambda: cluster.now)
+        monkeypatch.setattr(Api, "in_cluster", lambda: made(address))
+        monkeypatch.setattr(submit, "ray_api", lambda given: made(address))
+        monkeypatch.setattr(local, "launch", functools.partial(_played, cluster))
+        pace = submit.Pace(5.0, cluster.tick, lambda: cluster.now)
+        launch = functools.partial(choose.launcher(), pace=pace)  # type: ignore[call-arg]
+        yield Place(name, cluster, launch, store, f"{store.uri}/runs/r")
+
+
+def _played(cluster: ScriptedCluster, worker: str, config: Any, resources: Any) -> None:
+    """Stands for Ray on this machine: the script is played at once. Ray itself is tested in tests/e2e."""
+    cluster.made += 1
+    for step in cluster.scripts[0]:
+        if callable(step):
+            step(cluster, {})
+        elif step.get("jobStatus") == "FAILED":
+            raise InfrastructureError(f"{step['reason']}: {step['message']}")
+
+
+everywhere = pytest.mark.parametrize("place", ["local", "ray", "rayjob"], indirect=True)
+remote = pytest.mark.parametrize("place", ["ray", "rayjob"], indirect=True)
+rayjob = pytest.mark.parametrize("place", ["rayjob"], indirect=True)
+DONE, LOST = {"done": 1, "failed": 0, "new": 1}, {"done": 0, "failed": 1, "new": 0}
+
+
+@everywhere
+def test_a_group_is_settled_and_nothing_is_left_behind(place: Place) -> None:
+    place.script([PENDING, RUNNING, SAME, place.work, SUCCEEDED])
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+    assert place.things() == []
+    assert place.store.list("runs/r/leases/") == []
+    assert place.store.list("runs/r/failures/") == []
+
+
+@everywhere
+def test_what_is_done_is_not_launched_again(place: Place) -> None:
+    place.store.commit(WORK, {}, {})
+    assert place.settle() == {"done": 1, "failed": 0, "new": 0}
+    assert place.cluster.made == 0
+
+
+@everywhere
+def test_success_is_the_manifest_whatever_the_job_says_of_itself(place: Place) -> None:
+    place.script([RUNNING, place.work, failed("AppFailed", "the log stream broke off")])
+    assert place.settle() == DONE
+    assert place.failure() == ""
+
+
+@everywhere
+def test_a_job_that_says_it_succeeded_and_left_nothing_has_failed(place: Place) -> None:
+    place.script([RUNNING, SUCCEEDED])
+    assert place.settle() == LOST
+    found = place.store.get_json(failure_key("runs/r", "finetune", WORK.fingerprint))
+    assert "ended without finishing this step" in found["error"]
+
+
+@everywhere
+def test_a_failed_job_is_reported_with_its_reason(place: Place) -> None:
+    place.script([RUNNING, failed("AppFailed", "CUDA out of memory on rank 3")])
+    assert place.settle() == LOST
+    assert "CUDA out of memory on rank 3" in place.failure()
+    assert "AppFailed" in place.failure()
+    assert place.cluster.made == 1
+    assert place.left() == []
+
+
+@everywhere
+def test_a_step_with_its_failure_recorded_is_settled(place: Place) -> None:
+    def record(cluster: ScriptedCluster, job: Object) -> None:
+        key = failure_key("runs/r", "finetune", WORK.fingerprint)
+        place.store.put_json(key, run.failure("the only step", ValueError("NaN in update 7")))
+
+    place.script([RUNNING, record, failed("AppFailed", "and then it fell over")])
+    assert place.settle() == LOST
+    assert place.failure() == ""
+    assert "NaN" in place.store.get_json(failure_key("runs/r", "finetune", WORK.fingerprint))["error"]
+
+
+@remote
+def test_a_retry_adopts_the_running_job(place: Place) -> None:
+    place.script([PENDING, RUNNING, SAME, SAME, SAME, SAME, place.work, SUCCEEDED])
+    place.killed_after(3)
+    assert len(place.left()) == 1
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+
+
+@remote
+def test_a_job_that_failed_in_an_earlier_try_is_made_anew(place: Place) -> None:
+    place.script([PENDING, failed("AppFailed", "old")], [RUNNING, place.work, SUCCEEDED])
+    place.killed_after(1)
+    place.cluster.tick()
+    assert place.settle() == DONE
+    assert place.cluster.made == 2
+
+
+@remote
+def test_a_job_that_vanishes_is_started_again(place: Place) -> None:
+    place.script([RUNNING, vanish], [RUNNING, place.work, SUCCEEDED])
+    assert place.settle() == DONE
+    assert place.cluster.made == 2
+
+
+@remote
+def test_a_job_that_always_vanishes_is_given_up(place: Place) -> None:
+    place.script([RUNNING, vanish])
+    assert place.settle() == LOST
+    assert place.cluster.made == MOST_LOSSES + 1
+    assert "it vanished" in place.failure()
+
+
+@remote
+def test_a_job_that_vanishes_when_its_work_is_done_is_done(place: Place) -> None:
+    place.script([RUNNING, place.work, vanish])
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+
+
+@remote
+def test_a_stopped_job_is_not_started_again(place: Place) -> None:
+    place.script([RUNNING, STOPPED])
+    assert place.settle() == LOST
+    assert "stopped by hand" in place.failure()
+    assert place.cluster.made == 1
+
+
+@remote
+def test_a_cancelled_run_stops_waiting_and_leaves_no_job_running(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cancel(cluster: ScriptedCluster, job: Object) -> None:
+        lease.cancel(place.store, "runs/r")
+        keeper[0].renew()  # the keeper's thread looks on the clock on the wall
+
+    keeper: list[lease.Keeper] = []
+    enter = lease.Keeper.__enter__
+    monkeypatch.setattr(lease.Keeper, "__enter__", lambda self: keeper.append(self) or enter(self))
+    place.script([RUNNING, cancel, SAME])
+    assert place.settle() == LOST
+    assert "the run was cancelled" in place.failure()
+    assert place.left() == []
+    assert place.settle() == LOST
+    assert place.cluster.made == 1
+    assert "submit it again" in place.failure()
+
+
+FAULTS = {
+    "429": [429, 429], "500": [500], "502": [502], "503": [503, 503, 503], "dropped": ["drop", "drop"],
+    "answer lost": ["drop after"], "a storm": [500, "drop", 429, "drop after", 503],
+}  # fmt: skip
+
+
+@remote
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_server_that_fails_for_a_while_costs_nothing_but_time(place: Place, fault: str, before: int) -> None:
+    """before: how many requests are answered first, so that each verb meets the fault."""
+    place.script([PENDING, RUNNING, SAME, SAME, SAME, place.work, SUCCEEDED])
+    place.cluster.faults = [None] * before + FAULTS[fault]
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+    assert place.things() == []
+
+
+@remote
+def test_an_outage_of_ten_minutes_does_not_end_the_job(place: Place) -> None:
+    place.script([RUNNING, *[SAME] * 40, place.work, SUCCEEDED])
+    place.cluster.faults = [None] * 3 + ["drop"] * 25
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+
+
+@rayjob
+def test_a_job_waits_in_its_queue_and_survives_preemption(place: Place) -> None:
+    place.script([
+        SUSPENDED, *[SAME] * 20, PENDING, RUNNING, SAME, {"jobDeploymentStatus": "Suspending"}, SUSPENDED,
+        *[SAME] * 20, {"jobDeploymentStatus": "Initializing"}, RUNNING, place.work, SUCCEEDED,
+    ])  # fmt: skip
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+
+
+@rayjob
+@pytest.mark.parametrize("reason", ["DeadlineExceeded", "PreRunningDeadlineExceeded", "ValidationFailed"])
+def test_a_reason_that_will_come_again_is_final(place: Place, reason: str) -> None:
+    place.script([PENDING, failed(reason, "says the operator", job="")])
+    assert place.settle() == LOST
+    assert reason in place.failure()
+    assert "says the operator" in place.failure()
+    assert place.cluster.made == 1
+    assert place.left() == []
+
+
+@rayjob
+@pytest.mark.parametrize("reason", ["SubmissionFailed", "JobStatusCheckTimeoutExceeded"])
+def test_a_lost_head_is_replaced(place: Place, reason: str) -> None:
+    place.script([RUNNING, failed(reason, "", job="RUNNING")], [RUNNING, place.work, SUCCEEDED])
+    assert place.settle() == DONE
+    assert place.cluster.made == 2
+
+
+@rayjob
+def test_both_status_fields_count(place: Place) -> None:
+    complete_but_failed: Step = {"jobDeploymentStatus": "Complete", "jobStatus": "FAILED"}
+    place.script([{"jobDeploymentStatus": "Running", "jobStatus": "SUCCEEDED"}, SAME, complete_but_failed])
+    assert place.settle() == LOST
+
+
+@rayjob
+def test_an_operator_that_is_restarted_is_waited_for(place: Place) -> None:
+    ended: Step = {"jobDeploymentStatus": "Running", "jobStatus": "SUCCEEDED"}
+    place.script([RUNNING, *[SAME] * 50, place.work, ended, *[SAME] * 30, SUCCEEDED])
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+
+
+@rayjob
+def test_an_operator_that_never_comes_back_does_not_hold_the_step_for_ever(place: Place) -> None:
+    place.script([RUNNING])
+    place.launch = functools.partial(
+        choose.launcher(),
+        pace=submit.Pace(60.0, place.cluster.tick, lambda: place.cluster.now),  # type: ignore[call-arg]
+    )
+    assert place.settle() == LOST
+    assert "past its deadline" in place.failure()
+    assert place.things() == []
+
+
+@rayjob
+def test_why_pods_do_not_start_is_said(place: Place) -> None:
+    place.script([PENDING, failed("PreRunningDeadlineExceeded", "", job="")])
+    [name] = [backends.name_of("r", "llava", "finetune")]
+    for kind, text in ((name + "-x-worker", "Insufficient nvidia.com/gpu"), ("somebody-else", "not ours")):
+        place.cluster.add("events", {
+            "metadata": {"name": kind}, "type": "Warning", "reason": "FailedScheduling", "message": text,
+            "involvedObject": {"kind": "Pod", "name": kind},
+        })  # fmt: skip
+    place.settle()
+    assert "FailedScheduling: Insufficient nvidia.com/gpu" in place.failure()
+    assert "not ours" not in place.failure()
+
+
+@rayjob
+def test_a_retry_in_another_pod_becomes_an_owner_beside_the_first(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[list[str]] = []
+
+    def look(cluster: ScriptedCluster, job: Object) -> None:
+        owners.append([owner["uid"] for owner in job["metadata"]["ownerReferences"]])
+
+    first = place.cluster.objects["pods", "step-pod"]["metadata"]["uid"]
+    other = place.cluster.add("pods", {"metadata": {"name": "other-pod", "namespace": "xstilts"}})["metadata"]["uid"]
+    place.script([PENDING, RUNNING, look, SAME, SAME, look, place.work, SUCCEEDED])
+    place.killed_after(3)
+    monkeypatch.setenv("XSTILTS_POD_NAME", "other-pod")
+    monkeypatch.setenv("XSTILTS_POD_UID", other)
+    place.cluster.faults = [None, None, 409]  # somebody changes it between the look and the patch
+    assert place.settle() == DONE
+    assert owners == [[first], [first, other]]
+
+
+@rayjob
+def test_a_forbidden_verb_is_named(place: Place) -> None:
+    place.cluster.faults = [None, 403]
+    place.settle()
+    assert "POST /apis/ray.io/v1/namespaces/xstilts/rayjobs: HTTP 403" in place.failure()
+    assert "Role xstilts-step" in place.failure()
+
+
+def test_an_unknown_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XSTILTS_LAUNCHER", "slurm")
+    with pytest.raises(InfrastructureError, match="allowed: local, ray, rayjob"):
+        choose.launcher()
+
+
+def test_the_address_of_ray_s_jobs_is_http() -> None:
+    with pytest.raises(InfrastructureError, match="http://HOST:8265"):
+        backends.ray_api("ray://head:10001")
+
+
+def test_a_step_that_only_waits_needs_neither_torch_nor_ray() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, components.launch.choose, components.launch.gc\n"
+        "print(sorted({'torch', 'ray', 'transformers', 'kubernetes', 'kfp'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -1,0 +1,111 @@
+"""The lease: who holds it, when it ends, for one who sees it once and for one who watches."""
+
+import threading
+import time
+
+import pytest
+
+from components.launch import lease
+from components.launch.lease import SKEW_SECONDS, UNREADABLE, Guard, Keeper, status, watch
+from xstilts.errors import StoreError
+from xstilts.store.store import Store
+
+RUN, GROUP = "runs/r", "g"
+
+
+def test_a_lease_is_held_while_it_is_renewed_and_given_up_at_the_end(store: Store) -> None:
+    assert status(store, RUN, GROUP, time.time()) == "absent"
+    with Keeper(store, RUN, GROUP, "pod-1", 60):
+        found = store.get_json("runs/r/leases/g.json")
+        assert (found["holder"], found["beat"], found["seconds"]) == ("pod-1", 1, 60)
+        assert status(store, RUN, GROUP, time.time()) == "held"
+        assert status(store, RUN, GROUP, time.time() + 60 + SKEW_SECONDS + 1) == "expired"
+    assert status(store, RUN, GROUP, time.time()) == "absent"
+
+
+def test_it_is_renewed_by_itself(store: Store) -> None:
+    with Keeper(store, RUN, GROUP, "pod-1", 0.3):
+        until = time.monotonic() + 10
+        while store.get_json("runs/r/leases/g.json")["beat"] < 3:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_a_cancelled_run_is_seen_by_its_keeper_and_stays_cancelled(store: Store) -> None:
+    with Keeper(store, RUN, GROUP, "pod-1", 0.3) as keeper:
+        lease.cancel(store, RUN)
+        assert keeper.cancelled.wait(10)
+    assert status(store, RUN, GROUP, time.time()) == "cancelled"
+    assert lease.is_cancelled(store, RUN, "another")
+
+
+def test_a_group_can_be_cancelled_alone(store: Store) -> None:
+    store.put_json("runs/r/leases/g.json", {"cancelled": True, "renewed": time.time(), "seconds": 60})
+    assert status(store, RUN, GROUP, time.time()) == "cancelled"
+    assert status(store, RUN, "another", time.time()) == "absent"
+    with Keeper(store, RUN, GROUP, "pod-1", 60) as keeper:
+        assert keeper.cancelled.is_set()
+    assert status(store, RUN, GROUP, time.time()) == "cancelled"
+
+
+def test_a_store_that_is_away_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, fails = store.put_json, iter([True, True])
+
+    def flaky(key: str, value: object) -> None:
+        if next(fails, False):
+            raise StoreError("away")
+        put(key, value)
+
+    with Keeper(store, RUN, GROUP, "pod-1", 0.3):
+        monkeypatch.setattr(store, "put_json", flaky)
+        until = time.monotonic() + 10
+        while store.get_json("runs/r/leases/g.json")["beat"] < 4:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def beat(n: int) -> dict[str, object]:
+    return {"holder": "pod-1", "beat": n, "renewed": 12345.0}  # a clock that is wrong by years
+
+
+def test_a_guard_asks_only_that_the_lease_changes() -> None:
+    guard = Guard(180, 0.0)
+    for n in range(10):
+        assert guard.see(beat(n), False, n * 30.0) is None
+    assert guard.see(beat(9), False, 9 * 30.0 + 180) is None
+    assert "not renewed for 181 s" in str(guard.see(beat(9), False, 9 * 30.0 + 181))
+
+
+def test_a_guard_waits_for_the_first_renewal_and_for_another_holder() -> None:
+    guard = Guard(180, 0.0)
+    assert guard.see(None, False, 180.0) is None
+    assert guard.see(beat(1), False, 180.0) is None
+    assert guard.see({**beat(1), "holder": "pod-2"}, False, 350.0) is None
+    assert guard.see(None, False, 530.0) is None
+    assert guard.see(None, False, 531.0) is not None
+    assert Guard(180, 0.0).see(None, False, 181.0) is not None
+
+
+def test_a_guard_ends_at_once_when_cancelled() -> None:
+    assert Guard(180, 0.0).see(beat(1), True, 1.0) == "the run was cancelled"
+    assert Guard(180, 0.0).see({**beat(1), "cancelled": True}, False, 1.0) == "the run was cancelled"
+
+
+def test_a_guard_that_cannot_read_has_more_patience() -> None:
+    guard = Guard(180, 0.0)
+    guard.see(beat(1), False, 100.0)
+    assert guard.blind(100.0 + 180 * UNREADABLE) is None
+    assert "could not be read" in str(guard.blind(101.0 + 180 * UNREADABLE))
+
+
+def test_watching_ends_the_work_when_nobody_renews(store: Store) -> None:
+    store.put_json("runs/r/leases/g.json", beat(1))
+    ended: list[str] = []
+    watch(store, RUN, GROUP, ended.append, threading.Event(), 0.4)
+    assert "not renewed" in ended[0]
+
+
+def test_watching_stops_when_the_work_is_done(store: Store) -> None:
+    done = threading.Event()
+    done.set()
+    watch(store, RUN, GROUP, lambda why: pytest.fail(why), done, 60)

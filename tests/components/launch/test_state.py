@@ -1,0 +1,105 @@
+"""The state machine, as a table: what is seen and remembered, and what is done about it."""
+
+import pytest
+
+from components.launch.state import (
+    AGREE_SECONDS,
+    LEASE_LOST,
+    MOST_LOSSES,
+    OVERDUE_SECONDS,
+    WHAT_TO_DO,
+    Memory,
+    Observation,
+    after,
+    decide,
+    remember,
+)
+
+NEW, OURS = Memory(), Memory(ours=True)
+WORN = Memory(ours=True, losses=MOST_LOSSES)
+RUNNING = Observation("Running", "RUNNING")
+
+TABLE = {
+    # name: (seen, memory, settled, action, words of why)
+    "nothing there": (Observation(), NEW, False, "create", ""),
+    "running, of an earlier try": (RUNNING, NEW, False, "adopt", "it is there already"),
+    "pending, of an earlier try": (Observation(""), NEW, False, "adopt", ""),
+    "ended, of an earlier try": (Observation("Failed", "FAILED"), NEW, False, "replace", "an earlier try left it"),
+    "refused, of an earlier try": (Observation("ValidationFailed"), NEW, False, "replace", "earlier try"),
+    "being deleted": (Observation("Running", deleting=True), NEW, False, "wait", "being deleted"),
+    "new": (Observation(""), OURS, False, "wait", "new"),
+    "pods start": (Observation("Initializing"), OURS, False, "wait", "Initializing"),
+    "in the queue": (Observation("Suspended"), OURS, False, "wait", "waiting to be admitted by its queue"),
+    "preempted": (Observation("Suspending"), OURS, False, "wait", "waiting to be admitted"),
+    "running": (RUNNING, OURS, False, "wait", "Running, job RUNNING"),
+    "a status of a later operator": (Observation("Pausing"), OURS, False, "wait", "Pausing"),
+    "its job ended, the operator has not said so": (Observation("Running", "FAILED"), OURS, False, "wait", ""),
+    "done": (Observation("Complete", "SUCCEEDED"), OURS, True, "done", ""),
+    "says it succeeded": (Observation("Complete", "SUCCEEDED"), OURS, False, "done", ""),
+    "failed, but the work is there": (Observation("Failed", "FAILED", "AppFailed"), OURS, True, "done", ""),
+    "vanished, but the work is there": (Observation(), OURS, True, "done", ""),
+    "vanished": (Observation(), OURS, False, "replace", "vanished"),
+    "vanished too often": (Observation(), WORN, False, "fail", f"lost {MOST_LOSSES + 1} times"),
+    "stopped": (Observation("Complete", "STOPPED"), OURS, False, "fail", "stopped by hand"),
+    "complete and failed": (Observation("Complete", "FAILED"), OURS, False, "fail", "FAILED"),
+    "refused": (Observation("ValidationFailed", "", "ValidationFailed", "no"), OURS, False, "fail", "refuses the RayJob"),
+    "head lost": (Observation("Failed", "RUNNING", "JobStatusCheckTimeoutExceeded"), OURS, False, "replace", ""),
+    "not handed over": (Observation("Failed", "", "SubmissionFailed"), OURS, False, "replace", ""),
+    "head lost too often": (Observation("Failed", "", "JobStatusCheckTimeoutExceeded"), WORN, False, "fail", "lost"),
+    "its driver lost the lease": (
+        Observation("Failed", "FAILED", "AppFailed", f"failed with exit code {LEASE_LOST}"), OURS, False, "replace", ""
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_is_done(name: str) -> None:
+    seen, memory, settled, action, words = TABLE[name]
+    decision = decide(seen, memory, 0.0, settled, False, 3600)
+    assert (decision.action, words in decision.why) == (action, True), decision
+
+
+@pytest.mark.parametrize("reason", ["AppFailed", "DeadlineExceeded", "PreRunningDeadlineExceeded"])
+def test_a_failure_says_what_to_do_and_is_not_tried_again(reason: str) -> None:
+    decision = decide(Observation("Failed", "FAILED", reason, "the end"), OURS, 0.0, False, False, 3600)
+    assert decision.action == "fail"
+    assert WHAT_TO_DO[reason] in decision.why
+    assert "the end" in decision.why
+
+
+@pytest.mark.parametrize("seen", [Observation(), RUNNING, Observation("Complete", "SUCCEEDED")])
+def test_a_cancelled_run_is_cancelled_whatever_is_seen(seen: Observation) -> None:
+    assert decide(seen, OURS, 0.0, True, True, 3600).action == "cancel"
+
+
+def test_fields_that_never_agree_end_by_what_the_store_holds() -> None:
+    memory = OURS
+    for job, settled, expected in (
+        ("SUCCEEDED", True, "done"), ("SUCCEEDED", False, "done"), ("FAILED", True, "done"), ("FAILED", False, "fail"),
+    ):  # fmt: skip
+        seen = Observation("Running", job)
+        memory = remember(OURS, seen, 0.0)
+        assert decide(seen, memory, AGREE_SECONDS, settled, False, None).action == "wait"
+        assert decide(seen, memory, AGREE_SECONDS + 1, settled, False, None).action == expected
+
+
+def test_a_job_that_outlives_its_deadline_is_given_up() -> None:
+    memory = remember(OURS, RUNNING, 0.0)
+    late = 3600 + OVERDUE_SECONDS
+    assert decide(RUNNING, memory, late, False, False, 3600).action == "wait"
+    assert decide(RUNNING, memory, late + 1, False, False, 3600).action == "fail"
+    assert decide(RUNNING, memory, late + 1, False, False, None).action == "wait"
+
+
+def test_time_in_the_queue_does_not_count_towards_the_deadline() -> None:
+    memory = remember(OURS, RUNNING, 0.0)
+    memory = remember(memory, Observation("Suspended"), 5000.0)
+    memory = remember(memory, RUNNING, 9000.0)
+    assert decide(RUNNING, memory, 9100.0, False, False, 3600).action == "wait"
+
+
+def test_only_what_was_ours_counts_as_lost() -> None:
+    assert after(NEW, "replace") == NEW
+    assert after(OURS, "replace") == Memory(ours=False, losses=1)
+    assert after(NEW, "create").ours
+    assert after(NEW, "adopt").ours
