@@ -163,6 +163,14 @@ def test_models_that_are_not_followed_stay_at_the_commit_that_was_found() -> Non
     assert load_plan(text).seeds == load_plan(PLAN).seeds
 
 
+def test_the_commit_that_is_held_is_the_one_that_the_plan_found(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xstilts.plan.backbones._commit", lambda name, hub, revision: "b" * 40)
+    plan = load_plan(HUB_PLAN)
+    expansion = expand(plan, open_mirror(str(mirror)), numeric_environment())
+    assert schedule.held(plan, Repeat(follow=("data",)), expansion) == {"models": {"tiny-llava": "b" * 40}}
+    assert schedule.held(plan, Repeat(follow=("data", "models")), expansion) == {}
+
+
 def test_the_hubs_data_is_read_at_the_commit_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xstilts.data.source._hub_revision", lambda path: "new")
     mirror = Mirror("hub").at([{"path": "org/set", "identity": {"hub": "org/set", "revision": "old"}}])

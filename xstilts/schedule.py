@@ -15,7 +15,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from xstilts.errors import PlanError
-from xstilts.plan.backbones import identity_of
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import Plan, load_plan
 from xstilts.store.store import Store
@@ -97,11 +96,23 @@ def held(plan: Plan, repeat: Repeat, expansion: Expansion) -> dict[str, Any]:
     """What a schedule does not follow, as it is now: commits of the backbones, identities of the data."""
     found: dict[str, Any] = {}
     if "models" not in repeat.follow:
-        names = floating_models(plan)
-        found["models"] = {name: identity_of(name, plan.backbones[name])["revision"] for name in names}
+        found["models"] = {name: _commit_of(name, plan, expansion) for name in floating_models(plan)}
     if "data" not in repeat.follow:
         found["data"] = [dict(identity) for identity in expansion.identities]
     return found
+
+
+def _commit_of(name: str, plan: Plan, expansion: Expansion) -> str:
+    """The commit that an expansion found behind a backbone's branch or tag, on the hub or in the mirror."""
+    for group in expansion.groups:
+        if group["backbone"] == name:
+            own = [expansion.steps[fingerprint] for fingerprint in (*group["finetune"], *group["score"])]
+            for step in (*own, *(expansion.steps[fp] for one in own for fp in one.parents.values())):
+                for key in ("backbone", "processor"):
+                    identity = step.spec.get(key)
+                    if isinstance(identity, Mapping) and identity.get("hub") == plan.backbones[name].hub:
+                        return str(identity["revision"])
+    raise PlanError(f"backbones.{name}: no step of the plan reads it, so there is no commit to hold; follow models")
 
 
 def folder_of(name: str) -> str:
