@@ -15,7 +15,7 @@ VALUES = {
     "${NAME:-NAME}": "kind-1", "$BUCKET": "b", "$MIRROR": "m", "$REGISTRY": "r.example/x", "$TAG": "v1",
 }  # fmt: skip
 #: Commands that are agreed on and not on the command line yet.
-AWAITED = ("xstilts lock", "xstilts doctor --cluster")
+AWAITED = ("xstilts doctor --cluster",)
 
 
 def _lines() -> list[str]:

@@ -47,6 +47,14 @@ def test_makefile_targets_are_these_scripts() -> None:
         assert re.search(rf"^kind-{name}:.*\n\tk8s/kind/{name}\.sh$", makefile, re.M)
 
 
+def test_scripts_call_targets_that_the_makefile_has() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    text = "\n".join(script.read_text() for script in SCRIPTS)
+    calls = re.findall(r'-C "\$REPOSITORY" ([a-z ]+)', text)
+    assert calls
+    assert {word for call in calls for word in call.split()} <= targets
+
+
 def test_versions_are_pinned_and_no_checksum_is_invented() -> None:
     for name, entry in LOCK.items():
         if name == "comment":
