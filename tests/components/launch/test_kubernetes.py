@@ -1,0 +1,105 @@
+"""The client: what is tried again, for how long, and what an error says."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from components.launch.kubernetes import Api, ApiError, RayJobs
+from tests.components.launch.scripted import ScriptedCluster, served
+from xstilts.errors import InfrastructureError
+
+
+@pytest.fixture
+def cluster() -> ScriptedCluster:
+    return ScriptedCluster()
+
+
+@pytest.fixture
+def api(cluster: ScriptedCluster) -> Iterator[Api]:
+    with served(cluster) as address:
+        yield Api(address, lambda: "secret-token", sleep=cluster.tick, clock=lambda: cluster.now)
+
+
+def named(name: str, **metadata: object) -> dict[str, object]:
+    return {"metadata": {"name": name, "namespace": "ns", **metadata}, "spec": {}}
+
+
+@pytest.mark.parametrize("fault", [429, 500, 502, 503, 504, "drop"])
+def test_a_passing_fault_is_tried_again(cluster: ScriptedCluster, api: Api, fault: object) -> None:
+    cluster.faults = [fault] * 4
+    assert api.request("GET", "/version")["gitVersion"]
+    assert len(cluster.requests) == 5
+
+
+@pytest.mark.parametrize("fault", [429, 503, "drop"])
+def test_patience_ends_and_names_what_was_asked(cluster: ScriptedCluster, api: Api, fault: object) -> None:
+    cluster.faults, start = [fault] * 10_000, cluster.now
+    with pytest.raises(ApiError, match="GET /version: ") as caught:
+        api.request("GET", "/version")
+    assert caught.value.status == (0 if fault == "drop" else fault)
+    assert isinstance(caught.value, InfrastructureError)
+    assert 200 < cluster.now - start < 400
+    assert len(cluster.requests) < 40
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "token"), (403, "Role xstilts-step"), (422, "refuses the object")])
+def test_a_refusal_is_final_and_says_what_to_do(cluster: ScriptedCluster, api: Api, status: int, said: str) -> None:
+    cluster.faults = [status]
+    with pytest.raises(ApiError, match=rf"GET /version: HTTP {status}: scripted; .*{said}"):
+        api.request("GET", "/version")
+    assert len(cluster.requests) == 1
+
+
+def test_no_error_shows_the_token(cluster: ScriptedCluster, api: Api) -> None:
+    cluster.faults = [403]
+    with pytest.raises(ApiError) as caught:
+        api.request("GET", "/version")
+    assert "secret-token" not in str(caught.value)
+
+
+def test_an_absent_job_is_none_and_an_absent_api_is_an_error(cluster: ScriptedCluster, api: Api) -> None:
+    assert RayJobs(api, "ns").get("a") is None
+    cluster.faults = [404]
+    with pytest.raises(ApiError, match="is KubeRay installed"):
+        RayJobs(api, "ns").get("a")
+
+
+def test_a_job_is_made_once(cluster: ScriptedCluster, api: Api) -> None:
+    jobs = RayJobs(api, "ns")
+    assert jobs.create(named("a")) is True
+    assert jobs.create(named("a")) is False
+    assert cluster.made == 1
+    assert "fieldValidation=Strict" in cluster.requests[0]
+
+
+def test_only_that_very_job_is_deleted(cluster: ScriptedCluster, api: Api) -> None:
+    jobs = RayJobs(api, "ns")
+    jobs.create(named("a"))
+    assert jobs.delete("a", "uid-of-another") is False
+    assert cluster.jobs() == ["a"]
+    assert jobs.delete("a", cluster.job()["metadata"]["uid"]) is True
+    assert jobs.delete("a") is False
+
+
+def test_an_owner_is_added_once_and_beside_the_others(cluster: ScriptedCluster, api: Api) -> None:
+    jobs = RayJobs(api, "ns")
+    jobs.create(named("a", ownerReferences=[{"uid": "1"}]))
+    cluster.faults = [None, 409]
+    assert jobs.own("a", {"uid": "2"}) is True
+    assert jobs.own("a", {"uid": "2"}) is True
+    assert [owner["uid"] for owner in cluster.job()["metadata"]["ownerReferences"]] == ["1", "2"]
+    assert jobs.own("gone", {"uid": "2"}) is False
+
+
+def test_jobs_are_listed_by_label(cluster: ScriptedCluster, api: Api) -> None:
+    jobs = RayJobs(api, "ns")
+    jobs.create(named("a", labels={"x": "1", "y": "2"}))
+    jobs.create(named("b", labels={"x": "1"}))
+    assert [job["metadata"]["name"] for job in jobs.labelled("x=1,y=2")] == ["a"]
+
+
+def test_outside_a_pod_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.delenv("XSTILTS_KUBERNETES_API", raising=False)
+    with pytest.raises(InfrastructureError, match="not in a pod"):
+        Api.in_cluster()
