@@ -112,7 +112,7 @@ def test_a_retry_s_new_job_is_not_removed_for_the_old_one(
     cluster.remove("rayjobs", name)
     posted(jobs, cluster, f"{store.uri}/runs/r")
     monkeypatch.setattr(RayJobs, "labelled", lambda *_: old)
-    assert list(gc.collect(jobs, store, time.time() + LATE))[0].startswith("kept")
+    assert next(iter(gc.collect(jobs, store, time.time() + LATE))).startswith("kept")
     assert cluster.jobs() == [name]
 
 

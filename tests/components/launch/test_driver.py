@@ -1,0 +1,83 @@
+"""The driver on a real Ray: what it starts ends with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.launch import lease
+from components.launch.state import LEASE_LOST
+from xstilts.plan.step import Step
+from xstilts.store.store import Store
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+SETTINGS = {"workers": 2, "cluster": {"cpus_per_worker": 1}}
+CODE = """
+    from xstilts import run
+    run.WORKERS["finetune"] = "tests.components.launch.workers:%s"
+    from components.launch import driver
+    driver.main("%s", "llava", "finetune")
+"""
+
+
+@pytest.fixture(scope="module")
+def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Ray of the tests' own, in other processes."""
+    file = tmp_path_factory.mktemp("ray") / "address"
+    environment = {**os.environ, "XSTILTS_LOCAL": str(os.getpid()), "PYTHONPATH": str(ROOT)}
+    head = subprocess.Popen([sys.executable, "-m", "components.launch.head", "3", str(file)], env=environment, cwd=ROOT)
+    try:
+        end = time.monotonic() + 120
+        while not file.is_file():
+            assert time.monotonic() < end
+            assert head.poll() is None
+            time.sleep(0.2)
+        yield file.read_text()
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(60)
+
+
+def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -> subprocess.Popen[str]:
+    step = Step("finetune", {"n": 1}, {}, SETTINGS)
+    body = {"spec": {"finetune": [step.fingerprint], "score": []}, "steps": {step.fingerprint: step.to_json()}}
+    store.put_json("runs/r/specs/llava.json", body)
+    environment = {
+        **os.environ, "RAY_ADDRESS": ray, "PYTHONPATH": str(ROOT), "XSTILTS_LEASE_SECONDS": str(lifetime),
+        "RAY_TRAIN_TEST_FOLDER": str(folder),
+    }  # fmt: skip
+    code = textwrap.dedent(CODE % (worker, f"{store.uri}/runs/r"))
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, stderr=subprocess.PIPE)
+
+
+def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_address: str) -> None:
+    with lease.Keeper(store, "runs/r", "llava", "test", 60):
+        process = driver("quick", store, tmp_path, ray_address, 60)
+        assert process.wait(180) == 0
+    assert (tmp_path / "told").read_text() == "finetune llava"
+
+
+def test_its_workers_end_when_the_run_is_cancelled(store: Store, tmp_path: Path, ray_address: str) -> None:
+    with lease.Keeper(store, "runs/r", "llava", "test", 60):
+        process = driver("endless", store, tmp_path, ray_address, 12)
+        end = time.monotonic() + 180
+        while len(found := list(tmp_path.glob("*.pid"))) < 2:
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.1)
+        pids = [int(file.read_text()) for file in found]
+        lease.cancel(store, "runs/r")
+        assert process.wait(60) == LEASE_LOST
+    assert process.stderr is not None
+    assert "the job ends itself: the run was cancelled" in process.stderr.read()
+    end = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.1)
