@@ -79,11 +79,11 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("set", "commit", "files", "MB", "licence (card)", "licence (registry)", "heed")
+    table = Table("set", "commit", "files", "MB", "licence", "heed")
     for row in rows:
-        commits = ", ".join(one[:12] for one in row["revisions"]) or "none recorded"
+        commits = ", ".join(one[:12] for one in row["revisions"]) or "none"
         table.add_row(
-            row["set"], commits, str(row["files"]), f"{row['bytes'] / 1e6:.1f}", row["licence"] or "not stated",
-            row["registry"] or "", row["heed"],
+            row["set"], commits, str(row["files"]), f"{row['bytes'] / 1e6:.1f}",
+            row["licence"] or (f"{row['registry']} (not on its card)" if row["registry"] else "not stated"), row["heed"],
         )  # fmt: skip
     Console().print(table)

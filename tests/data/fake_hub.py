@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ LFS = 200
 class FakeHub:
     """repos: `datasets/org/name` or `models/org/name` → revision → file → bytes; refs: the same → branch → revision.
     gated: names that answer 401; busy: how many requests are still answered 429; spoil: file → how often other bytes are
-    served; cut: file → how often the connection breaks half-way. requests counts files served, by name."""
+    served; cut: file → how often the connection breaks half-way; stall: files of which half comes and then nothing.
+    requests counts files served, by name; ranges holds the Range headers."""
 
     repos: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
     refs: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -27,6 +29,7 @@ class FakeHub:
     busy: int = 0
     spoil: Counter[str] = field(default_factory=Counter)
     cut: Counter[str] = field(default_factory=Counter)
+    stall: set[str] = field(default_factory=set)
     requests: Counter[str] = field(default_factory=Counter)
     ranges: list[str] = field(default_factory=list)
 
@@ -111,6 +114,16 @@ def serving(hub: FakeHub) -> Iterator[str]:
                 start, _, end = given.removeprefix("bytes=").partition("-")
                 first, last = int(start), int(end) + 1 if end else len(data)
             body = data[first:last]
+            if name in hub.stall:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: len(body) // 2])
+                self.wfile.flush()
+                while name in hub.stall:
+                    time.sleep(0.05)
+                self.close_connection = True
+                return
             if hub.cut[name] > 0:
                 hub.cut[name] -= 1
                 self.send_response(206 if first else 200)

@@ -1,6 +1,10 @@
 """`mirror pull`: exactly what a plan needs, from a hub that answers as the hub does, whatever goes wrong on the way."""
 
 import io
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ import pytest
 
 from tests.data.fake_hub import FakeHub, serving
 from xstilts.data import hub as hub_module
+from xstilts.data import stage
 from xstilts.data.place import FolderPlace, open_place
 from xstilts.data.pull import Pulled, card_licence, forget, heed, licence_rows, pull, verify
 from xstilts.data.source import _hub_revision, load_rows, model_folder, open_mirror
@@ -20,6 +25,7 @@ from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import load_plan
 from xstilts.tasks.registry import TASKS
 
+ROOT = Path(__file__).resolve().parents[2]
 PLAN = """
 name: pulled
 recipes: miniature
@@ -345,6 +351,44 @@ def test_a_cards_licence(card: str, licence: str | None) -> None:
 )
 def test_what_to_heed(licence: str, said: str) -> None:
     assert heed(licence) == said
+
+
+def test_a_step_finds_its_model_in_the_mirror_of_its_run(fake: FakeHub, tmp_path: Path) -> None:
+    pulled(tmp_path / "m")
+    steps = [step for step in expanded(str(tmp_path / "m")).steps.values() if step.kind == "finetune"]
+    fake.repos.clear()  # nothing can be asked of the hub any more
+    folder = stage.model_folder(steps[0], None, tmp_path / "scratch")  # type: ignore[arg-type]  # no store is read
+    assert folder == (tmp_path / "m/models/org/small").resolve()
+
+
+@pytest.mark.slow
+def test_a_pull_that_is_killed_leaves_no_half_file_and_goes_on(fake: FakeHub, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    command = [
+        sys.executable, "-m", "pipelines.cli", "mirror", "pull", str(tmp_path / "m"), "--plan", str(tmp_path / "plan.yaml"),
+    ]  # fmt: skip
+    environment = {**os.environ, "HF_ENDPOINT": constants.ENDPOINT, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT)}
+    fake.stall.add("model.safetensors")
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path)
+    part = tmp_path / "m/models/org/small/model.safetensors.part"
+    deadline = time.monotonic() + 120
+    while not (part.is_file() and part.stat().st_size) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)  # the others finish
+    process.kill()
+    process.wait()
+    assert part.is_file()
+    assert not part.with_suffix("").exists()
+    fake.stall.clear()
+    fake.requests.clear()
+    again = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert again.returncode == 0, again.stderr
+    assert fake.requests["model.safetensors"] == 1
+    assert fake.ranges
+    assert fake.requests["plain_text/train-00000-of-00002.parquet"] == 0
+    assert verify(FolderPlace(str(tmp_path / "m")))[1] == []
 
 
 # ---- from another mirror ----

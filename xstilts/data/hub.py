@@ -315,6 +315,7 @@ def _stream(url: str, part: Path, have: int, _: Any) -> None:
         with open(part, "ab" if have and response.status_code == 206 else "wb") as out:
             for chunk in response.iter_bytes():  # as it arrives: what came before a break is kept
                 out.write(chunk)
+                out.flush()
 
 
 # ---- asking ----
