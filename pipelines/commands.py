@@ -174,7 +174,8 @@ def _probe(given: argparse.Namespace) -> int:
     else:
         for status in ("missing", "changed", "licensed"):
             for row in by_status[status]:
-                _say(f"{status:8} {row['task']} {row['split']} {row['language']}: {row['path']} ({row['part']}): {row['reason']}")
+                where = f" {row['path']} ({row['part']}):" if status == "changed" else ""
+                _say(f"{status:8} {row['task']} {row['split']} {row['language']}:{where} {row['reason']}")
         unverified = sum(not row["verified"] for row in by_status["ok"])
         counts = ", ".join(f"{len(found)} {status}" for status, found in by_status.items() if found)
         _say(f"{len(rows)} sources: {counts}; {unverified} of those that are there are not in hub.lock as verified")

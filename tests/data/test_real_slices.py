@@ -59,6 +59,20 @@ def test_the_first_rows_of_every_file_become_examples(hub: Path, path: str) -> N
     assert there - read <= UNREAD
 
 
+def test_lareqas_own_files_are_read_where_they_are_laid(hub: Path, tmp_path: Path) -> None:
+    raw = hub.parent / "raw" / "lareqa" / "xquad-r"
+    if not raw.is_dir():
+        pytest.skip(f"no raw files: {raw} is absent")
+    (tmp_path / "lareqa").mkdir()
+    (tmp_path / "lareqa" / "xquad-r").symlink_to(raw)
+    task, mirror = TASKS["lareqa"], open_mirror(str(tmp_path))
+    for language in task.languages:
+        rows = load_rows(mirror, task.splits["test"], language)
+        examples, bad, _ = read_rows(task, rows, range(len(rows)), language, None)
+        assert not bad
+        assert len({one.id for one in examples if one.relevant}) >= 300
+
+
 @pytest.mark.parametrize("path", SETS)
 def test_the_loader_gives_rows_that_become_examples(hub: Path, path: str) -> None:
     mirror, loaded = open_mirror(str(hub)), 0

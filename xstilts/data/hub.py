@@ -18,6 +18,7 @@ from fnmatch import fnmatch
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
+from zipfile import BadZipFile
 
 from xstilts.errors import DataError, InfrastructureError
 
@@ -127,6 +128,8 @@ def _by_rules_of_datasets(held: Repo) -> Mapping[str, Mapping[str, tuple[str, ..
             module = LocalDatasetModuleFactory(str(base)).get_module()
         except (EmptyDatasetError, DataFilesNotFoundError):
             return {}
+        except (OSError, ValueError, BadZipFile) as error:
+            raise DataError(f"{held.name}: datasets cannot tell its data files ({type(error).__name__}: {error})") from error
         found = {}
         for config in module.builder_configs_parameters.builder_configs or ():
             files = config.data_files

@@ -12,6 +12,7 @@ from xstilts.data.peek import first_rows, rows_hash
 from xstilts.data.records import read_rows
 from xstilts.data.source import Mirror, identity, kind_of, missing_reason, open_head, open_mirror
 from xstilts.errors import DataError, PlanError
+from xstilts.tasks.languages import INVENTED
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source, Task
 
@@ -42,7 +43,8 @@ def _asked(tasks: Any) -> Iterator[Asked]:
     for task in tasks:
         for split, source in task.splits.items():
             for language in task.languages if split == "test" or source.each else ("en",):
-                yield Asked(task, split, source, language)
+                if language not in INVENTED:
+                    yield Asked(task, split, source, language)
 
 
 def read_lock(path: Path) -> Mapping[str, Any]:
