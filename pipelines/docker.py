@@ -6,6 +6,7 @@ system is read-only and the user is not root. finetune and score run in their wo
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ HANDED_ON = (
 )  # fmt: skip
 #: Ray lays its object store out over this share of the memory.
 SHARED_MEMORY = 0.35
+#: How long the engine may take to remove a container.
+GONE_SECONDS = 60.0
 
 
 def image_of(component: str) -> str:
@@ -78,11 +81,22 @@ def containers(client: Any, run: str) -> Iterator[None]:
     the same name left when it was killed."""
 
     def remove() -> None:
-        from docker.errors import NotFound
+        from docker.errors import APIError
 
-        for container in client.containers.list(all=True, filters={"label": f"{LABEL}={run}"}):
-            with contextlib.suppress(NotFound):  # it ended by itself meanwhile
-                container.remove(force=True, v=True)
+        deadline = time.monotonic() + GONE_SECONDS
+        mine = {"all": True, "filters": {"label": f"{LABEL}={run}"}, "ignore_removed": True}
+        while found := client.containers.list(**mine):
+            for container in found:
+                try:
+                    container.remove(force=True, v=True)
+                except APIError as error:
+                    if error.status_code not in (404, 409):  # gone by itself, or going
+                        raise
+            if time.monotonic() > deadline:
+                raise InfrastructureError(
+                    f"containers of {run} cannot be removed: {', '.join(one.name for one in found)}"
+                )
+            time.sleep(0.1)
 
     remove()
     try:

@@ -1,12 +1,13 @@
 """What containers of a run are given, and what is refused before one starts. No engine is needed here."""
 
+import contextlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
 
 from images.build import sources
 from pipelines import docker
@@ -29,21 +30,26 @@ class Images:
 
 
 class Container:
-    def __init__(self, run: str) -> None:
-        self.run, self.removed = run, False
+    """status: what the engine answers when it is asked to remove it."""
+
+    def __init__(self, run: str, status: int | None = None) -> None:
+        self.run, self.removed, self.status, self.name = run, False, status, "c"
 
     def remove(self, force: bool, v: bool) -> None:
         assert force
         assert v
-        self.removed = True
+        self.removed = self.status in (None, 404, 409)
+        if self.status:
+            raise APIError("conflict", response=SimpleNamespace(status_code=self.status))
 
 
 class Containers:
     def __init__(self) -> None:
         self.held: list[Container] = []
 
-    def list(self, all: bool, filters: dict[str, str]) -> list[Container]:
+    def list(self, all: bool, filters: dict[str, str], ignore_removed: bool) -> list[Container]:
         assert all
+        assert ignore_removed
         return [one for one in self.held if filters == {"label": f"{LABEL}={one.run}"} and not one.removed]
 
 
@@ -100,6 +106,15 @@ def test_the_containers_of_a_run_end_with_it_and_those_of_others_do_not() -> Non
         interrupted()
     assert started.removed
     assert not other.removed
+
+
+@pytest.mark.parametrize(("status", "ends"), [(404, True), (409, True), (500, False)])
+def test_a_container_that_is_going_by_itself_is_waited_for(status: int, ends: bool) -> None:
+    held = Containers()
+    held.held = [Container("mine", status)]
+    expected = contextlib.nullcontext() if ends else pytest.raises(APIError)
+    with expected, containers(SimpleNamespace(containers=held), "mine"):
+        assert held.held[0].removed
 
 
 def test_containers_get_the_stores_address_and_keys_and_nothing_else_of_this_machine(

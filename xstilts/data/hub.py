@@ -111,9 +111,15 @@ def layout(path: str, revision: str) -> Mapping[str, Mapping[str, tuple[str, ...
 
 def _by_rules_of_datasets(held: Repo) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     """datasets' rules, over empty files of the same names: nothing but the card is fetched."""
-    from datasets.data_files import DataFilesPatternsDict, EmptyDatasetError
-    from datasets.exceptions import DataFilesNotFoundError
-    from datasets.load import LocalDatasetModuleFactory
+    try:
+        from datasets.data_files import DataFilesPatternsDict, EmptyDatasetError
+        from datasets.exceptions import DataFilesNotFoundError
+        from datasets.load import LocalDatasetModuleFactory
+    except ModuleNotFoundError as error:  # the plan component's image: datasets alone is larger than all of it
+        raise InfrastructureError(
+            f"{held.name}: which files its splits are is found by the package datasets, which is not installed here; give "
+            "--mirror a folder or s3://bucket/prefix (`xstilts mirror pull` fills one from the hub)"
+        ) from error
 
     with tempfile.TemporaryDirectory(prefix="xstilts-layout-") as scratch:
         base = Path(scratch).resolve()
