@@ -24,12 +24,12 @@ MODULES: Mapping[str, Sequence[str]] = {
         "datasets", "huggingface_hub", "transformers", "transformers.models.clip.image_processing_pil_clip",
         "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
     ),
-    "step": (*_STORE, "kubernetes"),
+    "step": (*_STORE, "components.launch.choose", "components.launch.gc", "kubernetes", "kubernetes.config"),
     "worker": (
         *_STORE, "xstilts.training.group", "xstilts.scoring.group", "xstilts.models.build",
         "xstilts.models.pretraining", "xstilts.models.xlm_r", "xstilts.models.llava", "xstilts.models.qwen_vl",
-        "xstilts.models.lora", "xstilts.data.stage", "components.launch.local", "ray.train.torch", "peft",
-        "transformers", "huggingface_hub",
+        "xstilts.models.lora", "xstilts.data.stage", "components.launch.choose", "components.launch.driver",
+        "components.launch.local", "ray.train.torch", "peft", "transformers", "huggingface_hub",
     ),
     "report": (
         *_STORE, "components.report.artifacts", "xstilts.analysis.collect", "xstilts.analysis.report",
