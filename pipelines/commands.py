@@ -229,7 +229,11 @@ def store(given: argparse.Namespace) -> int:
 
 
 def doctor(given: argparse.Namespace) -> int:
-    """xstilts doctor: one line a check, and exit code 3 when something is missing."""
+    """xstilts doctor [--cluster]: one line a check, and exit code 3 when something is missing."""
+    if given.cluster:
+        from components.launch.doctor import report as look_at_cluster
+
+        return 3 if look_at_cluster(_say, given.namespace) else 0
     from importlib.metadata import PackageNotFoundError, version
 
     from xstilts.store.server import rclone_binary

@@ -196,9 +196,12 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
     undone = set(wanted) - store.done(kind)
     group_key = f"{folder}/failures/{kind}-{group}.json"
     if undone:
-        for fingerprint in undone:
-            store.delete(failure_key(folder, kind, fingerprint))
-            store.delete(f"{folder}/attempts/{fingerprint}/")
+        # A lease that is still there is an earlier try's, which was cut off: its job may run on, and what it says failed
+        # has failed. Every other try starts afresh.
+        if store.get_json(f"{folder}/leases/{group}.json") is None:
+            for fingerprint in undone:
+                store.delete(failure_key(folder, kind, fingerprint))
+                store.delete(f"{folder}/attempts/{fingerprint}/")
         store.delete(group_key)
         lost: Exception | None = None
         try:

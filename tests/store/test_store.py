@@ -59,6 +59,26 @@ def test_a_spoilt_cache_is_fetched_again(store: Store) -> None:
     assert store.read_blob(blob.sha256) == b"good bytes"
 
 
+def test_those_who_share_a_cache_fetch_a_blob_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight workers of a node, each with a connection of its own, ask for the same blob at the same time."""
+    blob, fetched, fetch = store.put_bytes(b"pixels" * 1000), [], Store._fetch
+
+    def counted(self: Store, sha256: str, cached: Path) -> None:
+        fetched.append(sha256)
+        fetch(self, sha256, cached)
+
+    monkeypatch.setattr(Store, "_fetch", counted)
+    found: list[bytes] = []
+    workers = [Store(store.client, store.bucket, store.prefix, store.cache) for _ in range(8)]
+    threads = [threading.Thread(target=lambda w=w: found.append(w.read_blob(blob.sha256))) for w in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [b"pixels" * 1000] * 8
+    assert fetched == [blob.sha256]
+
+
 def test_a_spoilt_blob_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
     manifest = store.commit(STEP, written(tmp_path, rows="good"), {})
     sha = manifest.files["rows"].sha256

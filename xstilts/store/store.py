@@ -5,6 +5,7 @@ every read. A step is done when its manifest is there, and the manifest is one P
 step can only race for which complete manifest stands.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -86,12 +87,20 @@ class Store:
 
     def blob_path(self, sha256: str) -> Path:
         """A local file with the blob's bytes. Its SHA-256 is checked on every read; a spoilt cached copy is fetched
-        again, a spoilt blob in the store is a StoreError."""
+        again, a spoilt blob in the store is a StoreError. Of all processes that share the cache one fetches a blob, and
+        the others wait for it: the workers of a node pull their data once."""
         cached = self.cache / sha256[:2] / sha256
         if cached.is_file() and file_sha256(cached) == sha256:
             return cached
-        key = f"blobs/{sha256}"
         cached.parent.mkdir(parents=True, exist_ok=True)
+        with open(cached.parent / ".lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when this process ends, however it ends
+            if not (cached.is_file() and file_sha256(cached) == sha256):
+                self._fetch(sha256, cached)
+        return cached
+
+    def _fetch(self, sha256: str, cached: Path) -> None:
+        key = f"blobs/{sha256}"
         part = cached.with_name(f"{sha256}.{os.getpid()}.{threading.get_ident()}.part")
         try:
             with explained(self._where(key)):
@@ -104,7 +113,6 @@ class Store:
             os.replace(part, cached)
         finally:
             part.unlink(missing_ok=True)
-        return cached
 
     def read_blob(self, sha256: str) -> bytes:
         return self.blob_path(sha256).read_bytes()

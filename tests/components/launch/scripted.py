@@ -48,7 +48,9 @@ class ScriptedCluster:
     faults: list[Any] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     made: int = 0
-    allowed: Callable[[Mapping[str, Any]], bool] = lambda attributes: True
+    #: Which rights there are, by the spec of an access review; whether KubeRay is installed.
+    allowed: Callable[[Mapping[str, Any]], bool] = lambda spec: True
+    kuberay: bool = True
     _version: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -145,6 +147,8 @@ class ScriptedCluster:
         with self._lock:
             if parts[:2] == ["api", "jobs"]:
                 return self._ray(verb, parts[2:], body)
+            if parts == ["apis", "ray.io", "v1"]:
+                return (200, {"resources": [{"name": "rayjobs"}]}) if self.kuberay else (404, said("not found"))
             if parts[:3] == ["apis", "ray.io", "v1"]:
                 return self._rayjobs(verb, parts[4], parts[6:], query, body)
             return self._rest(verb, url.path, parts, body)
@@ -205,8 +209,7 @@ class ScriptedCluster:
         if path == "/version":
             return 200, {"gitVersion": "v1.36.1"}
         if parts[-1].endswith("accessreviews"):
-            attributes = body["spec"]["resourceAttributes"]
-            return 201, {"status": {"allowed": self.allowed(attributes)}}
+            return 201, {"status": {"allowed": self.allowed(body["spec"])}}
         kind, name = (parts[-2], parts[-1]) if (parts[-2], parts[-1]) in self.objects else (parts[-1], "")
         if name:
             return 200, self.objects[kind, name]

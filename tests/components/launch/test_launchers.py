@@ -88,8 +88,11 @@ class Place:
                 raise Killed
 
         pace = submit.Pace(5.0, tick, lambda: self.cluster.now)
-        with pytest.raises(Killed):
-            run.finetune(self.uri, "llava", functools.partial(choose.LAUNCHERS[self.name], pace=pace))  # type: ignore[call-arg]
+        launch = functools.partial(choose.LAUNCHERS[self.name], pace=pace)  # type: ignore[call-arg]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lease.Keeper, "__exit__", lambda keeper, *_: keeper._stop.set())
+            with pytest.raises(Killed):
+                run.finetune(self.uri, "llava", launch)
 
 
 @pytest.fixture
@@ -192,6 +195,22 @@ def test_a_retry_adopts_the_running_job(place: Place) -> None:
     assert len(place.left()) == 1
     assert place.settle() == DONE
     assert place.cluster.made == 1
+
+
+@remote
+def test_a_retry_keeps_what_the_running_job_has_recorded(place: Place) -> None:
+    key = failure_key("runs/r", "finetune", WORK.fingerprint)
+
+    def record(cluster: ScriptedCluster, job: Object) -> None:
+        place.store.put_json(key, run.failure("the only step", ValueError("NaN in update 7")))
+
+    place.script([RUNNING, record, SAME, SAME, SAME, SUCCEEDED])
+    place.killed_after(3)
+    assert place.settle() == LOST
+    assert "NaN in update 7" in place.store.get_json(key)["error"]
+    place.script([RUNNING, place.work, SUCCEEDED])
+    assert place.settle() == DONE  # the next try is a new one
+    assert place.store.get_json(key) is None
 
 
 @remote

@@ -1,0 +1,112 @@
+"""`xstilts doctor --cluster`: a line a check, and what to do about what is missing."""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from components.launch.doctor import look
+from components.launch.kubernetes import Api
+from pipelines.cli import main
+from tests.components.launch.scripted import ScriptedCluster, served
+from xstilts.store.server import Server
+from xstilts.store.store import Store
+
+NAMES = {
+    "configmaps": "xstilts-config", "secrets": "xstilts-s3", "cronjobs": "xstilts-gc", "localqueues": "xstilts",
+    "priorityclasses": "xstilts-batch",
+}  # fmt: skip
+
+
+@pytest.fixture
+def cluster(store: Store) -> ScriptedCluster:
+    """A cluster that has everything."""
+    cluster = ScriptedCluster()
+    for kind, name in (*NAMES.items(), ("serviceaccounts", "xstilts-step"), ("serviceaccounts", "xstilts-ray")):
+        cluster.add(kind, {"metadata": {"name": name, "namespace": "xstilts"}})
+    cluster.objects["configmaps", "xstilts-config"]["data"] = {
+        "XSTILTS_STORE": store.uri, "XSTILTS_QUEUE": "xstilts", "XSTILTS_PRIORITY_CLASS": "xstilts-batch",
+    }  # fmt: skip
+    quota = {"metadata": {"name": "gpus"}, "status": {"hard": {"pods": "64"}, "used": {"pods": "3"}}}
+    cluster.add("resourcequotas", quota)
+    return cluster
+
+
+@pytest.fixture
+def address(cluster: ScriptedCluster) -> Iterator[str]:
+    with served(cluster) as address:
+        yield address
+
+
+def missing(address: str, environment: Mapping[str, str] | None = None) -> list[str]:
+    lines = list(look(Api(address, patience=0), "xstilts", environment or {}))
+    return [what for good, what in lines if not good]
+
+
+def test_a_whole_cluster_lacks_nothing(cluster: ScriptedCluster, address: str) -> None:
+    lines = list(look(Api(address, patience=0), "xstilts", {}))
+    assert [what for good, what in lines if not good] == []
+    assert any("quota gpus: pods 3 of 64" in what for _, what in lines)
+    assert any("written, read and deleted" in what for _, what in lines)
+
+
+ABSENT = {
+    ("configmaps", "xstilts-config"): "ConfigMap xstilts-config in xstilts: absent; apply k8s/base",
+    ("serviceaccounts", "xstilts-ray"): "ServiceAccount xstilts-ray in xstilts: absent",
+    ("cronjobs", "xstilts-gc"): "without it RayJobs of killed runs stay",
+    ("localqueues", "xstilts"): "a RayJob would wait for it for ever",
+    ("priorityclasses", "xstilts-batch"): "pods that name it would be refused",
+}
+
+
+@pytest.mark.parametrize("thing", ABSENT)
+def test_what_is_absent_is_named(cluster: ScriptedCluster, address: str, thing: tuple[str, str]) -> None:
+    del cluster.objects[thing]
+    assert any(ABSENT[thing] in line for line in missing(address))
+
+
+def test_a_cluster_whose_pods_have_an_identity_needs_no_secret(cluster: ScriptedCluster, address: str) -> None:
+    del cluster.objects["secrets", "xstilts-s3"]
+    assert missing(address) == []
+
+
+def test_without_kuberay_it_says_what_to_install(cluster: ScriptedCluster, address: str) -> None:
+    cluster.kuberay = False
+    assert missing(address) == ["KubeRay's CRD rayjobs.ray.io/v1: absent; install KubeRay 1.7"]
+
+
+def test_a_right_that_lacks_is_named_with_its_account(cluster: ScriptedCluster, address: str) -> None:
+    cluster.allowed = lambda spec: spec["resourceAttributes"]["verb"] != "patch"
+    assert missing(address) == ["xstilts-step may create, get, patch, delete rayjobs: not patch; apply k8s/base"]
+
+
+def test_who_may_not_ask_for_others_asks_for_itself(cluster: ScriptedCluster, address: str) -> None:
+    assert missing(address) == []
+    first = next(n for n, request in enumerate(cluster.requests) if "subjectaccessreviews" in request)
+    cluster.requests.clear()
+    cluster.faults = [None] * first + [403]
+    assert missing(address) == []
+    assert "/selfsubjectaccessreviews" in cluster.requests[first + 1]
+
+
+def test_a_quota_that_is_used_up_is_missing(cluster: ScriptedCluster, address: str) -> None:
+    cluster.objects["resourcequotas", "gpus"]["status"]["used"]["pods"] = "64"
+    assert missing(address) == ["quota gpus: pods 64 of 64; nothing more starts: pods is used up"]
+
+
+def test_a_store_that_refuses_is_missing(cluster: ScriptedCluster, address: str) -> None:
+    [line] = missing(address, {"XSTILTS_STORE": "s3://no-such-bucket/x"})
+    assert "the bucket does not exist" in line
+
+
+def test_a_server_that_is_away_is_the_only_line() -> None:
+    [line] = missing("http://127.0.0.1:1")
+    assert line.startswith("Kubernetes API: GET /version: http://127.0.0.1:1 cannot be reached")
+
+
+def test_the_command_exits_with_3_when_something_is_missing(
+    cluster: ScriptedCluster, address: str, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    monkeypatch.setenv("XSTILTS_KUBERNETES_API", address)
+    assert main(["doctor", "--cluster"]) == 0
+    cluster.kuberay = False
+    assert main(["doctor", "--cluster", "--namespace", "xstilts"]) == 3
