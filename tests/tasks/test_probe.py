@@ -11,7 +11,7 @@ import pytest
 from pipelines.cli import main
 from tests.data.fake_hub import FakeHub, serving
 from xstilts.data import hub as hub_module
-from xstilts.data.miniature.write import write_miniature
+from xstilts.data.miniature.write import Sizes, write_miniature
 from xstilts.data.source import _hub_revision
 from xstilts.errors import PlanError
 from xstilts.tasks.probe import LOCK, probe, read_lock, unseen_lock, write_lock
@@ -152,9 +152,8 @@ def test_the_real_slices_have_the_columns_that_tasks_read(hub: Path) -> None:
     assert there >= {"snli", "xnli", "xquad", "udpos", "tatoeba", "xcopa", "commonsense_qa", "coco_captions", "nlvr"}
 
 
-@pytest.mark.slow
 def test_the_miniature_has_every_task_but_the_licensed_one(tmp_path: Path) -> None:
-    write_miniature(tmp_path / "m")
+    write_miniature(tmp_path / "m", sizes=Sizes(text=16, train=24, select=6, test=6, pictures=15))
     rows = [row for row in probe(str(tmp_path / "m"), rows=3) if row["language"] == "en"]
     assert Counter(row["status"] for row in rows if row["task"] == "ccg") == {"licensed": 2}
     assert {row["task"] for row in rows if row["status"] == "ok"} >= set(TASKS) - {"ccg", "xcopa", "tatoeba", "tatoeba_squad", "bucc"}
