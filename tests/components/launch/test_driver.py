@@ -45,10 +45,15 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         head.wait(60)
 
 
-def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -> subprocess.Popen[str]:
+def put_step(store: Store) -> None:
+    """A run with one group of one step."""
     step = Step("finetune", {"n": 1}, {}, SETTINGS)
     body = {"spec": {"finetune": [step.fingerprint], "score": []}, "steps": {step.fingerprint: step.to_json()}}
     store.put_json("runs/r/specs/llava.json", body)
+
+
+def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -> subprocess.Popen[str]:
+    put_step(store)
     environment = {
         **os.environ, "RAY_ADDRESS": ray, "PYTHONPATH": str(ROOT), "XSTILTS_LEASE_SECONDS": str(lifetime),
         "RAY_TRAIN_TEST_FOLDER": str(folder),
@@ -61,6 +66,23 @@ def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_a
     with lease.Keeper(store, "runs/r", "llava", "test", 60):
         process = driver("quick", store, tmp_path, ray_address, 60)
         assert process.wait(180) == 0
+    assert (tmp_path / "told").read_text() == "finetune llava"
+
+
+def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
+    store: Store, tmp_path: Path, ray_address: str
+) -> None:
+    put_step(store)
+    code = """
+        from components.launch.choose import launcher
+        config = {"run_uri": "%s", "group": "llava", "kind": "finetune"}
+        launcher()("tests.components.launch.workers:quick", config, {"workers": 2, "threads": 1})
+    """
+    environment = {
+        **os.environ, "XSTILTS_RAY_ADDRESS": ray_address, "PYTHONPATH": str(ROOT), "RAY_TRAIN_TEST_FOLDER": str(tmp_path),
+    }  # fmt: skip
+    code = textwrap.dedent(code % f"{store.uri}/runs/r")
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True)
     assert (tmp_path / "told").read_text() == "finetune llava"
 
 
