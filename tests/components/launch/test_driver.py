@@ -18,7 +18,7 @@ from xstilts.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-SETTINGS = {"workers": 2, "cluster": {"cpus_per_worker": 1}}
+SETTINGS = {"workers": 2, "cluster": {"cpus_per_worker": 1, "min_workers": 1}}
 CODE = """
     from xstilts import run
     run.WORKERS["finetune"] = "tests.components.launch.workers:%s"
