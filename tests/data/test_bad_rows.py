@@ -68,7 +68,9 @@ def without(task: str, column: str) -> Row:
     return {key: value for key, value in ROWS[task].items() if key != column}
 
 
-def staged(folder: Path, task: str, write: Callable[[Path], None], **more: Any) -> tuple[list[Example], dict[str, Any], Path]:
+def staged(
+    folder: Path, task: str, write: Callable[[Path], None], **more: Any
+) -> tuple[list[Example], dict[str, Any], Path]:
     """The records step over a file of the task's own layout that `write` makes: name without its end."""
     split = next(name for name in ("select", "test", "text") if name in TASKS[task].splits)
     source = TASKS[task].splits[split]
@@ -162,7 +164,9 @@ def test_a_bad_row_is_counted_named_and_left_out(tmp_path: Path, task: str, row:
     ],
     ids=["truncated", "no picture", "empty", "null"],
 )
-def test_a_picture_that_cannot_be_shown_is_a_bad_row(tmp_path: Path, task: str, data: bytes | None, reason: str) -> None:
+def test_a_picture_that_cannot_be_shown_is_a_bad_row(
+    tmp_path: Path, task: str, data: bytes | None, reason: str
+) -> None:
     bad = changed(task, image={"bytes": data, "path": None})
     examples, info, _ = staged(tmp_path, task, as_parquet([ROWS[task]] * GOOD + [bad]))
     assert len(examples) == GOOD
@@ -254,7 +258,9 @@ def test_a_text_of_100_000_characters_is_cut_and_the_cut_is_counted(
     assert info["tokens"] <= 2 * 128
 
 
-def test_a_context_of_100_000_characters_is_read_in_windows_and_nothing_is_cut(tmp_path: Path, processor: Processor) -> None:
+def test_a_context_of_100_000_characters_is_read_in_windows_and_nothing_is_cut(
+    tmp_path: Path, processor: Processor
+) -> None:
     info = encoded(tmp_path, "squad", span(LONG, "dog", 8), processor, "head")
     assert info["truncated"] == 0
     assert info["unanswerable_windows"] > 100

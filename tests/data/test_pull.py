@@ -383,7 +383,9 @@ def test_a_pull_that_is_killed_leaves_no_half_file_and_goes_on(fake: FakeHub, tm
     assert not part.with_suffix("").exists()
     fake.stall.clear()
     fake.requests.clear()
-    again = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    again = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
     assert again.returncode == 0, again.stderr
     assert fake.requests["model.safetensors"] == 1
     assert fake.ranges

@@ -39,7 +39,9 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     with serving(one) as address:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         monkeypatch.setenv("XSTILTS_CACHE", str(tmp_path / "cache"))
         forget_answers()
         yield one
@@ -74,7 +76,11 @@ def test_what_a_probe_saw_is_written_as_verified(fake: FakeHub, tmp_path: Path) 
     entry = read_lock(locked(fake, tmp_path))["stanfordnlp/snli"]
     assert entry["verified"] is True
     assert entry["revision"] == fake.refs["datasets/stanfordnlp/snli"]["main"]
-    assert entry["splits"]["plain_text/train"]["columns"] == {"hypothesis": "string", "label": "int64", "premise": "string"}
+    assert entry["splits"]["plain_text/train"]["columns"] == {
+        "hypothesis": "string",
+        "label": "int64",
+        "premise": "string",
+    }
     others = [one for name, one in read_lock(tmp_path / "hub.lock").items() if name != "stanfordnlp/snli"]
     assert {(one["revision"], one["verified"]) for one in others} == {(None, False)}
 
@@ -156,5 +162,11 @@ def test_the_miniature_has_every_task_but_the_licensed_one(tmp_path: Path) -> No
     write_miniature(tmp_path / "m", sizes=Sizes(text=16, train=24, select=6, test=6, pictures=15))
     rows = [row for row in probe(str(tmp_path / "m"), rows=3) if row["language"] == "en"]
     assert Counter(row["status"] for row in rows if row["task"] == "ccg") == {"licensed": 2}
-    assert {row["task"] for row in rows if row["status"] == "ok"} >= set(TASKS) - {"ccg", "xcopa", "tatoeba", "tatoeba_squad", "bucc"}
+    assert {row["task"] for row in rows if row["status"] == "ok"} >= set(TASKS) - {
+        "ccg",
+        "xcopa",
+        "tatoeba",
+        "tatoeba_squad",
+        "bucc",
+    }
     assert not [row for row in rows if row["status"] == "changed"]

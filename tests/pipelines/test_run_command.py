@@ -1,0 +1,33 @@
+"""`xstilts run` believes the store and no runner."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import local
+from pipelines.cli import main
+from tests.e2e.runs import SMALL
+from xstilts.store.store import Store
+
+
+@pytest.mark.slow
+def test_tasks_that_are_told_as_successes_and_left_nothing_end_the_run_with_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def green(run_uri: str, place: Any, *_: Any) -> bool:
+        """Every container told as a success; of all tasks only the report's status is there."""
+        store, name = Store.open(local.BUCKET_URI, cache=tmp_path / "cache"), run_uri.rpartition("/")[2]
+        store.put_json(f"runs/{name}/status.json", {"exit_code": 0, "missing": []})
+        return True
+
+    monkeypatch.setattr(local, "run_pipeline", green)
+    monkeypatch.setattr(local, "ray_head", lambda *_: contextlib.nullcontext())
+    code = main(["run", str(SMALL), "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")])
+    assert code == 3
+    told = capsys.readouterr().err
+    assert "plan left no manifest" in told
+    assert "report left no manifest" in told
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["run"].startswith("small-")
