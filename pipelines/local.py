@@ -73,7 +73,7 @@ def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
         os.environ.pop("XSTILTS_RAY_ADDRESS_FILE", None)
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,0 +1,35 @@
+"""A run's own Ray ends with the run, also in the middle of its start."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.runs import wait_until_gone
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+PARENT = """
+import os, subprocess, sys, time
+os.environ["XSTILTS_LOCAL"] = str(os.getpid())
+subprocess.Popen([sys.executable, "-m", "components.launch.head", "2", sys.argv[1]])
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3.0, 4.5, 6.0])
+def test_nothing_is_left_of_a_run_that_is_killed_while_ray_starts(seconds: float, tmp_path: Path) -> None:
+    environment = {
+        **os.environ, "XSTILTS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+    }  # fmt: skip
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "address")], env=environment, stderr=subprocess.DEVNULL
+    )
+    time.sleep(seconds)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert wait_until_gone(tmp_path, 30) == []
