@@ -11,7 +11,7 @@ from pipelines import cluster
 from pipelines.dressing import Settings, load_settings
 from pipelines.kfp_api import Kfp
 from pipelines.package import compiled, refuse_unlocked
-from xstilts.errors import InfrastructureError
+from xstilts.errors import InfrastructureError, in_a_line
 from xstilts.plan.schema import Plan
 from xstilts.plan.status import undone
 
@@ -59,7 +59,7 @@ def submit(given: argparse.Namespace) -> int:
     progress.look()
     code, failures = cluster.outcome(store, name, state)
     for failure in failures:
-        print(f"xstilts: {failure['what']}: {failure['error'].splitlines()[0]}", file=sys.stderr)
+        print(f"xstilts: {failure['what']}: {in_a_line(failure['error'])}", file=sys.stderr)
     _say(f"{name}: {state.lower()}, exit code {code}")
     return code
 
@@ -91,7 +91,7 @@ def status(given: argparse.Namespace) -> int:
     for kind, steps in view["steps"].items():
         _say(f"  {kind:10} {steps['done']:5} of {steps['of']}")
     for failure in view["failures"]:
-        _say(f"  failed: {failure['what']}: {failure['error'].splitlines()[0]}")
+        _say(f"  failed: {failure['what']}: {in_a_line(failure['error'])}")
     if view["kfp"]:
         _say(f"  {view['kfp']['url']}")
     return 0
@@ -104,7 +104,7 @@ def _in_words(view: dict[str, Any]) -> str:
         return f"finished, exit code {view['exit_code']}" + (f"; {missing} cells are missing" if missing else "")
     state = f"KFP says {view['kfp']['state'].lower()}" if view["kfp"] else "KFP was not asked (give --host)"
     if view["kfp"] and view["kfp"]["error"]:
-        state += f": {view['kfp']['error'].splitlines()[0]}"
+        state += f": {in_a_line(view['kfp']['error'])}"
     if view["cancelled"]:
         return f"cancelled; {state}"
     return f"{'going on' if view['steps'] else 'not planned yet'}; {state}"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import InfrastructureError, PlanError, XstiltsError
+from xstilts.errors import InfrastructureError, PlanError, XstiltsError, in_a_line
 
 ROOM_GIB = 2.0
 
@@ -88,7 +88,7 @@ def run(given: argparse.Namespace) -> int:
         for key in store.list(f"runs/{name}/report/"):
             store.get_file(key, report / key.removeprefix(f"runs/{name}/report/"))
     for failure in failures:
-        print(f"xstilts: {failure['what']}: {failure['error'].splitlines()[0]}", file=sys.stderr)
+        print(f"xstilts: {failure['what']}: {in_a_line(failure['error'])}", file=sys.stderr)
     if lost:  # the runner told of a success that was none
         code = InfrastructureError.exit_code
         print(f"xstilts: {len(lost)} things that the run's tasks should have left are not there:", file=sys.stderr)

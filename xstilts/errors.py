@@ -29,3 +29,9 @@ class InfrastructureError(XstiltsError):
     """Ray, the embedded server or a runner could not be started or was lost (exit code 3)."""
 
     exit_code = 3
+
+
+def in_a_line(error: str) -> str:
+    """A recorded error in one line: its first, and of several the last as well, which says what broke."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()] or [error]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
