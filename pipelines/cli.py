@@ -61,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
     tasks.add_argument("--mirror", default="hub")
     tasks.add_argument("--task", action="append", default=[], help="probe: only this task (may be given several times)")
     tasks.add_argument("--rows", type=int, default=20, help="probe: how many rows of each source are looked at")
-    tasks.add_argument("--lock", nargs="?", const="", metavar="FILE", help="probe: write what was seen to hub.lock, or FILE")
+    tasks.add_argument(
+        "--lock", nargs="?", const="", metavar="FILE", help="probe: write what was seen to hub.lock, or FILE"
+    )
 
     mirror = commands.add_parser("mirror", help="make a mirror, or check one")
     mirror.add_argument("what", choices=["miniature", "pull", "verify"])
@@ -71,8 +73,10 @@ def parser() -> argparse.ArgumentParser:
     mirror.add_argument("--forget", action="store_true", help="verify: strike spoilt files, so that pull fetches them")
     mirror.add_argument("--seed", type=int, default=0, help="another seed gives other rows of the same world")
 
-    store = commands.add_parser("store", help="the embedded S3 server, and integrity")
-    store.add_argument("action", choices=["serve", "verify"])
+    store = commands.add_parser("store", help="the embedded S3 server, integrity, garbage")
+    store.add_argument("action", choices=["serve", "verify", "gc"])
+    store.add_argument("--days", type=float, default=7, help="gc: what is younger stays")
+    store.add_argument("--dry-run", action="store_true", help="gc: say what would go, and keep it")
     store.add_argument("--store", help="s3://bucket/prefix (default: the embedded one)")
     store.add_argument("--home", default=".xstilts")
     store.add_argument("--port", type=int, default=0)

@@ -168,7 +168,9 @@ def _probe(given: argparse.Namespace) -> int:
 
     lock = LOCK if given.lock in (None, "") else Path(given.lock)
     rows = probe(given.mirror, lock, given.task, given.rows)
-    by_status = {status: [row for row in rows if row["status"] == status] for status in ("missing", "changed", "licensed", "ok")}
+    by_status = {
+        status: [row for row in rows if row["status"] == status] for status in ("missing", "changed", "licensed", "ok")
+    }
     if given.json:
         _say(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
@@ -206,8 +208,9 @@ def mirror(given: argparse.Namespace) -> int:
 
 
 def store(given: argparse.Namespace) -> int:
-    """xstilts store serve|verify"""
+    """xstilts store serve|verify|gc"""
     from pipelines import local
+    from xstilts.store.garbage import collect, garbage
     from xstilts.store.server import serve
     from xstilts.store.store import Store
     from xstilts.store.verify import verify
@@ -219,6 +222,15 @@ def store(given: argparse.Namespace) -> int:
             for key, value in server.env().items():
                 _say(f"export {key}={value}")
             server.process.wait()
+        return 0
+    if given.action == "gc":
+        with local.store_at(given.store, home) as uri:
+            held = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
+            found = garbage(held, time.time(), given.days)
+            if not given.dry_run:
+                collect(held, found)
+        said = "would go" if given.dry_run else "deleted"
+        _say(f"{len(found.keys)} objects, {found.size / 2**20:.1f} MiB {said}; {found.kept / 2**20:.1f} MiB stay")
         return 0
     with local.store_at(given.store, home) as uri:
         problems = verify(Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"])))

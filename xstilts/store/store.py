@@ -202,22 +202,22 @@ class Store:
 
     def list(self, prefix: str) -> list[str]:
         """All keys under a prefix, relative to the store's own, sorted."""
-        return sorted(self._list(prefix))
+        return sorted(key for key, _ in self._items(prefix))
 
-    def _list(self, prefix: str) -> Iterator[str]:
+    def _items(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         cut = len(self._key(""))
         with explained(self._where(prefix)):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(prefix))
             for page in pages:
-                yield from (item["Key"][cut:] for item in page.get("Contents", []))
+                yield from ((item["Key"][cut:], item) for item in page.get("Contents", []))
 
     def listing(self, prefix: str) -> dict[str, tuple[int, str]]:
         """Key → (size, ETag) of everything under a prefix."""
-        cut = len(self._key(""))
-        with explained(self._where(prefix)):
-            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(prefix))
-            items = [item for page in pages for item in page.get("Contents", [])]
-        return {item["Key"][cut:]: (item["Size"], item.get("ETag", "")) for item in items}
+        return {key: (item["Size"], item.get("ETag", "")) for key, item in self._items(prefix)}
+
+    def written(self, prefix: str) -> dict[str, tuple[int, float]]:
+        """Key → (size, when it was written in seconds since 1970, by the server's clock) of everything under a prefix."""
+        return {key: (item["Size"], item["LastModified"].timestamp()) for key, item in self._items(prefix)}
 
     def delete(self, prefix: str) -> None:
         """Deletes a key, or everything under a prefix that ends with `/`."""
