@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 
-.PHONY: setup demo test test-nodes lint lock wheels images publish help kind-up kind-test kind-down
+.PHONY: setup demo test test-nodes test-docker lint lock wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -26,6 +26,9 @@ test: setup      ## the tests
 
 test-nodes: setup   ## Ray over several nodes, as network namespaces of this machine (needs root)
 	$(VENV)/bin/python -m pytest -q -m nodes tests/e2e
+
+test-docker: setup  ## the small plan, every component in its own image (needs an engine and make images)
+	XSTILTS_DOCKER=required $(VENV)/bin/python -m pytest -q -m docker tests/e2e
 
 lint: setup      ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -18,7 +18,7 @@ from pipelines.docker import LABEL, check_images
 from tests.e2e.runs import SMALL, Finished, command, left_behind
 from xstilts.errors import InfrastructureError
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
 PLAN = Path(os.environ.get("XSTILTS_DOCKER_PLAN", SMALL))
 RESULTS = os.environ.get("XSTILTS_DOCKER_RESULTS")
