@@ -1,6 +1,8 @@
 """Metrics: exact small cases, properties against reference libraries, and the official fixture."""
 
 import os
+import re
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,42 @@ def test_squad_takes_the_best_of_several_golds_and_normalises() -> None:
     assert value("squad_em", ["The cat!"], [["dog", "cat"]]) == 100.0
     assert value("squad_f1", ["a black cat"], [["the cat"]]) == pytest.approx(200 / 3)
     assert value("qa", ["a black cat"], [["the cat"]]) == pytest.approx(100 / 3)
+
+
+def normalised(answer: str) -> list[str]:
+    """SQuAD's official normalisation in its own order: lower case, punctuation out, articles out, split at spaces."""
+    kept = "".join(character for character in answer.lower() if character not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", kept).split()
+
+
+def official_answer(prediction: str, golds: list[str]) -> tuple[float, float]:
+    """(exact match, F1) of SQuAD v1.1's official script, 0..1: the best over the gold answers of each."""
+    exact, best = 0.0, 0.0
+    for gold in golds:
+        told, true = normalised(prediction), normalised(gold)
+        exact = max(exact, float(told == true))
+        left, same = list(true), 0
+        for word in told:
+            if word in left:
+                left.remove(word)
+                same += 1
+        if same:
+            precision, recall = same / len(told), same / len(true)
+            best = max(best, 2 * precision * recall / (precision + recall))
+    return exact, best
+
+
+ANSWERS = st.lists(
+    st.sampled_from(["the", "a", "An", "cat", "Cat!", "cat,", "北京", "北京市", "un'", "-", "Ä", "theatre"])
+).map(" ".join)
+
+
+@given(ANSWERS, st.lists(ANSWERS, min_size=1, max_size=3))
+def test_question_answering_is_the_official_scripts(prediction: str, golds: list[str]) -> None:
+    exact, f1 = official_answer(prediction, golds)
+    assert value("squad_em", [prediction], [golds]) == pytest.approx(100 * exact)
+    assert value("squad_f1", [prediction], [golds]) == pytest.approx(100 * f1)
+    assert value("qa", [prediction], [golds]) == pytest.approx(50 * (exact + f1))
 
 
 def test_runs_of_one_bare_tag_are_one_chunk_as_in_seqeval_0_0_12() -> None:
@@ -87,6 +125,10 @@ def test_mlqa_drops_the_articles_and_punctuation_of_the_language() -> None:
     assert mlqa.normalise("Die «Häuser» der Stadt", "de") == ["häuser", "stadt"]
     assert mlqa.normalise("the houses", "de") == ["the", "houses"]
     assert mlqa.normalise("北京2008年", "zh") == ["北", "京", "2008", "年"]
+    assert mlqa.normalise("Las casas, ¿de la Ñ?", "es") == ["casas", "de", "ñ"]
+    assert mlqa.normalise("những cái của nhà", "vi") == ["nhà"]
+    assert mlqa.normalise("في البيت", "ar") == ["في", "بيت"]
+    assert mlqa.normalise("the घर।", "hi") == ["the", "घर"]  # no articles in Hindi, and its full stop is punctuation
 
 
 @given(st.lists(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("ABC")), min_size=1), min_size=1))
@@ -107,6 +149,20 @@ def test_the_threshold_of_squad_v2_is_the_best_on_dev() -> None:
     score, threshold = best_threshold([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [3.0, 2.0, -1.0])
     assert (score, threshold) == (100.0, 2.0)
     assert best_threshold([0.0], [1.0], [5.0]) == (100.0, float("inf"))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), st.integers(-3, 3)), min_size=1, max_size=9))
+def test_no_other_threshold_of_squad_v2_does_better(questions: list[tuple[float, bool, int]]) -> None:
+    answered, empty = ([float(one[k]) for one in questions] for k in (0, 1))
+    margins = [float(margin) for *_, margin in questions]
+
+    def at(threshold: float) -> float:
+        scores = [a if m >= threshold else e for a, e, m in zip(answered, empty, margins, strict=True)]
+        return 100 * sum(scores) / len(scores)
+
+    score, threshold = best_threshold(answered, empty, margins)
+    assert score == pytest.approx(at(threshold))
+    assert score == pytest.approx(max(at(other) for other in (*margins, float("inf"))))
 
 
 def test_vqa_accuracy_counts_the_other_annotators() -> None:

@@ -60,6 +60,21 @@ def test_every_task_has_a_recipe_with_a_source_in_every_set() -> None:
                     assert ("updates" in found) != ("epochs" in found)
 
 
+#: google-research/xtreme scripts/train_*.sh (838c13b): rate for XLM-R large, epochs, batch, warm-up, looks.
+OFFICIAL = {
+    "mnli": (3e-5, 5, 32, 0, 100), "paws_en": (2e-5, 5, 32, 0, 200), "ud_en": (2e-5, 10, 32, 0, 500),
+    "panx_en": (2e-5, 10, 32, 0, 1000), "siqa": (3e-5, 5, 32, 0, "last"), "copa": (3e-5, 5, 32, 0, "last"),
+    "squad": (3e-5, 3, 32, 500, "last"), "tydiqa_en": (3e-5, 3, 32, 500, "last"),
+    "squad_dual": (2e-5, 3, 16, 0, "last"), "mewsli_pairs": (1e-5, 2, 32, 0, "last"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "row"), OFFICIAL.items())
+def test_xtreme_r_trains_its_targets_as_the_official_scripts_do(name: str, row: tuple[object, ...]) -> None:
+    found = recipe("xtreme_r", name, "xlm_r", "full")
+    assert tuple(found[key] for key in ("lr", "epochs", "examples_per_step", "warmup", "selection")) == row
+
+
 def test_an_unknown_task_is_named_with_what_is_near() -> None:
     with pytest.raises(PlanError, match=r"unknown task 'squadd'; did you mean 'squad'\?"):
         task("squadd")
