@@ -106,6 +106,27 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(store: Store, miniature
 
 
 @pytest.mark.slow
+def test_an_evaluation_that_cannot_be_written_leaves_those_of_the_same_model_standing(
+    store: Store, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xstilts.training.group import Bench
+
+    given = Bench.gold
+
+    def gold(self: Bench, step: Any, language: str) -> Any:
+        if step.spec["evaluation"] == "tatoeba_squad":
+            raise ValueError("no gold answers")
+        return given(self, step, language)
+
+    monkeypatch.setattr(Bench, "gold", gold)
+    text = PLAN.replace("[udpos, tatoeba]", "[xquad, tatoeba_squad]").replace("ud_en: {updates: 30}", "squad: {updates: 2}")
+    summary = finished(staged(store, "unwritten", miniature, text), tmp_path)
+    assert {entry["what"].split(" on ")[1] for entry in summary["missing"]} == {"tatoeba_squad"}
+    assert all("no gold answers" in entry["reason"] for entry in summary["missing"])
+    assert {row["evaluation"] for row in summary["effects"]} == {"xquad"}
+
+
+@pytest.mark.slow
 def test_a_group_that_fails_is_recorded_and_the_report_is_there(store: Store, miniature: Path, tmp_path: Path) -> None:
     def lost(*_: Any) -> None:
         raise OSError("the workers are gone")

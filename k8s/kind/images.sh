@@ -9,6 +9,6 @@ set -euo pipefail
 say "images"
 run make --no-print-directory -C "$REPOSITORY" wheels images TORCH=cpu
 mapfile -t IMAGES < <("$XSTILTS" lock | awk '$2 ~ /^xstilts\// {print $2}')
-[ "${#IMAGES[@]}" -gt 0 ] || stop "'$XSTILTS lock' names no image called xstilts/…; is images/images.lock there?"
+[ "${#IMAGES[@]}" -gt 0 ] || stop "'$XSTILTS lock' names no image called xstilts/…: kind runs what was built here, so take images/images.lock as it stands in git"
 say "into the nodes: ${IMAGES[*]}"
 run kind load docker-image --name "$CLUSTER" "${IMAGES[@]}"

@@ -203,6 +203,25 @@ def test_the_policy_names_the_site_s_bucket_and_prefixes(machine: Recorder) -> N
     assert not re.search(r"BUCKET|PREFIX/|MIRROR/", rendered)
 
 
+def test_a_bucket_and_a_policy_that_are_there_are_left_alone(machine: Recorder) -> None:
+    machine.answers = [{"to": "list-policies", "says": "arn:aws:iam::1:policy/xstilts-store\n"}]
+    done = _run(machine, "guide/store.sh")
+    assert (done.status, done.announced) == (0, [])
+
+
+def test_the_guide_names_the_versions_that_are_locked() -> None:
+    lock = json.loads((K8S / "versions.lock").read_text())
+    for name, title in (("kfp", "KFP"), ("kuberay", "KubeRay"), ("kueue", "Kueue")):
+        assert f"{title} {lock[name]['version'].removeprefix('v')}" in PAGE
+
+
+def test_the_guide_asks_for_the_machine_that_kind_s_check_asks_for() -> None:
+    check = (K8S / "kind" / "check.sh").read_text()
+    wanted = dict(re.findall(r'at_least "([a-z ]+).*?" "\$\(.*\)" (\d+) ', check))
+    said = f"{wanted['processors']} processors, {wanted['free memory']} GiB\nof free memory, {wanted['free disk under ']} GiB"
+    assert said in PAGE
+
+
 @pytest.mark.parametrize(("namespace", "named"), [("kubeflow", False), ("team-a", True)])
 def test_a_run_is_submitted_waited_for_and_reported(machine: Recorder, namespace: str, named: bool) -> None:
     machine.answers = [

@@ -27,6 +27,9 @@ from xstilts.training.losses import Heads
 #: checkpoint: `selected` are the weights that count; `last` stands beside them where English dev chose earlier ones.
 SCHEMA = pa.schema([(name, pa.string()) for name in ("checkpoint", "language", "id", "cluster", "prediction", "gold")])
 
+#: Errors that are recorded as a step's failure; others end the worker.
+_RECORDED = (RuntimeError, ValueError, KeyError, OSError, XstiltsError)
+
 
 def work(config: Mapping[str, Any]) -> None:
     """Ray Train's `train_loop_per_worker`: config holds `run_uri` and `group`."""
@@ -56,22 +59,24 @@ def group(run_uri: str, name: str, rank: int, world: int, device: torch.device, 
         bench = bench or Bench(store, first, Path(scratch), device)
         for model, fingerprints in shares:
             undone = [steps[fp] for fp in fingerprints if fp not in finished]
-            error: Exception | None = None
             if model and model not in models:
-                error = XstiltsError(f"its model finetune/{model[:12]} was not trained")
+                error: Exception = XstiltsError(f"its model finetune/{model[:12]} was not trained")
+                failed = dict.fromkeys((step.fingerprint for step in undone), error)
             else:
                 try:
-                    score(bench, model, undone)
-                except (RuntimeError, ValueError, KeyError, OSError, XstiltsError) as raised:
-                    error = raised
-            for step in undone if error else ():
-                key = failure_key(folder, "score", step.fingerprint)
-                store.put_json(key, failure(step.settings.get("label", "score"), error))  # type: ignore[arg-type]
+                    failed = score(bench, model, undone)
+                except _RECORDED as error:
+                    failed = dict.fromkeys((step.fingerprint for step in undone), error)
+            for step in undone:
+                if step.fingerprint in failed:
+                    key = failure_key(folder, "score", step.fingerprint)
+                    store.put_json(key, failure(step.settings.get("label", "score"), failed[step.fingerprint]))
 
 
-def score(bench: Bench, model: str, steps: Sequence[Step]) -> None:
+def score(bench: Bench, model: str, steps: Sequence[Step]) -> dict[str, Exception]:
     """One pass of one model over the rows of all the given score steps, then one manifest a step. Where English dev chose
-    other weights than the last, both are scored."""
+    other weights than the last, both are scored. Returns fingerprint → error of the steps whose predictions could not be
+    written; what stops the pass itself is raised."""
     started = time.perf_counter()
     any_step = steps[0]
     manifest = bench.parent("finetune", model, any_step) if model else None
@@ -89,8 +94,13 @@ def score(bench: Bench, model: str, steps: Sequence[Step]) -> None:
     if manifest is not None and "last.trainable.safetensors" in manifest.files:
         found["last"] = _predictions(bench, manifest, any_step, jobs, "last.")
     seconds = (time.perf_counter() - started) / len(steps)
+    failed: dict[str, Exception] = {}
     for step in steps:
-        _commit(bench, step, found, seconds)
+        try:
+            _commit(bench, step, found, seconds)
+        except _RECORDED as error:  # of one evaluation: the model's others stand
+            failed[step.fingerprint] = error
+    return failed
 
 
 def _predictions(
