@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what is missing on this machine, or on a cluster")
     doctor.add_argument("--cluster", action="store_true", help="look at the cluster of this pod, or of KUBECONFIG")
-    doctor.add_argument("--namespace", help="where runs live on it (default: XSTILTS_NAMESPACE, or xstilts)")
+    doctor.add_argument("--namespace", help="where runs live on it (default: XSTILTS_NAMESPACE, or kubeflow)")
 
     export = commands.add_parser("export", help="a report's predictions as XTREME-R submissions")
     export.add_argument("report", help="the report folder of a run")

@@ -12,6 +12,7 @@ from pipelines.dressing import Settings, load_settings
 from pipelines.kfp_api import Kfp
 from pipelines.package import compiled, refuse_unlocked
 from xstilts.errors import InfrastructureError, in_a_line
+from xstilts.plan.cluster import Cluster
 from xstilts.plan.schema import Plan
 from xstilts.plan.status import undone
 
@@ -35,7 +36,7 @@ def package(given: argparse.Namespace, settings: Settings) -> tuple[str, str]:
 def settings_for(given: argparse.Namespace, plan: Plan) -> Settings:
     """The cluster's settings, with as much time for the steps that watch Ray as the plan gives Ray itself."""
     settings = load_settings(given.settings)
-    return settings.lasting(plan.resources.cluster.deadline_hours if plan.resources.cluster else None)
+    return settings.lasting((plan.resources.cluster or Cluster()).deadline_hours)
 
 
 def submit(given: argparse.Namespace) -> int:

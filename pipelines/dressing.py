@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import yaml
 from kfp import dsl, kubernetes
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from components.images import reference
+from components.launch.rayjob import HANDED_ON
 from xstilts.errors import PlanError
 
 Dress = Callable[[dsl.PipelineTask], dsl.PipelineTask]
@@ -19,10 +20,15 @@ Dress = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 #: Keys of the ConfigMap, each the name of an environment variable. A key that is absent leaves its variable unset.
 CONFIGURATION = (
     "XSTILTS_STORE", "AWS_ENDPOINT_URL", "AWS_REGION", "XSTILTS_LAUNCHER", "XSTILTS_RAY_ADDRESS",
-    "XSTILTS_RAY_SERVICE_ACCOUNT", "XSTILTS_PRIORITY_CLASS", "XSTILTS_QUEUE",
+    "XSTILTS_RAY_SERVICE_ACCOUNT", "XSTILTS_RAY_NAMESPACE", "XSTILTS_PRIORITY_CLASS", "XSTILTS_QUEUE",
+    "XSTILTS_LEASE_SECONDS",
 )  # fmt: skip
 #: Keys of the optional Secret; a cluster that gives pods an identity (IRSA, workload identity) has none.
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+#: Another key of that Secret, for XSTILTS_LAUNCHER=ray where the dashboard of the Ray cluster asks for a token.
+RAY_TOKEN = "RAY_AUTH_TOKEN"
+#: The components that launch workers.
+LAUNCHING = ("finetune", "score")
 #: What a pod knows of itself. XSTILTS_FIRING is KFP's id of the run: what tells the firings of one schedule apart.
 FIELDS = {
     "XSTILTS_NAMESPACE": "metadata.namespace",
@@ -63,6 +69,12 @@ NEEDS: Mapping[str, Needs] = {
 }
 
 
+def _of_the_network(name: str) -> str:
+    if not name.startswith(HANDED_ON):
+        raise ValueError(f"{name!r} is no setting of the workers' network; those begin with {', '.join(HANDED_ON)}")
+    return name
+
+
 class Toleration(BaseModel):
     """A taint that steps put up with, in Kubernetes' words."""
 
@@ -77,9 +89,10 @@ class Toleration(BaseModel):
 class Settings(BaseModel):
     """What differs between clusters: `--settings FILE` (YAML). Nothing here can change a result.
 
-    node_selector, tolerations: for steps; Ray's pods follow the plan's resources.cluster. batches, groups: how many
-    run side by side. ttl_days: how long a finished run's pods are kept. days: most that a whole run may take.
-    timezone: the one that KFP's server reads cron in. tasks: component → its needs, in place of the shipped ones.
+    node_selector, tolerations: for steps; Ray's pods follow the plan's resources.cluster. network: what NCCL and its like
+    are told of this site's network, in the workers' pods. batches, groups: how many run side by side. ttl_days: how long
+    a finished run's pods are kept. days: most that a whole run may take. timezone: the one that KFP's server reads cron
+    in. tasks: component → its needs, in place of the shipped ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -91,6 +104,7 @@ class Settings(BaseModel):
     tolerations: tuple[Toleration, ...] = ()
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
+    network: Mapping[Annotated[str, AfterValidator(_of_the_network)], str] = {}
     batches: Annotated[int, Field(ge=1)] = 2
     groups: Annotated[int, Field(ge=1)] = 1
     ttl_days: Annotated[int, Field(ge=1)] = 7
@@ -102,14 +116,12 @@ class Settings(BaseModel):
         tasks: Mapping[str, Needs] = dict(self.tasks)
         return tasks.get(component, NEEDS[component])
 
-    def lasting(self, hours: float | None) -> "Settings":
+    def lasting(self, hours: float) -> "Settings":
         """These settings with time-outs of finetune and score above `hours`, the deadline of the Ray jobs that they
         watch: a step must outlive its job to tell how it ended."""
-        if hours is None:
-            return self
         longer = {
             name: self.needs(name).model_copy(update={"hours": max(self.needs(name).hours, hours + 1.0)})
-            for name in ("finetune", "score")
+            for name in LAUNCHING
         }
         return self.model_copy(update={"tasks": {**self.tasks, **longer}})
 
@@ -135,11 +147,15 @@ def dressed(settings: Settings) -> Dress:
 
 def _environment(task: dsl.PipelineTask, component: str, settings: Settings) -> None:
     kubernetes.use_config_map_as_env(task, settings.config_map, {key: key for key in CONFIGURATION}, optional=True)
-    kubernetes.use_secret_as_env(task, settings.secret, {key: key for key in CREDENTIALS}, optional=True)
+    keys = (*CREDENTIALS, RAY_TOKEN) if component in LAUNCHING else CREDENTIALS
+    kubernetes.use_secret_as_env(task, settings.secret, {key: key for key in keys}, optional=True)
     for variable, path in FIELDS.items():
         kubernetes.use_field_path_as_env(task, variable, path)
-    if component in ("finetune", "score"):
+    if component in LAUNCHING:
         task.set_env_variable("XSTILTS_WORKER_IMAGE", reference(component, "worker"))
+        task.set_env_variable("XSTILTS_S3_SECRET", settings.secret)
+        for variable, value in settings.network.items():
+            task.set_env_variable(variable, value)
 
 
 def _resources(task: dsl.PipelineTask, needs: Needs) -> None:

@@ -11,6 +11,8 @@ from xstilts.errors import InfrastructureError, XstiltsError
 #: (good, what was looked at and, where it is missing, what to do)
 Line = tuple[bool, str]
 
+#: Where a KFP of one user runs its steps, and so the namespace that k8s/base is applied to.
+NAMESPACE = "kubeflow"
 #: service account → (group, resource, verbs) that it needs: what the launcher and the collector ask for.
 RIGHTS: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "xstilts-step": (("ray.io", "rayjobs", ("create", "get", "patch", "delete")), ("", "events", ("list",))),
@@ -164,7 +166,7 @@ def _store(environment: Mapping[str, str]) -> Line:
 
 def report(say: Callable[[str], None], namespace: str | None) -> int:
     """Prints a line a check; returns how many are missing."""
-    where = namespace or os.environ.get("XSTILTS_NAMESPACE") or "xstilts"
+    where = namespace or os.environ.get("XSTILTS_NAMESPACE") or NAMESPACE
     try:
         lines = list(look(api_here(), where, os.environ))
     except InfrastructureError as error:

@@ -36,7 +36,7 @@ _NCCL = {
     "NCCL_DEBUG": "WARN", "NCCL_SOCKET_IFNAME": "^lo,docker", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
 }  # fmt: skip
 #: What of the step's environment its Ray pods get by value: addresses and the site's network settings, never a secret.
-_HANDED_ON = ("NCCL_", "TORCH_NCCL_", "FI_", "UCX_", "GLOO_")
+HANDED_ON = ("NCCL_", "TORCH_NCCL_", "FI_", "UCX_", "GLOO_")
 _NAMED = (
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
@@ -172,7 +172,7 @@ def _pod(
     amounts: Mapping[str, str], more: Mapping[str, str], shm: float,
 ) -> dict[str, Any]:  # fmt: skip
     amounts = {**amounts, "ephemeral-storage": _gib(cluster.disk_gib if role == "worker" else 10)}
-    site = {k: v for k, v in environment.items() if v and (k in _NAMED or (more and k.startswith(_HANDED_ON)))}
+    site = {k: v for k, v in environment.items() if v and (k in _NAMED or (more and k.startswith(HANDED_ON)))}
     values = {**_RAY, **more, **site}
     secret = environment.get("XSTILTS_S3_SECRET") or "xstilts-s3"
     env: list[dict[str, Any]] = [{"name": key, "value": values[key]} for key in sorted(values)]

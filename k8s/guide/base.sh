@@ -27,6 +27,10 @@ rm -f "$SITE/s3.yaml"
   printf '    - {op: replace, path: /data/XSTILTS_STORE, value: "%s"}\n' "$STORE"
   printf '    - {op: replace, path: /data/AWS_REGION, value: "%s"}\n' "$REGION"
   [ -z "$ENDPOINT" ] || printf '    - {op: add, path: /data/AWS_ENDPOINT_URL, value: "%s"}\n' "$ENDPOINT"
+  if [ -n "$PULL_SECRET" ]; then    # of the accounts, so that steps, Ray pods and the clean-up all have it
+    printf -- '- target: {kind: ServiceAccount, name: xstilts-(step|ray|gc)}\n  patch: |-\n'
+    printf '    - {op: add, path: /imagePullSecrets, value: [{name: "%s"}]}\n' "$PULL_SECRET"
+  fi
   if [ -n "$ROLE_ARN" ]; then
     printf -- '- target: {kind: ServiceAccount, name: xstilts-(step|ray|gc)}\n  patch: |-\n'
     printf '    - {op: replace, path: /metadata/annotations/eks.amazonaws.com~1role-arn, value: "%s"}\n' "$ROLE_ARN"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Submits a plan, waits for its end and brings its report: k8s/guide/run.sh PLAN [MIRROR].
+# Submits a plan on the data of mirror.sh, waits for its end and brings its report: k8s/guide/run.sh PLAN [MIRROR].
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
@@ -7,7 +7,7 @@ set -euo pipefail
 . "$K8S/guide/site.sh"
 
 PLAN=${1:?usage: k8s/guide/run.sh PLAN [MIRROR]}
-DATA=${2:-hub}
+DATA=${2:-s3://$BUCKET/$MIRROR}
 OUT=${OUT:-$REPOSITORY/runs/$(basename "$PLAN" .yaml)}
 HOST=http://127.0.0.1:8888
 LOG=$(mktemp)
@@ -21,8 +21,9 @@ fi
 trap '[ -z "$FORWARD" ] || kill "$FORWARD" 2>/dev/null || true; rm -f "$LOG"' EXIT
 run curl --fail --silent --show-error --output /dev/null --retry 60 --retry-delay 2 --retry-all-errors "$HOST/apis/v2beta1/healthz"
 
-say "what the plan comes to"
-run "$XSTILTS" doctor --cluster
+say "what the cluster lacks"
+run "$XSTILTS" doctor --cluster --namespace "$NAMESPACE"
+say "the run, to its end"
 USERS=()
 [ "$NAMESPACE" = kubeflow ] || USERS=(--namespace "$NAMESPACE")    # only a KFP with several users knows namespaces
 run "$XSTILTS" submit "$PLAN" --host "$HOST" --store "$STORE" --mirror "$DATA" "${USERS[@]}" --wait | tee "$LOG"

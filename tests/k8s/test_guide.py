@@ -112,8 +112,9 @@ def _reads(line: str) -> bool:
 
 
 def test_a_mirror_is_pulled_for_its_plan(machine: Recorder) -> None:
-    done = _run(machine, "guide/mirror.sh", "plan.yaml")
-    assert done.lines == ["xstilts mirror pull s3://bench/x/mirror --plan plan.yaml"]
+    pulled = "xstilts mirror pull s3://bench/x/mirror --plan plan.yaml"
+    assert _run(machine, "guide/mirror.sh", "plan.yaml").lines == [f"{pulled} --from hub"]
+    assert _run(machine, "guide/mirror.sh", "plan.yaml", "runs/miniature").lines == [f"{pulled} --from runs/miniature"]
 
 
 def _site(machine: Recorder, settings: dict[str, str]) -> tuple[Done, str]:
@@ -128,7 +129,7 @@ def _site(machine: Recorder, settings: dict[str, str]) -> tuple[Done, str]:
         {"ROLE_ARN": ROLE},
         {"ROLE_ARN": ROLE, "PROMETHEUS": "yes", "NAMESPACE": "kubeflow"},
         {"ENDPOINT": "https://s3.example.org:9000"},
-        {"ENDPOINT": "http://minio.example.org"},
+        {"ENDPOINT": "http://minio.example.org", "PULL_SECRET": "registry"},
     ],
 )
 def test_a_site_s_overlay_is_valid_and_within_the_rules(
@@ -154,6 +155,15 @@ def test_a_site_on_aws_has_its_role_store_and_digest(machine: Recorder) -> None:
     assert "AWS_ENDPOINT_URL" not in data
     job = named(built, "CronJob", "xstilts-gc")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert job["containers"][0]["image"] == f"r.example:5000/x/finetune-step@{DIGEST}"
+
+
+def test_a_registry_s_secret_reaches_every_pod_of_ours_by_its_account(machine: Recorder) -> None:
+    built = documents(_site(machine, {"ROLE_ARN": ROLE, "PULL_SECRET": "registry"})[1])
+    accounts = [document for document in built if document["kind"] == "ServiceAccount"]
+    assert len(accounts) == 3
+    for account in accounts:
+        assert account["imagePullSecrets"] == [{"name": "registry"}]
+        assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == ROLE
 
 
 def test_a_site_with_another_s3_has_its_address_and_a_way_to_its_port(machine: Recorder) -> None:
@@ -232,10 +242,12 @@ def test_a_run_is_submitted_waited_for_and_reported(machine: Recorder, namespace
     (submit,) = [line for line in done.lines if line.startswith("xstilts submit")]
     assert ("--namespace team-a" in submit) == named
     assert "--allow-unlocked" not in submit
+    assert "--mirror s3://bench/x/mirror" in submit
+    assert f"xstilts doctor --cluster --namespace {namespace}" in done.lines
     assert "xstilts report modality-1 --store s3://bench/x/store --out HOME/out" in done.lines
 
 
 def test_the_example_s_settings_are_those_that_the_scripts_read() -> None:
     example = set(re.findall(r"^([A-Z_]+)=", (GUIDE / "site.env.example").read_text(), re.M))
-    assert set(SETTINGS) | {"ENDPOINT", "ROLE_ARN", "PROMETHEUS"} == example
+    assert set(SETTINGS) | {"ENDPOINT", "ROLE_ARN", "PROMETHEUS", "PULL_SECRET"} == example
     subprocess.run([tool("shellcheck"), "-s", "bash", "-e", "SC2034", str(GUIDE / "site.env.example")], check=True)

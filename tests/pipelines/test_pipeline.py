@@ -1,6 +1,8 @@
 """The KFP package: deterministic, the one that is checked in, and ready for a cluster in every task."""
 
+import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,28 @@ import yaml
 from kfp import compiler
 
 from components import images
-from pipelines.dressing import CONFIGURATION, CREDENTIALS, FIELDS, LABELS, NEEDS, Settings, Toleration, load_settings
+from components.launch import rayjob
+from pipelines.cluster_commands import settings_for
+from pipelines.dressing import (
+    CONFIGURATION,
+    CREDENTIALS,
+    FIELDS,
+    LABELS,
+    LAUNCHING,
+    NEEDS,
+    RAY_TOKEN,
+    Settings,
+    Toleration,
+    load_settings,
+)
 from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
 from pipelines.package import compiled, refuse_unlocked
 from xstilts.errors import PlanError
+from xstilts.plan.cluster import Cluster
+from xstilts.plan.schema import load_plan
 
 GOLDEN = Path(__file__).parents[2] / "pipelines" / "compiled" / "intermediate_to_xtreme_r.yaml"
+CONFIG = {"run_uri": "s3://b/p/runs/r", "group": "g", "kind": "finetune"}
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -93,13 +111,14 @@ def test_the_local_pipeline_is_the_same_graph_without_a_cluster_in_it(package: d
 
 def test_every_executor_reads_the_configuration_and_optional_credentials(executors: dict[str, Any]) -> None:
     assert len(executors) >= 6
-    for settings in executors.values():
+    for label, settings in executors.items():
+        launches = label.removeprefix("exec-") in LAUNCHING
         (config,) = settings["configMapAsEnv"]
         (secret,) = settings["secretAsEnv"]
         assert (config["configMapName"], config["optional"]) == ("xstilts-config", True)
         assert {pair["envVar"] for pair in config["keyToEnv"]} == set(CONFIGURATION)
         assert (secret["secretName"], secret["optional"]) == ("xstilts-s3", True)
-        assert {pair["envVar"] for pair in secret["keyToEnv"]} == set(CREDENTIALS)
+        assert {pair["envVar"] for pair in secret["keyToEnv"]} == {*CREDENTIALS, *((RAY_TOKEN,) if launches else ())}
 
 
 def test_every_executor_knows_its_pod_and_carries_our_labels(executors: dict[str, Any]) -> None:
@@ -164,6 +183,43 @@ def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
     ) == [3, 5, 5, 5]
 
 
+def test_what_launches_workers_hands_on_the_network_s_settings_and_the_secret_s_name() -> None:
+    settings = Settings(secret="other", network={"NCCL_IB_HCA": "mlx5", "FI_PROVIDER": "efa"})
+    package = next(yaml.safe_load_all(compiled(settings)[0]))
+    given = {
+        label.removeprefix("exec-"): {pair["name"]: pair["value"] for pair in executor["container"].get("env", ())}
+        for label, executor in package["deploymentSpec"]["executors"].items()
+    }
+    for component in LAUNCHING:
+        pods = rayjob.build({"gpus_per_worker": 1}, {**given.pop(component), "XSTILTS_NAMESPACE": "x"}, CONFIG)["spec"]
+        (group,) = pods["rayClusterSpec"]["workerGroupSpecs"]
+        env = {one["name"]: one for one in group["template"]["spec"]["containers"][0]["env"]}
+        assert (env["NCCL_IB_HCA"]["value"], env["FI_PROVIDER"]["value"]) == ("mlx5", "efa")
+        assert env["AWS_ACCESS_KEY_ID"]["valueFrom"]["secretKeyRef"]["name"] == "other"
+    assert not any("NCCL_IB_HCA" in env for env in given.values())
+
+
+def test_all_that_the_launcher_reads_of_its_site_a_step_is_given() -> None:
+    """What it reads of the pod, and what dressing sets by itself, is the rest."""
+    folder = Path(images.__file__).parent / "launch"
+    read = {
+        name
+        for file in folder.glob("*.py")
+        for name in re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"(XSTILTS_\w+)\"", file.read_text())
+    }
+    assert {"XSTILTS_LEASE_SECONDS", "XSTILTS_RAY_NAMESPACE", "XSTILTS_QUEUE"} <= read
+    ours = {"XSTILTS_WORKER_IMAGE", "XSTILTS_S3_SECRET"}
+    here = {"XSTILTS_CACHE", "XSTILTS_LOCAL", "XSTILTS_RAY_ADDRESS_FILE", "XSTILTS_KUBERNETES_API"}  # images, local runs
+    assert read <= {*CONFIGURATION, *FIELDS, *ours, *here}
+
+
+def test_only_the_network_s_own_settings_pass_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("network: {AWS_SECRET_ACCESS_KEY: x}\n")
+    with pytest.raises(PlanError, match="'AWS_SECRET_ACCESS_KEY' is no setting of the workers' network"):
+        load_settings(str(file))
+
+
 def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("bathces: 3\nttl_days: soon\n")
@@ -183,7 +239,14 @@ def test_steps_that_watch_ray_outlive_its_deadline() -> None:
     settings = Settings().lasting(500)
     assert (settings.needs("finetune").hours, settings.needs("score").hours) == (501, 501)
     assert Settings().lasting(2).needs("finetune") == NEEDS["finetune"]
-    assert Settings().lasting(None) == Settings()
+
+
+def test_a_plan_that_says_nothing_of_the_cluster_has_ray_s_own_deadline() -> None:
+    plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
+    assert plan.resources.cluster is None
+    file = Path(__file__).parents[2] / "k8s" / "kind" / "settings.yaml"
+    settings = settings_for(argparse.Namespace(settings=str(file)), plan)
+    assert settings.needs("finetune").hours == Cluster().deadline_hours + 1
 
 
 def test_images_without_a_digest_are_refused_by_name(text: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from components.launch.doctor import look
+from components.launch.doctor import look, report
 from components.launch.kubernetes import Api
 from pipelines.cli import main
 from tests.components.launch.scripted import ScriptedCluster, served
@@ -107,6 +107,15 @@ def test_the_command_exits_with_3_when_something_is_missing(
     cluster: ScriptedCluster, address: str, monkeypatch: pytest.MonkeyPatch, server: Server
 ) -> None:
     monkeypatch.setenv("XSTILTS_KUBERNETES_API", address)
-    assert main(["doctor", "--cluster"]) == 0
+    assert main(["doctor", "--cluster", "--namespace", "xstilts"]) == 0
     cluster.kuberay = False
     assert main(["doctor", "--cluster", "--namespace", "xstilts"]) == 3
+
+
+def test_without_a_namespace_it_looks_where_a_kfp_of_one_user_runs_its_steps(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XSTILTS_KUBERNETES_API", address)
+    monkeypatch.delenv("XSTILTS_NAMESPACE", raising=False)
+    report(print, None)
+    assert "ConfigMap xstilts-config in kubeflow" in capsys.readouterr().out
