@@ -24,26 +24,28 @@ CASES: dict[str, tuple[str, str, list[Any], list[Any]]] = {
     "xquad": ("xquad", "zh", ["the red cat", "x"], [["red cat"], ["y", "x z"]]),
     "mlqa": ("mlqa", "de", ["die Stadt", "北"], [["Stadt"], ["a"]]),
     "tydiqa": ("tydiqa", "te", ["a b", ""], [["b c"], ["d"]]),
-    "tatoeba": ("tatoeba", "ka", [0, 2, 1], [0, 1, 2]),
+    "tatoeba_squad": ("tatoeba", "ka", [0, 2, 1], [0, 1, 2]),
     "lareqa": ("lareqa", "el", [["a", "x", "b"], ["x"]], [["a", "b"], ["y"]]),
+    "tatoeba": ("tatoeba", "ka", [2, 2, 2], [0, 1, 2]),
     "mewslix": ("mewslix", "ta", [["Q2", "Q1"]], [["Q1"]]),
 }
 
 
-def report(folder: Path, evaluation: str) -> Path:
+def report(folder: Path, evaluation: str, target: int | None = 1) -> Path:
     _, language, predictions, golds = CASES[evaluation]
     rows = {
         "id": [f"q{i}" for i in range(len(golds))], "cluster": [""] * len(golds),
         "prediction": [json.dumps(p) for p in predictions], "gold": [json.dumps(g) for g in golds],
-        "backbone": "b", "arm": "none", "seed_intermediate": pd.array([None] * len(golds), "Int64"), "seed_target": 1,
-        "language": language,
+        "backbone": "b", "arm": "none", "seed_intermediate": pd.array([None] * len(golds), "Int64"),
+        "seed_target": pd.array([target] * len(golds), "Int64"), "language": language,
+        **({"asked": ["Where?", "A cat.", " Come in"]} if TASKS[evaluation].format == "retrieval" else {}),
     }  # fmt: skip
-    (folder / "predictions").mkdir(parents=True)
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_parquet(folder / "predictions" / f"{evaluation}.parquet")
     return folder
 
 
-@pytest.mark.parametrize("evaluation", CASES)
+@pytest.mark.parametrize("evaluation", [name for name in CASES if name != "tatoeba"])
 def test_the_round_trip_gives_our_score(tmp_path: Path, evaluation: str) -> None:
     name, language, predictions, golds = CASES[evaluation]
     (cell,) = export(report(tmp_path / "report", evaluation), tmp_path / "out")
@@ -51,6 +53,31 @@ def test_the_round_trip_gives_our_score(tmp_path: Path, evaluation: str) -> None
     found = grade(cell / "predictions", cell / "labels")["tasks"][name]["score"]
     metric = METRICS[task_metrics(TASKS[evaluation].metrics)[0]]
     assert found == pytest.approx(metric.value(metric.counts(predictions, golds, language).sum(0)))
+
+
+def test_tatoeba_stands_in_the_alphabetical_order_of_its_english_sentences(tmp_path: Path) -> None:
+    """As the official English file does: A cat (row 1), Come in (row 2), Where? (row 0)."""
+    (cell,) = export(report(tmp_path / "report", "tatoeba_squad"), tmp_path / "out")
+    found = {side: (cell / side / "tatoeba" / "test-ka.tsv").read_text().split() for side in ("predictions", "labels")}
+    assert found == {"predictions": ["2", "1", "0"], "labels": ["1", "2", "0"]}
+
+
+def test_a_report_without_tatoebas_sentences_is_refused(tmp_path: Path) -> None:
+    path = report(tmp_path / "report", "tatoeba_squad") / "predictions" / "tatoeba_squad.parquet"
+    pd.read_parquet(path).drop(columns="asked").to_parquet(path)
+    with pytest.raises(DataError, match="no column asked"):
+        export(tmp_path / "report", tmp_path / "out")
+
+
+def test_xtreme_r_takes_tatoeba_after_squad_and_xtreme_the_raw_one_which_is_part_of_every_cell(tmp_path: Path) -> None:
+    folder = report(tmp_path / "report", "xnli")
+    report(report(folder, "tatoeba_squad"), "tatoeba", target=None)
+    names = [export(folder, tmp_path / benchmark, benchmark) for benchmark in ("xtreme", "xtreme-r")]
+    assert [[cell.name for cell in cells] for cells in names] == [["b.none.t1"]] * 2
+    raw, tuned = (grade(c / "predictions", c / "labels", c.parent.name)["tasks"]["tatoeba"]["score"] for (c,) in names)
+    assert raw == tuned == pytest.approx(100 / 3)
+    found = [(c / "predictions/tatoeba/test-ka.tsv").read_text().split() for (c,) in names]
+    assert found == [["2", "2", "2"], ["2", "1", "0"]]
 
 
 def test_every_problem_of_a_submission_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
-from xstilts.errors import PlanError
+from xstilts.errors import PlanError, StoreError
 from xstilts.store.store import Store
 
 
@@ -45,10 +45,12 @@ def _read(store: Store, evaluation: str, fingerprint: str, step: Mapping[str, An
     assert manifest is not None  # it was listed as done
     table = pq.read_table(store.file(manifest, "predictions.parquet")).to_pandas()
     splits = step["settings"].get("splits", {})
+    asked = {language: _asked(store, step, language) for language in step["spec"]["languages"]}
     found = {
         keys: Scored(
             rows["id"].tolist(), rows["cluster"].tolist(), [json.loads(text) for text in rows["prediction"]],
             [json.loads(text) for text in rows["gold"]], str(splits.get(keys[1], "")), language=str(keys[1]),
+            asked=asked[str(keys[1])],
         )
         for keys, rows in table.groupby(["checkpoint", "language"], sort=False)
     }  # fmt: skip
@@ -57,6 +59,20 @@ def _read(store: Store, evaluation: str, fingerprint: str, step: Mapping[str, An
         for (checkpoint, language), scored in found.items()
         if checkpoint == "selected"
     }
+
+
+def _asked(store: Store, step: Mapping[str, Any], language: str) -> Sequence[str]:
+    """The English sentences of a retrieval's rows: a submission stands in their alphabetical order."""
+    if step["spec"]["format"] != "retrieval":
+        return ()
+    fingerprint = step["parents"][f"gold:{language}"]
+    manifest = store.manifest("records", fingerprint)
+    if manifest is None:
+        raise StoreError(f"the records {fingerprint[:12]} of {step['settings']['label']} are gone; run the plan again")
+    texts: list[str] = pq.read_table(store.file(manifest, "records.parquet"), columns=["text_pair"])[
+        "text_pair"
+    ].to_pylist()
+    return texts
 
 
 def _missing(store: Store, folder: str, cell: Mapping[str, Any], evaluation: str, fingerprint: str) -> dict[str, Any]:

@@ -17,7 +17,8 @@ Array = npt.NDArray[np.float64]
 class Scored:
     """One cell's predictions of one evaluation in one language. predictions, golds: parsed JSON, in the order of ids.
     split: the source split that was scored (it may be the plan's override). last: the same by the weights of the last
-    update, where English dev chose earlier ones; reported beside, never used for effects."""
+    update, where English dev chose earlier ones; reported beside, never used for effects. asked: of retrieval, the English
+    sentences that were asked for; else empty."""
 
     ids: Sequence[str]
     clusters: Sequence[str]
@@ -26,6 +27,7 @@ class Scored:
     split: str
     last: "Scored | None" = None
     language: str = "en"
+    asked: Sequence[str] = ()
     _ratios: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def ratio(self, metric: str) -> Array:

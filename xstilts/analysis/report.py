@@ -50,7 +50,9 @@ def _write_predictions(folder: Path, given: ReportInput) -> None:
                 "backbone": cell.backbone, "arm": cell.arm, "seed_intermediate": cell.seed_intermediate,
                 "seed_target": cell.seed_target, "language": language,
             }  # fmt: skip
-            frames.setdefault(evaluation, []).append(frame.assign(**head))
+            frames.setdefault(evaluation, []).append(
+                frame.assign(**head, **({"asked": scored.asked} if scored.asked else {}))
+            )
     for evaluation, parts in frames.items():
         whole = pd.concat(parts, ignore_index=True)
         whole[["seed_intermediate", "seed_target"]] = whole[["seed_intermediate", "seed_target"]].astype("Int64")

@@ -1,7 +1,7 @@
 """A report's predictions as a submission in the official layout, with the labels that they were scored against."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +12,59 @@ from xstilts.official.layout import TABLES, Official
 from xstilts.tasks.registry import TASKS
 
 CELL = ("backbone", "arm", "seed_intermediate", "seed_target")
+Cell = tuple[str, str, int | None, int | None]
 
 
 def export(report: Path, out: Path, benchmark: str = "xtreme-r") -> list[Path]:
     """Writes `<out>/<cell>/predictions|labels/<task>/test-<language>.<ending>` for every cell of a run's report folder, a
-    cell being a backbone, an arm and its seeds; returns the cells' folders. DataError where the report holds no prediction
-    of the benchmark; PlanError for a benchmark that does not exist."""
+    cell being a backbone, an arm and its seeds; returns the cells' folders. Raw retrieval has no target seed: it is part of
+    every cell of its backbone, arm and intermediate seed. DataError where the report holds no prediction of the benchmark;
+    PlanError for a benchmark that does not exist."""
     if benchmark not in TABLES:
         raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
+    paths = {task: report / "predictions" / f"{task.evaluation}.parquet" for task in TABLES[benchmark].values()}
+    there = {task: path for task, path in paths.items() if path.is_file()}
+    known = _cells(there.values())
     cells: dict[str, None] = {}
-    for task in TABLES[benchmark].values():
-        path = report / "predictions" / f"{task.evaluation}.parquet"
-        if not path.is_file():
-            continue
-        frame = pd.read_parquet(path)
-        for keys, rows in frame.groupby([*CELL, "language"], sort=False, dropna=False):
-            *cell, language = keys
-            if language in task.languages:
-                folder = out / cell_name(dict(zip(CELL, cell, strict=True)))
-                _write(task, str(language), rows, folder)
+    for task, path in there.items():
+        for keys, rows in pd.read_parquet(path).groupby([*CELL, "language"], sort=False, dropna=False):
+            cell, language = _cell(keys), str(keys[-1])
+            for seed in _target_seeds(cell, known) if language in task.languages else ():
+                folder = out / cell_name((*cell[:3], seed))
+                _write(task, language, rows, folder)
                 cells[str(folder)] = None
     if not cells:
         raise DataError(f"{report}: no prediction of {benchmark} is there; name the report folder of a finished run")
     return [Path(name) for name in cells]
 
 
-def cell_name(cell: Mapping[str, Any]) -> str:
+def _cell(keys: Sequence[Any]) -> Cell:
+    intermediate, target = (None if pd.isna(seed) else int(seed) for seed in keys[2:4])
+    return str(keys[0]), str(keys[1]), intermediate, target
+
+
+def _cells(paths: Iterable[Path]) -> list[Cell]:
+    """The cells that any task has, each once."""
+    rows = [pd.read_parquet(path, columns=[*CELL]).drop_duplicates() for path in paths]
+    return list(dict.fromkeys(_cell(keys) for frame in rows for keys in frame.itertuples(index=False)))
+
+
+def _target_seeds(cell: Cell, known: Sequence[Cell]) -> list[int | None]:
+    """The target seeds of the cells that some rows belong to."""
+    if cell[3] is not None:
+        return [cell[3]]
+    return [other[3] for other in known if other[:3] == cell[:3] and other[3] is not None] or [None]
+
+
+def cell_name(cell: Cell) -> str:
     """`<backbone>.<arm>.i<seed>.t<seed>`; a seed that a cell does not have is left out."""
-    seeds = [f"{kind}{int(cell[key])}" for kind, key in (("i", CELL[2]), ("t", CELL[3])) if not pd.isna(cell[key])]
-    return ".".join([str(cell["backbone"]), str(cell["arm"]), *seeds])
+    seeds = [f"{kind}{seed}" for kind, seed in zip("it", cell[2:], strict=True) if seed is not None]
+    return ".".join([*cell[:2], *seeds])
 
 
 def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> None:
+    if task.name == "tatoeba":
+        rows = _alphabetical(rows)
     ids = [str(name) for name in rows["id"]]
     sides = {
         side: [json.loads(text) for text in rows[column]]
@@ -56,6 +77,17 @@ def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> N
         part = path.with_name(f"{path.name}.part")
         part.write_text(text, encoding="utf-8")
         part.replace(path)
+
+
+def _alphabetical(rows: pd.DataFrame) -> pd.DataFrame:
+    """Tatoeba's rows in the order of the official English file: sorted by code points, equal ones as they were (xtreme
+    utils_preprocess.py tatoeba_preprocess). DataError for a report that does not hold the sentences."""
+    if "asked" not in rows or rows["asked"].isna().any():
+        raise DataError(
+            "predictions/tatoeba.parquet has no column asked: run the plan again: it writes the report anew"
+        )
+    texts = [str(text).strip() for text in rows["asked"]]
+    return rows.iloc[sorted(range(len(texts)), key=texts.__getitem__)]
 
 
 def _labels(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
