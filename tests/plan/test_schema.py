@@ -185,3 +185,14 @@ def test_reserved_names(tables: Tables) -> None:
     assert problems(MINIMAL.replace("{b:", "{encode-00:"), tables)[0].startswith("backbones.encode-00: names like")
     many = ", ".join(f"{'b' * 60}{i}: {{hub: o/m, family: llava}}" for i in range(70))
     assert "over 4096 bytes" in problems(MINIMAL.replace("{b: {hub: org/model, family: llava}", f"{{{many}"), tables)[0]
+
+
+def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_updates(tables: Tables) -> None:
+    """The sensitivity variant: a dozen tokens a caption and one a label, so equal tokens are unequal updates."""
+    text = f"{MINIMAL}arms: {{x: {{task: quiz, objective: lm}}, y: {{task: squad, objective: lm}}}}\n"
+    text += "contrasts: {c: {arm: x, reference: y}}\noverride: {squad: {updates: 7}}\n"
+    [problem] = problems(text, tables)
+    assert "updates (2 epochs against 7)" in problem
+    load_plan(text + "budget: {examples: 100, supervised_tokens: 5000}\n", tables)
+    [problem] = problems(text + "budget: {supervised_tokens: 5000, updates: 5}\n", tables)
+    assert "keep one" in problem

@@ -81,6 +81,33 @@ def test_all_targets_has_every_evaluation(plans: Path) -> None:
     assert asked == {name for name, one in TASKS.items() if one.trained_target is not None and "test" in one.splits}
 
 
+def test_no_row_outside_english_reaches_selection(plans: Path, miniature: Path, tmp_path: Path) -> None:
+    """Every target and a translated arm under recipes that look at dev: what a training step can read is known by its
+    parents, and of these what it selects on is English dev, while test rows are none of them."""
+    text = (plans / "all-targets.yaml").read_text()
+    lists = text.index("override:"), text.index("contrasts:")
+    text = text[: lists[0]] + text[lists[1] :]
+    text = text.replace("recipes: miniature", "recipes: phang_2020").replace(", updates: 4", "")
+    text = text.replace("reference: commonsense-lm", "reference: commonsense-lm, allow_unmatched: true")
+    text = text.replace("arms:\n", "arms:\n  translated: {task: mnli, objective: head, translated: [qaa, qab]}\n")
+    (tmp_path / "plan.yaml").write_text(text)
+    steps = expanded(tmp_path / "plan.yaml", miniature).steps
+    selecting = [
+        step for step in steps.values() if step.kind == "finetune" and step.spec["recipe"]["selection"] != "last"
+    ]
+    assert {step.spec["name"] for step in selecting} >= {
+        "mnli", "paws_en", "siqa", "copa", "ud_en", "panx_en", "squad", "tydiqa_en", "commonsense_qa",
+    }  # fmt: skip
+    for step in (step for step in steps.values() if step.kind == "finetune"):
+        roles = {role.partition(":")[0]: fingerprint for role, fingerprint in step.parents.items()}
+        assert set(roles) <= {"train", "select", "init", "backbone"}
+        assert ("select" in roles) == (step in selecting)
+        if step in selecting:
+            rows = steps[roles["select"]]
+            for one in (rows, steps[rows.parents["records"]]):
+                assert (one.spec["split"], one.spec["language"]) == ("select", "en")
+
+
 def test_real_slices(plans: Path, hub: Path) -> None:
     expansion = expanded(plans / "real-slices.yaml", hub)
     assert {row["arm"] for row in expansion.not_applicable} == {"captions-lm", "mixture"}

@@ -87,3 +87,14 @@ def test_an_unknown_recipe_set_is_named() -> None:
 
 def test_json_lists_every_task() -> None:
     assert [row["name"] for row in as_json()] == list(TASKS)
+
+
+def test_json_says_of_every_evaluation_how_close_each_arm_is_to_what_is_trained_for_it() -> None:
+    rows = {row["name"]: row["overlap"] for row in as_json() if row["trained_target"] is not None}
+    assert {name for name, overlap in rows.items() if not set(overlap) >= INTERMEDIATE} == set()
+    assert [rows["xnli"][arm] for arm in ("mnli", "anli_plus", "snli", "squad")] == [
+        "same-data", "same-data", "same-format", "unrelated",
+    ]  # fmt: skip
+    assert [rows["udpos"][arm] for arm in ("ud_deprel", "ccg", "mnli")] == ["same-data", "same-format", "unrelated"]
+    assert rows["xcopa"]["siqa"] == rows["xcopa"]["copa"] == rows["lareqa"]["squad_v2"] == "same-data"
+    assert set(rows["tatoeba"].values()) == {"unrelated"}

@@ -99,9 +99,11 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
 
 def _with_exposure(given: ReportInput) -> list[dict[str, Any]]:
     found = {(row["backbone"], row["arm"]): row for row in given.expanded.get("exposures", ())}
+    nothing = {"exposure": "unknown", "why": "the run was planned before this was recorded"}
+    known = [found.get((row["backbone"], row["arm"]), nothing) for row in given.spent]
     return [
-        {**row, "exposure": found.get((row["backbone"], row["arm"]), {}).get("exposure", "unknown")}
-        for row in given.spent
+        {**row, "exposure": one["exposure"], "exposure_source": one["why"]}
+        for row, one in zip(given.spent, known, strict=True)
     ]
 
 
@@ -132,7 +134,8 @@ def answer(headline: str | None, rows: pd.DataFrame, given: ReportInput) -> str:
 
 
 def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
-    """Mean over evaluations of each backbone and arm, with and without retrieval, seeds averaged."""
+    """Mean over evaluations of each backbone and arm, with and without retrieval, seeds averaged; over: which these are,
+    since a failed cell or an absent data set leaves fewer."""
     rows = official(given, results)
     retrieval = {name for name, metrics in given.metrics.items() if metrics[0] in RETRIEVAL}
     means = rows.groupby(["backbone", "arm", "evaluation"], sort=False)["value"].mean().reset_index()
@@ -141,7 +144,8 @@ def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]
         trained = part[~part["evaluation"].isin(retrieval)]["value"]
         found.append(
             {"backbone": backbone, "arm": arm, "all": float(part["value"].mean()),
-             "without_retrieval": float(trained.mean()) if len(trained) else None, "evaluations": len(part)}
+             "without_retrieval": float(trained.mean()) if len(trained) else None, "evaluations": len(part),
+             "over": part["evaluation"].tolist()}
         )  # fmt: skip
     return found
 

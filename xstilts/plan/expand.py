@@ -13,7 +13,7 @@ from xstilts.plan.sources import Sources, choice
 from xstilts.plan.steps import Steps
 from xstilts.plan.tables import Tables
 from xstilts.tasks.exposure import exposure
-from xstilts.tasks.task import Task
+from xstilts.tasks.task import OVERLAPS, Task, closeness
 
 
 @dataclass(frozen=True)
@@ -222,15 +222,11 @@ def _contrasts(plan: Plan, tables: Tables) -> list[Json]:
 
 def _overlaps(plan: Plan, tables: Tables, tests: Mapping[str, Scored]) -> list[Json]:
     """How close each arm's data is to each trained target's: the closest of its tasks counts."""
-    ranks = ("unrelated", "same-format", "same-data")
     trained = dict.fromkeys(tuple(test.task.trained_target or ()) for test in tests.values())
 
-    def closeness(task: str, target: str) -> str:
-        return "same-data" if task == target else tables.tasks[task].overlap.get(target, "unrelated")
-
     def closest(arm: Arm, targets: tuple[str, ...]) -> str:
-        found = [closeness(part.task, target) for part in arm.parts for target in targets]
-        return max(found, key=ranks.index, default="unrelated")
+        found = [closeness(tables.tasks[part.task], target) for part in arm.parts for target in targets]
+        return max(found, key=OVERLAPS.index, default="unrelated")
 
     return [
         {"arm": name, "trained_target": "+".join(targets) or "none", "overlap": closest(arm, targets)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from xstilts.errors import PlanError
 from xstilts.tasks import choice, images, nli, plain_text, ranking, retrieval, span, tagging
-from xstilts.tasks.task import Source, Task
+from xstilts.tasks.task import OVERLAPS, Overlap, Source, Task, closeness
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -33,11 +33,25 @@ def _as_json(one: Task) -> dict[str, Any]:
     return {
         "name": one.name, "title": one.title, "role": one.role, "format": one.format, "modality": one.modality,
         "objectives": list(one.objectives), "languages": list(one.languages), "labels": list(one.labels),
-        "metrics": list(one.metrics), "licence": one.licence, "citation": one.citation, "overlap": dict(one.overlap),
+        "metrics": list(one.metrics), "licence": one.licence, "citation": one.citation, "overlap": _overlap(one),
         "sizes": dict(one.sizes), "english_training_data": _english(one), "licensed": one.licensed or None,
         "trained_target": None if one.trained_target is None else list(one.trained_target),
         "splits": {split: [_source(s) for s in (source, *source.alternatives)] for split, source in one.splits.items()},
     }  # fmt: skip
+
+
+def _overlap(one: Task) -> dict[str, Overlap]:
+    """What trained targets a task is close to; of an evaluation, how close each task that can be an arm is to what is
+    trained for it (the closest of several)."""
+    if one.trained_target is None:
+        return dict(one.overlap)
+    arms = [name for name, other in TASKS.items() if other.role != "evaluation" and "train" in other.splits]
+    return {
+        name: max(
+            (closeness(TASKS[name], target) for target in one.trained_target), key=OVERLAPS.index, default="unrelated"
+        )
+        for name in arms
+    }
 
 
 def _english(one: Task) -> list[str]:

@@ -91,6 +91,7 @@ CCG = Task(
     splits={"train": Source("ldc/ccgbank", None, "train"), "select": Source("ldc/ccgbank", None, "dev")},
     to_example=partial(named, "tags"), objectives=("head", "lm"), instruction="Categories:", metrics=("token_accuracy",),
     licence="LDC2005T13, no redistribution", citation="Hockenmaier and Steedman 2007",
+    overlap={"ud_en": "same-format", "panx_en": "same-format"},
     licensed="CCGbank is licensed (LDC2005T13): set CCGBANK_DIR to your own copy",
 )  # fmt: skip
 UD_DEPREL = Task(
@@ -101,7 +102,8 @@ UD_DEPREL = Task(
         "select": Source("universal-dependencies/universal_dependencies", "en_ewt", "dev"),
     },
     to_example=partial(named, "deprel"), objectives=("head", "lm"), instruction="Relations:",
-    metrics=("token_accuracy",), licence="cc-by-sa-4.0", citation="Nivre et al. 2018", overlap={"ud_en": "same-data"},
+    metrics=("token_accuracy",), licence="cc-by-sa-4.0", citation="Nivre et al. 2018",
+    overlap={"ud_en": "same-data", "panx_en": "same-format"},
 )  # fmt: skip
 
 TASKS = (UD_EN, UDPOS, PANX_EN, WIKIANN, CCG, UD_DEPREL)

@@ -11,6 +11,8 @@ Modality = Literal["text", "image"]
 Objective = Literal["head", "lm"]
 Overlap = Literal["same-data", "same-format", "unrelated"]
 Row = Mapping[str, Any]
+#: From the farthest to the closest.
+OVERLAPS: tuple[Overlap, ...] = ("unrelated", "same-format", "same-data")
 #: The rungs of the image ladder (data/ladder.py) that show pixels; `removed` and `caption` do not.
 SHOWN = ("real", "blank", "shuffled")
 
@@ -130,3 +132,8 @@ class Task:
     licensed: str = ""
     pool: str = ""
     captioned: bool = False
+
+
+def closeness(task: Task, target: str) -> Overlap:
+    """How close a task's training data is to a trained target's."""
+    return "same-data" if task.name == target else task.overlap.get(target, "unrelated")
