@@ -12,16 +12,17 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 
 _STORE = ("xstilts.run", "xstilts.store.store", "boto3", "boto3.s3.transfer", "botocore.config", "components.orphan")
+_PLAN = (
+    "xstilts.plan.expand", "xstilts.plan.schema", "xstilts.plan.environment", "xstilts.plan.backbones",
+    "xstilts.data.source", "xstilts.schedule", "huggingface_hub",
+)  # fmt: skip
 
 #: set of packages (images/packages) → the modules that its code imports.
 MODULES: Mapping[str, Sequence[str]] = {
-    "plan": (
-        *_STORE, "xstilts.plan.expand", "xstilts.plan.schema", "xstilts.plan.environment", "xstilts.plan.backbones",
-        "xstilts.data.source", "huggingface_hub",
-    ),
+    "plan": (*_STORE, *_PLAN),
     "stage": (
-        *_STORE, "xstilts.data.stage", "xstilts.data.records", "xstilts.data.encode", "xstilts.models.processor",
-        "datasets", "huggingface_hub", "transformers", "transformers.models.clip.image_processing_pil_clip",
+        *_STORE, *_PLAN, "xstilts.data.stage", "xstilts.data.records", "xstilts.data.encode", "xstilts.models.processor",
+        "datasets", "datasets.load", "transformers", "transformers.models.clip.image_processing_pil_clip",
         "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
     ),
     "step": (*_STORE, "components.launch.choose", "components.launch.gc", "kubernetes", "kubernetes.config"),

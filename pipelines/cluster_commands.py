@@ -33,16 +33,17 @@ def package(given: argparse.Namespace, settings: Settings) -> tuple[str, str]:
     return text, version
 
 
-def settings_for(given: argparse.Namespace, plan: Plan) -> Settings:
-    """The cluster's settings, with as much time for the steps that watch Ray as the plan gives Ray itself."""
-    settings = load_settings(given.settings)
+def settings_for(given: argparse.Namespace, plan: Plan, mirror: str) -> Settings:
+    """The cluster's settings, with as much time for the steps that watch Ray as the plan gives Ray itself, for data from
+    this mirror."""
+    settings = load_settings(given.settings).model_copy(update={"hub": mirror == "hub"})
     return settings.lasting((plan.resources.cluster or Cluster()).deadline_hours)
 
 
 def submit(given: argparse.Namespace) -> int:
     """xstilts submit PLAN"""
     checked = cluster.checked(Path(given.plan), given.mirror)
-    settings = settings_for(given, checked.plan)
+    settings = settings_for(given, checked.plan, checked.mirror)
     text, version = package(given, settings)
     store, kfp = cluster.open_store(given.store), server(given)
     todo = {kind: len(steps) for kind, steps in undone(checked.expansion, store).items() if steps}

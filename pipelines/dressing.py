@@ -39,6 +39,8 @@ FIELDS = {
 LABELS = {"app.kubernetes.io/part-of": "xstilts", "app.kubernetes.io/component": "step"}
 #: The component, and the stage of its Dockerfile, whose image a task shares.
 IMAGE_OF = {"work": ("plan", "step"), "build": ("finetune", "worker"), "verdict": ("report", "step")}
+#: Where every image has the versions of the lock that it was built by (images/install.py).
+VERSIONS = "/opt/xstilts/versions.json"
 #: The user that every image runs as.
 USER = 1000
 
@@ -92,7 +94,8 @@ class Settings(BaseModel):
     node_selector, tolerations: for steps; Ray's pods follow the plan's resources.cluster. network: what NCCL and its like
     are told of this site's network, in the workers' pods. batches, groups: how many run side by side. ttl_days: how long
     a finished run's pods are kept. days: most that a whole run may take. timezone: the one that KFP's server reads cron
-    in. tasks: component → its needs, in place of the shipped ones.
+    in. hub: whether data comes straight from the hub; `submit` and schedules set it by the run's mirror. tasks: component
+    → its needs, in place of the shipped ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -110,6 +113,7 @@ class Settings(BaseModel):
     ttl_days: Annotated[int, Field(ge=1)] = 7
     days: Annotated[int, Field(ge=1)] = 30
     timezone: str = "UTC"
+    hub: bool = False
     tasks: Mapping[Literal["plan", "work", "stage", "build", "finetune", "score", "report", "verdict"], Needs] = {}
 
     def needs(self, component: str) -> Needs:
@@ -136,7 +140,7 @@ def dressed(settings: Settings) -> Dress:
 
     def dress(task: dsl.PipelineTask) -> dsl.PipelineTask:
         component = task.component_spec.name
-        plain(task).set_container_image(reference(*IMAGE_OF.get(component, (component, "step"))))
+        plain(task).set_container_image(reference(*_image_of(component, settings)))
         _environment(task, component, settings)
         _resources(task, settings.needs(component))
         _placement(task, settings)
@@ -145,12 +149,21 @@ def dressed(settings: Settings) -> Dress:
     return dress
 
 
+def _image_of(component: str, settings: Settings) -> tuple[str, str]:
+    """On the hub, plan takes the image of stage: the package that knows the hub's layouts is larger than plan's own."""
+    if component == "plan" and settings.hub:
+        return "stage", "step"
+    return IMAGE_OF.get(component, (component, "step"))
+
+
 def _environment(task: dsl.PipelineTask, component: str, settings: Settings) -> None:
     kubernetes.use_config_map_as_env(task, settings.config_map, {key: key for key in CONFIGURATION}, optional=True)
     keys = (*CREDENTIALS, RAY_TOKEN) if component in LAUNCHING else CREDENTIALS
     kubernetes.use_secret_as_env(task, settings.secret, {key: key for key in keys}, optional=True)
     for variable, path in FIELDS.items():
         kubernetes.use_field_path_as_env(task, variable, path)
+    if component == "plan" and settings.hub:
+        task.set_env_variable("XSTILTS_VERSIONS", VERSIONS)
     if component in LAUNCHING:
         task.set_env_variable("XSTILTS_WORKER_IMAGE", reference(component, "worker"))
         task.set_env_variable("XSTILTS_S3_SECRET", settings.secret)

@@ -56,7 +56,7 @@ def _wanted(given: argparse.Namespace, store: Store) -> list[Wanted]:
     found = []
     for path, one in schedules.load(Path(given.file), zone):
         checked = cluster.checked(path, given.mirror or one.mirror)
-        settings = settings_for(given, checked.plan)
+        settings = settings_for(given, checked.plan, checked.mirror)
         before = stored.stored(store, one.name)
         found.append(Wanted(one, checked, package(given, settings), settings.service_account, before))
     return found

@@ -13,6 +13,7 @@ from kfp import compiler
 
 from components import images
 from components.launch import rayjob
+from images.install import VERSIONS
 from pipelines.cluster_commands import settings_for
 from pipelines.dressing import (
     CONFIGURATION,
@@ -213,6 +214,17 @@ def test_all_that_the_launcher_reads_of_its_site_a_step_is_given() -> None:
     assert read <= {*CONFIGURATION, *FIELDS, *ours, *here}
 
 
+@pytest.mark.parametrize(("mirror", "image"), [("hub", "stage-python"), ("s3://b/mirror", "plan-python")])
+def test_plan_runs_where_its_data_can_be_looked_up(mirror: str, image: str) -> None:
+    """images/install.py writes the versions that the fingerprints name into every image."""
+    plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
+    package = next(yaml.safe_load_all(compiled(settings_for(argparse.Namespace(settings=None), plan, mirror))[0]))
+    container = package["deploymentSpec"]["executors"]["exec-plan"]["container"]
+    assert container["image"] == f"xstilts/{image}:dev"
+    versions = [{"name": "XSTILTS_VERSIONS", "value": str(VERSIONS)}]
+    assert container.get("env", []) == (versions if mirror == "hub" else [])
+
+
 def test_only_the_network_s_own_settings_pass_as_such(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("network: {AWS_SECRET_ACCESS_KEY: x}\n")
@@ -245,7 +257,7 @@ def test_a_plan_that_says_nothing_of_the_cluster_has_ray_s_own_deadline() -> Non
     plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
     assert plan.resources.cluster is None
     file = Path(__file__).parents[2] / "k8s" / "kind" / "settings.yaml"
-    settings = settings_for(argparse.Namespace(settings=str(file)), plan)
+    settings = settings_for(argparse.Namespace(settings=str(file)), plan, "s3://b/mirror")
     assert settings.needs("finetune").hours == Cluster().deadline_hours + 1
 
 
