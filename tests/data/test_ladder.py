@@ -1,12 +1,17 @@
 """The image ladder: what each rung shows."""
 
 import io
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from xstilts.data.ladder import with_images
+from xstilts.data.miniature.write import Sizes, write_miniature
+from xstilts.data.records import read_rows
+from xstilts.data.source import load_rows, open_mirror
 from xstilts.errors import DataError
+from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 
 
@@ -67,3 +72,28 @@ def test_rows_without_captions_are_refused() -> None:
 def test_one_picture_cannot_be_shuffled() -> None:
     with pytest.raises(DataError, match="fewer than two"):
         with_images(rows(1), "shuffled")
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("miniature")
+    write_miniature(folder, sizes=Sizes(text=16, train=24, select=6, test=6, pictures=60))
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.modality == "image"])
+def test_every_image_task_stands_on_every_rung_with_the_same_rows(name: str, miniature: Path) -> None:
+    table = load_rows(open_mirror(str(miniature)), TASKS[name].splits["train"], "en")
+    given, bad, _ = read_rows(TASKS[name], table, range(len(table)), "en", None)
+    assert given
+    assert not bad
+    rungs = ["blank", "shuffled", "removed", *(["caption"] if TASKS[name].captioned else [])]
+    for rung in rungs:
+        found = with_images(given, rung)
+        assert [(one.id, one.label, one.targets, one.choices) for one in found] == [
+            (one.id, one.label, one.targets, one.choices) for one in given
+        ]
+        shown = [len(one.images) for one in found]
+        assert shown == ([0] * len(given) if rung in ("removed", "caption") else [len(one.images) for one in given])
+        if rung in ("blank", "shuffled"):
+            assert all(one.images != other.images for one, other in zip(found, given, strict=True))

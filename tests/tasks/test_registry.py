@@ -98,3 +98,13 @@ def test_json_says_of_every_evaluation_how_close_each_arm_is_to_what_is_trained_
     assert [rows["udpos"][arm] for arm in ("ud_deprel", "ccg", "mnli")] == ["same-data", "same-format", "unrelated"]
     assert rows["xcopa"]["siqa"] == rows["xcopa"]["copa"] == rows["lareqa"]["squad_v2"] == "same-data"
     assert set(rows["tatoeba"].values()) == {"unrelated"}
+
+
+def test_sizes_are_of_the_tasks_own_splits_and_languages() -> None:
+    for one in TASKS.values():
+        for name in one.sizes:
+            split, _, language = name.partition(":")
+            assert split in one.splits
+            assert not language or language in one.languages
+    assert sum(TASKS["mewslix"].sizes.values()) == 14_624  # as google-research mewsli-x.md adds them up
+    assert set(TASKS["tatoeba"].sizes) == {f"test:{code}" for code in TASKS["tatoeba"].languages}

@@ -35,7 +35,7 @@ TRAINING: Mapping[str, tuple[int, int]] = {
     "mnli": (392_702, 40), "snli": (549_367, 30), "qqp": (363_846, 32), "squad": (87_599, 165),
     "squad_v2": (130_319, 170), "hellaswag": (39_905, 440), "cosmos_qa": (25_262, 480), "commonsense_qa": (9_741, 125),
     "siqa": (33_410, 105), "copa": (400, 70), "ud_en": (21_253, 25), "panx_en": (20_000, 14),
-    "tydiqa_en": (3_696, 260), "lareqa": (87_599, 180), "mewslix": (116_903, 100), "coco_captions": (591_753, 360),
+    "tydiqa_en": (3_696, 260), "squad_dual": (87_599, 180), "mewsli_pairs": (167_719, 100), "coco_captions": (591_753, 360),
 }  # fmt: skip
 
 #: evaluation → (test rows of a language, mean tokens of a row).

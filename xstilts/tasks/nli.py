@@ -77,7 +77,7 @@ MNLI = _task(
 #: Phang et al.: the three sets under one head, drawn in proportion to their rows; here they are one set of rows.
 ANLI_PLUS = _task(
     "anli_plus", "ANLI+ (SNLI, MultiNLI, ANLI)", "cc-by-sa-4.0; oanc, cc-by-sa-3.0, mit; cc-by-nc-4.0",
-    "Phang et al. 2020", {},
+    "Phang et al. 2020", {"train": 550_152 + 392_702 + 162_865},
     train=_source("stanfordnlp/snli", "plain_text", "train", plus=(_mnli("train"), _ANLI["train"])),
     select=_source("stanfordnlp/snli", "plain_text", "validation", plus=(_mnli("validation_matched"), _ANLI["dev"])),
 )  # fmt: skip

@@ -149,6 +149,10 @@ MEWSLIX = Task(
     splits={"test": Source("izhx/mewsli-x", "{language}", "test")}, to_example=mentions,
     languages=MEWSLIX_LANGUAGES, metrics=("map_at_20",), trained_target=("mewsli_pairs",), licence="cc-by-sa",
     citation="Ruder et al. 2021", pool="mewsli_candidates",
+    sizes={
+        "test:ar": 1_501, "test:de": 1_551, "test:en": 1_490, "test:es": 1_552, "test:fa": 458, "test:ja": 1_519,
+        "test:pl": 1_562, "test:ro": 672, "test:ta": 1_567, "test:tr": 1_215, "test:uk": 1_537,
+    },
 )  # fmt: skip
 
 TASKS = (SQUAD_DUAL, LAREQA, MEWSLI_PAIRS, MEWSLI_CANDIDATES, MEWSLIX)

@@ -118,6 +118,10 @@ MLQA = Task(
     },
     to_example=squad, languages=MLQA_LANGUAGES, metrics=("mlqa_f1", "mlqa_em"), trained_target=("squad",),
     licence="cc-by-sa-3.0", citation="Lewis et al. 2020",
+    sizes={
+        "test:ar": 5_335, "test:de": 4_517, "test:en": 11_590, "test:es": 5_253, "test:hi": 4_918, "test:vi": 5_495,
+        "test:zh": 5_137,
+    },
 )  # fmt: skip
 TYDIQA = Task(
     name="tydiqa", title="TyDiQA-GoldP", role="evaluation", format="span", modality="text",
