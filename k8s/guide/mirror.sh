@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A plan's data and models into s3://BUCKET/MIRROR, from the hub or from FROM: k8s/guide/mirror.sh PLAN [FROM].
+# A plan's data and models into s3://BUCKET/MIRROR: k8s/guide/mirror.sh PLAN [FROM]. FROM is hub (without it), miniature, a
+# folder, or s3://…
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
@@ -8,4 +9,9 @@ set -euo pipefail
 
 PLAN=${1:?usage: k8s/guide/mirror.sh PLAN [FROM]}
 FROM=${2:-hub}
+MINIATURE=${MINIATURE:-$REPOSITORY/.xstilts/miniature-of-guide}
+if [ "$FROM" = miniature ]; then
+  FROM=$MINIATURE
+  [ -d "$MINIATURE" ] || run "$XSTILTS" mirror miniature "$MINIATURE"
+fi
 run "$XSTILTS" mirror pull "s3://$BUCKET/$MIRROR" --plan "$PLAN" --from "$FROM"

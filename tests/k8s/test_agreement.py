@@ -31,14 +31,14 @@ PLAN = load_plan((ROOT / "pipelines" / "plans" / "kind.yaml").read_text())
 CONFIG = {"run_uri": "s3://xstilts/store/runs/kind-1", "group": "tiny-llava", "kind": "finetune"}
 
 
-def _job(documents: list[Document]) -> Document:
-    """The RayJob that the launcher makes in a step that is dressed for this build."""
+def _job(documents: list[Document], resources: Document | None = None) -> Document:
+    """The RayJob that the launcher makes in a step that is dressed for this build: kind's, or one of these resources."""
     environment = {
         **named(documents, "ConfigMap", "xstilts-config")["data"],
         "XSTILTS_NAMESPACE": "kubeflow", "XSTILTS_POD_NAME": "step", "XSTILTS_POD_UID": "1",
         "XSTILTS_WORKER_IMAGE": reference("finetune", "worker"),
     }  # fmt: skip
-    return rayjob.build(PLAN.resources.model_dump(mode="json"), environment, CONFIG)
+    return rayjob.build(resources or PLAN.resources.model_dump(mode="json"), environment, CONFIG)
 
 
 @pytest.mark.parametrize("name", ["base", "kind", "gpu"])
@@ -134,6 +134,25 @@ def test_the_queue_covers_every_resource_of_a_rayjob(builds: Builds) -> None:
     for _, template in pod_templates(job):
         asked = template["spec"]["containers"][0]["resources"]["requests"]
         assert set(asked) <= set(group["coveredResources"])
+
+
+@pytest.mark.parametrize("plan", ["gpu", "modality", "phang-2020"])
+def test_a_plan_of_the_guide_fits_the_queue_the_quota_and_the_pool(builds: Builds, plan: str) -> None:
+    resources = load_plan((ROOT / "pipelines" / "plans" / f"{plan}.yaml").read_text()).resources
+    job = _job(builds["gpu"], resources.model_dump(mode="json"))["spec"]["rayClusterSpec"]
+    (group,) = job["workerGroupSpecs"]
+    pods = [job["headGroupSpec"]["template"], *[group["template"]] * group["replicas"]]
+    requests = [pod["spec"]["containers"][0]["resources"]["requests"] for pod in pods]
+    assert group["template"]["spec"]["nodeSelector"] == {"xstilts.dev/pool": "gpu"}
+    assert sum(_amount(r.get("nvidia.com/gpu", "0")) for r in requests) == resources.workers
+    (covered,) = named(builds["queue"], "ClusterQueue", "xstilts")["spec"]["resourceGroups"]
+    (gpus,) = [flavor for flavor in covered["flavors"] if flavor["name"] == "xstilts-gpu"]
+    nominal = {one["name"]: _amount(str(one["nominalQuota"])) for one in gpus["resources"]}
+    hard = named(builds["gpu"], "ResourceQuota", "xstilts")["spec"]["hard"]
+    for name, most in nominal.items():
+        asked = sum(_amount(r.get(name, "0")) for r in requests)
+        assert asked <= most
+        assert asked <= _amount(hard.get(f"requests.{name}", "1000Ti"))
 
 
 def test_policies_let_the_launcher_s_pods_work(builds: Builds) -> None:

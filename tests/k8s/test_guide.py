@@ -114,7 +114,16 @@ def _reads(line: str) -> bool:
 def test_a_mirror_is_pulled_for_its_plan(machine: Recorder) -> None:
     pulled = "xstilts mirror pull s3://bench/x/mirror --plan plan.yaml"
     assert _run(machine, "guide/mirror.sh", "plan.yaml").lines == [f"{pulled} --from hub"]
-    assert _run(machine, "guide/mirror.sh", "plan.yaml", "runs/miniature").lines == [f"{pulled} --from runs/miniature"]
+    assert _run(machine, "guide/mirror.sh", "plan.yaml", "runs/mirror").lines == [f"{pulled} --from runs/mirror"]
+
+
+def test_the_miniature_is_made_once_for_the_mirror(machine: Recorder) -> None:
+    there = machine.folder / "miniature"
+    pulled = "xstilts mirror pull s3://bench/x/mirror --plan plan.yaml --from HOME/miniature"
+    first = _run(machine, "guide/mirror.sh", "plan.yaml", "miniature", MINIATURE=str(there))
+    assert first.lines == ["xstilts mirror miniature HOME/miniature", pulled]
+    there.mkdir()
+    assert _run(machine, "guide/mirror.sh", "plan.yaml", "miniature", MINIATURE=str(there)).lines == [pulled]
 
 
 def _site(machine: Recorder, settings: dict[str, str]) -> tuple[Done, str]:
