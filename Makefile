@@ -22,7 +22,7 @@ demo: setup      ## the whole pipeline on the miniature; ends with the report's 
 	$(VENV)/bin/xstilts run pipelines/plans/demo.yaml --out runs/demo
 
 test: setup      ## the tests
-	$(VENV)/bin/python -m pytest -q -m "not nodes and not docker"
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not nodes and not docker"
 
 test-nodes: setup   ## Ray over several nodes, as network namespaces of this machine (needs root)
 	$(VENV)/bin/python -m pytest -q -m nodes tests/e2e

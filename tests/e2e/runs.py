@@ -38,6 +38,10 @@ def histories(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, pd.DataF
     return found
 
 
+def steps_done(home: Path) -> int:
+    return len(list((home / "store/xstilts/store/steps").glob("*/*/manifest.json")))
+
+
 def left_behind(home: Path) -> list[str]:
     """Processes that a run in this home has started and that are still there: all inherit its cache's path."""
     mark = f"XSTILTS_CACHE={home / 'cache'}".encode()
@@ -65,5 +69,4 @@ class Finished:
     """A run that nothing disturbed."""
 
     home: Path
-    seconds: float
     results: pd.DataFrame

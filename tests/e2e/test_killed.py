@@ -10,17 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.e2e.runs import Finished, command, left_behind, results, wait_until_gone
+from tests.e2e.runs import Finished, command, left_behind, results, steps_done, wait_until_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 
 def test_a_run_leaves_no_process_behind(undisturbed: Finished) -> None:
     assert left_behind(undisturbed.home) == []
-
-
-def steps_done(home: Path) -> int:
-    return len(list((home / "store/xstilts/store/steps").glob("*/*/manifest.json")))
 
 
 def test_three_kills_change_nothing(undisturbed: Finished, tmp_path: Path) -> None:

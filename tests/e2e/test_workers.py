@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.runs import SMALL, Finished, command, histories, wait_until_gone
+from tests.e2e.runs import SMALL, Finished, command, histories, steps_done, wait_until_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.ray]
 
@@ -20,7 +20,10 @@ def alone(tmp_path: Path, undisturbed: Finished) -> Path:
     plan = tmp_path / "alone.yaml"
     plan.write_text(SMALL.read_text().replace("workers: 2", "workers: 1"))
     process = subprocess.Popen(command(tmp_path, plan), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(0.6 * undisturbed.seconds)
+    models = steps_done(undisturbed.home) * 2 // 3  # staged, and some of them trained
+    while steps_done(tmp_path) < models:
+        assert process.poll() is None, "it ended before it could be interrupted"
+        time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     assert wait_until_gone(tmp_path) == []
