@@ -170,6 +170,7 @@ def test_vqa_accuracy_counts_the_other_annotators() -> None:
     answers = ["cat", *["cat"] * 2, *["dog"] * 8]
     assert value("vqa_accuracy", ["A cat."], [answers]) == pytest.approx(100 * (8 * 2 / 3 + 2 / 3) / 10)
     assert vqa.normalise("Two, 1,000 dogs!") == "2 1000 dogs"
+    assert vqa.normalise("It is 2.5 or 3.") == "it is 2.5 or 3"
 
 
 def test_a_box_is_right_from_half_overlap_on() -> None:

@@ -1,7 +1,7 @@
 """Answers to questions on pictures: VQA accuracy (Antol et al. 2015) and the overlap of boxes.
 
-The normalisation is that of the official VQA evaluation (vqaEval.py): commas and full stops between digits, punctuation,
-number words, articles and contractions.
+The normalisation is that of the official VQA evaluation (vqaEval.py): commas between digits, full stops that no digit
+follows, punctuation, number words and articles. Deviation: its table that puts lost apostrophes back (`dont`) is not used.
 """
 
 import re
@@ -13,7 +13,7 @@ _NUMBERS = {
 } | {"none": "0"}  # fmt: skip
 _ARTICLES = {"a", "an", "the"}
 _PUNCTUATION = re.compile(r"""[;/\[\]"{}()=+\\_<>@`,?!\-]""")
-_PERIOD = re.compile(r"(?<!\d)\.(?!\d)")
+_PERIOD = re.compile(r"\.(?!\d)")
 _COMMA = re.compile(r"(?<=\d),(?=\d)")
 
 
