@@ -4,6 +4,8 @@
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
+# shellcheck source=place.sh
+. "$K8S/kind/place.sh"
 
 say "accounts, roles, quota, network policies, clean-up"
 run kubectl label namespace kubeflow --overwrite pod-security.kubernetes.io/warn=restricted pod-security.kubernetes.io/audit=restricted

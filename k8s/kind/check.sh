@@ -3,6 +3,8 @@
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
+# shellcheck source=place.sh
+. "$K8S/kind/place.sh"
 
 PROC=${PROC:-/proc}
 FAILED=0

@@ -192,7 +192,7 @@ def test_every_command_names_the_cluster_s_own_kubeconfig(machine: Recorder) -> 
     place = (KIND / "place.sh").read_text()
     assert "export KUBECONFIG=$WORK/kubeconfig" in place
     for script in sorted(KIND.glob("*.sh")):
-        if script.name not in ("place.sh", "check.sh", "base.sh"):
+        if script.name != "place.sh":
             assert '. "$K8S/kind/place.sh"' in script.read_text(), script.name
 
 
@@ -205,6 +205,15 @@ def test_a_missing_tool_is_named_with_where_to_get_it(machine: Recorder, tool: s
     done = machine.run(KIND / "check.sh")
     assert done.status == 1
     assert f"missing: {tool} is not installed\n   do: install {tool}" in done.errors.replace("Docker", "docker")
+
+
+def test_the_kubectl_of_make_setup_will_do(machine: Recorder) -> None:
+    machine.answers, machine.without = MACHINE, ["kubectl"]
+    environment = machine.folder / "venv"
+    environment.mkdir()
+    (environment / "kubectl").symlink_to("/bin/true")
+    done = machine.run(KIND / "check.sh", XSTILTS=str(environment / "xstilts"))
+    assert done.status == 0, done.errors
 
 
 @pytest.mark.parametrize(
