@@ -21,12 +21,16 @@ Dress = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 CONFIGURATION = (
     "XSTILTS_STORE", "AWS_ENDPOINT_URL", "AWS_REGION", "XSTILTS_LAUNCHER", "XSTILTS_RAY_ADDRESS",
     "XSTILTS_RAY_SERVICE_ACCOUNT", "XSTILTS_RAY_NAMESPACE", "XSTILTS_PRIORITY_CLASS", "XSTILTS_QUEUE",
-    "XSTILTS_LEASE_SECONDS",
+    "XSTILTS_LEASE_SECONDS", "HF_ENDPOINT", "HF_HUB_OFFLINE",
 )  # fmt: skip
 #: Keys of the optional Secret; a cluster that gives pods an identity (IRSA, workload identity) has none.
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-#: Another key of that Secret, for XSTILTS_LAUNCHER=ray where the dashboard of the Ray cluster asks for a token.
-RAY_TOKEN = "RAY_AUTH_TOKEN"
+#: More keys that the Secret may have, for the components that use them: the hub's token, for gated sets and models, and
+#: that of a Ray cluster whose dashboard asks for one (XSTILTS_LAUNCHER=ray).
+TOKENS: Mapping[str, tuple[str, ...]] = {
+    "plan": ("HF_TOKEN",), "stage": ("HF_TOKEN",), "finetune": ("HF_TOKEN", "RAY_AUTH_TOKEN"),
+    "score": ("HF_TOKEN", "RAY_AUTH_TOKEN"),
+}  # fmt: skip
 #: The components that launch workers.
 LAUNCHING = ("finetune", "score")
 #: What a pod knows of itself. XSTILTS_FIRING is KFP's id of the run: what tells the firings of one schedule apart.
@@ -158,7 +162,7 @@ def _image_of(component: str, settings: Settings) -> tuple[str, str]:
 
 def _environment(task: dsl.PipelineTask, component: str, settings: Settings) -> None:
     kubernetes.use_config_map_as_env(task, settings.config_map, {key: key for key in CONFIGURATION}, optional=True)
-    keys = (*CREDENTIALS, RAY_TOKEN) if component in LAUNCHING else CREDENTIALS
+    keys = (*CREDENTIALS, *TOKENS.get(component, ()))
     kubernetes.use_secret_as_env(task, settings.secret, {key: key for key in keys}, optional=True)
     for variable, path in FIELDS.items():
         kubernetes.use_field_path_as_env(task, variable, path)

@@ -45,7 +45,7 @@ _NAMED = (
     "HF_HUB_OFFLINE",
     "XSTILTS_LEASE_SECONDS",
 )
-_SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN")
 
 
 def name_of(run: str, group: str, kind: str) -> str:

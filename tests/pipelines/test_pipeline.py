@@ -22,7 +22,7 @@ from pipelines.dressing import (
     LABELS,
     LAUNCHING,
     NEEDS,
-    RAY_TOKEN,
+    TOKENS,
     Settings,
     Toleration,
     load_settings,
@@ -113,13 +113,13 @@ def test_the_local_pipeline_is_the_same_graph_without_a_cluster_in_it(package: d
 def test_every_executor_reads_the_configuration_and_optional_credentials(executors: dict[str, Any]) -> None:
     assert len(executors) >= 6
     for label, settings in executors.items():
-        launches = label.removeprefix("exec-") in LAUNCHING
+        tokens = TOKENS.get(label.removeprefix("exec-").rstrip("-0123456789"), ())
         (config,) = settings["configMapAsEnv"]
         (secret,) = settings["secretAsEnv"]
         assert (config["configMapName"], config["optional"]) == ("xstilts-config", True)
         assert {pair["envVar"] for pair in config["keyToEnv"]} == set(CONFIGURATION)
         assert (secret["secretName"], secret["optional"]) == ("xstilts-s3", True)
-        assert {pair["envVar"] for pair in secret["keyToEnv"]} == {*CREDENTIALS, *((RAY_TOKEN,) if launches else ())}
+        assert {pair["envVar"] for pair in secret["keyToEnv"]} == {*CREDENTIALS, *tokens}
 
 
 def test_every_executor_knows_its_pod_and_carries_our_labels(executors: dict[str, Any]) -> None:
@@ -196,7 +196,8 @@ def test_what_launches_workers_hands_on_the_network_s_settings_and_the_secret_s_
         (group,) = pods["rayClusterSpec"]["workerGroupSpecs"]
         env = {one["name"]: one for one in group["template"]["spec"]["containers"][0]["env"]}
         assert (env["NCCL_IB_HCA"]["value"], env["FI_PROVIDER"]["value"]) == ("mlx5", "efa")
-        assert env["AWS_ACCESS_KEY_ID"]["valueFrom"]["secretKeyRef"]["name"] == "other"
+        for key in (*CREDENTIALS, "HF_TOKEN"):
+            assert env[key]["valueFrom"]["secretKeyRef"] == {"name": "other", "key": key, "optional": True}
     assert not any("NCCL_IB_HCA" in env for env in given.values())
 
 
