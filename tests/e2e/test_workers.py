@@ -14,12 +14,19 @@ from tests.e2e.runs import SMALL, Finished, command, histories, steps_done, wait
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.ray]
 
 
+def heed_interrupts() -> None:
+    """A shell's background jobs, and all that they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def alone(tmp_path: Path, undisturbed: Finished) -> Path:
     """The small plan with one worker, interrupted once as Ctrl-C does."""
     plan = tmp_path / "alone.yaml"
     plan.write_text(SMALL.read_text().replace("workers: 2", "workers: 1"))
-    process = subprocess.Popen(command(tmp_path, plan), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(tmp_path, plan), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts
+    )
     models = steps_done(undisturbed.home) * 2 // 3  # staged, and some of them trained
     while steps_done(tmp_path) < models:
         assert process.poll() is None, "it ended before it could be interrupted"
