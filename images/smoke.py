@@ -54,7 +54,6 @@ def unwanted(name: str, build: str) -> list[str]:
 
 
 def main(name: str, build: str, *options: str) -> None:
-    os.environ["_KFP_RUNTIME"] = "true"  # as KFP's command sets it
     for module in ("kfp.dsl.executor_main", *MODULES[name]):
         importlib.import_module(module)
     if "--imports" in options:
@@ -65,4 +64,5 @@ def main(name: str, build: str, *options: str) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["_KFP_RUNTIME"] = "true"  # as KFP's command sets it
     main(*sys.argv[1:])
