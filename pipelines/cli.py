@@ -13,6 +13,7 @@ from xstilts.errors import XstiltsError
 COMMANDS = {
     "run": "pipelines.commands:run",
     "plan": "pipelines.commands:plan",
+    "rates": "pipelines.rates:rates",
     "compile": "pipelines.commands:compile_package",
     "submit": "pipelines.cluster_commands:submit",
     "status": "pipelines.cluster_commands:status",
@@ -48,6 +49,19 @@ def parser() -> argparse.ArgumentParser:
     _plan_arguments(plan)
     plan.add_argument("--json", action="store_true")
     plan.add_argument("--gpus", type=int, default=8, help="for the estimate of hours")
+
+    rates = commands.add_parser("rates", help="pick a learning rate once, on English dev of the arm none")
+    _plan_arguments(rates)
+    rates.add_argument("--grid", type=_grid, metavar="R,R,…", help="rates to try (default: the recipe set's grid)")
+    rates.add_argument("--backbone", action="append", default=[], help="only this one (may be given several times)")
+    rates.add_argument("-o", "--output", metavar="FILE", help="write the overrides there as well")
+    rates.add_argument("--runner", choices=["subprocess", "docker"], default="subprocess", help="how components run")
+    rates.add_argument(
+        "--out", help="folder for the trials' plans, reports and logs (default: runs/<plan's name>-rates)"
+    )
+    how = rates.add_mutually_exclusive_group()
+    how.add_argument("--plans", metavar="DIR", help="only write the trials' plans there, to be submitted")
+    how.add_argument("--finished", action="store_true", help="run nothing: pick from what the store has")
 
     compile_ = commands.add_parser("compile", help="write the KFP package")
     compile_.add_argument("-o", "--output", default="pipeline.yaml")
@@ -104,6 +118,13 @@ def parser() -> argparse.ArgumentParser:
     for command in (export, validate, grade):
         command.add_argument("--benchmark", choices=["xtreme", "xtreme-r"], default="xtreme-r")
     return top
+
+
+def _grid(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of rates; write 1e-5,2e-5") from error
 
 
 def _plan_arguments(command: argparse.ArgumentParser) -> None:

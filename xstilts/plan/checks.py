@@ -262,7 +262,10 @@ class _Check:
         """Keys named after a task that the plan does not read would change nothing without a word."""
         used = used_tasks(self.plan, self.tables)
         whole = all(self._whole(key) for key in ("arms", "evaluations", "backbones"))
-        named = (("rows", self.plan.rows.tasks), ("override", self.plan.override), ("splits", self.plan.splits))
+        named: list[tuple[str, Mapping[str, Any]]] = [
+            ("rows", self.plan.rows.tasks), ("override", self.plan.override), ("splits", self.plan.splits),
+        ]  # fmt: skip
+        named += [(f"backbones.{name}.override", one.override or {}) for name, one in self.plan.backbones.items()]
         for key, entries in named:
             for name in entries:
                 if name not in self.tables.tasks:

@@ -269,6 +269,10 @@ def _overrides(steps: Steps) -> Iterable[Json]:
     for task, override in plan.override.items():
         for key, value in override.model_dump(exclude_none=True).items():
             yield {"kind": "recipe", "task": task, "key": key, "value": value}
+    for name, backbone in plan.backbones.items():
+        for task, override in (backbone.override or {}).items():
+            for key, value in override.model_dump(exclude_none=True).items():
+                yield {"kind": "recipe", "task": task, "key": key, "value": value, "backbone": name}
     for key, value in plan.budget.model_dump(exclude_none=True).items():
         yield {"kind": "budget", "task": None, "key": key, "value": value}
     for name, caps in (("", plan.rows.default), *plan.rows.tasks.items()):

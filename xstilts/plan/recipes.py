@@ -61,14 +61,14 @@ class Recipes:
 
     def __init__(self, plan: Plan, tables: Tables) -> None:
         self.plan, self.tables = plan, tables
-        self._full: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+        self._full: dict[tuple[str, str, str, tuple[tuple[str, Any], ...]], Mapping[str, Any]] = {}
 
     def full(self, task: str, backbone: BackbonePlan) -> Mapping[str, Any]:
         """Every key of a task's recipe, overrides applied."""
-        key = (task, backbone.family, backbone.tuning.mode)
+        given = self._override(task, backbone)
+        key = (task, backbone.family, backbone.tuning.mode, tuple(given.items()))
         if key not in self._full:
-            recipe = dict(self.tables.recipe(self.plan.recipes, *key))
-            given = self._override(task)
+            recipe = dict(self.tables.recipe(self.plan.recipes, *key[:3]))
             if "updates" in given:
                 recipe.pop("epochs", None)
             if "epochs" in given:
@@ -77,9 +77,16 @@ class Recipes:
             self._full[key] = recipe
         return self._full[key]
 
-    def _override(self, task: str) -> dict[str, Any]:
-        override = self.plan.override.get(task)
-        return override.model_dump(exclude_none=True) if override else {}
+    def _override(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
+        """What the plan sets for a task, and over it what it sets for the task on this backbone."""
+        merged: dict[str, Any] = {}
+        for override in (self.plan.override.get(task), (backbone.override or {}).get(task)):
+            given = override.model_dump(exclude_none=True) if override else {}
+            for key, excluded in (("updates", "epochs"), ("epochs", "updates")):
+                if key in given:
+                    merged.pop(excluded, None)
+            merged.update(given)
+        return merged
 
     def training(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
         """What a finetune step on a target needs of the recipe."""

@@ -66,8 +66,37 @@ class Tuning(Part):
         return self
 
 
+class Override(Part):
+    """Recipe keys that a plan may set for a task; epochs and updates exclude each other."""
+
+    lr: Positive | None = None
+    epochs: Positive | None = None
+    updates: Count | None = None
+    examples_per_step: Count | None = None
+    warmup: Annotated[float, Field(ge=0)] | None = None
+    schedule: Literal["linear", "cosine", "constant"] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    max_grad_norm: Positive | None = None
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    stride: Count | None = None
+    question_length: Count | None = None
+    dropout: Fraction | None = None
+    adapter_dropout: Fraction | None = None
+    pooling: Literal["pooled", "pooled+mean"] | None = None
+    selection: Annotated[Any, AfterValidator(_selection)] = None
+    head_lr_factor: Positive | None = None
+    temperature: Positive | None = None
+    train_rows: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_duration(self) -> "Override":
+        if self.epochs is not None and self.updates is not None:
+            raise ValueError("has both epochs and updates; keep one")
+        return self
+
+
 class BackbonePlan(Part):
-    """One backbone: exactly one of build, hub, path."""
+    """One backbone: exactly one of build, hub, path. override: recipe keys for it alone, before the plan's own."""
 
     build: Build | None = None
     hub: str | None = None
@@ -76,6 +105,7 @@ class BackbonePlan(Part):
     family_: Family | None = Field(None, alias="family")
     tuning: Tuning = Tuning()
     attention: Literal["causal", "bidirectional"] | None = None
+    override: Mapping[str, Override] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> "BackbonePlan":
@@ -194,35 +224,6 @@ class Budget(Part):
     def _one_measure(self) -> "Budget":
         if self.updates is not None and self.supervised_tokens is not None:
             raise ValueError("has both updates and supervised_tokens; keep one")
-        return self
-
-
-class Override(Part):
-    """Recipe keys that a plan may set for a task; epochs and updates exclude each other."""
-
-    lr: Positive | None = None
-    epochs: Positive | None = None
-    updates: Count | None = None
-    examples_per_step: Count | None = None
-    warmup: Annotated[float, Field(ge=0)] | None = None
-    schedule: Literal["linear", "cosine", "constant"] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    max_grad_norm: Positive | None = None
-    max_length: Annotated[int, Field(ge=8)] | None = None
-    stride: Count | None = None
-    question_length: Count | None = None
-    dropout: Fraction | None = None
-    adapter_dropout: Fraction | None = None
-    pooling: Literal["pooled", "pooled+mean"] | None = None
-    selection: Annotated[Any, AfterValidator(_selection)] = None
-    head_lr_factor: Positive | None = None
-    temperature: Positive | None = None
-    train_rows: Count | None = None
-
-    @model_validator(mode="after")
-    def _one_duration(self) -> "Override":
-        if self.epochs is not None and self.updates is not None:
-            raise ValueError("has both epochs and updates; keep one")
         return self
 
 

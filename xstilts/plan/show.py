@@ -86,7 +86,10 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         ]))  # fmt: skip
     parts += [Text(f"not applicable: {n['arm']} on {n['backbone']}: {n['reason']}") for n in view["not_applicable"]]
     parts += [Text(f"left out: {s['language']} of {s['evaluation']}: {s['reason']}") for s in view["skipped_languages"]]
-    parts += [Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}") for o in view["overrides"]]
+    parts += [
+        Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}{_only(o)}")
+        for o in view["overrides"]
+    ]
     return Group(*parts)
 
 
@@ -99,3 +102,7 @@ def _table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) ->
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     return table
+
+
+def _only(override: Mapping[str, Any]) -> str:
+    return f" on {override['backbone']}" if "backbone" in override else ""
