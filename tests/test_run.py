@@ -46,7 +46,7 @@ def inline(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any])
     if worker.startswith("xstilts.training"):
         train_group(config["run_uri"], config["group"], Workers(), cpu, lambda _: None)
     else:
-        score_group(config["run_uri"], config["group"], 0, 1, cpu)
+        score_group(config["run_uri"], config["group"], Workers(), cpu)
 
 
 def planned(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:

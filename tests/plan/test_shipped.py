@@ -48,7 +48,7 @@ def test_shipped_plans_are_right(name: str, plans: Path) -> None:
 def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(name: str, plans: Path, miniature: Path) -> None:
     plan = load_plan(plans / f"{name}.yaml")
     expansion = expanded(plans / f"{name}.yaml", miniature)
-    pairs = {"tatoeba", "tatoeba_squad", "bucc"}  # of English and another language
+    pairs = {"tatoeba", "tatoeba_squad", "bucc", "bucc_mining"}  # of English and another language
     assert {(row["evaluation"], row["language"]) for row in expansion.skipped_languages} <= {
         (one, "en") for one in pairs
     }

@@ -17,7 +17,7 @@ from xstilts.scoring.predict import Job, Predictor, predict_rows, sorted_batches
 from xstilts.training.losses import Heads
 
 TEXTS = ["bako ritu zeba.", "koko tuba rima baze.", "riri.", "zeko bama tutu koba rize."] * 20
-FORMATS = {"classification": 3, "multiple_choice": 0, "tagging": 5, "span": 0, "retrieval": 0, "ranking": 0}
+FORMATS = {"classification": 3, "multiple_choice": 0, "tagging": 5, "span": 0, "retrieval": 0, "ranking": 0, "mining": 0}
 KINDS = [("xlm_r", "bidirectional"), ("llava", "causal"), ("llava", "bidirectional"), ("qwen_vl", "causal")]
 
 
@@ -39,7 +39,7 @@ def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def encoded(format_: str, number: int) -> EncodedRow:
     random = Random(f"{number} {format_}")
-    segments = {"multiple_choice": 3, "retrieval": 2, "ranking": 1}.get(format_, 1)
+    segments = {"multiple_choice": 3, "retrieval": 2}.get(format_, 1)
     made = [[random.randrange(20, 200) for _ in range(random.randrange(3, 25))] for _ in range(segments)]
     n = len(made[0])
     words = list(range(n)) if format_ == "tagging" else [-1] * n
@@ -54,7 +54,7 @@ def jobs(numbers: list[int]) -> list[Job]:
     found = []
     for place, format_ in enumerate(FORMATS):
         rows = EncodedRows(pa.Table.from_pylist([asdict(encoded(format_, number)) for number in numbers]))
-        found.append(Job(format_, "en", format_, rows, depth=0.5 if format_ == "retrieval" else None, head=place))
+        found.append(Job(format_, "en", format_, rows, depth=0.5 if format_ in ("retrieval", "mining") else None, head=place))
     return found
 
 
@@ -62,13 +62,16 @@ def predicted(predictor: Predictor, numbers: list[int], budget: int = 10_000) ->
     """format → id → prediction"""
     given = Predictor(predictor.backbone, predictor.heads, predictor.processor, budget, predictor.device)
     with torch.no_grad():
-        raw = predict_rows(given, jobs(numbers))
-    return {format_: dict(raw[format_, "en"]) for format_ in FORMATS}
+        told, spread = predict_rows(given, jobs(numbers))
+    found = {format_: dict(rows) for (format_, _), rows in told.items()}
+    return found | {
+        format_: dict(zip(rows.ids, rows.take(range(len(rows))), strict=True)) for (format_, _), rows in spread.items()
+    }
 
 
 def close(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):  # vectors: half precision for a ranking
-        return torch.allclose(one.float(), other.float(), atol=2e-3 if one.dtype == torch.half else 2e-5)
+    if isinstance(one, torch.Tensor):  # of rankings and pools in half precision
+        return torch.allclose(one, other, atol=2e-3 if one.ndim == 1 else 2e-5)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
     return one == pytest.approx(other, abs=1e-4) if isinstance(one, float) else one == other

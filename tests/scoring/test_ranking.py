@@ -1,10 +1,12 @@
 """Queries against a pool: nearest first, every language's candidates, ties by place."""
 
+import pytest
 import torch
 
 from xstilts.scoring import ranking
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS
+from xstilts.scoring.vectors import Vectors
 
 
 def unit(*values: float) -> torch.Tensor:
@@ -13,26 +15,37 @@ def unit(*values: float) -> torch.Tensor:
 
 def test_the_nearest_come_first_and_equals_in_order_of_place() -> None:
     pool = torch.stack([unit(0.0, 1.0), unit(1.0, 0.0), unit(1.0, 1.0), unit(1.0, 0.0)])
-    assert ranking.nearest_candidates(unit(1.0, 0.0)[None], pool).tolist() == [[1, 3, 2, 0]]
+    assert ranking.nearest_candidates(unit(1.0, 0.0)[None], [pool]).tolist() == [[1, 3, 2, 0]]
 
 
 def test_chunks_of_the_pool_change_nothing(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     queries, pool = torch.randn(5, 8), torch.randn(70, 8)
-    whole = ranking.nearest_candidates(queries, pool)
-    monkeypatch.setattr(ranking, "_CHUNK", 7)
-    assert torch.equal(ranking.nearest_candidates(queries, pool), whole)
+    whole = ranking.nearest_candidates(queries, [pool])
+    monkeypatch.setattr(ranking, "_QUERIES", 2)
+    assert torch.equal(ranking.nearest_candidates(queries, pool.split(7)), whole)
     assert whole.shape == (5, ranking.DEPTH)
 
 
 def test_candidates_of_all_languages_make_one_pool() -> None:
     rows = {
-        "en": [("q", unit(1.0, 0.0)), ("en/0", unit(1.0, 0.1))],
-        "de": [("q", unit(0.0, 1.0)), ("de/0", unit(0.1, 1.0))],
+        "en": Vectors.of([("q", unit(1.0, 0.0)), ("en/0", unit(1.0, 0.1))]),
+        "de": Vectors.of([("q", unit(0.0, 1.0)), ("de/0", unit(0.1, 1.0))]),
     }
     queries = {"en": [Gold("q", "", ["en/0"])], "de": [Gold("q", "", ["de/0"])]}
     found = ranking.rank(rows, queries)
     assert found == {"en": {"q": ["en/0", "de/0"]}, "de": {"q": ["de/0", "en/0"]}}
+
+
+def test_candidates_of_their_own_stand_behind_those_of_the_languages() -> None:
+    rows = {"en": Vectors.of([("m", unit(1.0, 0.0))])}
+    pool = Vectors.of([("Q1", unit(0.0, 1.0)), ("Q2", unit(1.0, 1.0))])
+    assert ranking.rank(rows, {"en": [Gold("m", "", ["Q2"])]}, pool) == {"en": {"m": ["Q2", "Q1"]}}
+
+
+def test_without_a_candidate_there_is_nothing_to_rank() -> None:
+    with pytest.raises(ValueError, match="no candidate"):
+        ranking.rank({"en": Vectors.of([("m", unit(1.0, 0.0))])}, {"en": [Gold("m", "", ["Q2"])]})
 
 
 def test_a_question_is_answered_by_the_sentences_of_every_language() -> None:

@@ -9,7 +9,7 @@ from xstilts.tasks.registry import TASKS, as_json, task
 
 LANGUAGE_COUNTS = {
     "xnli": 15, "xcopa": 11, "udpos": 38, "wikiann": 48, "xquad": 12, "mlqa": 7, "tydiqa": 9, "tatoeba": 41,
-    "tatoeba_squad": 41, "lareqa": 11, "mewslix": 11, "pawsx": 7, "bucc": 4,
+    "tatoeba_squad": 41, "lareqa": 11, "mewslix": 11, "pawsx": 7, "bucc": 4, "bucc_mining": 4,
 }  # fmt: skip
 INTERMEDIATE = {
     "anli_plus", "mnli", "qqp", "squad_v2", "squad", "hellaswag", "ccg", "cosmos_qa", "commonsense_qa", "snli", "anli",

@@ -104,6 +104,7 @@ class Encoder:
             make = {
                 "classification": self._classification, "multiple_choice": self._choices, "tagging": self._tags,
                 "span": self._windows, "retrieval": self._pair, "ranking": self._side,
+                "mining": self._side,
             }[self.task.format]  # fmt: skip
         for row in make(example):
             segments = row["segments"]

@@ -104,7 +104,7 @@ def source_of(where: Mapping[str, Any]) -> Source:
         where["path"], where["config"], where["split"], field=where.get("field"),
         plus=tuple(source_of(one) for one in where.get("plus", ())),
         pictures=source_of(where["pictures"]) if where.get("pictures") else None,
-        pictures_key=where.get("pictures_key", ""), each=bool(where.get("each")),
+        pictures_key=where.get("pictures_key", ""), each=bool(where.get("each")), files=tuple(where.get("files", ())),
     )  # fmt: skip
 
 
@@ -125,6 +125,7 @@ def check(task: Task, example: Example) -> None:
         "tagging": all(token.strip() for token in example.tokens), "span": example.text.strip() and (example.question or "").strip(),
         "generation": example.targets and example.targets[0].strip(),
         "retrieval": example.text.strip() and (example.text_pair or "").strip(), "ranking": example.text.strip(),
+        "mining": example.text.strip(),
     }  # fmt: skip
     if not required[task.format]:
         raise ValueError("a text that the task needs is empty")

@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from xstilts.data import ccgbank, hub
+from xstilts.data import bucc, ccgbank, hub
 from xstilts.data.json_rows import JsonRows
 from xstilts.data.record import RECORD, Record
 from xstilts.errors import DataError, PlanError
@@ -158,6 +158,8 @@ def data_files(mirror: Mirror, source: Source, language: str) -> list[Path]:
 
 
 def _hub_files(mirror: Mirror, source: Source, language: str) -> list[hub.RemoteFile]:
+    if source.files:
+        raise DataError(f"{source.path} is on no hub: put your own copy into a mirror ({', '.join(source.files)})")
     config, split = source.config_for(language), source.split_for(language)
     by_split = hub.split_files(source.path, mirror.revision(source.path), config, split)
     found = [file for files in by_split.values() for file in files]
@@ -171,6 +173,8 @@ def _listed(mirror: Mirror, source: Source, language: str) -> list[Path]:
     assert mirror.folder is not None
     config = source.config_for(language)
     name = source.path if config is None else f"{source.path} ({config})"
+    if source.files:
+        return _by_name(mirror, source, language)
     splits = _splits_of(mirror, source.path, config)
     if not splits:
         there = (
@@ -184,6 +188,18 @@ def _listed(mirror: Mirror, source: Source, language: str) -> list[Path]:
     if absent := [part for part in parts if part not in splits]:
         raise DataError(f"{name}: the mirror has no split {', '.join(absent)}; it has {', '.join(sorted(splits))}")
     return [path for part in parts for path in splits[part]]
+
+
+def _by_name(mirror: Mirror, source: Source, language: str) -> list[Path]:
+    """The files that a source names, in that order; DataError where one is absent."""
+    assert mirror.folder is not None
+    folder, found = f"{source.path}/{source.config_for(language)}", []
+    for name in source.files_for(language):
+        path = mirror.folder / folder / name
+        if not (mirror.keys.holds(f"{folder}/{name}") if mirror.keys else path.is_file()):
+            raise DataError(f"{folder}: the mirror {mirror.address} has no file {name}")
+        found.append(path)
+    return found
 
 
 def _has_language(paths: Sequence[Path], source: Source, language: str) -> None:
@@ -276,6 +292,8 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
     datasets.disable_progress_bars()
     paths = data_files(mirror, source, language)
     _unspoilt(mirror, source.path, paths)
+    if source.files:
+        return bucc.rows(paths)
     kind = kind_of(paths[0])
     if kind == "json":
         return JsonRows(paths, source.field)

@@ -259,7 +259,7 @@ def make_head(
     """
     if pooling not in POOLINGS or objective not in ("head", "lm"):
         raise ValueError(f"pooling {pooling!r} is not one of {POOLINGS}, or objective {objective!r} not head or lm")
-    if objective == "lm" or format in ("generation", "retrieval", "ranking"):
+    if objective == "lm" or format in ("generation", "retrieval", "ranking", "mining"):
         return None
     if format == "classification":
         return Classification(width, classes, token, pooling)

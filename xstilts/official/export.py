@@ -119,8 +119,10 @@ def _rankings(task: Official, ids: Sequence[str], values: Sequence[Any], side: s
 
 
 def _pairs(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
-    """BUCC: the example's own id and the id of the sentence that it was matched with."""
-    return "".join(f"{name}\t{ids[value]}\n" for name, value in zip(ids, values, strict=True))
+    """BUCC: pairs of ids, as the pool's own files have them."""
+    told = ([value] if isinstance(value, str) else value for value in values)
+    pairs = [(name, one) for name, found in zip(ids, told, strict=True) for one in found if one]
+    return "".join(f"{name.removeprefix('test/')}\t{one.removeprefix('test/')}\n" for name, one in pairs)
 
 
 _WRITERS: Mapping[str, Callable[[Official, Sequence[str], Sequence[Any], str], str]] = {

@@ -53,7 +53,7 @@ def _rows(benchmark: str) -> list[Official]:
     if benchmark == "xtreme":
         return [
             of("pawsx", "pawsx", "labels", "classification"), *shared, of("tatoeba", "tatoeba", "labels", "retrieval"),
-            of("bucc2018", "bucc", "pairs", "retrieval"),
+            of("bucc2018", "bucc_mining", "pairs", "retrieval"),
         ]  # fmt: skip
     # XTREME-R's own script embeds Tatoeba with the encoder fine-tuned on SQuAD (scripts/run_tatoeba.sh).
     return [

@@ -131,6 +131,8 @@ class Sources:
         found: dict[str, Any] = {
             "path": path, "config": config, "split": split, "identity": dict(self._identities[key]),
         }  # fmt: skip
+        if source.files:
+            found["files"] = list(source.files_for(language))
         if source.field:
             found["field"] = source.field
         if source.pictures:

@@ -259,7 +259,7 @@ class Steps:
         parents |= {f"gold:{language}": fingerprint for language, fingerprint in gold.items()}
         spec = {
             "evaluation": task.name, "languages": list(tests), "format": task.format, "metrics": list(task.metrics),
-            **self.model(name), "layer": RETRIEVAL_DEPTH if task.format == "retrieval" else None,
+            **self.model(name), "layer": RETRIEVAL_DEPTH if task.format in ("retrieval", "mining") else None,
         }  # fmt: skip
         splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
         return self._add("score", f"{name}: {road} on {task.name}", spec, parents, splits=splits)

@@ -13,15 +13,15 @@ from xstilts.tasks.task import Task
 #: The columns of records.parquet that hold the answer of each format.
 _COLUMNS = {
     "classification": ["label"], "multiple_choice": ["label"], "tagging": ["tags"], "span": ["answers"], "retrieval": [],
-    "ranking": ["relevant"],
+    "ranking": ["relevant"], "mining": ["relevant"],
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Gold:
     """One example's id, the cluster it is resampled with, and its answer as predictions are written: a label, tag
-    names, answer texts, (retrieval) the example's own position, or (ranking) the ids of the candidates that answer it.
-    context: the text that an answer is cut from."""
+    names, answer texts, (retrieval) the example's own position, or (ranking, mining) the ids of the candidates that answer
+    it. context: the text that an answer is cut from, or (mining) the sentence."""
 
     id: str
     cluster: str
@@ -55,7 +55,7 @@ def answers_in_words(records: Path, task: Task) -> list[Gold]:
 def _gold(row: dict[str, Any], task_format: str, position: int) -> Any:
     if task_format == "retrieval":
         return position
-    if task_format == "ranking":
+    if task_format in ("ranking", "mining"):
         return list(row["relevant"])
     if task_format == "span":
         return [answer["text"] if isinstance(answer, dict) else answer[0] for answer in row["answers"]]

@@ -18,11 +18,15 @@ from xstilts.errors import XstiltsError
 from xstilts.plan.environment import require
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
+from xstilts.scoring.gold import Gold
 from xstilts.scoring.predict import Job, Predictor, predict, withheld, written
 from xstilts.scoring.ranking import in_all_languages
+from xstilts.scoring.shards import Shard, complain, gathered, is_large, make, shards, share
+from xstilts.scoring.vectors import FORMATS
 from xstilts.store.manifest import Manifest
 from xstilts.training.group import Bench
 from xstilts.training.losses import Heads
+from xstilts.training.workers import Workers
 
 #: checkpoint: `selected` are the weights that count; `last` stands beside them where English dev chose earlier ones.
 SCHEMA = pa.schema([(name, pa.string()) for name in ("checkpoint", "language", "id", "cluster", "prediction", "gold")])
@@ -37,40 +41,64 @@ def work(config: Mapping[str, Any]) -> None:
     import ray.train.torch
 
     context = ray.train.get_context()
-    device = ray.train.torch.get_device()
-    group(config["run_uri"], config["group"], context.get_world_rank(), context.get_world_size(), device)
+    workers = Workers(context.get_world_rank(), context.get_world_size())
+    group(config["run_uri"], config["group"], workers, ray.train.torch.get_device())
 
 
-def group(run_uri: str, name: str, rank: int, world: int, device: torch.device, bench: Bench | None = None) -> None:
-    """Settles this worker's share of a group's score steps. bench: a backbone that is loaded already."""
+def group(run_uri: str, name: str, workers: Workers, device: torch.device, bench: Bench | None = None) -> None:
+    """Settles a group's score steps: all workers make the shards of large pools, then each scores its share of the models.
+    bench: a backbone that is loaded already."""
     store, folder = open_run(run_uri)
     spec, steps = spec_of(store, folder, name)
-    finished, models = store.done("score"), store.done("finetune")
-    by_model: dict[str, list[str]] = {}
+    # As one worker sees it: the others must come to the same meeting.
+    finished, models = workers.from_first((store.done("score"), store.done("finetune")))
+    undone: dict[str, list[Step]] = {}
     for fingerprint in spec["score"]:
-        by_model.setdefault(steps[fingerprint].parents.get("model", ""), []).append(fingerprint)
-    shares = [(model, scores) for model, scores in by_model.items() if not set(scores) <= finished][rank::world]
-    if not shares:
+        if fingerprint not in finished:
+            undone.setdefault(steps[fingerprint].parents.get("model", ""), []).append(steps[fingerprint])
+    large = {model: found for model, found in undone.items() if is_large(store, found)}
+    mine = list(undone.items())[workers.rank :: workers.world]
+    if not mine and not large:
         return
-    first = steps[shares[0][1][0]]
+    first = next(iter(undone.values()))[0]
     require(first.spec.get("environment"))
     torch.set_num_threads(int(first.settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         bench = bench or Bench(store, first, Path(scratch), device)
-        for model, fingerprints in shares:
-            undone = [steps[fp] for fp in fingerprints if fp not in finished]
+        if large and workers.world > 1:
+            _make_shards(bench, {model: own for model, own in large.items() if not model or model in models}, workers)
+            workers.meet()
+        for model, own in mine:
             if model and model not in models:
                 error: Exception = XstiltsError(f"its model finetune/{model[:12]} was not trained")
-                failed = dict.fromkeys((step.fingerprint for step in undone), error)
+                failed = dict.fromkeys((step.fingerprint for step in own), error)
             else:
                 try:
-                    failed = score(bench, model, undone)
+                    failed = score(bench, model, own)
                 except _RECORDED as error:
-                    failed = dict.fromkeys((step.fingerprint for step in undone), error)
-            for step in undone:
+                    failed = dict.fromkeys((step.fingerprint for step in own), error)
+            for step in own:
                 if step.fingerprint in failed:
                     key = failure_key(folder, "score", step.fingerprint)
                     store.put_json(key, failure(step.settings.get("label", "score"), failed[step.fingerprint]))
+
+
+def _make_shards(bench: Bench, large: Mapping[str, Sequence[Step]], workers: Workers) -> None:
+    """This worker's shards of all models' large pools."""
+    wanted: dict[tuple[str, str], list[Shard]] = {}
+    for model, steps in large.items():
+        manifest = bench.parent("finetune", model, steps[0]) if model else None
+        jobs = _jobs(bench, steps)
+        for checkpoint in _checkpoints(manifest):
+            wanted[model, checkpoint] = list(shards(jobs, checkpoint))
+    for (model, checkpoint), own in share(wanted, workers.rank, workers.world).items():
+        step = large[model][0]
+        try:
+            predictor = _predictor(bench, bench.parent("finetune", model, step) if model else None, step, checkpoint)
+            with bench.folded(), torch.no_grad():
+                make(bench.store, predictor, own)
+        except _RECORDED as error:
+            complain(model, error)
 
 
 def score(bench: Bench, model: str, steps: Sequence[Step]) -> dict[str, Exception]:
@@ -80,19 +108,12 @@ def score(bench: Bench, model: str, steps: Sequence[Step]) -> dict[str, Exceptio
     started = time.perf_counter()
     any_step = steps[0]
     manifest = bench.parent("finetune", model, any_step) if model else None
-    jobs = []
-    for step in steps:
-        for language in step.spec["languages"]:
-            rows, images = bench.rows(f"test:{language}", step)
-            queries = bench.gold(step, language) if step.spec["format"] == "ranking" else None
-            depth = step.spec.get("layer")
-            head = int(step.spec.get("head", 0))
-            jobs.append(Job(step.fingerprint, language, step.spec["format"], rows, images, depth, queries, head))
-        if "pool" in step.parents:
-            jobs.append(Job(step.fingerprint, "pool", step.spec["format"], bench.rows("pool", step)[0]))
-    found = {"selected": _predictions(bench, manifest, any_step, jobs, "")}
-    if manifest is not None and "last.trainable.safetensors" in manifest.files:
-        found["last"] = _predictions(bench, manifest, any_step, jobs, "last.")
+    jobs = _jobs(bench, steps)
+    found = {}
+    for checkpoint in _checkpoints(manifest):
+        predictor = _predictor(bench, manifest, any_step, checkpoint)
+        with bench.folded(), torch.no_grad():
+            found[checkpoint] = predict(predictor, gathered(bench.store, predictor, jobs, checkpoint))
     seconds = (time.perf_counter() - started) / len(steps)
     failed: dict[str, Exception] = {}
     for step in steps:
@@ -103,9 +124,27 @@ def score(bench: Bench, model: str, steps: Sequence[Step]) -> dict[str, Exceptio
     return failed
 
 
-def _predictions(
-    bench: Bench, manifest: Manifest | None, step: Step, jobs: Sequence[Job], before: str
-) -> dict[tuple[str, str], dict[str, Any]]:
+def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
+    jobs = []
+    for step in steps:
+        format_, depth, head = step.spec["format"], step.spec.get("layer"), int(step.spec.get("head", 0))
+        for language in step.spec["languages"]:
+            rows, images = bench.rows(f"test:{language}", step)
+            queries = bench.gold(step, language) if format_ in FORMATS else None
+            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head))
+        if "pool" in step.parents:
+            jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0]))
+    return jobs
+
+
+def _checkpoints(manifest: Manifest | None) -> list[str]:
+    """`selected`, and `last` where English dev chose other weights than the last."""
+    return ["selected"] + (["last"] if manifest is not None and "last.trainable.safetensors" in manifest.files else [])
+
+
+def _predictor(bench: Bench, manifest: Manifest | None, step: Step, checkpoint: str) -> Predictor:
+    """The bench's backbone with a model's weights."""
+    before = "last." if checkpoint == "last" else ""
     bench.reset(0)
     heads: Heads | None = None
     if manifest is not None:
@@ -113,9 +152,7 @@ def _predictions(
         heads = Heads.load(manifest, bench.store, bench.backbone, before).to(bench.device)
     bench.backbone.eval()
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
-    predictor = Predictor(bench.backbone, heads, bench.processor, budget, bench.device)
-    with bench.folded(), torch.no_grad():
-        return predict(predictor, jobs)
+    return Predictor(bench.backbone, heads, bench.processor, budget, bench.device, bench.scratch / "vectors")
 
 
 def _commit(
@@ -125,6 +162,8 @@ def _commit(
     golds = {language: bench.gold(step, language) for language in step.spec["languages"]}
     if step.spec["format"] == "ranking":
         golds = in_all_languages(golds)
+    if step.spec["format"] == "mining":
+        golds = {language: _scored(step, language, own, found) for language, own in golds.items()}
     for language, examples in golds.items():
         gold = [json.dumps(example.gold, ensure_ascii=False) for example in examples]
         for checkpoint, predictions in found.items():
@@ -140,3 +179,13 @@ def _commit(
     path = bench.scratch / "predictions.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
     bench.store.commit(step, {"predictions.parquet": path}, {"rows": len(rows), "seconds": round(seconds, 3)})
+
+
+def _scored(
+    step: Step, language: str, golds: Sequence[Gold], found: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]]
+) -> list[Gold]:
+    """Of a pool's sentences those that count: the test part's foreign ones that have a translation or were given one. The
+    others, most of hundreds of thousands, add nothing to any sum."""
+    told = [predictions[step.fingerprint, language] for predictions in found.values()]
+    asked = told[0].keys()
+    return [gold for gold in golds if gold.id in asked and (gold.gold or any(one[gold.id] for one in told))]

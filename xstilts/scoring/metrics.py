@@ -99,8 +99,14 @@ def _average_precision(prediction: Sequence[str], gold: Sequence[str]) -> tuple[
     return total / min(len(gold), 20), 1.0
 
 
+def _mined(prediction: str, gold: Sequence[str]) -> tuple[float, float, float]:
+    """(right, found, gold) pairs of a sentence: it is mined with one other, or with none (the empty text)."""
+    return float(prediction in gold), float(bool(prediction)), float(len(gold))
+
+
 _ACCURACY = Metric(_rows(_correct, 2), (1, 0), (0, 1))
 _CHUNK_F1 = Metric(_rows(chunk_counts, 3), (2, 0, 0), (0, 1, 1))  # 2·both / (predicted + gold)
+_PAIRS_FOUND = _rows(_mined, 3)
 _EM_F1, _MLQA, _V2 = _rows(_qa, 3), _rows_in(_mlqa, 3), _rows(_unanswerable, 3)
 
 #: name → metric. `qa` is the official score of a question answering task: (EM + F1) / 2.
@@ -123,6 +129,9 @@ METRICS: Mapping[str, Metric] = {
     "box_iou50": Metric(_rows(lambda p, g: (float(vqa.box_overlap(p, g[0]) >= 0.5), 1.0), 2), (1, 0), (0, 1)),
     "token_accuracy": Metric(_rows(_tokens, 2), (1, 0), (0, 1)),
     "retrieval_accuracy": _ACCURACY,
+    "bucc_f1": Metric(_PAIRS_FOUND, (2, 0, 0), (0, 1, 1)),  # of sets of pairs: evaluate.py bucc_f1
+    "bucc_precision": Metric(_PAIRS_FOUND, (1, 0, 0), (0, 1, 0)),
+    "bucc_recall": Metric(_PAIRS_FOUND, (1, 0, 0), (0, 0, 1)),
     "map_at_20": Metric(_rows(_average_precision, 2), (1, 0), (0, 1)),
 }
 

@@ -22,6 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xstilts.scoring.gold import Gold
+from xstilts.scoring.ranking import largest
+from xstilts.scoring.vectors import Vectors
+
 #: utils_retrieve.py, line 133.
 NEIGHBOURS = 4
 #: Similarities are held for so many queries and so much of the pool at a time: 256 MiB.
@@ -89,7 +93,7 @@ def candidates(
         if not margins.isfinite().all():
             raise ValueError("a margin is no finite number: the mean similarity to the nearest sentences is 0")
         # max() of torch may return any of several equal places.
-        best = _largest(margins, 1)
+        best = largest(margins, 1)
         partners = places.gather(1, best)[:, 0].tolist()
         offers += [(j, i) if swap else (i, j) for i, j in enumerate(partners)]
         scores += margins.gather(1, best)[:, 0].tolist()
@@ -120,24 +124,13 @@ def _nearest(queries: Tensor, pool: Tensor, count: int) -> tuple[Tensor, Tensor]
         part = pool[first : first + _POOL]
         here = torch.arange(first, first + len(part), device=queries.device).expand(len(queries), -1)
         values, where = torch.cat([best, queries @ part.T], 1), torch.cat([places, here], 1)
-        columns = _largest(values, min(count, values.shape[1]))
+        columns = largest(values, min(count, values.shape[1]))
         best, places = values.gather(1, columns), where.gather(1, columns)
     # A matrix product's last bits depend on its shape: a pair has the same similarity in both directions only so.
     places = places.sort(1).values
     exact = (queries.double()[:, None] * pool[places].double()).sum(-1)
     order = exact.argsort(dim=1, descending=True, stable=True)
     return places.gather(1, order), exact.gather(1, order)
-
-
-def _largest(values: Tensor, count: int) -> Tensor:
-    """[q, count] columns of each row's largest values, falling; of equals the first."""
-    top, columns = values.topk(count, dim=1)
-    last = top[:, -1:]
-    # topk chooses freely among equals, which matters where not all that equal the last one have room.
-    tied = (values == last).sum(1) > (top == last).sum(1)
-    columns[tied] = values[tied].argsort(dim=1, descending=True, stable=True)[:, :count]
-    columns = columns.sort(1).values
-    return columns.gather(1, values.gather(1, columns).argsort(dim=1, descending=True, stable=True))
 
 
 def _unit(vectors: Tensor, side: str) -> Tensor:
@@ -204,6 +197,32 @@ def by_dev_threshold(
     shared task's sample, test its training split (download_data.sh, 152-166)."""
     threshold = best_threshold(dev, dev_gold)
     return {"threshold": threshold} | mining_scores(extract(test, threshold), test_gold)
+
+
+def translations(
+    rows: Vectors, golds: Sequence[Gold], device: torch.device | str = "cpu"
+) -> dict[str, str]:
+    """Foreign sentence of the test pool → the English one that it is mined with, or the empty text. rows: the sentences of
+    both parts and sides; golds: the same ones, in any order, with their texts and, of foreign ones, their translations.
+    Ids are `dev/…` and `test/…`, of the English side `…/en-…`. The threshold is the best for dev's gold pairs, as the shared
+    task's sample is for. ValueError where dev has none, or a side is empty."""
+    places = {name: place for place, name in enumerate(rows.ids)}
+
+    def side(part: str, english: bool) -> Sentences:
+        own = [gold for gold in golds if gold.id.startswith(f"{part}/") and is_english(gold.id) == english]
+        vectors = rows.take([places[gold.id] for gold in own]).to(device)
+        return Sentences([gold.id for gold in own], [gold.context for gold in own], vectors)
+
+    mined = {part: mine(side(part, False), side(part, True)) for part in ("dev", "test")}
+    dev = {(gold.id, answer) for gold in golds if gold.id.startswith("dev/") for answer in gold.gold}
+    found = dict(extract(mined["test"], best_threshold(mined["dev"], dev)))
+    asked = [gold.id for gold in golds if gold.id.startswith("test/") and not is_english(gold.id)]
+    return {name: found.get(name, "") for name in asked}
+
+
+def is_english(name: str) -> bool:
+    """Whether a sentence's id is of the English side of its pool."""
+    return name.partition("/")[2].startswith("en-")
 
 
 def _needs(gold: AbstractSet[Pair]) -> None:

@@ -6,6 +6,7 @@ or neighbour.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,19 +17,23 @@ from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.models.backbone import Backbone
 from xstilts.models.heads import embed, join_windows, rows_of
 from xstilts.models.processor import Processor
+from xstilts.scoring import vectors
 from xstilts.scoring.decode import decode
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS
+from xstilts.scoring.mining import translations
 from xstilts.scoring.ranking import rank
 from xstilts.scoring.squad import best_threshold
+from xstilts.scoring.vectors import Vectors
 from xstilts.training.losses import Heads, pack_rows
 
 
 @dataclass(frozen=True)
 class Job:
     """The rows of one evaluation in one language. `step` names the score step that they belong to. depth: the relative
-    layer that retrieval reads. queries: a ranking's rows that ask; None where all of them are candidates. head: which of
-    the model's heads answers, in the order of its tasks."""
+    layer that retrieval and mining read. queries: a ranking's rows that ask, None where all of them are candidates; of
+    mining all rows. head: which of the model's heads answers, in the order of its tasks. vectors: those of its rows, where
+    they are there already."""
 
     step: str
     language: str
@@ -38,64 +43,96 @@ class Job:
     depth: float | None = None
     queries: Sequence[Gold] | None = None
     head: int = 0
+    vectors: Vectors | None = None
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model as it predicts. budget: tokens of a batch."""
+    """A model as it predicts. budget: tokens of a batch. scratch: a folder for vectors; in memory without one."""
 
     backbone: Backbone
     heads: Heads | None
     processor: Processor
     budget: int
     device: torch.device
+    scratch: Path | None = None
 
 
-def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[tuple[str, str], dict[str, Any]]:
+Key = tuple[str, str]  # (step, language)
+
+
+def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[Key, dict[str, Any]]:
     """(step, language) → example id → prediction: a label, tag ids by word, an answer's (start, end)
     characters and by how much it is likelier than no answer, or the
-    position of the nearest neighbour. Of a ranking, the ids of the nearest candidates: see `ranked`."""
-    raw = predict_rows(predictor, jobs)
-    return {
-        (job.step, job.language): join(job.format, raw[job.step, job.language])
-        for job in jobs
-        if job.format != "ranking"
-    } | ranked(jobs, raw)
+    position of the nearest neighbour. Of a ranking, the ids of the nearest candidates: see `ranked`. Of a pool to mine, the
+    id of the sentence that translates one of the test part's foreign ones, or the empty text."""
+    told, spread = predict_rows(predictor, jobs)
+    formats = {(job.step, job.language): job.format for job in jobs}
+    found: dict[Key, dict[str, Any]] = {key: join(formats[key], rows) for key, rows in told.items()}
+    for job in jobs:
+        if job.format == "mining":
+            key = (job.step, job.language)
+            found[key] = translations(spread[key], job.queries or (), predictor.device)
+    return found | ranked(jobs, spread, predictor.device)
 
 
 def ranked(
-    jobs: Sequence[Job], raw: Mapping[tuple[str, str], list[tuple[str, Any]]]
-) -> dict[tuple[str, str], dict[str, Any]]:
+    jobs: Sequence[Job], spread: Mapping[Key, Vectors], device: torch.device | str = "cpu"
+) -> dict[Key, dict[str, Any]]:
     """(step, language) → query → its nearest candidates' ids. The candidates of a step are those of all its jobs."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[Key, dict[str, Any]] = {}
     for step in dict.fromkeys(job.step for job in jobs if job.format == "ranking"):
         own = [job for job in jobs if job.step == step]
-        rows = {job.language: raw[step, job.language] for job in own if job.queries is not None}
-        pool = [row for job in own if job.queries is None for row in raw[step, job.language]]
+        rows = {job.language: spread[step, job.language] for job in own if job.queries is not None}
+        pool = next((spread[step, job.language] for job in own if job.queries is None), None)
         queries = {job.language: job.queries for job in own if job.queries is not None}
-        for language, nearest_ones in rank(rows, queries, pool).items():
+        for language, nearest_ones in rank(rows, queries, pool, device).items():
             found[step, language] = nearest_ones
     return found
 
 
-def predict_rows(predictor: Predictor, jobs: Sequence[Job]) -> dict[tuple[str, str], list[tuple[str, Any]]]:
-    """(step, language) → (id of the example, prediction) of each encoded row, in the order of the rows."""
-    raw: dict[tuple[str, str], list[Any]] = {(job.step, job.language): [None] * len(job.rows) for job in jobs}
+def predict_rows(
+    predictor: Predictor, jobs: Sequence[Job]
+) -> tuple[dict[Key, list[tuple[str, Any]]], dict[Key, Vectors]]:
+    """What each encoded row is told, in the order of the rows: (id of the example, prediction), and of rankings and pools to
+    mine their vectors."""
+    told: dict[Key, list[Any]] = {}
+    spread: dict[Key, Vectors] = {}
+    for job in jobs:
+        key, rows = (job.step, job.language), len(job.rows)
+        if job.format in vectors.FORMATS:
+            spread[key] = job.vectors or Vectors.empty(rows, predictor.backbone.width, predictor.scratch)
+        else:
+            told[key] = [None] * rows
     for batch in sorted_batches(jobs, predictor.budget):
-        rows = [jobs[j].rows.rows([i])[0] for j, i in batch]
+        rows_of_batch = _read(jobs, batch)
         # One forward pass serves one format, depth and set of images.
         for kind in dict.fromkeys(_kind(jobs[j]) for j, _ in batch):
             chosen = [k for k, (j, _) in enumerate(batch) if _kind(jobs[j]) == kind]
-            found = _batch(predictor, jobs[batch[chosen[0]][0]], [rows[k] for k in chosen])
+            found = _batch(predictor, jobs[batch[chosen[0]][0]], [rows_of_batch[k] for k in chosen])
             for k, prediction in zip(chosen, found, strict=True):
-                job, index = jobs[batch[k][0]], batch[k][1]
-                raw[job.step, job.language][index] = (rows[k].id, prediction)
-    return raw
+                job, index, name = jobs[batch[k][0]], batch[k][1], rows_of_batch[k].id
+                key = (job.step, job.language)
+                if key in spread:
+                    spread[key].put(index, name, prediction)
+                else:
+                    told[key][index] = (name, prediction)
+    return told, spread
+
+
+def _read(jobs: Sequence[Job], batch: Sequence[tuple[int, int]]) -> list[EncodedRow]:
+    """The rows of a batch, read at once from each job: one by one, a pool of a million would take longer than the model."""
+    found: dict[tuple[int, int], EncodedRow] = {}
+    for job in dict.fromkeys(j for j, _ in batch):
+        places = [i for j, i in batch if j == job]
+        found.update(zip(((job, i) for i in places), jobs[job].rows.rows(places), strict=True))
+    return [found[place] for place in batch]
 
 
 def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int, int]]]:
-    """(job, row) pairs of all jobs, longest first, cut into batches of at most `budget` tokens."""
-    everything = [(length, j, i) for j, job in enumerate(jobs) for i, length in enumerate(job.rows.lengths)]
+    """(job, row) pairs of all jobs that have no vectors yet, longest first, cut into batches of at most `budget` tokens."""
+    todo = [(j, job) for j, job in enumerate(jobs) if job.vectors is None]
+    everything = [(length, j, i) for j, job in todo for i, length in enumerate(job.rows.lengths)]
     everything.sort(key=lambda item: (-item[0], item[1], item[2]))
     batch: list[tuple[int, int]] = []
     spent = 0
@@ -122,8 +159,9 @@ def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[A
         if job.depth is None:
             raise ValueError("retrieval needs the relative depth of the layer that it reads")
         return list(embed(backbone.hidden_at(batch, job.depth), about).cpu().view(len(rows), 2, -1))
-    if format_ == "ranking":
-        return list(embed(backbone(batch), about).half().cpu())
+    if format_ in vectors.FORMATS:
+        states = backbone(batch) if job.depth is None else backbone.hidden_at(batch, job.depth)
+        return list(embed(states, about).half().cpu())
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
     found: list[Any] = heads.heads[job.head].predict(backbone(batch), about)  # type: ignore[operator]

@@ -1,55 +1,76 @@
 """Queries against a pool of candidates: the 20 nearest by cosine, in chunks, so that a pool of a million fits."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from xstilts.scoring.gold import Gold
+from xstilts.scoring.vectors import Vectors
 
 #: As LAReQA's and Mewsli-X's official scorers look (utils_lareqa.py, utils_mewslix.py).
 DEPTH = 20
-_CHUNK = 65_536
+_CHUNK, _QUERIES = 65_536, 1_024
 
 
-def nearest_candidates(queries: Tensor, pool: Tensor, depth: int = DEPTH) -> Tensor:
-    """[q, ≤ depth] places in the pool by falling cosine; of equals the lower place. queries [q, w], pool [n, w]: unit
-    vectors."""
-    best = torch.full((len(queries), 0), 0.0)
-    places = torch.zeros((len(queries), 0), dtype=torch.long)
-    for first in range(0, len(pool), _CHUNK):
-        part = pool[first : first + _CHUNK].float()
-        scores = torch.cat([best, queries.float() @ part.T], 1)
-        here = torch.arange(first, first + len(part)).expand(len(queries), -1)
-        where = torch.cat([places, here], 1)
-        order = scores.argsort(dim=1, descending=True, stable=True)[:, :depth]
-        best, places = scores.gather(1, order), where.gather(1, order)
-    return places
+def nearest_candidates(queries: Tensor, pool: Iterable[Tensor], depth: int = DEPTH) -> Tensor:
+    """[q, ≤ depth] places in the pool by falling cosine; of equals the lower place. queries [q, w]; pool: chunks [n, w] that
+    follow one another: unit vectors. Held at a time: one chunk, and its similarities to 1,024 queries."""
+    blocks = queries.float().split(_QUERIES)
+    best = [block.new_zeros((len(block), 0)) for block in blocks]
+    places = [torch.zeros((len(block), 0), dtype=torch.long, device=queries.device) for block in blocks]
+    first = 0
+    for part in pool:
+        part = part.to(queries.device).float()
+        for k, block in enumerate(blocks):
+            here = torch.arange(first, first + len(part), device=queries.device).expand(len(block), -1)
+            values, where = torch.cat([best[k], block @ part.T], 1), torch.cat([places[k], here], 1)
+            columns = largest(values, min(depth, values.shape[1]))
+            best[k], places[k] = values.gather(1, columns), where.gather(1, columns)
+        first += len(part)
+    return torch.cat(places).cpu()
+
+
+def largest(values: Tensor, count: int) -> Tensor:
+    """[q, count] columns of each row's largest values, falling; of equals the first."""
+    top, columns = values.topk(count, dim=1)
+    last = top[:, -1:]
+    # topk chooses freely among equals, which matters where not all that equal the last one have room.
+    tied = (values == last).sum(1) > (top == last).sum(1)
+    columns[tied] = values[tied].argsort(dim=1, descending=True, stable=True)[:, :count]
+    columns = columns.sort(1).values
+    return columns.gather(1, values.gather(1, columns).argsort(dim=1, descending=True, stable=True))
 
 
 def rank(
-    languages: Mapping[str, Sequence[tuple[str, Any]]], queries: Mapping[str, Sequence[Gold]],
-    pool: Sequence[tuple[str, Any]] = (),
+    languages: Mapping[str, Vectors], queries: Mapping[str, Sequence[Gold]], pool: Vectors | None = None,
+    device: torch.device | str = "cpu",
 ) -> dict[str, dict[str, list[str]]]:  # fmt: skip
-    """language → query id → ids of the nearest candidates of all languages and the pool. languages: (id, vector) of each
-    row; rows that are no queries are candidates."""
+    """language → query id → ids of the nearest candidates of all languages and the pool. Rows of a language that are no
+    queries are candidates. ValueError where there is none."""
     asked = {language: {gold.id for gold in golds} for language, golds in queries.items()}
-    candidates = [
-        (identity, vector)
+    own = {
+        language: [place for place, name in enumerate(rows.ids) if name in asked[language]]
         for language, rows in languages.items()
-        for identity, vector in rows
-        if identity not in asked[language]
-    ] + list(pool)
-    if not candidates:
+    }
+    sources = [
+        (rows, [place for place, name in enumerate(rows.ids) if name not in asked[language]])
+        for language, rows in languages.items()
+    ]
+    sources += [(pool, list(range(len(pool))))] if pool is not None else []
+    names = [rows.ids[place] for rows, places in sources for place in places]
+    if not names:
         raise ValueError("there is no candidate to rank")
-    names = [identity for identity, _ in candidates]
-    table = torch.stack([vector for _, vector in candidates])
-    found: dict[str, dict[str, list[str]]] = {}
-    for language, rows in languages.items():
-        own = [(identity, vector) for identity, vector in rows if identity in asked[language]]
-        places = nearest_candidates(torch.stack([vector for _, vector in own]), table).tolist() if own else []
-        found[language] = {identity: [names[k] for k in row] for (identity, _), row in zip(own, places, strict=True)}
+    asking = [(language, place) for language, places in own.items() for place in places]
+    if not asking:
+        return {language: {} for language in languages}
+    vectors = torch.cat([languages[language].take(places) for language, places in own.items() if places])
+    chunks = chain.from_iterable(rows.parts(places, _CHUNK) for rows, places in sources)
+    found: dict[str, dict[str, list[str]]] = {language: {} for language in languages}
+    nearest = nearest_candidates(vectors.to(device), chunks).tolist()
+    for (language, place), row in zip(asking, nearest, strict=True):
+        found[language][languages[language].ids[place]] = [names[k] for k in row]
     return found
 
 

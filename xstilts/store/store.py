@@ -70,7 +70,7 @@ class Store:
         """Stores a file by content, unless it is there already."""
         blob = Blob(file_sha256(path), path.stat().st_size)
         key = f"blobs/{blob.sha256}"
-        if self._size(key) != blob.size:
+        if self.size(key) != blob.size:
             from boto3.s3.transfer import TransferConfig
 
             config = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=_THREADS)
@@ -81,7 +81,7 @@ class Store:
     def put_bytes(self, data: bytes) -> Blob:
         """Stores bytes by content."""
         blob = Blob(hashlib.sha256(data).hexdigest(), len(data))
-        if self._size(f"blobs/{blob.sha256}") != blob.size:
+        if self.size(f"blobs/{blob.sha256}") != blob.size:
             self.put_bytes_at(f"blobs/{blob.sha256}", data)
         return blob
 
@@ -117,7 +117,7 @@ class Store:
     def read_blob(self, sha256: str) -> bytes:
         return self.blob_path(sha256).read_bytes()
 
-    def _size(self, key: str) -> int | None:
+    def size(self, key: str) -> int | None:
         from botocore.exceptions import ClientError
 
         with explained(self._where(key)):

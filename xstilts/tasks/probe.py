@@ -10,7 +10,7 @@ from typing import Any
 from xstilts.data import ccgbank, hub
 from xstilts.data.peek import first_rows, rows_hash
 from xstilts.data.records import read_rows
-from xstilts.data.source import Mirror, identity, kind_of, missing_reason, open_head, open_mirror
+from xstilts.data.source import Mirror, identity, kind_of, load_rows, missing_reason, open_head, open_mirror
 from xstilts.errors import DataError, PlanError
 from xstilts.tasks.languages import INVENTED
 from xstilts.tasks.registry import TASKS
@@ -78,7 +78,7 @@ def _row(mirror: Mirror, asked: Asked, lock: Mapping[str, Any], rows: int) -> di
 
 def _newest(mirror: Mirror, source: Source) -> str | None:
     """Has a mirror of the hub look at a data set's newest commit, whatever hub.lock names; or why there is none."""
-    if mirror.kind != "hub" or source.path == ccgbank.PATH:
+    if mirror.kind != "hub" or source.path == ccgbank.PATH or source.files:
         return None
     assert isinstance(mirror.revisions, dict)  # filled as data sets are met
     for one in (source, *source.plus, *([source.pictures] if source.pictures else [])):
@@ -124,6 +124,9 @@ def _head(mirror: Mirror, source: Source, language: str, count: int) -> tuple[li
     if source.path == ccgbank.PATH:
         rows = ccgbank.rows(ccgbank.files(source.split)[:1])[:count]
         return rows, {"tokens": "list<string>", "tags": "list<string>"}
+    if source.files:
+        rows = load_rows(mirror, source, language)[:count]
+        return rows, {"part": "string", "id": "string", "text": "string", "answers": "list<string>"}
     name, stream = open_head(mirror, source, language)
     with stream:
         try:
@@ -209,7 +212,8 @@ def _paths() -> set[str]:
         while left:
             source = left.pop()
             left += [*source.alternatives, *source.plus, *([source.pictures] if source.pictures else [])]
-            found.add(source.path)
+            if not source.files:
+                found.add(source.path)
     return {path for path in found if path != ccgbank.PATH and not path.startswith("xstilts/")}
 
 

@@ -31,6 +31,7 @@ MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
     ("span", "*", "*"): {**_MINI, **_QA, "lr": 2e-3, "updates": 25, "train_rows": 64},
     ("generation", "*", "*"): {**_MINI, "lr": 2e-3, "updates": 100},
     ("retrieval", "*", "*"): {**_MINI, "lr": 0.0, "updates": 1},
+    ("mining", "*", "*"): {**_MINI, "lr": 0.0, "updates": 1},
     ("ranking", "*", "*"): {**_MINI, "lr": 1e-3, "updates": 20, "train_rows": 512},
 }
 
@@ -52,6 +53,7 @@ XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
     ("span", "*", "*"): {**_OFFICIAL, **_SQUAD, "lr": 3e-5},
     ("generation", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 1, "warmup": 0.1, "source": "ours: no official recipe"},
     ("retrieval", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
+    ("mining", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
     ("squad_dual", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 3, "examples_per_step": 16, "max_length": 352, "temperature": 0.01},
     ("mewsli_pairs", "*", "*"): {**_OFFICIAL, "lr": 1e-5, "epochs": 2, "max_length": 64, "temperature": 0.01},
     ("ranking", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 3, "max_length": 352, "temperature": 0.01},
@@ -75,6 +77,7 @@ PHANG_2020: Mapping[tuple[str, str, str], Recipe] = {
     ("span", "*", "*"): _JIANT_QA,
     ("generation", "*", "*"): {**_JIANT, "epochs": 1, "selection": "last", "source": "ours: text mixed in, Phang et al. §3"},
     ("retrieval", "*", "*"): {**_JIANT, "lr": 0.0, "epochs": 0, "max_length": 512, "selection": "last"},
+    ("mining", "*", "*"): {**_JIANT, "lr": 0.0, "epochs": 0, "max_length": 512, "selection": "last"},
     ("ranking", "*", "*"): {**XTREME_R["ranking", "*", "*"], "source": "XTREME-R: the paper predates it"},
 }  # fmt: skip
 

@@ -6,7 +6,9 @@ from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
 Role = Literal["intermediate", "target", "evaluation"]
-Format = Literal["classification", "multiple_choice", "tagging", "span", "generation", "retrieval", "ranking"]
+Format = Literal[
+    "classification", "multiple_choice", "tagging", "span", "generation", "retrieval", "ranking", "mining"
+]  # fmt: skip
 Modality = Literal["text", "image"]
 Objective = Literal["head", "lm"]
 Overlap = Literal["same-data", "same-format", "unrelated"]
@@ -43,7 +45,8 @@ class Source:
     tatoeba.{swh}). `alternatives` are tried in order when this one is absent (the first that exists wins; which one is
     recorded). plus: further sources whose rows follow (ANLI+); all must be there. field: where the rows lie in a JSON
     file. id_prefixes: where one file holds all languages, language → what comes before the hyphen in its rows' ids (a code
-    that is not named: the code itself). pictures: a source whose `image` belongs to the row whose `id` a row names in `pictures_key` (GQA).
+    that is not named: the code itself). files: the names of its files where they are no table of the hub's kinds (BUCC's
+    pools). pictures: a source whose `image` belongs to the row whose `id` a row names in `pictures_key` (GQA).
     """
 
     path: str
@@ -56,6 +59,7 @@ class Source:
     pictures: "Source | None" = None
     pictures_key: str = ""
     each: bool = False
+    files: tuple[str, ...] = ()
     id_prefixes: Mapping[str, str] = dataclass_field(default_factory=dict)
 
     @property
@@ -69,6 +73,9 @@ class Source:
     def split_for(self, language: str) -> str:
         return self.split.format(language=self.names.get(language, language))
 
+    def files_for(self, language: str) -> tuple[str, ...]:
+        return tuple(name.format(language=self.names.get(language, language)) for name in self.files)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -78,6 +85,7 @@ class Example:
     tagging: tokens, tags (names)                           span: question, text (context), answers ((text, start), …)
     generation: text (prompt, may be empty), targets (references; the first is trained on), images?
     retrieval: text (foreign side), text_pair (English side)
+    mining: text, of either side of a pool; `relevant` of a foreign sentence names its translations in the gold standard
     ranking: text; a query names the ids of its answers in `relevant`, a candidate has none. In training text_pair is the
     candidate that answers the query.
     id: unique in the split, equal for parallel examples across languages.  cluster: passage or image that groups

@@ -80,7 +80,7 @@ def group(
         # failed here, and evaluations that a later plan adds.
         from xstilts.scoring.group import group as score_group
 
-        score_group(run_uri, name, workers.rank, workers.world, device, bench)
+        score_group(run_uri, name, workers, device, bench)
 
 
 def _count_attempt(store: Store, folder: str, fingerprint: str, workers: Workers) -> None:

@@ -72,7 +72,7 @@ class Development:
     def _metric(self, learner: Learner, workers: Workers) -> float:
         job = Job("select", "en", self.task.format, self.rows.share(workers.rank, workers.world), self.images)
         predictor = Predictor(learner.backbone, learner.heads, learner.processor, self.budget, learner.device)
-        own = predict_rows(predictor, [job])["select", "en"]
+        own = predict_rows(predictor, [job])[0]["select", "en"]
         shares: list[Any] = [own]
         if workers.world > 1:
             shares = [None] * workers.world

@@ -40,6 +40,10 @@ class Workers:
         dist.all_gather_object(found, tensor)
         return [one for one in found if one is not None]
 
+    def meet(self) -> None:
+        """Returns on every worker when the last has come here."""
+        self.agree(None)
+
     def from_first(self, value: Any) -> Any:
         """The first worker's value, on every worker."""
         if self.world == 1:

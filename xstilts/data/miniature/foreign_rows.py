@@ -36,6 +36,30 @@ def gold_pairs(english: Language) -> Rows:
     return rows
 
 
+def mining_pool(english: Language) -> Rows:
+    """BUCC's pools as its archives have them: sentences of either side, `side` foreign or english, of which `count` pairs
+    translate each other (`gold`) and twice as many on each side stand alone."""
+
+    def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+        used: set[str] = set()
+        pairs: list[tuple[str, str]] = []
+        while len(pairs) < 5 * count:
+            facts = scene(rng, 2)
+            texts = (tell(language, facts), tell(english, facts))
+            if used.isdisjoint(texts):  # a sentence that stands twice is mined with nothing
+                used.update(texts)
+                pairs.append(texts)
+        # The first are pairs, then come lone foreign and lone English sentences; both sides are shuffled.
+        lone = (pairs[count : 3 * count], pairs[3 * count :])
+        for side, code in enumerate((language.code, "en")):
+            sentences = [(k, pair[side]) for k, pair in enumerate(pairs[:count])] + [(-1, pair[side]) for pair in lone[side]]
+            rng.shuffle(sentences)
+            for number, (gold, text) in enumerate(sentences, 1):
+                yield {"id": f"{code}-{number:09d}", "text": text, "side": code, "pair": gold}
+
+    return rows
+
+
 def sentence_broken(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
     """XQuAD-R in its raw layout: articles of five paragraphs, with the places where sentences begin and end; `count`
     questions in all, two a paragraph."""

@@ -23,7 +23,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Split:
-    """One parquet file to be: data set, config, split, the language it is told in, how many rows and what makes them.
+    """One parquet file to be, of BUCC's pools three text files: data set, config, split, the language it is told in, how many
+    rows and what makes them.
     `scenes` names the stream of scenes: splits of one name are parallel. config: None for a raw JSON file."""
 
     path: str
@@ -140,6 +141,10 @@ def _later(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
     yield from test("google-research-datasets/paws-x", "{}", "test", text_rows.swapped, spoken)
     yield from test("lareqa/xquad-r", None, "{}", foreign_rows.sentence_broken, spoken)
     yield from test("google/xtreme", "bucc18.{}", "test", foreign_rows.gold_pairs(english), foreign)
+    for part in ("sample", "training"):
+        pools = foreign_rows.mining_pool(english)
+        for language in foreign:
+            yield Split("bucc2018", f"{language.code}-en", part, language, min(30, some), pools, f"bucc2018:{part}")
     for language in spoken:
         scenes = f"wikimedia/wikipedia/{language.code}"
         config = f"20231101.{language.code}"

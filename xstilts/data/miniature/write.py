@@ -18,7 +18,7 @@ from xstilts.data.miniature.splits import Sizes, splits
 from xstilts.errors import PlanError
 
 #: Raised when a data set is added or a row changes, so that a folder written before is not taken for this one.
-EDITION = 2
+EDITION = 3
 
 
 def write_miniature(
@@ -34,7 +34,9 @@ def write_miniature(
     for split in splits(spoken, sizes or Sizes()):
         rng = Random(f"{seed}:{split.scenes}")
         made = split.make(rng, split.language, split.count, split.split)
-        if split.config is None:
+        if split.path == "bucc2018":
+            _write_pool(folder / split.path / str(split.config), f"{split.config}.{split.split}", list(made))
+        elif split.config is None:
             _write_raw(folder / split.path / f"{split.split}.json", made)
         else:
             _write(folder, written, split.path, split.config, split.split, made)
@@ -46,6 +48,20 @@ def _write_raw(file: Path, made: Iterable[rows.Row]) -> None:
     """A file in SQuAD's own JSON, for a set that the hub does not hold whole (LAReQA)."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"version": "1.1", "data": list(made)}, ensure_ascii=False), encoding="utf-8")
+
+
+def _write_pool(folder: Path, name: str, made: Sequence[rows.Row]) -> None:
+    """`<name>.<side>`, a sentence a line behind its id, and `<name>.gold`, a pair of ids a line: as BUCC's archives unpack."""
+    folder.mkdir(parents=True, exist_ok=True)
+    foreign = made[0]["side"]
+    pairs: dict[int, dict[str, str]] = {}
+    for side in (foreign, "en"):
+        own = [row for row in made if row["side"] == side]
+        pairs = pairs | {row["pair"]: {**pairs.get(row["pair"], {}), side: row["id"]} for row in own if row["pair"] >= 0}
+        text = "".join(f"{row['id']}\t{row['text']}\n" for row in own)
+        (folder / f"{name}.{side}").write_text(text, encoding="utf-8")
+    gold = "".join(f"{pair[foreign]}\t{pair['en']}\n" for pair in pairs.values())
+    (folder / f"{name}.gold").write_text(gold, encoding="utf-8")
 
 
 def _write(folder: Path, written: dict[str, Any], path: str, config: str, split: str, made: Iterable[rows.Row]) -> None:
