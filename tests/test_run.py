@@ -3,8 +3,10 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from threading import Barrier
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -200,6 +202,57 @@ def test_a_cell_does_not_depend_on_what_ran_before_it(store: Store, miniature: P
         store.delete(f"steps/finetune/{fingerprint}/manifest.json")
         run.finetune(uri, "tiny-llava", inline)
         assert weights(store, fingerprint) == before
+
+
+class Threads(Workers):
+    """A worker of two that are threads of this process."""
+
+    meeting: ClassVar[Barrier] = Barrier(2)
+    box: ClassVar[dict[str, Any]] = {}
+
+    def from_first(self, value: Any) -> Any:
+        if self.rank == 0:
+            self.box["value"] = value
+        self.meet()
+        return self.box["value"]
+
+    def meet(self) -> None:
+        self.meeting.wait(timeout=120)
+
+
+@pytest.mark.slow
+def test_pools_in_shards_of_two_workers_score_as_in_one_piece(
+    store: Store, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xstilts.scoring import shards, vectors
+    from xstilts.scoring.group import group
+    from xstilts.training.group import Bench
+
+    text = PLAN.replace("[udpos, tatoeba]", "[bucc_mining, mewslix]").replace("[en, qaa]", "[en, qaa, qab]")
+    text = text.replace("ud_en: {updates: 30}", "mewsli_pairs: {updates: 4}").replace("captions minus none: {arm", "c: {arm")
+    uri = staged(store, "shards", miniature, text.replace("headline: captions minus none", ""))
+    finished(uri, tmp_path / "whole")
+    store.delete("steps/score/")
+    monkeypatch.setattr(vectors, "SHARD", 40)
+    made: list[str] = []
+    put = vectors.put_shard
+    monkeypatch.setattr(shards, "put_shard", lambda store, key, *rest: (made.append(key), put(store, key, *rest)))
+    cpu, (_, steps) = torch.device("cpu"), run.spec_of(store, "runs/shards", "tiny-llava")
+    first = next(step for step in steps.values() if step.kind == "score")
+    # Each its own; transformers loads one model at a time.
+    benches = [Bench(store, first, tmp_path / f"bench-{rank}", cpu) for rank in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        work = [threads.submit(group, uri, "tiny-llava", Threads(rank, 2), cpu, benches[rank]) for rank in range(2)]
+        for one in work:
+            one.result()
+    assert len(made) == len(set(made)) > 10, "each shard is made once, whoever needs it"
+    assert store.list("work/") == [], "what was put aside for scoring is gone"
+    run.report(uri, tmp_path / "sharded")
+    whole, sharded = (pd.read_parquet(tmp_path / name / "results.parquet") for name in ("whole", "sharded"))
+    assert set(whole["metric"]) >= {"bucc_f1", "map_at_20"}
+    assert set(whole[whole["evaluation"] == "bucc_mining"]["language"]) >= {"qaa", "qab"}
+    pd.testing.assert_frame_equal(whole, sharded, atol=1.0)
+    assert whole[whole["metric"] == "bucc_f1"]["value"].max() > 5
 
 
 @pytest.mark.slow

@@ -33,10 +33,40 @@ def report_input(store: Store, folder: str) -> ReportInput:
         if scored:
             keys = ("backbone", "arm", "seed", "seed_intermediate", "seed_target", "trained_target")
             cells.append(Cell(**{key: cell[key] for key in keys}, scored=scored))
+    mined = [e for e, names in metrics.items() if "bucc_f1" in names]
+    cells = on_equal_sentences(cells, mined)
     return ReportInput(
         expanded=expanded, cells=cells, metrics=metrics, missing=missing, spent=_spent(store, expanded),
         intermediates=_intermediates(store, folder, expanded, done, missing),
         staged=_staged(store, expanded), banner=_banner(expanded, str(run.get("mirror", ""))), run=folder,
+    )  # fmt: skip
+
+
+def on_equal_sentences(cells: Sequence[Cell], mined: Sequence[str]) -> list[Cell]:
+    """The cells, those of mined pools with the same sentences in each, so that arms can be paired by them: of a pool only
+    sentences are kept that have a translation or were given one, and other arms were mistaken about others. What a cell
+    lacks it has left alone, rightly."""
+    keys = {key for cell in cells for key in cell.scored if key[0] in mined}
+    every = {key: sorted({one for cell in cells if key in cell.scored for one in _ids(cell.scored[key])}) for key in keys}
+    return [
+        replace(
+            cell,
+            scored={key: _on(every[key], own) if key in every else own for key, own in cell.scored.items()},
+        )
+        for cell in cells
+    ]
+
+
+def _ids(own: Scored) -> set[str]:
+    return {*own.ids, *(own.last.ids if own.last else ())}
+
+
+def _on(ids: Sequence[str], own: Scored) -> Scored:
+    told = {name: (p, g) for name, p, g in zip(own.ids, own.predictions, own.golds, strict=True)}
+    rows = [told.get(name, ("", [])) for name in ids]
+    return replace(
+        own, ids=ids, clusters=ids, predictions=[p for p, _ in rows], golds=[g for _, g in rows],
+        last=_on(ids, own.last) if own.last else None, _ratios={},
     )  # fmt: skip
 
 

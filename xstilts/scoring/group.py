@@ -179,6 +179,8 @@ def _commit(
     path = bench.scratch / "predictions.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
     bench.store.commit(step, {"predictions.parquet": path}, {"rows": len(rows), "seconds": round(seconds, 3)})
+    if step.spec["format"] in FORMATS:
+        bench.store.clear_work(step.fingerprint)  # shards
 
 
 def _scored(
