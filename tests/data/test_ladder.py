@@ -1,5 +1,6 @@
 """The image ladder: what each rung shows."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from xstilts.data.records import read_rows
 from xstilts.data.source import load_rows, open_mirror
 from xstilts.errors import DataError
 from xstilts.tasks.registry import TASKS
-from xstilts.tasks.task import Example
+from xstilts.tasks.task import Example, Source
 
 
 def png(colour: str, size: tuple[int, int] = (6, 4)) -> bytes:
@@ -69,6 +70,27 @@ def test_rows_without_captions_are_refused() -> None:
         with_images([Example(id="7", text="x", images=(png("red"),))], "caption")
 
 
+def test_captions_of_the_user_s_stand_for_pictures_by_their_bytes() -> None:
+    red, blue = png("red"), png("blue")
+    captions = {hashlib.sha256(data).hexdigest(): text for data, text in ((red, "a red square"), (blue, "a blue one"))}
+    given = [Example(id="7", text="which colour?", targets=("red",), images=(red,)), Example(id="8", text="same?", label=0, images=(red, blue))]
+    found = with_images(given, "caption", captions)
+    assert [(one.text, one.text_pair, one.images) for one in found] == [
+        ("a red square which colour?", None, ()), ("a red square a blue one", "same?", ())
+    ]  # fmt: skip
+
+
+def test_a_row_s_own_caption_comes_before_the_user_s() -> None:
+    captions = {hashlib.sha256(rows(1)[0].images[0]).hexdigest(): "something else"}
+    assert with_images(rows(1), "caption", captions) == with_images(rows(1), "caption")
+
+
+def test_a_picture_of_two_without_words_is_refused() -> None:
+    red, blue = png("red"), png("blue")
+    with pytest.raises(DataError, match="1 rows have no caption"):
+        with_images([Example(id="8", text="x", images=(red, blue))], "caption", {hashlib.sha256(red).hexdigest(): "a"})
+
+
 def test_one_picture_cannot_be_shuffled() -> None:
     with pytest.raises(DataError, match="fewer than two"):
         with_images(rows(1), "shuffled")
@@ -87,9 +109,12 @@ def test_every_image_task_stands_on_every_rung_with_the_same_rows(name: str, min
     given, bad, _ = read_rows(TASKS[name], table, range(len(table)), "en", None)
     assert given
     assert not bad
-    rungs = ["blank", "shuffled", "removed", *(["caption"] if TASKS[name].captioned else [])]
-    for rung in rungs:
-        found = with_images(given, rung)
+    captions = {}
+    if not TASKS[name].captioned:
+        table = load_rows(open_mirror(str(miniature)), Source(f"captions/{name}", None, "train"), "en")
+        captions = dict(zip(table["sha256"], table["caption"], strict=True))
+    for rung in ("blank", "shuffled", "removed", "caption"):
+        found = with_images(given, rung, captions)
         assert [(one.id, one.label, one.targets, one.choices) for one in found] == [
             (one.id, one.label, one.targets, one.choices) for one in given
         ]

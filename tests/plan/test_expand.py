@@ -248,6 +248,22 @@ def test_missing_splits_stop_everything_at_once(expanded: Expanded) -> None:
         assert words in message
 
 
+def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(expanded: Expanded, text: str) -> None:
+    text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
+    records = [s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec.get("images") == "caption"]
+    assert records
+    for spec in records:
+        assert spec["captions"]["path"] == "captions/captions"
+        assert spec["captions"]["split"] == spec["split"]
+        assert spec["captions"]["identity"]
+
+
+def test_pictures_without_captions_stop_a_plan_that_wants_words(expanded: Expanded, text: str) -> None:
+    text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
+    with pytest.raises(DataError, match=r"captions has no train captions in en: its rows have no captions of their own"):
+        expanded(text, absent=(("captions/captions", None, "train"),))
+
+
 def test_not_applicable(expanded: Expanded) -> None:
     expansion = expanded()
     assert [(row["backbone"], row["arm"]) for row in expansion.not_applicable] == [("tiny", "captions")]

@@ -5,9 +5,10 @@ caption (the caption in words in the picture's place). Differences between rungs
 blank − removed what image tokens cost, caption against real is modality at equal content.
 """
 
+import hashlib
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -15,9 +16,11 @@ from xstilts.errors import DataError
 from xstilts.tasks.task import Example
 
 
-def with_images(examples: Sequence[Example], rung: str) -> list[Example]:
-    """The examples on a rung of the ladder. DataError where `caption` is asked of rows that have none, or `shuffled` of
-    fewer than two different pictures."""
+def with_images(
+    examples: Sequence[Example], rung: str, captions: Mapping[str, str] | None = None
+) -> list[Example]:
+    """The examples on a rung of the ladder. captions: SHA-256 of a picture's bytes → words, for rows that have none of their
+    own. DataError where `caption` is asked of pictures without one, or `shuffled` of fewer than two different pictures."""
     if rung == "blank":
         return [replace(one, images=tuple(blank(data) for data in one.images)) for one in examples]
     if rung == "shuffled":
@@ -25,10 +28,17 @@ def with_images(examples: Sequence[Example], rung: str) -> list[Example]:
     if rung == "removed":
         return [replace(one, images=()) for one in examples]
     if rung == "caption":
-        if bare := [one.id for one in examples if one.images and not one.caption]:
+        told = [replace(one, caption=_said(one, captions or {})) for one in examples]
+        if bare := [one.id for one in told if one.images and not one.caption]:
             raise DataError(f"{len(bare)} rows have no caption to stand for their picture, such as {bare[0]}")
-        return [_in_words(one) for one in examples]
+        return [_in_words(one) for one in told]
     return list(examples)
+
+
+def _said(one: Example, captions: Mapping[str, str]) -> str:
+    """A row's own caption, else those of its pictures in order; empty where one of them has none."""
+    found = [captions.get(hashlib.sha256(data).hexdigest(), "") for data in one.images] if not one.caption else []
+    return " ".join(found) if all(found) and found else one.caption
 
 
 @cache

@@ -60,7 +60,7 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
     if spec["labels"] == "shuffled":
         examples = shuffled_labels(examples)
     if spec.get("images", "real") != "real":
-        examples = with_images(examples, spec["images"])
+        examples = with_images(examples, spec["images"], _captions(spec.get("captions"), mirror))
     files = write_records(examples, out)
     tags: list[str] = []
     if task.format == "tagging" and not task.labels:
@@ -70,6 +70,19 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
         "source_rows": len(rows), **({"tags": tags} if tags else {}),
     }  # fmt: skip
     return files, info
+
+
+def _captions(where: Mapping[str, Any] | None, mirror: Any) -> dict[str, str]:
+    """SHA-256 of a picture → its caption, of a mirror's `captions/<task>`. DataError where it has other columns."""
+    from xstilts.data.source import load_rows
+
+    if where is None:
+        return {}
+    rows = load_rows(mirror.at(where), source_of(where), "en")
+    try:
+        return {str(row["sha256"]): str(row["caption"]) for row in (rows[place] for place in range(len(rows)))}
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{where['path']} ({where['split']}): needs the columns sha256 and caption ({error})") from error
 
 
 def read_rows(

@@ -146,10 +146,6 @@ class _Check:
         pictured = [task for task in known if task.modality == "image"]
         if known and not pictured:
             yield f"arms.{name}.images: {arm.images!r} belongs to tasks with pictures, and {known[0].name} has none"
-        for task in pictured if arm.images == "caption" else ():
-            if not task.captioned:
-                able = ", ".join(other.name for other in self.tables.tasks.values() if other.captioned)
-                yield f"arms.{name}.images: {task.name} has no captions to stand for its pictures; allowed: {able}"
 
     def _part(self, path: str, part: MixtureTask) -> Iterator[str]:
         if part.task not in self._trainable():

@@ -98,6 +98,15 @@ class Sources:
             self._found[key] = self._look_up(task, split, language)
         return self._found[key]
 
+    def captions(self, task: Task, split: str) -> dict[str, Any] | str | None:
+        """Where the words are that stand for a split's pictures; None where its rows have their own; or why there are none."""
+        if task.captioned:
+            return None
+        found = self._one(Source(f"captions/{task.name}", None, split), "en")
+        if isinstance(found, str):
+            return f"its rows have no captions of their own, and {found} (docs/data.md, Data of your own)"
+        return found
+
     def _look_up(self, task: Task, split: str, language: str) -> Origin | str:
         given = sources_of(self.plan, self.tables, task, split)
         if given is None:

@@ -56,9 +56,11 @@ class Steps:
         found = self.records(task, split, language, cap, labels, images)
         if found is None:
             reason = self.skipped.pop((task.name, language))
-            self.lacking[f"{task.name} has no {split} rows in {language}"] = (
-                f"{reason}; name another under splits.{task.name}.{split}"
-            )
+            if isinstance(self.sources.find(task, split, language), str):
+                what, advice = "rows", f"; name another under splits.{task.name}.{split}"
+            else:
+                what, advice = "captions", ""
+            self.lacking[f"{task.name} has no {split} {what} in {language}"] = f"{reason}{advice}"
         return found
 
     def records(
@@ -66,12 +68,14 @@ class Steps:
     ) -> str | None:
         """The records of a split in a language; None and an entry in `skipped` when the mirror lacks them."""
         origin = self.sources.find(task, split, language)
-        if isinstance(origin, str):
-            self.skipped[(task.name, language)] = origin
+        captions = self.sources.captions(task, split) if images == "caption" else None
+        if isinstance(origin, str) or isinstance(captions, str):
+            self.skipped[(task.name, language)] = origin if isinstance(origin, str) else str(captions)
             return None
         spec = {
             "task": origin.task, "split": split, "language": language, "source": origin.source, "rows": cap,
             "labels": labels, **({"images": images} if images != "real" else {}),
+            **({"captions": captions} if captions else {}),
         }  # fmt: skip
         marks = [
             text

@@ -9,7 +9,7 @@ from xstilts.data.miniature import drawings
 from xstilts.data.miniature.concepts import COLOURS, NOUNS, PLACES
 from xstilts.data.miniature.drawings import Drawn
 from xstilts.data.miniature.languages import Clause, Language, Word
-from xstilts.data.miniature.rows import Row, described, tell
+from xstilts.data.miniature.rows import Row, described, pictured, tell
 from xstilts.data.miniature.world import IS, QUESTION, THE, favourites, scene
 
 _WHAT = Word("what", "PRON")
@@ -25,10 +25,6 @@ class Answered(NamedTuple):
 
 def _things(rng: Random) -> list[Drawn]:
     return drawings.things(rng, 2 if rng.random() < 0.2 else 1)
-
-
-def _picture(rng: Random, things: Sequence[Drawn], name: str) -> Row:
-    return {"bytes": drawings.draw(rng, things), "path": f"{name}.png"}
 
 
 def _questions(language: Language, things: Sequence[Drawn]) -> list[Answered]:
@@ -48,7 +44,7 @@ def several_captions(rng: Random, language: Language, count: int, split: str) ->
         things = _things(rng)
         phrases = " ".join(f"{phrase(language, thing)} ." for thing in things)
         yield {
-            "image": _picture(rng, things, f"{split}-{index}"), "caption": [described(language, things), phrases],
+            "image": pictured(rng, language, things, f"{split}-{index}"), "caption": [described(language, things), phrases],
             "sentids": [str(2 * index), str(2 * index + 1)], "split": split, "img_id": str(index),
             "filename": f"{split}-{index}.jpg",
         }  # fmt: skip
@@ -67,7 +63,7 @@ def cauldron_questions(rng: Random, language: Language, count: int, split: str) 
         texts = [
             {"user": one.question, "assistant": one.answer, "source": "VQAv2"} for one in _questions(language, things)
         ]
-        yield {"images": [_picture(rng, things, f"{split}-{index}")], "texts": texts}
+        yield {"images": [pictured(rng, language, things, f"{split}-{index}")], "texts": texts}
 
 
 def ten_answers(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
@@ -79,7 +75,7 @@ def ten_answers(rng: Random, language: Language, count: int, split: str) -> Iter
             "question_type": "what", "multiple_choice_answer": one.answer,
             "answers": [{"answer": one.answer, "answer_confidence": "yes", "answer_id": k} for k in range(1, 11)],
             "image_id": index, "answer_type": "other", "question_id": 1000 * index + 1, "question": one.question,
-            "image": _picture(rng, things, f"{split}-{index}"),
+            "image": pictured(rng, language, things, f"{split}-{index}"),
         }  # fmt: skip
 
 
@@ -87,7 +83,7 @@ def pictures_apart(rng: Random, language: Language, count: int, split: str) -> I
     """GQA's pictures; `questions_apart` of the same rng state asks about them."""
     for index in range(count):
         things = _things(rng)
-        yield {"id": f"n{index}", "image": _picture(rng, things, f"n{index}")}
+        yield {"id": f"n{index}", "image": pictured(rng, language, things, f"n{index}")}
 
 
 def questions_apart(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
@@ -109,7 +105,7 @@ def shapes(rng: Random, language: Language, count: int, split: str) -> Iterator[
     for index in range(count):
         things = _things(rng)
         one = rng.choice(_questions(language, things))
-        image = _picture(rng, things, f"{split}-{index}")
+        image = pictured(rng, language, things, f"{split}-{index}")
         yield {"image": image, "question": one.question, "answer": one.answer, "image_id": index}
 
 
@@ -136,7 +132,7 @@ def chosen(rng: Random, language: Language, count: int, split: str) -> Iterator[
         things = _things(rng)
         question, choices, right = _choices(rng, language, things, 4)
         yield {
-            "image": _picture(rng, things, f"{split}-{index}"), "question_id": f"{split}{index:06d}",
+            "image": pictured(rng, language, things, f"{split}-{index}"), "question_id": f"{split}{index:06d}",
             "question": question, "choices": choices, "correct_choice_idx": right,
             "direct_answers": str([choices[right]] * 10), "difficult_direct_answer": False,
             "rationales": [described(language, things)] * 3,
@@ -149,7 +145,7 @@ def lessons(rng: Random, language: Language, count: int, split: str) -> Iterator
         things = _things(rng)
         hint = tell(language, scene(rng, 1))
         question, choices, right = _choices(rng, language, things, rng.randrange(2, 5))
-        picture = _picture(rng, things, f"{split}-{index}")
+        picture = pictured(rng, language, things, f"{split}-{index}")
         yield {
             "image": picture if index % 6 < 5 else None, "question": question, "choices": choices, "answer": right,
             "hint": hint, "task": "closed choice", "grade": "grade1", "subject": "natural science", "topic": "things",
@@ -163,7 +159,7 @@ def entailments(rng: Random, language: Language, count: int, split: str) -> Iter
     for index in range(count):
         if index % 3 == 0:
             things = _things(rng)
-            picture = _picture(rng, things, f"{split}-{index // 3}")
+            picture = pictured(rng, language, things, f"{split}-{index // 3}")
         label = rng.randrange(3)
         said = rng.choice(things)
         if label == 1:
@@ -188,7 +184,7 @@ def two_pictures(rng: Random, language: Language, count: int, split: str) -> Ite
             other = rng.choice([noun for noun in NOUNS if noun not in {thing.noun for thing in shown}])
             said = said._replace(noun=other)
         turn = {"user": described(language, [said]), "assistant": "Yes." if label else "No.", "source": "NLVR2"}
-        images = [_picture(rng, things, f"{split}-{index}-{side}") for side, things in enumerate(pair)]
+        images = [pictured(rng, language, things, f"{split}-{index}-{side}") for side, things in enumerate(pair)]
         yield {"images": images, "texts": [turn]}
 
 
@@ -200,7 +196,7 @@ def boxes(rng: Random, language: Language, count: int, split: str) -> Iterator[R
         x, y, width, height = drawings.box(things, number)
         corners = [x, y, x + width, y, x + width, y + height, x, y + height]
         yield {
-            "question_id": f"{split}-{index}", "image": _picture(rng, things, f"{split}-{index}"),
+            "question_id": f"{split}-{index}", "image": pictured(rng, language, things, f"{split}-{index}"),
             "question": "Please provide a short description for this region.",
             "answer": [phrase(language, things[number])], "segmentation": corners, "bbox": [x, y, width, height],
             "iscrowd": 0, "file_name": f"{split}-{index}.jpg",
@@ -220,4 +216,4 @@ def instructions(rng: Random, language: Language, count: int, split: str) -> Ite
             messages.append({"content": asked, "role": "user"})
             said = [{"index": None, "text": one.answer, "type": "text"}]
             messages.append({"content": said, "role": "assistant"})
-        yield {"messages": messages, "images": [_picture(rng, things, f"{split}-{index}")]}
+        yield {"messages": messages, "images": [pictured(rng, language, things, f"{split}-{index}")]}

@@ -242,13 +242,18 @@ def described(language: Language, things: Sequence[drawings.Drawn]) -> str:
     return " ".join(language.text(language.say(clause)) for clause in clauses)
 
 
+def pictured(rng: Random, language: Language, things: Sequence[drawings.Drawn], name: str) -> Row:
+    """A picture as the hub's image columns hold it, and what it shows in words, which goes into the mirror's captions."""
+    return {"bytes": drawings.draw(rng, things), "path": f"{name}.png", "said": described(language, things)}
+
+
 def captions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
     """COCO captions: a picture of one thing (in a fifth of them two) and a sentence about each."""
     for index in range(count):
         things = drawings.things(rng, 2 if rng.random() < 0.2 else 1)
-        name = f"{split}-{index:06d}.png"
+        name = f"{split}-{index:06d}"
         yield {
-            "image": {"bytes": drawings.draw(rng, things), "path": name}, "filename": name, "cocoid": index,
+            "image": pictured(rng, language, things, name), "filename": f"{name}.png", "cocoid": index,
             "caption": described(language, things),
         }  # fmt: skip
 
@@ -265,7 +270,7 @@ def statements_on_pictures(rng: Random, language: Language, count: int, split: s
             said = said._replace(colour=rng.choice([colour for colour in COLOURS if colour != said.colour]))
         yield {
             "identifier": f"{split}-{index}",
-            "image": {"bytes": drawings.draw(rng, things), "path": f"{split}-{index}.png"},
+            "image": pictured(rng, language, things, f"{split}-{index}"),
             "sentence": described(language, [said]), "label": label, "directory": "0", "permutation": 0,
         }  # fmt: skip
 

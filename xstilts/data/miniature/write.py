@@ -1,5 +1,6 @@
 """Writes the miniature: every data set in the hub's own layout and schema, the same bytes for the same seed."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from xstilts.data.miniature.languages import LANGUAGES
 from xstilts.data.miniature.schemas import DataSet, arrow_type, card_feature, hub_feature
 from xstilts.data.miniature.splits import Sizes, splits
 from xstilts.errors import PlanError
+from xstilts.tasks.registry import TASKS
 
 #: Raised when a data set is added or a row changes, so that a folder written before is not taken for this one.
 EDITION = 3
@@ -31,17 +33,45 @@ def write_miniature(
     codes = ["en", *(code for code in languages if code != "en")]
     spoken = [LANGUAGES[code] for code in codes]
     written: dict[str, dict[str, list[tuple[str, int, int]]]] = {}
+    said: dict[tuple[str, str], dict[str, str]] = {}
+    shown = _shown_by()
     for split in splits(spoken, sizes or Sizes()):
         rng = Random(f"{seed}:{split.scenes}")
-        made = split.make(rng, split.language, split.count, split.split)
+        made: Iterable[rows.Row] = split.make(rng, split.language, split.count, split.split)
+        if readers := shown.get((split.path, split.config, split.split)):
+            made = list(made)
+            captions = {hashlib.sha256(one["bytes"]).hexdigest(): one["said"] for row in made for one in _pictures(row)}
+            for reader in readers:
+                said.setdefault(reader, {}).update(captions)
         if split.path == "bucc2018":
             _write_pool(folder / split.path / str(split.config), f"{split.config}.{split.split}", list(made))
         elif split.config is None:
             _write_raw(folder / split.path / f"{split.split}.json", made)
         else:
             _write(folder, written, split.path, split.config, split.split, made)
+    for (task, role), captions in said.items():
+        file = folder / "captions" / task / f"{role}-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.table({"sha256": list(captions), "caption": list(captions.values())})
+        pq.write_table(table, file, compression="zstd")
     for path, configs in written.items():
         (folder / path / "README.md").write_text(_card(DATA_SETS[path], configs, codes), encoding="utf-8")
+
+
+def _shown_by() -> dict[tuple[str, str | None, str], list[tuple[str, str]]]:
+    """(data set, config, split) of pictures → the tasks and roles that show them and have no captions of their own."""
+    found: dict[tuple[str, str | None, str], list[tuple[str, str]]] = {}
+    for task in TASKS.values():
+        for role, source in task.splits.items():
+            if task.modality == "image" and not task.captioned:
+                own = source.pictures or source
+                found.setdefault((own.path, own.config, own.split), []).append((task.name, role))
+    return found
+
+
+def _pictures(row: rows.Row) -> list[rows.Row]:
+    """The pictures of a row, of a set with one or several a row."""
+    return [*([row["image"]] if row.get("image") else []), *(row.get("images") or [])]
 
 
 def _write_raw(file: Path, made: Iterable[rows.Row]) -> None:
