@@ -264,6 +264,15 @@ def test_pictures_without_captions_stop_a_plan_that_wants_words(expanded: Expand
         expanded(text, absent=(("captions/captions", None, "train"),))
 
 
+def test_an_evaluation_scores_its_own_arms_and_none(expanded: Expanded, text: str) -> None:
+    asked = text.replace("evaluations: [xquad, mlqa, xcopa, tatoeba]", "evaluations: {xquad: {}, xcopa: {arms: [squad]}}")
+    cells = expanded(asked).cells
+    assert {cell["arm"] for cell in cells if "xcopa" in cell["scores"]} == {"none", "squad"}
+    assert {cell["arm"] for cell in cells if "xquad" in cell["scores"]} > {"none", "squad"}
+    trained = {cell["arm"] for cell in cells if cell["trained_target"] == "siqa+copa"}
+    assert trained == {"none", "squad"}, "what no evaluation needs is not trained"
+
+
 def test_not_applicable(expanded: Expanded) -> None:
     expansion = expanded()
     assert [(row["backbone"], row["arm"]) for row in expansion.not_applicable] == [("tiny", "captions")]

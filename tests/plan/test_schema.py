@@ -120,6 +120,15 @@ splits: {xquad: {test: {task: quiz, split: test}}}
     assert len(found) == len(expected), found
 
 
+def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_with(tables: Tables) -> None:
+    text = MINIMAL.replace("evaluations: [xquad]", "evaluations: {xquad: {arms: [a, e]}, xcopa: {arms: [b]}}")
+    text += "arms: {a: {task: quiz}, b: {task: quiz2}}\ncontrasts: {c: {arm: a, reference: b, allow_unmatched: true}}\n"
+    assert problems(text, tables) == [
+        "evaluations.xquad.arms: 'e' is unknown; allowed: none, a, b",
+        "contrasts.c: no evaluation scores both a and b",
+    ]
+
+
 def test_a_bad_arm_is_still_a_name(tables: Tables) -> None:
     found = problems(MINIMAL + "arms: {x: {task: 3}}\ncontrasts: {c: {arm: x}}\n", tables)
     assert found == ["arms.x.task: 3 should be a valid string"]

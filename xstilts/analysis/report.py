@@ -13,7 +13,7 @@ from xstilts.analysis.inputs import ReportInput
 from xstilts.plan.step import canonical_json
 
 #: The official metrics of retrieval: averages are given with and without it, as the official tables do.
-RETRIEVAL = ("retrieval_accuracy", "map_at_20")
+RETRIEVAL = ("retrieval_accuracy", "map_at_20", "bucc_f1")
 
 
 def write_report(folder: Path, given: ReportInput) -> dict[str, Any]:
@@ -90,7 +90,8 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
         "headline_effects": _records(chosen[keys]), "effects": _records(rows[[*keys, "arm", "same_data"]]),
         "averages": _averages(given, results), "controls": _controls(given, rows),
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
-        "not_applicable": expanded["not_applicable"], "skipped_languages": expanded["skipped_languages"],
+        "not_applicable": [one for one in expanded["not_applicable"] if not one.get("partly")],
+        "trained_in_part": [one for one in expanded["not_applicable"] if one.get("partly")], "skipped_languages": expanded["skipped_languages"],
         "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": _with_exposure(given),
         "intermediates": list(given.intermediates), "staged": list(given.staged),
         "sources": expanded["identities"], "environment": expanded["environment"],
@@ -193,10 +194,13 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f"| {r['backbone']} | {r['arm']} | {r['seed']} | {r['task']} | {r['metric']} | {r['value']:.1f} |"
             for r in own
         ]
-    for title, key in (("Missing", "missing"), ("Not applicable", "not_applicable"), ("Skipped", "skipped_languages")):
-        if summary[key]:
+    for title, entries in (
+        ("Missing", summary["missing"]), ("Not applicable", summary["not_applicable"]),
+        ("Trained in part", summary["trained_in_part"]), ("Skipped", summary["skipped_languages"]),
+    ):  # fmt: skip
+        if entries:
             lines += ["", f"## {title}", ""]
-            lines += ["- " + ", ".join(f"{v}" for k, v in entry.items() if k != "log") for entry in summary[key]]
+            lines += ["- " + ", ".join(f"{v}" for k, v in entry.items() if k not in ("log", "partly")) for entry in entries]
     return "\n".join(lines) + "\n"
 
 
@@ -224,10 +228,11 @@ def page(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame, summa
 
 
 def heat_map(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each backbone the effect of each arm on each evaluation, against `none`; None where there is none."""
+    """For each backbone the effect of each arm on each evaluation, against `none`; `without`: why there is none."""
     against = rows[rows["reference"] == "none"]
     largest = float(against["effect"].abs().max()) if len(against) else 1.0
-    absent = {(n["backbone"], n["arm"]) for n in given.expanded["not_applicable"]}
+    absent = {(n["backbone"], n["arm"]) for n in given.expanded["not_applicable"] if not n.get("partly")}
+    asked = {(cell["arm"], evaluation) for cell in given.expanded["cells"] for evaluation in cell["scores"]}
     arms = [arm for arm in given.expanded["plan"]["arms"] if arm != "none"]
     tables = []
     for backbone in given.expanded["plan"]["backbones"]:
@@ -238,8 +243,11 @@ def heat_map(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
                 found = against[
                     (against["backbone"] == backbone) & (against["arm"] == arm) & (against["evaluation"] == evaluation)
                 ]
-                entries.append(_heat(found.iloc[0], largest) if len(found) else None)
-            lines.append({"arm": arm, "entries": entries, "not_applicable": (backbone, arm) in absent})
+                without = "not applicable" if (backbone, arm) in absent else "missing"
+                if (arm, evaluation) not in asked:
+                    without = "not asked for"
+                entries.append(_heat(found.iloc[0], largest) if len(found) else {"without": without})
+            lines.append({"arm": arm, "entries": entries})
         tables.append({"backbone": backbone, "evaluations": list(given.metrics), "lines": lines})
     return tables
 

@@ -2,35 +2,28 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+#: More effects than this are a page of the report and not a screen: then the headline's alone are printed.
+MOST_ROWS = 30
+
 
 def show(report: Path, console: Console | None = None) -> None:
-    """Prints the answer, the effects of a report's folder, its controls and what is missing."""
+    """Prints the answer, the effects of a report's folder (of many, the headline's), its controls and what is missing."""
     console = console or Console(file=sys.__stdout__)
     summary = json.loads((report / "summary.json").read_text())
-    table = Table(title=summary["title"], title_justify="left")
-    for column in ("contrast", "backbone", "evaluation"):
-        table.add_column(column)
-    for column in ("effect", "95 % interval", "seeds"):
-        table.add_column(column, justify="right")
-    for row in summary["effects"]:
-        clear = row["ci_low"] > 0 or row["ci_high"] < 0
-        span = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
-        style = "bold" if clear else "dim"
-        table.add_row(
-            row["contrast"],
-            row["backbone"],
-            row["evaluation"],
-            f"{row['effect']:+.1f}",
-            span,
-            str(row["n_seeds"]),
-            style=style,
-        )
-    console.print(table)
+    effects = summary["effects"]
+    chosen = [row for row in effects if row["contrast"] == summary["headline"]]
+    shown = chosen if chosen and len(effects) > MOST_ROWS else effects[:MOST_ROWS]
+    if shown:
+        console.print(_table(summary["title"], shown))
+    if len(shown) < len(effects):
+        console.print(f"{len(effects) - len(shown)} further effects stand in the report")
     console.print(summary["answer"])
     for control in summary["controls"]:
         verdict = "as it must" if control["as_expected"] else "NOT AS IT MUST"
@@ -43,3 +36,17 @@ def show(report: Path, console: Console | None = None) -> None:
         for entry in summary["missing"][:10]:
             console.print(f"  {entry['what']}: {entry['reason'].splitlines()[0]}")
     console.print(summary["banner"], style="italic")
+
+
+def _table(title: str, effects: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in ("contrast", "backbone", "evaluation"):
+        table.add_column(column)
+    for column in ("effect", "95 % interval", "seeds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in effects:
+        clear = row["ci_low"] > 0 or row["ci_high"] < 0
+        span = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
+        cells = (row["contrast"], row["backbone"], row["evaluation"], f"{row['effect']:+.1f}", span, str(row["n_seeds"]))
+        table.add_row(*cells, style="bold" if clear else "dim")
+    return table

@@ -172,6 +172,9 @@ class _Check:
             for language in evaluation.languages or ():
                 if language not in allowed:
                     yield f"evaluations.{name}.languages: {not_one_of(language, allowed)}"
+            for arm in evaluation.arms or ():
+                if arm not in self.arms:
+                    yield f"evaluations.{name}.arms: {not_one_of(arm, self.arms)}"
 
     def _languages(self) -> Iterator[str]:
         known = {name: task for name, task in self._all_evaluations().items() if name in self.plan.evaluations}
@@ -218,7 +221,11 @@ class _Check:
                     yield f"contrasts.{name}.{key}: {not_one_of(arm, self.arms)}"
             if contrast.arm == contrast.reference:
                 yield f"contrasts.{name}: compares {contrast.arm!r} with itself"
-            elif known and not contrast.allow_unmatched:
+                continue
+            both = [e for e in self.plan.evaluations.values() if e.scores(contrast.arm) and e.scores(contrast.reference)]
+            if known and self.plan.evaluations and not both:
+                yield f"contrasts.{name}: no evaluation scores both {contrast.arm} and {contrast.reference}"
+            if known and not contrast.allow_unmatched:
                 yield from self._unmatched(name, contrast.arm, contrast.reference)
         allowed = [*self._names("contrasts"), *(f"{arm} minus none" for arm in self.arms if arm != "none")]
         if self.plan.headline is not None and self.plan.headline not in allowed:
@@ -253,6 +260,8 @@ class _Check:
             evaluations = self._names("evaluations")
             if control.evaluation not in evaluations:
                 yield f"controls.{kind}.evaluation: {not_one_of(control.evaluation, evaluations)}"
+            elif not self.plan.evaluations[control.evaluation].scores(control.arm):
+                yield f"controls.{kind}: {control.evaluation} does not score {control.arm}; add it to its arms"
 
     def _unused(self) -> Iterator[str]:
         """Keys named after a task that the plan does not read would change nothing without a word."""

@@ -10,7 +10,7 @@ from xstilts.plan.checks import applicable, has_images, matched, used_tasks
 from xstilts.plan.expansion import Expansion, Json
 from xstilts.plan.schema import Arm, Plan
 from xstilts.plan.sources import Sources, choice
-from xstilts.plan.steps import Steps
+from xstilts.plan.steps import NOTHING_LEFT, Steps
 from xstilts.plan.tables import Tables
 from xstilts.tasks.exposure import exposure
 from xstilts.tasks.task import OVERLAPS, Task, closeness
@@ -62,7 +62,10 @@ def expand(
         groups=group_batches(steps.made, origins, plan.resources.groups),
         cells=cells,
         not_applicable=_not_applicable(plan, tables)
-        + [{"backbone": backbone, "arm": arm, "reason": reason} for (backbone, arm), reason in steps.without.items()],
+        + [
+            {"backbone": backbone, "arm": arm, "reason": reason, "partly": not reason.endswith(NOTHING_LEFT)}
+            for (backbone, arm), reason in steps.without.items()
+        ],
         skipped_languages=skipped,
         contrasts=_contrasts(plan, tables),
         headline=plan.headline,
@@ -128,7 +131,10 @@ def _cells(steps: Steps, tests: Mapping[str, Scored]) -> Iterator[Json]:
                 if begun is not None and intermediate is not None and plan.intermediate_scores:
                     steps.score_intermediate(backbone, arm_name, arm, intermediate, begun)
                 road = arm_name if intermediate is None else f"{arm_name} ({intermediate})"
-                for trained, evaluations in by_target.items():
+                for trained, all_evaluations in by_target.items():
+                    evaluations = [name for name in all_evaluations if plan.evaluations[name].scores(arm_name)]
+                    if not evaluations:
+                        continue
                     for seed in targets if trained else [None]:
                         chain = _chain(steps, backbone, trained, begun, seed, road)
                         if chain is None:

@@ -18,7 +18,7 @@ class Expansion:
     sources, builds, encodings: batches {id, steps}; those of one list may run side by side.
     groups: {id, backbone, finetune, score}, fingerprints in the order in which they run.
     cells: {id, backbone, arm, seed, seed_intermediate, seed_target, trained_target, chain, scores}.
-    not_applicable: {backbone, arm, reason}.  skipped_languages: {evaluation, language, reason}.
+    not_applicable: {backbone, arm, reason, partly: the arm's other tasks are trained}.  skipped_languages: {evaluation, language, reason}.
     contrasts: {name, arm, reference, implicit, allow_unmatched, differences}.
     overlaps: {arm, trained_target, overlap}.
     budgets: {backbone, arm, tasks, objective, examples, updates, epochs, examples_per_step}.

@@ -191,9 +191,13 @@ class Arm(Part):
 
 
 class EvaluationPlan(Part):
-    """languages: None means the plan's."""
+    """languages: None means the plan's. arms: those that are scored with it besides `none`; None means all."""
 
     languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    arms: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    def scores(self, arm: str) -> bool:
+        return self.arms is None or arm == "none" or arm in self.arms
 
 
 class Caps(Part):

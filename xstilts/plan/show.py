@@ -84,7 +84,10 @@ def render(view: Mapping[str, Any]) -> RenderableType:
             (b["backbone"], b["arm"], "+".join(b["objective"]), b["examples"] or "all",
              b["updates"] or f"{b['epochs']:g} epochs", b["examples_per_step"]) for b in view["budgets"]
         ]))  # fmt: skip
-    parts += [Text(f"not applicable: {n['arm']} on {n['backbone']}: {n['reason']}") for n in view["not_applicable"]]
+    parts += [
+        Text(f"{'trained in part' if n.get('partly') else 'not applicable'}: {n['arm']} on {n['backbone']}: {n['reason']}")
+        for n in view["not_applicable"]
+    ]
     parts += [Text(f"left out: {s['language']} of {s['evaluation']}: {s['reason']}") for s in view["skipped_languages"]]
     parts += [
         Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}{_only(o)}")

@@ -13,6 +13,8 @@ from xstilts.plan.step import Step, training_role
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import Task
 
+#: How the reason ends where all of an arm's tasks are left out.
+NOTHING_LEFT = "; nothing is left of the arm"
 #: Where retrieval reads sentence vectors, as a share of the layers: the output of block 14 of 24, as Phang et al. and
 #: XTREME do for XLM-R large.
 RETRIEVAL_DEPTH = 0.583333
@@ -179,7 +181,7 @@ class Steps:
         refused = [reason for part in arm.parts if (reason := self.unlicensed(part.task))]
         parts = [part for part in arm.parts if not self.unlicensed(part.task)]
         if refused:
-            self.without[name, arm_name] = "; ".join(refused) + ("" if parts else "; nothing is left of the arm")
+            self.without[name, arm_name] = "; ".join(refused) + ("" if parts else NOTHING_LEFT)
         if not parts:
             return None
         caps = self.recipes.arm_caps(arm, backbone)
