@@ -29,7 +29,7 @@ def effect(contrast: str, evaluation: str) -> dict[str, Any]:
 def test_a_few_effects_are_all_printed(tmp_path: Path) -> None:
     text = printed(tmp_path, [effect("seeing", "xnli"), effect("captions minus none", "xquad")])
     assert "captions minus none" in text
-    assert "+1.2 │ -2.0 … +4.5 │     3" in text
+    assert "+1.2 │   -2.0 … +4.5 │     3" in text
     assert "further" not in text
 
 
