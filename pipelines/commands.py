@@ -150,15 +150,21 @@ def tasks(given: argparse.Namespace) -> int:
     if given.json:
         _say(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("task", "role", "format", "modality", "objectives", "languages", "metrics", "licence")
-    for row in rows:
-        languages = str(len(row["languages"])) if len(row["languages"]) > 1 else row["languages"][0]
-        cells = (", ".join(row["objectives"]), languages, ", ".join(row["metrics"]), row["licence"])
-        table.add_row(row["name"], row["role"], row["format"], row["modality"], *cells)
-    Console().print(table)
+    # Eighty columns hold what one chooses a task by; the licence, and all else, stand in --json and docs/tasks.md.
+    for role in dict.fromkeys(row["role"] for row in rows):
+        table = Table(title=role, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        learnt = role != "evaluation"
+        for name in ("task", "format", *(("images", "learnt as") if learnt else ()), "languages", "metric"):
+            table.add_column(name, no_wrap=True)
+        for row in (row for row in rows if row["role"] == role):
+            languages = str(len(row["languages"])) if len(row["languages"]) > 1 else row["languages"][0]
+            how = ("yes" if row["modality"] == "image" else "", ", ".join(row["objectives"])) if learnt else ()
+            table.add_row(row["name"], row["format"], *how, languages, row["metrics"][0] if row["metrics"] else "")
+        Console().print(table)
     return 0
 
 
