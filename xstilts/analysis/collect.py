@@ -21,9 +21,10 @@ def report_input(store: Store, folder: str) -> ReportInput:
     done = store.done("score")
     cells, missing = [], []
     metrics: dict[str, Sequence[str]] = {}
+    places = {name: place for place, name in enumerate(expanded["order"]["evaluations"])}
     for cell in expanded["cells"]:
         scored: dict[tuple[str, str], Scored] = {}
-        for evaluation, fingerprint in cell["scores"].items():
+        for evaluation, fingerprint in sorted(cell["scores"].items(), key=lambda one: places[one[0]]):
             step = expanded["steps"][fingerprint]
             metrics.setdefault(evaluation, metrics_of(step["spec"]["metrics"]))
             if fingerprint in done:
@@ -33,6 +34,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
         if scored:
             keys = ("backbone", "arm", "seed", "seed_intermediate", "seed_target", "trained_target")
             cells.append(Cell(**{key: cell[key] for key in keys}, scored=scored))
+    metrics = {name: metrics[name] for name in places if name in metrics}
     mined = [e for e, names in metrics.items() if "bucc_f1" in names]
     cells = on_equal_sentences(cells, mined)
     return ReportInput(

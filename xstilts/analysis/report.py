@@ -233,9 +233,9 @@ def heat_map(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
     largest = float(against["effect"].abs().max()) if len(against) else 1.0
     absent = {(n["backbone"], n["arm"]) for n in given.expanded["not_applicable"] if not n.get("partly")}
     asked = {(cell["arm"], evaluation) for cell in given.expanded["cells"] for evaluation in cell["scores"]}
-    arms = [arm for arm in given.expanded["plan"]["arms"] if arm != "none"]
+    arms = [arm for arm in given.expanded["order"]["arms"] if arm != "none"]
     tables = []
-    for backbone in given.expanded["plan"]["backbones"]:
+    for backbone in given.expanded["order"]["backbones"]:
         lines = []
         for arm in arms:
             entries = []

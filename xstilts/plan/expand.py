@@ -76,6 +76,7 @@ def expand(
         identities=sources.identities,
         exposures=_exposures(plan, tables),
         intermediates=steps.intermediates,
+        order={key: list(getattr(plan, key)) for key in ("backbones", "arms", "evaluations")},
     )
 
 

@@ -1,7 +1,7 @@
 """An expanded plan: its steps, what reads what, and how the work is dealt out. JSON in and out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xstilts.plan.step import Step
@@ -25,6 +25,7 @@ class Expansion:
     overrides: what the plan changes of the shipped tables.  identities: every source with its identity.
     exposures: {backbone, arm, exposure: seen | unseen | unknown, why}.
     intermediates: {backbone, arm, seed, task, objective, score: a step or null, split, metrics; or reason}.
+    order: {backbones, arms, evaluations}: their names as the plan has them, since the keys of a stored object are sorted.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Expansion:
     identities: Sequence[Json]
     exposures: Sequence[Json] = ()
     intermediates: Sequence[Json] = ()
+    order: Json = field(default_factory=dict)
 
     def to_json(self) -> Json:
         """A JSON object that from_json reads back."""
