@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xstilts.data.source import Mixed, identity, load_rows, missing_reason, open_mirror
+from xstilts.data.joined import Mixed
+from xstilts.data.source import identity, load_rows, missing_reason, open_mirror
 from xstilts.errors import DataError, PlanError
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source
