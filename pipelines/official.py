@@ -49,6 +49,12 @@ def grade(given: argparse.Namespace) -> int:
     for group, value in found["groups"].items():
         console.print(f"{group}: {value:.2f}")
     console.print(f"overall, over {len(found['over'])} tasks ({', '.join(found['over'])}): {found['overall']:.2f}")
-    for line in found["missing"]:
-        console.print(f"missing: {line}", highlight=False)
+    by_task: dict[str, list[str]] = {}
+    for line in found["missing"]:  # `task language: why`, or `task: why`
+        task, _, language = line.partition(":")[0].partition(" ")
+        by_task.setdefault(task, []).append(language)
+    for task, languages in by_task.items():
+        console.print(f"missing: {task}{': ' if any(languages) else ''}{' '.join(languages)}", highlight=False)
+    if by_task:
+        console.print("which files these are: --json", highlight=False)
     return 0
