@@ -28,13 +28,17 @@ CASES: dict[str, tuple[str, str, list[Any], list[Any]]] = {
     "lareqa": ("lareqa", "el", [["a", "x", "b"], ["x"]], [["a", "b"], ["y"]]),
     "tatoeba": ("tatoeba", "ka", [2, 2, 2], [0, 1, 2]),
     "mewslix": ("mewslix", "ta", [["Q2", "Q1"]], [["Q1"]]),
+    "pawsx": ("pawsx", "ja", [0, 1, 1], [0, 0, 1]),
+    "bucc_mining": ("bucc2018", "zh", ["test/en-1", "", "test/en-3"], [["test/en-1", "test/en-2"], ["test/en-4"], []]),
 }
+#: Of XTREME alone.
+EARLIER = ("tatoeba", "pawsx", "bucc_mining")
 
 
 def report(folder: Path, evaluation: str, target: int | None = 1) -> Path:
     _, language, predictions, golds = CASES[evaluation]
     rows = {
-        "id": [f"q{i}" for i in range(len(golds))], "cluster": [""] * len(golds),
+        "id": [f"{'test/' if evaluation == 'bucc_mining' else ''}q{i}" for i in range(len(golds))], "cluster": [""] * len(golds),
         "prediction": [json.dumps(p) for p in predictions], "gold": [json.dumps(g) for g in golds],
         "backbone": "b", "arm": "none", "seed_intermediate": pd.array([None] * len(golds), "Int64"),
         "seed_target": pd.array([target] * len(golds), "Int64"), "language": language,
@@ -45,12 +49,13 @@ def report(folder: Path, evaluation: str, target: int | None = 1) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("evaluation", [name for name in CASES if name != "tatoeba"])
+@pytest.mark.parametrize("evaluation", CASES)
 def test_the_round_trip_gives_our_score(tmp_path: Path, evaluation: str) -> None:
     name, language, predictions, golds = CASES[evaluation]
-    (cell,) = export(report(tmp_path / "report", evaluation), tmp_path / "out")
+    benchmark = "xtreme" if evaluation in EARLIER else "xtreme-r"
+    (cell,) = export(report(tmp_path / "report", evaluation), tmp_path / "out", benchmark)
     assert cell.name == "b.none.t1"
-    found = grade(cell / "predictions", cell / "labels")["tasks"][name]["score"]
+    found = grade(cell / "predictions", cell / "labels", benchmark)["tasks"][name]["score"]
     metric = METRICS[task_metrics(TASKS[evaluation].metrics)[0]]
     assert found == pytest.approx(metric.value(metric.counts(predictions, golds, language).sum(0)))
 
@@ -60,6 +65,12 @@ def test_tatoeba_stands_in_the_alphabetical_order_of_its_english_sentences(tmp_p
     (cell,) = export(report(tmp_path / "report", "tatoeba_squad"), tmp_path / "out")
     found = {side: (cell / side / "tatoeba" / "test-ka.tsv").read_text().split() for side in ("predictions", "labels")}
     assert found == {"predictions": ["2", "1", "0"], "labels": ["1", "2", "0"]}
+
+
+def test_mined_pairs_stand_by_the_ids_of_the_shared_task(tmp_path: Path) -> None:
+    (cell,) = export(report(tmp_path / "report", "bucc_mining"), tmp_path / "out", "xtreme")
+    found = {side: (cell / side / "bucc2018" / "test-zh.tsv").read_text() for side in ("predictions", "labels")}
+    assert found == {"predictions": "q0\ten-1\nq2\ten-3\n", "labels": "q0\ten-1\nq0\ten-2\nq1\ten-4\n"}
 
 
 def test_a_report_without_tatoebas_sentences_is_refused(tmp_path: Path) -> None:
