@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from xstilts.data.records import make_records, read_records, shuffled_labels
+from xstilts.data.records import first_clusters, make_records, read_records, shuffled_labels
 from xstilts.data.source import open_mirror
 from xstilts.errors import DataError
 from xstilts.plan.step import Step
@@ -98,3 +98,21 @@ def test_shuffled_answers_stand_in_their_own_context() -> None:
     for shuffled in shuffled_labels([example, example]):
         ((text, start),) = shuffled.answers
         assert shuffled.text[start : start + len(text)] == text
+
+
+def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> None:
+    """Two questions a paragraph: five are two paragraphs, however many sentences these have in a language."""
+    def paragraphs(sentences: int) -> list[Example]:
+        return [
+            Example(id=f"{k}{kind}{n}", text="x", relevant=("a",) if kind == "q" else (), cluster=str(k))
+            for k in range(4)
+            for kind, count in (("q", 2), ("s", sentences))
+            for n in range(count)
+        ]
+
+    for sentences in (3, 7):
+        kept = first_clusters(paragraphs(sentences), 5)
+        assert [one.id for one in kept if one.relevant] == ["0q0", "0q1", "1q0", "1q1"]
+        assert len(kept) == 2 * (2 + sentences)
+    assert first_clusters(paragraphs(3), 1) == paragraphs(3)[:5], "one paragraph at least"
+    assert first_clusters(paragraphs(3), None) == paragraphs(3)

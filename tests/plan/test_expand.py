@@ -158,11 +158,11 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
     expansion = expanded()
     found = {kind: digest(sorted(fps))[:16] for kind, fps in expansion.by_kind().items()}
     assert found == {
-        "records": "74e37485fa2794c0",
-        "build": "7bfb6aa445d70366",
-        "encode": "ccbb442025525ff8",
-        "finetune": "33690e733efa2e34",
-        "score": "522436c79c90e209",
+        "records": "27d10305446db3a7",
+        "build": "5a9781c4d80943e3",
+        "encode": "6d32a72c124f54b4",
+        "finetune": "ebf684644f899a70",
+        "score": "3af5a5482ab7b6b8",
     }
 
 

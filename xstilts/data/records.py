@@ -3,7 +3,8 @@
 import hashlib
 import io
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
         order = list(range(len(rows)))
         if spec["split"] == "train":
             stream.shuffle(order)
-    examples, bad, dropped = read_rows(task, rows, order, spec["language"], spec["rows"])
+    # A question is asked of the sentences around it: cut in between, it has no answer left.
+    whole = task.format == "ranking" and spec["split"] == "test" and not task.pool
+    examples, bad, dropped = read_rows(task, rows, order, spec["language"], None if whole else spec["rows"])
+    examples = first_clusters(examples, spec["rows"]) if whole else examples
     most = float(step.settings.get("most_bad", MOST_BAD))
     if len(bad) > most * max(1, len(bad) + len(examples)) or not examples:
         named = "; ".join(f"row {entry['row']}: {entry['reason']}" for entry in bad[:3])
@@ -109,6 +113,18 @@ def read_rows(
         origin = row.get("origin") if isinstance(row, dict) else None
         examples += [replace(one, id=f"{origin}:{one.id}") if origin is not None else one for one in found]
     return examples[:cap], bad, dropped
+
+
+def first_clusters(examples: Sequence[Example], queries: int | None) -> list[Example]:
+    """The first clusters (paragraphs) with at most so many queries in all, at least one: with all their candidates, and the
+    same in languages whose rows are parallel."""
+    asked = Counter(one.cluster for one in examples if one.relevant)
+    kept: set[str] = set()
+    for cluster in dict.fromkeys(one.cluster for one in examples):
+        if queries is not None and kept and sum(asked[one] for one in kept) + asked[cluster] > queries:
+            break
+        kept.add(cluster)
+    return [one for one in examples if one.cluster in kept]
 
 
 def source_of(where: Mapping[str, Any]) -> Source:
