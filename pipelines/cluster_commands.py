@@ -34,10 +34,11 @@ def package(given: argparse.Namespace, settings: Settings) -> tuple[str, str]:
 
 
 def settings_for(given: argparse.Namespace, plan: Plan, mirror: str) -> Settings:
-    """The cluster's settings, with as much time for the steps that watch Ray as the plan gives Ray itself, for data from
-    this mirror."""
+    """The cluster's settings, with as much time for the steps that watch Ray as the plan gives Ray itself and its wait in
+    the queue, for data from this mirror."""
     settings = load_settings(given.settings).model_copy(update={"hub": mirror == "hub"})
-    return settings.lasting((plan.resources.cluster or Cluster()).deadline_hours)
+    cluster = plan.resources.cluster or Cluster()
+    return settings.lasting(cluster.queue_hours + cluster.deadline_hours)
 
 
 def submit(given: argparse.Namespace) -> int:

@@ -125,8 +125,8 @@ class Settings(BaseModel):
         return tasks.get(component, NEEDS[component])
 
     def lasting(self, hours: float) -> "Settings":
-        """These settings with time-outs of finetune and score above `hours`, the deadline of the Ray jobs that they
-        watch: a step must outlive its job to tell how it ended."""
+        """These settings with time-outs of finetune and score above `hours`, which the Ray jobs that they watch may wait
+        and run: a step must outlive its job to tell how it ended."""
         longer = {
             name: self.needs(name).model_copy(update={"hours": max(self.needs(name).hours, hours + 1.0)})
             for name in LAUNCHING

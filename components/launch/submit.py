@@ -42,7 +42,7 @@ def follow(
         seen, now = backend.observe(), pace.clock()
         memory = remember(memory, seen, now)
         done = seen.worth_asking and memory.ours and is_settled()
-        decision = decide(seen, memory, now, done, is_cancelled(), backend.deadline)
+        decision = decide(seen, memory, now, done, is_cancelled(), backend.limits)
         if (line := f"{decision.action} {decision.why}".strip()) != last:
             log.warning("%s: %s", backend.name, line)
             last = line

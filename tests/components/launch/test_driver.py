@@ -86,6 +86,21 @@ def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
     assert (tmp_path / "told").read_text() == "finetune llava"
 
 
+def test_a_group_that_this_machine_can_never_place_is_refused_at_once(store: Store, tmp_path: Path) -> None:
+    code = """
+        from components.launch.choose import launcher
+        config = {"run_uri": "%s", "group": "llava", "kind": "finetune"}
+        launcher()("tests.components.launch.workers:quick", config, {"workers": 1, "gpus_per_worker": 64})
+    """
+    put_step(store)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_TEST_FOLDER": str(tmp_path)}
+    code = textwrap.dedent(code % f"{store.uri}/runs/r")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True)
+    assert (
+        "Ray on this machine: the group needs 1 and no node has room for a worker of 1 CPUs and 64 GPUs" in done.stderr
+    )
+
+
 def test_its_workers_end_when_the_run_is_cancelled(store: Store, tmp_path: Path, ray_address: str) -> None:
     with lease.Keeper(store, "runs/r", "llava", "test", 60):
         process = driver("endless", store, tmp_path, ray_address, 12)
