@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from components.launch import lease
+from components.launch.log import said
 from components.launch.state import LEASE_LOST
+from xstilts.errors import InfrastructureError
 from xstilts.plan.step import Step
 from xstilts.store.store import Store
 
@@ -20,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SETTINGS = {"workers": 2, "cluster": {"cpus_per_worker": 1, "min_workers": 1}}
 CODE = """
+    import logging
+    logging.basicConfig(level=logging.INFO)
     from xstilts import run
     run.WORKERS["finetune"] = "tests.components.launch.workers:%s"
     from components.launch import driver
@@ -52,14 +56,21 @@ def put_step(store: Store) -> None:
     store.put_json("runs/r/specs/llava.json", body)
 
 
-def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -> subprocess.Popen[str]:
+def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -> subprocess.Popen[bytes]:
     put_step(store)
     environment = {
         **os.environ, "RAY_ADDRESS": ray, "PYTHONPATH": str(ROOT), "XSTILTS_LEASE_SECONDS": str(lifetime),
         "RAY_TRAIN_TEST_FOLDER": str(folder),
     }  # fmt: skip
     code = textwrap.dedent(CODE % (worker, f"{store.uri}/runs/r"))
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, stderr=subprocess.PIPE)
+    with open(folder / "log", "ab") as log:  # as Ray's job supervisor starts it
+        return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=log, stderr=log)
+
+
+def stored(store: Store) -> str:
+    """The end of the job's log in the store."""
+    [(_, _, found)] = said(store, "runs/r")
+    return found.text
 
 
 def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_address: str) -> None:
@@ -67,6 +78,14 @@ def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_a
         process = driver("quick", store, tmp_path, ray_address, 60)
         assert process.wait(180) == 0
     assert (tmp_path / "told").read_text() == "finetune llava"
+    assert f"finetune of llava, for {store.uri}/runs/r" in stored(store)
+
+
+def test_what_ends_it_stands_in_the_log_that_is_kept(store: Store, tmp_path: Path, ray_address: str) -> None:
+    with lease.Keeper(store, "runs/r", "llava", "test", 60):
+        assert driver("no_such_function", store, tmp_path, ray_address, 60).wait(180) == InfrastructureError.exit_code
+    assert "has no attribute 'no_such_function'" in stored(store)
+    assert "xstilts: the worker group was lost" in stored(store)
 
 
 def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
@@ -112,8 +131,7 @@ def test_its_workers_end_when_the_run_is_cancelled(store: Store, tmp_path: Path,
         pids = [int(file.read_text()) for file in found]
         lease.cancel(store, "runs/r")
         assert process.wait(60) == LEASE_LOST
-    assert process.stderr is not None
-    assert "the job ends itself: the run was cancelled" in process.stderr.read()
+    assert "the job ends itself: the run was cancelled" in stored(store)
     end = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < end
