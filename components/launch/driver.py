@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 
-from components.launch.lease import watch
+from components.launch.lease import watch, work_of
 from components.launch.log import Copy, own_output
 from components.launch.state import LEASE_LOST
 from xstilts.errors import XstiltsError
@@ -41,14 +41,21 @@ def main(run_uri: str, group: str, kind: str) -> None:
 def _work(store: Store, folder: str, group: str, kind: str, run_uri: str, copy: Copy) -> None:
     def end(why: str) -> None:
         """Ends this process at once. Ray then ends the workers of its job, wherever they are."""
-        print(f"the job ends itself: {why}", file=sys.stderr, flush=True)
-        copy.last()
-        os._exit(LEASE_LOST)
+        try:
+            print(f"the job ends itself: {why}", file=sys.stderr, flush=True)
+            copy.last()
+        finally:  # also when the disk is full
+            os._exit(LEASE_LOST)
+
+    def guarded() -> None:
+        try:
+            watch(store, folder, work_of(kind, group), end, stop)
+        except BaseException as error:  # noqa: BLE001  GPUs that nobody guards are not worked on
+            end(f"its lease cannot be watched ({type(error).__name__}: {error})")
 
     spec, steps = spec_of(store, folder, group)
     stop = threading.Event()
-    guard = threading.Thread(target=watch, args=(store, folder, group, end, stop), name="lease", daemon=True)
-    guard.start()
+    threading.Thread(target=guarded, name="lease", daemon=True).start()
     from components.launch.local import launch
 
     resources = steps[spec[kind][0]].settings

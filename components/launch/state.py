@@ -33,13 +33,15 @@ WHAT_TO_DO = {
     "JobDeploymentStatusTransitionGracePeriodExceeded": "the operator's two status fields did not come to agree",
 }
 
+#: A deletion that takes longer is stuck on the operator's finalizer: there is no operator, or it cannot reach the head.
+STUCK_SECONDS = 900.0
 #: jobDeploymentStatus → what the job's time counts as. A status of a later operator counts as nothing.
 PHASES: Mapping[str, "Phase"] = {
     "": "start", "Initializing": "start", "Waiting": "start", "Retrying": "start", "Running": "run",
     "Suspending": "queue", "Suspended": "queue",
 }  # fmt: skip
 
-Phase = Literal["queue", "start", "run"]
+Phase = Literal["queue", "start", "run", "delete"]
 Action = Literal["create", "adopt", "wait", "replace", "done", "fail", "cancel"]
 
 
@@ -99,7 +101,7 @@ class Decision:
 
 def remember(memory: Memory, seen: Observation, now: float) -> Memory:
     """The memory after an observation at `now` seconds of any one clock that never goes back."""
-    phase = None if seen.deployment is None or seen.deleting else PHASES.get(seen.deployment)
+    phase = "delete" if seen.deleting else None if seen.deployment is None else PHASES.get(seen.deployment)
     disagrees = phase == "run" and seen.job in JOB_ENDED
     return replace(
         memory,
@@ -125,6 +127,8 @@ def decide(seen: Observation, memory: Memory, now: float, settled: bool, cancell
     if seen.deployment is None:
         return _absent(memory, settled)
     if seen.deleting:
+        if memory.phase == "delete" and now - memory.since > STUCK_SECONDS:
+            return Decision("fail", "its deletion does not end: look at the KubeRay operator, whose finalizer it has")
         return Decision("wait", "it is being deleted")
     if seen.ended:
         return _ended(seen, memory, settled)
@@ -153,17 +157,19 @@ def _late(memory: Memory, now: float, limits: Limits) -> str | None:
 
 
 def _absent(memory: Memory, settled: bool) -> Decision:
-    if not memory.ours:
-        return Decision("create")
     if settled:
         return Decision("done")
+    if not memory.ours:
+        return Decision("create")
     return Decision("replace", "it vanished") if memory.losses < MOST_LOSSES else _lost_too_often("it vanished")
 
 
 def _ended(seen: Observation, memory: Memory, settled: bool) -> Decision:
+    if settled:
+        return Decision("done")  # also when it ended between two tries of its step
     if not memory.ours:
         return Decision("replace", f"an earlier try left it ({seen})")
-    if settled or (seen.deployment == "Complete" and seen.job == "SUCCEEDED"):
+    if seen.deployment == "Complete" and seen.job == "SUCCEEDED":
         return Decision("done")  # what a job that says SUCCEEDED has left undone, the caller finds in the store
     lost = seen.reason in LOST or f"exit code {LEASE_LOST}" in seen.message
     if lost:

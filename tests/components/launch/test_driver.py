@@ -74,7 +74,7 @@ def stored(store: Store) -> str:
 
 
 def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_address: str) -> None:
-    with lease.Keeper(store, "runs/r", "llava", "test", 60):
+    with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         process = driver("quick", store, tmp_path, ray_address, 60)
         assert process.wait(180) == 0
     assert (tmp_path / "told").read_text() == "finetune llava"
@@ -82,7 +82,7 @@ def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_a
 
 
 def test_what_ends_it_stands_in_the_log_that_is_kept(store: Store, tmp_path: Path, ray_address: str) -> None:
-    with lease.Keeper(store, "runs/r", "llava", "test", 60):
+    with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         assert driver("no_such_function", store, tmp_path, ray_address, 60).wait(180) == InfrastructureError.exit_code
     assert "has no attribute 'no_such_function'" in stored(store)
     assert "xstilts: the worker group was lost" in stored(store)
@@ -120,8 +120,24 @@ def test_a_group_that_this_machine_can_never_place_is_refused_at_once(store: Sto
     )
 
 
+def test_a_driver_that_cannot_guard_its_gpus_works_on_none(store: Store, tmp_path: Path) -> None:
+    put_step(store)
+    code = """
+        import time
+        import components.launch.local as local
+        from components.launch import driver
+        def broken(*_): raise OSError("no descriptors left")
+        driver.watch, local.launch = broken, lambda *_, **__: time.sleep(600)
+        driver.main("%s", "llava", "finetune")
+    """
+    code, environment = textwrap.dedent(code % f"{store.uri}/runs/r"), {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == LEASE_LOST
+    assert "its lease cannot be watched (OSError: no descriptors left)" in done.stderr
+
+
 def test_its_workers_end_when_the_run_is_cancelled(store: Store, tmp_path: Path, ray_address: str) -> None:
-    with lease.Keeper(store, "runs/r", "llava", "test", 60):
+    with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         process = driver("endless", store, tmp_path, ray_address, 12)
         end = time.monotonic() + 180
         while len(found := list(tmp_path.glob("*.pid"))) < 2:

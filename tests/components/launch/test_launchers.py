@@ -29,7 +29,7 @@ from tests.components.launch.scripted import (
     vanish,
 )
 from xstilts import run
-from xstilts.errors import InfrastructureError
+from xstilts.errors import InfrastructureError, StoreError
 from xstilts.plan.step import Step as PlanStep
 from xstilts.run import Launch, failure_key
 from xstilts.store.store import Store
@@ -232,6 +232,38 @@ def test_a_job_that_failed_in_an_earlier_try_is_made_anew(place: Place) -> None:
     place.cluster.tick()
     assert place.settle() == DONE
     assert place.cluster.made == 2
+
+
+@remote
+def test_a_job_that_ended_between_two_tries_is_taken_as_it_is(place: Place) -> None:
+    """Its one step failed for good, and said so: nothing is started for that a second time."""
+    key = failure_key("runs/r", "finetune", WORK.fingerprint)
+
+    def record(cluster: ScriptedCluster, job: Object) -> None:
+        place.store.put_json(key, run.failure("the only step", ValueError("NaN in update 7")))
+
+    place.script([RUNNING, record, SUCCEEDED])
+    place.killed_after(1)
+    place.cluster.tick()
+    place.cluster.tick()
+    assert place.settle() == LOST
+    assert "NaN in update 7" in place.store.get_json(key)["error"]
+    assert (place.cluster.made, place.left()) == (1, [])
+
+
+@remote
+def test_a_store_that_is_away_when_the_job_ends_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, fails = submit.settled, iter([False, *[True] * 5])
+
+    def flaky(*arguments: Any) -> bool:
+        if next(fails, False):
+            raise StoreError("away")
+        return known(*arguments)
+
+    monkeypatch.setattr(submit, "settled", flaky)
+    place.script([RUNNING, place.work, failed("AppFailed", "the store was away")])
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
 
 
 @remote

@@ -7,6 +7,7 @@ from components.launch.state import (
     LEASE_LOST,
     MOST_LOSSES,
     OVERDUE_SECONDS,
+    STUCK_SECONDS,
     WHAT_TO_DO,
     Limits,
     Memory,
@@ -40,6 +41,8 @@ TABLE = {
     "says it succeeded": (Observation("Complete", "SUCCEEDED"), OURS, False, "done", ""),
     "failed, but the work is there": (Observation("Failed", "FAILED", "AppFailed"), OURS, True, "done", ""),
     "vanished, but the work is there": (Observation(), OURS, True, "done", ""),
+    "ended between two tries, the work is there": (Observation("Complete", "SUCCEEDED"), NEW, True, "done", ""),
+    "gone between two tries, the work is there": (Observation(), NEW, True, "done", ""),
     "vanished": (Observation(), OURS, False, "replace", "vanished"),
     "vanished too often": (Observation(), WORN, False, "fail", f"lost {MOST_LOSSES + 1} times"),
     "stopped": (Observation("Complete", "STOPPED"), OURS, False, "fail", "stopped by hand"),
@@ -129,6 +132,15 @@ def test_a_job_that_never_starts_is_given_up_when_the_operator_does_not_end_it(s
     decision = decide(seen, memory, late + 1, False, False, HOUR)
     assert decision.action == "fail"
     assert "does the KubeRay operator run?" in decision.why
+
+
+@pytest.mark.parametrize("memory", [NEW, OURS])
+def test_a_deletion_that_does_not_end_is_given_up(memory: Memory) -> None:
+    seen = Observation("Failed", deleting=True)
+    memory = remember(memory, seen, 0.0)
+    assert decide(seen, memory, STUCK_SECONDS, False, False, HOUR).action == "wait"
+    decision = decide(seen, memory, STUCK_SECONDS + 1, False, False, HOUR)
+    assert (decision.action, "finalizer" in decision.why) == ("fail", True)
 
 
 def test_only_what_was_ours_counts_as_lost() -> None:
