@@ -17,7 +17,7 @@ COMMANDS = {
     "compile": "pipelines.commands:compile_package",
     "submit": "pipelines.cluster_commands:submit",
     "status": "pipelines.cluster_commands:status",
-    "logs": "pipelines.cluster_commands:logs",
+    "logs": "pipelines.logs:logs",
     "cancel": "pipelines.cluster_commands:cancel",
     "report": "pipelines.cluster_commands:report",
     "schedule": "pipelines.schedule_commands:schedule",

@@ -26,10 +26,12 @@ def cluster_arguments(commands: Any) -> None:
     _server(status)
     status.add_argument("--json", action="store_true")
 
-    logs = _command(commands, "logs", "the logs of a run's pods, and its failures")
+    logs = _command(commands, "logs", "the logs of a run's pods and Ray jobs, and its failures")
     _run(logs)
     _server(logs)
-    logs.add_argument("--tail", type=int, default=200, metavar="LINES", help="of each pod (default: 200)")
+    logs.add_argument("--tail", type=int, default=200, metavar="LINES", help="of each log (default: 200)")
+    logs.add_argument("-f", "--follow", action="store_true", help="show what comes, until the run ends")
+    logs.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="how often --follow looks")
 
     cancel = _command(commands, "cancel", "end a run; what it finished is kept")
     _run(cancel)

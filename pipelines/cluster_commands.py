@@ -1,4 +1,4 @@
-"""The commands on runs of a cluster: submit, status, logs, cancel, report."""
+"""The commands on runs of a cluster: submit, status, cancel, report. The logs are in logs.py."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from pipelines import cluster
 from pipelines.dressing import Settings, load_settings
 from pipelines.kfp_api import Kfp
 from pipelines.package import compiled, refuse_unlocked
-from xstilts.errors import InfrastructureError, in_a_line
+from xstilts.errors import in_a_line
 from xstilts.plan.cluster import Cluster
 from xstilts.plan.schema import Plan
 from xstilts.plan.status import undone
@@ -34,10 +34,11 @@ def package(given: argparse.Namespace, settings: Settings) -> tuple[str, str]:
 
 
 def settings_for(given: argparse.Namespace, plan: Plan, mirror: str) -> Settings:
-    """The cluster's settings, with as much time for the steps that watch Ray as the plan gives Ray itself, for data from
-    this mirror."""
+    """The cluster's settings, with as much time for the steps that watch Ray as the plan gives Ray itself and its wait in
+    the queue, for data from this mirror."""
     settings = load_settings(given.settings).model_copy(update={"hub": mirror == "hub"})
-    return settings.lasting((plan.resources.cluster or Cluster()).deadline_hours)
+    cluster = plan.resources.cluster or Cluster()
+    return settings.lasting(cluster.queue_hours + cluster.deadline_hours)
 
 
 def submit(given: argparse.Namespace) -> int:
@@ -110,26 +111,6 @@ def _in_words(view: dict[str, Any]) -> str:
     if view["cancelled"]:
         return f"cancelled; {state}"
     return f"{'going on' if view['steps'] else 'not planned yet'}; {state}"
-
-
-def logs(given: argparse.Namespace) -> int:
-    """xstilts logs RUN: the pods' logs, or what the store knows where no cluster is reached."""
-    from pipelines.pod_logs import pod_logs
-
-    store = cluster.open_store(given.store)
-    view = cluster.status(store, given.run)
-    unreached: InfrastructureError | None = None
-    try:
-        for pod, phase, text in pod_logs(cluster.kfp_id(store, given.run), given.namespace or "kubeflow", given.tail):
-            _say(f"==> {pod} ({phase})\n{text.rstrip()}\n")
-    except InfrastructureError as error:
-        unreached = error
-        print(f"xstilts: {error}", file=sys.stderr)
-    for failure in view["failures"]:
-        _say(f"==> failed: {failure['what']}: {failure['error']}\n{failure['log'].rstrip()}\n")
-    if unreached and not view["failures"]:
-        raise InfrastructureError(f"no logs of {given.run}: no pod was reached, and the store records no failure of it")
-    return 0
 
 
 def cancel(given: argparse.Namespace) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 
 from kfp import dsl
 
-from components.images import reference
 from images.build import engine, sources
-from pipelines.dressing import IMAGE_OF, plain
+from pipelines import dressing
+from pipelines.dressing import plain, told_versions
 from pipelines.local import Local
 from xstilts.errors import InfrastructureError
 
@@ -35,15 +35,19 @@ SHARED_MEMORY = 0.35
 GONE_SECONDS = 60.0
 
 
-def image_of(component: str) -> str:
+def image_of(component: str, hub: bool = False) -> str:
     """The image of a task: the workers' where a component has two, since nothing else is here to run them."""
-    name, _ = IMAGE_OF.get(component, (component, "worker"))
-    return reference(name, "worker")
+    return dressing.image_of(component, "worker", hub)
 
 
-def in_images(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Every task in the image that runs it on this machine."""
-    return plain(task).set_container_image(image_of(task.component_spec.name))
+def in_images(hub: bool) -> dressing.Dress:
+    """The function that puts every task in the image that runs it on this machine. hub: whether data comes straight from
+    the hub."""
+
+    def dress(task: dsl.PipelineTask) -> dsl.PipelineTask:
+        return told_versions(plain(task).set_container_image(image_of(task.component_spec.name, hub)), hub)
+
+    return dress
 
 
 def environment() -> dict[str, str]:
@@ -139,6 +143,7 @@ def prepared(run: str, plan: Any, local: Local, mirror: str) -> Iterator[tuple[A
         check_images(client)
         folders = {name: Path(backbone.path) for name, backbone in plan.backbones.items() if backbone.path}
         with containers(client, run):
-            yield runner(run, local, mirror, folders, bool(plan.resources.gpus_per_worker)), pipeline(in_images)
+            dressed = pipeline(in_images(mirror == "hub"))
+            yield runner(run, local, mirror, folders, bool(plan.resources.gpus_per_worker)), dressed
     finally:
         client.close()

@@ -125,8 +125,8 @@ class Settings(BaseModel):
         return tasks.get(component, NEEDS[component])
 
     def lasting(self, hours: float) -> "Settings":
-        """These settings with time-outs of finetune and score above `hours`, the deadline of the Ray jobs that they
-        watch: a step must outlive its job to tell how it ended."""
+        """These settings with time-outs of finetune and score above `hours`, which the Ray jobs that they watch may wait
+        and run: a step must outlive its job to tell how it ended."""
         longer = {
             name: self.needs(name).model_copy(update={"hours": max(self.needs(name).hours, hours + 1.0)})
             for name in LAUNCHING
@@ -144,7 +144,7 @@ def dressed(settings: Settings) -> Dress:
 
     def dress(task: dsl.PipelineTask) -> dsl.PipelineTask:
         component = task.component_spec.name
-        plain(task).set_container_image(reference(*_image_of(component, settings)))
+        plain(task).set_container_image(image_of(component, "step", settings.hub))
         _environment(task, component, settings)
         _resources(task, settings.needs(component))
         _placement(task, settings)
@@ -153,11 +153,21 @@ def dressed(settings: Settings) -> Dress:
     return dress
 
 
-def _image_of(component: str, settings: Settings) -> tuple[str, str]:
-    """On the hub, plan takes the image of stage: the package that knows the hub's layouts is larger than plan's own."""
-    if component == "plan" and settings.hub:
-        return "stage", "step"
-    return IMAGE_OF.get(component, (component, "step"))
+def image_of(component: str, stage: Literal["step", "worker"], hub: bool) -> str:
+    """The image that a task runs in, on a cluster and on this machine.
+
+    stage: `worker` where a task does its own work and waits for no pod that does it. hub: whether data comes straight from
+    the hub. plan then takes the image of stage: the package that knows the hub's layouts is larger than plan's own.
+    """
+    if component == "plan" and hub:
+        return reference("stage")
+    name, of = IMAGE_OF.get(component, (component, stage))
+    return reference(name, of)
+
+
+def told_versions(task: dsl.PipelineTask, hub: bool) -> dsl.PipelineTask:
+    """In the image of stage, plan must be told where the versions stand that its own image's environment names."""
+    return task.set_env_variable("XSTILTS_VERSIONS", VERSIONS) if hub and task.component_spec.name == "plan" else task
 
 
 def _environment(task: dsl.PipelineTask, component: str, settings: Settings) -> None:
@@ -166,8 +176,7 @@ def _environment(task: dsl.PipelineTask, component: str, settings: Settings) -> 
     kubernetes.use_secret_as_env(task, settings.secret, {key: key for key in keys}, optional=True)
     for variable, path in FIELDS.items():
         kubernetes.use_field_path_as_env(task, variable, path)
-    if component == "plan" and settings.hub:
-        task.set_env_variable("XSTILTS_VERSIONS", VERSIONS)
+    told_versions(task, settings.hub)
     if component in LAUNCHING:
         task.set_env_variable("XSTILTS_WORKER_IMAGE", reference(component, "worker"))
         task.set_env_variable("XSTILTS_S3_SECRET", settings.secret)

@@ -1,44 +1,71 @@
-"""The logs of a run's pods, from the Kubernetes API."""
+"""The logs of a run's pods, from the Kubernetes API. They need the rights to list pods and to get pods/log, and no more."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from xstilts.errors import InfrastructureError
+
+#: Phases in which a pod says nothing more.
+OVER = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod that runs a component. waiting: why it does not run yet, in Kubernetes' words; empty when it does."""
+
+    name: str
+    phase: str
+    waiting: str = ""
+
+
+def pods_of(run_id: str, namespace: str) -> list[Pod]:
+    """The pods of a KFP run that run a component, oldest first, after `configure`. Raises InfrastructureError when the API
+    cannot be reached or refuses; its message says what to do."""
+    from kubernetes import client
+
+    asked = f"the pods of run {run_id} in namespace {namespace}"
+    listing = client.CoreV1Api().list_namespaced_pod
+    pods = _ask(asked, listing, namespace, label_selector=f"pipeline/runid={run_id}").items
+    found = []
+    for pod in sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp)):
+        if (pod.metadata.labels or {}).get("app.kubernetes.io/part-of") == "xstilts":  # the others are KFP's drivers
+            phase = str(pod.status.phase)
+            found.append(Pod(pod.metadata.name, phase, _waiting(pod) if phase == "Pending" else ""))
+    return found
+
+
+def log_of(name: str, namespace: str, **more: Any) -> str:
+    """The log of a pod's component. more: tail_lines, since_seconds, timestamps. Raises InfrastructureError."""
+    from kubernetes import client
+
+    reading = client.CoreV1Api().read_namespaced_pod_log
+    return str(_ask(f"the log of {name}", reading, name, namespace, container="main", **more) or "")
 
 
 def pod_logs(run_id: str, namespace: str, tail: int) -> Iterator[tuple[str, str, str]]:
     """(pod, phase, end of its log) of every pod that runs a component of a KFP run, oldest first. Raises
     InfrastructureError when the API cannot be reached or refuses; its message says what to do."""
-    from kubernetes import client
-
-    _configure()
-    core = client.CoreV1Api()
-    asked = f"the pods of run {run_id} in namespace {namespace}"
-    pods = _ask(asked, core.list_namespaced_pod, namespace, label_selector=f"pipeline/runid={run_id}").items
-    for pod in sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp)):
-        labels = pod.metadata.labels or {}
-        if labels.get("app.kubernetes.io/part-of") != "xstilts":
-            continue  # KFP's drivers
-        name, phase = pod.metadata.name, str(pod.status.phase)
-        if phase == "Pending":
-            yield name, phase, _waiting(pod)
+    configure()
+    for pod in pods_of(run_id, namespace):
+        if pod.phase == "Pending":
+            yield pod.name, pod.phase, pod.waiting
             continue
-        reading = core.read_namespaced_pod_log
         try:
-            log = _ask(f"the log of {name}", reading, name, namespace, container="main", tail_lines=tail)
+            log = log_of(pod.name, namespace, tail_lines=tail)
         except InfrastructureError as error:  # one pod that is gone hides no other
             log = f"(no log: {error})"
-        yield name, phase, log or ""
+        yield pod.name, pod.phase, log
 
 
 def _waiting(pod: Any) -> str:
-    """Why a pod does not run yet, in Kubernetes' words."""
     states = [status.state.waiting for status in pod.status.container_statuses or () if status.state.waiting]
     conditions = [c.message for c in pod.status.conditions or () if c.status == "False" and c.message]
     return "; ".join([*(f"{s.reason}: {s.message or ''}".rstrip(": ") for s in states), *conditions]) or "waiting"
 
 
-def _configure() -> None:
+def configure() -> None:
+    """Finds the cluster and this person's credentials, which may be asked of a program. Raises InfrastructureError."""
     from kubernetes import config
 
     try:

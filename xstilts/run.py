@@ -198,7 +198,7 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
     if undone:
         # A lease that is still there is an earlier try's, which was cut off: its job may run on, and what it says failed
         # has failed. Every other try starts afresh.
-        if store.get_json(f"{folder}/leases/{group}.json") is None:
+        if store.get_json(f"{folder}/leases/{kind}-{group}.json") is None:
             for fingerprint in undone:
                 store.delete(failure_key(folder, kind, fingerprint))
                 store.delete(f"{folder}/attempts/{fingerprint}/")

@@ -3,17 +3,21 @@
 What is seen is said as an Observation, so that one state machine decides for all of them.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from components.launch.kubernetes import Api, ApiError, RayJobs
-from components.launch.rayjob import build, entrypoint, name_of, owner_of
+from components.launch.rayjob import build, entrypoint, name_of, owner_of, queue_of
+from components.launch.room import grows, lacking
 from components.launch.rules import checked
-from components.launch.state import Observation
+from components.launch.state import Limits, Observation
 from xstilts.errors import InfrastructureError
+from xstilts.plan.cluster import Cluster
 
+log = logging.getLogger(__name__)
 #: A status may be polled in vain for so long: the job goes on without the API server.
 OUTAGE_SECONDS = 1800.0
 _STATUS = {
@@ -24,10 +28,10 @@ _STATUS = {
 
 
 class Backend(Protocol):
-    """deadline: seconds that the job may run, None when nothing limits it. leased: whether its driver needs a lease."""
+    """limits: how long the job may wait and run. leased: whether its driver needs a lease."""
 
     name: str
-    deadline: float | None
+    limits: Limits
     leased: bool
 
     def observe(self) -> Observation: ...
@@ -49,7 +53,17 @@ class RayJobBackend:
         self.owner = owner_of(environment)
         metadata, spec = self.manifest["metadata"], self.manifest["spec"]
         self.jobs, self.name = RayJobs(api, metadata["namespace"]), metadata["name"]
-        self.deadline = float(spec["activeDeadlineSeconds"])
+        queue, place = queue_of(settings, environment), metadata["namespace"]
+        look = f"`kubectl -n {place} describe workload rayjob-{self.name}` says what it waits for"
+        cluster = Cluster.model_validate(settings.get("cluster") or {})
+        self.limits = Limits(
+            queue=cluster.queue_hours * 3600,
+            start=float(spec["preRunningDeadlineSeconds"]),
+            run=float(spec["activeDeadlineSeconds"]),
+            queue_of=f"the queue {queue} of namespace {place}; {look}"
+            if queue
+            else f"no queue: somebody has suspended it (`kubectl -n {place} get rayjob {self.name}`)",
+        )
 
     def observe(self) -> Observation:
         job = self.jobs.get(self.name, OUTAGE_SECONDS)
@@ -89,7 +103,8 @@ class RayBackend:
         self.api, self.config, self.environment = api, config, environment
         self.name = name_of(config["run_uri"].rpartition("/runs/")[2], config["group"], config["kind"])
         hours = (settings.get("cluster") or {}).get("deadline_hours")
-        self.deadline = None if hours is None else float(hours) * 3600
+        self.limits = Limits(run=None if hours is None else float(hours) * 3600)
+        self.settings = settings
 
     def observe(self) -> Observation:
         try:
@@ -104,6 +119,7 @@ class RayBackend:
         return Observation(deployment, status, reason, job.get("message") or "")
 
     def create(self) -> None:
+        self._has_room()
         names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "XSTILTS_LEASE_SECONDS")
         values = {key: self.environment[key] for key in names if self.environment.get(key)}  # never a secret
         body = {
@@ -115,6 +131,21 @@ class RayBackend:
         except ApiError:
             if self.observe().deployment is None:  # Ray says 500 of a job that is there already
                 raise
+
+    def _has_room(self) -> None:
+        """InfrastructureError when the cluster is too small for the group and stays so: Ray would wait for ever."""
+        try:
+            nodes = self.api.request("GET", "/api/v0/nodes", query={"limit": "10000"})["data"]["result"]["result"]
+            status = self.api.request("GET", "/api/cluster_status")["data"]
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            log.warning("Ray at %s does not tell its nodes, so its room is not checked: %s", self.api.host, error)
+            return
+        alive = [node["resources_total"] for node in nodes if node["state"] == "ALIVE"]
+        problem = lacking(alive, self.settings)
+        if problem and not grows(status):
+            raise InfrastructureError(f"Ray at {self.api.host}: {problem}")
 
     def adopt(self) -> None:
         """It has no owner: the lease is all that ties it to its step."""
@@ -140,7 +171,7 @@ class LocalBackend:
 
     run: Callable[[], None]
     name: str
-    deadline: float | None = None
+    limits: Limits = field(default_factory=Limits)
     leased: bool = False
     seen: Observation = field(default_factory=Observation)
 

@@ -86,19 +86,28 @@ def _queue(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator
     if not queue:
         return
     todo = "apply k8s/components/kueue, or set XSTILTS_QUEUE to nothing; a RayJob would wait for it for ever"
+    path = f"namespaces/{namespace}/localqueues/{queue}"
+    yield _kueue_has(api, f"Kueue LocalQueue {queue} in {namespace}", path, todo)
+
+
+def _kueue_has(api: Api, what: str, path: str, todo: str) -> Line:
+    """By either version of Kueue's API that is served today."""
     last: Line = (False, "")
     for version in ("v1beta2", "v1beta1"):
-        path = f"/apis/kueue.x-k8s.io/{version}/namespaces/{namespace}/localqueues/{queue}"
-        last = _has(api, f"Kueue LocalQueue {queue} in {namespace}", path, todo)
+        last = _has(api, what, f"/apis/kueue.x-k8s.io/{version}/{path}", todo)
         if last[0]:
             break
-    yield last
+    return last
 
 
 def _priority(api: Api, environment: Mapping[str, str]) -> Iterator[Line]:
     if name := environment.get("XSTILTS_PRIORITY_CLASS"):
         path = f"/apis/scheduling.k8s.io/v1/priorityclasses/{name}"
         yield _has(api, f"PriorityClass {name}", path, "apply k8s/base; pods that name it would be refused")
+        if environment.get("XSTILTS_QUEUE"):
+            todo = "apply k8s/components/kueue/cluster; Kueue admits no RayJob that names a class which is not there"
+            kind = "workloadpriorityclasses"
+            yield _kueue_has(api, f"Kueue WorkloadPriorityClass {name}", f"{kind}/{name}", todo)
 
 
 def _may(api: Api, namespace: str, account: str, group: str, resource: str, verbs: tuple[str, ...]) -> Line:

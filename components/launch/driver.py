@@ -2,34 +2,60 @@
 
 Looks at the group's lease in a thread, and ends itself, and with it the job and its workers, when the lease is gone: the
 step that waits for the job was terminated, or the run was cancelled. Starting it twice is safe: finished steps are
-skipped and the one in flight resumes from its checkpoint.
+skipped and the one in flight resumes from its checkpoint. The end of what it says is kept in the run's folder.
 """
 
 import logging
 import os
 import sys
 import threading
+import traceback
 
-from components.launch.lease import watch
+from components.launch.lease import watch, work_of
+from components.launch.log import Copy, own_output
 from components.launch.state import LEASE_LOST
 from xstilts.errors import XstiltsError
 from xstilts.run import WORKERS, open_run, settled, spec_of
+from xstilts.store.store import Store
 
-
-def end(why: str) -> None:
-    """Ends this process at once. Ray then ends the workers of its job, wherever they are."""
-    print(f"the job ends itself: {why}", file=sys.stderr, flush=True)
-    os._exit(LEASE_LOST)
+log = logging.getLogger(__name__)
 
 
 def main(run_uri: str, group: str, kind: str) -> None:
+    """Settles the steps of a kind in a group. Leaves the process with an error's exit code, or with LEASE_LOST."""
     store, folder = open_run(run_uri)
-    spec, steps = spec_of(store, folder, group)
     if settled(store, folder, group, kind):
         return
+    with Copy(store, folder, group, kind, own_output()) as copy:
+        log.info("%s of %s, for %s", kind, group, run_uri)
+        try:
+            _work(store, folder, group, kind, run_uri, copy)
+        except XstiltsError as error:
+            print(f"xstilts: {error}", file=sys.stderr, flush=True)
+            sys.exit(error.exit_code)
+        except Exception:  # noqa: BLE001  it is said here, so that it stands in the log that is kept
+            traceback.print_exc()
+            sys.exit(1)
+
+
+def _work(store: Store, folder: str, group: str, kind: str, run_uri: str, copy: Copy) -> None:
+    def end(why: str) -> None:
+        """Ends this process at once. Ray then ends the workers of its job, wherever they are."""
+        try:
+            print(f"the job ends itself: {why}", file=sys.stderr, flush=True)
+            copy.last()
+        finally:  # also when the disk is full
+            os._exit(LEASE_LOST)
+
+    def guarded() -> None:
+        try:
+            watch(store, folder, work_of(kind, group), end, stop)
+        except BaseException as error:  # noqa: BLE001  GPUs that nobody guards are not worked on
+            end(f"its lease cannot be watched ({type(error).__name__}: {error})")
+
+    spec, steps = spec_of(store, folder, group)
     stop = threading.Event()
-    guard = threading.Thread(target=watch, args=(store, folder, group, end, stop), name="lease", daemon=True)
-    guard.start()
+    threading.Thread(target=guarded, name="lease", daemon=True).start()
     from components.launch.local import launch
 
     resources = steps[spec[kind][0]].settings

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from components.launch.kubernetes import Api, RayJobs
-from components.launch.lease import SKEW_SECONDS, seconds, status
-from components.launch.rayjob import GROUP, PART_OF, RUN_URI
+from components.launch.lease import SKEW_SECONDS, seconds, status, work_of
+from components.launch.rayjob import GROUP, KIND, PART_OF, RUN_URI
+from components.launch.state import STUCK_SECONDS
 from xstilts.errors import InfrastructureError, PlanError, XstiltsError
 from xstilts.run import split_run_uri
 from xstilts.store.store import Store
 
 SELECTOR = ",".join(f"{key}={value}" for key, value in PART_OF.items())
-#: A deletion that takes longer is stuck on the operator's finalizer: there is no operator, or it cannot reach the head.
-STUCK_SECONDS = 900.0
 
 
 def verdict(job: dict[str, Any], store: Store, now: float) -> tuple[bool, str]:
@@ -37,7 +36,8 @@ def verdict(job: dict[str, Any], store: Store, now: float) -> tuple[bool, str]:
         return False, f"has no annotation {RUN_URI}: not made by this launcher"
     if base != store.uri:
         return False, f"its run is in another store, {base}"
-    lease = status(store, folder, notes.get(GROUP, ""), now)
+    work = work_of(metadata.get("labels", {}).get(KIND, ""), notes.get(GROUP, ""))
+    lease = status(store, folder, work, now)
     if lease == "cancelled":
         return True, "its run was cancelled"
     if lease == "expired":

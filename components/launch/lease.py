@@ -1,8 +1,9 @@
-"""The lease of a group on its GPUs: a key in the store that the step renews while it lives, and the Ray driver watches.
+"""The lease of a group's work on its GPUs: a key in the store that the step renews while it lives, and the Ray driver
+watches.
 
-`runs/<run>/leases/<group>.json` {holder, beat, renewed, seconds, cancelled}. A terminated step can clean nothing up: it
-is gone within a tenth of a second. So the driver, which may ask nothing of Kubernetes, ends itself when the lease is no
-longer renewed. `runs/<run>/cancelled.json` cancels all groups of a run; no renewal can overwrite it.
+`runs/<run>/leases/<kind>-<group>.json` {holder, beat, renewed, seconds, cancelled}. A terminated step can clean nothing
+up: it is gone within a tenth of a second. So the driver, which may ask nothing of Kubernetes, ends itself when the lease
+is no longer renewed. `runs/<run>/cancelled.json` cancels all groups of a run; no renewal can overwrite it.
 """
 
 import logging
@@ -32,9 +33,15 @@ def seconds() -> float:
     return float(os.environ.get("XSTILTS_LEASE_SECONDS") or SECONDS)
 
 
-def lease_key(folder: str, group: str) -> str:
+def work_of(kind: str, group: str) -> str:
+    """What a lease is for. A group's training and its scoring have one each: a training job that could not be removed must
+    not live on the lease of the scoring after it."""
+    return f"{kind}-{group}"
+
+
+def lease_key(folder: str, work: str) -> str:
     """folder: `runs/<run>`."""
-    return f"{folder}/leases/{group}.json"
+    return f"{folder}/leases/{work}.json"
 
 
 def cancelled_key(folder: str) -> str:
@@ -46,15 +53,15 @@ def cancel(store: Store, folder: str) -> None:
     store.put_json(cancelled_key(folder), {"cancelled": time.time()})
 
 
-def is_cancelled(store: Store, folder: str, group: str) -> bool:
-    """Whether the run, or this group, was cancelled."""
-    lease = store.get_json(lease_key(folder, group)) or {}
+def is_cancelled(store: Store, folder: str, work: str) -> bool:
+    """Whether the run, or this work of it, was cancelled."""
+    lease = store.get_json(lease_key(folder, work)) or {}
     return bool(lease.get("cancelled")) or store.get_json(cancelled_key(folder)) is not None
 
 
-def status(store: Store, folder: str, group: str, now: float) -> Status:
+def status(store: Store, folder: str, work: str, now: float) -> Status:
     """What the lease is at `now` (seconds since the epoch) for one who sees it once: the collector."""
-    lease = store.get_json(lease_key(folder, group))
+    lease = store.get_json(lease_key(folder, work))
     if store.get_json(cancelled_key(folder)) is not None or (lease or {}).get("cancelled"):
         return "cancelled"
     if lease is None:
@@ -63,11 +70,11 @@ def status(store: Store, folder: str, group: str, now: float) -> Status:
 
 
 class Keeper:
-    """Renews a group's lease in a thread for as long as the body runs, six times in its lifetime, and gives it up at the
+    """Renews a lease in a thread for as long as the body runs, six times in its lifetime, and gives it up at the
     end. `cancelled` is set when somebody cancelled it; a store that is away for a while is waited for."""
 
-    def __init__(self, store: Store, folder: str, group: str, holder: str, lifetime: float | None = None) -> None:
-        self.store, self.folder, self.group, self.holder = store, folder, group, holder
+    def __init__(self, store: Store, folder: str, work: str, holder: str, lifetime: float | None = None) -> None:
+        self.store, self.folder, self.work, self.holder = store, folder, work, holder
         self.lifetime = lifetime or seconds()
         self.cancelled = threading.Event()
         self._stop = threading.Event()
@@ -76,21 +83,21 @@ class Keeper:
 
     def renew(self) -> None:
         """One renewal; a cancelled lease is not renewed."""
-        if is_cancelled(self.store, self.folder, self.group):
+        if is_cancelled(self.store, self.folder, self.work):
             self.cancelled.set()
             return
         self._beat += 1
         document = {
             "holder": self.holder, "beat": self._beat, "renewed": time.time(), "seconds": self.lifetime,
         }  # fmt: skip
-        self.store.put_json(lease_key(self.folder, self.group), document)
+        self.store.put_json(lease_key(self.folder, self.work), document)
 
     def _renew_on(self) -> None:
         while not self._stop.wait(self.lifetime / 6):
             try:
                 self.renew()
-            except StoreError as error:
-                log.warning("the lease of %s could not be renewed, trying again: %s", self.group, error)
+            except Exception as error:  # noqa: BLE001  without this thread the job would be ended as nobody's
+                log.warning("the lease of %s could not be renewed, trying again: %s", self.work, error)
 
     def __enter__(self) -> "Keeper":
         self.renew()  # an error here is the step's: there is no point in starting without a store
@@ -101,10 +108,10 @@ class Keeper:
         self._stop.set()
         self._thread.join(self.lifetime)
         try:
-            if not is_cancelled(self.store, self.folder, self.group):
-                self.store.delete(lease_key(self.folder, self.group))
+            if not is_cancelled(self.store, self.folder, self.work):
+                self.store.delete(lease_key(self.folder, self.work))
         except StoreError as gone:
-            log.warning("the lease of %s could not be given up, it will expire: %s", self.group, gone)
+            log.warning("the lease of %s could not be given up, it will expire: %s", self.work, gone)
 
 
 @dataclass
@@ -139,7 +146,7 @@ class Guard:
 
 
 def watch(
-    store: Store, folder: str, group: str, end: Callable[[str], None], stop: threading.Event,
+    store: Store, folder: str, work: str, end: Callable[[str], None], stop: threading.Event,
     lifetime: float | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> None:  # fmt: skip
     """Looks at the lease until `stop` is set, and calls `end` with the reason once the work must end. What the driver's
@@ -148,10 +155,10 @@ def watch(
     guard = Guard(lifetime, clock())
     while True:
         try:
-            lease = store.get_json(lease_key(folder, group))
+            lease = store.get_json(lease_key(folder, work))
             why = guard.see(lease, store.get_json(cancelled_key(folder)) is not None, clock())
         except StoreError as error:
-            log.warning("the lease of %s could not be read: %s", group, error)
+            log.warning("the lease of %s could not be read: %s", work, error)
             why = guard.blind(clock())
         if why:
             return end(why)

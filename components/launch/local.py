@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.launch.room import short
 from xstilts.errors import InfrastructureError
 from xstilts.plan.cluster import Cluster
 
@@ -46,7 +47,8 @@ def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any],
 
     on_cluster: this is the driver on a Ray cluster's head. The cluster's pods have addresses and credentials in their own
     environment; a worker takes its share of a pod's CPUs, so that no pod gets more workers than it has room for.
-    Raises InfrastructureError when Ray cannot be had or workers are lost more often than is allowed.
+    Raises InfrastructureError when Ray cannot be had, has no room for the workers, or they are lost more often than is
+    allowed.
     """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -74,6 +76,11 @@ def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any],
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InfrastructureError(f"Ray at {address!r} cannot be used ({type(error).__name__}: {error})") from error
+    if not on_cluster and "XSTILTS_RAY_ADDRESS" not in os.environ:  # this machine's own Ray, which does not grow
+        there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if problem := short(there, least, cpus, gpus):
+            ray.shutdown()
+            raise InfrastructureError(f"Ray on this machine: {problem}")
     with tempfile.TemporaryDirectory(prefix="xstilts-ray-") as storage:
         try:
             TorchTrainer(

@@ -20,6 +20,8 @@ LONGEST_NAME = 47
 PART_OF = {"app.kubernetes.io/part-of": "xstilts"}
 RUN_URI, GROUP, KIND = "xstilts.dev/run-uri", "xstilts.dev/group", "xstilts.dev/kind"
 QUEUE = "kueue.x-k8s.io/queue-name"
+#: Kueue orders a queue by the class of this name; without the label it would go by the value of the pods' own class.
+QUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
 #: Seconds that a finished Ray cluster is kept: it holds its GPUs for so long.
 KEPT_SECONDS = 30
 USER = 1000
@@ -80,7 +82,7 @@ def build(settings: Mapping[str, Any], environment: Mapping[str, str], config: M
         )
     cluster = Cluster.model_validate(settings.get("cluster") or {})
     run, group, kind = config["run_uri"].rpartition("/runs/")[2], config["group"], config["kind"]
-    name, queue = name_of(run, group, kind), cluster.queue or environment.get("XSTILTS_QUEUE")
+    name, queue, priority = name_of(run, group, kind), queue_of(settings, environment), _priority(cluster, environment)
     labels = {**PART_OF, "xstilts.dev/run": label(run), "xstilts.dev/group": label(group), KIND: kind}
     annotations = {RUN_URI: config["run_uri"], GROUP: group}
     spec: dict[str, Any] = {
@@ -101,15 +103,26 @@ def build(settings: Mapping[str, Any], environment: Mapping[str, str], config: M
     }
     if queue:
         spec["suspend"] = True  # Kueue starts it when there is room for all of it
+    place = {QUEUE: queue, QUEUE_PRIORITY: priority} if queue else {}
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": namespace(environment),
-        "labels": {**labels, **({QUEUE: queue} if queue else {})},
+        "labels": {**labels, **{key: value for key, value in place.items() if value}},
         "annotations": annotations,
     }
     if owners := [owner] if (owner := owner_of(environment)) else []:
         metadata["ownerReferences"] = owners
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "spec": spec}
+
+
+def queue_of(settings: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
+    """The Kueue LocalQueue of a group: the plan's, else the installation's; None when its pods are scheduled as they
+    come."""
+    return (settings.get("cluster") or {}).get("queue") or environment.get("XSTILTS_QUEUE") or None
+
+
+def _priority(cluster: Cluster, environment: Mapping[str, str]) -> str | None:
+    return cluster.priority_class or environment.get("XSTILTS_PRIORITY_CLASS") or None
 
 
 def namespace(environment: Mapping[str, str]) -> str:
@@ -196,7 +209,7 @@ def _pod(
             {"name": "cache", "mountPath": "/cache"},  # shared by the pod's workers: a blob is fetched once a node
         ],
     }  # fmt: skip
-    priority = cluster.priority_class or environment.get("XSTILTS_PRIORITY_CLASS")
+    priority = _priority(cluster, environment)
     return {
         "metadata": {
             "labels": {**labels, "app.kubernetes.io/component": f"ray-{role}"},

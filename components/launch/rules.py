@@ -120,7 +120,10 @@ def _environment(job: Job) -> Iterator[str]:
 
 
 def _kueue(job: Job) -> Iterator[str]:
-    if "kueue.x-k8s.io/queue-name" not in job["metadata"].get("labels", {}):
+    labels = job["metadata"].get("labels", {})
+    if "kueue.x-k8s.io/queue-name" not in labels:
+        if "kueue.x-k8s.io/priority-class" in labels:
+            yield "metadata.labels.kueue.x-k8s.io/priority-class: only with a queue; Kueue takes no notice of it otherwise"
         return
     spec, cluster = job["spec"], job["spec"].get("rayClusterSpec", {})
     if spec.get("clusterSelector"):

@@ -4,6 +4,7 @@ What is seen are the two status fields of a RayJob, or the same said of a Ray jo
 is never read off them: it is done when the store says so. No log stream is looked at.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +14,7 @@ LEASE_LOST = 86
 MOST_LOSSES = 3
 #: The operator itself waits 300 s for its two fields to agree.
 AGREE_SECONDS = 600.0
-#: How long after its deadline a job may be seen running before the operator is taken to be gone.
+#: How long after its deadline a job may be seen starting or running before the operator is taken to be gone.
 OVERDUE_SECONDS = 600.0
 
 ENDED = ("Complete", "Failed", "ValidationFailed")
@@ -32,6 +33,15 @@ WHAT_TO_DO = {
     "JobDeploymentStatusTransitionGracePeriodExceeded": "the operator's two status fields did not come to agree",
 }
 
+#: A deletion that takes longer is stuck on the operator's finalizer: there is no operator, or it cannot reach the head.
+STUCK_SECONDS = 900.0
+#: jobDeploymentStatus → what the job's time counts as. A status of a later operator counts as nothing.
+PHASES: Mapping[str, "Phase"] = {
+    "": "start", "Initializing": "start", "Waiting": "start", "Retrying": "start", "Running": "run",
+    "Suspending": "queue", "Suspended": "queue",
+}  # fmt: skip
+
+Phase = Literal["queue", "start", "run", "delete"]
 Action = Literal["create", "adopt", "wait", "replace", "done", "fail", "cancel"]
 
 
@@ -60,12 +70,26 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Seconds for which a job may wait in its queue each time, start, and run; None: nobody limits it. The operator itself
+    ends a job that starts or runs too long, and counts from admission, as these do; nobody ends a wait in a queue. queue_of:
+    the queue, and where to look, for people."""
+
+    queue: float | None = None
+    start: float | None = None
+    run: float | None = None
+    queue_of: str = ""
+
+
+@dataclass(frozen=True)
 class Memory:
-    """What was seen before. ours: made or taken over by this try. running_since, disagree_since: on this try's clock."""
+    """What was seen before. ours: made or taken over by this try. phase: of the last look; since: when that phase began;
+    disagree_since: both on this try's clock."""
 
     ours: bool = False
     losses: int = 0
-    running_since: float | None = None
+    phase: Phase | None = None
+    since: float = 0.0
     disagree_since: float | None = None
 
 
@@ -77,11 +101,12 @@ class Decision:
 
 def remember(memory: Memory, seen: Observation, now: float) -> Memory:
     """The memory after an observation at `now` seconds of any one clock that never goes back."""
-    running = seen.deployment == "Running" and not seen.deleting
-    disagrees = running and seen.job in JOB_ENDED
+    phase = "delete" if seen.deleting else None if seen.deployment is None else PHASES.get(seen.deployment)
+    disagrees = phase == "run" and seen.job in JOB_ENDED
     return replace(
         memory,
-        running_since=(memory.running_since if memory.running_since is not None else now) if running else None,
+        phase=phase,
+        since=memory.since if phase == memory.phase else now,
         disagree_since=(memory.disagree_since if memory.disagree_since is not None else now) if disagrees else None,
     )
 
@@ -95,19 +120,15 @@ def after(memory: Memory, action: Action) -> Memory:
     return memory
 
 
-def decide(
-    seen: Observation, memory: Memory, now: float, settled: bool, cancelled: bool, deadline: float | None
-) -> Decision:
-    """What to do next.
-
-    settled: every step is done or has its failure in the store (asked when `seen.worth_asking`). deadline: seconds that
-    the job may run.
-    """
+def decide(seen: Observation, memory: Memory, now: float, settled: bool, cancelled: bool, limits: Limits) -> Decision:
+    """What to do next. settled: every step is done or has its failure in the store (asked when `seen.worth_asking`)."""
     if cancelled:
         return Decision("cancel", "the run was cancelled")
     if seen.deployment is None:
         return _absent(memory, settled)
     if seen.deleting:
+        if memory.phase == "delete" and now - memory.since > STUCK_SECONDS:
+            return Decision("fail", "its deletion does not end: look at the KubeRay operator, whose finalizer it has")
         return Decision("wait", "it is being deleted")
     if seen.ended:
         return _ended(seen, memory, settled)
@@ -115,24 +136,40 @@ def decide(
         return Decision("adopt", f"it is there already ({seen})")
     if memory.disagree_since is not None and now - memory.disagree_since > AGREE_SECONDS:
         return _ended(replace(seen, deployment="Complete"), memory, settled)
-    since = now if memory.running_since is None else memory.running_since
-    if deadline is not None and now - since > deadline + OVERDUE_SECONDS:
-        return Decision("fail", "it runs past its deadline and nothing ends it; a RayJob: does the operator run?")
+    if late := _late(memory, now, limits):
+        return Decision("fail", late)
     return Decision("wait", _waiting(seen))
 
 
+def _late(memory: Memory, now: float, limits: Limits) -> str | None:
+    """Why a job has been too long in its phase, or None."""
+    spent = now - memory.since
+    if memory.phase == "queue" and limits.queue is not None and spent > limits.queue:
+        return (
+            f"it was not admitted within {limits.queue / 3600:g} hours (resources.cluster.queue_hours); it waits in "
+            f"{limits.queue_of}"
+        )
+    if memory.phase == "start" and limits.start is not None and spent > limits.start + OVERDUE_SECONDS:
+        return "it does not start and nothing ends it (resources.cluster.start_minutes): does the KubeRay operator run?"
+    if memory.phase == "run" and limits.run is not None and spent > limits.run + OVERDUE_SECONDS:
+        return "it runs past its deadline and nothing ends it; a RayJob: does the operator run?"
+    return None
+
+
 def _absent(memory: Memory, settled: bool) -> Decision:
-    if not memory.ours:
-        return Decision("create")
     if settled:
         return Decision("done")
+    if not memory.ours:
+        return Decision("create")
     return Decision("replace", "it vanished") if memory.losses < MOST_LOSSES else _lost_too_often("it vanished")
 
 
 def _ended(seen: Observation, memory: Memory, settled: bool) -> Decision:
+    if settled:
+        return Decision("done")  # also when it ended between two tries of its step
     if not memory.ours:
         return Decision("replace", f"an earlier try left it ({seen})")
-    if settled or (seen.deployment == "Complete" and seen.job == "SUCCEEDED"):
+    if seen.deployment == "Complete" and seen.job == "SUCCEEDED":
         return Decision("done")  # what a job that says SUCCEEDED has left undone, the caller finds in the store
     lost = seen.reason in LOST or f"exit code {LEASE_LOST}" in seen.message
     if lost:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.launch.backends import Backend, LocalBackend, RayBackend, RayJobBackend, ray_api
+from components.launch.backends import OUTAGE_SECONDS, Backend, LocalBackend, RayBackend, RayJobBackend, ray_api
 from components.launch.kubernetes import Api
-from components.launch.lease import Keeper, is_cancelled
+from components.launch.lease import Keeper, is_cancelled, work_of
 from components.launch.state import Memory, after, decide, remember
-from xstilts.errors import InfrastructureError
+from xstilts.errors import InfrastructureError, StoreError
 from xstilts.run import open_run, settled
 
 POLL_SECONDS = 5.0
@@ -38,11 +38,20 @@ def follow(
     InfrastructureError, with the reason and what to do, when it failed, was lost too often or was cancelled."""
     pace = pace or Pace()
     memory, last = Memory(), ""
+    away: float | None = None
     while True:
         seen, now = backend.observe(), pace.clock()
         memory = remember(memory, seen, now)
-        done = seen.worth_asking and memory.ours and is_settled()
-        decision = decide(seen, memory, now, done, is_cancelled(), backend.deadline)
+        try:
+            done, away = seen.worth_asking and is_settled(), None
+        except StoreError as error:  # the job may be done: not for an outage shall it be told as lost
+            away = now if away is None else away
+            if now - away > OUTAGE_SECONDS:
+                raise
+            log.warning("%s: whether its work is done cannot be asked, trying again: %s", backend.name, error)
+            pace.sleep(pace.poll)
+            continue
+        decision = decide(seen, memory, now, done, is_cancelled(), backend.limits)
         if (line := f"{decision.action} {decision.why}".strip()) != last:
             log.warning("%s: %s", backend.name, line)
             last = line
@@ -73,6 +82,7 @@ def _remove(backend: Backend) -> None:
 def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = None) -> None:
     store, folder = open_run(config["run_uri"])
     group, kind = config["group"], config["kind"]
+    work = work_of(kind, group)
 
     def is_settled() -> bool:
         return settled(store, folder, group, kind)
@@ -80,10 +90,10 @@ def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = Non
     if not backend.leased:
         follow(backend, is_settled, lambda: False, pace)
         return
-    if is_cancelled(store, folder, group):
+    if is_cancelled(store, folder, work):
         raise InfrastructureError(f"{config['run_uri']} was cancelled; submit it again to go on")
     holder = os.environ.get("XSTILTS_POD_UID") or f"{socket.gethostname()}/{os.getpid()}"
-    with Keeper(store, folder, group, holder) as keeper:
+    with Keeper(store, folder, work, holder) as keeper:
         follow(backend, is_settled, keeper.cancelled.is_set, pace)
 
 

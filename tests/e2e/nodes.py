@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,13 @@ class Node:
     def cut_off(self) -> None:
         """Takes its network away. What runs on it goes on and reaches nobody."""
         _ip("-n", self.name, "link", "set", "e0", "down")
+
+    def kill_raylet(self) -> None:
+        """SIGKILL to Ray's own process on it. Its workers are left without one."""
+        pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True)
+        commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids.stdout.split()}
+        [raylet] = [pid for pid, line in commands.items() if line.split(b"\0")[0].endswith(b"/raylet/raylet")]
+        os.kill(raylet, signal.SIGKILL)
 
 
 @dataclass

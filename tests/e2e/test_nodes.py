@@ -1,11 +1,11 @@
-"""Ray Train over several nodes with addresses and disks of their own: the values of one node, also when one is cut off."""
+"""Ray Train over several nodes with addresses and disks of their own: the values of one node, also when one is lost."""
 
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,22 +60,37 @@ def test_two_nodes_give_the_values_of_one(undisturbed: Finished, network: str, t
     pd.testing.assert_frame_equal(results(home), undisturbed.results, check_exact=True)
 
 
-def test_of_three_nodes_one_is_cut_off_and_two_go_on(
-    undisturbed: Finished, network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def a_model_is_done(store: Path) -> bool:
+    return any(store.glob("steps/finetune/*/manifest.json"))
+
+
+def a_model_is_being_trained(store: Path) -> bool:
+    """A checkpoint is there of a model that is not done."""
+    done = {manifest.parent.name for manifest in store.glob("steps/finetune/*/manifest.json")}
+    return any(folder.name not in done for folder in store.glob("work/*"))
+
+
+@pytest.mark.parametrize(
+    ("lost", "when"),
+    [(nodes.Node.cut_off, a_model_is_done), (nodes.Node.kill_raylet, a_model_is_being_trained)],
+    ids=["cut-off", "raylet-killed"],
+)
+def test_of_three_nodes_one_is_lost_and_two_go_on(
+    undisturbed: Finished, network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    lost: Callable[[nodes.Node], None], when: Callable[[Path], bool],
+) -> None:  # fmt: skip
     home = untrained(undisturbed, tmp_path)
-    models = home / "store/xstilts/store/steps/finetune"
     with (
         serve(home / "store", host=network) as server,
         nodes.cluster(3, environment(server), tmp_path) as cluster,
     ):
         run = start(home, cluster, server, "workers: 3, cluster: {min_workers: 2, cpus_per_worker: 1}")
-        while not list(models.glob("*/manifest.json")):
-            assert run.poll() is None, "it ended before a node could be cut off"
-            time.sleep(0.1)
-        cluster.nodes[-1].cut_off()
+        while not when(home / "store/xstilts/store"):
+            assert run.poll() is None, "it ended before a node could be lost"
+            time.sleep(0.05)
+        lost(cluster.nodes[-1])
         assert run.wait(300) == 0
-    cut_off, whole = histories(home, monkeypatch), histories(undisturbed.home, monkeypatch)
-    assert cut_off.keys() == whole.keys()
-    for fingerprint, history in cut_off.items():
+    found, whole = histories(home, monkeypatch), histories(undisturbed.home, monkeypatch)
+    assert found.keys() == whole.keys()
+    for fingerprint, history in found.items():
         np.testing.assert_allclose(history["loss"], whole[fingerprint]["loss"], rtol=1e-5)

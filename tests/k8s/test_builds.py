@@ -74,6 +74,17 @@ def test_the_quota_counts_our_priority_classes_and_no_other(builds: Builds) -> N
     assert selector == {"scopeName": "PriorityClass", "operator": "In", "values": sorted(ours)}
 
 
+def test_each_priority_class_has_a_place_in_the_queue_of_its_name_and_order(builds: Builds) -> None:
+    """Kueue never admits a job that names a WorkloadPriorityClass which is not there."""
+    order = {
+        kind: [
+            d["metadata"]["name"] for d in sorted((d for d in builds[b] if d["kind"] == kind), key=lambda d: d["value"])
+        ]
+        for b, kind in (("base", "PriorityClass"), ("queue", "WorkloadPriorityClass"))
+    }
+    assert order["WorkloadPriorityClass"] == order["PriorityClass"] == ["xstilts-batch", "xstilts-high"]
+
+
 def test_no_priority_class_of_ours_evicts_or_is_the_default(builds: Builds) -> None:
     for priority in (d for d in builds["base"] if d["kind"] == "PriorityClass"):
         assert priority["preemptionPolicy"] == "Never"

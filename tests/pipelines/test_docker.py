@@ -10,8 +10,9 @@ import pytest
 from docker.errors import APIError, ImageNotFound
 
 from images.build import sources
-from pipelines import docker
+from pipelines import docker, dressing
 from pipelines.docker import LABEL, check_images, containers, environment, image_of, in_images, runner
+from pipelines.dressing import VERSIONS
 from pipelines.intermediate_to_xtreme_r import pipeline
 from pipelines.local import Local
 from xstilts.errors import InfrastructureError
@@ -64,11 +65,26 @@ def test_a_component_that_needs_torch_runs_in_its_workers_image(component: str, 
     assert image in image_of(component)
 
 
+def tasks(hub: bool) -> dict[str, dict[str, Any]]:
+    """Component → its container in the compiled pipeline."""
+    executors = pipeline(in_images(hub)).pipeline_spec.deployment_spec["executors"]
+    return {label.removeprefix("exec-").rstrip("-0123456789"): e["container"] for label, e in executors.items()}
+
+
 def test_every_task_of_the_pipeline_is_in_its_own_image() -> None:
-    executors = pipeline(in_images).pipeline_spec.deployment_spec["executors"]
-    for label, executor in executors.items():
-        component = label.removeprefix("exec-").rstrip("-0123456789")
-        assert executor["container"]["image"] == image_of(component)
+    for component, container in tasks(hub=False).items():
+        assert container["image"] == image_of(component)
+        assert "env" not in container
+
+
+def test_straight_from_the_hub_the_plan_step_runs_in_the_image_that_knows_its_layouts() -> None:
+    """As on a cluster; that image must be told where the versions stand which results depend on."""
+    found, others = tasks(hub=True), tasks(hub=False)
+    plan = found.pop("plan")
+    assert plan["image"] == image_of("stage") == dressing.image_of("plan", "step", hub=True)
+    assert {one["name"]: one["value"] for one in plan["env"]} == {"XSTILTS_VERSIONS": VERSIONS}
+    others.pop("plan")
+    assert found == others
 
 
 def all_images(labels: dict[str, str]) -> dict[str, dict[str, str]]:

@@ -259,7 +259,7 @@ def test_a_plan_that_says_nothing_of_the_cluster_has_ray_s_own_deadline() -> Non
     assert plan.resources.cluster is None
     file = Path(__file__).parents[2] / "k8s" / "kind" / "settings.yaml"
     settings = settings_for(argparse.Namespace(settings=str(file)), plan, "s3://b/mirror")
-    assert settings.needs("finetune").hours == Cluster().deadline_hours + 1
+    assert settings.needs("finetune").hours == Cluster().queue_hours + Cluster().deadline_hours + 1
 
 
 def test_images_without_a_digest_are_refused_by_name(text: str) -> None:

@@ -1,26 +1,13 @@
 """The logs of a run's pods, from a Kubernetes API that answers as a cluster's does."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
 
 from pipelines.pod_logs import pod_logs
+from tests.pipelines.kubernetes import OURS, Cluster, pod, served
 from xstilts.errors import InfrastructureError
-
-OURS = {"app.kubernetes.io/part-of": "xstilts", "pipeline/runid": "run-1"}
-
-
-def pod(name: str, phase: str, made: str, labels: dict[str, str], **status: Any) -> dict[str, Any]:
-    metadata = {"name": name, "labels": labels, "creationTimestamp": f"2026-11-25T10:{made}:00Z"}
-    return {"metadata": metadata, "spec": {"containers": []}, "status": {"phase": phase, **status}}
-
 
 PODS = [
     pod("stage-2", "Running", "02", OURS),
@@ -39,52 +26,12 @@ PODS = [
 ]  # fmt: skip
 
 
-class Cluster:
-    """What the API answers; a status other than 200 stands for every request whose path ends with the given word."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, list[str]]]] = []
-        self.fault: tuple[str, int] | None = None
-
-    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, str]:
-        self.asked.append((path, query))
-        if self.fault is not None and path.endswith(self.fault[0]):
-            return self.fault[1], "{}"
-        if path == "/api/v1/namespaces/kubeflow/pods":
-            return 200, json.dumps({"kind": "PodList", "apiVersion": "v1", "items": PODS})
-        return 200, f"log of {path.split('/')[-2]}\n"
-
-
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    state = Cluster()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            status, text = state.answer(parts.path, parse_qs(parts.query))
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/plain")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{http.server_address[1]}"}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-    }  # fmt: skip
-    (tmp_path / "config").write_text(yaml.safe_dump(config))
+    state = Cluster(PODS)
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
-    yield state
-    http.shutdown()
-    http.server_close()
+    with served(state, tmp_path / "config"):
+        yield state
 
 
 def test_logs_come_in_the_order_in_which_pods_started_without_kfps_drivers(cluster: Cluster) -> None:

@@ -56,6 +56,7 @@ def test_a_plan_with_a_cluster_reads_its_own_json_back(tables: Tables, text: str
         ("cluster: {tolerations: [{operator: Exists, key: a, value: b}]}", "Exists has no value"),
         ("cluster: {tolerations: [{value: b}]}", "Equal needs a key"),
         ("cluster: {tolerations: [{key: a, tolerationSeconds: 3}]}", "belongs to effect: NoExecute"),
+        ("cluster: {queue_hours: 0}", "resources.cluster.queue_hours"),
         ("cluster: {deadline_hours: 0}", "resources.cluster.deadline_hours"),
         ("cluster: {gpu: 1}", "resources.cluster: key 'gpu' is unknown"),
     ],

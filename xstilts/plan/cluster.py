@@ -63,7 +63,8 @@ class Toleration(Part):
 class Cluster(Part):
     """A worker group on a cluster. Sizes are those of one worker unless the name says otherwise; a pod holds
     workers_per_node workers, which share its memory, /dev/shm and cache. min_workers: how few the group may go on with
-    when nodes are lost (None: all). deadline_hours counts from admission, start_minutes until the job runs."""
+    when nodes are lost (None: all). queue_hours: how long the group may wait in its queue, each time that it does;
+    deadline_hours counts from admission, start_minutes until the job runs."""
 
     workers_per_node: Count = 1
     min_workers: Count | None = None
@@ -77,6 +78,7 @@ class Cluster(Part):
     tolerations: tuple[Toleration, ...] = ()
     queue: ObjectName | None = None
     priority_class: ObjectName | None = None
+    queue_hours: Annotated[float, Field(gt=0, le=24 * 365, allow_inf_nan=False)] = 48
     deadline_hours: Annotated[float, Field(gt=0, le=24 * 365, allow_inf_nan=False)] = 24
     start_minutes: Annotated[float, Field(gt=0, le=24 * 60, allow_inf_nan=False)] = 60
 

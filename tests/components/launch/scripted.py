@@ -48,6 +48,9 @@ class ScriptedCluster:
     faults: list[Any] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     made: int = 0
+    #: Resources of the nodes of a Ray cluster that is there already; whether it has an autoscaler.
+    nodes: list[Mapping[str, float]] = field(default_factory=lambda: [{"CPU": 16.0, "GPU": 8.0}] * 2)
+    autoscaling: bool = False
     #: Which rights there are, by the spec of an access review; whether KubeRay is installed.
     allowed: Callable[[Mapping[str, Any]], bool] = lambda spec: True
     kuberay: bool = True
@@ -145,6 +148,15 @@ class ScriptedCluster:
         query = {key: value[0] for key, value in parse_qs(url.query).items()}
         parts = url.path.strip("/").split("/")
         with self._lock:
+            if parts == ["api", "v0", "nodes"]:
+                dead = {"node_id": "gone", "state": "DEAD", "resources_total": {"CPU": 1000.0, "GPU": 1000.0}}
+                alive = [{"node_id": i, "state": "ALIVE", "resources_total": n} for i, n in enumerate(self.nodes)]
+                return 200, {"result": True, "data": {"result": {"result": [dead, *alive]}}}
+            if parts == ["api", "cluster_status"]:
+                types = {
+                    f"n{i}": "gpu-workers" if self.autoscaling else f"node_n{i}" for i in range(len(self.nodes) + 1)
+                }
+                return 200, {"data": {"clusterStatus": {"autoscalerReport": {"nodeTypeMapping": types}}}}
             if parts[:2] == ["api", "jobs"]:
                 return self._ray(verb, parts[2:], body)
             if parts == ["apis", "ray.io", "v1"]:

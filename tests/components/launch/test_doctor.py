@@ -13,7 +13,7 @@ from xstilts.store.store import Store
 
 NAMES = {
     "configmaps": "xstilts-config", "secrets": "xstilts-s3", "cronjobs": "xstilts-gc", "localqueues": "xstilts",
-    "priorityclasses": "xstilts-batch",
+    "priorityclasses": "xstilts-batch", "workloadpriorityclasses": "xstilts-batch",
 }  # fmt: skip
 
 
@@ -55,6 +55,7 @@ ABSENT = {
     ("cronjobs", "xstilts-gc"): "without it RayJobs of killed runs stay",
     ("localqueues", "xstilts"): "a RayJob would wait for it for ever",
     ("priorityclasses", "xstilts-batch"): "pods that name it would be refused",
+    ("workloadpriorityclasses", "xstilts-batch"): "Kueue admits no RayJob that names a class which is not there",
 }
 
 

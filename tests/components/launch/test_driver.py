@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from components.launch import lease
+from components.launch.log import said
 from components.launch.state import LEASE_LOST
+from xstilts.errors import InfrastructureError
 from xstilts.plan.step import Step
 from xstilts.store.store import Store
 
@@ -20,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SETTINGS = {"workers": 2, "cluster": {"cpus_per_worker": 1, "min_workers": 1}}
 CODE = """
+    import logging
+    logging.basicConfig(level=logging.INFO)
     from xstilts import run
     run.WORKERS["finetune"] = "tests.components.launch.workers:%s"
     from components.launch import driver
@@ -52,21 +56,36 @@ def put_step(store: Store) -> None:
     store.put_json("runs/r/specs/llava.json", body)
 
 
-def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -> subprocess.Popen[str]:
+def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -> subprocess.Popen[bytes]:
     put_step(store)
     environment = {
         **os.environ, "RAY_ADDRESS": ray, "PYTHONPATH": str(ROOT), "XSTILTS_LEASE_SECONDS": str(lifetime),
         "RAY_TRAIN_TEST_FOLDER": str(folder),
     }  # fmt: skip
     code = textwrap.dedent(CODE % (worker, f"{store.uri}/runs/r"))
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, stderr=subprocess.PIPE)
+    with open(folder / "log", "ab") as log:  # as Ray's job supervisor starts it
+        return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=log, stderr=log)
+
+
+def stored(store: Store) -> str:
+    """The end of the job's log in the store."""
+    [(_, _, found)] = said(store, "runs/r")
+    return found.text
 
 
 def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_address: str) -> None:
-    with lease.Keeper(store, "runs/r", "llava", "test", 60):
+    with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         process = driver("quick", store, tmp_path, ray_address, 60)
         assert process.wait(180) == 0
     assert (tmp_path / "told").read_text() == "finetune llava"
+    assert f"finetune of llava, for {store.uri}/runs/r" in stored(store)
+
+
+def test_what_ends_it_stands_in_the_log_that_is_kept(store: Store, tmp_path: Path, ray_address: str) -> None:
+    with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
+        assert driver("no_such_function", store, tmp_path, ray_address, 60).wait(180) == InfrastructureError.exit_code
+    assert "has no attribute 'no_such_function'" in stored(store)
+    assert "xstilts: the worker group was lost" in stored(store)
 
 
 def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
@@ -86,8 +105,39 @@ def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
     assert (tmp_path / "told").read_text() == "finetune llava"
 
 
+def test_a_group_that_this_machine_can_never_place_is_refused_at_once(store: Store, tmp_path: Path) -> None:
+    code = """
+        from components.launch.choose import launcher
+        config = {"run_uri": "%s", "group": "llava", "kind": "finetune"}
+        launcher()("tests.components.launch.workers:quick", config, {"workers": 1, "gpus_per_worker": 64})
+    """
+    put_step(store)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_TEST_FOLDER": str(tmp_path)}
+    code = textwrap.dedent(code % f"{store.uri}/runs/r")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True)
+    assert (
+        "Ray on this machine: the group needs 1 and no node has room for a worker of 1 CPUs and 64 GPUs" in done.stderr
+    )
+
+
+def test_a_driver_that_cannot_guard_its_gpus_works_on_none(store: Store, tmp_path: Path) -> None:
+    put_step(store)
+    code = """
+        import time
+        import components.launch.local as local
+        from components.launch import driver
+        def broken(*_): raise OSError("no descriptors left")
+        driver.watch, local.launch = broken, lambda *_, **__: time.sleep(600)
+        driver.main("%s", "llava", "finetune")
+    """
+    code, environment = textwrap.dedent(code % f"{store.uri}/runs/r"), {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == LEASE_LOST
+    assert "its lease cannot be watched (OSError: no descriptors left)" in done.stderr
+
+
 def test_its_workers_end_when_the_run_is_cancelled(store: Store, tmp_path: Path, ray_address: str) -> None:
-    with lease.Keeper(store, "runs/r", "llava", "test", 60):
+    with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         process = driver("endless", store, tmp_path, ray_address, 12)
         end = time.monotonic() + 180
         while len(found := list(tmp_path.glob("*.pid"))) < 2:
@@ -97,8 +147,7 @@ def test_its_workers_end_when_the_run_is_cancelled(store: Store, tmp_path: Path,
         pids = [int(file.read_text()) for file in found]
         lease.cancel(store, "runs/r")
         assert process.wait(60) == LEASE_LOST
-    assert process.stderr is not None
-    assert "the job ends itself: the run was cancelled" in process.stderr.read()
+    assert "the job ends itself: the run was cancelled" in stored(store)
     end = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < end

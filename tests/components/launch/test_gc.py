@@ -14,7 +14,7 @@ import pytest
 
 from components.launch import gc, lease
 from components.launch.kubernetes import Api, RayJobs
-from components.launch.lease import SKEW_SECONDS, lease_key
+from components.launch.lease import SKEW_SECONDS, lease_key, work_of
 from components.launch.rayjob import build
 from components.launch.state import LEASE_LOST
 from tests.components.launch.conftest import ENVIRONMENT
@@ -53,9 +53,9 @@ def posted(jobs: RayJobs, cluster: ScriptedCluster, uri: str, group: str = "llav
     return str(job["metadata"]["name"])
 
 
-def held(store: Store, group: str = "llava", renewed: float | None = None) -> None:
+def held(store: Store, group: str = "llava", renewed: float | None = None, kind: str = "finetune") -> None:
     document = {"holder": "pod", "beat": 1, "renewed": renewed or time.time(), "seconds": lease.SECONDS}
-    store.put_json(lease_key("runs/r", group), document)
+    store.put_json(lease_key("runs/r", work_of(kind, group)), document)
 
 
 def test_a_job_is_kept_while_its_lease_is_held(store: Store, jobs: RayJobs, cluster: ScriptedCluster) -> None:
@@ -94,6 +94,15 @@ def test_a_job_without_a_lease_is_given_the_time_to_get_one(
     assert list(gc.collect(jobs, store, time.time() + LATE)) == [
         f"removed {name}: it has no lease: nobody waits for it"
     ]
+
+
+def test_a_training_job_does_not_live_on_the_lease_of_the_scoring_after_it(
+    store: Store, jobs: RayJobs, cluster: ScriptedCluster
+) -> None:
+    name = posted(jobs, cluster, f"{store.uri}/runs/r")
+    held(store, kind="score")
+    [line] = gc.collect(jobs, store, time.time() + LATE)
+    assert line == f"removed {name}: it has no lease: nobody waits for it"
 
 
 def test_what_is_not_ours_is_left_alone(store: Store, jobs: RayJobs, cluster: ScriptedCluster) -> None:

@@ -29,12 +29,12 @@ from tests.components.launch.scripted import (
     vanish,
 )
 from xstilts import run
-from xstilts.errors import InfrastructureError
+from xstilts.errors import InfrastructureError, StoreError
 from xstilts.plan.step import Step as PlanStep
 from xstilts.run import Launch, failure_key
 from xstilts.store.store import Store
 
-CLUSTER = {"deadline_hours": 0.25}
+CLUSTER = {"deadline_hours": 0.25, "queue_hours": 2}
 WORK = PlanStep("finetune", {"n": 1}, {}, {"label": "the only step", "workers": 2, "cluster": CLUSTER})
 
 
@@ -61,6 +61,17 @@ class Place:
 
     def settle(self) -> dict[str, int]:
         return run.finetune(self.uri, "llava", self.launch)
+
+    def asks(self, cluster: dict[str, Any], gpus: float) -> None:
+        """The group's workers ask for this; no fingerprint changes."""
+        step = WORK.to_json() | {"settings": {**WORK.settings, "gpus_per_worker": gpus, "cluster": CLUSTER | cluster}}
+        body = {"spec": {"finetune": [WORK.fingerprint], "score": []}, "steps": {WORK.fingerprint: step}}
+        self.store.put_json("runs/r/specs/llava.json", body)
+
+    def paced(self, poll: float) -> None:
+        """Looks at its job so often from here on."""
+        pace = submit.Pace(poll, self.cluster.tick, lambda: self.cluster.now)
+        self.launch = functools.partial(choose.launcher(), pace=pace)  # type: ignore[call-arg]
 
     def failure(self) -> str:
         found = self.store.get_json("runs/r/failures/finetune-llava.json")
@@ -131,6 +142,7 @@ def _played(cluster: ScriptedCluster, worker: str, config: Any, resources: Any) 
 everywhere = pytest.mark.parametrize("place", ["local", "ray", "rayjob"], indirect=True)
 remote = pytest.mark.parametrize("place", ["ray", "rayjob"], indirect=True)
 rayjob = pytest.mark.parametrize("place", ["rayjob"], indirect=True)
+ray = pytest.mark.parametrize("place", ["ray"], indirect=True)
 DONE, LOST = {"done": 1, "failed": 0, "new": 1}, {"done": 0, "failed": 1, "new": 0}
 
 
@@ -223,6 +235,38 @@ def test_a_job_that_failed_in_an_earlier_try_is_made_anew(place: Place) -> None:
 
 
 @remote
+def test_a_job_that_ended_between_two_tries_is_taken_as_it_is(place: Place) -> None:
+    """Its one step failed for good, and said so: nothing is started for that a second time."""
+    key = failure_key("runs/r", "finetune", WORK.fingerprint)
+
+    def record(cluster: ScriptedCluster, job: Object) -> None:
+        place.store.put_json(key, run.failure("the only step", ValueError("NaN in update 7")))
+
+    place.script([RUNNING, record, SUCCEEDED])
+    place.killed_after(1)
+    place.cluster.tick()
+    place.cluster.tick()
+    assert place.settle() == LOST
+    assert "NaN in update 7" in place.store.get_json(key)["error"]
+    assert (place.cluster.made, place.left()) == (1, [])
+
+
+@remote
+def test_a_store_that_is_away_when_the_job_ends_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, fails = submit.settled, iter([False, *[True] * 5])
+
+    def flaky(*arguments: Any) -> bool:
+        if next(fails, False):
+            raise StoreError("away")
+        return known(*arguments)
+
+    monkeypatch.setattr(submit, "settled", flaky)
+    place.script([RUNNING, place.work, failed("AppFailed", "the store was away")])
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+
+
+@remote
 def test_a_job_that_vanishes_is_started_again(place: Place) -> None:
     place.script([RUNNING, vanish], [RUNNING, place.work, SUCCEEDED])
     assert place.settle() == DONE
@@ -291,7 +335,7 @@ def test_a_server_that_fails_for_a_while_costs_nothing_but_time(place: Place, fa
 @remote
 def test_an_outage_of_ten_minutes_does_not_end_the_job(place: Place) -> None:
     place.script([RUNNING, *[SAME] * 40, place.work, SUCCEEDED])
-    place.cluster.faults = [None] * 3 + ["drop"] * 25
+    place.cluster.faults = [None] * 5 + ["drop"] * 25  # it runs by then
     assert place.settle() == DONE
     assert place.cluster.made == 1
 
@@ -304,6 +348,68 @@ def test_a_job_waits_in_its_queue_and_survives_preemption(place: Place) -> None:
     ])  # fmt: skip
     assert place.settle() == DONE
     assert place.cluster.made == 1
+
+
+@rayjob
+def test_a_job_that_its_queue_never_admits_is_given_up_and_leaves_nothing(place: Place) -> None:
+    """The wait is no part of the deadline, which is a quarter of an hour here."""
+    place.script([SUSPENDED])
+    place.paced(60.0)
+    before = place.cluster.now
+    assert place.settle() == LOST
+    assert 2 * 3600 < place.cluster.now - before < 2 * 3600 + 300
+    name = backends.name_of("r", "llava", "finetune")
+    assert "not admitted within 2 hours" in place.failure()
+    assert "the queue xstilts of namespace xstilts" in place.failure()
+    assert f"kubectl -n xstilts describe workload rayjob-{name}" in place.failure()
+    assert place.store.get_json("runs/r/failures/finetune-llava.json")["exit_code"] == InfrastructureError.exit_code
+    assert (place.cluster.made, place.things()) == (1, [])
+
+
+@rayjob
+def test_a_job_that_no_operator_takes_up_is_given_up(place: Place) -> None:
+    place.script([SAME])
+    place.paced(60.0)
+    assert place.settle() == LOST
+    assert "does the KubeRay operator run?" in place.failure()
+    assert place.things() == []
+
+
+NODE, GPUS = {"CPU": 8.0, "memory": 1e10}, {"CPU": 8.0, "GPU": 1.0}
+TOO_SMALL = {
+    "no node is large enough": ({"cpus_per_worker": 9}, 0, [NODE, NODE], "no node has room for a worker of 9 CPUs"),
+    "too few nodes": ({"cpus_per_worker": 5}, 0, [NODE], "the group needs 2 and it has room for 1 workers of 5 CPUs"),
+    "no GPUs": ({}, 1, [NODE, NODE], "no node has room for a worker of 2 CPUs and 1 GPUs"),
+    "too few GPUs": ({}, 1, [NODE, GPUS], "room for 1 workers of 2 CPUs and 1 GPUs"),
+    "no nodes": ({}, 0, [], "nodes: none"),
+}
+
+
+@ray
+@pytest.mark.parametrize("name", TOO_SMALL)
+def test_a_group_that_its_cluster_can_never_place_is_refused_at_once(place: Place, name: str) -> None:
+    more, gpus, place.cluster.nodes, words = TOO_SMALL[name]
+    place.asks(more, gpus)
+    before = place.cluster.now
+    assert place.settle() == LOST
+    assert words in place.failure()
+    assert (place.cluster.made, place.cluster.now) == (0, before)
+
+
+@ray
+def test_a_cluster_that_grows_is_waited_for(place: Place) -> None:
+    place.cluster.nodes, place.cluster.autoscaling = [NODE], True
+    place.asks({"cpus_per_worker": 64}, 0)
+    place.script([PENDING, RUNNING, place.work, SUCCEEDED])
+    assert place.settle() == DONE
+
+
+@ray
+def test_a_cluster_with_room_for_the_fewest_workers_is_large_enough(place: Place) -> None:
+    place.cluster.nodes = [NODE]
+    place.asks({"cpus_per_worker": 8, "min_workers": 1}, 0)
+    place.script([RUNNING, place.work, SUCCEEDED])
+    assert place.settle() == DONE
 
 
 @rayjob
@@ -343,10 +449,7 @@ def test_an_operator_that_is_restarted_is_waited_for(place: Place) -> None:
 @rayjob
 def test_an_operator_that_never_comes_back_does_not_hold_the_step_for_ever(place: Place) -> None:
     place.script([RUNNING])
-    place.launch = functools.partial(
-        choose.launcher(),
-        pace=submit.Pace(60.0, place.cluster.tick, lambda: place.cluster.now),  # type: ignore[call-arg]
-    )
+    place.paced(60.0)
     assert place.settle() == LOST
     assert "past its deadline" in place.failure()
     assert place.things() == []

@@ -64,6 +64,22 @@ def test_a_store_that_is_away_is_waited_for(store: Store, monkeypatch: pytest.Mo
             time.sleep(0.02)
 
 
+def test_nothing_that_goes_wrong_once_ends_the_renewals(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, fails = store.put_json, iter([True])
+
+    def flaky(key: str, value: object) -> None:
+        if next(fails, False):
+            raise OSError("too many open files")
+        put(key, value)
+
+    with Keeper(store, RUN, GROUP, "pod-1", 0.3):
+        monkeypatch.setattr(store, "put_json", flaky)
+        until = time.monotonic() + 10
+        while store.get_json("runs/r/leases/g.json")["beat"] < 3:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
 def beat(n: int) -> dict[str, object]:
     return {"holder": "pod-1", "beat": n, "renewed": 12345.0}  # a clock that is wrong by years
 

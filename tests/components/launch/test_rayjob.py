@@ -143,6 +143,17 @@ def test_the_plan_s_queue_and_priority_come_before_the_installation_s(job: Job) 
     assert "suspend" not in free["spec"]
 
 
+def test_kueue_orders_a_queue_by_the_class_that_the_pods_name(job: Job) -> None:
+    """A WorkloadPriorityClass of the PriorityClass's name; without a queue Kueue is told nothing."""
+    high = copy.deepcopy(SETTINGS)
+    high["cluster"] |= {"queue": "mine", "priority_class": "xstilts-high"}
+    label = "kueue.x-k8s.io/priority-class"
+    assert job["metadata"]["labels"][label] == "xstilts-batch"
+    assert build(high, ENVIRONMENT, CONFIG)["metadata"]["labels"][label] == "xstilts-high"
+    assert label not in build(SETTINGS, {**ENVIRONMENT, "XSTILTS_QUEUE": ""}, CONFIG)["metadata"]["labels"]
+    assert label not in build(SETTINGS, {**ENVIRONMENT, "XSTILTS_PRIORITY_CLASS": ""}, CONFIG)["metadata"]["labels"]
+
+
 def test_the_step_s_pod_owns_it_in_its_own_namespace_only(job: Job) -> None:
     [owner] = job["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "step-pod", "0b1f")

@@ -65,6 +65,9 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
     "redis user": (lambda j: head_env(j).append({"name": "REDIS_USERNAME", "value": "r"}), "REDIS_USERNAME"),
     "queue, not suspended": (lambda j: j["spec"].pop("suspend"), "must be made suspended"),
     "queue, autoscaled": (lambda j: cluster(j).update(enableInTreeAutoscaling=True), "not with enableInTreeAuto"),
+    "priority without queue": (
+        lambda j: j["metadata"]["labels"].pop("kueue.x-k8s.io/queue-name"), "priority-class: only with a queue"
+    ),
     "queue, 18 groups": (lambda j: cluster(j)["workerGroupSpecs"].extend([group(j)] * 17), "at most 17"),
 }  # fmt: skip
 

@@ -7,7 +7,9 @@ from components.launch.state import (
     LEASE_LOST,
     MOST_LOSSES,
     OVERDUE_SECONDS,
+    STUCK_SECONDS,
     WHAT_TO_DO,
+    Limits,
     Memory,
     Observation,
     after,
@@ -15,6 +17,7 @@ from components.launch.state import (
     remember,
 )
 
+HOUR = Limits(queue=7200, start=1800, run=3600, queue_of="the queue q")
 NEW, OURS = Memory(), Memory(ours=True)
 WORN = Memory(ours=True, losses=MOST_LOSSES)
 RUNNING = Observation("Running", "RUNNING")
@@ -38,6 +41,8 @@ TABLE = {
     "says it succeeded": (Observation("Complete", "SUCCEEDED"), OURS, False, "done", ""),
     "failed, but the work is there": (Observation("Failed", "FAILED", "AppFailed"), OURS, True, "done", ""),
     "vanished, but the work is there": (Observation(), OURS, True, "done", ""),
+    "ended between two tries, the work is there": (Observation("Complete", "SUCCEEDED"), NEW, True, "done", ""),
+    "gone between two tries, the work is there": (Observation(), NEW, True, "done", ""),
     "vanished": (Observation(), OURS, False, "replace", "vanished"),
     "vanished too often": (Observation(), WORN, False, "fail", f"lost {MOST_LOSSES + 1} times"),
     "stopped": (Observation("Complete", "STOPPED"), OURS, False, "fail", "stopped by hand"),
@@ -55,13 +60,13 @@ TABLE = {
 @pytest.mark.parametrize("name", TABLE)
 def test_what_is_done(name: str) -> None:
     seen, memory, settled, action, words = TABLE[name]
-    decision = decide(seen, memory, 0.0, settled, False, 3600)
+    decision = decide(seen, memory, 0.0, settled, False, HOUR)
     assert (decision.action, words in decision.why) == (action, True), decision
 
 
 @pytest.mark.parametrize("reason", ["AppFailed", "DeadlineExceeded", "PreRunningDeadlineExceeded"])
 def test_a_failure_says_what_to_do_and_is_not_tried_again(reason: str) -> None:
-    decision = decide(Observation("Failed", "FAILED", reason, "the end"), OURS, 0.0, False, False, 3600)
+    decision = decide(Observation("Failed", "FAILED", reason, "the end"), OURS, 0.0, False, False, HOUR)
     assert decision.action == "fail"
     assert WHAT_TO_DO[reason] in decision.why
     assert "the end" in decision.why
@@ -69,7 +74,7 @@ def test_a_failure_says_what_to_do_and_is_not_tried_again(reason: str) -> None:
 
 @pytest.mark.parametrize("seen", [Observation(), RUNNING, Observation("Complete", "SUCCEEDED")])
 def test_a_cancelled_run_is_cancelled_whatever_is_seen(seen: Observation) -> None:
-    assert decide(seen, OURS, 0.0, True, True, 3600).action == "cancel"
+    assert decide(seen, OURS, 0.0, True, True, HOUR).action == "cancel"
 
 
 def test_fields_that_never_agree_end_by_what_the_store_holds() -> None:
@@ -79,23 +84,63 @@ def test_fields_that_never_agree_end_by_what_the_store_holds() -> None:
     ):  # fmt: skip
         seen = Observation("Running", job)
         memory = remember(OURS, seen, 0.0)
-        assert decide(seen, memory, AGREE_SECONDS, settled, False, None).action == "wait"
-        assert decide(seen, memory, AGREE_SECONDS + 1, settled, False, None).action == expected
+        assert decide(seen, memory, AGREE_SECONDS, settled, False, Limits()).action == "wait"
+        assert decide(seen, memory, AGREE_SECONDS + 1, settled, False, Limits()).action == expected
 
 
 def test_a_job_that_outlives_its_deadline_is_given_up() -> None:
     memory = remember(OURS, RUNNING, 0.0)
     late = 3600 + OVERDUE_SECONDS
-    assert decide(RUNNING, memory, late, False, False, 3600).action == "wait"
-    assert decide(RUNNING, memory, late + 1, False, False, 3600).action == "fail"
-    assert decide(RUNNING, memory, late + 1, False, False, None).action == "wait"
+    assert decide(RUNNING, memory, late, False, False, HOUR).action == "wait"
+    assert decide(RUNNING, memory, late + 1, False, False, HOUR).action == "fail"
+    assert decide(RUNNING, memory, late + 1, False, False, Limits()).action == "wait"
 
 
 def test_time_in_the_queue_does_not_count_towards_the_deadline() -> None:
     memory = remember(OURS, RUNNING, 0.0)
     memory = remember(memory, Observation("Suspended"), 5000.0)
     memory = remember(memory, RUNNING, 9000.0)
-    assert decide(RUNNING, memory, 9100.0, False, False, 3600).action == "wait"
+    assert decide(RUNNING, memory, 9100.0, False, False, HOUR).action == "wait"
+
+
+SUSPENDED, NOT_SEEN = Observation("Suspended"), Observation("")
+
+
+def test_a_wait_in_the_queue_ends_and_says_where_it_waited() -> None:
+    memory = remember(OURS, SUSPENDED, 100.0)
+    assert decide(SUSPENDED, memory, 7300.0, False, False, HOUR).action == "wait"
+    late = decide(SUSPENDED, memory, 7301.0, False, False, HOUR)
+    assert late.action == "fail"
+    assert "not admitted within 2 hours (resources.cluster.queue_hours); it waits in the queue q" in late.why
+    assert decide(SUSPENDED, memory, 1e9, False, False, Limits()).action == "wait"
+
+
+def test_each_wait_in_the_queue_counts_alone() -> None:
+    """A job that is preempted waits anew; being suspended and having been suspended are one wait."""
+    memory = remember(OURS, SUSPENDED, 0.0)
+    memory = remember(memory, RUNNING, 7000.0)
+    memory = remember(memory, Observation("Suspending"), 8000.0)
+    memory = remember(memory, SUSPENDED, 8060.0)
+    assert decide(SUSPENDED, memory, 8000.0 + 7200, False, False, HOUR).action == "wait"
+    assert decide(SUSPENDED, memory, 8001.0 + 7200, False, False, HOUR).action == "fail"
+
+
+@pytest.mark.parametrize("seen", [NOT_SEEN, Observation("Initializing")])
+def test_a_job_that_never_starts_is_given_up_when_the_operator_does_not_end_it(seen: Observation) -> None:
+    memory, late = remember(OURS, seen, 0.0), 1800 + OVERDUE_SECONDS
+    assert decide(seen, memory, late, False, False, HOUR).action == "wait"
+    decision = decide(seen, memory, late + 1, False, False, HOUR)
+    assert decision.action == "fail"
+    assert "does the KubeRay operator run?" in decision.why
+
+
+@pytest.mark.parametrize("memory", [NEW, OURS])
+def test_a_deletion_that_does_not_end_is_given_up(memory: Memory) -> None:
+    seen = Observation("Failed", deleting=True)
+    memory = remember(memory, seen, 0.0)
+    assert decide(seen, memory, STUCK_SECONDS, False, False, HOUR).action == "wait"
+    decision = decide(seen, memory, STUCK_SECONDS + 1, False, False, HOUR)
+    assert (decision.action, "finalizer" in decision.why) == ("fail", True)
 
 
 def test_only_what_was_ours_counts_as_lost() -> None:

@@ -1,0 +1,264 @@
+"""`xstilts logs`: what is shown of pods, Ray jobs and failures, and how long a run is followed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.launch.log import Said
+from pipelines.cli import main
+from pipelines.logs import Follow, Lines, Stamps
+from tests.pipelines.kubernetes import OURS, Cluster, pod, served
+from xstilts import run as steps
+from xstilts.errors import PlanError, StoreError
+from xstilts.store.store import Store
+
+RUN, PLAN = "r", "name: r\n"
+
+
+def at(second: str, text: str) -> str:
+    return f"2026-11-25T10:00:{second}Z {text}"
+
+
+def job(text: str, before: int = 0, started: str = "20261125T100000Z") -> Said:
+    return Said("finetune", "llava", started, before, text)
+
+
+def put(store: Store, said: Said) -> None:
+    """As the driver on Ray's head does."""
+    store.put_json(f"runs/{RUN}/logs/{said.kind}-{said.group}/{said.started}.json", vars(said))
+
+
+class Screen(list[str]):
+    """What was said; `new` takes it off."""
+
+    def new(self) -> list[str]:
+        lines = [line for text in self for line in text.split("\n")]
+        self.clear()
+        return lines
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    state = Cluster([pod("plan-1", "Running", "01", OURS)], {"plan-1": []})
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    with served(state, tmp_path / "config"):
+        yield state
+
+
+@pytest.fixture
+def run(store: Store) -> Store:
+    """The store of a run that KFP calls run-1."""
+    steps.create(store, RUN, PLAN, "hub")
+    store.put_json(f"runs/{RUN}/kfp.json", {"host": "http://127.0.0.1:9", "run_id": "run-1"})
+    return store
+
+
+@pytest.fixture
+def screen() -> Screen:
+    return Screen()
+
+
+@pytest.fixture
+def warnings() -> Screen:
+    return Screen()
+
+
+@pytest.fixture
+def follow(run: Store, cluster: Cluster, screen: Screen, warnings: Screen) -> Follow:
+    return Follow(run, RUN, "run-1", "kubeflow", 3, screen.append, warnings.append, clock=lambda: 100.0)
+
+
+# ---- what is new in a log ----
+
+
+def test_a_line_is_shown_once_however_often_it_is_read() -> None:
+    seen = Stamps()
+    assert seen.new("\n".join([at("01", "a"), at("02", "b")])) == ["a", "b"]
+    assert seen.new("\n".join([at("01", "a"), at("02", "b"), at("03", "c")])) == ["c"]
+
+
+def test_times_are_in_order_though_their_last_zeros_are_left_out() -> None:
+    seen = Stamps()
+    assert seen.new(at("01.19", "a")) == ["a"]
+    assert seen.new("\n".join([at("01.1", "before"), at("01.19", "a"), at("01.199", "b"), at("01.2", "c")])) == [
+        "b",
+        "c",
+    ]
+
+
+def test_lines_of_one_moment_are_all_shown() -> None:
+    seen = Stamps()
+    assert seen.new(at("01", "a")) == ["a"]
+    assert seen.new("\n".join([at("01", "a"), at("01", "b")])) == ["b"]
+
+
+def test_a_job_s_log_is_followed_by_the_number_of_its_lines() -> None:
+    lines = Lines(tail=2)
+    assert lines.new(job("1\n2\n3\nhal"), whole=False) == ["2", "3"]
+    assert lines.new(job("2\n3\nhalf\n5\n", before=1), whole=False) == ["half", "5"]
+    assert lines.new(job("5\nthe end", before=4), whole=False) == []
+    assert lines.new(job("5\nthe end", before=4), whole=True) == ["the end"]
+    assert lines.new(job("5\nthe end", before=4), whole=True) == []
+
+
+def test_lines_that_were_lost_in_between_are_counted() -> None:
+    lines = Lines(tail=9)
+    assert lines.new(job("1\n2\n"), whole=False) == ["1", "2"]
+    assert lines.new(job("7\n", before=6), whole=False) == ["(4 lines were not kept)", "7"]
+
+
+# ---- following ----
+
+
+def test_each_look_shows_what_has_come_and_names_the_source_when_it_changes(
+    follow: Follow, run: Store, cluster: Cluster, screen: Screen
+) -> None:
+    cluster.logs["plan-1"] = [at(f"0{n}", f"line {n}") for n in range(1, 6)]
+    put(run, job("epoch 1\n"))
+    follow.look()
+    first, ray = "==> plan-1 (Running)", "==> finetune of llava on Ray, started 20261125T100000Z"
+    assert screen.new() == [first, "line 3", "line 4", "line 5", ray, "epoch 1"]
+    follow.look()
+    assert screen.new() == []
+    put(run, job("epoch 1\nepoch 2\n"))
+    follow.look()
+    assert screen.new() == ["epoch 2"]
+    cluster.logs["plan-1"].append(at("06", "line 6"))
+    follow.look()
+    assert screen.new() == [first, "line 6"]
+
+
+def test_a_look_asks_only_for_what_came_since_the_last(follow: Follow, cluster: Cluster) -> None:
+    follow.look()
+    follow.look()
+    logs = [query for path, query in cluster.asked if path.endswith("/log")]
+    assert "tailLines" in logs[0]
+    assert logs[1]["sinceSeconds"] == ["10"]
+    assert all(query["timestamps"] == ["True"] for query in logs)
+
+
+def test_a_pod_that_is_over_is_read_once_more_and_not_again(follow: Follow, cluster: Cluster, screen: Screen) -> None:
+    follow.look()
+    cluster.pods = [pod("plan-1", "Succeeded", "01", OURS)]
+    cluster.logs["plan-1"] = [at("09", "done")]
+    follow.look()
+    assert screen.new() == ["==> plan-1 (Succeeded)", "done"]
+    asked = len(cluster.asked)
+    follow.look()
+    assert len(cluster.asked) == asked + 1  # the list of pods
+
+
+def test_an_outage_is_one_line_and_nothing_is_lost_by_it(
+    follow: Follow, cluster: Cluster, screen: Screen, warnings: Screen
+) -> None:
+    cluster.logs["plan-1"] = [at("01", "a")]
+    follow.look()
+    cluster.fault = ("/pods", 503)
+    cluster.logs["plan-1"].append(at("02", "b"))
+    follow.look()
+    follow.look()
+    [said] = warnings.new()
+    assert "503" in said
+    assert said.endswith("trying again")
+    cluster.fault = None
+    follow.look()
+    assert screen.new() == ["==> plan-1 (Running)", "a", "b"]
+
+
+def test_a_pod_without_a_log_hides_no_other(follow: Follow, cluster: Cluster, screen: Screen, warnings: Screen) -> None:
+    cluster.pods.append(pod("stage-2", "Running", "02", OURS))
+    cluster.logs["stage-2"] = [at("01", "a")]
+    cluster.fault = ("/plan-1/log", 404)
+    follow.look()
+    assert screen.new() == ["==> stage-2 (Running)", "a"]
+    assert "the log of plan-1" in warnings.new()[0]
+
+
+def test_a_pod_that_waits_says_why_and_says_it_once(follow: Follow, cluster: Cluster, screen: Screen) -> None:
+    conditions = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]
+    cluster.pods = [pod("stage-2", "Pending", "02", OURS, conditions=conditions)]
+    follow.look()
+    follow.look()
+    assert screen.new() == ["==> stage-2 (Pending)", "0/3 nodes are available"]
+
+
+def test_a_failure_is_shown_when_it_is_recorded(follow: Follow, run: Store, screen: Screen) -> None:
+    run.put_json(f"runs/{RUN}/failures/plan.json", {"what": "plan", "error": "no such task", "log": "Traceback\n"})
+    follow.look()
+    follow.look()
+    assert screen.new() == ["==> failed: plan: no such task", "Traceback"]
+
+
+def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(follow: Follow, cluster: Cluster, screen: Screen) -> None:
+    """A pod that is over ends nothing; the last look comes after the end is known."""
+    cluster.pods = [pod("plan-1", "Failed", "01", OURS)]
+    asked = iter([None, None, None, "finished, exit code 0"])
+
+    def end() -> str | None:
+        ended = next(asked)
+        if ended:
+            cluster.pods.append(pod("report-2", "Succeeded", "02", OURS))
+            cluster.logs["report-2"] = [at("09", "the last line")]
+        return ended
+
+    assert follow.until(end, 5.0, sleep=lambda _: None) == "finished, exit code 0"
+    assert "the last line" in screen.new()
+
+
+def test_a_store_that_is_away_is_asked_again(follow: Follow, warnings: Screen) -> None:
+    answers: Iterator[Any] = iter([StoreError("away"), StoreError("away"), "cancelled"])
+
+    def end() -> str | None:
+        answer = next(answers)
+        if isinstance(answer, StoreError):
+            raise answer
+        return str(answer)
+
+    assert follow.until(end, 5.0, sleep=lambda _: None) == "cancelled"
+    assert warnings.new() == ["away; trying again"]
+
+
+# ---- the command ----
+
+
+def command(store: Store, *more: str) -> int:
+    return main(["logs", RUN, "--store", store.uri, *more])
+
+
+def test_the_log_of_a_ray_job_that_is_gone_comes_from_the_store(
+    run: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of Kubernetes is needed for it."""
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    put(run, job("epoch 1\nlost its head\n"))
+    put(run, job("epoch 1\nepoch 2", started="20261125T110000Z"))
+    assert command(run, "--tail", "1") == 0
+    shown = capfd.readouterr().out.split("==> ")
+    assert shown[1:] == [
+        "finetune of llava on Ray, started 20261125T100000Z\nlost its head\n\n",
+        "finetune of llava on Ray, started 20261125T110000Z\nepoch 2\n\n",
+    ]
+
+
+def test_following_ends_with_the_run(
+    run: Store, cluster: Cluster, kfp_server: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run.put_json(f"runs/{RUN}/status.json", {"exit_code": 4, "missing": []})
+    cluster.logs["plan-1"] = [at("01", "planned")]
+    assert command(run, "--follow", "--host", kfp_server.address) == 0
+    assert capfd.readouterr().out == "==> plan-1 (Running)\nplanned\nr: finished, exit code 4\n"
+    assert kfp_server.requests == []
+
+
+def test_a_run_that_fails_before_its_report_ends_by_what_kfp_says(
+    run: Store, cluster: Cluster, kfp_server: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kfp_server.states = ["RUNNING", "FAILED"]
+    kfp_server.kept["runs"]["run-1"] = {"run_id": "run-1", "display_name": RUN, "state": "RUNNING", "asked": 0}
+    run.put_json(f"runs/{RUN}/failures/plan.json", steps.failure("plan", PlanError("no such task")))
+    assert command(run, "--follow", "--every", "0.01", "--host", kfp_server.address) == 0
+    shown = capfd.readouterr().out
+    assert "==> failed: plan: no such task" in shown
+    assert shown.endswith("r: KFP says failed\n")
