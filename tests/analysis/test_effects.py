@@ -46,6 +46,13 @@ def test_an_effect_is_the_paired_difference_and_knows_its_overlap() -> None:
     assert bool(row["same_data"])
 
 
+def test_a_reference_on_the_targets_own_data_marks_the_contrast_too() -> None:
+    cells = [cell("x", 0, 0, {"en": [1, 0]}), cell("y", 0, 0, {"en": [0, 0]})]
+    overlaps = [{"arm": "x", "trained_target": "mnli", "overlap": "unrelated"}, {"arm": "y", "trained_target": "mnli", "overlap": "same-data"}]
+    contrast = {"name": "x minus y", "arm": "x", "reference": "y", "implicit": False, "differences": []}
+    assert effects_table(report(cells, contrasts=[contrast], overlaps=overlaps))["same_data"].all()
+
+
 def test_cells_are_paired_by_both_seeds_and_none_meets_all() -> None:
     arms = {(i, t): cell("x", i, t, {"en": [1]}) for i in (0, 1) for t in (0, 1)}
     references = {(None, t): cell("none", None, t, {"en": [1]}) for t in (0, 1)}
@@ -114,3 +121,13 @@ def test_holm_steps_down() -> None:
 def test_cells_scored_on_different_examples_are_refused() -> None:
     with pytest.raises(ValueError, match="not scored on the same examples"):
         effects_table(report([cell("none", None, 0, {"en": [1, 0]}), cell("x", 0, 0, {"en": [1, 0, 1]})]))
+
+
+def test_cider_takes_a_picture_once_with_all_its_references() -> None:
+    """COCO has a row a reference: five rows of one picture are one caption with five references."""
+    refs = [["a red ball"], ["the ball is red"], ["a big dog"], ["one dog sits"]]
+    told = ["a red ball"] * 2 + ["the dog sits"] * 2
+    by_row = Scored(list("abcd"), ["p", "p", "q", "q"], told, refs, "val")
+    by_picture = Scored(["p", "q"], ["p", "q"], [told[0], told[2]], [refs[0] + refs[1], refs[2] + refs[3]], "val")
+    assert by_row.value("cider") == pytest.approx(by_picture.value("cider"))
+    assert by_row.value("cider") > 0

@@ -480,3 +480,15 @@ def test_pictures_are_named_by_their_digest(processor: Processors, tmp_path: Pat
 def test_a_split_of_which_nothing_is_left_stops_the_step(processor: Processors, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="squad train en: no row is left after encoding"):
         encoded(processor("xlm_r"), "squad", [SPAN], tmp_path, max_length=24, stride=4, question_length=16)
+
+
+def test_a_ranking_query_has_a_length_of_its_own(processor: Processors) -> None:
+    """LAReQA's are 96 of 352 tokens (XTREME-R scripts/train_lareqa.sh); a candidate has the rest."""
+    of = processor("xlm_r")
+    long = "the cat sees the dog " * 20
+    pair = Example(id="1", text=long, text_pair=long)
+    (row,) = rows(of, "squad_dual", pair, max_length=24, question_length=10)
+    assert [len(segment) for segment in row["segments"]] == [10, 24]
+    query, candidate = Example(id="q", text=long, relevant=("c",)), Example(id="c", text=long)
+    lengths = [rows(of, "lareqa", one, "eval", max_length=24, question_length=10)[0]["length"] for one in (query, candidate)]
+    assert lengths == [10, 24]

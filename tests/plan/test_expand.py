@@ -161,8 +161,8 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
         "records": "27d10305446db3a7",
         "build": "5a9781c4d80943e3",
         "encode": "6d32a72c124f54b4",
-        "finetune": "ebf684644f899a70",
-        "score": "3af5a5482ab7b6b8",
+        "finetune": "9d0ac36ed5eaa8d3",
+        "score": "133e1582a83d4878",
     }
 
 

@@ -13,7 +13,9 @@ from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.models.backbone import Backbone, load_backbone
 from xstilts.models.build import build_tiny
 from xstilts.models.processor import load_processor
-from xstilts.scoring.predict import Job, Predictor, predict_rows, sorted_batches
+from xstilts.scoring.gold import Gold
+from xstilts.scoring.metrics import METRICS
+from xstilts.scoring.predict import Job, Predictor, predict_rows, sorted_batches, withheld
 from xstilts.training.losses import Heads
 
 TEXTS = ["bako ritu zeba.", "koko tuba rima baze.", "riri.", "zeko bama tutu koba rize."] * 20
@@ -99,3 +101,15 @@ def test_batches_hold_the_longest_first_and_every_row_once() -> None:
     assert lengths == sorted(lengths, reverse=True)
     assert sorted(flat) == [(job, row) for job in range(2) for row in range(5)]
     assert all(len(batch) == 1 or sum(given[j].rows.lengths[i] for j, i in batch) <= 40 for batch in batches)
+
+
+def test_squad_v2_withholds_for_em_and_for_f1_by_thresholds_of_their_own() -> None:
+    """One question has no answer: F1 gains most by answering all three (0 + 0.8 + 0.8), EM by answering none (1)."""
+    golds = [Gold("a", "", []), Gold("b", "", ["red big ball"]), Gold("c", "", ["blue big ball"])]
+    texts = ["x", "red ball", "blue ball"]
+    predicted = {"a": [0, 1, 3.0], "b": [0, 1, 2.0], "c": [0, 1, 1.0]}
+    told = withheld(texts, golds, predicted)
+    assert told == [["", "x"], ["", "red ball"], ["", "blue ball"]]
+    both = [METRICS[name].counts(told, [one.gold for one in golds], "en").sum(0) for name in ("squad_v2_em", "squad_v2_f1")]
+    assert METRICS["squad_v2_em"].value(both[0]) == pytest.approx(100 / 3)
+    assert METRICS["squad_v2_f1"].value(both[1]) == pytest.approx(100 * 1.6 / 3)

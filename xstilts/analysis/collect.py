@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
+from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
 from xstilts.store.store import Store
 
@@ -36,7 +37,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
             cells.append(Cell(**{key: cell[key] for key in keys}, scored=scored))
     metrics = {name: metrics[name] for name in places if name in metrics}
     mined = [e for e, names in metrics.items() if "bucc_f1" in names]
-    cells = on_equal_sentences(cells, mined)
+    cells = in_parallel(on_equal_sentences(cells, mined))
     return ReportInput(
         expanded=expanded, cells=cells, metrics=metrics, missing=missing, spent=_spent(store, expanded),
         intermediates=_intermediates(store, folder, expanded, done, missing),

@@ -124,19 +124,21 @@ def _contrast_rows(
                     "contrast": contrast["name"], "backbone": backbone, "arm": contrast["arm"],
                     "reference": contrast["reference"], "evaluation": evaluation, "metric": metric,
                     "n_seeds": len(pairs), "named": not contrast["implicit"],
-                    "same_data": overlaps.get((contrast["arm"], target)) == "same-data",
+                    "same_data": "same-data" in (overlaps.get((contrast[side], target)) for side in ("arm", "reference")),
                 }  # fmt: skip
                 per_language = {
                     language: [_difference(a, r, evaluation, language, metric) for a, r in pairs.values()]
                     for language in languages
                 }
+                scored = next(iter(arms.values())).scored
+                counts = {language: len(scored[evaluation, language].ids) for language in languages}
                 for language, found in per_language.items():
                     effect = interval([value for value, _ in found], _example_variance([found]), list(pairs))
-                    yield _row(head, language, effect, _count([found]))
+                    yield _row(head, language, effect, counts[language])
                 means = [float(np.mean([per_language[lang][s][0] for lang in languages])) for s in range(len(pairs))]
                 everything = list(per_language.values())
                 effect = interval(means, _example_variance(everything), list(pairs))
-                yield _row(head, AVERAGE, effect, _count(everything)) | _bootstrap(pairs, evaluation, metric)
+                yield _row(head, AVERAGE, effect, sum(counts.values())) | _bootstrap(pairs, evaluation, metric)
 
 
 def _bootstrap(pairs: Mapping[Pair, tuple[Cell, Cell]], evaluation: str, metric: str) -> dict[str, float | None]:
@@ -208,10 +210,6 @@ def _example_variance(languages: Sequence[Sequence[Difference]]) -> tuple[float,
     count = len(total)
     values: Array = np.fromiter(total.values(), dtype=np.float64)
     return (float((values**2).sum()) * count / (count - 1) if count > 1 else 0.0), count
-
-
-def _count(languages: Sequence[Sequence[Difference]]) -> int:
-    return sum(len(found[0][1]) for found in languages)
 
 
 def seed_variance(effects: Sequence[float], pairs: Sequence[Pair]) -> tuple[float, int, str]:

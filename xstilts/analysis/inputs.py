@@ -39,9 +39,20 @@ class Scored:
 
     def value(self, metric: str) -> float:
         """The metric, 0..100."""
+        if metric == "cider":
+            return CORPUS[metric](*self._by_picture())
         if metric in CORPUS:
             return CORPUS[metric](self.predictions, self.golds)
         return float(ratio_value(self.ratio(metric).sum(0)))
+
+    def _by_picture(self) -> tuple[list[Any], list[list[str]]]:
+        """One caption and all references of each picture (cluster): COCO has a row a reference."""
+        told: dict[str, Any] = {}
+        golds: dict[str, list[str]] = {}
+        for cluster, prediction, gold in zip(self.clusters, self.predictions, self.golds, strict=True):
+            told.setdefault(cluster, prediction)
+            golds.setdefault(cluster, []).extend(gold)
+        return list(told.values()), list(golds.values())
 
     def influence(self, metric: str) -> Array:
         """[n]: by how much each example moves the metric, to first order (delta method); sums to zero."""

@@ -8,12 +8,10 @@ from typing import Any
 import pandas as pd
 
 from xstilts.analysis import figures
+from xstilts.analysis.averages import averages
 from xstilts.analysis.effects import AVERAGE, GAP, effects_table, results_table
 from xstilts.analysis.inputs import ReportInput
 from xstilts.plan.step import canonical_json
-
-#: The official metrics of retrieval: averages are given with and without it, as the official tables do.
-RETRIEVAL = ("retrieval_accuracy", "map_at_20", "bucc_f1")
 
 
 def write_report(folder: Path, given: ReportInput) -> dict[str, Any]:
@@ -135,20 +133,9 @@ def answer(headline: str | None, rows: pd.DataFrame, given: ReportInput) -> str:
 
 
 def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
-    """Mean over evaluations of each backbone and arm, with and without retrieval, seeds averaged; over: which these are,
-    since a failed cell or an absent data set leaves fewer."""
-    rows = official(given, results)
-    retrieval = {name for name, metrics in given.metrics.items() if metrics[0] in RETRIEVAL}
-    means = rows.groupby(["backbone", "arm", "evaluation"], sort=False)["value"].mean().reset_index()
-    found = []
-    for (backbone, arm), part in means.groupby(["backbone", "arm"], sort=False):
-        trained = part[~part["evaluation"].isin(retrieval)]["value"]
-        found.append(
-            {"backbone": backbone, "arm": arm, "all": float(part["value"].mean()),
-             "without_retrieval": float(trained.mean()) if len(trained) else None, "evaluations": len(part),
-             "over": part["evaluation"].tolist()}
-        )  # fmt: skip
-    return found
+    same = {(row["arm"], row["trained_target"]) for row in given.expanded["overlaps"] if row["overlap"] == "same-data"}
+    targets = {name: cell.trained_target for cell in given.cells for name, _ in cell.scored}
+    return averages(official(given, results), given.metrics, same, targets)
 
 
 def _controls(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:

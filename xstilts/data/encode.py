@@ -178,9 +178,15 @@ class Encoder:
         yield {"segments": sides}
 
     def _side(self, example: Example) -> Iterator[dict[str, Any]]:
-        """A query or a candidate; in training a query and the candidate that answers it."""
-        texts = [example.text, *([example.text_pair] if example.text_pair else [])]
-        yield {"segments": [self._joined(self._ids(text), None) for text in texts]}
+        """A query or a candidate; in training a query and the candidate that answers it. A query has a length of its own
+        where the recipe gives one (question_length)."""
+        texts = [(example.text, bool(example.relevant or example.text_pair))]
+        texts += [(example.text_pair, False)] if example.text_pair else []
+        yield {"segments": [self._alone(text, self.question if asks else None) for text, asks in texts]}
+
+    def _alone(self, text: str, most: int | None) -> list[int]:
+        kept, _ = self._cut(self._ids(text), None, (most or self.most) - len(self._start) - len(self._end))
+        return [*self._start, *kept, *self._end]
 
     def _tags(self, example: Example) -> Iterator[dict[str, Any]]:
         """The sentence tokenised whole, words joined by spaces; each word answers at its first or last sub-token. A

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: Bumped by hand whenever a step of that kind would compute something else; golden tests guard it.
-RECIPE_VERSION: Mapping[str, int] = {"build": 2, "records": 3, "encode": 3, "finetune": 2, "score": 3, "report": 1}
+RECIPE_VERSION: Mapping[str, int] = {"build": 2, "records": 3, "encode": 3, "finetune": 3, "score": 3, "report": 1}
 
 
 def canonical_json(value: Any) -> str:

@@ -184,6 +184,8 @@ class Steps:
             self.without[name, arm_name] = "; ".join(refused) + ("" if parts else NOTHING_LEFT)
         if not parts:
             return None
+        if refused:  # the budget is shared by those that are trained
+            arm = arm.model_copy(update={"mixture": tuple(parts)})
         caps = self.recipes.arm_caps(arm, backbone)
         tasks, parents, whole = [], self._made_by(name), True
         recipe = self.recipes.arm_training(arm, backbone)

@@ -79,9 +79,13 @@ def _characters(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
     return squad.best(squad.character_f1, prediction, golds), 1.0
 
 
-def _unanswerable(prediction: str, golds: Sequence[str]) -> tuple[float, float, float]:
-    """SQuAD v2: no gold answer is answered by the empty text."""
-    return _qa(prediction, golds) if golds else (float(not prediction), float(not prediction), 1.0)
+def _unanswerable(prediction: str | Sequence[str], golds: Sequence[str]) -> tuple[float, float, float]:
+    """SQuAD v2: no gold answer is answered by the empty text. prediction: one text, or one for EM and one for F1, which the
+    official script withholds by thresholds of their own."""
+    exact, overlap = (prediction, prediction) if isinstance(prediction, str) else prediction
+    if not golds:
+        return float(not exact), float(not overlap), 1.0
+    return squad.best(squad.exact_match, exact, golds), squad.best(squad.f1, overlap, golds), 1.0
 
 
 def _tokens(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, float]:

@@ -206,16 +206,19 @@ def written(format_: str, labels: Sequence[str], examples: Sequence[Gold], predi
     return found
 
 
-def withheld(texts: Sequence[str], examples: Sequence[Gold], predicted: Mapping[str, Any]) -> list[str]:
-    """SQuAD v2 on its own dev rows: the answers whose margin reaches the threshold that is best for these very rows, as
-    the official script's `best_f1`; the empty text for the others."""
+def withheld(texts: Sequence[str], examples: Sequence[Gold], predicted: Mapping[str, Any]) -> list[list[str]]:
+    """SQuAD v2 on its own dev rows: for EM and for F1 the answer, or the empty text where its margin does not reach the
+    threshold that is best for these very rows, each its own: `best_exact` and `best_f1` of the official script."""
     golds, margins = [example.gold for example in examples], [predicted[example.id][2] for example in examples]
-    metric = METRICS["squad_v2_f1"]
-    answered, empty = (
-        metric.ratio(metric.counts(told, golds, "en"))[:, 0].tolist() for told in (texts, [""] * len(golds))
-    )
-    threshold = best_threshold(answered, empty, margins)[1]
-    return [text if margin >= threshold else "" for text, margin in zip(texts, margins, strict=True)]
+    told = []
+    for name in ("squad_v2_em", "squad_v2_f1"):
+        metric = METRICS[name]
+        answered, empty = (
+            metric.ratio(metric.counts(given, golds, "en"))[:, 0].tolist() for given in (texts, [""] * len(golds))
+        )
+        threshold = best_threshold(answered, empty, margins)[1]
+        told.append([text if margin >= threshold else "" for text, margin in zip(texts, margins, strict=True)])
+    return [list(pair) for pair in zip(*told, strict=True)]
 
 
 def as_written(format_: str, prediction: Any, context: str, labels: Sequence[str], words: int) -> Any:

@@ -54,7 +54,10 @@ XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
     ("generation", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 1, "warmup": 0.1, "source": "ours: no official recipe"},
     ("retrieval", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
     ("mining", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
-    ("squad_dual", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 3, "examples_per_step": 16, "max_length": 352, "temperature": 0.01},
+    ("squad_dual", "*", "*"): {
+        **_OFFICIAL, "lr": 2e-5, "epochs": 3, "examples_per_step": 16, "max_length": 256, "question_length": 96,
+        "temperature": 0.01,
+    },
     ("mewsli_pairs", "*", "*"): {**_OFFICIAL, "lr": 1e-5, "epochs": 2, "max_length": 64, "temperature": 0.01},
     ("ranking", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 3, "max_length": 352, "temperature": 0.01},
 }  # fmt: skip

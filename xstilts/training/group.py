@@ -197,7 +197,7 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
         if init and init.step["spec"]["stage"] == "target":
             heads.continue_from(init, store)
         development = _development(bench, step)
-        settings = _settings(spec, tasks, step.settings, seed, stage)
+        settings = _settings(spec, tasks, step.settings, seed, stage, [_source_rows(bench, step, t) for t in spec["tasks"]])
     except (KeyError, ValueError, OSError, RuntimeError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     workers.agree(error)
@@ -234,10 +234,16 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
     workers.agree(None)
 
 
+def _source_rows(bench: Bench, step: Step, task: Mapping[str, Any]) -> int:
+    """Rows of a task's source: what a cap or a budget leaves of it does not change how often a mixture draws it."""
+    encoded = bench.parent("encode", step.parents[f"train:{_role(task)}"], step)
+    return int(bench.parent("records", encoded.step["parents"]["records"], step).info["source_rows"])
+
+
 def _settings(
-    spec: Mapping[str, Any], tasks: list[TrainTask], free: Mapping[str, Any], seed: int, stage: str
+    spec: Mapping[str, Any], tasks: list[TrainTask], free: Mapping[str, Any], seed: int, stage: str, sizes: Sequence[int]
 ) -> Settings:
-    recipe, sizes = spec["recipe"], [len(task.rows) for task in tasks]
+    recipe = spec["recipe"]
     batch = int(recipe["examples_per_step"])
     given = [one.get("weight", 1.0) for one in spec["tasks"]]
     sampling = spec.get("sampling") or {}
@@ -249,7 +255,9 @@ def _settings(
         rows = [task.rows.supervised for task in tasks]
         updates = updates_for(int(recipe["supervised_tokens"]), rows, weights, batch)
     else:
-        updates = recipe.get("updates") or max(1, round(float(recipe["epochs"]) * sum(sizes) / batch))
+        # The first task, whose recipe a mixture trains by, is seen as often as alone; of proportional draws all are.
+        passes = float(recipe.get("epochs") or 0) * len(tasks[0].rows) / weights[0] if weights[0] else 0.0
+        updates = recipe.get("updates") or max(1, round(passes / batch))
     return Settings(
         updates=int(updates), examples_per_step=batch, lr=float(recipe["lr"]), schedule=recipe.get("schedule", "linear"),
         warmup=float(recipe.get("warmup", 0.1)), weight_decay=float(recipe.get("weight_decay", 0.0)),

@@ -1,0 +1,63 @@
+"""Translations are one example: clusters of all languages that share one are one."""
+
+from xstilts.analysis.effects import effects_table
+from xstilts.analysis.inputs import Cell, ReportInput, Scored
+from xstilts.analysis.parallel import in_parallel, join
+from xstilts.tasks.span import squad
+
+CONTRAST = {"name": "x minus none", "arm": "x", "reference": "none", "implicit": True, "differences": []}
+RIGHT = [1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0]
+
+
+def scored(ids: list[str], clusters: list[str], right: list[int] | None = None) -> Scored:
+    values = right or [0] * len(ids)
+    return Scored(ids, clusters, values, [1] * len(ids), "test")
+
+
+def test_passages_of_two_languages_that_share_a_question_are_one_cluster() -> None:
+    en = scored(["q0", "q1", "q2"], ["en-a", "en-a", "en-b"])
+    de = scored(["q0", "q1", "q2"], ["de-a", "de-a", "de-b"])
+    found = join([en, de])
+    assert found["en-a"] == found["de-a"] != found["en-b"] == found["de-b"]
+
+
+def test_a_passage_that_is_two_in_another_language_joins_them() -> None:
+    """MLQA's questions of one paragraph may stand in two paragraphs elsewhere."""
+    found = join([scored(["q0", "q1"], ["en-a", "en-a"]), scored(["q0", "q1"], ["de-a", "de-b"])])
+    assert len(set(found.values())) == 1
+
+
+def test_sets_without_shared_examples_stay_as_they_are() -> None:
+    own = {("tydiqa", "en"): scored(["en-1"], ["a"]), ("tydiqa", "ko"): scored(["ko-1"], ["b"])}
+    (cell,) = in_parallel([Cell("b", "none", 0, None, 0, "tydiqa_en", own)])
+    assert cell.scored == own
+
+
+def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> None:
+    """XQuAD's own records: each language's passages are named by their own text."""
+
+    def languages(count: int, right: list[int] | None) -> dict[tuple[str, str], Scored]:
+        found = {}
+        for number in range(count):
+            examples = []
+            for k in range(len(RIGHT)):
+                context = f"passage {k // 2} in the language {number}"
+                row = {"id": f"q{k}", "question": "what?", "context": context, "answers": {"text": ["passage"], "answer_start": [0]}}
+                examples.append(squad(row, k, "en"))
+            found["xquad", f"l{number}"] = scored([e.id for e in examples], [e.cluster for e in examples], right)
+        return found
+
+    def width(count: int) -> float:
+        cells = in_parallel(
+            [
+                Cell("b", "none", 0, None, 0, "squad", languages(count, None)),
+                Cell("b", "x", 0, 0, 0, "squad", languages(count, RIGHT)),
+            ]
+        )
+        given = ReportInput({"contrasts": [CONTRAST], "overlaps": []}, cells, {"xquad": ("accuracy",)}, [], [], [], "", "runs/r")
+        table = effects_table(given)
+        row = table[table["language"] == "avg"].iloc[0]
+        assert row["n_examples"] == count * len(RIGHT)
+        return float(row["ci_high"] - row["ci_low"])
+
+    assert abs(width(12) - width(1)) < 1e-9
