@@ -1,5 +1,6 @@
 """The official fixture, and what is said of a submission that is not one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,26 @@ def test_the_tables_have_nine_and_ten_tasks() -> None:
     assert counts == {
         "pawsx": 7, "xnli": 15, "udpos": 33, "panx": 40, "xquad": 11, "mlqa": 7, "tydiqa": 9, "tatoeba": 36, "bucc2018": 4,
     }  # fmt: skip
+
+
+def test_a_candidate_that_is_named_again_counts_once(tmp_path: Path) -> None:
+    predictions = written(tmp_path / "p", "mewslix/test-en.json", '{"q": ["Q1", "Q1", "Q1"]}')
+    labels = written(tmp_path / "l", "mewslix/test-en.json", '{"q": "Q1"}')
+    assert grade(predictions, labels)["tasks"]["mewslix"]["score"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("file", "prediction", "label", "complaint"),
+    [
+        ("mewslix/test-en.json", '{"q": ["a"]}', '{"q": []}', "q has no right candidate"),
+        ("mewslix/test-en.json", '{"q": ["a"]}', "{}", "has no query"),
+        ("mewslix/test-en.json", '{"q": 7}', '{"q": ["a"]}', "q needs a list of candidate ids, and has '7'"),
+        ("xquad/test-en.json", "{}", '{"data": []}', "has no question"),
+        ("xquad/test-en.json", "{}", '{"data": [{"paragraphs": [{"qas": [{"id": "0", "answers": []}]}]}]}', "the question 0 has no answer"),
+        ("bucc2018/test-de.tsv", "de-1 en-1\n", "de-1\ten-1\n", "test-de.tsv:1: needs two ids parted by a tab"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scored_is_named(tmp_path: Path, file: str, prediction: str, label: str, complaint: str) -> None:
+    predictions, labels = written(tmp_path / "p", file, prediction), written(tmp_path / "l", file, label)
+    with pytest.raises(DataError, match=re.escape(complaint)):
+        grade(predictions, labels, "xtreme" if file.startswith("bucc") else "xtreme-r")

@@ -89,6 +89,10 @@ def _tags(task: Official, predictions: Path, labels: Path, language: str) -> Sco
 def _answers(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
     predicted, gold = read.mapping(predictions), read.questions(labels)
     prefix = "mlqa" if task.name == "mlqa" else "squad"
+    if empty := [name for name, texts in gold.items() if not texts]:
+        raise DataError(f"{labels}: the question {empty[0]} has no answer")
+    if not gold:
+        raise DataError(f"{labels}: has no question")
     answers = [str(predicted.get(name, "")) for name in gold]  # an unanswered question scores 0 and counts
     answered = [name in predicted for name in gold]
     scores = {}
@@ -100,13 +104,20 @@ def _answers(task: Official, predictions: Path, labels: Path, language: str) -> 
 
 
 def _rankings(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    predicted, gold = read.mapping(predictions), read.mapping(labels)
-    ranked = [list(predicted.get(name, ())) for name in gold]
-    return {"map@20": _value("map_at_20", ranked, [list(right) for right in gold.values()], language)}
+    """mAP@20. Of a candidate that is named again only the first counts, or an average precision could exceed one."""
+    predicted, gold = read.rankings(predictions), read.rankings(labels)
+    if empty := [name for name, right in gold.items() if not right]:
+        raise DataError(f"{labels}: {empty[0]} has no right candidate")
+    if not gold:
+        raise DataError(f"{labels}: has no query")
+    ranked = [list(dict.fromkeys(predicted.get(name, ()))) for name in gold]
+    return {"map@20": _value("map_at_20", ranked, list(gold.values()), language)}
 
 
 def _pairs(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    predicted, gold = ({tuple(line.split("\t")) for line in read.lines(path)} for path in (predictions, labels))
+    predicted, gold = read.pairs(predictions), read.pairs(labels)
+    if not gold:
+        raise DataError(f"{labels}: has no pair")
     right = len(predicted & gold)
     return {"f1": 200.0 * right / (len(predicted) + len(gold)) if right else 0.0}
 

@@ -67,6 +67,28 @@ def mapping(path: Path) -> dict[str, Any]:
     return read
 
 
+def rankings(path: Path) -> dict[str, list[str]]:
+    """Query → candidates, best first, or the right ones. A single id stands for a list of one."""
+    found = {}
+    for name, value in mapping(path).items():
+        ids = [value] if isinstance(value, str) else value
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise DataError(f"{path}: {name} needs a list of candidate ids, and has {str(value)[:60]!r}")
+        found[name] = ids
+    return found
+
+
+def pairs(path: Path) -> set[tuple[str, str]]:
+    """Pairs of sentence ids, parted by a tab."""
+    found = set()
+    for number, line in enumerate(lines(path), 1):
+        source, tab, target = line.partition("\t")
+        if not (source and tab and target) or "\t" in target:
+            raise DataError(f"{path}:{number}: needs two ids parted by a tab, and is {line[:60]!r}")
+        found.add((source, target))
+    return found
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from xstilts.plan.tables import Tables
 from xstilts.tasks.task import SHOWN, Task
 
 #: Ids of batches, which lie beside those of groups.
-RESERVED = re.compile(r"(sources|encode)-\d+")
+RESERVED = re.compile(r"(sources|builds|encode)-\d+")
 #: What a list of ids may take where it passes between components.
 MOST_BYTES = 4096
 #: Families that see no images.
@@ -102,7 +102,7 @@ class _Check:
         ids = group_ids(self.plan)
         for name in self.plan.backbones:
             if RESERVED.fullmatch(name):
-                yield f"backbones.{name}: names like sources-00 and encode-00 are taken; choose another"
+                yield f"backbones.{name}: names like sources-00, builds-00 and encode-00 are taken; choose another"
         if sum(len(group) + 4 for group in ids) > MOST_BYTES:
             yield f"backbones: the ids of {len(ids)} groups take over {MOST_BYTES} bytes; shorter names, or two plans"
         for name, backbone in self.plan.backbones.items():

@@ -6,6 +6,7 @@ of the picture's width and height with two decimals.
 """
 
 import io
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -169,11 +170,16 @@ def _generation(name: str, title: str, make: Any, splits: dict[str, Source], **m
 
 
 _CAPTIONS = ("cider",)
+#: The evaluation copies of lmms-eval lie under either name: the second is the newer one (its commit 4be7ee0e).
+_LMMS = ("lmms-lab", "lmms-lab-encoder")
 COCO_CAPTIONS = _generation(
     "coco_captions", "COCO captions", caption,
     {
         "train": Source("jxie/coco_captions", "default", "train"),
-        "select": Source("jxie/coco_captions", "default", "validation", alternatives=(Source("lmms-lab/COCO-Caption2017", "default", "val"),)),
+        "select": Source(
+            "jxie/coco_captions", "default", "validation",
+            alternatives=tuple(Source(f"{org}/COCO-Caption2017", "default", "val") for org in _LMMS),
+        ),
     },
     metrics=_CAPTIONS,
     licence="captions cc-by-4.0; each photograph its own", citation="Chen et al. 2015",
@@ -193,10 +199,14 @@ VQA_V2 = _generation(
 
 
 def _gqa(split: str) -> Source:
-    return Source(
-        "lmms-lab/GQA", f"{split}_balanced_instructions", split, pictures_key="imageId",
-        pictures=Source("lmms-lab/GQA", f"{split}_balanced_images", split),
+    first, second = (
+        Source(
+            f"{org}/GQA", f"{split}_balanced_instructions", split, pictures_key="imageId",
+            pictures=Source(f"{org}/GQA", f"{split}_balanced_images", split),
+        )
+        for org in _LMMS
     )  # fmt: skip
+    return replace(first, alternatives=(second,))
 
 
 GQA = _generation(
@@ -207,8 +217,14 @@ EASY_VQA = _generation(
     "easy_vqa", "easy-VQA", answered, _splits("vzhou842/easy-VQA", "default", "test"), metrics=("vqa_accuracy",),
     licence="mit", citation="Zhou 2019",
 )  # fmt: skip
+#: The hub's copies have no training split: its val rows train and its testA rows are the dev set, so scores on RefCOCO itself
+#: are no published ones.
 REFCOCO = _generation(
-    "refcoco", "RefCOCO grounding", grounded, _splits("lmms-lab/RefCOCO", "default", "testA", "val"), metrics=("box_iou50",),
+    "refcoco", "RefCOCO grounding (trained on val, dev testA)", grounded,
+    {
+        role: Source("lmms-lab/RefCOCO", "default", split, alternatives=(Source("lmms-lab-encoder/RefCOCO", "default", split),))
+        for role, split in (("train", "val"), ("select", "testA"))
+    }, metrics=("box_iou50",),
     licence="photographs of COCO", citation="Kazemzadeh et al. 2014", instruction="Where is it?",
 )  # fmt: skip
 LLAVA_INSTRUCT = _generation(

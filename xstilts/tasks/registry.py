@@ -57,8 +57,15 @@ def _overlap(one: Task) -> dict[str, Overlap]:
 def _english(one: Task) -> list[str]:
     """The data that an evaluation's road is trained on, or a task's own."""
     names = one.trained_target if one.trained_target is not None else (one.name,)
-    return [TASKS[name].splits["train"].path for name in names if "train" in TASKS[name].splits]
+    trained = [TASKS[name].splits["train"] for name in names if "train" in TASKS[name].splits]
+    return [source.path for one in trained for source in (one, *one.plus)]
 
 
 def _source(source: Source) -> dict[str, Any]:
-    return {"path": source.path, "config": source.config, "split": source.split}
+    """plus: further sources whose rows follow; pictures: where its pictures stand."""
+    return {
+        "path": source.path, "config": source.config, "split": source.split,
+        **({"plus": [_source(one) for one in source.plus]} if source.plus else {}),
+        **({"pictures": _source(source.pictures)} if source.pictures else {}),
+        **({"files": list(source.files)} if source.files else {}),
+    }  # fmt: skip

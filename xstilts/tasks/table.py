@@ -19,7 +19,8 @@ def page() -> str:
 
 def _cells(one: Task) -> list[str]:
     source = next(iter(one.splits.values()))
-    place = source.path if source.config is None else f"{source.path} `{source.config}`"
+    further = [*source.plus, *([source.pictures] if source.pictures else [])]
+    place = ", ".join(one.path if one.config is None else f"{one.path} `{one.config}`" for one in (source, *further))
     trained = "" if one.trained_target is None else ", then ".join(one.trained_target) or "nothing"
     return [
         f"`{one.name}`", one.title, one.role, one.format + (", pictures" if one.modality == "image" else ""),
