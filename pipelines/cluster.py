@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.kfp_api import Kfp
+from pipelines.kfp_errors import KfpError
 from xstilts.data.source import open_mirror
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.plan.environment import numeric_environment
@@ -114,18 +115,33 @@ def _others(store: Store) -> str:
 
 
 def start(kfp: Kfp, store: Store, given: Checked, version: tuple[str, str], experiment: str, account: str) -> str:
-    """Writes the run's folder and starts it; returns its name. When KFP refuses, the folder goes again."""
+    """Writes the run's folder and starts it; returns its name. When KFP refuses, the folder goes again; when it is not known
+    whether it did, KFP is asked, and where it cannot tell either the folder stays."""
     from xstilts.run import create
 
     name = new_name(given.plan.name)
     create(store, name, given.text, given.mirror)
     try:
         run_id = kfp.submit(name, f"{store.uri}/runs/{name}", experiment, version, account)
-    except InfrastructureError:
-        store.delete(f"runs/{name}/")
-        raise
+    except KfpError as error:
+        found = _accepted(kfp, name, error) if error.unsure else None
+        if found is None:
+            store.delete(f"runs/{name}/")
+            raise
+        run_id = found
     store.put_json(f"runs/{name}/kfp.json", {"host": kfp.host, "run_id": run_id, "experiment_id": experiment})
     return name
+
+
+def _accepted(kfp: Kfp, name: str, error: KfpError) -> str | None:
+    """KFP's id of a run that it may have accepted before it failed; None where it has none of that name."""
+    try:
+        return kfp.find_run(name)
+    except KfpError as second:
+        raise InfrastructureError(
+            f"{error}; whether it started {name} could not be found out ({second}). Its folder stays in the store: look for "
+            f"{name} on KFP's page, and delete runs/{name}/ where it is not there"
+        ) from error
 
 
 def outcome(store: Store, run: str, state: str) -> tuple[int, list[Mapping[str, Any]]]:

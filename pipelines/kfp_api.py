@@ -127,6 +127,12 @@ class Kfp:
         )  # fmt: skip
         return str(self.call(f"start {name}", self.runs.run_service_create_run, run=body).run_id)
 
+    def find_run(self, name: str) -> str | None:
+        """KFP's id of the run of that name, or None."""
+        listing = self.runs.run_service_list_runs
+        found = self._listed(f"find the run {name}", listing, "runs", filter=_named(name), **self._here())
+        return next((str(one.run_id) for one in found), None)
+
     def run(self, run_id: str) -> Any:
         """A run as the server knows it: state, error, times."""
         return self.call(f"tell of run {run_id}", self.runs.run_service_get_run, run_id=run_id)

@@ -29,11 +29,13 @@ FOREIGN = "what answers there is no KFP API (a sign-in page, or another service)
 
 
 class KfpError(InfrastructureError):
-    """An answer of the server; `status` is HTTP's, 0 where there was no answer."""
+    """An answer of the server; `status` is HTTP's, 0 where there was no answer. `unsure`: what was asked may have been done
+    all the same: the server failed, or answered too late."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, late: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.unsure = late or status >= 500
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def explained(host: str, asked: str) -> Iterator[None]:
         if isinstance(cause, ssl.SSLError) or type(cause).__name__ == "SSLError":
             raise KfpError(f"KFP at {host}, asked to {asked}: {_tls(cause)}") from error
         late = isinstance(cause, ReadTimeoutError)
-        raise KfpError(f"KFP at {host}, asked to {asked}: {SILENT if late else ABSENT}") from error
+        raise KfpError(f"KFP at {host}, asked to {asked}: {SILENT if late else ABSENT}", late=late) from error
     except (AttributeError, ValueError, TypeError) as error:
         raise KfpError(f"KFP at {host}, asked to {asked}: {FOREIGN}") from error
 

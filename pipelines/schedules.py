@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipelines import cron
 from pipelines.kfp_api import EXPERIMENT
@@ -40,6 +40,12 @@ class Schedule(Repeat):
     start: datetime | None = None
     end: datetime | None = None
     experiment: str = EXPERIMENT
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> "Schedule":
+        if self.add_seeds and self.concurrency > 1:
+            raise ValueError("add_seeds needs concurrency: 1, since two firings at one time would take the same new seeds")
+        return self
 
     @field_validator("cron")
     @classmethod

@@ -157,6 +157,35 @@ def test_an_environment_that_changed_is_followed_or_refused(
         fired(uri, "after", monkeypatch)
 
 
+def test_a_schedule_that_is_applied_with_another_plan_holds_the_environment_anew(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New images and, with them, a new plan: what the firings before were computed with no longer counts."""
+    repeat = Repeat.model_validate({"follow": ("data",), "add_seeds": 1})
+    fired(applied(store, "anew", repeat, str(mirror)), "before", monkeypatch)
+    now = {**numeric_environment(), "torch": "99.0"}
+    monkeypatch.setattr("xstilts.plan.environment.numeric_environment", lambda: now)
+    uri = applied(store, "anew", repeat, str(mirror))
+    fired(uri, "after", monkeypatch)
+    held = schedule.stored(store, "anew")
+    assert held is not None
+    assert held[1]["held"]["environment"]["torch"] == "99.0"
+    monkeypatch.setattr("xstilts.plan.environment.numeric_environment", lambda: {**now, "torch": "100.0"})
+    with pytest.raises(PlanError, match=r"torch 99\.0 → 100\.0"):
+        fired(uri, "later", monkeypatch)
+
+
+def test_the_environment_is_held_when_the_first_run_is_gone(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = applied(store, "collected", Repeat.model_validate({"follow": ("data",), "add_seeds": 1}), str(mirror))
+    store.delete(f"{fired(uri, 'before', monkeypatch)}/")
+    now = {**numeric_environment(), "torch": "99.0"}
+    monkeypatch.setattr("xstilts.plan.environment.numeric_environment", lambda: now)
+    with pytest.raises(PlanError, match="the environment changed"):
+        fired(uri, "after", monkeypatch)
+
+
 def test_models_that_are_not_followed_stay_at_the_commit_that_was_found() -> None:
     text = schedule.repeated(HUB_PLAN, Repeat(), 3, {"tiny-llava": "a" * 40})
     assert yaml.safe_load(text)["backbones"]["tiny-llava"]["revision"] == "a" * 40

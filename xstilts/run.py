@@ -118,6 +118,8 @@ def plan(run_uri: str) -> None:
         mirror = open_mirror(run["mirror"]).at(holds.get("data", ()))
         expanded = expand(load_plan(text.decode()), mirror, numeric_environment(), generation=str(run["run"]))
         schedule.refuse_changes(holds, expanded)
+        if "schedule" in run:
+            schedule.hold_environment(store, str(run["schedule"]), expanded.environment)
         document = expanded.to_json()
         for batch in (*document["sources"], *document["builds"], *document["encodings"]):
             _put_spec(store, folder, batch["id"], batch, document["steps"], batch["steps"])

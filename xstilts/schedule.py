@@ -177,12 +177,22 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
         record = {"run": f"{name}-{stamp}-{firing[:8]}", "number": len(earlier), "at": time.time()}
         store.put_json(key, record)
     number = int(record["number"])
-    if number and "environment" not in repeat.follow and (repeat.reuse or load_plan(f"{text}\n").reuse) == "exact":
-        first = store.get_json(f"runs/{earlier[0]['run']}/expanded.json")
-        if first is not None:  # its folder may have been collected since
-            holds["environment"] = first["environment"]
     more = {"mirror": document["mirror"], "schedule": name, "firing": number, "fired_by": firing, "held": holds}
     return str(record["run"]), repeated(text, repeat, number, holds.get("models", {})), more
+
+
+def hold_environment(store: Store, name: str, environment: Mapping[str, str]) -> None:
+    """Writes the environment of the first firing after a schedule was put into what it holds, where it holds one: of a
+    schedule that follows it, or ignores it, nothing is written. A run's folder may be collected; a schedule's is not."""
+    known = stored(store, name)
+    if known is None:
+        return
+    text, document = known
+    repeat = Repeat.model_validate({key: document[key] for key in Repeat.model_fields})
+    exact = (repeat.reuse or load_plan(f"{text}\n").reuse) == "exact"
+    if exact and "environment" not in repeat.follow and "environment" not in document["held"]:
+        held_now = {**document["held"], "environment": dict(environment)}
+        store.put_json(f"{folder_of(name)}/schedule.json", {**document, "held": held_now})
 
 
 def refuse_changes(holds: Mapping[str, Any], expansion: Expansion) -> None:

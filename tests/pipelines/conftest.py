@@ -84,6 +84,8 @@ class Server:
     #: States that a run goes through, one each time it is asked for; the last one stays.
     states: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
     silent: bool = False
+    #: What is done while its answer gets lost: a part of "METHOD path".
+    lost: str = ""
     finished: Callable[[Json], None] = lambda run: None
 
     def writes(self) -> list[str]:
@@ -205,6 +207,7 @@ ROUTES: Mapping[str, Callable[..., Json]] = {
     ),
     f"POST {API}/pipelines/upload_version": lambda s, r: s.upload(r),
     f"POST {API}/runs": lambda s, r: s.start(r),
+    f"GET {API}/runs": lambda s, r: s.listed(r, "runs", "runs"),
     f"GET {API}/runs/([^/:]+)": lambda s, r, key: s.tell(key),
     f"POST {API}/runs/([^/:]+):terminate": lambda s, r, key: s.terminate(key),
     f"GET {API}/recurringruns": lambda s, r: s.listed(r, "recurringruns", "recurringRuns"),
@@ -225,9 +228,13 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if server.silent:
                 time.sleep(5)
                 return
-            fault = server.fault
-            if fault is not None and fault[0] in f"{request.method} {request.path}":
+            fault, asked = server.fault, f"{request.method} {request.path}"
+            if fault is not None and fault[0] in asked:
                 self.reply(fault[1], fault[2].encode())
+                return
+            if server.lost and server.lost in asked:  # done, and the answer gets lost on the way
+                server.answer(request)
+                self.reply(504, b"gateway time-out")
                 return
             try:
                 self.reply(200, json.dumps(server.answer(request)).encode())

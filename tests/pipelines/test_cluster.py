@@ -48,6 +48,36 @@ def test_submit_writes_the_runs_folder_and_starts_the_run(kfp_server: Any, store
     assert (store.get_json(f"runs/{submitted}/kfp.json") or {})["run_id"] == made["run_id"]
 
 
+def test_a_run_whose_acceptance_got_lost_is_found_by_its_name(
+    kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A gateway that times out after the server took the run: its folder must not go, or the run would find nothing."""
+    kfp_server.lost = "POST /apis/v2beta1/runs"
+    assert submit(kfp_server, store) == 0
+    ((name, made),) = kfp_server.named("runs").items()
+    assert (store.get_json(f"runs/{name}/kfp.json") or {})["run_id"] == made["run_id"]
+    assert store.get_bytes_at(f"runs/{name}/plan.yaml") == PLAN.read_bytes()
+
+
+def test_a_run_that_the_server_failed_to_take_leaves_no_folder(
+    kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = set(store.list("runs/"))
+    kfp_server.fault = ("POST /apis/v2beta1/runs", 503, "{}")
+    assert submit(kfp_server, store) == 3
+    assert set(store.list("runs/")) == before
+
+
+def test_a_run_of_which_nothing_can_be_found_out_keeps_its_folder(
+    kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = set(store.list("runs/"))
+    kfp_server.fault = ("/apis/v2beta1/runs", 504, "gateway time-out")
+    assert submit(kfp_server, store) == 3
+    assert set(store.list("runs/")) > before
+    assert "Its folder stays in the store" in " ".join(capfd.readouterr().err.split())
+
+
 def test_a_second_submit_uploads_nothing_and_is_another_run(
     kfp_server: Any, store: Store, submitted: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,7 +58,7 @@ def test_applied_twice_nothing_is_written_the_second_time(
     def written(self: Store, key: str, data: bytes) -> None:
         pytest.fail(f"{key} was written")
 
-    held = {**WEEKLY, "name": "held", "follow": [], "start": "2027-01-01T02:00:00+02:00", "concurrency": 2}
+    held = {**WEEKLY, "name": "held", "follow": [], "add_seeds": 0, "reuse": "none", "start": "2027-01-01T02:00:00+02:00", "concurrency": 2}
     file = write(tmp_path, WEEKLY, held)
     assert schedule("apply", file, kfp_server, store) == 0
     asked, before = len(kfp_server.requests), everything(store)
@@ -230,6 +230,7 @@ def test_images_that_are_not_pinned_are_refused(
         ({"follow": ["weather"]}, "follow.0"),
         ({"add_seeds": -1}, "add_seeds"),
         ({"concurrency": 0}, "concurrency"),
+        ({"concurrency": 2, "add_seeds": 1}, "two firings at one time"),
         ({"start": "2027-01-01T00:00:00"}, "has no time zone"),
         ({"start": "2027-02-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}, "comes before start"),
         ({"catchup": True}, "catchup"),
