@@ -24,7 +24,17 @@ def test_the_text_of_a_released_language_model_is_unknown() -> None:
     assert exposure(TASKS["mnli"], LLAVA, None) == ("unknown", "its language model's text is not published")
 
 
-@pytest.mark.parametrize("hub", ["Qwen/Qwen2.5-VL-7B-Instruct", "FacebookAI/xlm-roberta-large", None])
+def test_xlm_r_has_read_unlabelled_text_alone() -> None:
+    assert {exposure(task, "FacebookAI/xlm-roberta-large", None)[0] for task in TASKS.values()} == {"unseen"}
+
+
+def test_a_report_that_names_no_sets_is_named() -> None:
+    assert exposure(TASKS["vqa_v2"], "Qwen/Qwen2.5-VL-7B-Instruct", None) == (
+        "unknown", "its report names kinds of data and no sets (arXiv 2502.13923)"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("hub", ["Qwen/Qwen2.5-VL-7B-Instruct", "somebody/model", None])
 def test_a_model_without_a_published_list_is_unknown_for_every_task(hub: str | None) -> None:
     assert {exposure(task, hub, None)[0] for task in TASKS.values()} == {"unknown"}
 
