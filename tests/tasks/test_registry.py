@@ -108,3 +108,32 @@ def test_sizes_are_of_the_tasks_own_splits_and_languages() -> None:
             assert not language or language in one.languages
     assert sum(TASKS["mewslix"].sizes.values()) == 14_624  # as google-research mewsli-x.md adds them up
     assert set(TASKS["tatoeba"].sizes) == {f"test:{code}" for code in TASKS["tatoeba"].languages}
+
+
+#: Splits of which no source states the rows: the set is licensed or generated, or only a rounded figure is public.
+WITHOUT_ROWS = {
+    "bucc_mining": {"test"}, "ccg": {"train", "select"}, "tydiqa_en": {"train"}, "a_okvqa": {"train"}, "coco_captions": {"train", "select"},
+    "miniature_text": {"text"}, "multilingual_text": {"train"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_split_has_its_rows_or_is_known_to_have_none_and_rows_have_a_source(name: str) -> None:
+    one = TASKS[name]
+    stated = {size.partition(":")[0] for size in one.sizes}
+    assert set(one.splits) - stated == WITHOUT_ROWS.get(name, set())
+    assert bool(one.sizes) == bool(one.sizes_source)
+
+
+def test_a_test_with_rows_by_language_has_them_for_every_language() -> None:
+    for one in TASKS.values():
+        named = {size.partition(":")[2] for size in one.sizes if size.startswith("test:")}
+        assert not named or named == set(one.languages)
+
+
+def test_rows_add_up_to_what_the_sources_say_of_the_whole() -> None:
+    assert sum(TASKS["tydiqa"].sizes.values()) == 5_077  # GoldP's dev set
+    assert (min(TASKS["udpos"].sizes.values()), max(TASKS["udpos"].sizes.values())) == (47, 22_458)  # mr, de
+    assert TASKS["snli_ve"].sizes["train"] == 176_932 + 176_045 + 176_550  # its README's three labels
+    parts = [TASKS[name].sizes for name in ("snli", "mnli", "anli")]
+    assert all(TASKS["anli_plus"].sizes[split] == sum(part[split] for part in parts) for split in ("train", "select"))

@@ -2,6 +2,7 @@
 as intermediate tasks; Social IQa (Sap et al. 2019), COPA (Roemmele et al. 2011) and its translation XCOPA (Ponti et al.
 2020), which XTREME-R trains on Social IQa and then COPA."""
 
+from xstilts.tasks.sizes import infos
 from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
 
 
@@ -70,7 +71,7 @@ COMMONSENSE_QA = Task(
     },
     to_example=commonsense, objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="mit",
     citation="Talmor et al. 2019", overlap={"siqa": "same-format", "copa": "same-format"},
-    sizes={"train": 9_741, "select": 1_221},
+    sizes={"train": 9_741, "select": 1_221}, sizes_source=infos("commonsense_qa"),
 )  # fmt: skip
 HELLASWAG = Task(
     name="hellaswag", title="HellaSwag", role="intermediate", format="multiple_choice", modality="text",
@@ -80,7 +81,7 @@ HELLASWAG = Task(
     },
     to_example=ending, objectives=("head", "lm"), instruction="What comes next?", metrics=("accuracy",), licence="mit",
     citation="Zellers et al. 2019", overlap={"siqa": "same-format", "copa": "same-format"},
-    sizes={"train": 39_905, "select": 10_042},
+    sizes={"train": 39_905, "select": 10_042}, sizes_source=infos("hellaswag"),
 )  # fmt: skip
 COSMOS_QA = Task(
     name="cosmos_qa", title="Cosmos QA", role="intermediate", format="multiple_choice", modality="text",
@@ -90,7 +91,7 @@ COSMOS_QA = Task(
     },
     to_example=cosmos, objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="cc-by-4.0",
     citation="Huang et al. 2019", overlap={"siqa": "same-format", "copa": "same-format"},
-    sizes={"train": 25_262, "select": 2_985},
+    sizes={"train": 25_262, "select": 2_985}, sizes_source=infos("cosmos_qa"),
 )  # fmt: skip
 SIQA = Task(
     name="siqa", title="Social IQa", role="target", format="multiple_choice", modality="text",
@@ -102,6 +103,7 @@ SIQA = Task(
     },
     to_example=social, objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="cc-by-4.0",
     citation="Sap et al. 2019", overlap={"siqa": "same-data", "copa": "same-format"}, sizes={"train": 33_410, "select": 1_954},
+    sizes_source=infos("social_i_qa"),
 )  # fmt: skip
 COPA = Task(
     name="copa", title="COPA", role="target", format="multiple_choice", modality="text",
@@ -111,12 +113,14 @@ COPA = Task(
     },
     to_example=copa, objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="bsd-2-clause",
     citation="Roemmele et al. 2011", overlap={"copa": "same-data", "siqa": "same-format"}, sizes={"train": 400, "select": 100},
+    sizes_source=infos("super_glue"),
 )  # fmt: skip
 XCOPA = Task(
     name="xcopa", title="XCOPA", role="evaluation", format="multiple_choice", modality="text",
     splits={"test": Source("cambridgeltl/xcopa", "{language}", "test")}, to_example=copa,
     languages=("et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh"), metrics=("accuracy",),
     trained_target=("siqa", "copa"), licence="cc-by-4.0", citation="Ponti et al. 2020", sizes={"test": 500},
+    sizes_source=infos("xcopa"),
 )  # fmt: skip
 
 TASKS = (COMMONSENSE_QA, HELLASWAG, COSMOS_QA, SIQA, COPA, XCOPA)

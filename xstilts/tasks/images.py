@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from xstilts.tasks.nli import INSTRUCTION, LABELS
+from xstilts.tasks.sizes import card
 from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
 
 
@@ -187,6 +188,7 @@ COCO_CAPTIONS = _generation(
 FLICKR30K = _generation(
     "flickr30k", "Flickr30k captions", caption, _splits("umaru97/flickr30k_train_val_test", "default", "val"), metrics=_CAPTIONS,
     licence="research, non-commercial", citation="Young et al. 2014",
+    sizes={"train": 29_000, "select": 1_014}, sizes_source=card("umaru97/flickr30k_train_val_test", "d775c63"),
 )  # fmt: skip
 VQA_V2 = _generation(
     "vqa_v2", "VQA v2", answered,
@@ -195,6 +197,7 @@ VQA_V2 = _generation(
         "select": Source("lmms-lab/VQAv2", "default", "validation", alternatives=(Source("lmms-lab-encoder/VQAv2", "default", "validation"),)),
     },
     metrics=("vqa_accuracy",), licence="cc-by-4.0; photographs of COCO", citation="Goyal et al. 2017",
+    sizes={"train": 443_757, "select": 214_354}, sizes_source=card("HuggingFaceM4/VQAv2", "6d237e7"),  # questions
 )  # fmt: skip
 
 
@@ -212,10 +215,12 @@ def _gqa(split: str) -> Source:
 GQA = _generation(
     "gqa", "GQA", answered, {"train": _gqa("train"), "select": _gqa("val")}, metrics=("vqa_accuracy",),
     licence="cc-by-4.0", citation="Hudson and Manning 2019",
+    sizes={"train": 943_000, "select": 132_062}, sizes_source=card("Mineru/GQA", "55fbe98"),  # of the balanced splits
 )  # fmt: skip
 EASY_VQA = _generation(
     "easy_vqa", "easy-VQA", answered, _splits("vzhou842/easy-VQA", "default", "test"), metrics=("vqa_accuracy",),
     licence="mit", citation="Zhou 2019",
+    sizes={"train": 38_575, "select": 9_673}, sizes_source="pypi.org/project/easy-vqa",
 )  # fmt: skip
 #: The hub's copies have no training split: its val rows train and its testA rows are the dev set, so scores on RefCOCO itself
 #: are no published ones.
@@ -226,16 +231,20 @@ REFCOCO = _generation(
         for role, split in (("train", "val"), ("select", "testA"))
     }, metrics=("box_iou50",),
     licence="photographs of COCO", citation="Kazemzadeh et al. 2014", instruction="Where is it?",
+    # `val` holds the validation objects of both partitions: 3,811 of unc and 5,000 of google
+    sizes={"train": 3_811 + 5_000, "select": 1_975}, sizes_source="tensorflow/datasets 08fa2d739a17, docs/catalog/ref_coco.md",
 )  # fmt: skip
 LLAVA_INSTRUCT = _generation(
     "llava_instruct", "LLaVA-Instruct", instructed, _splits("HuggingFaceH4/llava-instruct-mix-vsft", "default", "test"),
     metrics=(), licence="cc-by-4.0 and OpenAI's terms", citation="Liu et al. 2023",
+    sizes={"train": 259_155, "select": 13_640}, sizes_source=card("HuggingFaceH4/llava-instruct-mix-vsft", "4c04c83"),
 )  # fmt: skip
 
 A_OKVQA = Task(
     name="a_okvqa", title="A-OKVQA (multiple choice)", role="intermediate", format="multiple_choice", modality="image",
     splits=_splits("HuggingFaceM4/A-OKVQA", "default"), to_example=chosen, objectives=("head", "lm"),
     instruction="Answer:", metrics=("accuracy",), licence="apache-2.0", citation="Schwenk et al. 2022",
+    sizes={"select": 1_145}, sizes_source="evalscope 1.6.0, benchmarks/a_okvqa",
     overlap={"siqa": "same-format", "copa": "same-format"},
 )  # fmt: skip
 SCIENCE_QA = Task(
@@ -243,6 +252,7 @@ SCIENCE_QA = Task(
     modality="image", splits=_splits("derek-thomas/ScienceQA", "default"), to_example=science,
     objectives=("head", "lm"), instruction="Answer:", metrics=("accuracy",), licence="cc-by-nc-sa-4.0",
     citation="Lu et al. 2022", overlap={"siqa": "same-format", "copa": "same-format"},
+    sizes={"train": 12_726, "select": 4_241}, sizes_source=card("lmms-lab/ScienceQA", "b6a4c32"),  # with and without pictures
 )  # fmt: skip
 SNLI_VE = Task(
     name="snli_ve", title="SNLI-VE", role="intermediate", format="classification", modality="image",
@@ -252,7 +262,8 @@ SNLI_VE = Task(
     },
     to_example=entailment, objectives=("head", "lm"), labels=LABELS, verbalised=LABELS, instruction=INSTRUCTION,
     metrics=("accuracy",), licence="cc-by-sa-4.0; photographs: Flickr's terms", citation="Xie et al. 2019",
-    sizes={"train": 529_527}, overlap={"mnli": "same-format"}, captioned=True,
+    sizes={"train": 529_527, "select": 17_858}, sizes_source="necla-ml/SNLI-VE 054c2947e0bd, README",
+    overlap={"mnli": "same-format"}, captioned=True,
 )  # fmt: skip
 
 
@@ -265,11 +276,13 @@ def _true_false(name: str, title: str, make: Any, splits: dict[str, Source], **m
 
 
 NLVR = _true_false(
-    "nlvr", "NLVR", statement, _splits("lil-lab/nlvr", "default"), licence="cc-by-4.0", citation="Suhr et al. 2017"
-)
+    "nlvr", "NLVR", statement, _splits("lil-lab/nlvr", "default"), licence="cc-by-4.0", citation="Suhr et al. 2017",
+    sizes={"train": 74_460, "select": 5_934}, sizes_source="lil-lab/nlvr 18924841aa96, nlvr/{train,dev}/images (files)",
+)  # fmt: skip
 NLVR2 = _true_false(
     "nlvr2", "NLVR2", two_pictures, {"train": Source("HuggingFaceM4/the_cauldron", "nlvr2", "train")},
     licence="text cc-by-4.0; photographs from the web", citation="Suhr et al. 2019",
+    sizes={"train": 86_373}, sizes_source=card("TIGER-Lab/Mantis-Instruct", "11d879c"),  # statements
 )  # fmt: skip
 
 TASKS = (

@@ -2,6 +2,7 @@
 data, XNLI (Conneau et al. 2018) and PAWS-X (Yang et al. 2019) as targets. NLI labels: entailment, neutral, contradiction.
 """
 
+from xstilts.tasks.sizes import infos
 from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -53,31 +54,35 @@ _ANLI = {
 }
 
 
-def _task(name: str, title: str, licence: str, citation: str, sizes: dict[str, int], **splits: Source) -> Task:
+def _task(
+    name: str, title: str, licence: str, citation: str, sizes: dict[str, int], source: str, **splits: Source
+) -> Task:
     return Task(
         name=name, title=title, role="target" if name == "mnli" else "intermediate", format="classification",
         modality="text", splits=splits, to_example=pair, objectives=("head", "lm"), labels=LABELS, verbalised=LABELS,
         instruction=INSTRUCTION, metrics=("accuracy",), licence=licence, citation=citation, sizes=sizes,
+        sizes_source=source,
         overlap={"mnli": "same-data" if name in ("mnli", "anli_plus") else "same-format"},
     )  # fmt: skip
 
 
 SNLI = _task(
-    "snli", "SNLI", "cc-by-sa-4.0", "Bowman et al. 2015", {"train": 550_152},
+    "snli", "SNLI", "cc-by-sa-4.0", "Bowman et al. 2015", {"train": 550_152, "select": 10_000}, infos("snli"),
     train=_SNLI["train"], select=_SNLI["validation"],
 )  # fmt: skip
 ANLI = _task(
-    "anli", "ANLI rounds 1-3", "cc-by-nc-4.0", "Nie et al. 2020", {"train": 162_865},
+    "anli", "ANLI rounds 1-3", "cc-by-nc-4.0", "Nie et al. 2020", {"train": 162_865, "select": 3_200}, infos("anli"),
     train=_ANLI["train"], select=_ANLI["dev"],
 )  # fmt: skip
 MNLI = _task(
     "mnli", "MultiNLI", "oanc, cc-by-sa-3.0, mit", "Williams et al. 2018", {"train": 392_702, "select": 9_815},
-    train=_mnli("train"), select=_mnli("validation_matched"),
+    infos("glue"), train=_mnli("train"), select=_mnli("validation_matched"),
 )  # fmt: skip
 #: Phang et al.: the three sets under one head, drawn in proportion to their rows; here they are one set of rows.
 ANLI_PLUS = _task(
     "anli_plus", "ANLI+ (SNLI, MultiNLI, ANLI)", "cc-by-sa-4.0; oanc, cc-by-sa-3.0, mit; cc-by-nc-4.0",
-    "Phang et al. 2020", {"train": 550_152 + 392_702 + 162_865},
+    "Phang et al. 2020", {"train": 550_152 + 392_702 + 162_865, "select": 10_000 + 9_815 + 3_200},
+    infos("snli", "glue", "anli"),
     train=_source("stanfordnlp/snli", "plain_text", "train", plus=(_mnli("train"), _ANLI["train"])),
     select=_source("stanfordnlp/snli", "plain_text", "validation", plus=(_mnli("validation_matched"), _ANLI["dev"])),
 )  # fmt: skip
@@ -86,13 +91,13 @@ QQP = Task(
     splits={"train": _source("nyu-mll/glue", "qqp", "train"), "select": _source("nyu-mll/glue", "qqp", "validation")},
     to_example=questions, objectives=("head", "lm"), labels=("different", "duplicate"), verbalised=("no", "yes"),
     instruction="Do these ask the same?", metrics=("accuracy", "binary_f1"), licence="Quora's terms", citation="Iyer et al. 2017",
-    sizes={"train": 363_846, "select": 40_430}, overlap={"paws_en": "same-format"},
+    sizes={"train": 363_846, "select": 40_430}, sizes_source=infos("glue"), overlap={"paws_en": "same-format"},
 )  # fmt: skip
 XNLI = Task(
     name="xnli", title="XNLI", role="evaluation", format="classification", modality="text", to_example=pair,
     splits={"test": _source("facebook/xnli", "{language}", "test")}, languages=XNLI_LANGUAGES, labels=LABELS,
     metrics=("accuracy",), trained_target=("mnli",), licence="cc-by-nc-4.0", citation="Conneau et al. 2018",
-    sizes={"test": 5_010},
+    sizes={"test": 5_010}, sizes_source=infos("xnli"),
 )  # fmt: skip
 
 
@@ -107,12 +112,13 @@ PAWS_EN = Task(
     splits={"train": _paws("en", "train"), "select": _paws("en", "validation")}, to_example=paraphrase,
     objectives=("head", "lm"), labels=_PAWS_LABELS, verbalised=("no", "yes"), instruction="Do these say the same?",
     metrics=("accuracy",), licence="free use with attribution", citation="Zhang et al. 2019", sizes={"train": 49_401, "select": 2_000},
+    sizes_source=infos("paws-x"),
 )  # fmt: skip
 PAWSX = Task(
     name="pawsx", title="PAWS-X (XTREME)", role="evaluation", format="classification", modality="text",
     splits={"test": _paws("{language}", "test")}, to_example=paraphrase, languages=PAWSX_LANGUAGES,
     labels=_PAWS_LABELS, metrics=("accuracy",), trained_target=("paws_en",), licence="free use with attribution",
-    citation="Yang et al. 2019", sizes={"test": 2_000},
+    citation="Yang et al. 2019", sizes={"test": 2_000}, sizes_source=infos("paws-x"),
 )  # fmt: skip
 
 TASKS = (SNLI, ANLI, MNLI, ANLI_PLUS, QQP, XNLI, PAWS_EN, PAWSX)

@@ -4,6 +4,7 @@ English" (`text_lm`); text of all the benchmark's languages, to be mixed in so t
 from dataclasses import replace
 
 from xstilts.tasks.languages import LANGUAGES
+from xstilts.tasks.sizes import infos
 from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 
@@ -35,6 +36,7 @@ TEXT_LM = Task(
         for split, name in (("train", "train"), ("select", "validation"))
     },
     to_example=paragraph, objectives=("lm",), licence="cc-by-sa-3.0", citation="Merity et al. 2017",
+    sizes={"train": 1_801_350, "select": 3_760}, sizes_source=infos("wikitext"),
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ right` with braces of the text itself turned into parentheses (xtreme utils_mews
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from xstilts.tasks.sizes import MEWSLI_X, infos
 from xstilts.tasks.span import passage_name
 from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
@@ -123,12 +124,13 @@ SQUAD_DUAL = Task(
     },
     to_example=question_and_sentence, licence="cc-by-sa-4.0", citation="Rajpurkar et al. 2016; Roy et al. 2020",
     overlap={"squad_dual": "same-data", "squad": "same-data"}, sizes={"train": 87_599, "select": 10_570},
+    sizes_source=infos("squad"),
 )  # fmt: skip
 LAREQA = Task(
     name="lareqa", title="LAReQA (XQuAD-R)", role="evaluation", format="ranking", modality="text",
     splits={"test": Source("lareqa/xquad-r", None, "{language}", field="data")}, to_example=sentence_pool,
     languages=LAREQA_LANGUAGES, metrics=("map_at_20",), trained_target=("squad_dual",), licence="cc-by-sa-4.0",
-    citation="Roy et al. 2020", sizes={"test": 1_190},
+    citation="Roy et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad_r"),
 )  # fmt: skip
 MEWSLI_PAIRS = Task(
     name="mewsli_pairs", title="English Wikipedia mentions and entities", role="target", format="ranking",
@@ -138,11 +140,12 @@ MEWSLI_PAIRS = Task(
         "select": Source("izhx/mewsli-x", "wikipedia_pairs", "validation"),
     },
     to_example=mention_and_entity, licence="cc-by-sa", citation="Ruder et al. 2021", sizes={"train": 167_719, "select": 14_051},
+    sizes_source=MEWSLI_X,
 )  # fmt: skip
 MEWSLI_CANDIDATES = Task(
     name="mewsli_candidates", title="Mewsli-X candidate entities", role="evaluation", format="ranking",
     modality="text", splits={"text": Source("izhx/mewsli-x", "candidate_entities", "test")}, to_example=entity,
-    licence="cc-by-sa", citation="Ruder et al. 2021", sizes={"text": 1_003_893},
+    licence="cc-by-sa", citation="Ruder et al. 2021", sizes={"text": 1_003_893}, sizes_source=MEWSLI_X,
 )  # fmt: skip
 MEWSLIX = Task(
     name="mewslix", title="Mewsli-X", role="evaluation", format="ranking", modality="text",
@@ -153,6 +156,7 @@ MEWSLIX = Task(
         "test:ar": 1_501, "test:de": 1_551, "test:en": 1_490, "test:es": 1_552, "test:fa": 458, "test:ja": 1_519,
         "test:pl": 1_562, "test:ro": 672, "test:ta": 1_567, "test:tr": 1_215, "test:uk": 1_537,
     },
+    sizes_source=MEWSLI_X,
 )  # fmt: skip
 
 TASKS = (SQUAD_DUAL, LAREQA, MEWSLI_PAIRS, MEWSLI_CANDIDATES, MEWSLIX)

@@ -34,7 +34,7 @@ def _as_json(one: Task) -> dict[str, Any]:
         "name": one.name, "title": one.title, "role": one.role, "format": one.format, "modality": one.modality,
         "objectives": list(one.objectives), "languages": list(one.languages), "labels": list(one.labels),
         "metrics": list(one.metrics), "licence": one.licence, "citation": one.citation, "overlap": _overlap(one),
-        "sizes": dict(one.sizes), "english_training_data": _english(one), "licensed": one.licensed or None,
+        "sizes": dict(one.sizes), "sizes_source": one.sizes_source or None, "english_training_data": _english(one), "licensed": one.licensed or None,
         "trained_target": None if one.trained_target is None else list(one.trained_target),
         "splits": {split: [_source(s) for s in (source, *source.alternatives)] for split, source in one.splits.items()},
     }  # fmt: skip

@@ -6,6 +6,7 @@ shared task's own pools, where the mirror has them, give the mining F1 of XTREME
 from dataclasses import replace
 
 from xstilts.tasks.languages import ISO3
+from xstilts.tasks.sizes import LASER, infos
 from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 TATOEBA_LANGUAGES = tuple(
@@ -35,6 +36,7 @@ TATOEBA = Task(
     to_example=pair, languages=TATOEBA_LANGUAGES, metrics=("retrieval_accuracy",), trained_target=(),
     licence="cc-by-2.0", citation="Artetxe and Schwenk 2019",
     sizes={f"test:{code}": _FEWER.get(code, 1_000) for code in TATOEBA_LANGUAGES},
+    sizes_source=f"{infos('xtreme')}; az lt pl ro uk: {LASER}",
 )  # fmt: skip
 
 TATOEBA_SQUAD = replace(
@@ -46,6 +48,7 @@ BUCC = Task(
     languages=("de", "fr", "ru", "zh"), metrics=("retrieval_accuracy",), trained_target=(), licence="research use",
     citation="Zweigenbaum et al. 2018",
     sizes={"test:de": 9_580, "test:fr": 9_086, "test:ru": 14_435, "test:zh": 1_899},
+    sizes_source=infos("xtreme"),
 )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 
 import hashlib
 
+from xstilts.tasks import sizes
+from xstilts.tasks.sizes import infos
 from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
 
 XQUAD_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
@@ -79,6 +81,7 @@ SQUAD = Task(
     },
     to_example=squad, objectives=("head", "lm"), instruction="Answer:", metrics=_METRICS, licence="cc-by-sa-4.0",
     citation="Rajpurkar et al. 2016", sizes={"train": 87_599, "select": 10_570},
+    sizes_source=infos("squad"),
     overlap={"squad": "same-data", "squad_dual": "same-data", "tydiqa_en": "same-format"},
 )  # fmt: skip
 SQUAD_V2 = Task(
@@ -89,13 +92,14 @@ SQUAD_V2 = Task(
     },
     to_example=squad_v2, objectives=("head", "lm"), instruction="Answer:", metrics=("squad_v2_f1", "squad_v2_em"),
     licence="cc-by-sa-4.0", citation="Rajpurkar et al. 2018", sizes={"train": 130_319, "select": 11_873},
+    sizes_source=infos("squad_v2"),
     overlap={"squad": "same-data", "squad_dual": "same-data", "tydiqa_en": "same-format"},
 )  # fmt: skip
 TYDIQA_EN = Task(
     name="tydiqa_en", title="TyDiQA-GoldP English", role="target", format="span", modality="text",
     splits={"train": _tydiqa("train"), "select": _tydiqa("validation")}, to_example=typological,
     objectives=("head", "lm"), instruction="Answer:", metrics=_METRICS, licence="apache-2.0", citation="Clark et al. 2020",
-    overlap={"tydiqa_en": "same-data", "squad": "same-format"},
+    overlap={"tydiqa_en": "same-data", "squad": "same-format"}, sizes={"select": 440}, sizes_source=sizes.TYDIQA,
 )  # fmt: skip
 XQUAD = Task(
     name="xquad", title="XQuAD", role="evaluation", format="span", modality="text",
@@ -106,7 +110,7 @@ XQUAD = Task(
         )
     },
     to_example=squad, languages=XQUAD_LANGUAGES, metrics=_METRICS, trained_target=("squad",), licence="cc-by-sa-4.0",
-    citation="Artetxe et al. 2020", sizes={"test": 1_190},
+    citation="Artetxe et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad"),
 )  # fmt: skip
 MLQA = Task(
     name="mlqa", title="MLQA", role="evaluation", format="span", modality="text",
@@ -122,11 +126,13 @@ MLQA = Task(
         "test:ar": 5_335, "test:de": 4_517, "test:en": 11_590, "test:es": 5_253, "test:hi": 4_918, "test:vi": 5_495,
         "test:zh": 5_137,
     },
+    sizes_source=infos("mlqa"),
 )  # fmt: skip
 TYDIQA = Task(
     name="tydiqa", title="TyDiQA-GoldP", role="evaluation", format="span", modality="text",
     splits={"test": _tydiqa("validation")}, to_example=typological, languages=tuple(TYDIQA_LANGUAGES), metrics=_METRICS,
-    trained_target=("tydiqa_en",), licence="apache-2.0", citation="Clark et al. 2020", sizes={"test": 5_077},
+    trained_target=("tydiqa_en",), licence="apache-2.0", citation="Clark et al. 2020", sizes=sizes.TYDIQA_TEST,
+    sizes_source=sizes.TYDIQA,
 )  # fmt: skip
 
 TASKS = (SQUAD, SQUAD_V2, TYDIQA_EN, XQUAD, MLQA, TYDIQA)

@@ -5,6 +5,7 @@ as a public stand-in under their own name."""
 
 from functools import partial
 
+from xstilts.tasks import sizes
 from xstilts.tasks.languages import UD_NAMES
 from xstilts.tasks.task import Example, Row, Source, Task, texts_of
 
@@ -64,26 +65,26 @@ UD_EN = Task(
     splits={"train": _ud("train"), "select": _ud("validation")}, to_example=partial(tagged, "pos_tags", UPOS),
     objectives=("head", "lm"), instruction="Parts of speech:", labels=UPOS, licence="per treebank",
     metrics=("udpos_f1", "token_accuracy", "macro_f1"), citation="Nivre et al. 2018", overlap={"ud_en": "same-data"},
-    sizes={"train": 21_253, "select": 3_974},
+    sizes={"train": 21_253, "select": 3_974}, sizes_source=sizes.infos("xtreme"),
 )  # fmt: skip
 UDPOS = Task(
     name="udpos", title="UD-POS", role="evaluation", format="tagging", modality="text", splits={"test": _ud("test")},
     to_example=partial(tagged, "pos_tags", UPOS), languages=POS_LANGUAGES, labels=UPOS,
     metrics=("udpos_f1", "token_accuracy", "macro_f1"), trained_target=("ud_en",), licence="per treebank",
-    citation="Nivre et al. 2018",
+    citation="Nivre et al. 2018", sizes=sizes.UDPOS_TEST, sizes_source=sizes.UDPOS_SOURCE,
 )  # fmt: skip
 PANX_EN = Task(
     name="panx_en", title="WikiANN English", role="target", format="tagging", modality="text",
     splits={"train": _panx("train"), "select": _panx("validation")}, to_example=partial(tagged, "ner_tags", NER),
     objectives=("head", "lm"), instruction="Names:", labels=NER, metrics=("ner_f1",),
     licence="derived from Wikipedia; unstated", citation="Pan et al. 2017", overlap={"panx_en": "same-data"},
-    sizes={"train": 20_000, "select": 10_000},
+    sizes={"train": 20_000, "select": 10_000}, sizes_source=sizes.infos("wikiann"),
 )  # fmt: skip
 WIKIANN = Task(
     name="wikiann", title="WikiANN-NER", role="evaluation", format="tagging", modality="text",
     splits={"test": _panx("test")}, to_example=partial(tagged, "ner_tags", NER), languages=NER_LANGUAGES, labels=NER,
     metrics=("ner_f1",), trained_target=("panx_en",), licence="derived from Wikipedia; unstated",
-    citation="Pan et al. 2017",
+    citation="Pan et al. 2017", sizes=sizes.wikiann_test(NER_LANGUAGES), sizes_source=sizes.infos("wikiann"),
 )  # fmt: skip
 
 CCG = Task(
@@ -103,7 +104,8 @@ UD_DEPREL = Task(
     },
     to_example=partial(named, "deprel"), objectives=("head", "lm"), instruction="Relations:",
     metrics=("token_accuracy",), licence="cc-by-sa-4.0", citation="Nivre et al. 2018",
-    overlap={"ud_en": "same-data", "panx_en": "same-format"},
+    overlap={"ud_en": "same-data", "panx_en": "same-format"}, sizes={"train": 12_543, "select": 2_002},
+    sizes_source=sizes.UD_TREEBANKS,
 )  # fmt: skip
 
 TASKS = (UD_EN, UDPOS, PANX_EN, WIKIANN, CCG, UD_DEPREL)

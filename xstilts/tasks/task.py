@@ -115,8 +115,8 @@ class Task:
     row to drop by rule (no gold label), several for a row that holds several, or raises ValueError naming the bad field.
 
     labels: class or tag names in the order of their ids; empty for tagging means that the training rows' own set, sorted,
-    is it (CCG). sizes: rows of the official splits, where a source states them; of one language `test:<language>`.
-    licensed: whose licence forbids copies;
+    is it (CCG). sizes: rows of the official splits (of a test: in each language), where a source states them, which is
+    sizes_source; of one language `test:<language>`. licensed: whose licence forbids copies;
     without the user's own the task is skipped and named. pool: the task that holds a ranking's candidates where they are not
     among its own rows. captioned: its examples carry captions, which can stand for their pictures."""
 
@@ -138,6 +138,7 @@ class Task:
     citation: str = ""
     overlap: Mapping[str, Overlap] = dataclass_field(default_factory=dict)  # target name → overlap; missing = unrelated
     sizes: Mapping[str, int] = dataclass_field(default_factory=dict)
+    sizes_source: str = ""
     licensed: str = ""
     pool: str = ""
     captioned: bool = False
