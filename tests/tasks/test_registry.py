@@ -136,6 +136,24 @@ def test_json_names_every_source_of_a_task() -> None:
     ]  # fmt: skip
 
 
+def test_sets_that_lmms_eval_has_renamed_are_asked_for_by_both_names() -> None:
+    """Its commit 4be7ee0e moved lmms-lab to lmms-lab-encoder."""
+    asked = {(name, source.path) for name, source in sources()}
+    old = {(name, path) for name, path in asked if path.startswith("lmms-lab/")}
+    assert {path for _, path in old} == {f"lmms-lab/{name}" for name in ("COCO-Caption2017", "GQA", "RefCOCO", "VQAv2")}
+    assert {(name, path.replace("lmms-lab/", "lmms-lab-encoder/")) for name, path in old} <= asked
+
+
+def test_paws_is_not_read_from_the_filtered_copy_and_refcoco_says_what_it_is_trained_on() -> None:
+    paths = {name: {source.path for other, source in sources() if other == name} for name in ("paws_en", "pawsx")}
+    assert set.union(*paths.values()) == {"google-research-datasets/paws-x"}
+    refcoco = next(row for row in as_json() if row["name"] == "refcoco")
+    assert refcoco["title"] == "RefCOCO grounding (trained on val, dev testA)"
+    assert {side: {source["split"] for source in found} for side, found in refcoco["splits"].items()} == {
+        "train": {"val"}, "select": {"testA"},
+    }  # fmt: skip
+
+
 def test_sizes_are_of_the_tasks_own_splits_and_languages() -> None:
     for one in TASKS.values():
         for name in one.sizes:
