@@ -1,5 +1,6 @@
 """The official fixture, and what is said of a submission that is not one."""
 
+import json
 import re
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def written(folder: Path, name: str, text: str) -> Path:
 def test_lengths_that_differ_are_refused_with_both_files(tmp_path: Path) -> None:
     predictions = written(tmp_path / "p", "xnli/test-en.tsv", "neutral\n")
     labels = written(tmp_path / "l", "xnli/test-en.tsv", "neutral\nneutral\n")
-    with pytest.raises(DataError, match=r"p/xnli/test-en\.tsv: 1 lines, and 2 in .*l/xnli/test-en\.tsv"):
+    with pytest.raises(DataError, match=r"p/xnli/test-en\.tsv: 1 line, and 2 in .*l/xnli/test-en\.tsv"):
         grade(predictions, labels)
 
 
@@ -106,10 +107,21 @@ def test_the_tables_have_nine_and_ten_tasks() -> None:
     }  # fmt: skip
 
 
-def test_a_candidate_that_is_named_again_counts_once(tmp_path: Path) -> None:
-    predictions = written(tmp_path / "p", "mewslix/test-en.json", '{"q": ["Q1", "Q1", "Q1"]}')
-    labels = written(tmp_path / "l", "mewslix/test-en.json", '{"q": "Q1"}')
-    assert grade(predictions, labels)["tasks"]["mewslix"]["score"] == 100.0
+@pytest.mark.parametrize(
+    ("task", "ranked", "right", "score"),
+    [
+        ("mewslix", ["Q1", "Q1", "Q1"], ["Q1"], 100.0),
+        ("mewslix", ["Q2", "Q2", "Q1"], ["Q1"], 100 / 3),
+        ("lareqa", ["a", "a", "b"], ["a", "b"], 100 * (1 + 2 / 3) / 2),
+    ],
+)
+def test_a_candidate_that_is_named_again_takes_a_place_and_is_no_further_hit(
+    tmp_path: Path, task: str, ranked: list[str], right: list[str], score: float
+) -> None:
+    """As utils_lareqa.average_precision_at_k and utils_mewslix.mean_reciprocal_rank count."""
+    predictions = written(tmp_path / "p", f"{task}/test-en.json", json.dumps({"q": ranked}))
+    labels = written(tmp_path / "l", f"{task}/test-en.json", json.dumps({"q": right}))
+    assert grade(predictions, labels)["tasks"][task]["score"] == pytest.approx(score)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +130,17 @@ def test_a_candidate_that_is_named_again_counts_once(tmp_path: Path) -> None:
         ("mewslix/test-en.json", '{"q": ["a"]}', '{"q": []}', "q has no right candidate"),
         ("mewslix/test-en.json", '{"q": ["a"]}', "{}", "has no query"),
         ("mewslix/test-en.json", '{"q": 7}', '{"q": ["a"]}', "q needs a list of candidate ids, and has '7'"),
+        ("mewslix/test-en.json", '{"q": "Q1"}', '{"q": ["Q1"]}', "p/mewslix/test-en.json: q needs a list of candidate ids, and has 'Q1'"),
+        ("mewslix/test-en.json", '{"q": ["Q1"]}', '{"q": "Q1"}', "l/mewslix/test-en.json: q needs a list of candidate ids, and has 'Q1'"),
+        ("mewslix/test-en.json", '{"q": ["Q1"]}', '{"q": ["Q1", "Q2"]}', "q needs one right candidate, and has 2"),
+        ("xnli/test-en.tsv", "", "", "l/xnli/test-en.tsv: has no line"),
+        ("udpos/test-en.tsv", "", "", "l/udpos/test-en.tsv: has no sentence"),
+        ("xcopa/test-et.jsonl", '{"label": 0.7}', '{"label": 0}', "test-et.jsonl:1: needs an object with an integer label, and has 0.7"),
+        ("xquad/test-en.json", '{"0": ["cat"]}', '{"data": []}', "0 needs a text, and has"),
+        (
+            "xquad/test-en.json", "{}", '{"data": [{"paragraphs": [{"qas": [{"id": "0", "answers": [{"text": null}]}]}]}]}',
+            "the question 0 has an answer that is no text",
+        ),
         ("xquad/test-en.json", "{}", '{"data": []}', "has no question"),
         ("xquad/test-en.json", "{}", '{"data": [{"paragraphs": [{"qas": [{"id": "0", "answers": []}]}]}]}', "the question 0 has no answer"),
         ("bucc2018/test-de.tsv", "de-1 en-1\n", "de-1\ten-1\n", "test-de.tsv:1: needs two ids parted by a tab"),

@@ -37,6 +37,13 @@ def test_squad_takes_the_best_of_several_golds_and_normalises() -> None:
     assert value("qa", ["a black cat"], [["the cat"]]) == pytest.approx(100 / 3)
 
 
+def test_average_precision_counts_a_candidate_once_and_needs_a_right_one() -> None:
+    """As xtreme's utils_lareqa.average_precision_at_k: a candidate that is named again keeps its place."""
+    assert value("map_at_20", [["a", "a", "b"]], [["a", "b"]]) == pytest.approx(100 * (1 + 2 / 3) / 2)
+    with pytest.raises(ValueError, match="no right candidate"):
+        value("map_at_20", [["a"]], [[]])
+
+
 def normalised(answer: str) -> list[str]:
     """SQuAD's official normalisation in its own order: lower case, punctuation out, articles out, split at spaces."""
     kept = "".join(character for character in answer.lower() if character not in string.punctuation)

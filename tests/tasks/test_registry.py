@@ -1,11 +1,14 @@
 """The tables of tasks."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from xstilts.errors import PlanError
 from xstilts.tasks.languages import LANGUAGES
 from xstilts.tasks.recipes import SETS, recipe
 from xstilts.tasks.registry import TASKS, as_json, task
+from xstilts.tasks.task import Source
 
 LANGUAGE_COUNTS = {
     "xnli": 15, "xcopa": 11, "udpos": 38, "wikiann": 48, "xquad": 12, "mlqa": 7, "tydiqa": 9, "tatoeba": 41,
@@ -97,7 +100,58 @@ def test_json_says_of_every_evaluation_how_close_each_arm_is_to_what_is_trained_
     ]  # fmt: skip
     assert [rows["udpos"][arm] for arm in ("ud_deprel", "ccg", "mnli")] == ["same-data", "same-format", "unrelated"]
     assert rows["xcopa"]["siqa"] == rows["xcopa"]["copa"] == rows["lareqa"]["squad_v2"] == "same-data"
+    assert [rows["pawsx"][arm] for arm in ("paws_en", "qqp", "nlvr2", "mnli")] == [
+        "same-data", "same-format", "same-format", "unrelated",
+    ]  # fmt: skip
+    assert [rows["mewslix"][arm] for arm in ("mewsli_pairs", "squad_dual", "squad")] == [
+        "same-data", "same-format", "unrelated",
+    ]  # fmt: skip
     assert set(rows["tatoeba"].values()) == {"unrelated"}
+
+
+def test_json_says_of_every_task_that_can_be_an_arm_how_close_it_is_to_each_trained_target() -> None:
+    rows = {row["name"]: row["overlap"] for row in as_json() if row["trained_target"] is None}
+    targets = {target for one in TASKS.values() for target in one.trained_target or ()}
+    assert {name for name, overlap in rows.items() if set(overlap) != targets} == {
+        name for name in rows if "train" not in TASKS[name].splits
+    }
+    assert {rows[name][name] for name in targets} == {"same-data"}
+
+
+def sources() -> Iterator[tuple[str, Source]]:
+    """(task, source), each with its fall-backs."""
+    for one in TASKS.values():
+        for source in one.splits.values():
+            yield from ((one.name, each) for each in (source, *source.alternatives))
+
+
+def test_json_names_every_source_of_a_task() -> None:
+    rows = {row["name"]: row for row in as_json()}
+    three = ["stanfordnlp/snli", "nyu-mll/glue", "facebook/anli"]
+    (anli_plus,) = rows["anli_plus"]["splits"]["train"]
+    assert [anli_plus["path"], *(further["path"] for further in anli_plus["plus"])] == three
+    assert rows["anli_plus"]["english_training_data"] == three
+    assert [source["pictures"]["path"] for source in rows["gqa"]["splits"]["train"]] == [
+        "lmms-lab/GQA", "lmms-lab-encoder/GQA",
+    ]  # fmt: skip
+
+
+def test_sets_that_lmms_eval_has_renamed_are_asked_for_by_both_names() -> None:
+    """Its commit 4be7ee0e moved lmms-lab to lmms-lab-encoder."""
+    asked = {(name, source.path) for name, source in sources()}
+    old = {(name, path) for name, path in asked if path.startswith("lmms-lab/")}
+    assert {path for _, path in old} == {f"lmms-lab/{name}" for name in ("COCO-Caption2017", "GQA", "RefCOCO", "VQAv2")}
+    assert {(name, path.replace("lmms-lab/", "lmms-lab-encoder/")) for name, path in old} <= asked
+
+
+def test_paws_is_not_read_from_the_filtered_copy_and_refcoco_says_what_it_is_trained_on() -> None:
+    paths = {name: {source.path for other, source in sources() if other == name} for name in ("paws_en", "pawsx")}
+    assert set.union(*paths.values()) == {"google-research-datasets/paws-x"}
+    refcoco = next(row for row in as_json() if row["name"] == "refcoco")
+    assert refcoco["title"] == "RefCOCO grounding (trained on val, dev testA)"
+    assert {side: {source["split"] for source in found} for side, found in refcoco["splits"].items()} == {
+        "train": {"val"}, "select": {"testA"},
+    }  # fmt: skip
 
 
 def test_sizes_are_of_the_tasks_own_splits_and_languages() -> None:

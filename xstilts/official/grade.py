@@ -67,19 +67,19 @@ def _value(metric: str, predicted: Sequence[Any], gold: Sequence[Any], language:
 
 def _labels(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
     predicted, gold = read.lines(predictions), read.lines(labels)
-    _same_length(predictions, len(predicted), labels, len(gold), "lines")
+    _same_length(predictions, len(predicted), labels, len(gold), "line")
     return {"accuracy": _value("accuracy", predicted, gold, language)}
 
 
 def _objects(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
     predicted, gold = read.objects(predictions), read.objects(labels)
-    _same_length(predictions, len(predicted), labels, len(gold), "lines")
+    _same_length(predictions, len(predicted), labels, len(gold), "line")
     return {"accuracy": _value("accuracy", predicted, gold, language)}
 
 
 def _tags(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
     predicted, gold = read.sentences(predictions), read.sentences(labels)
-    _same_length(predictions, len(predicted), labels, len(gold), "sentences")
+    _same_length(predictions, len(predicted), labels, len(gold), "sentence")
     for number, (one, other) in enumerate(zip(predicted, gold, strict=True), 1):
         if len(one) != len(other):
             raise DataError(f"{predictions}: sentence {number} has {len(one)} tags, and {len(other)} in {labels}")
@@ -87,13 +87,13 @@ def _tags(task: Official, predictions: Path, labels: Path, language: str) -> Sco
 
 
 def _answers(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    predicted, gold = read.mapping(predictions), read.questions(labels)
+    predicted, gold = read.answers(predictions), read.questions(labels)
     prefix = "mlqa" if task.name == "mlqa" else "squad"
     if empty := [name for name, texts in gold.items() if not texts]:
         raise DataError(f"{labels}: the question {empty[0]} has no answer")
     if not gold:
         raise DataError(f"{labels}: has no question")
-    answers = [str(predicted.get(name, "")) for name in gold]  # an unanswered question scores 0 and counts
+    answers = [predicted.get(name, "") for name in gold]  # an unanswered question scores 0 and counts
     answered = [name in predicted for name in gold]
     scores = {}
     for key, metric in (("exact_match", f"{prefix}_em"), ("f1", f"{prefix}_f1")):
@@ -104,13 +104,16 @@ def _answers(task: Official, predictions: Path, labels: Path, language: str) -> 
 
 
 def _rankings(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """mAP@20. Of a candidate that is named again only the first counts, or an average precision could exceed one."""
+    """mAP@20; a query that is not ranked scores 0 and counts. A mention of Mewsli-X has one entity: of several the official
+    script would take the first."""
     predicted, gold = read.rankings(predictions), read.rankings(labels)
     if empty := [name for name, right in gold.items() if not right]:
         raise DataError(f"{labels}: {empty[0]} has no right candidate")
+    if task.name == "mewslix" and (several := [name for name, right in gold.items() if len(right) > 1]):
+        raise DataError(f"{labels}: {several[0]} needs one right candidate, and has {len(gold[several[0]])}")
     if not gold:
         raise DataError(f"{labels}: has no query")
-    ranked = [list(dict.fromkeys(predicted.get(name, ()))) for name in gold]
+    ranked = [predicted.get(name, []) for name in gold]
     return {"map@20": _value("map_at_20", ranked, list(gold.values()), language)}
 
 
@@ -129,7 +132,9 @@ _SCORERS: Mapping[str, Callable[[Official, Path, Path, str], Scores]] = {
 
 def _same_length(predictions: Path, count: int, labels: Path, right: int, what: str) -> None:
     if count != right:
-        raise DataError(f"{predictions}: {count} {what}, and {right} in {labels}")
+        raise DataError(f"{predictions}: {count} {what}{'s' * (count != 1)}, and {right} in {labels}")
+    if not right:
+        raise DataError(f"{labels}: has no {what}")
 
 
 def _with_averages(task: Official, by_language: Mapping[str, Scores]) -> dict[str, Any]:

@@ -38,9 +38,12 @@ def objects(path: Path) -> list[int]:
     found = []
     for number, line in enumerate(_text(path).splitlines(), 1):
         try:
-            found.append(int(json.loads(line)["label"]))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            label = json.loads(line)["label"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(f"{path}:{number}: needs an object with an integer label ({error})") from error
+        if type(label) is not int:  # "1" is not 1 for the official script
+            raise DataError(f"{path}:{number}: needs an object with an integer label, and has {label!r}")
+        found.append(label)
     return found
 
 
@@ -53,9 +56,21 @@ def questions(path: Path) -> dict[str, list[str]]:
         for article in articles:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
-                    found[str(question["id"])] = [str(answer["text"]) for answer in question["answers"]]
+                    found[str(question["id"])] = [answer["text"] for answer in question["answers"]]
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: is no SQuAD document ({type(error).__name__}: {error})") from error
+    for name, texts in found.items():
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{path}: the question {name} has an answer that is no text: {str(texts)[:60]}")
+    return found
+
+
+def answers(path: Path) -> dict[str, str]:
+    """question id → answer."""
+    found = mapping(path)
+    for name, answer in found.items():
+        if not isinstance(answer, str):
+            raise DataError(f"{path}: {name} needs a text, and has {str(answer)[:60]!r}")
     return found
 
 
@@ -68,13 +83,12 @@ def mapping(path: Path) -> dict[str, Any]:
 
 
 def rankings(path: Path) -> dict[str, list[str]]:
-    """Query → candidates, best first, or the right ones. A single id stands for a list of one."""
-    found = {}
-    for name, value in mapping(path).items():
-        ids = [value] if isinstance(value, str) else value
+    """Query → candidates, best first, or the right ones. A single id is no list of one: of a text the official script
+    takes the first letter, which no candidate is named."""
+    found = mapping(path)
+    for name, ids in found.items():
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-            raise DataError(f"{path}: {name} needs a list of candidate ids, and has {str(value)[:60]!r}")
-        found[name] = ids
+            raise DataError(f"{path}: {name} needs a list of candidate ids, and has {str(ids)[:60]!r}")
     return found
 
 

@@ -129,13 +129,14 @@ class Sources:
         """A source as a records spec names it, or why the mirror lacks it. Parts that must be there as well: all or none."""
         key = (source.path, source.config_for(language), source.split_for(language))
         asked = (*key, language if source.id_prefixes else "")  # one file of many languages may lack some of them
+        alone = replace(source, plus=())  # further sources are looked up below, each with what may stand for it
         if asked not in self._missing:
-            self._missing[asked] = self.tables.missing(self.mirror, source, language)
+            self._missing[asked] = self.tables.missing(self.mirror, alone, language)
         reason = self._missing[asked]
         if reason is not None:
             return reason
         if key not in self._identities:
-            self._identities[key] = self.tables.identity(self.mirror, source, language)
+            self._identities[key] = self.tables.identity(self.mirror, alone, language)
         path, config, split = key
         found: dict[str, Any] = {
             "path": path, "config": config, "split": split, "identity": dict(self._identities[key]),

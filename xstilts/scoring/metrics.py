@@ -95,9 +95,15 @@ def _tokens(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, floa
 
 
 def _average_precision(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, float]:
+    """A candidate that is named again takes a place and is no further hit (xtreme utils_lareqa.py average_precision_at_k).
+    ValueError where no candidate is right."""
+    if not gold:
+        raise ValueError("a query has no right candidate")
     hits, total = 0, 0.0
+    wanted = set(gold)
     for place, identity in enumerate(prediction[:20], 1):
-        if identity in gold:
+        if identity in wanted:
+            wanted.remove(identity)
             hits += 1
             total += hits / place
     return total / min(len(gold), 20), 1.0

@@ -281,6 +281,7 @@ NLVR = _true_false(
 )  # fmt: skip
 NLVR2 = _true_false(
     "nlvr2", "NLVR2", two_pictures, {"train": Source("HuggingFaceM4/the_cauldron", "nlvr2", "train")},
+    overlap={"paws_en": "same-format"},  # as QQP's: a decision between two on a pair
     licence="text cc-by-4.0; photographs from the web", citation="Suhr et al. 2019",
     sizes={"train": 86_373}, sizes_source=card("TIGER-Lab/Mantis-Instruct", "11d879c"),  # statements
 )  # fmt: skip

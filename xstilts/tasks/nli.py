@@ -109,6 +109,7 @@ def _paws(language: str, split: str) -> Source:
 _PAWS_LABELS = ("different", "paraphrase")
 PAWS_EN = Task(
     name="paws_en", title="PAWS English", role="target", format="classification", modality="text",
+    overlap={"paws_en": "same-data"},
     splits={"train": _paws("en", "train"), "select": _paws("en", "validation")}, to_example=paraphrase,
     objectives=("head", "lm"), labels=_PAWS_LABELS, verbalised=("no", "yes"), instruction="Do these say the same?",
     metrics=("accuracy",), licence="free use with attribution", citation="Zhang et al. 2019", sizes={"train": 49_401, "select": 2_000},

@@ -123,8 +123,8 @@ SQUAD_DUAL = Task(
         "select": Source("rajpurkar/squad", "plain_text", "validation"),
     },
     to_example=question_and_sentence, licence="cc-by-sa-4.0", citation="Rajpurkar et al. 2016; Roy et al. 2020",
-    overlap={"squad_dual": "same-data", "squad": "same-data"}, sizes={"train": 87_599, "select": 10_570},
-    sizes_source=infos("squad"),
+    overlap={"squad_dual": "same-data", "squad": "same-data", "mewsli_pairs": "same-format"},
+    sizes={"train": 87_599, "select": 10_570}, sizes_source=infos("squad"),
 )  # fmt: skip
 LAREQA = Task(
     name="lareqa", title="LAReQA (XQuAD-R)", role="evaluation", format="ranking", modality="text",
@@ -134,7 +134,7 @@ LAREQA = Task(
 )  # fmt: skip
 MEWSLI_PAIRS = Task(
     name="mewsli_pairs", title="English Wikipedia mentions and entities", role="target", format="ranking",
-    modality="text",
+    modality="text", overlap={"mewsli_pairs": "same-data", "squad_dual": "same-format"},
     splits={
         "train": Source("izhx/mewsli-x", "wikipedia_pairs", "train"),
         "select": Source("izhx/mewsli-x", "wikipedia_pairs", "validation"),

@@ -41,10 +41,11 @@ def _as_json(one: Task) -> dict[str, Any]:
 
 
 def _overlap(one: Task) -> dict[str, Overlap]:
-    """What trained targets a task is close to; of an evaluation, how close each task that can be an arm is to what is
-    trained for it (the closest of several)."""
+    """How close a task that can be an arm is to each target that some evaluation trains; of an evaluation, how close each
+    such task is to what is trained for it (the closest of several)."""
     if one.trained_target is None:
-        return dict(one.overlap)
+        targets = dict.fromkeys(name for other in TASKS.values() for name in other.trained_target or ())
+        return {name: closeness(one, name) for name in targets} if "train" in one.splits else {}
     arms = [name for name, other in TASKS.items() if other.role != "evaluation" and "train" in other.splits]
     return {
         name: max(
