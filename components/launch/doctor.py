@@ -18,6 +18,8 @@ RIGHTS: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "xstilts-step": (("ray.io", "rayjobs", ("create", "get", "patch", "delete")), ("", "events", ("list",))),
     "xstilts-gc": (("ray.io", "rayjobs", ("list", "delete")),),
 }
+#: What KubeRay's own manifests, and its chart, call the operator's pods; k8s/base lets pods of this label reach Ray's head.
+OPERATOR = "app.kubernetes.io/component=kuberay-operator"
 #: (kind in words, path under the namespace, whether a cluster can do without, what to do)
 OBJECTS = (
     ("ConfigMap xstilts-config", "/api/v1/namespaces/{ns}/configmaps/xstilts-config", False, "apply k8s/base"),
@@ -47,6 +49,7 @@ def look(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator[L
         return
     yield True, f"Kubernetes {version} at {api.host}"
     yield _has(api, "KubeRay's CRD rayjobs.ray.io/v1", "/apis/ray.io/v1", "install KubeRay 1.7", "rayjobs")
+    yield _operator(api)
     for what, path, optional, todo in OBJECTS:
         good, text = _has(api, f"{what} in {namespace}", path.format(ns=namespace), todo)
         yield good or optional, text
@@ -71,6 +74,31 @@ def _has(api: Api, what: str, path: str, todo: str, resource: str | None = None)
     if resource and resource not in {one.get("name") for one in found.get("resources", [])}:
         return False, f"{what}: absent; {todo}"
     return True, what
+
+
+def _operator(api: Api) -> Line:
+    """Whether a pod of the operator is ready. Its CRD outlives it, and then a RayJob is taken and never started."""
+    what = f"KubeRay's operator (pods of any namespace with {OPERATOR})"
+    try:
+        pods = api.request("GET", "/api/v1/pods", query={"labelSelector": OPERATOR}).get("items", [])
+    except ApiError as error:
+        if error.status == 403:  # as steps may not; it need not be missing
+            return True, f"{what}: not looked for, pods of all namespaces may not be listed; ask an administrator"
+        return False, f"{what}: cannot be looked at: {error}"
+    if not pods:
+        return False, f"{what}: absent; install KubeRay 1.7, without it no RayJob starts"
+    running = [one["metadata"] for one in pods if _is_ready(one)]
+    if not running:
+        first = pods[0]["metadata"]
+        return False, (
+            f"{what}: not ready; `kubectl -n {first['namespace']} describe pod {first['name']}` says why, and no RayJob starts"
+        )
+    return True, f"{what}: {running[0]['name']} in {running[0]['namespace']}"
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _configuration(api: Api, namespace: str) -> dict[str, str]:

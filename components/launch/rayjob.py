@@ -1,6 +1,6 @@
 """A RayJob for one worker group, from the step's settings and the environment. Pure: it reads and posts nothing.
 
-What the operator refuses is checked in rules.py. The pods satisfy the pod security standard `restricted`.
+What the operator refuses is checked in rules.py and rules_cluster.py. The pods satisfy the pod security standard `restricted`.
 """
 
 import hashlib

@@ -1,18 +1,27 @@
 """What the KubeRay operator (1.7) and Kueue (0.19) refuse in a RayJob, and the schema of the CRD does not.
 
 Sources: KubeRay ray-operator/controllers/ray/utils/validation.go, and the CEL rules of its CRD; Kueue's page on RayJobs.
-The operator says so only after the object was made, in a status that never changes again; this says it before.
+The operator says so only after the object was made, in a status that never changes again; this says it before. What the
+operator allows by a feature gate is not known here. rules_cluster.py has the rules of the Ray cluster inside.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
+import yaml
+
+from components.launch import rules_cluster
+from components.launch.rules_cluster import DNS_1035, Job, bad_labels, head_pod
 from xstilts.errors import InfrastructureError
 
-DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
-Job = Mapping[str, Any]
+MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
+#: The two that a deletion rule can wait for, one of them.
+CONDITIONS = ("jobStatus", "jobDeploymentStatus")
+#: What is deleted first comes first: none of them may have a shorter time than one before it.
+DELETIONS = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
+#: The label by which a RayJob without a cluster of its own names one.
+SELECTED = "ray.io/cluster"
 
 
 def _metadata(job: Job) -> Iterator[str]:
@@ -21,9 +30,14 @@ def _metadata(job: Job) -> Iterator[str]:
         yield f"metadata.name: {name!r} has {len(name)} characters; at most 47"
     if not DNS_1035.fullmatch(name):
         yield f"metadata.name: {name!r} is no DNS-1035 label: small letters, digits and '-', a letter first"
-    for key, value in job["metadata"].get("labels", {}).items():
-        if not _LABEL.fullmatch(value):
-            yield f"metadata.labels.{key}: {value!r} is no label value"
+    yield from bad_labels("metadata.labels", job["metadata"].get("labels", {}))
+
+
+def _managed(job: Job) -> Iterator[str]:
+    spec = job["spec"]
+    for where, holder in (("spec", spec), ("spec.rayClusterSpec", spec.get("rayClusterSpec", {}))):
+        if "managedBy" in holder and holder["managedBy"] not in MANAGERS:
+            yield f"{where}.managedBy: {holder['managedBy']!r} is neither {' nor '.join(MANAGERS)}"
 
 
 def _suspend(job: Job) -> Iterator[str]:
@@ -51,19 +65,58 @@ def _deletion(job: Job) -> Iterator[str]:
     strategy = spec.get("deletionStrategy")
     if strategy is None:
         return
+    at = "spec.deletionStrategy"
     rules, old = strategy.get("deletionRules"), [key for key in ("onSuccess", "onFailure") if key in strategy]
-    if rules and old:
-        yield "spec.deletionStrategy: deletionRules and onSuccess/onFailure exclude each other"
+    if "deletionRules" in strategy and old:
+        yield f"{at}: deletionRules and onSuccess/onFailure exclude each other"
     if not rules and len(old) < 2:
-        yield "spec.deletionStrategy: needs deletionRules, or both onSuccess and onFailure"
+        yield f"{at}: needs deletionRules, or both onSuccess and onFailure"
     if rules and (spec.get("shutdownAfterJobFinishes") or spec.get("ttlSecondsAfterFinished")):
-        yield "spec.deletionStrategy.deletionRules: not with shutdownAfterJobFinishes or ttlSecondsAfterFinished"
+        yield f"{at}.deletionRules: not with shutdownAfterJobFinishes or ttlSecondsAfterFinished"
+    yield from _deletion_rules(spec, f"{at}.deletionRules", rules or [])
+    for key in old:
+        policy = strategy[key].get("policy")
+        if policy is None:
+            yield f"{at}.{key}.policy: is required"
+        if policy == "DeleteNone" and spec.get("shutdownAfterJobFinishes"):
+            yield f"{at}.{key}.policy: DeleteNone not with shutdownAfterJobFinishes"
+        yield from _policy(spec, f"{at}.{key}", policy)
+
+
+def _deletion_rules(spec: Job, at: str, rules: list[Job]) -> Iterator[str]:
+    seconds: dict[str, dict[str, int]] = {}
+    for index, rule in enumerate(rules):
+        where, condition, policy = f"{at}[{index}]", rule.get("condition", {}), rule.get("policy")
+        given = [key for key in CONDITIONS if key in condition]
+        if len(given) != 1:
+            yield f"{where}.condition: exactly one of {' and '.join(CONDITIONS)}"
+            continue
+        yield from _policy(spec, where, policy)
+        ttl, event = condition.get("ttlSeconds", 0), f"{given[0]} {condition[given[0]]}"
+        if ttl < 0:
+            yield f"{where}.condition.ttlSeconds: {ttl} is negative"
+        if policy in seconds.setdefault(event, {}):
+            yield f"{where}: a second {policy} for {event}"
+        seconds[event].setdefault(str(policy), ttl)
+    for event, times in seconds.items():
+        for first, then in pairwise(policy for policy in DELETIONS if policy in times):
+            if times[then] < times[first]:
+                yield f"{at}: for {event}, {then} after {times[then]} s comes before {first} after {times[first]} s"
+
+
+def _policy(spec: Job, where: str, policy: str | None) -> Iterator[str]:
+    if policy in ("DeleteCluster", "DeleteWorkers") and spec.get("clusterSelector"):
+        yield f"{where}.policy: {policy} not with clusterSelector"
+    if policy == "DeleteWorkers" and spec.get("rayClusterSpec", {}).get("enableInTreeAutoscaling"):
+        yield f"{where}.policy: DeleteWorkers not with enableInTreeAutoscaling"
 
 
 def _submission(job: Job) -> Iterator[str]:
     spec, mode = job["spec"], job["spec"].get("submissionMode", "K8sJobMode")
     if ("rayClusterSpec" in spec) == bool(spec.get("clusterSelector")):
         yield "spec: exactly one of rayClusterSpec and clusterSelector"
+    if spec.get("clusterSelector") and not spec["clusterSelector"].get(SELECTED):
+        yield f"spec.clusterSelector: has no {SELECTED}"
     if spec.get("clusterSelector") and spec.get("backoffLimit", 0) > 0:
         yield "spec.backoffLimit: not with clusterSelector"
     if mode == "InteractiveMode" and spec.get("backoffLimit", 0) > 0:
@@ -71,52 +124,19 @@ def _submission(job: Job) -> Iterator[str]:
     if mode == "SidecarMode":
         if given := [key for key in ("submitterPodTemplate", "submitterConfig", "clusterSelector") if spec.get(key)]:
             yield f"spec.{given[0]}: not with SidecarMode"
-        if _head_pod(job).get("restartPolicy", "Never") != "Never":
+        if head_pod(job).get("restartPolicy", "Never") != "Never":
             yield "spec.rayClusterSpec.headGroupSpec: restartPolicy must be Never with SidecarMode"
 
 
-def _authentication(job: Job) -> Iterator[str]:
-    cluster = job["spec"].get("rayClusterSpec", {})
-    options = cluster.get("authOptions", {})
-    if options.get("enableK8sTokenAuth"):
-        yield "spec.rayClusterSpec.authOptions.enableK8sTokenAuth: not for a RayJob"
-    if options.get("mode") == "token":
-        version = re.match(r"(\d+)\.(\d+)\.(\d+)$", cluster.get("rayVersion", ""))
-        if version is None or (int(version[1]), int(version[2])) < (2, 52):
-            yield "spec.rayClusterSpec.rayVersion: must be given, 2.52.0 or later, for authOptions.mode: token"
-
-
-def _groups(job: Job) -> Iterator[str]:
-    cluster = job["spec"].get("rayClusterSpec")
-    if cluster is None:
+def _runtime_environment(job: Job) -> Iterator[str]:
+    """It must be YAML, and a mapping; what stands in it is Ray's to judge."""
+    try:
+        node = yaml.compose(job["spec"].get("runtimeEnvYAML", ""), yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        yield f"spec.runtimeEnvYAML: is no YAML: {' '.join(str(error).split())}"
         return
-    groups = {"headGroupSpec": cluster["headGroupSpec"]}
-    groups |= {f"workerGroupSpecs[{i}]": group for i, group in enumerate(cluster.get("workerGroupSpecs", []))}
-    for at, group in groups.items():
-        where = f"spec.rayClusterSpec.{at}"
-        if not group["template"].get("spec", {}).get("containers"):
-            yield f"{where}: has no container"
-        start = group.get("rayStartParams", {})
-        if group.get("resources") and any(start.get(k) for k in ("num-cpus", "num-gpus", "memory", "resources")):
-            yield f"{where}: resources stand both in rayStartParams and in resources"
-        if "labels" in start:
-            yield f"{where}.rayStartParams.labels: use the group's labels"
-        if at == "headGroupSpec":
-            continue
-        least, most = group.get("minReplicas"), group.get("maxReplicas")
-        if not cluster.get("enableInTreeAutoscaling") and (least is None or most is None):
-            yield f"{where}: needs minReplicas and maxReplicas without autoscaling"
-        if least is not None and most is not None and not 0 <= least <= most:
-            yield f"{where}: minReplicas {least} and maxReplicas {most} are no range"
-
-
-def _environment(job: Job) -> Iterator[str]:
-    cluster = job["spec"].get("rayClusterSpec", {})
-    names = {item["name"] for c in _head_pod(job).get("containers", [])[:1] for item in c.get("env", [])}
-    if "RAY_REDIS_ADDRESS" in names and "gcsFaultToleranceOptions" not in cluster:
-        yield "RAY_REDIS_ADDRESS: only with gcsFaultToleranceOptions"
-    if "REDIS_USERNAME" in names:
-        yield "REDIS_USERNAME: belongs to gcsFaultToleranceOptions"
+    if not (node is None or isinstance(node, yaml.MappingNode) or node.tag == "tag:yaml.org,2002:null"):
+        yield "spec.runtimeEnvYAML: is no mapping"
 
 
 def _kueue(job: Job) -> Iterator[str]:
@@ -138,13 +158,8 @@ def _kueue(job: Job) -> Iterator[str]:
         yield "a queue: at most 17 worker groups"
 
 
-def _head_pod(job: Job) -> Mapping[str, Any]:
-    head = job["spec"].get("rayClusterSpec", {}).get("headGroupSpec", {})
-    return dict(head.get("template", {}).get("spec", {}))
-
-
 RULES: tuple[Callable[[Job], Iterator[str]], ...] = (
-    _metadata, _suspend, _numbers, _deletion, _submission, _authentication, _groups, _environment, _kueue,
+    _metadata, _managed, _suspend, _numbers, _deletion, _submission, _runtime_environment, *rules_cluster.RULES, _kueue,
 )  # fmt: skip
 
 

@@ -150,7 +150,10 @@ def _late(memory: Memory, now: float, limits: Limits) -> str | None:
             f"{limits.queue_of}"
         )
     if memory.phase == "start" and limits.start is not None and spent > limits.start + OVERDUE_SECONDS:
-        return "it does not start and nothing ends it (resources.cluster.start_minutes): does the KubeRay operator run?"
+        return (
+            "it does not start and nothing ends it (resources.cluster.start_minutes): does the KubeRay operator run? "
+            "`xstilts doctor --cluster` looks for it"
+        )
     if memory.phase == "run" and limits.run is not None and spent > limits.run + OVERDUE_SECONDS:
         return "it runs past its deadline and nothing ends it; a RayJob: does the operator run?"
     return None

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from xstilts.plan.batches import MOST, build_batches, encoding_batches, group_batches, source_batches
+from xstilts.plan.batches import KINDS, MOST, build_batches, encoding_batches, group_batches, source_batches
+from xstilts.plan.checks import RESERVED
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.step import Step
 
@@ -22,6 +23,13 @@ def test_records_and_builds_lie_apart(expanded: Expanded) -> None:
 
 def test_without_builds_there_is_one_batch_and_nothing_in_it() -> None:
     assert build_batches({}) == [{"id": "builds-00", "steps": []}]
+
+
+def test_the_id_of_every_batch_is_one_that_no_backbone_may_have(expanded: Expanded) -> None:
+    expansion = expanded()
+    ids = [batch["id"] for batch in (*expansion.sources, *expansion.builds, *expansion.encodings)]
+    assert {one.rpartition("-")[0] for one in ids} == set(KINDS)
+    assert all(RESERVED.fullmatch(one) for one in ids)
 
 
 def test_encodings_by_backbone(expanded: Expanded) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from xstilts.errors import PlanError
+from xstilts.plan.batches import KINDS
 from xstilts.plan.problems import InvalidPlan
 from xstilts.plan.schema import Plan, load_plan
 from xstilts.plan.tables import Tables
@@ -190,8 +191,22 @@ def test_missing_recipe(tables: Tables) -> None:
     assert problems(text, tables) == ["recipes: xtreme_r has no recipe for quiz2"]
 
 
-def test_reserved_names(tables: Tables) -> None:
-    assert problems(MINIMAL.replace("{b:", "{encode-00:"), tables)[0].startswith("backbones.encode-00: names like")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_backbone_may_not_be_called_as_a_batch_is(kind: str, tables: Tables) -> None:
+    """Its group's spec would take the place of the batch's."""
+    named = f"backbones.{kind}-00: names like sources-00, builds-00, encode-00 are taken"
+    assert problems(MINIMAL.replace("{b:", f"{{{kind}-00:"), tables)[0].startswith(named)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nor_may_one_of_its_many_groups(kind: str, tables: Tables) -> None:
+    many = MINIMAL.replace("{b:", f"{{{kind}:") + "resources: {groups: 11}\n"
+    said = f"backbones.{kind}: 11 groups (resources.groups) have ids like {kind}-10"
+    assert problems(many, tables)[0].startswith(said)
+    load_plan(many.replace("11", "10"), tables)
+
+
+def test_the_ids_of_all_groups_fit_one_list(tables: Tables) -> None:
     many = ", ".join(f"{'b' * 60}{i}: {{hub: o/m, family: llava}}" for i in range(70))
     assert "over 4096 bytes" in problems(MINIMAL.replace("{b: {hub: org/model, family: llava}", f"{{{many}"), tables)[0]
 

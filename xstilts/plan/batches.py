@@ -6,6 +6,8 @@ from typing import Any
 
 from xstilts.plan.step import Step
 
+#: What the ids of batches begin with. A batch's spec lies beside those of groups, so no group may have such an id.
+KINDS = ("sources", "builds", "encode")
 #: Most batches in a list: their ids pass between components, which takes short strings only.
 MOST = 16
 #: A batch of fewer steps is not worth a task's start.

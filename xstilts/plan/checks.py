@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from xstilts.errors import PlanError
+from xstilts.plan.batches import KINDS
 from xstilts.plan.problems import Loc, not_one_of
 from xstilts.plan.recipes import Recipes
 from xstilts.plan.schema import Arm, BackbonePlan, MixtureTask, Plan
@@ -13,7 +14,9 @@ from xstilts.plan.tables import Tables
 from xstilts.tasks.task import SHOWN, Task
 
 #: Ids of batches, which lie beside those of groups.
-RESERVED = re.compile(r"(sources|builds|encode)-\d+")
+RESERVED = re.compile(rf"({'|'.join(KINDS)})-\d+")
+#: The first of a backbone's groups whose id, NAME-10, has two digits as those of batches have.
+FIRST_OF_TWO_DIGITS = 10
 #: What a list of ids may take where it passes between components.
 MOST_BYTES = 4096
 #: Families that see no images.
@@ -99,10 +102,15 @@ class _Check:
         yield from self._splits()
 
     def _backbones(self) -> Iterator[str]:
-        ids = group_ids(self.plan)
+        ids, many = group_ids(self.plan), self.plan.resources.groups
         for name in self.plan.backbones:
             if RESERVED.fullmatch(name):
-                yield f"backbones.{name}: names like sources-00, builds-00 and encode-00 are taken; choose another"
+                yield f"backbones.{name}: names like {', '.join(f'{kind}-00' for kind in KINDS)} are taken; choose another"
+            elif name in KINDS and many > FIRST_OF_TWO_DIGITS:
+                yield (
+                    f"backbones.{name}: {many} groups (resources.groups) have ids like {name}-{FIRST_OF_TWO_DIGITS}, which are "
+                    f"taken; choose another name, or at most {FIRST_OF_TWO_DIGITS} groups"
+                )
         if sum(len(group) + 4 for group in ids) > MOST_BYTES:
             yield f"backbones: the ids of {len(ids)} groups take over {MOST_BYTES} bytes; shorter names, or two plans"
         for name, backbone in self.plan.backbones.items():

@@ -163,7 +163,7 @@ class ScriptedCluster:
                 return (200, {"resources": [{"name": "rayjobs"}]}) if self.kuberay else (404, said("not found"))
             if parts[:3] == ["apis", "ray.io", "v1"]:
                 return self._rayjobs(verb, parts[4], parts[6:], query, body)
-            return self._rest(verb, url.path, parts, body)
+            return self._rest(url.path, parts, query, body)
 
     def _rayjobs(
         self, verb: str, namespace: str, name: list[str], query: Mapping[str, str], body: Any
@@ -172,9 +172,7 @@ class ScriptedCluster:
         if name and (found is None or found["metadata"]["namespace"] != namespace):
             return 404, said(f'rayjobs.ray.io "{name[0]}" not found')
         if verb == "GET" and found is None:
-            wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
-            jobs = [job for (kind, _), job in self.objects.items() if kind == "rayjobs"]
-            return 200, {"items": [j for j in jobs if wanted.items() <= j["metadata"].get("labels", {}).items()]}
+            return 200, {"items": self._selected("rayjobs", query)}
         if verb == "GET":
             return 200, found
         if verb == "POST":
@@ -217,7 +215,12 @@ class ScriptedCluster:
         self.remove("rayjobs", name[0])
         return 200, {"deleted": True}
 
-    def _rest(self, verb: str, path: str, parts: list[str], body: Any) -> tuple[int, Any]:
+    def _selected(self, kind: str, query: Mapping[str, str]) -> list[Object]:
+        wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
+        things = [thing for (k, _), thing in self.objects.items() if k == kind]
+        return [thing for thing in things if wanted.items() <= thing["metadata"].get("labels", {}).items()]
+
+    def _rest(self, path: str, parts: list[str], query: Mapping[str, str], body: Any) -> tuple[int, Any]:
         if path == "/version":
             return 200, {"gitVersion": "v1.36.1"}
         if parts[-1].endswith("accessreviews"):
@@ -225,8 +228,9 @@ class ScriptedCluster:
         kind, name = (parts[-2], parts[-1]) if (parts[-2], parts[-1]) in self.objects else (parts[-1], "")
         if name:
             return 200, self.objects[kind, name]
-        items = [thing for (k, _), thing in self.objects.items() if k == kind]
-        return (200, {"items": items}) if items or kind == "events" else (404, said(f'{kind} "{path}" not found'))
+        items = self._selected(kind, query)
+        listed = items or kind in ("events", "pods")
+        return (200, {"items": items}) if listed else (404, said(f'{kind} "{path}" not found'))
 
 
 def said(message: str) -> Object:

@@ -1,6 +1,7 @@
 """`xstilts doctor --cluster`: a line a check, and what to do about what is missing."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,20 @@ NAMES = {
 }  # fmt: skip
 
 
+def operator(ready: str) -> dict[str, Any]:
+    """A pod of KubeRay's operator, as its own manifests make it."""
+    metadata = {
+        "name": "kuberay-operator-7d", "namespace": "default",
+        "labels": {"app.kubernetes.io/name": "kuberay", "app.kubernetes.io/component": "kuberay-operator"},
+    }  # fmt: skip
+    return {"metadata": metadata, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+
+
 @pytest.fixture
 def cluster(store: Store) -> ScriptedCluster:
     """A cluster that has everything."""
     cluster = ScriptedCluster()
+    cluster.add("pods", operator("True"))
     for kind, name in (*NAMES.items(), ("serviceaccounts", "xstilts-step"), ("serviceaccounts", "xstilts-ray")):
         cluster.add(kind, {"metadata": {"name": name, "namespace": "xstilts"}})
     cluster.objects["configmaps", "xstilts-config"]["data"] = {
@@ -73,6 +84,38 @@ def test_a_cluster_whose_pods_have_an_identity_needs_no_secret(cluster: Scripted
 def test_without_kuberay_it_says_what_to_install(cluster: ScriptedCluster, address: str) -> None:
     cluster.kuberay = False
     assert missing(address) == ["KubeRay's CRD rayjobs.ray.io/v1: absent; install KubeRay 1.7"]
+
+
+def test_a_cluster_whose_operator_is_gone_still_has_its_crd(cluster: ScriptedCluster, address: str) -> None:
+    cluster.remove("pods", "kuberay-operator-7d")
+    [line] = missing(address)
+    assert "KubeRay's operator" in line
+    assert "absent; install KubeRay 1.7, without it no RayJob starts" in line
+
+
+def test_pods_of_ray_are_not_taken_for_the_operator(cluster: ScriptedCluster, address: str) -> None:
+    """KubeRay's pods of a Ray cluster have its name, and another component."""
+    head = operator("True")
+    head["metadata"] |= {"name": "x-head", "labels": {"app.kubernetes.io/name": "kuberay"}}
+    cluster.add("pods", head)
+    cluster.remove("pods", "kuberay-operator-7d")
+    assert len(missing(address)) == 1
+
+
+def test_an_operator_that_does_not_run_is_named(cluster: ScriptedCluster, address: str) -> None:
+    cluster.add("pods", operator("False"))
+    [line] = missing(address)
+    assert "not ready; `kubectl -n default describe pod kuberay-operator-7d` says why" in line
+
+
+def test_who_may_not_look_for_the_operator_is_told_so(cluster: ScriptedCluster, address: str) -> None:
+    """As in a step's pod: what cannot be seen is not called missing."""
+    assert missing(address) == []
+    asked = next(n for n, request in enumerate(cluster.requests) if "/api/v1/pods" in request)
+    cluster.faults = [None] * asked + [403]
+    lines = list(look(Api(address, patience=0), "xstilts", {}))
+    assert all(good for good, _ in lines)
+    assert any("KubeRay's operator" in what and "may not be listed" in what for _, what in lines)
 
 
 def test_a_right_that_lacks_is_named_with_its_account(cluster: ScriptedCluster, address: str) -> None:

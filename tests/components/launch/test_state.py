@@ -32,6 +32,8 @@ TABLE = {
     "being deleted": (Observation("Running", deleting=True), NEW, False, "wait", "being deleted"),
     "new": (Observation(""), OURS, False, "wait", "new"),
     "pods start": (Observation("Initializing"), OURS, False, "wait", "Initializing"),
+    "waits for its job to be handed over": (Observation("Waiting"), OURS, False, "wait", "Waiting"),
+    "the operator tries it again": (Observation("Retrying"), OURS, False, "wait", "Retrying"),
     "in the queue": (Observation("Suspended"), OURS, False, "wait", "waiting to be admitted by its queue"),
     "preempted": (Observation("Suspending"), OURS, False, "wait", "waiting to be admitted"),
     "running": (RUNNING, OURS, False, "wait", "Running, job RUNNING"),
@@ -103,7 +105,9 @@ def test_time_in_the_queue_does_not_count_towards_the_deadline() -> None:
     assert decide(RUNNING, memory, 9100.0, False, False, HOUR).action == "wait"
 
 
-SUSPENDED, NOT_SEEN = Observation("Suspended"), Observation("")
+SUSPENDED = Observation("Suspended")
+#: What a job says that has not started; "" is one that no operator has seen.
+NOT_STARTED = [Observation(status) for status in ("", "Initializing", "Waiting", "Retrying")]
 
 
 def test_a_wait_in_the_queue_ends_and_says_where_it_waited() -> None:
@@ -125,13 +129,28 @@ def test_each_wait_in_the_queue_counts_alone() -> None:
     assert decide(SUSPENDED, memory, 8001.0 + 7200, False, False, HOUR).action == "fail"
 
 
-@pytest.mark.parametrize("seen", [NOT_SEEN, Observation("Initializing")])
+@pytest.mark.parametrize("seen", NOT_STARTED, ids=str)
 def test_a_job_that_never_starts_is_given_up_when_the_operator_does_not_end_it(seen: Observation) -> None:
     memory, late = remember(OURS, seen, 0.0), 1800 + OVERDUE_SECONDS
     assert decide(seen, memory, late, False, False, HOUR).action == "wait"
     decision = decide(seen, memory, late + 1, False, False, HOUR)
     assert decision.action == "fail"
-    assert "does the KubeRay operator run?" in decision.why
+    assert "does the KubeRay operator run? `xstilts doctor --cluster` looks for it" in decision.why
+
+
+def test_all_that_comes_before_a_job_runs_is_one_start() -> None:
+    memory = OURS
+    for at, seen in enumerate(NOT_STARTED):
+        memory = remember(memory, seen, 500.0 * at)
+    assert decide(NOT_STARTED[-1], memory, 1800 + OVERDUE_SECONDS, False, False, HOUR).action == "wait"
+    assert decide(NOT_STARTED[-1], memory, 1801 + OVERDUE_SECONDS, False, False, HOUR).action == "fail"
+
+
+@pytest.mark.parametrize("seen", NOT_STARTED, ids=str)
+def test_a_job_that_an_earlier_try_left_unstarted_is_given_up_as_well(seen: Observation) -> None:
+    memory, late = remember(NEW, seen, 0.0), 1801 + OVERDUE_SECONDS
+    assert decide(seen, memory, 0.0, False, False, HOUR).action == "adopt"
+    assert decide(seen, remember(after(memory, "adopt"), seen, late), late, False, False, HOUR).action == "fail"
 
 
 @pytest.mark.parametrize("memory", [NEW, OURS])
