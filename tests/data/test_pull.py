@@ -16,6 +16,7 @@ import pytest
 from tests.data.fake_hub import FakeHub, serving
 from xstilts.data import hub as hub_module
 from xstilts.data import stage
+from xstilts.data.miniature.write import Sizes, write_miniature
 from xstilts.data.place import FolderPlace, open_place
 from xstilts.data.pull import Pulled, card_licence, forget, heed, licence_rows, pull, verify
 from xstilts.data.source import _hub_revision, load_rows, model_folder, open_mirror
@@ -425,3 +426,29 @@ def test_real_slices_have_the_same_identities_in_a_copy(hub: Path, tmp_path: Pat
     assert second.identities == first.identities
     assert {row["licence"] for row in licence_rows(result.records)} >= {"mit"}
     assert verify(open_place(str(tmp_path / "m")))[1] == []
+
+
+MINIATURE_PLAN = """
+name: own
+recipes: miniature
+backbones:
+  t: {build: {family: llava, seed: 0, tokenizer: {from: [miniature_text], byte_fallback: true}}, tuning: lora}
+arms:
+  told: {task: vqa_v2, objective: lm, images: caption}
+evaluations: [bucc_mining]
+languages: [qaa]
+"""
+
+
+def test_what_a_user_brought_is_copied_from_mirror_to_mirror(tmp_path: Path) -> None:
+    """BUCC's pools and captions of pictures are on no hub; a mirror of a mirror has them, and the same steps."""
+    write_miniature(tmp_path / "from", sizes=Sizes(text=16, train=24, select=6, test=6, pictures=15))
+    (tmp_path / "plan.yaml").write_text(MINIATURE_PLAN)
+    plan, environment = load_plan(tmp_path / "plan.yaml"), {"torch": "2"}
+    before = expand(plan, open_mirror(str(tmp_path / "from")), environment)
+    pull(before, open_mirror(str(tmp_path / "from")), open_place(str(tmp_path / "to")), lambda _: None)
+    after = expand(plan, open_mirror(str(tmp_path / "to")), environment)
+    assert set(after.steps) == set(before.steps)
+    there = {path.relative_to(tmp_path / "to").as_posix() for path in (tmp_path / "to").rglob("*") if path.is_file()}
+    assert {f"bucc2018/qaa-en/qaa-en.{part}.{side}" for part in ("sample", "training") for side in ("qaa", "en", "gold")} <= there
+    assert "captions/vqa_v2/train-00000-of-00001.parquet" in there

@@ -139,7 +139,8 @@ def needs(expansion: Expansion, origin: Mirror) -> tuple[list[Wanted], list[str]
     left_out = []
     for step in expansion.steps.values():
         if step.kind == "records":
-            for one in _parts(source_of(step.spec["source"])):
+            beside = [source_of(step.spec["captions"])] if step.spec.get("captions") else []
+            for one in (*_parts(source_of(step.spec["source"])), *beside):
                 if one.path == ccgbank.PATH:
                     left_out.append(
                         f"{one.path}: licensed (LDC2005T13), never copied; set {ccgbank.VARIABLE} where it is read"
