@@ -18,6 +18,9 @@ from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import Plan, load_plan
 from xstilts.store.store import Store
 
+#: Seconds to wait before each look for a run that KFP may have accepted: a gateway gives up while KFP is still at work.
+LOOKS = (0.0, 5.0, 15.0)
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -134,9 +137,13 @@ def start(kfp: Kfp, store: Store, given: Checked, version: tuple[str, str], expe
 
 
 def _accepted(kfp: Kfp, name: str, error: KfpError) -> str | None:
-    """KFP's id of a run that it may have accepted before it failed; None where it has none of that name."""
+    """KFP's id of a run that it may have accepted before it failed; None where it has none of that name in the end."""
     try:
-        return kfp.find_run(name)
+        for pause in LOOKS:
+            time.sleep(pause)
+            if found := kfp.find_run(name):
+                return found
+        return None
     except KfpError as second:
         raise InfrastructureError(
             f"{error}; whether it started {name} could not be found out ({second}). Its folder stays in the store: look for "

@@ -22,6 +22,7 @@ MEANING = {
 }
 SERVER = "the server failed: look at the log of deployment/ml-pipeline, then run the same command again"
 SILENT = "it did not answer in time: check that ml-pipeline runs and that the address leads to it, then try again"
+CUT = "it broke off before it had answered: check that ml-pipeline runs and what stands between, then try again"
 ABSENT = (
     "it cannot be reached: check --host, and that the port is forwarded (kubectl port-forward svc/ml-pipeline 8888)"
 )
@@ -30,7 +31,7 @@ FOREIGN = "what answers there is no KFP API (a sign-in page, or another service)
 
 class KfpError(InfrastructureError):
     """An answer of the server; `status` is HTTP's, 0 where there was no answer. `unsure`: what was asked may have been done
-    all the same: the server failed, or answered too late."""
+    all the same: the server failed, answered too late, or broke off."""
 
     def __init__(self, message: str, status: int = 0, late: bool = False) -> None:
         super().__init__(message)
@@ -42,7 +43,7 @@ class KfpError(InfrastructureError):
 def explained(host: str, asked: str) -> Iterator[None]:
     """Turns everything that the KFP client raises into a KfpError. asked: what was wanted, in words."""
     from kfp_server_api import ApiException
-    from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
+    from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError, ReadTimeoutError
 
     try:
         yield
@@ -56,8 +57,9 @@ def explained(host: str, asked: str) -> Iterator[None]:
         cause = error.reason if isinstance(error, MaxRetryError) else error
         if isinstance(cause, ssl.SSLError) or type(cause).__name__ == "SSLError":
             raise KfpError(f"KFP at {host}, asked to {asked}: {_tls(cause)}") from error
-        late = isinstance(cause, ReadTimeoutError)
-        raise KfpError(f"KFP at {host}, asked to {asked}: {SILENT if late else ABSENT}", late=late) from error
+        late, cut = isinstance(cause, ReadTimeoutError), isinstance(cause, ProtocolError)
+        said = SILENT if late else CUT if cut else ABSENT
+        raise KfpError(f"KFP at {host}, asked to {asked}: {said}", late=late or cut) from error
     except (AttributeError, ValueError, TypeError) as error:
         raise KfpError(f"KFP at {host}, asked to {asked}: {FOREIGN}") from error
 

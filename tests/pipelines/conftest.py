@@ -86,6 +86,8 @@ class Server:
     silent: bool = False
     #: What is done while its answer gets lost: a part of "METHOD path".
     lost: str = ""
+    #: What comes in its place: a gateway's status, or 0 for a connection that breaks off.
+    lost_as: int = 504
     finished: Callable[[Json], None] = lambda run: None
 
     def writes(self) -> list[str]:
@@ -234,7 +236,8 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 return
             if server.lost and server.lost in asked:  # done, and the answer gets lost on the way
                 server.answer(request)
-                self.reply(504, b"gateway time-out")
+                if server.lost_as:
+                    self.reply(server.lost_as, b"gateway time-out")
                 return
             try:
                 self.reply(200, json.dumps(server.answer(request)).encode())

@@ -48,24 +48,49 @@ def test_submit_writes_the_runs_folder_and_starts_the_run(kfp_server: Any, store
     assert (store.get_json(f"runs/{submitted}/kfp.json") or {})["run_id"] == made["run_id"]
 
 
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "LOOKS", (0.0, 0.0))
+
+
+@pytest.mark.parametrize("lost_as", [504, 0], ids=["gateway", "cut"])
 def test_a_run_whose_acceptance_got_lost_is_found_by_its_name(
-    kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
+    kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str], lost_as: int
 ) -> None:
     """A gateway that times out after the server took the run: its folder must not go, or the run would find nothing."""
-    kfp_server.lost = "POST /apis/v2beta1/runs"
+    kfp_server.lost, kfp_server.lost_as = "POST /apis/v2beta1/runs", lost_as
     assert submit(kfp_server, store) == 0
     ((name, made),) = kfp_server.named("runs").items()
     assert (store.get_json(f"runs/{name}/kfp.json") or {})["run_id"] == made["run_id"]
     assert store.get_bytes_at(f"runs/{name}/plan.yaml") == PLAN.read_bytes()
 
 
+def test_a_run_that_kfp_takes_after_the_gateway_gave_up_is_found(
+    kfp_server: Any, store: Store, no_pause: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    looks: list[str] = []
+
+    def find(self: Kfp, name: str) -> str | None:
+        looks.append(name)
+        return found(self, name) if len(looks) > 1 else None
+
+    found = Kfp.find_run
+    monkeypatch.setattr(Kfp, "find_run", find)
+    kfp_server.lost = "POST /apis/v2beta1/runs"
+    assert submit(kfp_server, store) == 0
+    ((name, made),) = kfp_server.named("runs").items()
+    assert looks == [name, name]
+    assert (store.get_json(f"runs/{name}/kfp.json") or {})["run_id"] == made["run_id"]
+
+
 def test_a_run_that_the_server_failed_to_take_leaves_no_folder(
-    kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
+    kfp_server: Any, store: Store, no_pause: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = set(store.list("runs/"))
     kfp_server.fault = ("POST /apis/v2beta1/runs", 503, "{}")
     assert submit(kfp_server, store) == 3
     assert set(store.list("runs/")) == before
+    assert sum((asked.method, asked.path) == ("GET", "/apis/v2beta1/runs") for asked in kfp_server.requests) == 2
 
 
 def test_a_run_of_which_nothing_can_be_found_out_keeps_its_folder(
