@@ -175,6 +175,25 @@ def test_a_schedule_that_is_applied_with_another_plan_holds_the_environment_anew
         fired(uri, "later", monkeypatch)
 
 
+def test_a_firing_of_the_plan_before_does_not_say_what_the_new_one_holds(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plan step still runs, in the old images, while the schedule is applied again."""
+    repeat = Repeat.model_validate({"follow": ("data",)})
+    folder = fired(applied(store, "overtaken", repeat, str(mirror)), "before", monkeypatch)
+    found = store.get_json(f"{folder}/run.json") or {}
+    text = (store.get_bytes_at(f"{folder}/plan.yaml") or b"").decode()
+    after = schedule.document_of(str(mirror), repeat, {})
+    schedule.put(store, "overtaken", PLAN.replace("name: small", "name: other"), after)
+    schedule.hold_environment(store, "overtaken", found, text, {"torch": "1.0"})
+    assert schedule.stored(store, "overtaken") == (PLAN.replace("name: small", "name: other"), after)
+    schedule.put(store, "overtaken", PLAN, after)
+    schedule.hold_environment(store, "overtaken", found, text, {"torch": "1.0"})
+    held = schedule.stored(store, "overtaken")
+    assert held is not None
+    assert held[1]["held"] == {"environment": {"torch": "1.0"}}
+
+
 def test_the_environment_is_held_when_the_first_run_is_gone(
     store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

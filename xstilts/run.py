@@ -119,7 +119,7 @@ def plan(run_uri: str) -> None:
         expanded = expand(load_plan(text.decode()), mirror, numeric_environment(), generation=str(run["run"]))
         schedule.refuse_changes(holds, expanded)
         if "schedule" in run:
-            schedule.hold_environment(store, str(run["schedule"]), expanded.environment)
+            schedule.hold_environment(store, str(run["schedule"]), run, text.decode(), expanded.environment)
         document = expanded.to_json()
         for batch in (*document["sources"], *document["builds"], *document["encodings"]):
             _put_spec(store, folder, batch["id"], batch, document["steps"], batch["steps"])

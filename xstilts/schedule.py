@@ -181,17 +181,21 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
     return str(record["run"]), repeated(text, repeat, number, holds.get("models", {})), more
 
 
-def hold_environment(store: Store, name: str, environment: Mapping[str, str]) -> None:
+def hold_environment(
+    store: Store, name: str, run: Mapping[str, Any], text: str, environment: Mapping[str, str]
+) -> None:
     """Writes the environment of the first firing after a schedule was put into what it holds, where it holds one: of a
-    schedule that follows it, or ignores it, nothing is written. A run's folder may be collected; a schedule's is not."""
+    schedule that follows it, or ignores it, nothing is written. A run's folder may be collected; a schedule's is not.
+    run, text: the firing's run.json and plan; one of before the schedule was put says nothing of what stands there now."""
     known = stored(store, name)
     if known is None:
         return
-    text, document = known
-    repeat = Repeat.model_validate({key: document[key] for key in Repeat.model_fields})
-    exact = (repeat.reuse or load_plan(f"{text}\n").reuse) == "exact"
-    if exact and "environment" not in repeat.follow and "environment" not in document["held"]:
-        held_now = {**document["held"], "environment": dict(environment)}
+    plan, document = known
+    repeat, holds = Repeat.model_validate({key: document[key] for key in Repeat.model_fields}), document["held"]
+    now = repeated(plan, repeat, int(run["firing"]), holds.get("models", {})), document["mirror"], holds
+    exact = (repeat.reuse or load_plan(f"{plan}\n").reuse) == "exact"
+    if exact and "environment" not in (*repeat.follow, *holds) and now == (text, run["mirror"], run["held"]):
+        held_now = {**holds, "environment": dict(environment)}
         store.put_json(f"{folder_of(name)}/schedule.json", {**document, "held": held_now})
 
 
