@@ -120,8 +120,10 @@ def first_clusters(examples: Sequence[Example], queries: int | None) -> list[Exa
     same in languages whose rows are parallel."""
     asked = Counter(one.cluster for one in examples if one.relevant)
     kept: set[str] = set()
+    total = 0
     for cluster in dict.fromkeys(one.cluster for one in examples):
-        if queries is not None and kept and sum(asked[one] for one in kept) + asked[cluster] > queries:
+        total += asked[cluster]
+        if queries is not None and kept and total > queries:
             break
         kept.add(cluster)
     return [one for one in examples if one.cluster in kept]

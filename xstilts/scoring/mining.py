@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xstilts.scoring.gold import Gold
-from xstilts.scoring.ranking import largest
+from xstilts.scoring.ranking import largest, nearest_candidates
 from xstilts.scoring.vectors import Vectors
 
 #: utils_retrieve.py, line 133.
@@ -112,21 +112,14 @@ def candidates(
 def nearest(queries: Tensor, pool: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """[q, ≤ count] places in the pool by falling cosine, of equals the lower place, and the cosines in double. queries [q,
     width], pool [n, width]: unit vectors, single precision. Held at a time: 1,024 queries × 65,536 of the pool."""
-    count = min(count, len(pool))
-    found = [_nearest(part, pool, count) for part in queries.split(_QUERIES)]
+    near = nearest_candidates(queries, pool.split(_POOL), count).to(queries.device)
+    found = [_exact(*part, pool) for part in zip(queries.split(_QUERIES), near.split(_QUERIES), strict=True)]
     return torch.cat([places for places, _ in found]), torch.cat([similarities for _, similarities in found])
 
 
-def _nearest(queries: Tensor, pool: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    best = queries.new_zeros((len(queries), 0))
-    places = torch.zeros((len(queries), 0), dtype=torch.long, device=queries.device)
-    for first in range(0, len(pool), _POOL):
-        part = pool[first : first + _POOL]
-        here = torch.arange(first, first + len(part), device=queries.device).expand(len(queries), -1)
-        values, where = torch.cat([best, queries @ part.T], 1), torch.cat([places, here], 1)
-        columns = largest(values, min(count, values.shape[1]))
-        best, places = values.gather(1, columns), where.gather(1, columns)
-    # A matrix product's last bits depend on its shape: a pair has the same similarity in both directions only so.
+def _exact(queries: Tensor, places: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
+    """The places in order of their exact cosines, and these. A matrix product's last bits depend on its shape: a pair has the
+    same similarity in both directions only so."""
     places = places.sort(1).values
     exact = (queries.double()[:, None] * pool[places].double()).sum(-1)
     order = exact.argsort(dim=1, descending=True, stable=True)
