@@ -48,36 +48,29 @@ def test_a_group_can_be_cancelled_alone(store: Store) -> None:
     assert status(store, RUN, GROUP, time.time()) == "cancelled"
 
 
-def test_a_store_that_is_away_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    put, fails = store.put_json, iter([True, True])
+def renewed(store: Store, monkeypatch: pytest.MonkeyPatch, errors: list[Exception], beats: int) -> None:
+    """Renewals fail by these errors in turn, and the lease is renewed so often all the same."""
+    put, left = store.put_json, iter(errors)
 
     def flaky(key: str, value: object) -> None:
-        if next(fails, False):
-            raise StoreError("away")
+        if (error := next(left, None)) is not None:
+            raise error
         put(key, value)
 
     with Keeper(store, RUN, GROUP, "pod-1", 0.3):
         monkeypatch.setattr(store, "put_json", flaky)
         until = time.monotonic() + 10
-        while store.get_json("runs/r/leases/g.json")["beat"] < 4:
+        while store.get_json("runs/r/leases/g.json")["beat"] < beats:
             assert time.monotonic() < until
             time.sleep(0.02)
+
+
+def test_a_store_that_is_away_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed(store, monkeypatch, [StoreError("away"), StoreError("away")], beats=4)
 
 
 def test_nothing_that_goes_wrong_once_ends_the_renewals(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    put, fails = store.put_json, iter([True])
-
-    def flaky(key: str, value: object) -> None:
-        if next(fails, False):
-            raise OSError("too many open files")
-        put(key, value)
-
-    with Keeper(store, RUN, GROUP, "pod-1", 0.3):
-        monkeypatch.setattr(store, "put_json", flaky)
-        until = time.monotonic() + 10
-        while store.get_json("runs/r/leases/g.json")["beat"] < 3:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+    renewed(store, monkeypatch, [OSError("too many open files")], beats=3)
 
 
 def beat(n: int) -> dict[str, object]:
