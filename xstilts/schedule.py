@@ -134,6 +134,11 @@ def document_of(mirror: str, repeat: Repeat, holds: Mapping[str, Any]) -> dict[s
     return {"mirror": mirror, **repeat.model_dump(mode="json"), "held": dict(holds)}
 
 
+def _repeat(document: Mapping[str, Any]) -> Repeat:
+    """What schedule.json says of why it runs."""
+    return Repeat.model_validate({key: document[key] for key in Repeat.model_fields})
+
+
 def same(before: tuple[str, Mapping[str, Any]] | None, text: str, mirror: str, repeat: Repeat) -> bool:
     """Whether a stored schedule says what it should; what it holds stays held for as long as it does."""
     if before is None:
@@ -167,7 +172,7 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
     if known is None:
         raise PlanError(f"{store.uri}/{folder_of(name)}: no such schedule; `xstilts schedule apply` writes it")
     text, document = known
-    repeat = Repeat.model_validate({key: document[key] for key in Repeat.model_fields})
+    repeat = _repeat(document)
     holds = dict(document["held"])
     earlier = firings(store, name)
     key = f"{folder_of(name)}/firings/{firing}.json"
@@ -191,7 +196,7 @@ def hold_environment(
     if known is None:
         return
     plan, document = known
-    repeat, holds = Repeat.model_validate({key: document[key] for key in Repeat.model_fields}), document["held"]
+    repeat, holds = _repeat(document), document["held"]
     now = repeated(plan, repeat, int(run["firing"]), holds.get("models", {})), document["mirror"], holds
     exact = (repeat.reuse or load_plan(f"{plan}\n").reuse) == "exact"
     if exact and "environment" not in (*repeat.follow, *holds) and now == (text, run["mirror"], run["held"]):
