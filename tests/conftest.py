@@ -1,6 +1,9 @@
 """Fixtures that several test packages share."""
 
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +34,24 @@ def hub() -> Path:
     folder = ROOT.parent / "shared" / "hub"
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_tokenizers() -> Path:
+    """A folder with the real tokenizers of XLM-R, Qwen2 (VL) and Llama 2 (LLaVA-1.5): `xlm-roberta-tokenizer`,
+    `qwen2-tokenizer`, `llama2-tokenizer`. Made once a machine by ../shared/tools/real_models.py, from packages whose
+    SHA-256 it checks; tests that need it skip where that tool is absent."""
+    from filelock import FileLock
+
+    tool = ROOT.parent / "shared" / "tools" / "real_models.py"
+    if not tool.is_file():
+        pytest.skip(f"no real tokenizers: {tool} is absent")
+    folder = Path(os.environ.get("XSTILTS_REAL_MODELS", Path(tempfile.gettempdir()) / f"xstilts-real-models-{os.getuid()}"))
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["xlm-roberta-tokenizer", "qwen2-tokenizer", "llama2-tokenizer"]
+    with FileLock(folder / ".lock"):
+        subprocess.run([sys.executable, str(tool), str(folder), "--only", *names], check=True)
     return folder
 
 
