@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from images.install import blocks
+from requirements.from_lock import blocks
 from images.smoke import MODULES
 from images.subsets import ALONE, PACKAGES, ROOTS, closure, text_of
 from tests.conftest import ROOT
