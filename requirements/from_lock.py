@@ -24,12 +24,11 @@ CUDA_ONLY = re.compile(r"(nvidia-|cuda-|triton)")
 NUMERIC = ("torch", "transformers", "tokenizers", "peft", "pillow")
 #: What pip says when a place has no wheel that fits, cannot be reached, or has a wheel that is not the locked one. Any
 #: other failure (a full disk, a broken pip) ends the installation: another place would not help.
-ABSENT = {
-    "No matching distribution": "it has no such wheel",
+ABSENT = {  # the first that matches: when a connection fails, pip says "no matching distribution" as well
+    "Could not fetch URL": "it cannot be reached",
+    "connection broken": "it cannot be reached",
     "DO NOT MATCH THE HASHES": "its wheel for this platform is not a locked one",
-    "Temporary failure in name resolution": "it cannot be reached",
-    "NewConnectionError": "it cannot be reached",
-    "Read timed out": "it cannot be reached",
+    "No matching distribution": "it has no such wheel",
 }
 #: Seconds that an index may take to answer.
 PATIENCE = 10

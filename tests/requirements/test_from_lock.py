@@ -12,7 +12,7 @@ from requirements.from_lock import HERE, Place, held_build, torch_build
 INDEX = "https://index.invalid/cpu"
 NO_WHEEL = "ERROR: No matching distribution found for torch==2.13.0+cpu"
 OTHER_WHEEL = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
-UNREACHABLE = "pip._vendor.urllib3.exceptions.NewConnectionError: failed to establish a new connection"
+UNREACHABLE = f"WARNING: Retrying after connection broken by 'NewConnectionError'\n{NO_WHEEL}"
 
 #: A pip that installs from the places it knows and says `text` about the others.
 PIP = """
