@@ -37,7 +37,7 @@ def test_a_stored_version_is_the_only_one_that_counts() -> None:
 
 def test_a_step_of_another_version_is_not_computed() -> None:
     require_current(Step("encode", {}))
-    with pytest.raises(PlanError, match="encode squad was planned with version 3 .* run the plan again"):
+    with pytest.raises(PlanError, match=r"encode squad was planned with version 3 .* run the plan again"):
         require_current(Step.from_json(made_earlier(3)))
 
 
