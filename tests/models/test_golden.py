@@ -120,7 +120,9 @@ def losses(family: str, mode: str) -> tuple[float, ...]:
     initialise(head, 0, "mnli")
     encoder = Encoder(TASKS["mnli"], processor(family), "head", {"max_length": 64}, trained.subtoken)
     found = [
-        {"row": place, "language": "en", "images": [], **row} for place, one in enumerate(PAIRS) for row in encoder.rows(one)
+        {"row": place, "language": "en", "images": [], **row}
+        for place, one in enumerate(PAIRS)
+        for row in encoder.rows(one)
     ]
 
     def loss_sum(rows: Sequence[EncodedRow], task: int, update: int) -> torch.Tensor:

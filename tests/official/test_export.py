@@ -125,10 +125,15 @@ def with_one_id(folder: Path, evaluation: str) -> Path:
 def test_rows_with_one_id_are_all_in_the_labels_and_the_first_answer_is_submitted(tmp_path: Path) -> None:
     """The official predictions hold one answer an id, and the official script counts every question of the labels."""
     (cell,) = export(with_one_id(tmp_path / "report", "xquad"), tmp_path / "out")
-    predictions, labels = (json.loads((cell / side / "xquad/test-zh.json").read_text()) for side in ("predictions", "labels"))
+    predictions, labels = (
+        json.loads((cell / side / "xquad/test-zh.json").read_text()) for side in ("predictions", "labels")
+    )
     assert predictions == {"q": "the red cat"}
     questions = labels["data"][0]["paragraphs"][0]["qas"]
-    assert [(one["id"], [a["text"] for a in one["answers"]]) for one in questions] == [("q", ["red cat"]), ("q", ["y", "x z"])]
+    assert [(one["id"], [a["text"] for a in one["answers"]]) for one in questions] == [
+        ("q", ["red cat"]),
+        ("q", ["y", "x z"]),
+    ]
 
 
 def test_queries_with_one_id_are_exported_with_the_answers_of_the_same_row(tmp_path: Path) -> None:

@@ -95,7 +95,10 @@ def test_a_question_is_answered_by_the_sentences_of_every_language() -> None:
 def test_queries_with_equal_ids_and_no_parallel_key_keep_their_own_answers() -> None:
     """Mewsli-X numbers its mentions in each language."""
     queries = {"en": [query(0, ["Q1"])], "de": [query(0, ["Q2"])]}
-    assert {code: golds[0].gold for code, golds in ranking.in_all_languages(queries).items()} == {"en": ["Q1"], "de": ["Q2"]}
+    assert {code: golds[0].gold for code, golds in ranking.in_all_languages(queries).items()} == {
+        "en": ["Q1"],
+        "de": ["Q2"],
+    }
 
 
 def test_average_precision_is_divided_by_what_could_be_found() -> None:
