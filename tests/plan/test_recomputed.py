@@ -132,4 +132,4 @@ def test_the_overview_names_them(expanded: Expanded, versions: Callable[..., Non
     out = StringIO()
     Console(width=200, file=out).print(render(view))
     lines = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("  encode: ")]
-    assert lines == [f"  encode: {encode['labels'][0]} and {encode['steps'] - 1} other steps, {encode['reasons'][0]}"]
+    assert lines == [f"  encode: {encode['steps']} steps such as {encode['labels'][0]}, {encode['reasons'][0]}"]

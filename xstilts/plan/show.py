@@ -80,7 +80,7 @@ def render(view: Mapping[str, Any]) -> RenderableType:
     ]))  # fmt: skip
     parts.append(Text(f"repeat: {view['repeat']}"))
     if view["again"]:
-        parts.append(Text(f"computed again, although the run {view['compared_with']} has done it:"))
+        parts.append(Text(f"computed again, although the run {view['compared_with']} finished these steps:"))
         parts += [Text(f"  {a['kind']}: {_steps(a)}, {'; '.join(a['reasons'])}") for a in view["again"]]
     cost = [(kind, _number(c["tokens"], 1e6, " M"), _number(c["gpu_hours"], 1, "")) for kind, c in view["cost"].items()]
     parts.append(_table("cost of what is to do, within a factor of two", ("part", "tokens", "H100-hours"), cost))
@@ -110,8 +110,7 @@ def render(view: Mapping[str, Any]) -> RenderableType:
 
 def _steps(group: Mapping[str, Any]) -> str:
     """How many steps, and the label of one."""
-    more = f" and {group['steps'] - 1:,} other steps" if group["steps"] > 1 else ""
-    return f"{group['labels'][0]}{more}"
+    return f"{group['steps']:,} steps such as {group['labels'][0]}" if group["steps"] > 1 else f"{group['labels'][0]}"
 
 
 def _number(value: float | None, unit: float, suffix: str) -> str:
