@@ -15,6 +15,7 @@ import torch
 from xstilts import run
 from xstilts.data.miniature.write import write_miniature
 from xstilts.errors import DataError, PlanError
+from xstilts.plan.step import digest
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 from xstilts.training.workers import Workers
@@ -164,6 +165,27 @@ def test_a_mirror_without_a_needed_split_is_refused_before_staging(
 def test_a_run_that_was_not_planned_is_refused(store: Store) -> None:
     with pytest.raises(PlanError, match="has not run"):
         run.work(f"{store.uri}/runs/nothing", "groups")
+
+
+def of_version(kind: str, version: int) -> dict[str, Any]:
+    """The JSON of a step as the program of that recipe version wrote it."""
+    body = {"kind": kind, "spec": {}, "parents": {}}
+    return {**body, "fingerprint": digest({**body, "version": version}), "settings": {"label": f"old {kind}"}}
+
+
+def test_a_run_planned_before_a_recipe_changed_computes_no_step_of_it(store: Store) -> None:
+    """It would be stored under the name of the earlier recipe."""
+    records, scored = of_version("records", 3), of_version("score", 3)
+    uri = f"{store.uri}/runs/earlier"
+    for name, spec, step in (
+        ("batch", {"steps": [records["fingerprint"]]}, records),
+        ("group", {"finetune": [], "score": [scored["fingerprint"]]}, scored),
+    ):
+        store.put_json(f"runs/earlier/specs/{name}.json", {"spec": spec, "steps": {step["fingerprint"]: step}})
+    with pytest.raises(PlanError, match=r"old records was planned with version 3 .* run the plan again"):
+        run.stage(uri, "batch")
+    with pytest.raises(PlanError, match=r"old score was planned with version 3 .* run the plan again"):
+        run.score(uri, "group", inline)
 
 
 def test_what_is_no_run_is_refused() -> None:

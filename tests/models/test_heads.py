@@ -26,7 +26,7 @@ def row(segments: list[int], **given: object) -> EncodedRow:
     """A row with segments of these lengths."""
     empty = {"label": -1, "labels": [], "span": [], "offsets": [], "words": [], "supervised": 1}
     return EncodedRow(
-        id="", language="en", segments=[[5] * n for n in segments], length=sum(segments), images=[], grids=[],
+        row=0, language="en", segments=[[5] * n for n in segments], length=sum(segments), images=[], grids=[],
         **{**empty, **given},
     )  # fmt: skip
 
@@ -139,14 +139,14 @@ def test_predict_equals_a_search_of_all_pairs():
 def test_windows_of_one_question_give_its_best_answer():
     found = join_windows(
         [
-            ("q1", {"start": 1, "score": -3.0, "null": -2.0}),
-            ("q2", {"start": 2, "score": -math.inf, "null": -1.0}),
-            ("q1", {"start": 3, "score": -1.0, "null": -5.0}),
-            ("q1", {"start": 4, "score": -1.0, "null": -1.0}),
+            (1, {"start": 1, "score": -3.0, "null": -2.0}),
+            (2, {"start": 2, "score": -math.inf, "null": -1.0}),
+            (1, {"start": 3, "score": -1.0, "null": -5.0}),
+            (1, {"start": 4, "score": -1.0, "null": -1.0}),
         ]
     )
     assert found == {
-        "q1": {"start": 3, "score": -1.0, "null": -5.0}, "q2": {"start": 2, "score": -math.inf, "null": -1.0},
+        1: {"start": 3, "score": -1.0, "null": -5.0}, 2: {"start": 2, "score": -math.inf, "null": -1.0},
     }  # fmt: skip
 
 

@@ -158,11 +158,11 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
     expansion = expanded()
     found = {kind: digest(sorted(fps))[:16] for kind, fps in expansion.by_kind().items()}
     assert found == {
-        "records": "27d10305446db3a7",
-        "build": "5a9781c4d80943e3",
-        "encode": "6d32a72c124f54b4",
-        "finetune": "9d0ac36ed5eaa8d3",
-        "score": "133e1582a83d4878",
+        "records": "c6cc774c6c607db9",
+        "build": "dd66f6a1262ca3a4",
+        "encode": "31535cdeb2724ab1",
+        "finetune": "a7ff7b9c385e240f",
+        "score": "75acef5807204f01",
     }
 
 

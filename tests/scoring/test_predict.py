@@ -47,7 +47,7 @@ def encoded(format_: str, number: int) -> EncodedRow:
     words = list(range(n)) if format_ == "tagging" else [-1] * n
     offsets = [value for i in range(n) for value in ((3 * i, 3 * i + 3) if i else (-1, -1))]
     return EncodedRow(
-        str(number), "en", made, sum(map(len, made)), [], [], 0, [0] * n if format_ == "tagging" else [], [1, 1],
+        number, "en", made, sum(map(len, made)), [], [], 0, [0] * n if format_ == "tagging" else [], [1, 1],
         offsets if format_ == "span" else [], words, 1,
     )  # fmt: skip
 
@@ -61,13 +61,13 @@ def jobs(numbers: list[int]) -> list[Job]:
 
 
 def predicted(predictor: Predictor, numbers: list[int], budget: int = 10_000) -> dict[str, dict[str, Any]]:
-    """format → id → prediction"""
+    """format → row → prediction"""
     given = Predictor(predictor.backbone, predictor.heads, predictor.processor, budget, predictor.device)
     with torch.no_grad():
         told, spread = predict_rows(given, jobs(numbers))
     found = {format_: dict(rows) for (format_, _), rows in told.items()}
     return found | {
-        format_: dict(zip(rows.ids, rows.take(range(len(rows))), strict=True)) for (format_, _), rows in spread.items()
+        format_: dict(zip(rows.rows, rows.take(range(len(rows))), strict=True)) for (format_, _), rows in spread.items()
     }
 
 
@@ -105,9 +105,9 @@ def test_batches_hold_the_longest_first_and_every_row_once() -> None:
 
 def test_squad_v2_withholds_for_em_and_for_f1_by_thresholds_of_their_own() -> None:
     """One question has no answer: F1 gains most by answering all three (0 + 0.8 + 0.8), EM by answering none (1)."""
-    golds = [Gold("a", "", []), Gold("b", "", ["red big ball"]), Gold("c", "", ["blue big ball"])]
+    golds = [Gold(0, "a", "", []), Gold(1, "b", "", ["red big ball"]), Gold(2, "c", "", ["blue big ball"])]
     texts = ["x", "red ball", "blue ball"]
-    predicted = {"a": [0, 1, 3.0], "b": [0, 1, 2.0], "c": [0, 1, 1.0]}
+    predicted = {0: [0, 1, 3.0], 1: [0, 1, 2.0], 2: [0, 1, 1.0]}
     told = withheld(texts, golds, predicted)
     assert told == [["", "x"], ["", "red ball"], ["", "blue ball"]]
     both = [METRICS[name].counts(told, [one.gold for one in golds], "en").sum(0) for name in ("squad_v2_em", "squad_v2_f1")]

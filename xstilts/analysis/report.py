@@ -41,7 +41,8 @@ def _write_predictions(folder: Path, given: ReportInput) -> None:
     for cell in given.cells:
         for (evaluation, language), scored in cell.scored.items():
             frame = pd.DataFrame(
-                {"id": scored.ids, "cluster": scored.clusters, "prediction": [canonical_json(p) for p in scored.predictions],
+                {**({"row": scored.rows} if scored.rows else {}), "id": scored.ids, "cluster": scored.clusters,
+                 "prediction": [canonical_json(p) for p in scored.predictions],
                  "gold": [canonical_json(g) for g in scored.golds]}
             )  # fmt: skip
             head = {

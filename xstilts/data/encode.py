@@ -1,12 +1,12 @@
 """Canonical records × a backbone's processor → rows of token ids, as Parquet.
 
 Columns of encoded.parquet (one row per training or scoring row; a window of a long context and a piece of a long
-sentence are rows of their own, with their example's id):
-segments: token ids, one list per choice (multiple choice), English and foreign (retrieval), else one. length: all
-tokens. images, grids: SHA-256 and patches (t, h, w) of each picture. label: class or choice, -1 none. labels: per token
-of the segment, -100 where no loss is; tag ids, or for `lm` the token that is to be predicted there. span: token places of
-the answer. offsets: (start, end) characters of each token of the context, -1 elsewhere. words: word that a token answers
-for, -1 elsewhere. supervised: tokens with a loss (`lm`), else 1.
+sentence are rows of their own, with the same `row`):
+row: position of the example in records.parquet. segments: token ids, one list per choice (multiple choice), English and
+foreign (retrieval), else one. length: all tokens. images, grids: SHA-256 and patches (t, h, w) of each picture. label:
+class or choice, -1 none. labels: per token of the segment, -100 where no loss is; tag ids, or for `lm` the token that is
+to be predicted there. span: token places of the answer. offsets: (start, end) characters of each token of the context, -1
+elsewhere. words: word that a token answers for, -1 elsewhere. supervised: tokens with a loss (`lm`), else 1.
 """
 
 import random
@@ -30,7 +30,7 @@ _PREDICTED, _MASKED, _REPLACED = 0.15, 0.8, 0.1
 _INTS, _LISTS = pa.list_(pa.int32()), pa.list_(pa.list_(pa.int32()))
 _SCHEMA = pa.schema(
     {
-        "id": pa.string(), "language": pa.string(), "segments": _LISTS, "length": pa.int32(),
+        "row": pa.int32(), "language": pa.string(), "segments": _LISTS, "length": pa.int32(),
         "images": pa.list_(pa.string()), "grids": _LISTS, "label": pa.int32(), "labels": _INTS, "span": _INTS,
         "offsets": _INTS, "words": _INTS, "supervised": pa.int32(),
     }
@@ -60,19 +60,18 @@ def encode(
     tags = task.labels or tuple(sorted({tag for example in examples for tag in example.tags}))
     encoder = Encoder(task, processor, spec["objective"], spec["lengths"], spec["subtoken"], tags)
     references = pq.read_table(records, columns=["images"]).column("images").to_pylist()
-    if keep is not None:
-        examples, references = ([one for one, k in zip(row, keep, strict=True) if k] for row in (examples, references))
+    places = [place for place in range(len(examples)) if keep is None or keep[place]]
     rows = []
-    for example, shas in zip(examples, references, strict=True):
-        for row in encoder.rows(example):
-            rows.append({"id": example.id, "language": spec["language"], "images": shas, **row})
+    for place in places:
+        for row in encoder.rows(examples[place], place):
+            rows.append({"row": place, "language": spec["language"], "images": references[place], **row})
     if not rows:
         raise ValueError(f"{spec['task']} {spec['split']} {spec['language']}: no row is left after encoding")
     path = out / "encoded.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), path)
     tokens = sum(row["length"] for row in rows)
     info = {
-        "rows": len(rows), "examples": len(examples), "tokens": tokens, "truncated": encoder.truncated,
+        "rows": len(rows), "examples": len(places), "tokens": tokens, "truncated": encoder.truncated,
         "unanswerable_windows": encoder.left_out, "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
         **({} if task.labels or not tags else {"tags": list(tags)}),
     }  # fmt: skip
@@ -94,9 +93,11 @@ class Encoder:
         self.stride, self.question = lengths.get("stride"), lengths.get("question_length")
         self.truncated = self.left_out = self.unknown = 0
         self._was_cut = False  # the row that is being made
+        self._place = 0  # of the example in its records
 
-    def rows(self, example: Example) -> Iterator[dict[str, Any]]:
-        """The encoded rows of one example."""
+    def rows(self, example: Example, place: int = 0) -> Iterator[dict[str, Any]]:
+        """The encoded rows of one example. place: its position in the records, from which masks of plain text are drawn."""
+        self._place = place
         make: Callable[[Example], Iterator[dict[str, Any]]]
         if self.objective == "lm":
             make = self._lm
@@ -247,7 +248,7 @@ class Encoder:
         prompt, instruction, answer = verbalise(self.task, example)
         pictures = self._pictures(example)
         if self.encoder and not prompt and not pictures:
-            yield from self._masked_text(example.id, answer)
+            yield from self._masked_text(answer)
             return
         target = self._ids(answer) if self.encoder else [*self._ids(answer), self.tokenizer.eos_token_id]
         room = self.most - len(pictures) - len(self._start) - len(self._between) - len(self._end)
@@ -268,12 +269,12 @@ class Encoder:
             labels = [IGNORED] * (len(lead) - 1) + target
         yield {"segments": [ids], "labels": labels, "supervised": len(target)}
 
-    def _masked_text(self, identity: str, text: str) -> Iterator[dict[str, Any]]:
-        """Plain text for an encoder: masked language modelling, the places drawn from the example's id."""
+    def _masked_text(self, text: str) -> Iterator[dict[str, Any]]:
+        """Plain text for an encoder: masked language modelling, the masks drawn from the example's place."""
         ids, room = self._ids(text), self.most - len(self._start) - len(self._end)
         self._was_cut = len(ids) > room
         ids = ids[:room]
-        draws = random.Random(f"mask/{identity}")
+        draws = random.Random(f"mask/{self._place}")
         seen, labels = [], []
         for token in ids:
             predicted, how = draws.random() < _PREDICTED, draws.random()

@@ -16,7 +16,7 @@ _IN_PYTHON = 50_000
 class EncodedRow:
     """One training or scoring row. The columns of encoded.parquet; see xstilts.data.encode for their meaning."""
 
-    id: str
+    row: int
     language: str
     segments: list[list[int]]
     length: int

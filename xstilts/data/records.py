@@ -28,7 +28,7 @@ _SCHEMA = pa.schema(
         "choices": pa.list_(pa.string()), "label": pa.int32(), "tokens": pa.list_(pa.string()),
         "tags": pa.list_(pa.string()), "answers": pa.list_(pa.struct({"text": pa.string(), "start": pa.int32()})),
         "targets": pa.list_(pa.string()), "images": pa.list_(pa.string()), "cluster": pa.string(),
-        "relevant": pa.list_(pa.string()),
+        "relevant": pa.list_(pa.string()), "candidate": pa.string(), "parallel": pa.string(),
     }
 )  # fmt: skip
 
@@ -110,9 +110,15 @@ def read_rows(
             continue
         if not found:
             dropped += 1
+        found = [replace(one, parallel=parallel_key(task, one, index)) for one in found]
         origin = row.get("origin") if isinstance(row, dict) else None
         examples += [replace(one, id=f"{origin}:{one.id}") if origin is not None else one for one in found]
     return examples[:cap], bad, dropped
+
+
+def parallel_key(task: Task, example: Example, index: int) -> str:
+    """What an example shares with its translations, or the empty text. index: its row in the source."""
+    return {"": "", "id": example.id, "row": str(index)}[task.parallel]
 
 
 def first_clusters(examples: Sequence[Example], queries: int | None) -> list[Example]:
@@ -160,6 +166,8 @@ def check(task: Task, example: Example) -> None:
     }  # fmt: skip
     if not required[task.format]:
         raise ValueError("a text that the task needs is empty")
+    if task.format == "ranking" and task.role == "evaluation" and bool(example.relevant) == bool(example.candidate):
+        raise ValueError("a row of a ranking is either a query with answers or a named candidate")
     for data in example.images:
         check_image(data)
 
@@ -224,6 +232,7 @@ def write_records(examples: list[Example], out: Path) -> dict[str, Path]:
                 "choices": example.choices, "label": example.label, "tokens": example.tokens, "tags": example.tags,
                 "answers": [{"text": text, "start": start} for text, start in example.answers],
                 "targets": example.targets, "images": shas, "cluster": example.cluster, "relevant": example.relevant,
+                "candidate": example.candidate, "parallel": example.parallel,
             }
         )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -249,7 +258,7 @@ def read_records(path: Path, pictured: bool = True) -> list[Example]:
             choices=tuple(row["choices"]), label=row["label"], tokens=tuple(row["tokens"]), tags=tuple(row["tags"]),
             answers=tuple((answer["text"], answer["start"]) for answer in row["answers"]),
             targets=tuple(row["targets"]), images=tuple(pictures[sha] for sha in row["images"] if pictured), cluster=row["cluster"],
-            relevant=tuple(row["relevant"]),
+            relevant=tuple(row["relevant"]), candidate=row["candidate"], parallel=row["parallel"],
         )
         for row in rows
     ]  # fmt: skip

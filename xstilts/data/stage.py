@@ -88,7 +88,7 @@ def smaller_pool(pool: Path, queries: Sequence[Path], size: int) -> list[bool]:
         for answers in pq.read_table(path, columns=["relevant"]).column("relevant").to_pylist()
         for identity in answers
     }
-    names = pq.read_table(pool, columns=["id"]).column("id").to_pylist()
+    names = pq.read_table(pool, columns=["candidate"]).column("candidate").to_pylist()
     others = [place for place, name in enumerate(names) if name not in right]
     drawn = set(random.Random("smaller pool").sample(others, min(size, len(others))))
     return [name in right or place in drawn for place, name in enumerate(names)]

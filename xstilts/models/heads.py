@@ -223,15 +223,15 @@ class Span(nn.Module):
         return {"start": int(places[start, 0]), "end": int(places[end, 1]), "score": value, "null": null}
 
 
-def join_windows(windows: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """(example id, a window's prediction) → example id → its best window's; the earlier one of equals. "null" is the
+def join_windows(windows: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
+    """(row of the example, a window's prediction) → row → its best window's; the earlier one of equals. "null" is the
     smallest of any window, as SQuAD v2's official script takes it."""
-    best: dict[str, dict[str, Any]] = {}
-    for example, prediction in windows:
-        null = min(prediction["null"], best[example]["null"] if example in best else math.inf)
-        if example not in best or prediction["score"] > best[example]["score"]:
-            best[example] = dict(prediction)
-        best[example]["null"] = null
+    best: dict[int, dict[str, Any]] = {}
+    for row, prediction in windows:
+        null = min(prediction["null"], best[row]["null"] if row in best else math.inf)
+        if row not in best or prediction["score"] > best[row]["score"]:
+            best[row] = dict(prediction)
+        best[row]["null"] = null
     return best
 
 

@@ -24,7 +24,7 @@ def decode(
 ) -> list[str]:
     """The words that the model gives after each row's prompt (the tokens before its first supervised one)."""
     pictures = [[processor.image_inputs(images[sha]) for sha in row.images] if images else [] for row in rows]
-    keys = [segment_key(row.id) for row in rows]
+    keys = [segment_key(row.row) for row in rows]
     if backbone.contract.pool != "last":
         segments = [Segment(row.segments[0], [], key) for row, key in zip(rows, keys, strict=True)]
         best = _best(backbone, segments, device, None)

@@ -29,7 +29,16 @@ from xstilts.training.losses import Heads
 from xstilts.training.workers import Workers
 
 #: checkpoint: `selected` are the weights that count; `last` stands beside them where English dev chose earlier ones.
-SCHEMA = pa.schema([(name, pa.string()) for name in ("checkpoint", "language", "id", "cluster", "prediction", "gold")])
+#: row: position of the example in its language's records. parallel: equal for its translations, or empty.
+_TEXTS = ("id", "cluster", "parallel", "prediction", "gold")
+SCHEMA = pa.schema(
+    [
+        ("checkpoint", pa.string()),
+        ("language", pa.string()),
+        ("row", pa.int32()),
+        *((name, pa.string()) for name in _TEXTS),
+    ]
+)
 
 #: Errors that are recorded as a step's failure; others end the worker.
 _RECORDED = (RuntimeError, ValueError, KeyError, OSError, XstiltsError)
@@ -130,10 +139,13 @@ def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
         format_, depth, head = step.spec["format"], step.spec.get("layer"), int(step.spec.get("head", 0))
         for language in step.spec["languages"]:
             rows, images = bench.rows(f"test:{language}", step)
-            queries = bench.gold(step, language) if format_ in FORMATS else None
-            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head))
+            searched = format_ in FORMATS
+            queries = bench.gold(step, language) if searched else None
+            names = bench.candidates(f"test:{language}", step) if searched else ()
+            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head, names=names))
         if "pool" in step.parents:
-            jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0]))
+            names = bench.candidates("pool", step)
+            jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0], names=names))
     return jobs
 
 
@@ -156,9 +168,9 @@ def _predictor(bench: Bench, manifest: Manifest | None, step: Step, checkpoint: 
 
 
 def _commit(
-    bench: Bench, step: Step, found: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]], seconds: float
+    bench: Bench, step: Step, found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]], seconds: float
 ) -> None:
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     golds = {language: bench.gold(step, language) for language in step.spec["languages"]}
     if step.spec["format"] == "ranking":
         golds = in_all_languages(golds)
@@ -172,7 +184,8 @@ def _commit(
             if step.spec["format"] == "span" and "squad_v2_f1" in step.spec["metrics"]:
                 answers = withheld(answers, examples, given)
             rows += [
-                {"checkpoint": checkpoint, "language": language, "id": example.id, "cluster": example.cluster,
+                {"checkpoint": checkpoint, "language": language, "row": example.row, "id": example.id,
+                 "cluster": example.cluster, "parallel": example.parallel,
                  "prediction": json.dumps(answer, ensure_ascii=False), "gold": right}
                 for example, answer, right in zip(examples, answers, gold, strict=True)
             ]  # fmt: skip
@@ -184,10 +197,10 @@ def _commit(
 
 
 def _scored(
-    step: Step, language: str, golds: Sequence[Gold], found: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]]
+    step: Step, language: str, golds: Sequence[Gold], found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]]
 ) -> list[Gold]:
     """Of a pool's sentences those that count: the test part's foreign ones that have a translation or were given one. The
     others, most of hundreds of thousands, add nothing to any sum."""
     told = [predictions[step.fingerprint, language] for predictions in found.values()]
     asked = told[0].keys()
-    return [gold for gold in golds if gold.id in asked and (gold.gold or any(one[gold.id] for one in told))]
+    return [gold for gold in golds if gold.row in asked and (gold.gold or any(one[gold.row] for one in told))]

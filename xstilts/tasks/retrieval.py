@@ -54,11 +54,13 @@ BUCC = Task(
 
 
 def sentence(row: Row, index: int, language: str) -> Example:
-    """part (dev or test), id, text, answers: a sentence of either side of a pool. Its id here is `<part>/<id>`."""
+    """part (dev or test), id, text, answers: a sentence of either side of a pool. Its id here is `<part>/<id>`; an English
+    sentence is a candidate."""
     name, part = text_of(row, "id"), text_of(row, "part")
     return Example(
-        id=f"{part}/{name}", text=text_of(row, "text"), relevant=tuple(f"{part}/{answer}" for answer in row["answers"])
-    )
+        id=f"{part}/{name}", text=text_of(row, "text"), relevant=tuple(f"{part}/{answer}" for answer in row["answers"]),
+        candidate=f"{part}/{name}" if name.startswith("en-") else "",
+    )  # fmt: skip
 
 
 def _pool_files(part: str) -> tuple[str, ...]:

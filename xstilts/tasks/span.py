@@ -110,7 +110,7 @@ XQUAD = Task(
         )
     },
     to_example=squad, languages=XQUAD_LANGUAGES, metrics=_METRICS, trained_target=("squad",), licence="cc-by-sa-4.0",
-    citation="Artetxe et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad"),
+    citation="Artetxe et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad"), parallel="id",
 )  # fmt: skip
 MLQA = Task(
     name="mlqa", title="MLQA", role="evaluation", format="span", modality="text",
@@ -126,7 +126,7 @@ MLQA = Task(
         "test:ar": 5_335, "test:de": 4_517, "test:en": 11_590, "test:es": 5_253, "test:hi": 4_918, "test:vi": 5_495,
         "test:zh": 5_137,
     },
-    sizes_source=infos("mlqa"),
+    sizes_source=infos("mlqa"), parallel="id",
 )  # fmt: skip
 TYDIQA = Task(
     name="tydiqa", title="TyDiQA-GoldP", role="evaluation", format="span", modality="text",

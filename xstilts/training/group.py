@@ -24,7 +24,7 @@ from xstilts.models.processor import load_processor
 from xstilts.plan.environment import require
 from xstilts.plan.step import Step, training_role
 from xstilts.run import failure, failure_key, open_run, spec_of
-from xstilts.scoring.gold import Gold, answers_in_words, gold_answers
+from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
@@ -118,6 +118,7 @@ class Bench:
         self._rows: dict[str, EncodedRows] = {}
         self._parents: dict[tuple[str, str], Manifest] = {}
         self._gold: dict[tuple[str, str], list[Gold]] = {}
+        self._names: dict[str, list[str]] = {}
 
     def reset(self, seed: int) -> None:
         """The weights from which every road starts: the backbone's own, and adapters drawn from the seed."""
@@ -151,6 +152,14 @@ class Bench:
                 else gold_answers(path, step.spec["format"])
             )
         return self._gold[key]
+
+    def candidates(self, role: str, step: Step) -> list[str]:
+        """Of a ranking or a pool to mine, the name of each row of the records behind an encoded parent as a candidate."""
+        fingerprint = self.parent("encode", step.parents[role], step).step["parents"]["records"]
+        if fingerprint not in self._names:
+            manifest = self.parent("records", fingerprint, step)
+            self._names[fingerprint] = candidate_names(self.store.file(manifest, "records.parquet"))
+        return self._names[fingerprint]
 
     def tags(self, step: Step) -> Sequence[str]:
         """The tag names of a score step in the order of their ids: the task's, else those of its model's training rows."""

@@ -85,9 +85,9 @@ def pack_rows(
     segments = []
     for row in rows:
         if row.images and (images is None or processor is None):
-            raise KeyError(f"row {row.id} shows images, and its records have none")
+            raise KeyError(f"row {row.row} shows images, and its records have none")
         pictures = [processor.image_inputs(images[sha]) for sha in row.images] if processor and images else []
-        segments += [Segment(ids, pictures, segment_key(row.id, i)) for i, ids in enumerate(row.segments)]
+        segments += [Segment(ids, pictures, segment_key(row.row, i)) for i, ids in enumerate(row.segments)]
     return pack(segments, backbone)
 
 
