@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ def test_the_question_stands_before_the_context(processor: Processors, family: s
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_windows_overlap_by_the_stride_and_lose_nothing(processor: Processors, family: str) -> None:
+def test_windows_begin_every_stride_tokens_and_lose_nothing(processor: Processors, family: str) -> None:
     of = processor(family)
     start, between, end = frame(of)
     head = len(start) + len(ids(of, "who sees ben ?")) + len(between)
@@ -149,30 +149,52 @@ def test_windows_overlap_by_the_stride_and_lose_nothing(processor: Processors, f
         row["segments"][0][head : -len(end)]
         for row in rows(of, "squad", SPAN, "eval", max_length=40, stride=9, question_length=16)
     ]
-    whole = windows[0]
-    for earlier, later in pairwise(windows):
-        assert earlier[-9:] == later[:9]
-        whole = whole + later[9:]
+    whole, room = ids(of, CONTEXT), 40 - head - len(end)
+    assert windows == [whole[9 * number : 9 * number + room] for number in range(len(windows))]
     assert len(windows) > 2
-    assert whole == ids(of, CONTEXT)
+    assert 9 * (len(windows) - 2) + room < len(whole) <= 9 * (len(windows) - 1) + room
+
+
+def test_a_context_of_500_tokens_has_the_official_windows(processor: Processors) -> None:
+    """max_seq_length 384, doc_stride 128, a question of 10 tokens: 370 of the context from 0, 128 and 256 on."""
+    of = processor("xlm_r")
+    example = Example(id="q", text="dog " * 500, question="dog " * 10)
+    found = rows(of, "squad", example, "eval", max_length=384, stride=128, question_length=64)
+    assert [row["length"] - 14 for row in found] == [370, 370, 244]
+    assert [(row["offsets"][2 * 13] // 4, row["offsets"][-4] // 4) for row in found] == [(0, 369), (128, 497), (256, 499)]
+    # Token 248 has min(248, 121) in the first window and min(120, 249) in the second; token 377 has min(249, 120) + 3.7 in
+    # the second and min(121, 122) + 2.44 in the third, which is shorter; 378 one less and one more.
+    assert [[place - 13 for place in row["starts"]] for row in found] == [[0, 249], [121, 250], [122, 244]]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_windows_span_points_at_the_answer(processor: Processors, family: str) -> None:
-    found = rows(processor(family), "squad", SPAN, max_length=48, stride=32, question_length=16)
-    assert len(found) > 1
-    for row in found:
+def test_a_windows_span_points_at_the_answer_or_at_token_0(processor: Processors, family: str) -> None:
+    of = processor(family)
+    held = elsewhere = 0
+    for row in rows(of, "squad", SPAN, max_length=48, stride=8, question_length=16):
         first, last = row["span"]
-        assert CONTEXT[row["offsets"][2 * first] : row["offsets"][2 * last + 1]] == ANSWER[0]
+        text = CONTEXT[row["offsets"][2 * first] : row["offsets"][2 * last + 1]] if first else ""
+        assert text in ("", ANSWER[0])
+        held += text == ANSWER[0]
+        elsewhere += (first, last) == (0, 0)
+    assert held > 1
+    assert elsewhere > 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_training_windows_without_the_answer_are_left_out_and_counted(processor: Processors, family: str) -> None:
+def test_in_training_windows_without_the_answer_are_kept_and_counted(processor: Processors, family: str) -> None:
     lengths = {"max_length": 40, "stride": 9, "question_length": 16}
     training, scoring = (encoder(processor(family), "squad", objective, **lengths) for objective in ("head", "eval"))
-    kept, all_windows = (len(list(one.rows(SPAN))) for one in (training, scoring))
-    assert 0 < kept < all_windows
-    assert (training.left_out, scoring.left_out) == (all_windows - kept, 0)
+    learnt, scored = (list(one.rows(SPAN)) for one in (training, scoring))
+    assert [row["segments"] for row in learnt] == [row["segments"] for row in scored]
+    assert training.unanswerable == sum(row["span"] == [0, 0] for row in learnt) > 0
+    assert scoring.unanswerable == 0
+
+
+def test_an_answer_without_any_token_is_left_out_of_training_and_counted(processor: Processors) -> None:
+    of = encoder(processor("xlm_r"), "squad")
+    assert list(of.rows(Example(id="q", text="ben sees", question="who ?", answers=((" ", 3),)))) == []
+    assert of.left_out == 1
 
 
 def test_rows_to_be_scored_hold_no_answer(processor: Processors) -> None:
@@ -479,7 +501,7 @@ def test_pictures_are_named_by_their_digest(processor: Processors, tmp_path: Pat
 
 def test_a_split_of_which_nothing_is_left_stops_the_step(processor: Processors, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="squad train en: no row is left after encoding"):
-        encoded(processor("xlm_r"), "squad", [SPAN], tmp_path, max_length=24, stride=4, question_length=16)
+        encoded(processor("xlm_r"), "squad", [replace(SPAN, answers=((" ", CONTEXT.index(" ")),))], tmp_path)
 
 
 def test_a_ranking_query_has_a_length_of_its_own(processor: Processors) -> None:

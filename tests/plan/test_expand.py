@@ -162,7 +162,7 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
         "build": "5a9781c4d80943e3",
         "encode": "6d32a72c124f54b4",
         "finetune": "9d0ac36ed5eaa8d3",
-        "score": "133e1582a83d4878",
+        "score": "7c69a8d99c426402",
     }
 
 

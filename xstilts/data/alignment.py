@@ -29,15 +29,15 @@ class WordTokens:
 
 
 def with_attached(text: str, offsets: Offsets) -> list[tuple[int, int]]:
-    """Offsets whose ends take in the combining and format characters that follow directly and that no token covers.
-    Normalising tokenizers leave such characters out: XLM-R's tokens of `cafe` + U+0301 end before the accent."""
-    ends = []
-    for place, (start, end) in enumerate(offsets):
-        limit = offsets[place + 1][0] if place + 1 < len(offsets) else len(text)
-        while end > start and end < limit and unicodedata.category(text[end]) in _ATTACHED:
+    """Offsets whose ends take in the combining and format characters that follow directly, whether a token of their own
+    covers them (byte-level BPE) or none does (XLM-R's tokens of `cafe` + U+0301 end before the accent). Officially an
+    answer's characters are those of whole whitespace words, which hold these characters too."""
+    made = []
+    for start, end in offsets:
+        while start < end < len(text) and unicodedata.category(text[end]) in _ATTACHED:
             end += 1
-        ends.append((start, end))
-    return ends
+        made.append((start, end))
+    return made
 
 
 def sentence(words: Sequence[str]) -> tuple[str, list[int]]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from xstilts.errors import XstiltsError
+from xstilts.models.heads import AnswerLimit
 from xstilts.plan.environment import require
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
@@ -128,10 +129,11 @@ def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
     jobs = []
     for step in steps:
         format_, depth, head = step.spec["format"], step.spec.get("layer"), int(step.spec.get("head", 0))
+        limit = AnswerLimit(**step.spec["answer_limit"]) if format_ == "span" else None
         for language in step.spec["languages"]:
             rows, images = bench.rows(f"test:{language}", step)
             queries = bench.gold(step, language) if format_ in FORMATS else None
-            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head))
+            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head, answer_limit=limit))
         if "pool" in step.parents:
             jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0]))
     return jobs

@@ -19,6 +19,7 @@ from torch import Tensor
 from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.data.stage import model_folder, parent
 from xstilts.models.backbone import Backbone, load_backbone
+from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
 from xstilts.models.processor import load_processor
 from xstilts.plan.environment import require
@@ -295,7 +296,8 @@ def _development(bench: Bench, step: Step) -> Development | None:
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
     task = TASKS[given["name"]]
     labels = task.labels or (bench.trained_tags(step, given) if task.format == "tagging" else ())
-    return Development(task, given["objective"], rows, images, gold, int(every), budget, labels)
+    limit = AnswerLimit(**step.spec["recipe"].get("answer_limit", {}))
+    return Development(task, given["objective"], rows, images, gold, int(every), budget, labels, limit)
 
 
 def _resume(
