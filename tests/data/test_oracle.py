@@ -47,13 +47,17 @@ class Remembering(Processor):
 def processors(real_tokenizers: Path) -> Callable[[str], Processor]:
     @cache
     def load(family: str) -> Processor:
-        return Remembering(family, AutoTokenizer.from_pretrained(real_tokenizers / FOLDERS[family], local_files_only=True))
+        return Remembering(
+            family, AutoTokenizer.from_pretrained(real_tokenizers / FOLDERS[family], local_files_only=True)
+        )
 
     return load
 
 
-def slices(hub: Path, task: str) -> Iterator[tuple[str, list[Example]]]:
+@cache
+def slices(hub: Path, task: str) -> list[tuple[str, list[Example]]]:
     """(language, its examples) of a task's test set as far as the folder holds it, else of another of its splits."""
+    read = []
     mirror, test = open_mirror(str(hub)), TASKS[task].splits["test"]
     for language in TASKS[task].languages:
         for source in (test, *test.alternatives):
@@ -62,10 +66,11 @@ def slices(hub: Path, task: str) -> Iterator[tuple[str, list[Example]]]:
             if split is None:
                 continue
             rows = load_rows(mirror, replace(source, split=split, alternatives=()), language)
-            examples, bad, _ = read_rows(TASKS[task], rows, range(len(rows)), language, ROWS)
+            examples, _, _ = read_rows(TASKS[task], rows, range(len(rows)), language, ROWS)
             if examples:
-                yield language, examples
+                read.append((language, examples))
                 break
+    return read
 
 
 def reachable(
@@ -73,6 +78,7 @@ def reachable(
 ) -> tuple[float, str]:
     """The best (score, answer) of any span of tokens near a gold answer that its window lets start and `limit` allows."""
     golds = list(dict.fromkeys(text for text, _ in example.answers))
+    windows = [(list(zip(row["offsets"][::2], row["offsets"][1::2], strict=True)), row["starts"]) for row in rows]
     best = (0.0, "")
     for gold in golds:
         places = [start for text, start in example.answers if text == gold]
@@ -81,8 +87,8 @@ def reachable(
             places.append(at)
             at = example.text.find(gold, at + 1)
         for place in dict.fromkeys(places):
-            for row in rows:
-                for answer in spans(row, place, place + len(gold), limit):
+            for offsets, starts in windows:
+                for answer in spans(offsets, starts, place, place + len(gold), limit):
                     text = example.text[slice(*answer)]
                     best = max(best, (max(score(text, each) for each in golds), text))
                     if best[0] == 1.0:
@@ -90,12 +96,13 @@ def reachable(
     return best
 
 
-def spans(row: Mapping[str, Any], start: int, end: int, limit: AnswerLimit) -> Iterator[tuple[int, int]]:
+def spans(
+    offsets: Sequence[tuple[int, int]], starts: Sequence[int], start: int, end: int, limit: AnswerLimit
+) -> Iterator[tuple[int, int]]:
     """(start, end) characters of the longest allowed spans within the tokens that hold any of these characters."""
-    offsets = list(zip(row["offsets"][::2], row["offsets"][1::2], strict=True))
     tokens = [place for place, (a, b) in enumerate(offsets) if 0 <= a < end and b > start and b > a]
     for first in tokens:
-        if row["starts"][0] <= first < row["starts"][1]:
+        if starts[0] <= first < starts[1]:
             fits = [t for t in tokens if limit.allows(t - first + 1, offsets[t][1] - offsets[first][0])]
             if fits:
                 yield offsets[first][0], offsets[fits[-1]][1]
@@ -139,7 +146,9 @@ def test_the_best_answer_that_can_be_given_has_an_f1_of_99(
         if value < lowest:
             problems.append(f"{language}: F1 {value:.2f} is below {lowest}: {worst(found, examples)}")
         if value < bound - 0.1:
-            problems.append(f"{language}: windows and limit take {bound - value:.2f} of {bound:.2f}: {worst(found, examples)}")
+            problems.append(
+                f"{language}: windows and limit take {bound - value:.2f} of {bound:.2f}: {worst(found, examples)}"
+            )
     assert languages >= 3
     assert not problems, "\n".join(problems)
 

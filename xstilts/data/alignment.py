@@ -34,7 +34,7 @@ def with_attached(text: str, offsets: Offsets) -> list[tuple[int, int]]:
     answer's characters are those of whole whitespace words, which hold these characters too."""
     made = []
     for start, end in offsets:
-        while start < end < len(text) and unicodedata.category(text[end]) in _ATTACHED:
+        while start < end < len(text) and text[end] > "\x7f" and unicodedata.category(text[end]) in _ATTACHED:
             end += 1
         made.append((start, end))
     return made
@@ -104,7 +104,9 @@ def windows(tokens: int, room: int, step: int) -> list[tuple[int, int]]:
     reaches the end. 500 tokens, room 370, step 128: starts 0, 128, 256. At least one window, also of no tokens.
     ValueError for a step over `room`, which would lose tokens between windows."""
     if not 0 < step <= room:
-        raise ValueError(f"windows of {room} context tokens cannot begin every {step} tokens: stride must be 1 to {room}")
+        raise ValueError(
+            f"windows of {room} context tokens cannot begin every {step} tokens: stride must be 1 to {room}"
+        )
     made = [(0, min(room, tokens))]
     while made[-1][1] < tokens:
         first = made[-1][0] + step
@@ -116,12 +118,16 @@ def fullest_context(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """For each window the token range (first, end) in which an answer may start there: the tokens that have their maximum
     context in it, min(tokens to the left, tokens to the right) + 0.01 × the window's length, the earlier window of
     equals. Together the ranges hold every token once; one can be empty."""
+    if len(ranges) == 1:
+        return [ranges[0]]
     best: list[list[int]] = [[] for _ in ranges]
     first = 0  # windows before it end before the token
     for token in range(ranges[-1][1]):
         while ranges[first][1] <= token:
             first += 1
         here = [i for i in range(first, len(ranges)) if ranges[i][0] <= token < ranges[i][1]]
-        score = {i: min(token - ranges[i][0], ranges[i][1] - 1 - token) + 0.01 * (ranges[i][1] - ranges[i][0]) for i in here}
+        score = {
+            i: min(token - ranges[i][0], ranges[i][1] - 1 - token) + 0.01 * (ranges[i][1] - ranges[i][0]) for i in here
+        }
         best[max(here, key=lambda i: (score[i], -i))].append(token)
     return [(own[0], own[-1] + 1) if own else (0, 0) for own in best]

@@ -90,7 +90,8 @@ def encode(
     tokens = sum(row["length"] for row in rows)
     info = {
         "rows": len(rows), "examples": len(examples), "tokens": tokens, "truncated": encoder.truncated,
-        "unanswerable_windows": encoder.unanswerable, "left_out": encoder.left_out, "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
+        "unanswerable_windows": encoder.unanswerable, "left_out": encoder.left_out,
+        "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
         **({} if task.labels or not tags else {"tags": list(tags)}),
     }  # fmt: skip
     return {"encoded.parquet": path}, info

@@ -219,8 +219,8 @@ class Span(nn.Module):
         here}: the best answer within `limit` from the `n_best` likeliest starts among the row's `answer_starts`; start =
         end = 0 and -inf where no answer can start."""
         lengths = rows.lengths.tolist()
-        windows = zip(states.float().split(lengths), rows.offsets.split(lengths), rows.answer_starts.tolist(), strict=True)
-        return [self._best(window, places, starts, limit or AnswerLimit()) for window, places, starts in windows]
+        parts = states.float().split(lengths), rows.offsets.split(lengths), rows.answer_starts.tolist()
+        return [self._best(*window, limit or AnswerLimit()) for window in zip(*parts, strict=True)]
 
     def _best(self, window: Tensor, places: Tensor, answer_starts: Sequence[int], limit: AnswerLimit) -> dict[str, Any]:
         allowed = places[:, 0] >= 0

@@ -206,7 +206,8 @@ class _Check:
             return
         known = self._all_evaluations()
         parts = [part for arm in self.plan.arms.values() for part in arm.parts]
-        scored = [task for name in self.plan.evaluations if name in known for task in known[name].trained_target or [name]]
+        evaluations = [name for name in self.plan.evaluations if name in known]
+        scored = [task for name in evaluations for task in known[name].trained_target or [name]]
         tasks = [*(part.task for part in parts), *scored]
         by_head = {part.task for part in parts if part.objective != "lm"} | set(scored)
         for name, backbone in self.plan.backbones.items():

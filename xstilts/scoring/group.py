@@ -133,7 +133,7 @@ def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
         for language in step.spec["languages"]:
             rows, images = bench.rows(f"test:{language}", step)
             queries = bench.gold(step, language) if format_ in FORMATS else None
-            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head, answer_limit=limit))
+            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head, None, limit))
         if "pool" in step.parents:
             jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0]))
     return jobs

@@ -99,7 +99,8 @@ PHANG_2020: Mapping[tuple[str, str, str], Recipe] = {
 _VLM = {"source": "XTREME-R scripts/train_*.sh; rates: ours, a grid's starting points", "dropout": 0.0}
 VLM: Mapping[tuple[str, str, str], Recipe] = {
     (task, family, mode): {
-        **row, **_VLM, **(_CHARACTERS if task == "span" else {}), "warmup": row["warmup"] or 0.1, "lr": (1e-4 if mode == "lora" else 2e-5) if row["lr"] else 0.0,
+        **row, **_VLM, **(_CHARACTERS if task == "span" else {}), "warmup": row["warmup"] or 0.1,
+        "lr": (1e-4 if mode == "lora" else 2e-5) if row["lr"] else 0.0,
     }
     for (task, family, _), row in XTREME_R.items()
     for mode in ("lora", "full")
