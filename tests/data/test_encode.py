@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from xstilts.data.encode import IGNORED, Encoder, encode
 from xstilts.data.encoded import EncodedRow, EncodedRows
@@ -219,6 +219,68 @@ def test_a_long_question_is_cut(processor: Processors) -> None:
     assert row["segments"] == [[0, *ids(of, SEEN[0])[:5], 2, 2, *ids(of, "ben sees anna"), 2]]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_predicted_answer_takes_in_the_marks_that_follow_it(processor: Processors, family: str) -> None:
+    """U+200B after a full stop and a combining accent, which XLM-R's normaliser removes or composes."""
+    of = processor(family)
+    context = "Milk.[6]\u200b the cafe\u0301 ."
+    for answer in ("Milk.[6]\u200b", "cafe\u0301"):
+        example = Example(id="q", text=context, question="what ?", answers=((answer, context.index(answer)),))
+        (row,) = rows(of, "squad", example)
+        first, last = row["span"]
+        assert context[row["offsets"][2 * first] : row["offsets"][2 * last + 1]].strip() == answer
+
+
+# ---- text is text ----
+
+SPELLED = "a <s> b</s> <mask> <image> <|image_pad|> <|im_end|> <unk>"
+ALL_FORMATS = [
+    ("snli", "head", Example(id="0", text=SPELLED, text_pair=SPELLED, label=0)),
+    ("snli", "lm", Example(id="0", text=SPELLED, text_pair=SPELLED, label=0)),
+    ("commonsense_qa", "head", Example(id="0", text=SPELLED, question=SPELLED, choices=(SPELLED, SPELLED), label=0)),
+    ("commonsense_qa", "lm", Example(id="0", text=SPELLED, question=SPELLED, choices=(SPELLED, SPELLED), label=0)),
+    ("squad", "head", Example(id="0", text=SPELLED, question=SPELLED, answers=(("<s>", 2),))),
+    ("squad", "lm", Example(id="0", text=SPELLED, question=SPELLED, answers=(("<s>", 2),))),
+    ("wikiann", "head", Example(id="0", tokens=tuple(SPELLED.split()), tags=("O",) * 8)),
+    ("tatoeba", "eval", Example(id="0", text=SPELLED, text_pair=SPELLED)),
+    ("lareqa", "eval", Example(id="0", text=SPELLED, relevant=("c",))),
+    ("squad_dual", "head", Example(id="0", text=SPELLED, text_pair=SPELLED)),
+    ("coco_captions", "lm", Example(id="0", text="", targets=(SPELLED,))),
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("task", "objective", "example"), ALL_FORMATS, ids=[f"{t}-{o}" for t, o, _ in ALL_FORMATS])
+def test_control_tokens_that_data_spells_out_never_reach_the_model(
+    processor: Processors, family: str, task: str, objective: str, example: Example
+) -> None:
+    """A row has the control tokens of its frame and masks, as many as with harmless words in place of the spelled ones."""
+    of = processor(family)
+
+    def control(of_example: Example) -> list[list[int]]:
+        found = rows(of, task, of_example, objective)
+        sequences = [
+            ids for row in found for ids in (*row["segments"], [i for i in row["labels"] if objective == "lm"])
+        ]
+        special = set(of.tokenizer.all_special_ids) - {
+            of.tokenizer.mask_token_id
+        }  # masks stand for the answer's tokens
+        return [[token for token in ids if token in special] for ids in sequences]
+
+    harmless = str.maketrans("<>/|", "()++")
+    plain = replace(
+        example,
+        text=example.text.translate(harmless),
+        text_pair=example.text_pair and example.text_pair.translate(harmless),
+        question=example.question and example.question.translate(harmless),
+        choices=tuple(choice.translate(harmless) for choice in example.choices),
+        tokens=tuple(token.translate(harmless) for token in example.tokens),
+        targets=tuple(target.translate(harmless) for target in example.targets),
+        answers=tuple((text.translate(harmless), start) for text, start in example.answers),
+    )
+    assert control(example) == control(plain)
+
+
 # ---- tags ----
 
 TAGGED = Example(id="0", tokens=("anna", "sees", "กรุงเทพ", "ben"), tags=("B-PER", "O", "B-LOC", "B-PER"))
@@ -272,6 +334,72 @@ def test_a_word_longer_than_a_piece_still_answers_once(processor: Processors, fa
     found = rows(processor(family), "wikiann", example, max_length=12)
     assert all(row["length"] <= 12 for row in found)
     assert [word for row in found for word in row["words"] if word >= 0] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("\ufeff",),
+        ("\u200b", "anna"),
+        ("anna", "\u200c"),
+        ("anna", "\u200f\u200f", "ben"),
+        ("anna", "\ufe0f", "\u200b", "\ufeff", "ben"),
+        ("\u00a0", "\u3000", "\u00a0", "ben"),
+        ("anna\u200b", "\u200fben", "x\u200by"),
+        ("anna", "", "ben"),
+        ("e\u0301", "\u0301", "\u0301"),
+        ("<s>", "</s>", "<image>", "<|im_end|>"),
+    ],
+)
+def test_every_word_has_exactly_one_tag_also_one_without_tokens(
+    processor: Processors, family: str, words: tuple[str, ...]
+) -> None:
+    tags = tuple(TASKS["wikiann"].labels[place % 7] for place in range(len(words)))
+    (row,) = rows(processor(family), "wikiann", Example(id="0", tokens=words, tags=tags))
+    assert [word for word in row["words"] if word >= 0] == list(range(len(words)))
+    assert [label for label in row["labels"] if label != IGNORED] == [place % 7 for place in range(len(words))]
+
+
+def test_a_word_without_tokens_is_the_unknown_token_in_xlm_r() -> None:
+    """nmt_nfkc removes U+FEFF and makes U+200B a space; the official preprocessing writes <unk> in their place."""
+    inner = Tokenizer(
+        models.Unigram([("<s>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁b", -1.0)], unk_id=2)
+    )
+    inner.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC()])
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    few = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    words = ("\u200b", "a", "\ufeff", "\u200c", "b", "\u200f\u200f")
+    (row,) = rows(Processor("xlm_r", few), "wikiann", Example(id="0", tokens=words, tags=("O",) * 6))
+    assert row["segments"] == [[0, 2, 3, 2, 2, 4, 2, 1]]
+    assert row["words"] == [-1, 0, 1, 2, 3, 4, 5, -1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_real_tokenizers_give_words_without_tokens_one_tag(real_tokenizers: Path, family: str) -> None:
+    name = {"xlm_r": "xlm-roberta-tokenizer", "llava": "llama2-tokenizer", "qwen_vl": "qwen2-tokenizer"}[family]
+    of = Processor(family, AutoTokenizer.from_pretrained(real_tokenizers / name, local_files_only=True))
+    odd = (
+        "\ufeff",
+        "\u200b",
+        "\u200c",
+        "\u200f\u200f",
+        "\ufe0f",
+        "\u00a0",
+        "\u3000",
+        "",
+        "\u0301",
+        "<s>",
+        "<image>",
+        "x" * 3000,
+    )
+    cases = [
+        case for word in odd for case in ((word,), (word, "a"), ("a", word), ("a", word, "b"), ("a", word, word, "b"))
+    ]
+    for words in (*cases, odd):
+        found = rows(of, "wikiann", Example(id="0", tokens=words, tags=("O",) * len(words)), max_length=128)
+        assert [word for row in found for word in row["words"] if word >= 0] == list(range(len(words))), words
 
 
 def test_a_task_without_a_list_of_tags_takes_that_of_its_rows(processor: Processors, tmp_path: Path) -> None:
@@ -513,5 +641,7 @@ def test_a_ranking_query_has_a_length_of_its_own(processor: Processors) -> None:
     (row,) = rows(of, "squad_dual", pair, max_length=24, question_length=10)
     assert [len(segment) for segment in row["segments"]] == [10, 24]
     query, candidate = Example(id="q", text=long, relevant=("c",)), Example(id="c", text=long)
-    lengths = [rows(of, "lareqa", one, "eval", max_length=24, question_length=10)[0]["length"] for one in (query, candidate)]
+    lengths = [
+        rows(of, "lareqa", one, "eval", max_length=24, question_length=10)[0]["length"] for one in (query, candidate)
+    ]
     assert lengths == [10, 24]

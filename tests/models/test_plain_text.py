@@ -26,12 +26,19 @@ ORDINARY = (
 def unigram(pieces: str = "▁ a b d g o t h e < > / s m k u n p i c f é") -> PreTrainedTokenizerFast:
     """A Unigram model with nmt_nfkc's normalisation and XLM-R's first pieces."""
     special = ["<s>", "<pad>", "</s>", "<unk>"]
-    vocabulary = [(piece, 0.0) for piece in special] + [(p, -2.0) for p in pieces.split()] + [("▁dog", -1.0), ("<mask>", 0.0)]
+    vocabulary = (
+        [(piece, 0.0) for piece in special] + [(p, -2.0) for p in pieces.split()] + [("▁dog", -1.0), ("<mask>", 0.0)]
+    )
     inner = Tokenizer(models.Unigram(vocabulary, unk_id=3))
     inner.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC()])
     inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     return PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>", mask_token="<mask>"
+        tokenizer_object=inner,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        mask_token="<mask>",
     )
 
 
