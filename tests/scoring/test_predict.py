@@ -1,6 +1,6 @@
 """A prediction depends on no batch, order or neighbour, in every family, format and attention."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from random import Random
 from typing import Any
 
@@ -12,6 +12,7 @@ from tests.models.conftest import SETTINGS
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.models.backbone import Backbone, load_backbone
 from xstilts.models.build import build_tiny
+from xstilts.models.heads import AnswerLimit
 from xstilts.models.processor import load_processor
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS
@@ -91,6 +92,18 @@ def test_together_as_alone_and_in_any_order(predictor: Predictor, format_: str) 
         assert number not in fewer or close(prediction, fewer[number]), number
     if format_ in ("classification", "multiple_choice"):
         assert len(set(together.values())) > 1, "all rows are answered alike: this shows nothing"
+
+
+def test_answers_of_one_pass_are_limited_each_by_its_own_job(predictor: Predictor) -> None:
+    """Every token of these rows has 3 characters."""
+    (job,) = [one for one in jobs(list(range(7))) if one.format == "span"]
+    limits = {"none": None, "tokens": AnswerLimit(tokens=2), "characters": AnswerLimit(characters=3)}
+    given = [replace(job, step=name, answer_limit=limit) for name, limit in limits.items()]
+    with torch.no_grad():
+        told, _ = predict_rows(predictor, given)
+    longest = {name: max(w["end"] - w["start"] for _, w in told[name, "en"]) for name in limits}
+    assert longest["none"] > 6
+    assert (longest["tokens"], longest["characters"]) == (6, 3)
 
 
 def test_batches_hold_the_longest_first_and_every_row_once() -> None:
