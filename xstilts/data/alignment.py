@@ -114,6 +114,10 @@ def windows(tokens: int, room: int, step: int) -> list[tuple[int, int]]:
     return made
 
 
+def _context(token: int, first: int, end: int) -> float:
+    return min(token - first, end - 1 - token) + 0.01 * (end - first)
+
+
 def fullest_context(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """For each window the token range (first, end) in which an answer may start there: the tokens that have their maximum
     context in it, min(tokens to the left, tokens to the right) + 0.01 × the window's length, the earlier window of
@@ -121,13 +125,12 @@ def fullest_context(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     if len(ranges) == 1:
         return [ranges[0]]
     best: list[list[int]] = [[] for _ in ranges]
-    first = 0  # windows before it end before the token
+    oldest = newest = 0  # the windows that hold the token
     for token in range(ranges[-1][1]):
-        while ranges[first][1] <= token:
-            first += 1
-        here = [i for i in range(first, len(ranges)) if ranges[i][0] <= token < ranges[i][1]]
-        score = {
-            i: min(token - ranges[i][0], ranges[i][1] - 1 - token) + 0.01 * (ranges[i][1] - ranges[i][0]) for i in here
-        }
-        best[max(here, key=lambda i: (score[i], -i))].append(token)
-    return [(own[0], own[-1] + 1) if own else (0, 0) for own in best]
+        while ranges[oldest][1] <= token:
+            oldest += 1
+        while newest + 1 < len(ranges) and ranges[newest + 1][0] <= token:
+            newest += 1
+        held = range(oldest, newest + 1)
+        best[max(held, key=lambda window: _context(token, *ranges[window]))].append(token)  # of equals the first
+    return [(own[0], own[-1] + 1) if own else (first, first) for own, (first, _) in zip(best, ranges, strict=True)]
