@@ -122,7 +122,9 @@ def test_an_evaluation_that_cannot_be_written_leaves_those_of_the_same_model_sta
         return given(self, step, language)
 
     monkeypatch.setattr(Bench, "gold", gold)
-    text = PLAN.replace("[udpos, tatoeba]", "[xquad, tatoeba_squad]").replace("ud_en: {updates: 30}", "squad: {updates: 2}")
+    text = PLAN.replace("[udpos, tatoeba]", "[xquad, tatoeba_squad]").replace(
+        "ud_en: {updates: 30}", "squad: {updates: 2}"
+    )
     summary = finished(staged(store, "unwritten", miniature, text), tmp_path)
     assert {entry["what"].split(" on ")[1] for entry in summary["missing"]} == {"tatoeba_squad"}
     assert all("no gold answers" in entry["reason"] for entry in summary["missing"])
@@ -251,7 +253,9 @@ def test_pools_in_shards_of_two_workers_score_as_in_one_piece(
     from xstilts.training.group import Bench
 
     text = PLAN.replace("[udpos, tatoeba]", "[bucc_mining, mewslix]").replace("[en, qaa]", "[en, qaa, qab]")
-    text = text.replace("ud_en: {updates: 30}", "mewsli_pairs: {updates: 4}").replace("captions minus none: {arm", "c: {arm")
+    text = text.replace("ud_en: {updates: 30}", "mewsli_pairs: {updates: 4}").replace(
+        "captions minus none: {arm", "c: {arm"
+    )
     uri = staged(store, "shards", miniature, text.replace("headline: captions minus none", ""))
     finished(uri, tmp_path / "whole")
     store.delete("steps/score/")

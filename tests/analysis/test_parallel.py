@@ -56,7 +56,12 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
             examples = []
             for k in range(len(RIGHT)):
                 context = f"passage {k // 2} in the language {number}"
-                row = {"id": f"q{k}", "question": "what?", "context": context, "answers": {"text": ["passage"], "answer_start": [0]}}
+                row = {
+                    "id": f"q{k}",
+                    "question": "what?",
+                    "context": context,
+                    "answers": {"text": ["passage"], "answer_start": [0]},
+                }
                 examples.append(squad(row, k, "en"))
             found["xquad", f"l{number}"] = scored([e.id for e in examples], [e.cluster for e in examples], right)
         return found
@@ -68,7 +73,9 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
                 Cell("b", "x", 0, 0, 0, "squad", languages(count, RIGHT)),
             ]
         )
-        given = ReportInput({"contrasts": [CONTRAST], "overlaps": []}, cells, {"xquad": ("accuracy",)}, [], [], [], "", "runs/r")
+        given = ReportInput(
+            {"contrasts": [CONTRAST], "overlaps": []}, cells, {"xquad": ("accuracy",)}, [], [], [], "", "runs/r"
+        )
         table = effects_table(given)
         row = table[table["language"] == "avg"].iloc[0]
         assert row["n_examples"] == count * len(RIGHT)

@@ -102,6 +102,7 @@ def test_shuffled_answers_stand_in_their_own_context() -> None:
 
 def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> None:
     """Two questions a paragraph: five are two paragraphs, however many sentences these have in a language."""
+
     def paragraphs(sentences: int) -> list[Example]:
         return [
             Example(id=f"{k}{kind}{n}", text="x", relevant=("a",) if kind == "q" else (), cluster=str(k))
@@ -126,7 +127,11 @@ def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> No
         ("xcopa", {"idx": 4, "premise": "a", "question": "cause", "choice1": "b", "choice2": "c", "label": 0}, "4"),
         ("xquad", {"id": "q", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}}, "q"),
         ("mlqa", {"id": "q", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}}, "q"),
-        ("tydiqa", {"id": "swahili-1", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}}, ""),
+        (
+            "tydiqa",
+            {"id": "swahili-1", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}},
+            "",
+        ),
         ("udpos", {"tokens": ["a"], "pos_tags": [0]}, ""),
         ("wikiann", {"tokens": ["a"], "ner_tags": [0]}, ""),
         ("tatoeba", {"sentence1": "a", "sentence2": "b"}, ""),
@@ -145,12 +150,22 @@ def test_only_translations_have_a_parallel_key(task: str, row: dict[str, Any], k
 
 def test_questions_of_a_ranking_have_a_parallel_key_and_mentions_have_none() -> None:
     answers = [{"text": "A.", "answer_start": 0}]
-    article = {"paragraphs": [{"context": "A. B.", "sentence_breaks": [[0, 2], [3, 5]], "qas": [{"id": "q", "question": "?", "answers": answers}]}]}
+    article = {
+        "paragraphs": [
+            {
+                "context": "A. B.",
+                "sentence_breaks": [[0, 2], [3, 5]],
+                "qas": [{"id": "q", "question": "?", "answers": answers}],
+            }
+        ]
+    }
     found, _, _ = read_rows(TASKS["lareqa"], [article], [0], "de", None)
     assert [(one.parallel, one.relevant, one.candidate) for one in found] == [
         ("q", ("de/0.0.0",), ""), ("de/0.0.0", (), "de/0.0.0"), ("de/0.0.1", (), "de/0.0.1"),
     ]  # fmt: skip
-    (entity,), _, _ = read_rows(TASKS["mewsli_candidates"], [{"entity_id": "Q1", "description": "a town"}], [0], "en", None)
+    (entity,), _, _ = read_rows(
+        TASKS["mewsli_candidates"], [{"entity_id": "Q1", "description": "a town"}], [0], "en", None
+    )
     assert (entity.candidate, entity.parallel) == ("Q1", "")
     assert not TASKS["mewslix"].parallel
 

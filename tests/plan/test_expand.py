@@ -250,7 +250,9 @@ def test_missing_splits_stop_everything_at_once(expanded: Expanded) -> None:
 
 def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(expanded: Expanded, text: str) -> None:
     text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
-    records = [s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec.get("images") == "caption"]
+    records = [
+        s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec.get("images") == "caption"
+    ]
     assert records
     for spec in records:
         assert spec["captions"]["path"] == "captions/captions"
@@ -260,12 +262,16 @@ def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(expa
 
 def test_pictures_without_captions_stop_a_plan_that_wants_words(expanded: Expanded, text: str) -> None:
     text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
-    with pytest.raises(DataError, match=r"captions has no train captions in en: its rows have no captions of their own"):
+    with pytest.raises(
+        DataError, match=r"captions has no train captions in en: its rows have no captions of their own"
+    ):
         expanded(text, absent=(("captions/captions", None, "train"),))
 
 
 def test_an_evaluation_scores_its_own_arms_and_none(expanded: Expanded, text: str) -> None:
-    asked = text.replace("evaluations: [xquad, mlqa, xcopa, tatoeba]", "evaluations: {xquad: {}, xcopa: {arms: [squad]}}")
+    asked = text.replace(
+        "evaluations: [xquad, mlqa, xcopa, tatoeba]", "evaluations: {xquad: {}, xcopa: {arms: [squad]}}"
+    )
     cells = expanded(asked).cells
     assert {cell["arm"] for cell in cells if "xcopa" in cell["scores"]} == {"none", "squad"}
     assert {cell["arm"] for cell in cells if "xquad" in cell["scores"]} > {"none", "squad"}

@@ -9,6 +9,7 @@ from xstilts.plan.problems import InvalidPlan
 from xstilts.plan.recipes import Recipes
 from xstilts.plan.schema import load_plan
 from xstilts.plan.tables import Tables
+from xstilts.tasks.recipes import recipe
 
 FULL = "    tuning: full\n"
 
@@ -40,3 +41,46 @@ def test_a_backbones_override_is_listed_with_its_name(text: str, expanded: Calla
     expansion = expanded(text.replace(FULL, FULL + "    override: {squad: {lr: 0.5}}\n"))
     row = {"kind": "recipe", "task": "squad", "key": "lr", "value": 0.5, "backbone": "tiny"}
     assert row in expansion.overrides
+
+
+@pytest.mark.parametrize(
+    ("set_", "family", "limit"),
+    [
+        ("xtreme_r", "xlm_r", {"tokens": 30}),
+        ("phang_2020", "xlm_r", {"tokens": 30}),
+        ("xtreme_r", "llava", {"characters": 250}),
+        ("phang_2020", "qwen_vl", {"characters": 250}),
+        ("vlm", "xlm_r", {"characters": 250}),
+        ("vlm", "llava", {"characters": 250}),
+        ("miniature", "xlm_r", {"characters": 250}),
+    ],
+)
+def test_only_the_official_xlm_r_recipes_limit_answers_by_tokens(set_: str, family: str, limit: dict[str, int]) -> None:
+    for task in ("squad", "tydiqa_en", "squad_v2"):
+        for mode in ("full", "lora"):
+            assert recipe(set_, task, family, mode)["answer_limit"] == limit
+
+
+def test_the_limit_of_answers_is_in_the_score_steps_that_predict_them(
+    text: str, expanded: Callable[..., Expansion]
+) -> None:
+    """Of evaluations that follow the target's recipe; in training only where a recipe predicts to select weights."""
+    limit = {"characters": 7}
+
+    def limits(kind: str, more: str = "") -> dict[str, list[object]]:
+        override = f"override: {{squad: {{answer_limit: {{characters: 7}}{more}}}}}\n"
+        found: dict[str, list[object]] = {}
+        for step in expanded(text + override).steps.values():
+            if step.kind == kind:
+                spec = step.spec["recipe"] if kind == "finetune" else step.spec
+                found.setdefault(str(step.spec.get("evaluation") or step.spec["name"]), []).append(
+                    spec.get("answer_limit")
+                )
+        return {name: list(dict.fromkeys(map(str, values))) for name, values in found.items()}
+
+    scored = limits("score")
+    assert scored["xquad"] == scored["mlqa"] == [str(limit)]
+    assert scored["xcopa"] == scored["tatoeba"] == ["None"]
+    assert limits("finetune")["squad"] == ["None"]
+    assert str(limit) in limits("finetune", ", selection: 5")["squad"]
+    assert limits("finetune", ", selection: 5")["copa"] == ["None"]

@@ -69,7 +69,9 @@ def job(step: str, rows: int, format_: str = "ranking") -> Job:
         for n in range(rows)
     ]  # fmt: skip
     table = [{**asdict(row), "length": len(row.segments[0])} for row in made]
-    return Job(step, "pool", format_, EncodedRows(pa.Table.from_pylist(table)), depth=0.5 if format_ == "mining" else None)
+    return Job(
+        step, "pool", format_, EncodedRows(pa.Table.from_pylist(table)), depth=0.5 if format_ == "mining" else None
+    )
 
 
 def test_shards_of_two_workers_are_what_one_pass_makes(

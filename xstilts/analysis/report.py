@@ -188,7 +188,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
     ):  # fmt: skip
         if entries:
             lines += ["", f"## {title}", ""]
-            lines += ["- " + ", ".join(f"{v}" for k, v in entry.items() if k not in ("log", "partly")) for entry in entries]
+            lines += [
+                "- " + ", ".join(f"{v}" for k, v in entry.items() if k not in ("log", "partly")) for entry in entries
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -5,8 +5,12 @@ sentence are rows of their own, with the same `row`):
 row: position of the example in records.parquet. segments: token ids, one list per choice (multiple choice), English and
 foreign (retrieval), else one. length: all tokens. images, grids: SHA-256 and patches (t, h, w) of each picture. label:
 class or choice, -1 none. labels: per token of the segment, -100 where no loss is; tag ids, or for `lm` the token that is
-to be predicted there. span: token places of the answer. offsets: (start, end) characters of each token of the context, -1
-elsewhere. words: word that a token answers for, -1 elsewhere. supervised: tokens with a loss (`lm`), else 1.
+to be predicted there. span: token places of the answer, (0, 0) where the window does not hold it. offsets: (start, end)
+characters of each token of the context, -1 elsewhere. starts: token range (first, end) in which an answer may start, empty
+for everywhere: a token in several windows counts in the one that shows most around it. words: word that a token answers
+for, -1 elsewhere. supervised: tokens with a loss (`lm`), else 1.
+
+A special token that a text spells out (`<image>`, `</s>`) is text: only this module's own frame holds control tokens.
 """
 
 import random
@@ -17,6 +21,15 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xstilts.data.alignment import (
+    answer_tokens,
+    fullest_context,
+    pieces,
+    sentence,
+    windows,
+    with_attached,
+    word_tokens,
+)
 from xstilts.data.records import read_records
 from xstilts.plan.step import Step
 from xstilts.tasks.registry import TASKS
@@ -32,7 +45,7 @@ _SCHEMA = pa.schema(
     {
         "row": pa.int32(), "language": pa.string(), "segments": _LISTS, "length": pa.int32(),
         "images": pa.list_(pa.string()), "grids": _LISTS, "label": pa.int32(), "labels": _INTS, "span": _INTS,
-        "offsets": _INTS, "words": _INTS, "supervised": pa.int32(),
+        "offsets": _INTS, "words": _INTS, "supervised": pa.int32(), "starts": _INTS,
     }
 )  # fmt: skip
 
@@ -46,6 +59,9 @@ class TextImageProcessor(Protocol):
     def tokenizer(self) -> Any: ...
     @property
     def newline(self) -> list[int]: ...
+    @property
+    def unknown_word(self) -> int: ...
+    def text_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]: ...
     def image_placeholder(self, data: bytes) -> list[int]: ...
     def grid(self, data: bytes) -> list[int]: ...
 
@@ -54,7 +70,8 @@ def encode(
     step: Step, records: Path, processor: TextImageProcessor, out: Path, keep: Sequence[bool] | None = None
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """Does an encode step. keep: which of the records are encoded; None: all. info: rows, examples, tokens, truncated
-    rows, share of unknown tokens, windows left out, classes of an open set of tags."""
+    rows, training windows without their answer, examples left out for having nothing to learn, share of unknown tokens,
+    classes of an open set of tags."""
     spec, task = step.spec, TASKS[step.spec["task"]]
     examples = read_records(records)
     tags = task.labels or tuple(sorted({tag for example in examples for tag in example.tags}))
@@ -72,7 +89,8 @@ def encode(
     tokens = sum(row["length"] for row in rows)
     info = {
         "rows": len(rows), "examples": len(places), "tokens": tokens, "truncated": encoder.truncated,
-        "unanswerable_windows": encoder.left_out, "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
+        "unanswerable_windows": encoder.unanswerable, "left_out": encoder.left_out,
+        "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
         **({} if task.labels or not tags else {"tags": list(tags)}),
     }  # fmt: skip
     return {"encoded.parquet": path}, info
@@ -91,7 +109,7 @@ class Encoder:
         self.encoder = processor.family == "xlm_r"  # <s> a </s></s> b </s>; decoders: a newline b <eos>
         self.most = int(lengths["max_length"])
         self.stride, self.question = lengths.get("stride"), lengths.get("question_length")
-        self.truncated = self.left_out = self.unknown = 0
+        self.truncated = self.left_out = self.unanswerable = self.unknown = 0
         self._was_cut = False  # the row that is being made
         self._place = 0  # of the example in its records
 
@@ -116,14 +134,14 @@ class Encoder:
                 self.unknown += sum(segment.count(unknown) for segment in segments)
             yield {
                 "length": sum(map(len, segments)), "grids": [self.processor.grid(data) for data in example.images],
-                "label": -1, "labels": [], "span": [], "offsets": [], "words": [], "supervised": 1, **row,
+                "label": -1, "labels": [], "span": [], "offsets": [], "words": [], "supervised": 1,
+                "starts": [], **row,
             }  # fmt: skip
 
     # ---- pieces ----
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self.processor.text_tokens(text)[0]
 
     def _pictures(self, example: Example) -> list[int]:
         return [token for data in example.images for token in self.processor.image_placeholder(data)]
@@ -192,53 +210,54 @@ class Encoder:
     def _tags(self, example: Example) -> Iterator[dict[str, Any]]:
         """The sentence tokenised whole, words joined by spaces; each word answers at its first or last sub-token. A
         sentence that is too long becomes several pieces, cut between words, so that no word is lost."""
-        text = ""
-        owner: list[int] = []
-        for index, word in enumerate(example.tokens):
-            text += (" " if text else "") + word
-            owner += [-1] * (len(text) - len(word) - len(owner)) + [index] * len(word)
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        words = [_word_of(owner, start, end) for start, end in encoded["offset_mapping"]]
-        ids: list[int] = encoded["input_ids"]
-        room = self.most - len(self._start) - len(self._end)
-        answering = _answering(words, self.subtoken)  # of the whole sentence: a word in two pieces answers once
-        for first, last in _pieces(words, room):
-            answers = answering[first:last]
+        text, owner = sentence(example.tokens)
+        ids, offsets = self.processor.text_tokens(text)
+        before, after = len(self._start), len(self._end)
+        room = self.most - before - after
+        words = word_tokens(ids, offsets, owner, len(example.tokens), self.processor.unknown_word, room)
+        for piece in pieces(words, room):
+            answers: list[int] = []
+            for word in piece:
+                here = [-1] * len(word.ids)
+                here[word.answering(self.subtoken)] = word.word
+                answers += here
             labels = [self.tags[example.tags[word]] if word >= 0 else IGNORED for word in answers]
-            before, after = len(self._start), len(self._end)
             yield {
-                "segments": [[*self._start, *ids[first:last], *self._end]],
+                "segments": [[*self._start, *(token for word in piece for token in word.ids), *self._end]],
                 "labels": [IGNORED] * before + labels + [IGNORED] * after,
                 "words": [-1] * before + answers + [-1] * after,
             }
 
     def _windows(self, example: Example) -> Iterator[dict[str, Any]]:
-        """Question first, then as much of the context as fits, in windows that overlap by `stride` tokens. In training
-        a window without the answer is left out; in scoring all are kept."""
+        """Question first, then as much of the context as fits, in windows that begin every `stride` tokens. All are kept:
+        in training, one that does not hold the whole answer points at token 0. An example whose answer has no token at
+        all is left out of training."""
         question = self._ids(example.question or "")[: self.question]
-        encoded = self.tokenizer(example.text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        ids, raw = self.processor.text_tokens(example.text)
+        offsets = with_attached(example.text, raw)
         head = [*self._start, *question, *self._between]
         room = self.most - len(head) - len(self._end)
-        step = max(1, room - int(self.stride or 0))
         training = self.objective == "head"
-        none = not example.answers  # SQuAD v2: every window is a right example of "not here", which token 0 stands for
-        start, end = _token_span(offsets, *example.answers[0]) if training and not none else (-1, -1)
-        if training and start < 0 and not none:
-            self.left_out += 1
-            return
-        for first in range(0, max(1, len(ids) - room + step), step):
-            last = min(first + room, len(ids))
-            inside = first <= start and end < last
-            if training and not inside and not none:
+        answer = None
+        if training and example.answers:  # SQuAD v2: without answers, every window is right to say "not here"
+            text, start = example.answers[0]
+            answer = answer_tokens(raw, text, start) or answer_tokens(offsets, text, start)
+            if answer is None:
                 self.left_out += 1
-                continue
-            here = [0, 0] if none else [start - first + len(head), end - first + len(head)]
-            flat = [place for pair in offsets[first:last] for place in pair]
+                return
+        ranges = windows(len(ids), room, int(self.stride or room))
+        for (first, end), starts in zip(ranges, fullest_context(ranges), strict=True):
+            span = [0, 0]
+            if answer is not None and first <= answer[0] and answer[1] < end:
+                span = [place - first + len(head) for place in answer]
+            self.unanswerable += training and span == [0, 0]
             yield {
-                "segments": [[*head, *ids[first:last], *self._end]],
-                "offsets": [-1, -1] * len(head) + flat + [-1, -1] * len(self._end),
-                "span": here if training else [],
+                "segments": [[*head, *ids[first:end], *self._end]],
+                "offsets": [-1, -1] * len(head)
+                + [place for pair in offsets[first:end] for place in pair]
+                + [-1, -1] * len(self._end),
+                "span": span if training else [],
+                "starts": [place - first + len(head) for place in starts],
             }
 
     def _lm(self, example: Example) -> Iterator[dict[str, Any]]:
@@ -310,41 +329,3 @@ def verbalise(task: Task, example: Example) -> tuple[str, str, str]:
         answer = example.answers[0][0] if example.answers else NO_ANSWER
         return f"{example.question} {example.text}", task.instruction, answer
     raise ValueError(f"{task.name}: format {task.format} has no answer in words")
-
-
-def _word_of(owner: Sequence[int], start: int, end: int) -> int:
-    """The word that a token's characters belong to; a token that holds only a space belongs to none."""
-    found = [word for word in owner[start:end] if word >= 0]
-    return found[-1] if found else -1
-
-
-def _pieces(words: Sequence[int], room: int) -> list[tuple[int, int]]:
-    """Token ranges of at most `room` tokens, cut where a word or the space before it begins; a word longer than that is
-    cut inside."""
-    pieces, first = [], 0
-    while len(words) - first > room:
-        last = first + room
-        while last > first and (words[last] == words[last - 1] or words[last - 1] == -1):
-            last -= 1
-        last = last if last > first else first + room
-        pieces.append((first, last))
-        first = last
-    return [*pieces, (first, len(words))]
-
-
-def _answering(words: Sequence[int], which: str) -> list[int]:
-    """words with -1 at every token but the one, first or last, that answers for its word."""
-    kept, seen = [-1] * len(words), set()
-    places = range(len(words)) if which == "first" else range(len(words) - 1, -1, -1)
-    for place in places:
-        if words[place] >= 0 and words[place] not in seen:
-            seen.add(words[place])
-            kept[place] = words[place]
-    return kept
-
-
-def _token_span(offsets: Sequence[tuple[int, int]], text: str, start: int) -> tuple[int, int]:
-    """First and last token that hold any character of the answer; (-1, -1) when none does."""
-    end = start + len(text)
-    inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start and b > a]
-    return (inside[0], inside[-1]) if inside else (-1, -1)

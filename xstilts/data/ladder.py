@@ -16,9 +16,7 @@ from xstilts.errors import DataError
 from xstilts.tasks.task import Example
 
 
-def with_images(
-    examples: Sequence[Example], rung: str, captions: Mapping[str, str] | None = None
-) -> list[Example]:
+def with_images(examples: Sequence[Example], rung: str, captions: Mapping[str, str] | None = None) -> list[Example]:
     """The examples on a rung of the ladder. captions: SHA-256 of a picture's bytes → words, for rows that have none of their
     own. DataError where `caption` is asked of pictures without one, or `shuffled` of fewer than two different pictures."""
     if rung == "blank":

@@ -86,7 +86,9 @@ def _captions(where: Mapping[str, Any] | None, mirror: Any) -> dict[str, str]:
     try:
         return {str(row["sha256"]): str(row["caption"]) for row in (rows[place] for place in range(len(rows)))}
     except (KeyError, ValueError) as error:
-        raise DataError(f"{where['path']} ({where['split']}): needs the columns sha256 and caption ({error})") from error
+        raise DataError(
+            f"{where['path']} ({where['split']}): needs the columns sha256 and caption ({error})"
+        ) from error
 
 
 def read_rows(

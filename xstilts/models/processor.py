@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from xstilts.models.plain_text import plain_tokenizer
+
 if TYPE_CHECKING:  # stage encodes with this module, and its image has no torch
+    from tokenizers import Tokenizer
+
     from xstilts.models.batch import ImageInput
 
 
@@ -62,6 +66,22 @@ class Processor:
             start, end = self.tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>"])
             return [start, *[image] * count, end]
         return [*[image] * count, *self.newline]
+
+    def text_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """(ids, their offsets in characters) of a text from data. A special token that it spells out is ordinary text."""
+        encoded = self._plain.encode(text, add_special_tokens=False)
+        return encoded.ids, encoded.offsets
+
+    @cached_property
+    def unknown_word(self) -> int:
+        """The token in place of a word that has none of its own: the unknown token, or where the tokenizer has no such
+        token (byte-level BPE) that of a space."""
+        unknown = self.tokenizer.unk_token_id
+        return int(unknown if unknown is not None else self.text_tokens(" ")[0][-1])
+
+    @cached_property
+    def _plain(self) -> "Tokenizer":
+        return plain_tokenizer(self.tokenizer)
 
     @cached_property
     def newline(self) -> list[int]:

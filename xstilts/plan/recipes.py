@@ -7,9 +7,11 @@ from typing import Any
 
 from xstilts.errors import PlanError
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
+from xstilts.plan.step import canonical_json
 from xstilts.plan.tables import Tables
 
-#: Recipe keys that other places of a spec hold: encode's lengths, the records' cap, the tuning; and the citation.
+#: Recipe keys that other places of a spec hold: encode's lengths, the records' cap, the tuning; and the citation. So is
+#: answer_limit, the score step's, unless the recipe selects on English dev and so predicts while it trains.
 _ELSEWHERE = ("max_length", "stride", "question_length", "train_rows", "lora", "source")
 
 
@@ -61,12 +63,12 @@ class Recipes:
 
     def __init__(self, plan: Plan, tables: Tables) -> None:
         self.plan, self.tables = plan, tables
-        self._full: dict[tuple[str, str, str, tuple[tuple[str, Any], ...]], Mapping[str, Any]] = {}
+        self._full: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
 
     def full(self, task: str, backbone: BackbonePlan) -> Mapping[str, Any]:
         """Every key of a task's recipe, overrides applied."""
         given = self._override(task, backbone)
-        key = (task, backbone.family, backbone.tuning.mode, tuple(given.items()))
+        key = (task, backbone.family, backbone.tuning.mode, canonical_json(given))
         if key not in self._full:
             recipe = dict(self.tables.recipe(self.plan.recipes, *key[:3]))
             if "updates" in given:
@@ -90,12 +92,18 @@ class Recipes:
 
     def training(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
         """What a finetune step on a target needs of the recipe."""
-        return {k: v for k, v in self.full(task, backbone).items() if k not in _ELSEWHERE and v is not None}
+        recipe = self.full(task, backbone)
+        elsewhere = _ELSEWHERE if self.selects(recipe) else (*_ELSEWHERE, "answer_limit")
+        return {k: v for k, v in recipe.items() if k not in elsewhere and v is not None}
 
     def lengths(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
         """max_length, stride, question_length in tokens; None where the format has no such thing."""
         recipe = self.full(task, backbone)
         return {key: recipe.get(key) for key in ("max_length", "stride", "question_length")}
+
+    def answer_limit(self, task: str, backbone: BackbonePlan) -> dict[str, int]:
+        """The most tokens or characters of a predicted answer, as {"tokens": 30}; empty for no limit."""
+        return dict(self.full(task, backbone).get("answer_limit") or {})
 
     def cap(self, task: str, split: str) -> int | None:
         """Most rows of a split for select, test and text, and the plan's cap for train."""

@@ -97,7 +97,9 @@ def render(view: Mapping[str, Any]) -> RenderableType:
              b["updates"] or f"{b['epochs']:g} epochs", b["examples_per_step"]) for b in view["budgets"]
         ]))  # fmt: skip
     parts += [
-        Text(f"{'trained in part' if n.get('partly') else 'not applicable'}: {n['arm']} on {n['backbone']}: {n['reason']}")
+        Text(
+            f"{'trained in part' if n.get('partly') else 'not applicable'}: {n['arm']} on {n['backbone']}: {n['reason']}"
+        )
         for n in view["not_applicable"]
     ]
     parts += [Text(f"left out: {s['language']} of {s['evaluation']}: {s['reason']}") for s in view["skipped_languages"]]

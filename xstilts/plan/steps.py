@@ -268,9 +268,16 @@ class Steps:
         spec = {
             "evaluation": task.name, "languages": list(tests), "format": task.format, "metrics": list(task.metrics),
             **self.model(name), "layer": RETRIEVAL_DEPTH if task.format in ("retrieval", "mining") else None,
+            **self._answers(name, task, (task.trained_target or (task.name,))[-1]),
         }  # fmt: skip
         splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
         return self._add("score", f"{name}: {road} on {task.name}", spec, parents, splits=splits)
+
+    def _answers(self, name: str, task: Task, read_as: str) -> dict[str, Any]:
+        """The part of a score step's spec that question answering alone has. read_as: the task whose recipe it follows."""
+        if task.format != "span":
+            return {}
+        return {"answer_limit": self.recipes.answer_limit(read_as, self.plan.backbones[name])}
 
     def score_intermediate(self, name: str, arm_name: str, arm: Arm, seed: int, model: str) -> None:
         """An arm's tasks on their own English dev rows, as the arm learnt them: by its heads, or in words. A task whose
@@ -294,6 +301,7 @@ class Steps:
             spec = {
                 "evaluation": task.name, "languages": [ENGLISH], "format": "words" if objective == "lm" else task.format,
                 "metrics": list(metrics), "head": place, **self.model(name), "layer": None,
+                **(self._answers(name, task, task.name) if objective != "lm" else {}),
             }  # fmt: skip
             split = self.made[records].spec["source"]["split"]
             label = f"{name}: {arm_name} ({seed}) on its own {task.name}"

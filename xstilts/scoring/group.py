@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from xstilts.errors import XstiltsError
+from xstilts.models.heads import AnswerLimit
 from xstilts.plan.environment import require
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
@@ -137,12 +138,17 @@ def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
     jobs = []
     for step in steps:
         format_, depth, head = step.spec["format"], step.spec.get("layer"), int(step.spec.get("head", 0))
+        limit = AnswerLimit(**step.spec["answer_limit"]) if format_ == "span" else None
         for language in step.spec["languages"]:
             rows, images = bench.rows(f"test:{language}", step)
             searched = format_ in FORMATS
             queries = bench.gold(step, language) if searched else None
             names = bench.candidates(f"test:{language}", step) if searched else ()
-            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head, names=names))
+            jobs.append(
+                Job(
+                    step.fingerprint, language, format_, rows, images, depth, queries, head, names=names, answer_limit=limit
+                )
+            )  # fmt: skip
         if "pool" in step.parents:
             names = bench.candidates("pool", step)
             jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0], names=names))

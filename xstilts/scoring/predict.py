@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.models.backbone import Backbone
-from xstilts.models.heads import embed, join_windows, rows_of
+from xstilts.models.heads import AnswerLimit, embed, join_windows, rows_of
 from xstilts.models.processor import Processor
 from xstilts.scoring import vectors
 from xstilts.scoring.decode import decode
@@ -33,7 +33,8 @@ class Job:
     """The rows of one evaluation in one language. `step` names the score step that they belong to. depth: the relative
     layer that retrieval and mining read. queries: a ranking's rows that ask, None where all of them are candidates; of
     mining all rows. names: of a ranking or a pool to mine, each row's name as a candidate. head: which of the model's heads
-    answers, in the order of its tasks. vectors: those of its rows, where they are there already."""
+    answers, in the order of its tasks. vectors: those of its rows, where they are there already. answer_limit: of question
+    answering, how long an answer may be."""
 
     step: str
     language: str
@@ -45,6 +46,7 @@ class Job:
     head: int = 0
     vectors: Vectors | None = None
     names: Sequence[str] = ()
+    answer_limit: AnswerLimit | None = None
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,8 @@ def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int,
         yield batch
 
 
-def _kind(job: Job) -> tuple[str, float | None, int, int]:
-    return job.format, job.depth, id(job.images), job.head
+def _kind(job: Job) -> tuple[str, float | None, int, int, AnswerLimit | None]:
+    return job.format, job.depth, id(job.images), job.head, job.answer_limit
 
 
 def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[Any]:
@@ -167,7 +169,9 @@ def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[A
         return list(embed(states, about).half().cpu())
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
-    found: list[Any] = heads.heads[job.head].predict(backbone(batch), about)  # type: ignore[operator]
+    head: Any = heads.heads[job.head]
+    more = (job.answer_limit,) if format_ == "span" else ()
+    found: list[Any] = head.predict(backbone(batch), about, *more)
     return found
 
 

@@ -88,7 +88,9 @@ def read_shard(store: Store, key: str, into: Vectors, places: range, scratch: Pa
     with np.load(path) as shard:
         table = shard["table"]
         if table.shape != (len(places), into.table.shape[1]):
-            raise StoreError(f"{key}: {table.shape} vectors where {(len(places), into.table.shape[1])} belong; delete it")
+            raise StoreError(
+                f"{key}: {table.shape} vectors where {(len(places), into.table.shape[1])} belong; delete it"
+            )
         into.table[places.start : places.stop] = table
         into.rows[places.start : places.stop] = shard["rows"].tolist()
     path.unlink()

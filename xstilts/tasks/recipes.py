@@ -13,15 +13,19 @@ from xstilts.tasks.registry import TASKS
 Recipe = Mapping[str, Any]
 
 #: Keys of every recipe and what they hold when a row does not say. lr: peak rate; updates or epochs; examples_per_step;
-#: warmup: share (< 1) or updates; lengths in tokens; selection: `last`, or the updates between looks at English dev.
+#: warmup: share (< 1) or updates; lengths in tokens; stride: tokens from the start of one window of a context to that of
+#: the next, as the official `doc_stride`; answer_limit: the most {tokens} or {characters} of a predicted answer;
+#: selection: `last`, or the updates between looks at English dev.
 DEFAULTS: Recipe = {
     "schedule": "linear", "warmup": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 128, "stride": None,
-    "question_length": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last", "train_rows": None,
+    "question_length": None, "answer_limit": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last", "train_rows": None,
     "head_lr_factor": 1.0, "pooling": "pooled", "temperature": None, "lora": {"r": 16, "alpha": 32},
 }  # fmt: skip
 
 _MINI = {"examples_per_step": 32, "warmup": 0.08, "pooling": "pooled+mean", "source": "measured: docs/miniature.md"}
-_QA = {"max_length": 160, "stride": 64, "question_length": 48}
+#: A limit that no tokenizer's fertility changes. 30 tokens would cut answers in some languages and not in others.
+_CHARACTERS: Recipe = {"answer_limit": {"characters": 250}}
+_QA: Recipe = {"max_length": 160, "stride": 80, "question_length": 48, **_CHARACTERS}
 
 #: (task or format, family, mode) → row.
 MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
@@ -41,7 +45,11 @@ MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
 # examples, but all of an update's candidates are negatives (official: those of one accumulation step); the temperature
 # stays at 1/100, where the official scale is learnt from 100 on; texts are read by the mean state, officially by `<s>`.
 _OFFICIAL = {"examples_per_step": 32, "warmup": 0.0, "dropout": 0.1, "source": "XTREME-R scripts/train_*.sh"}
-_SQUAD = {"max_length": 384, "stride": 128, "question_length": 64, "warmup": 500, "weight_decay": 1e-4, "epochs": 3}
+# 30 tokens are `--max_answer_length` of run_squad.py (its default), and count XLM-R's tokens only.
+_TOKENS: Recipe = {"answer_limit": {"tokens": 30}}
+_SQUAD = {
+    "max_length": 384, "stride": 128, "question_length": 64, "warmup": 500, "weight_decay": 1e-4, "epochs": 3, "lr": 3e-5,
+}  # fmt: skip
 
 XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
     ("mnli", "*", "*"): {**_OFFICIAL, "lr": 3e-5, "epochs": 5, "selection": 100},
@@ -50,7 +58,8 @@ XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
     ("multiple_choice", "*", "*"): {**_OFFICIAL, "lr": 3e-5, "epochs": 5},
     ("panx_en", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 10, "selection": 1000},
     ("tagging", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 10, "selection": 500},
-    ("span", "*", "*"): {**_OFFICIAL, **_SQUAD, "lr": 3e-5},
+    ("span", "xlm_r", "*"): {**_OFFICIAL, **_SQUAD, **_TOKENS},
+    ("span", "*", "*"): {**_OFFICIAL, **_SQUAD, **_CHARACTERS},
     ("generation", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 1, "warmup": 0.1, "source": "ours: no official recipe"},
     ("retrieval", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
     ("mining", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
@@ -77,7 +86,8 @@ PHANG_2020: Mapping[tuple[str, str, str], Recipe] = {
     ("classification", "*", "*"): {**_JIANT, "epochs": 3},
     ("multiple_choice", "*", "*"): {**_JIANT, "epochs": 3},
     ("tagging", "*", "*"): {**_JIANT, "epochs": 10},
-    ("span", "*", "*"): _JIANT_QA,
+    ("span", "xlm_r", "*"): {**_JIANT_QA, **_TOKENS},
+    ("span", "*", "*"): {**_JIANT_QA, **_CHARACTERS},
     ("generation", "*", "*"): {**_JIANT, "epochs": 1, "selection": "last", "source": "ours: text mixed in, Phang et al. §3"},
     ("retrieval", "*", "*"): {**_JIANT, "lr": 0.0, "epochs": 0, "max_length": 512, "selection": "last"},
     ("mining", "*", "*"): {**_JIANT, "lr": 0.0, "epochs": 0, "max_length": 512, "selection": "last"},
@@ -89,7 +99,8 @@ PHANG_2020: Mapping[tuple[str, str, str], Recipe] = {
 _VLM = {"source": "XTREME-R scripts/train_*.sh; rates: ours, a grid's starting points", "dropout": 0.0}
 VLM: Mapping[tuple[str, str, str], Recipe] = {
     (task, family, mode): {
-        **row, **_VLM, "warmup": row["warmup"] or 0.1, "lr": (1e-4 if mode == "lora" else 2e-5) if row["lr"] else 0.0,
+        **row, **_VLM, **(_CHARACTERS if task == "span" else {}), "warmup": row["warmup"] or 0.1,
+        "lr": (1e-4 if mode == "lora" else 2e-5) if row["lr"] else 0.0,
     }
     for (task, family, _), row in XTREME_R.items()
     for mode in ("lora", "full")

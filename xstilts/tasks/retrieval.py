@@ -39,9 +39,7 @@ TATOEBA = Task(
     sizes_source=f"{infos('xtreme')}; az lt pl ro uk: {LASER}",
 )  # fmt: skip
 
-TATOEBA_SQUAD = replace(
-    TATOEBA, name="tatoeba_squad", title="Tatoeba (after SQuAD)", trained_target=("squad",)
-)
+TATOEBA_SQUAD = replace(TATOEBA, name="tatoeba_squad", title="Tatoeba (after SQuAD)", trained_target=("squad",))
 BUCC = Task(
     name="bucc", title="BUCC 2018 gold pairs (XTREME)", role="evaluation", format="retrieval", modality="text",
     splits={"test": Source("google/xtreme", "bucc18.{language}", "test")}, to_example=pair,
@@ -50,7 +48,6 @@ BUCC = Task(
     sizes={"test:de": 9_580, "test:fr": 9_086, "test:ru": 14_435, "test:zh": 1_899},
     sizes_source=infos("xtreme"),
 )  # fmt: skip
-
 
 
 def sentence(row: Row, index: int, language: str) -> Example:

@@ -19,6 +19,7 @@ from torch import Tensor
 from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.data.stage import model_folder, parent
 from xstilts.models.backbone import Backbone, load_backbone
+from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
 from xstilts.models.processor import load_processor
 from xstilts.plan.environment import require
@@ -206,7 +207,9 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
         if init and init.step["spec"]["stage"] == "target":
             heads.continue_from(init, store)
         development = _development(bench, step)
-        settings = _settings(spec, tasks, step.settings, seed, stage, [_source_rows(bench, step, t) for t in spec["tasks"]])
+        settings = _settings(
+            spec, tasks, step.settings, seed, stage, [_source_rows(bench, step, t) for t in spec["tasks"]]
+        )
     except (KeyError, ValueError, OSError, RuntimeError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     workers.agree(error)
@@ -250,7 +253,12 @@ def _source_rows(bench: Bench, step: Step, task: Mapping[str, Any]) -> int:
 
 
 def _settings(
-    spec: Mapping[str, Any], tasks: list[TrainTask], free: Mapping[str, Any], seed: int, stage: str, sizes: Sequence[int]
+    spec: Mapping[str, Any],
+    tasks: list[TrainTask],
+    free: Mapping[str, Any],
+    seed: int,
+    stage: str,
+    sizes: Sequence[int],
 ) -> Settings:
     recipe = spec["recipe"]
     batch = int(recipe["examples_per_step"])
@@ -304,7 +312,8 @@ def _development(bench: Bench, step: Step) -> Development | None:
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
     task = TASKS[given["name"]]
     labels = task.labels or (bench.trained_tags(step, given) if task.format == "tagging" else ())
-    return Development(task, given["objective"], rows, images, gold, int(every), budget, labels)
+    limit = AnswerLimit(**step.spec["recipe"].get("answer_limit", {}))
+    return Development(task, given["objective"], rows, images, gold, int(every), budget, labels, limit)
 
 
 def _resume(

@@ -58,7 +58,10 @@ class Heads(nn.Module):
         states = [load_file(store.file(manifest, name)) if name in manifest.files else {} for name in names]
         # An open set of tags (CCG) has as many classes as the training rows had: its spec says 0, its weights know.
         tasks = [
-            {**task, "classes": task["classes"] or (len(state["out.bias"]) if task["format"] == "tagging" and state else 0)}
+            {
+                **task,
+                "classes": task["classes"] or (len(state["out.bias"]) if task["format"] == "tagging" and state else 0),
+            }
             for task, state in zip(spec["tasks"], states, strict=True)
         ]
         heads = cls(tasks, backbone, spec["recipe"], 0, "")
