@@ -46,8 +46,9 @@ def blank(data: bytes) -> bytes:
     """A PNG of the same size as a picture, all of it in the picture's mean colour."""
     from PIL import Image, ImageStat
 
-    with Image.open(io.BytesIO(data)) as picture:
-        whole = picture.convert("RGB")
+    from xstilts.tasks.pictures import upright
+
+    whole = upright(data)
     colour = tuple(round(value) for value in ImageStat.Stat(whole).mean)
     out = io.BytesIO()
     Image.new("RGB", whole.size, colour).save(out, "PNG")

@@ -5,7 +5,6 @@ source has captions (the arm's `images`). Grounding writes boxes as LLaVA-1.5 do
 of the picture's width and height with two decimals.
 """
 
-import io
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -126,12 +125,11 @@ def two_pictures(row: Row, index: int, language: str) -> list[Example]:
 
 
 def grounded(row: Row, index: int, language: str) -> Example:
-    """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels."""
-    from PIL import Image
+    """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels of the upright picture."""
+    from xstilts.tasks.pictures import size_of
 
     data = image_bytes(row)
-    with Image.open(io.BytesIO(data)) as picture:
-        width, height = picture.size
+    width, height = size_of(data)
     x, y, w, h = (float(number) for number in row["bbox"])
     corners = (x / width, y / height, (x + w) / width, (y + h) / height)
     if not all(-0.01 <= corner <= 1.01 for corner in corners):
