@@ -9,8 +9,11 @@ from xstilts.errors import PlanError
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.tables import Tables
 
-#: Recipe keys that other places of a spec hold: encode's lengths, the records' cap, the tuning; and the citation.
-_ELSEWHERE = ("max_length", "stride", "question_length", "train_rows", "lora", "source")
+#: Recipe keys of a picture's size, which an encode step of rows with pictures holds.
+_IMAGE_BUDGET = ("image_tokens", "min_pixels", "max_pixels")
+#: Recipe keys that other places of a spec hold: encode's lengths and image budget, the records' cap, the tuning; and the
+#: citation.
+_ELSEWHERE = ("max_length", "stride", "question_length", *_IMAGE_BUDGET, "train_rows", "lora", "source")
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,14 @@ class Recipes:
         return {k: v for k, v in self.full(task, backbone).items() if k not in _ELSEWHERE and v is not None}
 
     def lengths(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
-        """max_length, stride, question_length in tokens; None where the format has no such thing."""
+        """max_length, stride, question_length in tokens of text (pictures have image_budget); None where the format has no such thing."""
         recipe = self.full(task, backbone)
         return {key: recipe.get(key) for key in ("max_length", "stride", "question_length")}
+
+    def image_budget(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
+        """image_tokens, min_pixels, max_pixels of one picture; None: the model folder's own setting."""
+        recipe = self.full(task, backbone)
+        return {key: recipe.get(key) for key in _IMAGE_BUDGET}
 
     def cap(self, task: str, split: str) -> int | None:
         """Most rows of a split for select, test and text, and the plan's cap for train."""

@@ -80,6 +80,9 @@ class Override(Part):
     max_length: Annotated[int, Field(ge=8)] | None = None
     stride: Count | None = None
     question_length: Count | None = None
+    image_tokens: Count | None = None
+    min_pixels: Count | None = None
+    max_pixels: Count | None = None
     dropout: Fraction | None = None
     adapter_dropout: Fraction | None = None
     pooling: Literal["pooled", "pooled+mean"] | None = None

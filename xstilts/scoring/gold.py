@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from xstilts.data.encode import verbalise
+from xstilts.data.encode import in_words
 from xstilts.data.records import read_records
 from xstilts.tasks.task import Task
 
@@ -45,7 +45,7 @@ def answers_in_words(records: Path, task: Task) -> list[Gold]:
     """What the `lm` objective would have a model say to each record: the reference texts."""
     found = []
     for example in read_records(records, pictured=False):
-        texts = list(example.targets) if task.format == "generation" else [verbalise(task, example)[2]]
+        texts = list(example.targets) if task.format == "generation" else [in_words(task, example).answer]
         if task.format == "span" and len(example.answers) > 1:
             texts = [text for text, _ in example.answers]
         found.append(Gold(example.id, example.cluster or example.id, texts))

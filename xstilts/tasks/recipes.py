@@ -13,12 +13,26 @@ from xstilts.tasks.registry import TASKS
 Recipe = Mapping[str, Any]
 
 #: Keys of every recipe and what they hold when a row does not say. lr: peak rate; updates or epochs; examples_per_step;
-#: warmup: share (< 1) or updates; lengths in tokens; selection: `last`, or the updates between looks at English dev.
+#: warmup: share (< 1) or updates; lengths in tokens of text; selection: `last`, or the updates between looks at English dev.
 DEFAULTS: Recipe = {
     "schedule": "linear", "warmup": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 128, "stride": None,
     "question_length": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last", "train_rows": None,
     "head_lr_factor": 1.0, "pooling": "pooled", "temperature": None, "lora": {"r": 16, "alpha": 32},
+    "image_tokens": None, "min_pixels": None, "max_pixels": None,
 }  # fmt: skip
+
+#: Family → its budget of one picture, which `max_length` does not count: at most `image_tokens` tokens, and the pixels
+#: between which Qwen-VL resizes. None: what the model folder says. Not of the recipe set `miniature`, whose backbones are
+#: built with small pictures.
+#: llava: the number is fixed by the vision tower; the largest published one is 729 (llava-interleave and LLaVA-NeXT's
+#: SigLIP 384/14: 27 × 27); LLaVA-1.5's CLIP 336/14 has 576 (24 × 24, `image_seq_length` of transformers' LlavaConfig).
+#: qwen_vl: the bounds of the makers' fine-tuning (QwenLM/Qwen3-VL 23ec840f0e7f, qwen-vl-finetune/README.md, "Image
+#: Processing": 16 to 576 tokens of 28 × 28 pixels), so that no picture has more tokens than LLaVA-1.5's. The model folders
+#: allow 4 to 16,384 tokens.
+IMAGE_BUDGETS: Mapping[str, Recipe] = {
+    "llava": {"image_tokens": 729},
+    "qwen_vl": {"image_tokens": 576, "min_pixels": 16 * 28 * 28, "max_pixels": 576 * 28 * 28},
+}
 
 _MINI = {"examples_per_step": 32, "warmup": 0.08, "pooling": "pooled+mean", "source": "measured: docs/miniature.md"}
 _QA = {"max_length": 160, "stride": 64, "question_length": 48}
@@ -118,7 +132,7 @@ def recipe(name: str, task: str, family: str, mode: str) -> dict[str, Any]:
     row = next((rows[key] for key in keys if key in rows), None)
     if row is None:
         raise PlanError(f"the recipe set {name!r} has no row for {task!r} on {family} ({mode})")
-    merged = {**DEFAULTS, **row}
+    merged = {**DEFAULTS, **(IMAGE_BUDGETS.get(family, {}) if name != "miniature" else {}), **row}
     if mode == "lora" and not any(key in rows for key in keys if key[2] == "lora"):
         merged["lr"] = _LORA_LR[name] if merged["lr"] else 0.0
     return merged
