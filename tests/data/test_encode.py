@@ -468,7 +468,7 @@ def test_a_context_is_cut_before_the_question_the_instruction_or_the_answer(
 def test_a_row_whose_question_or_answer_would_be_cut_is_a_bad_row(
     processor: Processors, family: str, task: str, example: Example
 ) -> None:
-    with pytest.raises(BadRow, match="max_length 64 leaves"):
+    with pytest.raises(BadRow, match=r"the limit of 64 \(lm_length\) leaves"):
         rows(processor(family), task, example, "lm", max_length=64)
 
 
@@ -508,7 +508,7 @@ def test_plain_text_is_learnt_whole_in_windows(processor: Processors, family: st
     assert len(found) > 2
     assert all(row["length"] <= 24 for row in found)
     if of.family == "xlm_r":
-        read = [t if l == IGNORED else l for row in found for t, l in zip(row["segments"][0], row["labels"], strict=True)]
+        read = [seen if label == IGNORED else label for row in found for seen, label in zip(row["segments"][0], row["labels"], strict=True)]
         assert [token for token in read if token not in (0, 2)] == ids(of, CONTEXT)
     else:
         assert [token for row in found for token in lm_labels(row)] == [*ids(of, CONTEXT), of.tokenizer.eos_token_id]

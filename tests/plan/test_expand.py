@@ -160,9 +160,9 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
     assert found == {
         "records": "27d10305446db3a7",
         "build": "5a9781c4d80943e3",
-        "encode": "6d32a72c124f54b4",
-        "finetune": "9d0ac36ed5eaa8d3",
-        "score": "133e1582a83d4878",
+        "encode": "7feebfffd15ba074",
+        "finetune": "2352c57dac353b24",
+        "score": "14b91f833e7a0a39",
     }
 
 

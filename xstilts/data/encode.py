@@ -97,7 +97,7 @@ def encode(
         raise DataError(
             f"{spec['task']} {spec['split']} {spec['language']}: {len(bad)} of {len(examples)} records do not fit"
             f"{f' and {bad_records} source rows are bad' if bad_records else ''}, more than {most:.0%}; {named}; raise "
-            f"max_length under `override`, or allow a larger share by most_bad_rows"
+            f"lm_length under `override`, or allow a larger share by most_bad_rows"
         )
     if not rows:
         raise ValueError(f"{spec['task']} {spec['split']} {spec['language']}: no row is left after encoding")
@@ -125,6 +125,7 @@ class Encoder:
         self.tokenizer = processor.tokenizer
         self.encoder = processor.family == "xlm_r"  # <s> a </s></s> b </s>; decoders: a newline b <eos>
         self.most = int(lengths["max_length"])
+        self.most_in_words = int(lengths.get("lm_length") or self.most)
         self.stride, self.question = lengths.get("stride"), lengths.get("question_length")
         self.truncated = self.left_out = self.unknown = 0
         self._was_cut = False  # the row that is being made
@@ -305,14 +306,14 @@ class Encoder:
         pictures, target = self._pictures(example), self._ids(words.answer)
         if not self.encoder:
             target.append(self.tokenizer.eos_token_id)
-        room = self.most - len(self._start) - len(self._between) - len(self._end)
+        room = self.most_in_words - len(self._start) - len(self._between) - len(self._end)
         after = self._ids(words.instruction) if words.instruction else []
         asked = " ".join(text for text, may_be_cut in words.texts if not may_be_cut)
         fixed = len(self._ids(asked)) + len(after) + len(target)
         if fixed > room - (_ROOM_FOR_CAPTION if self.task.modality == "image" else 0):
             raise BadRow(
-                f"question, instruction and answer are {fixed} tokens, the answer {len(target)} of them; max_length "
-                f"{self.most} leaves {room}"
+                f"question, instruction and answer are {fixed} tokens, the answer {len(target)} of them; the limit of "
+                f"{self.most_in_words} (lm_length) leaves {room}"
             )
         if self.encoder and not words.texts and not pictures:  # a caption whose picture is removed
             yield from self._masked_text(example.id, words.answer)

@@ -13,7 +13,7 @@ from xstilts.plan.tables import Tables
 _IMAGE_BUDGET = ("image_tokens", "min_pixels", "max_pixels")
 #: Recipe keys that other places of a spec hold: encode's lengths and image budget, the records' cap, the tuning; and the
 #: citation.
-_ELSEWHERE = ("max_length", "stride", "question_length", *_IMAGE_BUDGET, "train_rows", "lora", "source")
+_ELSEWHERE = ("max_length", "lm_length", "stride", "question_length", *_IMAGE_BUDGET, "train_rows", "lora", "source")
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,12 @@ class Recipes:
         """What a finetune step on a target needs of the recipe."""
         return {k: v for k, v in self.full(task, backbone).items() if k not in _ELSEWHERE and v is not None}
 
-    def lengths(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
-        """max_length, stride, question_length in tokens of text (pictures have image_budget); None where the format has no such thing."""
+    def lengths(self, task: str, backbone: BackbonePlan, objective: str = "head") -> dict[str, Any]:
+        """max_length, stride, question_length and, for `lm`, lm_length in tokens of text (pictures have image_budget); None
+        where the format has no such thing."""
         recipe = self.full(task, backbone)
-        return {key: recipe.get(key) for key in ("max_length", "stride", "question_length")}
+        keys = ("max_length", "stride", "question_length", *(("lm_length",) if objective == "lm" else ()))
+        return {key: recipe.get(key) for key in keys}
 
     def image_budget(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
         """image_tokens, min_pixels, max_pixels of one picture; None: the model folder's own setting."""

@@ -78,6 +78,7 @@ class Override(Part):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     max_grad_norm: Positive | None = None
     max_length: Annotated[int, Field(ge=8)] | None = None
+    lm_length: Annotated[int, Field(ge=8)] | None = None
     stride: Count | None = None
     question_length: Count | None = None
     image_tokens: Count | None = None

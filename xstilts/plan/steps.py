@@ -256,7 +256,7 @@ class Steps:
             records = self.need(task, split, language, rows, kind, images)
             if records is None:
                 return None
-            lengths = self.recipes.lengths(task_name, backbone)
+            lengths = self.recipes.lengths(task_name, backbone, objective)
             roles[f"{split}:{role}"] = self.encode(name, task, split, language, objective, lengths, records)
         return roles
 
@@ -295,7 +295,7 @@ class Steps:
                 reason = self.skipped.pop((task.name, ENGLISH)) if records is None else "no metric is defined for it"
                 self.intermediates.append({**entry, "score": None, "reason": reason})
                 continue
-            lengths = self.recipes.lengths(task.name, backbone)
+            lengths = self.recipes.lengths(task.name, backbone, objective)
             rows = self.encode(
                 name, task, "select", ENGLISH, objective if objective == "lm" else "eval", lengths, records
             )

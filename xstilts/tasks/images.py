@@ -97,13 +97,13 @@ def chosen(row: Row, index: int, language: str) -> Example | None:
 
 
 def science(row: Row, index: int, language: str) -> Example | None:
-    """ScienceQA: image (none: the row is dropped), hint, question, choices, answer."""
+    """ScienceQA: image (none: the row is dropped), hint (a context), question, choices, answer."""
     if not row["image"]:
         return None
-    text = " ".join(part for part in (str(row.get("hint") or ""), text_of(row, "question")) if part)
+    hint, question = str(row.get("hint") or ""), text_of(row, "question")
     return Example(
-        id=str(index), text=text, choices=texts_of(row, "choices"), label=int(row["answer"]),
-        images=(image_bytes(row),),
+        id=str(index), text=hint or question, question=question if hint else None, choices=texts_of(row, "choices"),
+        label=int(row["answer"]), images=(image_bytes(row),),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ does. Both sizes that are read here, from the header and from the pixels, are th
 """
 
 import io
+from functools import lru_cache
 
 from PIL import ExifTags, Image, ImageOps
 
@@ -28,8 +29,9 @@ def upright(data: bytes) -> Image.Image:
     return turned.convert("RGB")
 
 
+@lru_cache(maxsize=16)  # a PNG file may hold its orientation after its pixels, so that each look reads it whole
 def size_of(data: bytes) -> tuple[int, int]:
-    """(width, height) in pixels of the upright picture, from its header alone. OSError for bytes that are not a picture."""
+    """(width, height) in pixels of the upright picture, from its header. OSError for bytes that are not a picture."""
     with Image.open(io.BytesIO(data)) as picture:
         width, height = picture.size
         # Pillow exchanges the sides of a TIFF file itself.

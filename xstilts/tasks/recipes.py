@@ -13,10 +13,12 @@ from xstilts.tasks.registry import TASKS
 Recipe = Mapping[str, Any]
 
 #: Keys of every recipe and what they hold when a row does not say. lr: peak rate; updates or epochs; examples_per_step;
-#: warmup: share (< 1) or updates; lengths in tokens of text; selection: `last`, or the updates between looks at English dev.
+#: warmup: share (< 1) or updates; selection: `last`, or the updates between looks at English dev. Lengths count tokens of
+#: text: max_length of rows for heads and of windows of plain text; lm_length of rows in words (`lm`), which hold all options
+#: or tags besides (512: what XLM-R has positions for).
 DEFAULTS: Recipe = {
-    "schedule": "linear", "warmup": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 128, "stride": None,
-    "question_length": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last", "train_rows": None,
+    "schedule": "linear", "warmup": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 128, "lm_length": 512,
+    "stride": None, "question_length": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last", "train_rows": None,
     "head_lr_factor": 1.0, "pooling": "pooled", "temperature": None, "lora": {"r": 16, "alpha": 32},
     "image_tokens": None, "min_pixels": None, "max_pixels": None,
 }  # fmt: skip
@@ -55,6 +57,13 @@ MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
 # examples, but all of an update's candidates are negatives (official: those of one accumulation step); the temperature
 # stays at 1/100, where the official scale is learnt from 100 on; texts are read by the mean state, officially by `<s>`.
 _OFFICIAL = {"examples_per_step": 32, "warmup": 0.0, "dropout": 0.1, "source": "XTREME-R scripts/train_*.sh"}
+_GENERATION = {**_OFFICIAL, "lr": 2e-5, "epochs": 1, "warmup": 0.1, "source": "ours: no official recipe"}
+_INSTRUCTED: Mapping[tuple[str, str, str], Recipe] = {  # answers of several hundred tokens
+    ("llava_instruct", family, "*"): {
+        **_GENERATION, "lm_length": 2048, "source": "ours; length: LLaVA scripts/v1_5/finetune.sh (model_max_length)",
+    }
+    for family in ("llava", "qwen_vl")
+}  # fmt: skip
 _SQUAD = {"max_length": 384, "stride": 128, "question_length": 64, "warmup": 500, "weight_decay": 1e-4, "epochs": 3}
 
 XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
@@ -65,7 +74,8 @@ XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
     ("panx_en", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 10, "selection": 1000},
     ("tagging", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 10, "selection": 500},
     ("span", "*", "*"): {**_OFFICIAL, **_SQUAD, "lr": 3e-5},
-    ("generation", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 1, "warmup": 0.1, "source": "ours: no official recipe"},
+    ("generation", "*", "*"): _GENERATION,
+    **_INSTRUCTED,
     ("retrieval", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
     ("mining", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
     ("squad_dual", "*", "*"): {
@@ -93,6 +103,7 @@ PHANG_2020: Mapping[tuple[str, str, str], Recipe] = {
     ("tagging", "*", "*"): {**_JIANT, "epochs": 10},
     ("span", "*", "*"): _JIANT_QA,
     ("generation", "*", "*"): {**_JIANT, "epochs": 1, "selection": "last", "source": "ours: text mixed in, Phang et al. §3"},
+    **{key: {**_JIANT, "epochs": 1, "selection": "last", **row} for key, row in _INSTRUCTED.items()},
     ("retrieval", "*", "*"): {**_JIANT, "lr": 0.0, "epochs": 0, "max_length": 512, "selection": "last"},
     ("mining", "*", "*"): {**_JIANT, "lr": 0.0, "epochs": 0, "max_length": 512, "selection": "last"},
     ("ranking", "*", "*"): {**XTREME_R["ranking", "*", "*"], "source": "XTREME-R: the paper predates it"},
