@@ -11,9 +11,11 @@ from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from xstilts.data.encode import IGNORED, Encoder, encode
+from xstilts.data.encode import IGNORED, BadRow, Encoder, encode, in_words
 from xstilts.data.encoded import EncodedRow, EncodedRows
+from xstilts.data.ladder import with_images
 from xstilts.data.records import write_records
+from xstilts.errors import DataError
 from xstilts.models.build import build_tiny
 from xstilts.models.processor import Processor, load_processor
 from xstilts.plan.step import Step
@@ -76,13 +78,14 @@ def encoded(
     of: Processor, task: str, examples: Sequence[Example], folder: Path, objective: str = "head", **more: Any
 ) -> tuple[list[EncodedRow], dict[str, Any]]:
     """The whole step: records.parquet in, encoded.parquet out."""
-    keep, lengths = more.pop("keep", None), {"max_length": 64, **more}
+    keep, bad_records = more.pop("keep", None), more.pop("bad_records", 0)
+    lengths = {"max_length": 64, **more}
     spec = {
         "task": task, "split": "train", "language": "en", "objective": objective, "family": of.family,
         "lengths": lengths, "subtoken": "first" if of.family == "xlm_r" else "last",
     }  # fmt: skip
     records = write_records(list(examples), folder)["records.parquet"]
-    files, info = encode(Step("encode", spec), records, of, folder, keep)
+    files, info = encode(Step("encode", spec), records, of, folder, keep, bad_records)
     read = EncodedRows(files["encoded.parquet"])
     return read.rows(range(len(read))), info
 
@@ -479,8 +482,11 @@ def test_plain_text_is_predicted_whole_by_decoders(processor: Processors, family
 
 def test_of_plain_text_xlm_r_predicts_a_seventh_mostly_masked(processor: Processors) -> None:
     of = processor("xlm_r")
-    (row,) = rows(of, "miniature_text", Example(id="0", targets=(" ".join(SEEN * 9),)), "lm")
-    text, seen, labels = ids(of, " ".join(SEEN * 9))[:510], row["segments"][0][1:-1], row["labels"][1:-1]
+    found = rows(of, "miniature_text", Example(id="0", targets=(" ".join(SEEN * 9),)), "lm")
+    assert [row["length"] for row in found][:-1] == [512] * (len(found) - 1)
+    text = ids(of, " ".join(SEEN * 9))
+    seen = [token for row in found for token in row["segments"][0][1:-1]]
+    labels = [label for row in found for label in row["labels"][1:-1]]
     at = [place for place, label in enumerate(labels) if label != IGNORED]
     assert 0.10 < len(at) / len(text) < 0.20
     assert all(labels[place] == text[place] for place in at)
@@ -556,13 +562,134 @@ def test_qwens_placeholder_is_as_long_as_its_grid_says(processor: Processors) ->
 
 @pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("objective", ["head", "lm"])
-def test_text_is_cut_and_pictures_never_are(processor: Processors, family: str, objective: str) -> None:
+def test_a_picture_takes_no_room_from_the_text(processor: Processors, family: str, objective: str) -> None:
+    """160 × 160 pixels are more tokens than `max_length`; the text is that of the row without a picture."""
     of = processor(family)
-    example = Example(id="0", text=" ".join(SEEN), label=1, images=(png(16, 16),))
-    (row,) = rows(of, "nlvr", example, objective, max_length=24)
-    placeholder = of.image_placeholder(png(16, 16))
-    assert row["segments"][0][: len(placeholder)] == placeholder
-    assert row["length"] <= 24
+    example = Example(id="0", text=" ".join(SEEN), label=1, images=(png(160, 160),))
+    (shown,) = rows(of, "nlvr", example, objective, max_length=24)
+    (bare,) = rows(of, "nlvr", Example(id="0", text=" ".join(SEEN), label=1), objective, max_length=24)
+    placeholder = of.image_placeholder(png(160, 160))
+    assert shown["segments"][0] == [*placeholder, *bare["segments"][0]]
+    assert bare["length"] <= 24
+
+
+# ---- what does not fit ----
+
+
+def lm_labels(row: dict[str, Any]) -> list[int]:
+    return [label for label in row["labels"] if label != IGNORED]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("task", "example"),
+    [
+        ("nlvr", Example(id="7", text=" ".join(SEEN), label=1)),
+        ("snli", Example(id="7", text=" ".join(SEEN), text_pair=" ".join(SEEN), label=1)),
+        ("siqa", Example(id="7", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "ben"), label=1)),
+        ("squad", Example(id="7", text=" ".join(SEEN), question=SEEN[6], answers=(("ben", 30),))),
+        ("vqa_v2", Example(id="7", text=" ".join(SEEN), question=SEEN[6], targets=("ben",))),  # a caption's words first
+    ],
+)
+def test_a_context_is_cut_before_the_question_the_instruction_or_the_answer(
+    processor: Processors, family: str, task: str, example: Example
+) -> None:
+    of = processor(family)
+    of_task = TASKS[task]
+    making = encoder(of, task, "lm", max_length=46)
+    (row,) = making.rows(example)
+    words = in_words(of_task, example)
+    read = of.tokenizer.decode(row["segments"][0])
+    assert making.truncated == 1
+    assert row["length"] <= 46
+    for text in (example.question or "", words.instruction):
+        assert text.replace(" ", "") in read.replace(" ", "")
+    answer = ids(of, words.answer)
+    assert lm_labels(row) == (answer if of.family == "xlm_r" else [*answer, of.tokenizer.eos_token_id])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("task", "example"),
+    [
+        ("coco_captions", Example(id="7", targets=(CONTEXT,))),  # the answer
+        ("vqa_v2", Example(id="7", text=CONTEXT, targets=("ben",))),  # the question
+        ("siqa", Example(id="7", text="the park", question="who ?", choices=(CONTEXT, "ben"), label=1)),  # an option
+        ("wikiann", Example(id="7", tokens=tuple(CONTEXT.split()), tags=("O",) * len(CONTEXT.split()))),  # all tags
+    ],
+)
+def test_a_row_whose_question_or_answer_would_be_cut_is_a_bad_row(
+    processor: Processors, family: str, task: str, example: Example
+) -> None:
+    with pytest.raises(BadRow, match=r"the limit of 64 \(lm_length\) leaves"):
+        rows(processor(family), task, example, "lm", max_length=64)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_image_conditions_have_the_same_bad_rows(processor: Processors, family: str) -> None:
+    """Around the limit, whatever the caption: the question and the answer decide."""
+    of, bad = processor(family), []
+    for words in range(1, 30):
+        shown = Example(
+            id="7", text=" ".join(["park"] * words), targets=("the dog",), images=(png(16, 16),), caption=CONTEXT
+        )
+        conditions = ["removed", "caption"] + (["real", "blank"] if of.images else [])
+        fits = set()
+        for condition in conditions:
+            (example,) = with_images([shown], condition)
+            try:
+                fits.add(bool(rows(of, "vqa_v2", example, "lm", max_length=24)))
+            except BadRow:
+                fits.add(False)
+        assert len(fits) == 1, f"{words} words"
+        bad.append(fits != {True})
+    assert 0 < sum(bad) < len(bad)
+
+
+def test_rows_that_do_not_fit_are_named_and_counted_with_the_bad_records(processor: Processors, tmp_path: Path) -> None:
+    examples = [Example(id=f"e{i}", targets=("the dog" if i else CONTEXT,)) for i in range(30)]
+    _, info = encoded(processor("llava"), "coco_captions", examples, tmp_path, "lm")
+    assert (info["examples"], info["rows"], info["bad_rows"]) == (30, 29, 1)
+    assert info["bad"][0]["row"] == 0
+    assert info["bad"][0]["reason"].startswith("e0: question, instruction and answer are")
+    with pytest.raises(
+        DataError, match=r"1 of 30 records do not fit and 1 source rows are bad, more than 5%; record 0, e0"
+    ):
+        encoded(processor("llava"), "coco_captions", examples, tmp_path, "lm", bad_records=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_text_is_learnt_whole_in_windows(processor: Processors, family: str) -> None:
+    of = processor(family)
+    found = rows(of, "miniature_text", Example(id="0", targets=(CONTEXT,)), "lm", max_length=24)
+    assert len(found) > 2
+    assert all(row["length"] <= 24 for row in found)
+    if of.family == "xlm_r":
+        read = [
+            seen if label == IGNORED else label
+            for row in found
+            for seen, label in zip(row["segments"][0], row["labels"], strict=True)
+        ]
+        assert [token for token in read if token not in (0, 2)] == ids(of, CONTEXT)
+    else:
+        assert [token for row in found for token in lm_labels(row)] == [*ids(of, CONTEXT), of.tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_choice_s_question_is_kept_where_its_text_is_too_long(processor: Processors, family: str) -> None:
+    of = processor(family)
+    example = Example(id="0", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "the dog"), label=0)
+    (row,) = rows(of, "siqa", example, max_length=24)
+    asked = SEEN[6].replace(" ", "")
+    assert all(asked in of.tokenizer.decode(segment).replace(" ", "") for segment in row["segments"])
+    assert max(map(len, row["segments"])) <= 24
+
+
+def test_a_row_that_lost_a_part_stops_the_step(processor: Processors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoder, "_shortened", lambda self, parts, texts, room: [part[:1] for part in parts])
+    example = Example(id="7", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "ben"), label=1)
+    with pytest.raises(RuntimeError, match="siqa, example 7: encoding lost"):
+        rows(processor("llava"), "siqa", example, "lm", max_length=46)
 
 
 @pytest.mark.parametrize("family", DECODERS)
@@ -589,13 +716,6 @@ def test_rows_that_were_cut_are_counted(processor: Processors, tmp_path: Path) -
 def test_a_row_of_several_segments_is_cut_once(processor: Processors, family: str, tmp_path: Path) -> None:
     example = Example(id="0", text=" ".join(SEEN), question="who ?", choices=("anna", "ben", "carl"), label=0)
     _, info = encoded(processor(family), "siqa", [example], tmp_path, max_length=16)
-    assert info["truncated"] == 1
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_an_answer_or_a_text_that_was_cut_is_counted(processor: Processors, family: str, tmp_path: Path) -> None:
-    texts = [Example(id=name, targets=(text,)) for name, text in (("short", " ".join(SEEN[:2])), ("long", CONTEXT))]
-    _, info = encoded(processor(family), "miniature_text", texts, tmp_path, "lm", max_length=48)
     assert info["truncated"] == 1
 
 

@@ -78,8 +78,8 @@ def test_captions_of_the_user_s_stand_for_pictures_by_their_bytes() -> None:
         Example(id="8", text="same?", label=0, images=(red, blue)),
     ]
     found = with_images(given, "caption", captions)
-    assert [(one.text, one.text_pair, one.images) for one in found] == [
-        ("a red square which colour?", None, ()), ("a red square a blue one", "same?", ())
+    assert [(one.text, one.question, one.text_pair, one.images) for one in found] == [
+        ("a red square", "which colour?", None, ()), ("a red square a blue one", None, "same?", ())
     ]  # fmt: skip
 
 

@@ -68,18 +68,6 @@ def test_a_truncated_picture_is_a_bad_row(tmp_path: Path) -> None:
     assert "image cannot be decoded" in info["bad"][0]["reason"]
 
 
-def test_an_answer_at_the_wrong_place_is_mended_when_it_can_be(tmp_path: Path) -> None:
-    def row(identity: str, start: int, text: str) -> dict[str, Any]:
-        answers = {"text": [text], "answer_start": [start]}
-        return {"id": identity, "title": "", "context": "the cat sat", "question": "who?", "answers": answers}
-
-    found, info = records(
-        tmp_path, "squad", [*[row(str(i), 4, "cat") for i in range(30)], row("off", 5, "cat"), row("bad", 4, "dog")]
-    )
-    assert {e.answers for e in found} == {(("cat", 4),)}
-    assert info["bad_rows"] == 1
-
-
 def test_a_cap_keeps_the_first_rows_of_a_test_set_in_order(tmp_path: Path) -> None:
     found, _ = records(tmp_path, "snli", [snli(i % 3, f"premise {i}") for i in range(9)], rows=4)
     assert [e.text for e in found] == [f"premise {i}" for i in range(4)]

@@ -260,6 +260,19 @@ def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(expa
         assert spec["captions"]["identity"]
 
 
+def test_where_an_arm_shows_captions_the_records_of_all_image_conditions_name_them(
+    expanded: Expanded, text: str
+) -> None:
+    """A row without a caption is then left out of all of them."""
+    text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
+    made = [s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec["task"] == "captions"]
+    assert {spec.get("images", "real") for spec in made if spec["split"] == "train"} == {"real", "caption"}
+    assert all(spec["captions"]["split"] == spec["split"] for spec in made)
+    without = expanded(text, absent=(("captions/captions", None, "select"),))
+    select = [s.spec for s in without.steps.values() if s.kind == "records" and s.spec["split"] == "select"]
+    assert not any("captions" in spec for spec in select), "rows that no arm can show in words need no captions"
+
+
 def test_pictures_without_captions_stop_a_plan_that_wants_words(expanded: Expanded, text: str) -> None:
     text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
     with pytest.raises(

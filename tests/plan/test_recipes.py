@@ -1,6 +1,7 @@
 """A plan's overrides, for all backbones and for one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from xstilts.plan.problems import InvalidPlan
 from xstilts.plan.recipes import Recipes
 from xstilts.plan.schema import load_plan
 from xstilts.plan.tables import Tables
-from xstilts.tasks.recipes import recipe
+from xstilts.tasks.recipes import SETS, recipe
 
 FULL = "    tuning: full\n"
 
@@ -84,3 +85,54 @@ def test_the_limit_of_answers_is_in_the_score_steps_that_predict_them(
     assert limits("finetune")["squad"] == ["None"]
     assert str(limit) in limits("finetune", ", selection: 5")["squad"]
     assert limits("finetune", ", selection: 5")["copa"] == ["None"]
+
+
+# ---- the budget of pictures ----
+
+
+def budgets(expansion: Expansion) -> dict[str, Any]:
+    """Label of each encode step of the captions' training rows → its image budget."""
+    return {
+        step.settings["label"].partition(":")[0]: step.spec.get("image_budget")
+        for step in expansion.steps.values()
+        if step.kind == "encode" and step.spec["task"] == "captions" and step.spec["split"] == "train"
+    }
+
+
+def test_rows_with_pictures_are_encoded_within_the_recipes_budget_and_others_have_none(
+    text: str, expanded: Callable[..., Expansion]
+) -> None:
+    plan = text + "override: {captions: {image_tokens: 64, max_pixels: 50176}}\n"
+    expansion = expanded(plan)
+    assert budgets(expansion) == {"tiny-llava": {"image_tokens": 64, "min_pixels": None, "max_pixels": 50176}}
+    others = [step for step in expansion.steps.values() if step.kind == "encode" and step.spec["task"] != "captions"]
+    assert others
+    assert not any("image_budget" in step.spec for step in others)
+    trained = next(step for step in expansion.steps.values() if step.spec.get("name") == "captions")
+    assert not {"image_tokens", "min_pixels", "max_pixels", "lm_length"} & set(trained.spec["recipe"])
+
+
+@pytest.mark.parametrize("images", ["removed", "caption"])
+def test_pictures_that_are_not_shown_have_no_budget(text: str, expanded: Callable[..., Expansion], images: str) -> None:
+    plan = text.replace("  captions: {task: captions}", f"  captions: {{task: captions, images: {images}}}")
+    assert budgets(expanded(plan)) == {"tiny": None, "tiny-llava": None}
+
+
+def test_fewer_pixels_at_most_than_at_least_are_a_mistake(text: str, tables: Tables) -> None:
+    with pytest.raises(InvalidPlan, match=r"override.captions.min_pixels: 900 is more than max_pixels, 800; lower it"):
+        load_plan(text + "override: {captions: {min_pixels: 900, max_pixels: 800}}\n", tables)
+
+
+def test_each_family_has_the_budget_that_its_makers_publish() -> None:
+    keys = ("image_tokens", "min_pixels", "max_pixels")
+    found = {
+        (name, family): tuple(recipe(name, "vqa_v2", family, "lora")[key] for key in keys)
+        for name in SETS
+        for family in ("llava", "qwen_vl")
+    }
+    llava, qwen = (729, None, None), (576, 16 * 28 * 28, 576 * 28 * 28)
+    assert found == {
+        **{(name, "llava"): llava for name in ("xtreme_r", "phang_2020", "vlm")},
+        **{(name, "qwen_vl"): qwen for name in ("xtreme_r", "phang_2020", "vlm")},
+        ("miniature", "llava"): (None,) * 3, ("miniature", "qwen_vl"): (None,) * 3,
+    }  # fmt: skip

@@ -34,7 +34,7 @@ def row(number: int, prompt: list[int], answer: list[int], images: list[str] | N
     tokens = [*prompt, *answer]
     labels = [-100] * (len(prompt) - 1) + answer + [-100]
     return EncodedRow(
-        number, "en", [tokens], len(tokens), images or [], [], -1, labels, [-1, -1], [], [], len(answer),
+        number, "en", [tokens], len(tokens), images or [], [[] for _ in images or []], -1, labels, [-1, -1], [], [], len(answer),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from xstilts.analysis.cut_contexts import cut_contexts
 from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
@@ -43,7 +44,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
     return ReportInput(
         expanded=expanded, cells=cells, metrics=metrics, missing=missing, spent=_spent(store, expanded),
         intermediates=_intermediates(store, folder, expanded, done, missing),
-        staged=_staged(store, expanded), banner=_banner(expanded, str(run.get("mirror", ""))), run=folder,
+        staged=_staged(store, expanded), cut_contexts=cut_contexts(store, expanded), banner=_banner(expanded, str(run.get("mirror", ""))), run=folder,
     )  # fmt: skip
 
 

@@ -96,6 +96,7 @@ class ReportInput:
     banner: str
     run: str
     intermediates: Sequence[Mapping[str, Any]] = ()  # arms on their own English dev rows, one row a metric
+    cut_contexts: Sequence[dict[str, Any]] = ()  # see xstilts.analysis.cut_contexts
 
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:

@@ -73,7 +73,8 @@ def encode(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
             if role.startswith("gold:")
         ]
         keep = smaller_pool(path, answers, int(step.spec["pool_size"]))
-    files, info = encode_records(step, path, load_processor(folder, step.spec["family"]), scratch, keep)
+    bad = int(manifest.info.get("bad_rows", 0))
+    files, info = encode_records(step, path, load_processor(folder, step.spec["family"]), scratch, keep, bad)
     images = manifest.files.get("images.parquet")
     return files, {**info, "images_sha": images.sha256 if images else None}
 

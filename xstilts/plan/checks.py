@@ -214,12 +214,15 @@ class _Check:
             for task in dict.fromkeys(tasks):
                 if task in self.tables.tasks:
                     try:
-                        self.recipes.full(task, backbone)
+                        budget = self.recipes.image_budget(task, backbone)
                     except PlanError as error:
                         yield f"recipes: {error}"
                         continue
                     if task in by_head:
                         yield from self._windows(name, task)
+                    low, high = budget["min_pixels"], budget["max_pixels"]
+                    if low and high and low > high:
+                        yield f"override.{task}.min_pixels: {low} is more than max_pixels, {high}; lower it or raise max_pixels"
         if self._whole():
             try:
                 _ = self.recipes.adapters

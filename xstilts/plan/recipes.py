@@ -10,9 +10,11 @@ from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.step import canonical_json
 from xstilts.plan.tables import Tables
 
-#: Recipe keys that other places of a spec hold: encode's lengths, the records' cap, the tuning; and the citation. So is
-#: answer_limit, the score step's, unless the recipe selects on English dev and so predicts while it trains.
-_ELSEWHERE = ("max_length", "stride", "question_length", "train_rows", "lora", "source")
+#: Recipe keys of a picture's size, which an encode step of rows with pictures holds.
+_IMAGE_BUDGET = ("image_tokens", "min_pixels", "max_pixels")
+#: Recipe keys that other places of a spec hold: encode's lengths and image budget, the records' cap, the tuning; and the
+#: citation. So is answer_limit, the score step's, unless the recipe selects on English dev and so predicts while it trains.
+_ELSEWHERE = ("max_length", "lm_length", "stride", "question_length", *_IMAGE_BUDGET, "train_rows", "lora", "source")
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,17 @@ class Recipes:
         elsewhere = _ELSEWHERE if self.selects(recipe) else (*_ELSEWHERE, "answer_limit")
         return {k: v for k, v in recipe.items() if k not in elsewhere and v is not None}
 
-    def lengths(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
-        """max_length, stride, question_length in tokens; None where the format has no such thing."""
+    def lengths(self, task: str, backbone: BackbonePlan, objective: str = "head") -> dict[str, Any]:
+        """max_length, stride, question_length and, for `lm`, lm_length in tokens of text (pictures have image_budget); None
+        where the format has no such thing."""
         recipe = self.full(task, backbone)
-        return {key: recipe.get(key) for key in ("max_length", "stride", "question_length")}
+        keys = ("max_length", "stride", "question_length", *(("lm_length",) if objective == "lm" else ()))
+        return {key: recipe.get(key) for key in keys}
+
+    def image_budget(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
+        """image_tokens, min_pixels, max_pixels of one picture; None: the model folder's own setting."""
+        recipe = self.full(task, backbone)
+        return {key: recipe.get(key) for key in _IMAGE_BUDGET}
 
     def answer_limit(self, task: str, backbone: BackbonePlan) -> dict[str, int]:
         """The most tokens or characters of a predicted answer, as {"tokens": 30}; empty for no limit."""

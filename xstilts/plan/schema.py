@@ -91,9 +91,13 @@ class Override(Part):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     max_grad_norm: Positive | None = None
     max_length: Annotated[int, Field(ge=8)] | None = None
+    lm_length: Annotated[int, Field(ge=8)] | None = None
     stride: Count | None = None
     question_length: Count | None = None
     answer_limit: AnswerLength | None = None
+    image_tokens: Count | None = None
+    min_pixels: Count | None = None
+    max_pixels: Count | None = None
     dropout: Fraction | None = None
     adapter_dropout: Fraction | None = None
     pooling: Literal["pooled", "pooled+mean"] | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from xstilts.data.encode import verbalise
+from xstilts.data.encode import in_words
 from xstilts.data.records import read_records
 from xstilts.tasks.task import Task
 
@@ -55,7 +55,7 @@ def answers_in_words(records: Path, task: Task) -> list[Gold]:
     """What the `lm` objective would have a model say to each record: the reference texts."""
     found = []
     for place, example in enumerate(read_records(records, pictured=False)):
-        texts = list(example.targets) if task.format == "generation" else [verbalise(task, example)[2]]
+        texts = list(example.targets) if task.format == "generation" else [in_words(task, example).answer]
         if task.format == "span" and len(example.answers) > 1:
             texts = [text for text, _ in example.answers]
         found.append(Gold(place, example.id, example.cluster, texts, parallel=example.parallel))

@@ -180,6 +180,8 @@ def _commit(
     golds = {language: bench.gold(step, language) for language in step.spec["languages"]}
     if step.spec["format"] == "ranking":
         golds = in_all_languages(golds)
+    if step.spec["format"] == "words":
+        golds = {language: _encoded(bench, step, language, own, found) for language, own in golds.items()}
     if step.spec["format"] == "mining":
         golds = {language: _scored(step, language, own, found) for language, own in golds.items()}
     for language, examples in golds.items():
@@ -200,6 +202,18 @@ def _commit(
     bench.store.commit(step, {"predictions.parquet": path}, {"rows": len(rows), "seconds": round(seconds, 3)})
     if step.spec["format"] in FORMATS:
         bench.store.clear_work(step.fingerprint)  # shards
+
+
+def _encoded(
+    bench: Bench, step: Step, language: str, golds: list[Gold],
+    found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]],
+) -> list[Gold]:  # fmt: skip
+    """The examples that encoding did not leave out as bad rows; all of them where others lack a prediction too, so that the
+    caller names those."""
+    given = next(iter(found.values()))[step.fingerprint, language]
+    bad = int(bench.parent("encode", step.parents[f"test:{language}"], step).info.get("bad_rows", 0))
+    kept = [gold for gold in golds if gold.row in given]
+    return kept if len(golds) - len(kept) == bad else golds
 
 
 def _scored(

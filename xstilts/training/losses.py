@@ -89,7 +89,8 @@ def pack_rows(
     for row in rows:
         if row.images and (images is None or processor is None):
             raise KeyError(f"row {row.row} shows images, and its records have none")
-        pictures = [processor.image_inputs(images[sha]) for sha in row.images] if processor and images else []
+        shown = zip(row.images, row.grids, strict=True)
+        pictures = [processor.image_inputs(images[sha], grid) for sha, grid in shown] if processor and images else []
         segments += [Segment(ids, pictures, segment_key(row.row, i)) for i, ids in enumerate(row.segments)]
     return pack(segments, backbone)
 
