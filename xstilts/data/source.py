@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.data import bucc, ccgbank, hub
+from xstilts.data.class_names import named_rows
 from xstilts.data.joined import Chained, Mixed, Pictured
 from xstilts.data.json_rows import JsonRows
 from xstilts.data.record import RECORD, Record
+from xstilts.data.shard_names import KINDS, IncompleteSplit, check_shards
 from xstilts.errors import DataError, PlanError
 from xstilts.store.store import file_sha256
+from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.task import Source
 
-#: How a data file is read, by the end of its name.
-KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": "json", ".json.gz": "json"}
 _NAME = re.compile(r"(?P<split>.+?)(?:-\d{5}-of-\d{5})?(?P<suffix>" + "|".join(map(re.escape, KINDS)) + ")")
 
 
@@ -185,6 +186,8 @@ def _listed(mirror: Mirror, source: Source, language: str) -> list[Path]:
     parts = source.split_for(language).split("+")
     if absent := [part for part in parts if part not in splits]:
         raise DataError(f"{name}: the mirror has no split {', '.join(absent)}; it has {', '.join(sorted(splits))}")
+    for part in parts:
+        check_shards([path.name for path in splits[part]], f"{name}, split {part}: the mirror {mirror.address}")
     return [path for part in parts for path in splits[part]]
 
 
@@ -227,7 +230,8 @@ def hub_lock() -> Mapping[str, Any]:
 
 
 def missing_reason(mirror: Mirror, source: Source, language: str) -> str | None:
-    """Why a mirror lacks a source in a language, or None when it has it. The hub is asked by `identity`."""
+    """Why a mirror lacks a source in a language, or None when it has it. The hub is asked by `identity`. IncompleteSplit where
+    it has only some of a split's files."""
     try:
         for one in (source, *source.plus, *([source.pictures] if source.pictures else [])):
             if one.path == ccgbank.PATH:
@@ -238,6 +242,8 @@ def missing_reason(mirror: Mirror, source: Source, language: str) -> str | None:
                 _has_language(data_files(mirror, one, language), one, language)
             else:
                 _listed(mirror, one, language)
+    except IncompleteSplit:
+        raise
     except DataError as error:
         return str(error)
     return None
@@ -271,16 +277,17 @@ def _hub_revision(path: str) -> str:
     return str(locked["revision"]) if locked.get("verified") and locked["revision"] else hub.data_revision(path)
 
 
-def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
-    """The rows, by position: a datasets.Dataset with images left encoded, or several of them behind one another.
-    DataError names a file that cannot be read."""
+def load_rows(mirror: Mirror, source: Source, language: str, labels: LabelColumn | None = None) -> Any:
+    """The rows, by position: a datasets.Dataset with images left encoded, or several of them behind one another. labels: the
+    column whose class numbers are replaced by the names that the files declare. DataError names a file that cannot be read,
+    or whose classes are not those of the task."""
     if source.plus and source.each:
         parts = (replace(source, plus=(), each=False), *source.plus)
-        return Mixed([load_rows(mirror, one, language) for one in parts])
+        return Mixed([load_rows(mirror, one, language, labels) for one in parts])
     if source.plus:
-        return Chained([load_rows(mirror, one, language) for one in (replace(source, plus=()), *source.plus)])
+        return Chained([load_rows(mirror, one, language, labels) for one in (replace(source, plus=()), *source.plus)])
     if source.pictures:
-        rows = load_rows(mirror, replace(source, pictures=None), language)
+        rows = load_rows(mirror, replace(source, pictures=None), language, labels)
         return Pictured(rows, load_rows(mirror, source.pictures, language), source.pictures_key)
     if source.path == ccgbank.PATH:
         return ccgbank.rows(ccgbank.files(source.split))
@@ -310,7 +317,8 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
                 f"{', '.join(map(str, paths))}: cannot be read as {kind} ({type(cause).__name__}: {cause}); "
                 "fetch the file again"
             ) from error
-        return _encoded_images(rows)
+        rows = _encoded_images(rows)
+        return named_rows(rows, paths, labels) if labels else rows
 
 
 def kind_of(path: Path | str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.data import ccgbank, hub
+from xstilts.data.class_names import NamedRows, declared
 from xstilts.data.peek import first_rows, rows_hash
 from xstilts.data.records import read_rows
 from xstilts.data.source import Mirror, identity, kind_of, load_rows, missing_reason, open_head, open_mirror
@@ -58,7 +59,12 @@ def _row(mirror: Mirror, asked: Asked, lock: Mapping[str, Any], rows: int) -> di
     head = {"task": asked.task.name, "split": asked.split, "language": asked.language}
     reasons = []
     for one in _in_turn(asked.source):
-        reason = _newest(mirror, one) or missing_reason(mirror, one, asked.language)
+        try:
+            reason = _newest(mirror, one) or missing_reason(mirror, one, asked.language)
+        except DataError as error:  # an incomplete split
+            part = part_of(one, asked.language)
+            said = {**head, "path": one.path, "part": part, "verified": False}
+            return {**said, "status": "changed", "reason": str(error), "found": None}
         if reason is not None:
             reasons.append(reason)
             continue
@@ -70,7 +76,8 @@ def _row(mirror: Mirror, asked: Asked, lock: Mapping[str, Any], rows: int) -> di
         except DataError as error:
             return {**said, "status": "changed", "reason": str(error), "found": None}
         wrong += _differences(known, part, found)
-        return {**said, "status": "changed" if wrong else "ok", "reason": "; ".join(wrong) or None, "found": found}
+        reason = "; ".join([*wrong, *found["notes"]]) or None
+        return {**said, "status": "changed" if wrong else "ok", "reason": reason, "found": found}
     status = "licensed" if asked.task.licensed else "missing"
     said = {"path": asked.source.path, "part": part_of(asked.source, asked.language), "verified": False}
     return {**head, **said, "status": status, "reason": "; ".join(dict.fromkeys(reasons)), "found": None}
@@ -104,8 +111,9 @@ def part_of(source: Source, language: str) -> str:
 def _seen(mirror: Mirror, asked: Asked, source: Source, count: int) -> tuple[dict[str, Any], list[str]]:
     """(what is there, what is wrong with it)."""
     given, columns = _head(mirror, source, asked.language, count)
+    named, notes = _by_name(mirror, asked, source, given)
     read: set[str] = set()
-    noted = [_Noting(row, read) for row in given]
+    noted = [_Noting(row, read) for row in named]
     examples, bad, dropped = read_rows(asked.task, noted, range(len(noted)), asked.language, None)
     wrong = []
     if bad and len(bad) == len(noted):
@@ -116,8 +124,27 @@ def _seen(mirror: Mirror, asked: Asked, source: Source, count: int) -> tuple[dic
     found = {
         "revision": given_identity.get("revision"), "identity": given_identity, "bad_rows": len(bad),
         "columns": {name: columns[name] for name in sorted(read) if name in columns}, "rows": rows_hash(given), "count": len(given),
+        "notes": notes,
     }  # fmt: skip
     return found, wrong
+
+
+def _by_name(mirror: Mirror, asked: Asked, source: Source, rows: list[Any]) -> tuple[list[Any], list[str]]:
+    """(the rows with the names of their classes, what is worth saying of those names). DataError for unknown names."""
+    labels = asked.task.label_column
+    if labels is None or source.path == ccgbank.PATH or source.files:
+        return rows, []
+    name, stream = open_head(mirror, source, asked.language)
+    with stream:
+        names = declared(stream).get(labels.column) if kind_of(name) == "parquet" else None
+    if not names:
+        return rows, []
+    labels.check(names, f"{source.path}/{name}")
+    notes = []
+    if labels.is_reordered(names):
+        notes = [f"the column {labels.column} has its classes in the order {', '.join(names)}; they are read by name"]
+    named = NamedRows(rows, labels.column, names)
+    return [named[place] for place in range(len(named))], notes
 
 
 def _head(mirror: Mirror, source: Source, language: str, count: int) -> tuple[list[Any], dict[str, str]]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
+from xstilts.tasks.labels import LabelColumn
+
 Role = Literal["intermediate", "target", "evaluation"]
 Format = Literal[
     "classification", "multiple_choice", "tagging", "span", "generation", "retrieval", "ranking", "mining"
@@ -118,7 +120,8 @@ class Task:
     is it (CCG). sizes: rows of the official splits (of a test: in each language), where a source states them, which is
     sizes_source; of one language `test:<language>`. licensed: whose licence forbids copies;
     without the user's own the task is skipped and named. pool: the task that holds a ranking's candidates where they are not
-    among its own rows. captioned: its examples carry captions, which can stand for their pictures."""
+    among its own rows. captioned: its examples carry captions, which can stand for their pictures. label_column: the column
+    whose classes are read by name."""
 
     name: str
     title: str
@@ -142,6 +145,7 @@ class Task:
     licensed: str = ""
     pool: str = ""
     captioned: bool = False
+    label_column: LabelColumn | None = None
 
 
 def closeness(task: Task, target: str) -> Overlap:
