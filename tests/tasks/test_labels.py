@@ -19,7 +19,17 @@ NLI = LabelColumn("label", ("entailment", "neutral", "contradiction"), {"-": ""}
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(2, 2), (2.0, 2), (True, 1), ("neutral", 1), ("Contradiction", 2), ("1", 1), (-1, None), ("-1", None), ("-", None)],
+    [
+        (2, 2),
+        (2.0, 2),
+        (True, 1),
+        ("neutral", 1),
+        ("Contradiction", 2),
+        ("1", 1),
+        (-1, None),
+        ("-1", None),
+        ("-", None),
+    ],
 )
 def test_a_label_is_a_name_or_a_number(value: Any, expected: int | None) -> None:
     assert NLI.id_of(value) == expected
@@ -38,7 +48,9 @@ def test_another_value_is_no_label(value: Any, reason: str) -> None:
         NLI.id_of(value)
 
 
-def write(mirror: Path, name: str, rows: dict[str, list[Any]], column: str, names: list[str], many: bool = False) -> None:
+def write(
+    mirror: Path, name: str, rows: dict[str, list[Any]], column: str, names: list[str], many: bool = False
+) -> None:
     label = datasets.ClassLabel(names=names)
     features = {key: datasets.Value("string") for key in rows}
     features |= {"tokens": datasets.List(datasets.Value("string"))} if many else {}
@@ -95,7 +107,9 @@ def test_paws_names_its_classes_by_numbers(tmp_path: Path) -> None:
 
 def test_an_unknown_class_is_refused_with_file_and_column(tmp_path: Path) -> None:
     snli(tmp_path, ["entailment", "not_entailment", "contradiction"])
-    with pytest.raises(DataError, match=r"train-00000-of-00001\.parquet: the column label has the class 'not_entailment'"):
+    with pytest.raises(
+        DataError, match=r"train-00000-of-00001\.parquet: the column label has the class 'not_entailment'"
+    ):
         read(tmp_path, "snli")
     row = probe(str(tmp_path), LOCK, ["snli"])[0]
     assert (row["status"], "not_entailment" in row["reason"]) == ("changed", True)
@@ -104,7 +118,9 @@ def test_an_unknown_class_is_refused_with_file_and_column(tmp_path: Path) -> Non
 def test_files_of_a_split_that_number_their_classes_differently_are_refused(tmp_path: Path) -> None:
     snli(tmp_path, ["entailment", "neutral", "contradiction"], "train-00000-of-00002")
     snli(tmp_path, ["neutral", "entailment", "contradiction"], "train-00001-of-00002")
-    with pytest.raises(DataError, match=r"train-00001-of-00002\.parquet: the column label has the classes neutral, ent"):
+    with pytest.raises(
+        DataError, match=r"train-00001-of-00002\.parquet: the column label has the classes neutral, ent"
+    ):
         read(tmp_path, "snli")
 
 

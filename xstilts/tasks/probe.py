@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
 
 from xstilts.data import ccgbank, hub
 from xstilts.data.class_names import NamedRows, declared
-from xstilts.data.peek import first_rows, rows_hash
+from xstilts.data.peek import first_rows, rows_hash, unpacked
 from xstilts.data.records import read_rows
 from xstilts.data.source import Mirror, identity, kind_of, load_rows, missing_reason, open_head, open_mirror
 from xstilts.errors import DataError, PlanError
@@ -157,8 +158,8 @@ def _head(mirror: Mirror, source: Source, language: str, count: int) -> tuple[li
     name, stream = open_head(mirror, source, language)
     with stream:
         try:
-            rows, columns = first_rows(stream, kind_of(name), count, source.field)
-        except DataError as error:
+            rows, columns = first_rows(unpacked(stream, name), kind_of(name), count, source.field)
+        except (DataError, TarError) as error:
             raise DataError(f"{source.path}/{name}: {error}") from error
     if source.pictures:  # its own rows name a picture that stands elsewhere
         beside, more = _head(mirror, source.pictures, language, 1)
