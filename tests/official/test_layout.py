@@ -26,7 +26,8 @@ def test_the_recipe_set_of_the_paper_on_xtreme_belongs_to_xtreme() -> None:
 def test_an_average_covers_the_scored_languages_that_its_benchmark_has() -> None:
     assert averaged_languages("xtreme", "xquad", ["ar", "en", "ro"]) == ["ar", "en"]
     assert averaged_languages("xtreme-r", "xquad", ["ar", "en", "ro"]) == ["ar", "en", "ro"]
-    assert averaged_languages("xtreme", "xquad", ["qaa", "qab"]) == ["qaa", "qab"]
+    assert averaged_languages("xtreme", "xquad", ["en", "qaa", "qab"]) == ["en", "qaa", "qab"]
+    assert averaged_languages("xtreme", "xquad", ["ro"]) == averaged_languages("xtreme", "mine", ["ro"]) == ["ro"]
 
 
 def test_an_unknown_benchmark_is_refused() -> None:

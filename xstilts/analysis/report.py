@@ -86,7 +86,7 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
         "name": expanded["name"], "title": expanded["plan"].get("title") or expanded["name"], "banner": given.banner,
         "headline": headline, "answer": answer(headline, chosen, given),
         "headline_effects": _records(chosen[keys]), "effects": _records(rows[[*keys, "arm", "same_data"]]),
-        "averages": _averages(given, results), "controls": _controls(given, rows),
+        "benchmark": given.benchmark, "averages": _averages(given, results), "controls": _controls(given, rows),
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
         "not_applicable": [one for one in expanded["not_applicable"] if not one.get("partly")],
         "trained_in_part": [one for one in expanded["not_applicable"] if one.get("partly")], "skipped_languages": expanded["skipped_languages"],
@@ -135,7 +135,7 @@ def answer(headline: str | None, rows: pd.DataFrame, given: ReportInput) -> str:
 def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
     same = {(row["arm"], row["trained_target"]) for row in given.expanded["overlaps"] if row["overlap"] == "same-data"}
     targets = {name: cell.trained_target for cell in given.cells for name, _ in cell.scored}
-    return averages(official(given, results), given.metrics, same, targets)
+    return averages(official(given, results), given.metrics, same, targets, given.benchmark)
 
 
 def _controls(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:

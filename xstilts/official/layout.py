@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from xstilts.tasks.languages import INVENTED
 from xstilts.tasks.ranking import LAREQA_LANGUAGES, MEWSLIX_LANGUAGES
 from xstilts.tasks.registry import TASKS
 
@@ -56,10 +57,10 @@ def official_languages(benchmark: str, evaluation: str) -> tuple[str, ...]:
 
 
 def averaged_languages(benchmark: str, evaluation: str, scored: Iterable[str]) -> list[str]:
-    """Those of the scored languages that the official average of an evaluation covers, in the given order. A plan that scores
-    none of them (another benchmark's task, generated data) is averaged over everything that it scores."""
+    """Those of the scored languages that the official average of an evaluation covers, in the given order; invented languages as
+    well. A plan that scores none of them, or an evaluation of its own, is averaged over everything that it scores."""
     languages = list(scored)
-    official = official_languages(benchmark, evaluation) if evaluation in TASKS else ()
+    official = (*official_languages(benchmark, evaluation), *INVENTED) if evaluation in TASKS else ()
     return [language for language in languages if language in official] or languages
 
 

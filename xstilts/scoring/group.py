@@ -128,12 +128,13 @@ def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
     jobs = []
     for step in steps:
         format_, depth, head = step.spec["format"], step.spec.get("layer"), int(step.spec.get("head", 0))
+        pooling = str(step.spec.get("pooling", "mean"))
         for language in step.spec["languages"]:
             rows, images = bench.rows(f"test:{language}", step)
             queries = bench.gold(step, language) if format_ in FORMATS else None
-            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head))
+            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head, pooling=pooling))
         if "pool" in step.parents:
-            jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0]))
+            jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0], pooling=pooling))
     return jobs
 
 

@@ -33,7 +33,7 @@ class Job:
     """The rows of one evaluation in one language. `step` names the score step that they belong to. depth: the relative
     layer that retrieval and mining read. queries: a ranking's rows that ask, None where all of them are candidates; of
     mining all rows. head: which of the model's heads answers, in the order of its tasks. vectors: those of its rows, where
-    they are there already."""
+    they are there already. pooling: where a ranking's vectors come from (models/heads.py POOLINGS)."""
 
     step: str
     language: str
@@ -44,6 +44,7 @@ class Job:
     queries: Sequence[Gold] | None = None
     head: int = 0
     vectors: Vectors | None = None
+    pooling: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int,
         yield batch
 
 
-def _kind(job: Job) -> tuple[str, float | None, int, int]:
-    return job.format, job.depth, id(job.images), job.head
+def _kind(job: Job) -> tuple[str, float | None, int, int, str]:
+    return job.format, job.depth, id(job.images), job.head, job.pooling
 
 
 def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[Any]:
@@ -161,7 +162,7 @@ def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[A
         return list(embed(backbone.hidden_at(batch, job.depth), about).cpu().view(len(rows), 2, -1))
     if format_ in vectors.FORMATS:
         states = backbone(batch) if job.depth is None else backbone.hidden_at(batch, job.depth)
-        return list(embed(states, about).half().cpu())
+        return list(embed(states, about, backbone.pool, job.pooling).cpu())
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
     found: list[Any] = heads.heads[job.head].predict(backbone(batch), about)  # type: ignore[operator]
