@@ -11,6 +11,7 @@ from xstilts.analysis import figures
 from xstilts.analysis.averages import averages
 from xstilts.analysis.effects import AVERAGE, GAP, effects_table, results_table
 from xstilts.analysis.inputs import ReportInput
+from xstilts.official.forms import HUB_FORM, forms
 from xstilts.plan.step import canonical_json
 
 
@@ -92,7 +93,7 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
         "trained_in_part": [one for one in expanded["not_applicable"] if one.get("partly")], "skipped_languages": expanded["skipped_languages"],
         "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": _with_exposure(given),
         "intermediates": list(given.intermediates), "staged": list(given.staged),
-        "sources": expanded["identities"], "environment": expanded["environment"],
+        "forms": forms(expanded), "sources": expanded["identities"], "environment": expanded["environment"],
     }  # fmt: skip
 
 
@@ -181,6 +182,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f"| {r['backbone']} | {r['arm']} | {r['seed']} | {r['task']} | {r['metric']} | {r['value']:.1f} |"
             for r in own
         ]
+    by_hub = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
+    if by_hub:
+        lines += ["", "UD-POS is scored on the words of the hub's copy, not in the official form, in " + ", ".join(by_hub) + "."]
     for title, entries in (
         ("Missing", summary["missing"]), ("Not applicable", summary["not_applicable"]),
         ("Trained in part", summary["trained_in_part"]), ("Skipped", summary["skipped_languages"]),

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from xstilts.data import bucc, ccgbank, hub
+from xstilts.data import bucc, ccgbank, hub, treebanks
 from xstilts.data.class_names import named_rows
 from xstilts.data.joined import Chained, Mixed, Pictured
 from xstilts.data.json_rows import JsonRows
@@ -157,6 +157,8 @@ def data_files(mirror: Mirror, source: Source, language: str) -> list[Path]:
 
 
 def _hub_files(mirror: Mirror, source: Source, language: str) -> list[hub.RemoteFile]:
+    if source.path == treebanks.PATH:
+        raise DataError(f"{source.path} is on no hub: unpack the releases of UD into a mirror (docs/data.md)")
     if source.files:
         raise DataError(f"{source.path} is on no hub: put your own copy into a mirror ({', '.join(source.files)})")
     config, split = source.config_for(language), source.split_for(language)
@@ -172,6 +174,8 @@ def _listed(mirror: Mirror, source: Source, language: str) -> list[Path]:
     assert mirror.folder is not None
     config = source.config_for(language)
     name = source.path if config is None else f"{source.path} ({config})"
+    if source.path == treebanks.PATH:
+        return _treebanks(mirror, source, language)
     if source.files:
         return _by_name(mirror, source, language)
     splits = _splits_of(mirror, source.path, config)
@@ -189,6 +193,19 @@ def _listed(mirror: Mirror, source: Source, language: str) -> list[Path]:
     for part in parts:
         check_shards([path.name for path in splits[part]], f"{name}, split {part}: the mirror {mirror.address}")
     return [path for part in parts for path in splits[part]]
+
+
+def _treebanks(mirror: Mirror, source: Source, language: str) -> list[Path]:
+    """The CoNLL-U files of a language's treebanks, by file name; DataError where there is none."""
+    assert mirror.folder is not None
+    base = mirror.folder / treebanks.PATH
+    if mirror.keys is not None:
+        head = f"{treebanks.PATH}/"
+        names = [name[len(head) :] for name in mirror.keys.names if name.startswith(head)]
+    else:
+        names = [path.relative_to(base).as_posix() for path in base.glob("ud-treebanks-*/**/*.conllu") if path.is_file()]
+    found = treebanks.file_names(names, str(source.config_for(language)), source.split_for(language))
+    return [base / name for name in found]
 
 
 def _by_name(mirror: Mirror, source: Source, language: str) -> list[Path]:
@@ -297,6 +314,8 @@ def load_rows(mirror: Mirror, source: Source, language: str, labels: LabelColumn
     datasets.disable_progress_bars()
     paths = data_files(mirror, source, language)
     _unspoilt(mirror, source.path, paths)
+    if source.path == treebanks.PATH:
+        return treebanks.rows(paths)
     if source.files:
         return bucc.rows(paths)
     kind = kind_of(paths[0])

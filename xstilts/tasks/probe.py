@@ -8,7 +8,7 @@ from pathlib import Path
 from tarfile import TarError
 from typing import Any
 
-from xstilts.data import ccgbank, hub
+from xstilts.data import ccgbank, hub, treebanks
 from xstilts.data.class_names import NamedRows, declared
 from xstilts.data.peek import first_rows, rows_hash, unpacked
 from xstilts.data.records import read_rows
@@ -86,7 +86,7 @@ def _row(mirror: Mirror, asked: Asked, lock: Mapping[str, Any], rows: int) -> di
 
 def _newest(mirror: Mirror, source: Source) -> str | None:
     """Has a mirror of the hub look at a data set's newest commit, whatever hub.lock names; or why there is none."""
-    if mirror.kind != "hub" or source.path == ccgbank.PATH or source.files:
+    if mirror.kind != "hub" or source.path in (ccgbank.PATH, treebanks.PATH) or source.files:
         return None
     assert isinstance(mirror.revisions, dict)  # filled as data sets are met
     for one in (source, *source.plus, *([source.pictures] if source.pictures else [])):
@@ -133,7 +133,7 @@ def _seen(mirror: Mirror, asked: Asked, source: Source, count: int) -> tuple[dic
 def _by_name(mirror: Mirror, asked: Asked, source: Source, rows: list[Any]) -> tuple[list[Any], list[str]]:
     """(the rows with the names of their classes, what is worth saying of those names). DataError for unknown names."""
     labels = asked.task.label_column
-    if labels is None or source.path == ccgbank.PATH or source.files:
+    if labels is None or source.path in (ccgbank.PATH, treebanks.PATH) or source.files:
         return rows, []
     name, stream = open_head(mirror, source, asked.language)
     with stream:
@@ -152,6 +152,9 @@ def _head(mirror: Mirror, source: Source, language: str, count: int) -> tuple[li
     if source.path == ccgbank.PATH:
         rows = ccgbank.rows(ccgbank.files(source.split)[:1])[:count]
         return rows, {"tokens": "list<string>", "tags": "list<string>"}
+    if source.path == treebanks.PATH:
+        rows = load_rows(mirror, source, language)[:count]
+        return rows, {"tokens": "list<string>", "pos_tags": "list<string>"}
     if source.files:
         rows = load_rows(mirror, source, language)[:count]
         return rows, {"part": "string", "id": "string", "text": "string", "answers": "list<string>"}
@@ -242,7 +245,7 @@ def _paths() -> set[str]:
             left += [*source.alternatives, *source.plus, *([source.pictures] if source.pictures else [])]
             if not source.files:
                 found.add(source.path)
-    return {path for path in found if path != ccgbank.PATH and not path.startswith("xstilts/")}
+    return {path for path in found if path not in (ccgbank.PATH, treebanks.PATH) and not path.startswith("xstilts/")}
 
 
 def unseen_lock() -> str:

@@ -51,10 +51,18 @@ NER_LANGUAGES = tuple(
 )
 
 
+#: Where XTREME-R takes a language's treebanks from: release 2.7 for the languages that it adds to XTREME's.
+UD_RELEASES = {code: f"ud-treebanks-v{'2.7' if code in 'lt pl ro uk wo'.split() else '2.5'}/{code}" for code in POS_LANGUAGES}
+
+
 def _ud(split: str) -> Source:
+    """The treebanks, converted as officially, where the mirror has them; else the hub's copies, which give syntactic words."""
     return Source(
-        "google/xtreme", "udpos.{language}", split, names=UD_NAMES,
-        alternatives=(Source("izhx/xtreme-r-udpos", "{language}", split),),
+        "universal-dependencies", "{language}", split, names=UD_RELEASES,
+        alternatives=(
+            Source("google/xtreme", "udpos.{language}", split, names=UD_NAMES),
+            Source("izhx/xtreme-r-udpos", "{language}", split),
+        ),
     )  # fmt: skip
 
 
