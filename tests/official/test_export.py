@@ -110,7 +110,7 @@ def test_the_command_line_grades_and_says_what_is_missing(tmp_path: Path, capfd:
     (cell,) = export(report(tmp_path / "report", "xnli"), tmp_path / "out")
     assert main(["grade", str(cell / "predictions"), str(cell / "labels"), "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
-    assert found["overall"] == 50.0
-    assert found["over"] == ["xnli"]
+    assert found["mean_of_present_tasks"] == 50.0
+    assert found["present_tasks"] == ["xnli"]
     assert main(["validate", str(cell / "predictions")]) == 2
     assert "xcopa: no folder" in capfd.readouterr().err
