@@ -53,7 +53,9 @@ def grade(given: argparse.Namespace) -> int:
     if found["retrieval_with_lareqa"] is not None:
         console.print(f"retrieval with LAReQA: {found['retrieval_with_lareqa']:.2f}")
     present = found["present_tasks"]
-    console.print(f"mean of the {len(present)} tasks present ({', '.join(present)}): {found['mean_of_present_tasks']:.2f}")
+    console.print(
+        f"mean of the {len(present)} tasks present ({', '.join(present)}): {found['mean_of_present_tasks']:.2f}"
+    )
     by_task: dict[str, list[str]] = {}
     for line in found["missing"]:  # `task language: why`, or `task: why`
         task, _, language = line.partition(":")[0].partition(" ")

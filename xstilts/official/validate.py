@@ -76,7 +76,7 @@ def _duplicate_keys(task: Official, path: Path) -> Iterator[str]:
         return
     if keys := read.duplicate_keys(path, by_line=task.kind == "objects"):
         line, key = keys[0]
-        yield f"{path}:{line or ''} duplicate key {key!r}{_more(keys)}"
+        yield f"{path}:{f'{line}:' if line else ''} duplicate key {key!r}{_more(keys)}"
     if task.kind != "objects" and (ignored := read.ignored_keys(path)):
         yield f"{path}: {ignored[0]} is beside the key `data`, whose value alone is read{_more(ignored)}"
 
@@ -127,7 +127,9 @@ def _allowed(task: Official, language: str) -> _Allowed:
 
 def _labels(task: Official, language: str, content: Sequence[str]) -> Iterator[str]:
     values, words = _allowed(task, language)
-    return (f"{number}: {label[:60]!r} is not {words}" for number, label in enumerate(content, 1) if label not in values)
+    return (
+        f"{number}: {label[:60]!r} is not {words}" for number, label in enumerate(content, 1) if label not in values
+    )
 
 
 def _objects(task: Official, language: str, content: Sequence[int | float]) -> Iterator[str]:

@@ -43,9 +43,7 @@ def chunks(sentences: Sequence[Sequence[str]]) -> list[set[Chunk]]:
     return ended
 
 
-def chunk_counts(
-    predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]]
-) -> list[tuple[int, int, int]]:
+def chunk_counts(predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]]) -> list[tuple[int, int, int]]:
     """(chunks in both, predicted chunks, gold chunks) of each sentence; their sums are those of the official score.
     ValueError when a sentence's lengths differ."""
     for number, (prediction, gold) in enumerate(zip(predictions, golds, strict=True)):
