@@ -130,12 +130,6 @@ def document(path: Path) -> Any:
         raise DataError(f"{path}: is not JSON that Python can read ({error})") from error
 
 
-def ignored_keys(path: Path) -> list[str]:
-    """The keys beside `data` in a document that has it: the official script reads the value of `data` alone."""
-    read = document(path)
-    return [key for key in read if key != "data"] if isinstance(read, dict) and "data" in read else []
-
-
 def _content(path: Path) -> Any:
     """A document, or the value of its key `data` (official `read_squad`)."""
     read = document(path)

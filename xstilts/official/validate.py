@@ -71,14 +71,12 @@ def _problems(task: Official, predictions: Path, labels: Path | None) -> Iterato
 
 
 def _duplicate_keys(task: Official, path: Path) -> Iterator[str]:
-    """The official script takes the last value of a key, and of a file with the key `data` the value of that."""
+    """Of a duplicate key the official script takes the last value."""
     if task.kind not in ("answers", "rankings", "objects"):
         return
     if keys := read.duplicate_keys(path, by_line=task.kind == "objects"):
         line, key = keys[0]
         yield f"{path}:{f'{line}:' if line else ''} duplicate key {key!r}{_more(keys)}"
-    if task.kind != "objects" and (ignored := read.ignored_keys(path)):
-        yield f"{path}: {ignored[0]} is beside the key `data`, whose value alone is read{_more(ignored)}"
 
 
 def _against(task: Official, path: Path, labels: Path, language: str) -> Iterator[str]:
