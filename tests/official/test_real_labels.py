@@ -142,6 +142,9 @@ def test_exports_of_real_rows_have_our_score_against_labels_that_are_made_indepe
         assert 0 < min(ours) <= max(ours) < 100
     (tmp_path / "report/predictions").mkdir(parents=True)
     pd.concat(reported).to_parquet(tmp_path / f"report/predictions/{evaluation}.parquet")
+    # Words of the hub's copy on both sides: a report that states the official form has its UD-POS exported.
+    forms = [{"evaluation": "udpos", "language": language, "form": "official"} for language in languages]
+    (tmp_path / "report/summary.json").write_text(json.dumps({"forms": forms}))
     (cell,) = export(tmp_path / "report", tmp_path / "exported")
     found = grade(cell / "predictions", tmp_path / "labels")["tasks"][name]["languages"]
     assert {language: [*scores.values()] for language, scores in found.items()} == {
