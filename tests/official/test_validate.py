@@ -9,7 +9,6 @@ import pytest
 from xstilts.errors import PlanError
 from xstilts.official.layout import TABLES, Official
 from xstilts.official.validate import rows, validate
-from xstilts.tasks.registry import TASKS
 
 RANKED = [f"Q{place}" for place in range(20)]
 
@@ -170,14 +169,10 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_official_sizes_of_ud_pos_are_not_the_hubs() -> None:
-    """XTREME-R's own preprocessing leaves out treebanks that the hub's copy has, and the other way round."""
+    """XTREME-R's own scripts take other treebanks than the hub's copy, which has 9,465 French and 2,809 Greek sentences."""
     _, task = one_of("udpos", "wo")
     sizes = {language: rows(task, language) for language in task.languages}
-    assert len(sizes) == 38
-    hub = TASKS["udpos"].sizes
-    assert {code: size for code, size in sizes.items() if size != hub[f"test:{code}"]} == {
-        "de": 22_358, "el": 456, "fr": 5_009, "lt": 739, "ru": 8_976, "zh": 3_455,
-    }  # fmt: skip
+    assert (sizes["fr"], sizes["el"], sizes["mr"], len(sizes)) == (5_009, 456, 47, 38)
 
 
 def test_with_labels_a_file_that_cannot_be_scored_is_named(tmp_path: Path) -> None:

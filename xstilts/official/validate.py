@@ -15,7 +15,6 @@ from xstilts.official import read
 from xstilts.official.grade import score_language
 from xstilts.official.layout import TABLES, Official
 from xstilts.tasks.registry import TASKS
-from xstilts.tasks.sizes import UDPOS_OFFICIAL_TEST
 
 CANDIDATES = 20
 XCOPA_CHOICES = 2
@@ -40,8 +39,6 @@ def validate(predictions: Path, benchmark: str = "xtreme-r", labels: Path | None
 
 def rows(task: Official, language: str) -> int | None:
     """The rows of a language's test set; None where no source states them."""
-    if task.name == "udpos":  # the hub's copy, whose sizes the task has, is of other treebanks
-        return UDPOS_OFFICIAL_TEST.get(f"test:{language}")
     definition = TASKS[task.evaluation]
     # Where one file holds all languages (TyDiQA), the size of the split is that of all together.
     shared = None if definition.splits["test"].id_prefixes else definition.sizes.get("test")
