@@ -48,7 +48,10 @@ def test_an_effect_is_the_paired_difference_and_knows_its_overlap() -> None:
 
 def test_a_reference_on_the_targets_own_data_marks_the_contrast_too() -> None:
     cells = [cell("x", 0, 0, {"en": [1, 0]}), cell("y", 0, 0, {"en": [0, 0]})]
-    overlaps = [{"arm": "x", "trained_target": "mnli", "overlap": "unrelated"}, {"arm": "y", "trained_target": "mnli", "overlap": "same-data"}]
+    overlaps = [
+        {"arm": "x", "trained_target": "mnli", "overlap": "unrelated"},
+        {"arm": "y", "trained_target": "mnli", "overlap": "same-data"},
+    ]
     contrast = {"name": "x minus y", "arm": "x", "reference": "y", "implicit": False, "differences": []}
     assert effects_table(report(cells, contrasts=[contrast], overlaps=overlaps))["same_data"].all()
 

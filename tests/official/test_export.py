@@ -128,3 +128,35 @@ def test_the_command_line_grades_and_says_what_is_missing(tmp_path: Path, capfd:
     assert found["present_tasks"] == ["xnli"]
     assert main(["validate", str(cell / "predictions")]) == 2
     assert "xcopa: no folder" in capfd.readouterr().err
+
+
+def with_one_id(folder: Path, evaluation: str) -> Path:
+    path = report(folder, evaluation) / "predictions" / f"{evaluation}.parquet"
+    pd.read_parquet(path).assign(id="q").to_parquet(path)
+    return folder
+
+
+def test_rows_with_one_id_are_all_in_the_labels_and_the_first_answer_is_submitted(tmp_path: Path) -> None:
+    """The official predictions hold one answer an id, and the official script counts every question of the labels."""
+    (cell,) = export(with_one_id(tmp_path / "report", "xquad"), tmp_path / "out")
+    predictions, labels = (
+        json.loads((cell / side / "xquad/test-zh.json").read_text()) for side in ("predictions", "labels")
+    )
+    assert predictions == {"q": "the red cat"}
+    questions = labels["data"][0]["paragraphs"][0]["qas"]
+    assert [(one["id"], [a["text"] for a in one["answers"]]) for one in questions] == [
+        ("q", ["red cat"]),
+        ("q", ["y", "x z"]),
+    ]
+
+
+def test_queries_with_one_id_are_exported_with_the_answers_of_the_same_row(tmp_path: Path) -> None:
+    (cell,) = export(with_one_id(tmp_path / "report", "lareqa"), tmp_path / "out")
+    found = [json.loads((cell / side / "lareqa/test-el.json").read_text()) for side in ("predictions", "labels")]
+    assert found == [{"q": ["a", "x", "b"]}, {"q": ["a", "b"]}]
+
+
+def test_rows_with_one_id_keep_their_own_line(tmp_path: Path) -> None:
+    (cell,) = export(with_one_id(tmp_path / "report", "xnli"), tmp_path / "out")
+    labels = TASKS["xnli"].labels
+    assert (cell / "predictions/xnli/test-sw.tsv").read_text().split() == [labels[n] for n in CASES["xnli"][2]]

@@ -198,15 +198,17 @@ def test_the_threshold_of_dev_is_applied_to_test() -> None:
 def test_a_pool_is_mined_with_the_threshold_of_its_own_dev_part() -> None:
     """x1 and y1 are equal, x2 and y2 are left to each other: margins 1.54 and 0.91, of which dev wants the first alone."""
     near, apart = [[1.0, 0.0, 0.0, 0.0], [0.6, 0.8, 0.0, 0.0]], [[1.0, 0.0, 0.0, 0.0], [0.0, 0.3, 0.9, 0.0]]
-    rows, golds = [], []
+    rows: list[tuple[int, torch.Tensor]] = []
+    golds, names = [], []
     for part in ("dev", "test"):
         for code, sides in (("fr", near), ("en", apart)):
             for number, vector in enumerate(sides, 1):
                 name = f"{part}/{code}-{number}"
-                rows.append((name, torch.nn.functional.normalize(torch.tensor(vector), dim=0)))
+                rows.append((len(rows), torch.nn.functional.normalize(torch.tensor(vector), dim=0)))
                 right = [f"{part}/en-1"] if code == "fr" and number == 1 else []
-                golds.append(Gold(name, "", right, f"text of {name}"))
-    assert mining.translations(Vectors.of(rows), golds[::-1]) == {"test/fr-1": "test/en-1", "test/fr-2": ""}
+                golds.append(Gold(len(golds), name, "", right, f"text of {name}"))
+                names.append(name if code == "en" else "")
+    assert mining.translations(Vectors.of(rows), golds[::-1], names) == {4: "test/en-1", 5: ""}
 
 
 def test_the_f1_of_sentences_is_that_of_the_set_of_pairs() -> None:

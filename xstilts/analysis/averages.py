@@ -14,7 +14,9 @@ WHOLE = "xtreme-r"
 
 
 def averages(
-    rows: pd.DataFrame, metrics: Mapping[str, Sequence[str]], same_data: Collection[tuple[str, str]],
+    rows: pd.DataFrame,
+    metrics: Mapping[str, Sequence[str]],
+    same_data: Collection[tuple[str, str]],
     targets: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """One row a backbone and arm, seeds averaged. rows: `backbone, arm, evaluation, value` of official scores, averaged over

@@ -16,6 +16,9 @@ Array = npt.NDArray[np.float64]
 @dataclass
 class Scored:
     """One cell's predictions of one evaluation in one language. predictions, golds: parsed JSON, in the order of ids.
+    clusters: examples that are resampled together; named apart in each language, unless translations join them.
+    rows: positions in the records, which identify the examples; empty in results of earlier versions. parallel: equal for
+    the translations of one example, empty texts (or nothing at all) where there are none.
     split: the source split that was scored (it may be the plan's override). last: the same by the weights of the last
     update, where English dev chose earlier ones; reported beside, never used for effects. asked: of retrieval, the English
     sentences that were asked for; else empty."""
@@ -28,6 +31,8 @@ class Scored:
     last: "Scored | None" = None
     language: str = "en"
     asked: Sequence[str] = ()
+    rows: Sequence[int] = ()
+    parallel: Sequence[str] = ()
     _ratios: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def ratio(self, metric: str) -> Array:
@@ -91,6 +96,7 @@ class ReportInput:
     banner: str
     run: str
     intermediates: Sequence[Mapping[str, Any]] = ()  # arms on their own English dev rows, one row a metric
+    cut_contexts: Sequence[dict[str, Any]] = ()  # see xstilts.analysis.cut_contexts
 
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from xstilts.analysis import figures
 from xstilts.analysis.averages import averages
+from xstilts.analysis.cut_contexts import beside
 from xstilts.analysis.effects import AVERAGE, GAP, effects_table, results_table
 from xstilts.analysis.inputs import ReportInput
 from xstilts.plan.step import canonical_json
@@ -41,7 +42,8 @@ def _write_predictions(folder: Path, given: ReportInput) -> None:
     for cell in given.cells:
         for (evaluation, language), scored in cell.scored.items():
             frame = pd.DataFrame(
-                {"id": scored.ids, "cluster": scored.clusters, "prediction": [canonical_json(p) for p in scored.predictions],
+                {**({"row": scored.rows} if scored.rows else {}), "id": scored.ids, "cluster": scored.clusters,
+                 "prediction": [canonical_json(p) for p in scored.predictions],
                  "gold": [canonical_json(g) for g in scored.golds]}
             )  # fmt: skip
             head = {
@@ -85,13 +87,13 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
     return {
         "name": expanded["name"], "title": expanded["plan"].get("title") or expanded["name"], "banner": given.banner,
         "headline": headline, "answer": answer(headline, chosen, given),
-        "headline_effects": _records(chosen[keys]), "effects": _records(rows[[*keys, "arm", "same_data"]]),
+        "headline_effects": _records(chosen[keys]), "effects": _with_cuts(_records(rows[[*keys, "arm", "reference", "same_data"]]), given),
         "averages": _averages(given, results), "controls": _controls(given, rows),
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
         "not_applicable": [one for one in expanded["not_applicable"] if not one.get("partly")],
         "trained_in_part": [one for one in expanded["not_applicable"] if one.get("partly")], "skipped_languages": expanded["skipped_languages"],
         "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": _with_exposure(given),
-        "intermediates": list(given.intermediates), "staged": list(given.staged),
+        "intermediates": list(given.intermediates), "staged": list(given.staged), "cut_contexts": list(given.cut_contexts),
         "sources": expanded["identities"], "environment": expanded["environment"],
     }  # fmt: skip
 
@@ -104,6 +106,10 @@ def _with_exposure(given: ReportInput) -> list[dict[str, Any]]:
         {**row, "exposure": one["exposure"], "exposure_source": one["why"]}
         for row, one in zip(given.spent, known, strict=True)
     ]
+
+
+def _with_cuts(effects: list[dict[str, Any]], given: ReportInput) -> list[dict[str, Any]]:
+    return [{**row, **beside(row, row["reference"], given.cut_contexts)} for row in effects]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -173,6 +179,13 @@ def markdown(summary: Mapping[str, Any]) -> str:
         f"{e['ci_high']:+.1f} | {e['n_seeds']} |"
         for e in summary["effects"]
     ]
+    if summary["cut_contexts"]:
+        lines += ["", "## Contexts that were cut to the recipe's length", ""]
+        lines += ["| backbone | arm | use | task | language | rows cut | of |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            f"| {c['backbone']} | {c['arm']} | {c['use']} | {c['task']} | {c['language']} | {c['share']:.1%} | {c['rows']} |"
+            for c in summary["cut_contexts"]
+        ]
     own = [row for row in summary["intermediates"] if "value" in row]
     if own:
         lines += ["", "## The intermediate tasks themselves, on English dev", ""]
@@ -187,7 +200,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
     ):  # fmt: skip
         if entries:
             lines += ["", f"## {title}", ""]
-            lines += ["- " + ", ".join(f"{v}" for k, v in entry.items() if k not in ("log", "partly")) for entry in entries]
+            lines += [
+                "- " + ", ".join(f"{v}" for k, v in entry.items() if k not in ("log", "partly")) for entry in entries
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -47,6 +47,13 @@ def _table(title: str, effects: Sequence[Mapping[str, Any]]) -> Table:
     for row in effects:
         clear = row["ci_low"] > 0 or row["ci_high"] < 0
         span = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
-        cells = (row["contrast"], row["backbone"], row["evaluation"], f"{row['effect']:+.1f}", span, str(row["n_seeds"]))
+        cells = (
+            row["contrast"],
+            row["backbone"],
+            row["evaluation"],
+            f"{row['effect']:+.1f}",
+            span,
+            str(row["n_seeds"]),
+        )
         table.add_row(*cells, style="bold" if clear else "dim")
     return table

@@ -135,7 +135,9 @@ def _by_rules_of_datasets(held: Repo) -> Mapping[str, Mapping[str, tuple[str, ..
         except (EmptyDatasetError, DataFilesNotFoundError):
             return {}
         except (OSError, ValueError, BadZipFile) as error:
-            raise DataError(f"{held.name}: datasets cannot tell its data files ({type(error).__name__}: {error})") from error
+            raise DataError(
+                f"{held.name}: datasets cannot tell its data files ({type(error).__name__}: {error})"
+            ) from error
         found = {}
         for config in module.builder_configs_parameters.builder_configs or ():
             files = config.data_files

@@ -108,7 +108,7 @@ def _objects(task: Official, ids: Sequence[str], values: Sequence[Any], side: st
 
 def _answers(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
     if side == "predictions":
-        return json.dumps(dict(zip(ids, values, strict=True)), ensure_ascii=False)
+        return json.dumps(_first(ids, values), ensure_ascii=False)
     questions = [
         {"id": name, "question": "", "answers": [{"text": text, "answer_start": 0} for text in texts]}
         for name, texts in zip(ids, values, strict=True)
@@ -117,7 +117,16 @@ def _answers(task: Official, ids: Sequence[str], values: Sequence[Any], side: st
 
 
 def _rankings(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
-    return json.dumps(dict(zip(ids, values, strict=True)), ensure_ascii=False)
+    return json.dumps(_first(ids, values), ensure_ascii=False)
+
+
+def _first(ids: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """id → the value of its first row. The official layout has one entry an id: where several rows share one, the others'
+    predictions cannot be submitted. Labels of question answering list every row."""
+    found: dict[str, Any] = {}
+    for name, value in zip(ids, values, strict=True):
+        found.setdefault(name, value)
+    return found
 
 
 def _pairs(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:

@@ -193,29 +193,27 @@ def by_dev_threshold(
 
 
 def translations(
-    rows: Vectors, golds: Sequence[Gold], device: torch.device | str = "cpu"
-) -> dict[str, str]:
-    """Foreign sentence of the test pool → the English one that it is mined with, or the empty text. rows: the sentences of
-    both parts and sides; golds: the same ones, in any order, with their texts and, of foreign ones, their translations.
-    Ids are `dev/…` and `test/…`, of the English side `…/en-…`. The threshold is the best for dev's gold pairs, as the shared
+    rows: Vectors, golds: Sequence[Gold], names: Sequence[str], device: torch.device | str = "cpu"
+) -> dict[int, str]:
+    """Row of a foreign sentence of the test pool → the name of the English one that it is mined with, or the empty text.
+
+    rows: the sentences of both parts and sides; golds: the same ones, in any order, with their texts and, of foreign ones,
+    the names of their translations; names: of each row, empty for foreign ones. Ids are `dev/…` and `test/…`. Of English
+    sentences with one name the first is meant by a gold pair. The threshold is the best for dev's gold pairs, as the shared
     task's sample is for. ValueError where dev has none, or a side is empty."""
-    places = {name: place for place, name in enumerate(rows.ids)}
+    places = {row: place for place, row in enumerate(rows.rows)}
 
     def side(part: str, english: bool) -> Sentences:
-        own = [gold for gold in golds if gold.id.startswith(f"{part}/") and is_english(gold.id) == english]
-        vectors = rows.take([places[gold.id] for gold in own]).to(device)
-        return Sentences([gold.id for gold in own], [gold.context for gold in own], vectors)
+        own = [gold for gold in golds if gold.id.startswith(f"{part}/") and bool(names[gold.row]) == english]
+        vectors = rows.take([places[gold.row] for gold in own]).to(device)
+        return Sentences([str(gold.row) for gold in own], [gold.context for gold in own], vectors)
 
     mined = {part: mine(side(part, False), side(part, True)) for part in ("dev", "test")}
-    dev = {(gold.id, answer) for gold in golds if gold.id.startswith("dev/") for answer in gold.gold}
+    first = {name: str(row) for row, name in reversed(list(enumerate(names))) if name}
+    dev = {(str(gold.row), first[name]) for gold in golds if gold.id.startswith("dev/") for name in gold.gold}
     found = dict(extract(mined["test"], best_threshold(mined["dev"], dev)))
-    asked = [gold.id for gold in golds if gold.id.startswith("test/") and not is_english(gold.id)]
-    return {name: found.get(name, "") for name in asked}
-
-
-def is_english(name: str) -> bool:
-    """Whether a sentence's id is of the English side of its pool."""
-    return name.partition("/")[2].startswith("en-")
+    asked = [gold.row for gold in golds if gold.id.startswith("test/") and not names[gold.row]]
+    return {row: names[int(found[str(row)])] if str(row) in found else "" for row in asked}
 
 
 def _needs(gold: AbstractSet[Pair]) -> None:

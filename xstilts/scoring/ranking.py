@@ -1,6 +1,7 @@
 """Queries against a pool of candidates: the 20 nearest by cosine, in chunks, so that a pool of a million fits."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -44,43 +45,50 @@ def largest(values: Tensor, count: int) -> Tensor:
 
 
 def rank(
-    languages: Mapping[str, Vectors], queries: Mapping[str, Sequence[Gold]], pool: Vectors | None = None,
-    device: torch.device | str = "cpu",
-) -> dict[str, dict[str, list[str]]]:  # fmt: skip
-    """language → query id → ids of the nearest candidates of all languages and the pool. Rows of a language that are no
-    queries are candidates. ValueError where there is none."""
-    asked = {language: {gold.id for gold in golds} for language, golds in queries.items()}
-    own = {
-        language: [place for place, name in enumerate(rows.ids) if name in asked[language]]
+    languages: Mapping[str, Vectors], queries: Mapping[str, Sequence[Gold]], names: Mapping[str, Sequence[str]],
+    pool: Vectors | None = None, device: torch.device | str = "cpu",
+) -> dict[str, dict[int, list[str]]]:  # fmt: skip
+    """language → row of a query → names of the nearest candidates of all languages and the pool.
+
+    names: language or `pool` → name of each row of its records as a candidate. Rows of a language that are no queries are
+    candidates. A name that several candidates share takes a place for each of them, and is one hit (the official average
+    precision counts the first). ValueError where there is no candidate, or one has no name.
+    """
+    asked = {language: {gold.row for gold in golds} for language, golds in queries.items()}
+    asking = [
+        (language, place)
         for language, rows in languages.items()
-    }
+        for place, row in enumerate(rows.rows)
+        if row in asked[language]
+    ]
     sources = [
-        (rows, [place for place, name in enumerate(rows.ids) if name not in asked[language]])
+        (language, rows, [place for place, row in enumerate(rows.rows) if row not in asked[language]])
         for language, rows in languages.items()
     ]
-    sources += [(pool, list(range(len(pool))))] if pool is not None else []
-    names = [rows.ids[place] for rows, places in sources for place in places]
-    if not names:
-        raise ValueError("there is no candidate to rank")
-    asking = [(language, place) for language, places in own.items() for place in places]
+    sources += [("pool", pool, list(range(len(pool))))] if pool is not None else []
+    told = [names[source][rows.rows[place]] for source, rows, places in sources for place in places]
+    if not told or not all(told):
+        raise ValueError("a candidate has no name" if told else "there is no candidate to rank")
     if not asking:
         return {language: {} for language in languages}
-    vectors = torch.cat([languages[language].take(places) for language, places in own.items() if places])
-    chunks = chain.from_iterable(rows.parts(places, _CHUNK) for rows, places in sources)
-    found: dict[str, dict[str, list[str]]] = {language: {} for language in languages}
+    vectors = torch.cat([languages[language].take([place]) for language, place in asking])
+    chunks = chain.from_iterable(rows.parts(places, _CHUNK) for _, rows, places in sources)
+    found: dict[str, dict[int, list[str]]] = {language: {} for language in languages}
     nearest = nearest_candidates(vectors.to(device), chunks).tolist()
     for (language, place), row in zip(asking, nearest, strict=True):
-        found[language][languages[language].ids[place]] = [names[k] for k in row]
+        found[language][languages[language].rows[place]] = [told[k] for k in row]
     return found
 
 
 def in_all_languages(queries: Mapping[str, Sequence[Gold]]) -> dict[str, list[Gold]]:
-    """The queries with the answers of every language: a question's id is the same in all of them (LAReQA)."""
+    """The queries with the answers to their translations, those with the same `parallel` key (LAReQA). A query without a key
+    has no translations and keeps its own answers (Mewsli-X)."""
     answers: dict[str, list[str]] = {}
     for golds in queries.values():
         for gold in golds:
-            answers.setdefault(gold.id, []).extend(gold.gold)
-    return {
-        language: [Gold(gold.id, gold.cluster, list(dict.fromkeys(answers[gold.id])), gold.context) for gold in golds]
-        for language, golds in queries.items()
-    }
+            answers.setdefault(gold.parallel, []).extend(gold.gold)
+
+    def joined(gold: Gold) -> list[str]:
+        return list(dict.fromkeys(answers[gold.parallel] if gold.parallel else gold.gold))
+
+    return {language: [replace(gold, gold=joined(gold)) for gold in golds] for language, golds in queries.items()}

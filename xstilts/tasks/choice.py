@@ -120,7 +120,7 @@ XCOPA = Task(
     splits={"test": Source("cambridgeltl/xcopa", "{language}", "test")}, to_example=copa,
     languages=("et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh"), metrics=("accuracy",),
     trained_target=("siqa", "copa"), licence="cc-by-4.0", citation="Ponti et al. 2020", sizes={"test": 500},
-    sizes_source=infos("xcopa"),
+    sizes_source=infos("xcopa"), parallel="id",
 )  # fmt: skip
 
 TASKS = (COMMONSENSE_QA, HELLASWAG, COSMOS_QA, SIQA, COPA, XCOPA)

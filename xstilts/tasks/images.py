@@ -5,7 +5,6 @@ source has captions (the arm's `images`). Grounding writes boxes as LLaVA-1.5 do
 of the picture's width and height with two decimals.
 """
 
-import io
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -98,13 +97,13 @@ def chosen(row: Row, index: int, language: str) -> Example | None:
 
 
 def science(row: Row, index: int, language: str) -> Example | None:
-    """ScienceQA: image (none: the row is dropped), hint, question, choices, answer."""
+    """ScienceQA: image (none: the row is dropped), hint (a context), question, choices, answer."""
     if not row["image"]:
         return None
-    text = " ".join(part for part in (str(row.get("hint") or ""), text_of(row, "question")) if part)
+    hint, question = str(row.get("hint") or ""), text_of(row, "question")
     return Example(
-        id=str(index), text=text, choices=texts_of(row, "choices"), label=int(row["answer"]),
-        images=(image_bytes(row),),
+        id=str(index), text=hint or question, question=question if hint else None, choices=texts_of(row, "choices"),
+        label=int(row["answer"]), images=(image_bytes(row),),
     )  # fmt: skip
 
 
@@ -126,12 +125,11 @@ def two_pictures(row: Row, index: int, language: str) -> list[Example]:
 
 
 def grounded(row: Row, index: int, language: str) -> Example:
-    """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels."""
-    from PIL import Image
+    """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels of the upright picture."""
+    from xstilts.tasks.pictures import size_of
 
     data = image_bytes(row)
-    with Image.open(io.BytesIO(data)) as picture:
-        width, height = picture.size
+    width, height = size_of(data)
     x, y, w, h = (float(number) for number in row["bbox"])
     corners = (x / width, y / height, (x + w) / width, (y + h) / height)
     if not all(-0.01 <= corner <= 1.01 for corner in corners):

@@ -3,6 +3,7 @@ data, XNLI (Conneau et al. 2018) and PAWS-X (Yang et al. 2019) as targets. NLI l
 """
 
 from xstilts.tasks.sizes import infos
+from xstilts.tasks.span import passage_name
 from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -12,13 +13,15 @@ PAWSX_LANGUAGES = ("de", "en", "es", "fr", "ja", "ko", "zh")
 
 
 def pair(row: Row, index: int, language: str) -> Example | None:
-    """premise, hypothesis, label; label -1 (no gold) drops the row."""
+    """premise, hypothesis, label; label -1 (no gold) drops the row. The hypotheses of one premise are one cluster."""
     label = int(row["label"])
     if label == -1:
         return None
+    premise = text_of(row, "premise")
     return Example(
-        id=str(row.get("uid") or index), text=text_of(row, "premise"), text_pair=text_of(row, "hypothesis"), label=label
-    )
+        id=str(row.get("uid") or index), text=premise, text_pair=text_of(row, "hypothesis"), label=label,
+        cluster=passage_name(premise),
+    )  # fmt: skip
 
 
 def questions(row: Row, index: int, language: str) -> Example | None:
@@ -97,7 +100,7 @@ XNLI = Task(
     name="xnli", title="XNLI", role="evaluation", format="classification", modality="text", to_example=pair,
     splits={"test": _source("facebook/xnli", "{language}", "test")}, languages=XNLI_LANGUAGES, labels=LABELS,
     metrics=("accuracy",), trained_target=("mnli",), licence="cc-by-nc-4.0", citation="Conneau et al. 2018",
-    sizes={"test": 5_010}, sizes_source=infos("xnli"),
+    sizes={"test": 5_010}, sizes_source=infos("xnli"), parallel="row",  # the files of all languages have the same lines
 )  # fmt: skip
 
 
@@ -119,7 +122,7 @@ PAWSX = Task(
     name="pawsx", title="PAWS-X (XTREME)", role="evaluation", format="classification", modality="text",
     splits={"test": _paws("{language}", "test")}, to_example=paraphrase, languages=PAWSX_LANGUAGES,
     labels=_PAWS_LABELS, metrics=("accuracy",), trained_target=("paws_en",), licence="free use with attribution",
-    citation="Yang et al. 2019", sizes={"test": 2_000}, sizes_source=infos("paws-x"),
+    citation="Yang et al. 2019", sizes={"test": 2_000}, sizes_source=infos("paws-x"), parallel="id",
 )  # fmt: skip
 
 TASKS = (SNLI, ANLI, MNLI, ANLI_PLUS, QQP, XNLI, PAWS_EN, PAWSX)

@@ -109,7 +109,9 @@ def _seen(mirror: Mirror, asked: Asked, source: Source, count: int) -> tuple[dic
     examples, bad, dropped = read_rows(asked.task, noted, range(len(noted)), asked.language, None)
     wrong = []
     if bad and len(bad) == len(noted):
-        wrong.append(f"no row is one that {asked.task.name} reads ({bad[0]['reason']}); its columns: {', '.join(columns)}")
+        wrong.append(
+            f"no row is one that {asked.task.name} reads ({bad[0]['reason']}); its columns: {', '.join(columns)}"
+        )
     elif not examples and not dropped:
         wrong.append("it has no rows")
     given_identity = identity(mirror, source, asked.language)
@@ -180,7 +182,9 @@ def write_lock(rows: Sequence[Mapping[str, Any]], path: Path = LOCK) -> int:
     pulled): rows of a slice are not those of the hub."""
     seen = [row for row in rows if row["found"] and row["found"]["revision"]]
     if not seen:
-        raise PlanError("--lock writes commits of the hub, and no source here has one: probe the hub, or a pulled mirror")
+        raise PlanError(
+            "--lock writes commits of the hub, and no source here has one: probe the hub, or a pulled mirror"
+        )
     sources: dict[str, Any] = {one: dict(_unseen()) for one in sorted(_paths())}
     sources |= {name: dict(entry) for name, entry in read_lock(path).items()}
     for name in {row["path"] for row in seen}:

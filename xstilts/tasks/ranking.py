@@ -2,12 +2,12 @@
 all languages lie in one pool of sentences, and Mewsli-X (Ruder et al. 2021), where a mention's entity lies in one pool of
 descriptions. The dual encoders are trained on English SQuAD and on English Wikipedia mentions.
 
-A query names its answers' ids in `relevant`; a candidate has none. Candidate text of LAReQA is the sentence and its
+A query names its answers in `relevant`, a candidate has its name in `candidate`. Candidate text of LAReQA is the sentence and its
 paragraph joined with nothing between them (xtreme utils_lareqa.py); query text of Mewsli-X is `mention: left { mention }
 right` with braces of the text itself turned into parentheses (xtreme utils_mewslix.py).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from xstilts.tasks.sizes import MEWSLI_X, infos
@@ -32,8 +32,8 @@ def _candidate_text(sentence: str, context: str) -> str:
 
 def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
     """An article of XQuAD-R: its questions, each with the sentence that answers it, and all its sentences. A sentence's
-    id is `<language>/<article>.<paragraph>.<sentence>`; `relevant` names the answer in the question's own language, and the
-    question's id is the same in all languages, by which the answers of the others are found."""
+    name is `<language>/<article>.<paragraph>.<sentence>`; `relevant` names the answer in the question's own language. The
+    answers in the other languages are those of the questions with the same `parallel` key, the question's id."""
     found = []
     for number, paragraph in enumerate(row["paragraphs"]):
         context = text_of(paragraph, "context")
@@ -49,7 +49,9 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
                 )
             )  # fmt: skip
         found += [
-            Example(id=name, text=_candidate_text(context[first:last], context), cluster=f"{index}.{number}")
+            Example(
+                id=name, text=_candidate_text(context[first:last], context), cluster=f"{index}.{number}", candidate=name
+            )
             for name, (first, last) in zip(names, breaks, strict=True)
         ]
     return found
@@ -108,12 +110,8 @@ def mention_and_entity(row: Row, index: int, language: str) -> Example:
 
 def entity(row: Row, index: int, language: str) -> Example:
     """entity_id, description: one candidate."""
-    return Example(id=str(row["entity_id"]), text=text_of(row, "description"))
-
-
-def candidates(examples: list[Example]) -> Iterator[Example]:
-    """Those examples that are candidates."""
-    return (example for example in examples if not example.relevant)
+    name = str(row["entity_id"])
+    return Example(id=name, text=text_of(row, "description"), candidate=name)
 
 
 SQUAD_DUAL = Task(
@@ -130,7 +128,7 @@ LAREQA = Task(
     name="lareqa", title="LAReQA (XQuAD-R)", role="evaluation", format="ranking", modality="text",
     splits={"test": Source("lareqa/xquad-r", None, "{language}", field="data")}, to_example=sentence_pool,
     languages=LAREQA_LANGUAGES, metrics=("map_at_20",), trained_target=("squad_dual",), licence="cc-by-sa-4.0",
-    citation="Roy et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad_r"),
+    citation="Roy et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad_r"), parallel="id",
 )  # fmt: skip
 MEWSLI_PAIRS = Task(
     name="mewsli_pairs", title="English Wikipedia mentions and entities", role="target", format="ranking",

@@ -58,7 +58,10 @@ class Heads(nn.Module):
         states = [load_file(store.file(manifest, name)) if name in manifest.files else {} for name in names]
         # An open set of tags (CCG) has as many classes as the training rows had: its spec says 0, its weights know.
         tasks = [
-            {**task, "classes": task["classes"] or (len(state["out.bias"]) if task["format"] == "tagging" and state else 0)}
+            {
+                **task,
+                "classes": task["classes"] or (len(state["out.bias"]) if task["format"] == "tagging" and state else 0),
+            }
             for task, state in zip(spec["tasks"], states, strict=True)
         ]
         heads = cls(tasks, backbone, spec["recipe"], 0, "")
@@ -85,9 +88,10 @@ def pack_rows(
     segments = []
     for row in rows:
         if row.images and (images is None or processor is None):
-            raise KeyError(f"row {row.id} shows images, and its records have none")
-        pictures = [processor.image_inputs(images[sha]) for sha in row.images] if processor and images else []
-        segments += [Segment(ids, pictures, segment_key(row.id, i)) for i, ids in enumerate(row.segments)]
+            raise KeyError(f"row {row.row} shows images, and its records have none")
+        shown = zip(row.images, row.grids, strict=True)
+        pictures = [processor.image_inputs(images[sha], grid) for sha, grid in shown] if processor and images else []
+        segments += [Segment(ids, pictures, segment_key(row.row, i)) for i, ids in enumerate(row.segments)]
     return pack(segments, backbone)
 
 
