@@ -80,6 +80,20 @@ def test_a_report_without_tatoebas_sentences_is_refused(tmp_path: Path) -> None:
         export(tmp_path / "report", tmp_path / "out")
 
 
+@pytest.mark.parametrize("evaluation", ["xquad", "mewslix", "lareqa"])
+def test_an_example_whose_id_is_data_is_graded_like_others(tmp_path: Path, evaluation: str) -> None:
+    """Of a file with the key `data` the official script reads the value alone: such files are wrapped."""
+    path = report(tmp_path / "report", evaluation) / "predictions" / f"{evaluation}.parquet"
+    rows = pd.read_parquet(path)
+    rows.loc[0, "id"] = "data"
+    plain, wrapped = [], []
+    for frame, scores, out in ((pd.read_parquet(path), plain, "plain"), (rows, wrapped, "wrapped")):
+        frame.to_parquet(path)
+        (cell,) = export(tmp_path / "report", tmp_path / out)
+        scores.append(grade(cell / "predictions", cell / "labels")["tasks"])
+    assert plain == wrapped
+
+
 def test_xtreme_r_takes_tatoeba_after_squad_and_xtreme_the_raw_one_which_is_part_of_every_cell(tmp_path: Path) -> None:
     folder = report(tmp_path / "report", "xnli")
     report(report(folder, "tatoeba_squad"), "tatoeba", target=None)
@@ -110,8 +124,8 @@ def test_the_command_line_grades_and_says_what_is_missing(tmp_path: Path, capfd:
     (cell,) = export(report(tmp_path / "report", "xnli"), tmp_path / "out")
     assert main(["grade", str(cell / "predictions"), str(cell / "labels"), "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
-    assert found["overall"] == 50.0
-    assert found["over"] == ["xnli"]
+    assert found["mean_of_present_tasks"] == 50.0
+    assert found["present_tasks"] == ["xnli"]
     assert main(["validate", str(cell / "predictions")]) == 2
     assert "xcopa: no folder" in capfd.readouterr().err
 

@@ -110,6 +110,8 @@ def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> N
         path = folder / side / task.file(language)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = _WRITERS[task.kind](task, ids, values, side)
+        if "data" in ids and (task.kind == "rankings" or (task.kind == "answers" and side == "predictions")):
+            text = f'{{"data": {text}}}'  # of a file with this key the official script reads the value alone
         part = path.with_name(f"{path.name}.part")
         part.write_text(text, encoding="utf-8")
         part.replace(path)
