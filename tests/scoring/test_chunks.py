@@ -23,7 +23,10 @@ def test_a_chunk_that_never_started_begins_with_the_chunk_before_it() -> None:
 
 def test_the_same_tags_after_other_chunks_are_another_chunk() -> None:
     assert chunk_counts([["B-LOC"], ["O-PER", "L-PER"]], [["O"], ["O-PER", "L-PER"]]) == [(0, 1, 0), (1, 1, 1)]
-    assert chunk_counts([["O", "B-LOC"], ["O-PER", "L-PER"]], [["O", "O"], ["O-PER", "L-PER"]]) == [(0, 1, 0), (0, 1, 1)]
+    assert chunk_counts([["O", "B-LOC"], ["O-PER", "L-PER"]], [["O", "O"], ["O-PER", "L-PER"]]) == [
+        (0, 1, 0),
+        (0, 1, 1),
+    ]
 
 
 @given(SENTENCES)
