@@ -11,9 +11,12 @@ from xstilts.errors import DataError
 def export(given: argparse.Namespace) -> int:
     """xstilts export REPORT DIR"""
     from xstilts.official.export import export as write
+    from xstilts.official.export import left_out
 
-    for folder in write(Path(given.report), Path(given.dir), given.benchmark):
+    for folder in write(Path(given.report), Path(given.dir), given.benchmark, given.unofficial):
         print(folder, file=sys.__stdout__)
+    for reason in [] if given.unofficial else left_out(Path(given.report), given.benchmark):
+        print(f"left out: {reason}", file=sys.__stderr__)
     return 0
 
 

@@ -47,7 +47,22 @@ def test_pooling():
     assert pool(STATES, about, "first").tolist() == [[1.0, 0.0], [2.0, 2.0]]
     assert pool(STATES, about, "last").tolist() == [[5.0, 4.0], [4.0, 6.0]]
     assert pool(STATES, about, "last", "pooled+mean").tolist() == [[5.0, 4.0, 3.0, 2.0], [4.0, 6.0, 3.0, 4.0]]
-    assert mean(STATES, about).tolist() == [[3.0, 2.0], [3.0, 4.0]]
+    assert mean(STATES, about).tolist() == pool(STATES, about, "last", "mean").tolist() == [[3.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize(
+    ("token", "pooling", "expected"),
+    [
+        ("first", "pooled", [[1.0, 0.0], [2.0, 2.0]]), ("last", "pooled", [[5.0, 4.0], [4.0, 6.0]]),
+        ("last", "mean", [[3.0, 2.0], [3.0, 4.0]]), ("last", "pooled+mean", [[3.0, 2.0], [3.0, 4.0]]),
+    ],
+)  # fmt: skip
+def test_vectors_have_unit_length_and_the_width_of_the_model(
+    token: str, pooling: str, expected: list[list[float]]
+) -> None:
+    given = torch.tensor(expected)
+    found = embed(STATES, rows_of([row([3]), row([2])]), token, pooling)
+    torch.testing.assert_close(found, given / given.norm(dim=1, keepdim=True))
 
 
 def test_classification():

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.cli import main
 from xstilts.errors import DataError
-from xstilts.official.export import export
+from xstilts.official.export import export, left_out
 from xstilts.official.grade import grade
 from xstilts.official.validate import validate
 from xstilts.scoring.metrics import METRICS, task_metrics
@@ -53,7 +53,7 @@ def report(folder: Path, evaluation: str, target: int | None = 1) -> Path:
 def test_the_round_trip_gives_our_score(tmp_path: Path, evaluation: str) -> None:
     name, language, predictions, golds = CASES[evaluation]
     benchmark = "xtreme" if evaluation in EARLIER else "xtreme-r"
-    (cell,) = export(report(tmp_path / "report", evaluation), tmp_path / "out", benchmark)
+    (cell,) = export(report(tmp_path / "report", evaluation), tmp_path / "out", benchmark, unofficial=True)
     assert cell.name == "b.none.t1"
     found = grade(cell / "predictions", cell / "labels", benchmark)["tasks"][name]["score"]
     metric = METRICS[task_metrics(TASKS[evaluation].metrics)[0]]
@@ -160,3 +160,39 @@ def test_rows_with_one_id_keep_their_own_line(tmp_path: Path) -> None:
     (cell,) = export(with_one_id(tmp_path / "report", "xnli"), tmp_path / "out")
     labels = TASKS["xnli"].labels
     assert (cell / "predictions/xnli/test-sw.tsv").read_text().split() == [labels[n] for n in CASES["xnli"][2]]
+
+
+def with_forms(folder: Path, form: str) -> Path:
+    forms = [{"evaluation": "udpos", "language": "wo", "form": form}]
+    (folder / "summary.json").write_text(json.dumps({"forms": forms}))
+    return folder
+
+
+def test_words_that_are_not_the_official_ones_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    folder = with_forms(report(report(tmp_path / "report", "xnli"), "udpos"), "hub")
+    (cell,) = export(folder, tmp_path / "out")
+    assert sorted(path.name for path in (cell / "predictions").iterdir()) == ["xnli"]
+    (reason,) = left_out(folder)
+    assert reason.startswith("udpos (wo) has the words of the hub's copy")
+    (cell,) = export(folder, tmp_path / "all", unofficial=True)
+    assert sorted(path.name for path in (cell / "predictions").iterdir()) == ["udpos", "xnli"]
+
+
+def test_words_of_the_treebanks_are_exported(tmp_path: Path) -> None:
+    folder = with_forms(report(tmp_path / "report", "udpos"), "official")
+    (cell,) = export(folder, tmp_path / "out")
+    assert (cell / "predictions/udpos/test-wo.tsv").read_text() == "NOUN\nVERB\n\nDET\n\n"
+    assert left_out(folder) == []
+
+
+def test_a_report_that_does_not_state_the_form_has_the_hubs(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no prediction of xtreme-r is there.*udpos \(wo\) has the words of the hub"):
+        export(report(tmp_path / "report", "udpos"), tmp_path / "out")
+
+
+def test_the_command_line_says_what_it_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = with_forms(report(report(tmp_path / "report", "xnli"), "udpos"), "hub")
+    assert main(["export", str(folder), str(tmp_path / "out")]) == 0
+    assert "left out: udpos (wo)" in capfd.readouterr().err
+    assert main(["export", str(folder), str(tmp_path / "all"), "--unofficial"]) == 0
+    assert "left out" not in capfd.readouterr().err

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xstilts.scoring import mining
+from xstilts.scoring import mining, ranking
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS
 from xstilts.scoring.mining import Sentences, best_threshold, by_dev_threshold, candidates, extract, mine, mining_scores
@@ -89,7 +89,8 @@ def test_each_sentence_is_used_once_and_the_best_come_first(x: list[list[float]]
 def test_chunks_change_nothing(x: list[list[float]], y: list[list[float]], queries: int, pool: int) -> None:
     whole = candidates(torch.tensor(x), torch.tensor(y))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mining, "_QUERIES", queries)
+        patch.setattr(ranking, "_QUERIES", queries)
+        patch.setattr(ranking, "_EXACT", queries)
         patch.setattr(mining, "_POOL", pool)
         assert candidates(torch.tensor(x), torch.tensor(y)) == whole
 

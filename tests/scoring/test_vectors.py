@@ -120,3 +120,15 @@ def test_shards_are_dealt_on_from_model_to_model(predictor: Predictor, monkeypat
     every = {name: list(shards.shards([job(name, 30)], "selected")) for name in ("a", "b")}
     shares = [shards.share(every, rank, 2) for rank in range(2)]
     assert [{model: len(own) for model, own in one.items()} for one in shares] == [{"a": 2, "b": 1}, {"a": 1, "b": 2}]
+
+
+def test_a_shard_in_half_precision_is_refused(store: Store, tmp_path: Path) -> None:
+    key = vectors.shard_key("half", "selected", "pool", 0)
+    half = Vectors(["a"], np.ones((1, 4), np.float16))  # type: ignore[arg-type]
+    vectors.put_shard(store, key, half, tmp_path)
+    with pytest.raises(StoreError, match="float16, and float32 is needed; delete it"):
+        vectors.read_shard(store, key, Vectors.empty(1, 4), range(1), tmp_path)
+
+
+def test_a_shard_of_the_widest_models_is_half_a_gigabyte() -> None:
+    assert vectors.SHARD * 4_096 * np.dtype(np.float32).itemsize == 2**29

@@ -42,7 +42,7 @@ class Interval:
 
 
 def results_table(given: ReportInput) -> pd.DataFrame:
-    """One row for each cell, evaluation, language (and `avg`: the official unweighted mean over languages) and metric.
+    """One row for each cell, evaluation, language (and `avg`: the official unweighted mean over the benchmark's languages) and metric.
     checkpoint: `selected` counts; `last` rows stand beside where English dev chose earlier weights."""
     rows = []
     for cell in given.cells:
@@ -55,7 +55,10 @@ def results_table(given: ReportInput) -> pd.DataFrame:
                 }  # fmt: skip
                 last = {language: one.last for language, one in scored.items() if one.last}
                 for checkpoint, chosen in (("selected", scored), ("last", last)):
-                    rows += [{**head, "checkpoint": checkpoint, **row} for row in _values(chosen, metric)]
+                    rows += [
+                        {**head, "checkpoint": checkpoint, **row}
+                        for row in _values(chosen, metric, given.averaged(evaluation, chosen))
+                    ]
     order = [
         "backbone",
         "arm",
@@ -77,15 +80,16 @@ def results_table(given: ReportInput) -> pd.DataFrame:
     return table
 
 
-def _values(scored: Mapping[str, Scored], metric: str) -> Iterator[dict[str, Any]]:
+def _values(scored: Mapping[str, Scored], metric: str, averaged: Sequence[str]) -> Iterator[dict[str, Any]]:
     values = {language: one.value(metric) for language, one in scored.items()}
     for language, one in scored.items():
         yield {"split": one.split, "language": language, "n": len(one.ids), "value": values[language]}
     if values:
-        splits = "+".join(sorted({one.split for one in scored.values()}))
-        count = sum(len(one.ids) for one in scored.values())
-        yield {"split": splits, "language": AVERAGE, "n": count, "value": float(np.mean(list(values.values())))}
-    others = [value for language, value in values.items() if language != "en"]
+        splits = "+".join(sorted({scored[language].split for language in averaged}))
+        count = sum(len(scored[language].ids) for language in averaged)
+        mean = float(np.mean([values[language] for language in averaged]))
+        yield {"split": splits, "language": AVERAGE, "n": count, "value": mean}
+    others = [values[language] for language in averaged if language != "en"]
     if "en" in values and others:
         gap = values["en"] - float(np.mean(others))
         yield {"split": splits, "language": GAP, "n": count, "value": gap}
@@ -135,19 +139,22 @@ def _contrast_rows(
                 for language, found in per_language.items():
                     effect = interval([value for value, _ in found], _example_variance([found]), list(pairs))
                     yield _row(head, language, effect, counts[language])
-                means = [float(np.mean([per_language[lang][s][0] for lang in languages])) for s in range(len(pairs))]
-                everything = list(per_language.values())
-                effect = interval(means, _example_variance(everything), list(pairs))
-                yield _row(head, AVERAGE, effect, sum(counts.values())) | _bootstrap(pairs, evaluation, metric)
+                averaged = given.averaged(evaluation, languages)
+                means = [float(np.mean([per_language[lang][s][0] for lang in averaged])) for s in range(len(pairs))]
+                effect = interval(means, _example_variance([per_language[lang] for lang in averaged]), list(pairs))
+                examples = sum(counts[language] for language in averaged)
+                yield _row(head, AVERAGE, effect, examples) | _bootstrap(pairs, averaged, evaluation, metric)
 
 
-def _bootstrap(pairs: Mapping[Pair, tuple[Cell, Cell]], evaluation: str, metric: str) -> dict[str, float | None]:
+def _bootstrap(
+    pairs: Mapping[Pair, tuple[Cell, Cell]], languages: Sequence[str], evaluation: str, metric: str
+) -> dict[str, float | None]:
     """The second interval of an average where seeds are many, else nothing."""
     if len(pairs) < FEWEST_SEEDS:
         return {"bootstrap_low": None, "bootstrap_high": None}
 
     def scored(cell: Cell) -> dict[str, Scored]:
-        return {language: one for (name, language), one in cell.scored.items() if name == evaluation}
+        return {language: cell.scored[evaluation, language] for language in languages}
 
     arms, references = [scored(a) for a, _ in pairs.values()], [scored(r) for _, r in pairs.values()]
     low, high = bootstrap_interval(arms, references, list(pairs), metric, LEVEL)

@@ -1,6 +1,6 @@
 """What the report is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xstilts.official.layout import averaged_languages, benchmark_of
 from xstilts.scoring.metrics import CORPUS, METRICS, ratio_value, task_metrics
 
 Array = npt.NDArray[np.float64]
@@ -101,6 +102,15 @@ class ReportInput:
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:
         return [dict(contrast) for contrast in self.expanded["contrasts"]]
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark of the plan's recipe set: `xtreme` or `xtreme-r`."""
+        return benchmark_of(str(self.expanded.get("plan", {}).get("recipes", "")))
+
+    def averaged(self, evaluation: str, scored: Iterable[str]) -> list[str]:
+        """Those of the scored languages over which an evaluation's average is taken: the benchmark's own."""
+        return averaged_languages(self.benchmark, evaluation, scored)
 
 
 def metrics_of(names: Sequence[str]) -> tuple[str, ...]:

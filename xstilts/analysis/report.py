@@ -12,6 +12,7 @@ from xstilts.analysis.averages import averages
 from xstilts.analysis.cut_contexts import beside
 from xstilts.analysis.effects import AVERAGE, GAP, effects_table, results_table
 from xstilts.analysis.inputs import ReportInput
+from xstilts.official.forms import HUB_FORM, forms
 from xstilts.plan.step import canonical_json
 
 
@@ -88,13 +89,13 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
         "name": expanded["name"], "title": expanded["plan"].get("title") or expanded["name"], "banner": given.banner,
         "headline": headline, "answer": answer(headline, chosen, given),
         "headline_effects": _records(chosen[keys]), "effects": _with_cuts(_records(rows[[*keys, "arm", "reference", "same_data"]]), given),
-        "averages": _averages(given, results), "controls": _controls(given, rows),
+        "benchmark": given.benchmark, "averages": _averages(given, results), "controls": _controls(given, rows),
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
         "not_applicable": [one for one in expanded["not_applicable"] if not one.get("partly")],
         "trained_in_part": [one for one in expanded["not_applicable"] if one.get("partly")], "skipped_languages": expanded["skipped_languages"],
         "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": _with_exposure(given),
         "intermediates": list(given.intermediates), "staged": list(given.staged), "cut_contexts": list(given.cut_contexts),
-        "sources": expanded["identities"], "environment": expanded["environment"],
+        "forms": forms(expanded), "sources": expanded["identities"], "environment": expanded["environment"],
     }  # fmt: skip
 
 
@@ -141,7 +142,7 @@ def answer(headline: str | None, rows: pd.DataFrame, given: ReportInput) -> str:
 def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
     same = {(row["arm"], row["trained_target"]) for row in given.expanded["overlaps"] if row["overlap"] == "same-data"}
     targets = {name: cell.trained_target for cell in given.cells for name, _ in cell.scored}
-    return averages(official(given, results), given.metrics, same, targets)
+    return averages(official(given, results), given.metrics, same, targets, given.benchmark)
 
 
 def _controls(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -193,6 +194,12 @@ def markdown(summary: Mapping[str, Any]) -> str:
         lines += [
             f"| {r['backbone']} | {r['arm']} | {r['seed']} | {r['task']} | {r['metric']} | {r['value']:.1f} |"
             for r in own
+        ]
+    by_hub = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
+    if by_hub:
+        lines += [
+            "",
+            "UD-POS is scored on the words of the hub's copy, not in the official form, in " + ", ".join(by_hub) + ".",
         ]
     for title, entries in (
         ("Missing", summary["missing"]), ("Not applicable", summary["not_applicable"]),

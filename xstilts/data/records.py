@@ -45,7 +45,8 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
     spec, task = step.spec, TASKS[step.spec["task"]]
     where = spec["source"]
     source = source_of(where)
-    rows = load_rows(mirror.at(where), source, spec["language"])  # at the commit that the step is named by
+    # At the commit that the step is named by.
+    rows = load_rows(mirror.at(where), source, spec["language"], task.label_column)
     # Training rows are capped after a seeded shuffle, the others in order, so that parallel languages stay parallel.
     stream = random.Random(f"records/{spec['task']}")
     if "smoothing" in where:

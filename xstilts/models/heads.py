@@ -18,8 +18,9 @@ from xstilts.data.encoded import EncodedRow
 from xstilts.models.backbone import Backbone
 from xstilts.training.streams import generator
 
-#: Where a head's classification vector comes from: the backbone's own token, or that and the mean over the segment.
-POOLINGS = ("pooled", "pooled+mean")
+#: Where the vector of a segment comes from: the backbone's own token (`<s>`, or the last token of a causal model), the mean over
+#: the segment, or both.
+POOLINGS = ("pooled", "mean", "pooled+mean")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ def rows_of(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -
 
 
 def pool(states: Tensor, rows: Rows, token: str, pooling: str = "pooled") -> Tensor:
-    """[S, width], or [S, 2·width] for `pooled+mean`: each segment's `first` or `last` state, in float32."""
+    """[S, width], or [S, 2·width] for `pooled+mean`: each segment's `first` or `last` state, or their mean, in float32."""
+    if pooling == "mean":
+        return mean(states, rows)
     index = rows.starts if token == "first" else rows.cu_seq_lens[1:].long() - 1
     one = states[index].float()
     return one if pooling == "pooled" else torch.cat([one, mean(states, rows)], -1)
@@ -105,7 +108,7 @@ class Classification(nn.Module):
     def __init__(self, width: int, classes: int, token: str, pooling: str) -> None:
         super().__init__()
         self.token, self.pooling = token, pooling
-        self.out = nn.Linear(width * (1 if pooling == "pooled" else 2), classes)
+        self.out = nn.Linear(width * (2 if pooling == "pooled+mean" else 1), classes)
 
     def forward(self, states: Tensor, rows: Rows) -> Tensor:
         """Logits [R, classes]."""
@@ -263,9 +266,11 @@ def lm_loss(backbone: Backbone, states: Tensor, rows: Rows) -> tuple[Tensor, int
     return F.cross_entropy(logits, rows.labels[at], reduction="sum"), int(at.sum())
 
 
-def embed(states: Tensor, rows: Rows) -> Tensor:
-    """[S, width] unit vectors: the mean over each segment, special tokens included (XTREME-R's Tatoeba)."""
-    return F.normalize(mean(states, rows), dim=-1)
+def embed(states: Tensor, rows: Rows, token: str = "first", pooling: str = "mean") -> Tensor:
+    """[S, width] unit vectors in float32. By default the mean over each segment, special tokens included (XTREME-R's Tatoeba);
+    token and pooling as in `pool` (the dual encoders of LAReQA and Mewsli-X: `<s>`, xtreme third_party/bert.py), but
+    `pooled+mean` is the mean alone: vectors have the model's width."""
+    return F.normalize(pool(states, rows, token, "mean" if pooling == "pooled+mean" else pooling), dim=-1)
 
 
 Head = Classification | MultipleChoice | Tagging | Span

@@ -4,10 +4,11 @@
 JSON object a line, everything else a label a line (tags: a blank line after each sentence).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from xstilts.tasks.languages import INVENTED
 from xstilts.tasks.ranking import LAREQA_LANGUAGES, MEWSLIX_LANGUAGES
 from xstilts.tasks.registry import TASKS
 
@@ -33,16 +34,38 @@ class Official:
 #: What XTREME had and XTREME-R added: qu pl uk az lt pa gu ro (PAN-X), lt pl uk wo ro (UD-POS), az lt pl uk ro (Tatoeba),
 #: ro (XQuAD).
 _LATER = {
-    "wikiann": "qu pl uk az lt pa gu ro", "udpos": "lt pl uk wo ro", "tatoeba": "az lt pl uk ro", "xquad": "ro",
+    "wikiann": "qu pl uk az lt pa gu ro", "udpos": "lt pl uk wo ro", "tatoeba": "az lt pl uk ro",
+    "tatoeba_squad": "az lt pl uk ro", "xquad": "ro",
 }  # fmt: skip
+#: Recipe set → the benchmark whose scripts or paper it follows. Sets that are not named here follow XTREME-R.
+_BENCHMARK_OF = {"phang_2020": "xtreme"}
+
+
+def benchmark_of(recipes: str) -> str:
+    """The benchmark that a plan's recipe set belongs to: `xtreme` for phang_2020, else `xtreme-r`."""
+    return _BENCHMARK_OF.get(recipes, "xtreme-r")
+
+
+def official_languages(benchmark: str, evaluation: str) -> tuple[str, ...]:
+    """The languages of an evaluation in a benchmark, in the task's order. XTREME has 33 of UD-POS, 40 of PAN-X, 36 of Tatoeba
+    and 11 of XQuAD, XTREME-R 38, 48, 41 and 12. ValueError for an unknown benchmark, KeyError for an unknown evaluation."""
+    if benchmark not in BENCHMARKS:
+        raise ValueError(f"unknown benchmark {benchmark!r}; allowed: {', '.join(BENCHMARKS)}")
+    later = _LATER.get(evaluation, "").split() if benchmark == "xtreme" else []
+    return tuple(code for code in TASKS[evaluation].languages if code not in later)
+
+
+def averaged_languages(benchmark: str, evaluation: str, scored: Iterable[str]) -> list[str]:
+    """Those of the scored languages that the official average of an evaluation covers, in the given order; invented languages as
+    well. A plan that scores none of them, or an evaluation of its own, is averaged over everything that it scores."""
+    languages = list(scored)
+    official = (*official_languages(benchmark, evaluation), *INVENTED) if evaluation in TASKS else ()
+    return [language for language in languages if language in official] or languages
 
 
 def _rows(benchmark: str) -> list[Official]:
     def of(name: str, evaluation: str, kind: Kind, languages: tuple[str, ...] = ()) -> Official:
-        own = languages or TASKS[evaluation].languages
-        if benchmark == "xtreme":
-            own = tuple(code for code in own if code not in _LATER.get(evaluation, "").split())
-        return Official(name, evaluation, kind, own)
+        return Official(name, evaluation, kind, languages or official_languages(benchmark, evaluation))
 
     shared = [
         of("xnli", "xnli", "labels"), of("udpos", "udpos", "tags"),

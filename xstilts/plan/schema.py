@@ -100,7 +100,7 @@ class Override(Part):
     max_pixels: Count | None = None
     dropout: Fraction | None = None
     adapter_dropout: Fraction | None = None
-    pooling: Literal["pooled", "pooled+mean"] | None = None
+    pooling: Literal["pooled", "mean", "pooled+mean"] | None = None
     selection: Annotated[Any, AfterValidator(_selection)] = None
     head_lr_factor: Positive | None = None
     temperature: Positive | None = None

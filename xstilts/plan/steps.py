@@ -279,6 +279,8 @@ class Steps:
             **self.model(name), "layer": RETRIEVAL_DEPTH if task.format in ("retrieval", "mining") else None,
             **self._answers(name, task, (task.trained_target or (task.name,))[-1]),
         }  # fmt: skip
+        if task.format == "ranking" and task.trained_target:  # queries and candidates are read as they were in training
+            spec["pooling"] = self.recipes.full(task.trained_target[-1], self.plan.backbones[name])["pooling"]
         splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
         return self._add("score", f"{name}: {road} on {task.name}", spec, parents, splits=splits)
 

@@ -139,6 +139,7 @@ def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
     for step in steps:
         format_, depth, head = step.spec["format"], step.spec.get("layer"), int(step.spec.get("head", 0))
         limit = AnswerLimit(**step.spec["answer_limit"]) if format_ == "span" else None
+        pooling = str(step.spec.get("pooling", "mean"))
         for language in step.spec["languages"]:
             rows, images = bench.rows(f"test:{language}", step)
             searched = format_ in FORMATS
@@ -146,12 +147,13 @@ def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
             names = bench.candidates(f"test:{language}", step) if searched else ()
             jobs.append(
                 Job(
-                    step.fingerprint, language, format_, rows, images, depth, queries, head, names=names, answer_limit=limit
+                    step.fingerprint, language, format_, rows, images, depth, queries, head,
+                    names=names, answer_limit=limit, pooling=pooling,
                 )
             )  # fmt: skip
         if "pool" in step.parents:
-            names = bench.candidates("pool", step)
-            jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0], names=names))
+            names, rows = bench.candidates("pool", step), bench.rows("pool", step)[0]
+            jobs.append(Job(step.fingerprint, "pool", format_, rows, names=names, pooling=pooling))
     return jobs
 
 

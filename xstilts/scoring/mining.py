@@ -28,8 +28,8 @@ from xstilts.scoring.vectors import Vectors
 
 #: utils_retrieve.py, line 133.
 NEIGHBOURS = 4
-#: Similarities are held for so many queries and so much of the pool at a time: 256 MiB.
-_QUERIES, _POOL = 1_024, 65_536
+#: Of the pool at a time.
+_POOL = 65_536
 
 Pair = tuple[str, str]
 
@@ -111,19 +111,9 @@ def candidates(
 
 def nearest(queries: Tensor, pool: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """[q, ≤ count] places in the pool by falling cosine, of equals the lower place, and the cosines in double. queries [q,
-    width], pool [n, width]: unit vectors, single precision. Held at a time: 1,024 queries × 65,536 of the pool."""
-    near = nearest_candidates(queries, pool.split(_POOL), count).to(queries.device)
-    found = [_exact(*part, pool) for part in zip(queries.split(_QUERIES), near.split(_QUERIES), strict=True)]
-    return torch.cat([places for places, _ in found]), torch.cat([similarities for _, similarities in found])
-
-
-def _exact(queries: Tensor, places: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
-    """The places in order of their exact cosines, and these. A matrix product's last bits depend on its shape: a pair has the
-    same similarity in both directions only so."""
-    places = places.sort(1).values
-    exact = (queries.double()[:, None] * pool[places].double()).sum(-1)
-    order = exact.argsort(dim=1, descending=True, stable=True)
-    return places.gather(1, order), exact.gather(1, order)
+    width], pool [n, width]: unit vectors, single precision."""
+    places, cosines = nearest_candidates(queries, pool.split(_POOL), pool.__getitem__, count)
+    return places.to(queries.device), cosines.to(queries.device)
 
 
 def _unit(vectors: Tensor, side: str) -> Tensor:

@@ -34,7 +34,7 @@ class Job:
     layer that retrieval and mining read. queries: a ranking's rows that ask, None where all of them are candidates; of
     mining all rows. names: of a ranking or a pool to mine, each row's name as a candidate. head: which of the model's heads
     answers, in the order of its tasks. vectors: those of its rows, where they are there already. answer_limit: of question
-    answering, how long an answer may be."""
+    answering, how long an answer may be. pooling: where a ranking's vectors come from (models/heads.py POOLINGS)."""
 
     step: str
     language: str
@@ -47,6 +47,7 @@ class Job:
     vectors: Vectors | None = None
     names: Sequence[str] = ()
     answer_limit: AnswerLimit | None = None
+    pooling: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int,
         yield batch
 
 
-def _kind(job: Job) -> tuple[str, float | None, int, int, AnswerLimit | None]:
-    return job.format, job.depth, id(job.images), job.head, job.answer_limit
+def _kind(job: Job) -> tuple[str, float | None, int, int, AnswerLimit | None, str]:
+    return job.format, job.depth, id(job.images), job.head, job.answer_limit, job.pooling
 
 
 def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[Any]:
@@ -166,7 +167,7 @@ def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[A
         return list(embed(backbone.hidden_at(batch, job.depth), about).cpu().view(len(rows), 2, -1))
     if format_ in vectors.FORMATS:
         states = backbone(batch) if job.depth is None else backbone.hidden_at(batch, job.depth)
-        return list(embed(states, about).half().cpu())
+        return list(embed(states, about, backbone.pool, job.pooling).cpu())
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
     head: Any = heads.heads[job.head]

@@ -9,9 +9,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from xstilts.tasks.nli import INSTRUCTION, LABELS
+from xstilts.tasks.labels import LabelColumn
+from xstilts.tasks.nli import INSTRUCTION, LABEL, LABELS
 from xstilts.tasks.sizes import card
 from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
+
+TRUTH = LabelColumn("label", ("false", "true"))
 
 
 def image_bytes(row: Row, column: str = "image") -> bytes:
@@ -41,7 +44,7 @@ def caption(row: Row, index: int, language: str) -> Example:
 def statement(row: Row, index: int, language: str) -> Example:
     """identifier, image, sentence, label (0 false, 1 true; hub order of class_label)."""
     return Example(
-        id=f"{row['identifier']}-{row.get('permutation', 0)}", text=text_of(row, "sentence"), label=int(row["label"]),
+        id=f"{row['identifier']}-{row.get('permutation', 0)}", text=text_of(row, "sentence"), label=TRUTH.id_of(row["label"]),
         images=(image_bytes(row),), cluster=str(row["identifier"]),
     )  # fmt: skip
 
@@ -49,8 +52,8 @@ def statement(row: Row, index: int, language: str) -> Example:
 def entailment(row: Row, index: int, language: str) -> Example | None:
     """image, premise (the caption that the picture replaces), hypothesis, label; -1 drops the row. The picture is the
     premise, so the text is the hypothesis alone; replaced by its caption, the row is SNLI's."""
-    label = int(row["label"])
-    if label == -1:
+    label = LABEL.id_of(row["label"])
+    if label is None:
         return None
     return Example(
         id=str(row.get("id", index)), text=text_of(row, "hypothesis"), label=label, images=(image_bytes(row),),
@@ -258,7 +261,7 @@ SNLI_VE = Task(
         "train": Source("Multimodal-Fatima/SNLI-VE_train", "default", "train"),
         "select": Source("Multimodal-Fatima/SNLI-VE_validation", "default", "validation"),
     },
-    to_example=entailment, objectives=("head", "lm"), labels=LABELS, verbalised=LABELS, instruction=INSTRUCTION,
+    to_example=entailment, objectives=("head", "lm"), labels=LABELS, label_column=LABEL, verbalised=LABELS, instruction=INSTRUCTION,
     metrics=("accuracy",), licence="cc-by-sa-4.0; photographs: Flickr's terms", citation="Xie et al. 2019",
     sizes={"train": 529_527, "select": 17_858}, sizes_source="necla-ml/SNLI-VE 054c2947e0bd, README",
     overlap={"mnli": "same-format"}, captioned=True,
@@ -275,7 +278,8 @@ def _true_false(name: str, title: str, make: Any, splits: dict[str, Source], **m
 
 NLVR = _true_false(
     "nlvr", "NLVR", statement, _splits("lil-lab/nlvr", "default"), licence="cc-by-4.0", citation="Suhr et al. 2017",
-    sizes={"train": 74_460, "select": 5_934}, sizes_source="lil-lab/nlvr 18924841aa96, nlvr/{train,dev}/images (files)",
+    label_column=TRUTH, sizes={"train": 74_460, "select": 5_934},
+    sizes_source="lil-lab/nlvr 18924841aa96, nlvr/{train,dev}/images (files)",
 )  # fmt: skip
 NLVR2 = _true_false(
     "nlvr2", "NLVR2", two_pictures, {"train": Source("HuggingFaceM4/the_cauldron", "nlvr2", "train")},

@@ -58,8 +58,10 @@ MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
 # XNLI, PAWS-X, UD-POS and PAN-X keep the best of looks at English dev every 100, 200, 500 and 1,000 updates (their
 # `save_steps`), the others their last update. No warm-up but in question answering (run_classify.py, run_tag.py: 0).
 # Deviations: one more look is taken at the last update. LAReQA's and Mewsli-X's batches are the official numbers of
-# examples, but all of an update's candidates are negatives (official: those of one accumulation step); the temperature
-# stays at 1/100, where the official scale is learnt from 100 on; texts are read by the mean state, officially by `<s>`.
+# examples, but all of an update's candidates are negatives (official: those of one accumulation step). Their texts are read by
+# `<s>`, as officially, but by its state itself: the official pooler's dense layer is not trained in XLM-R's pre-training. A
+# causal model has no such token: its last token is read. The temperature stays at 1/100: the official scale is a parameter
+# that begins at 100, and at these rates AdamW moves it by less than 0.4 in all updates (third_party/bert.py).
 _OFFICIAL = {"examples_per_step": 32, "warmup": 0.0, "dropout": 0.1, "source": "XTREME-R scripts/train_*.sh"}
 # 30 tokens are `--max_answer_length` of run_squad.py (its default), and count XLM-R's tokens only.
 _TOKENS: Recipe = {"answer_limit": {"tokens": 30}}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
+from xstilts.tasks.labels import LabelColumn
+
 Role = Literal["intermediate", "target", "evaluation"]
 Format = Literal[
     "classification", "multiple_choice", "tagging", "span", "generation", "retrieval", "ranking", "mining"
@@ -124,7 +126,8 @@ class Task:
     sizes_source; of one language `test:<language>`. licensed: whose licence forbids copies;
     without the user's own the task is skipped and named. pool: the task that holds a ranking's candidates where they are not
     among its own rows. captioned: its examples carry captions, which can stand for their pictures. parallel: what is equal
-    for the translations of one example in all languages: the data set's `id`, the `row` number of the source, or nothing."""
+    for the translations of one example in all languages: the data set's `id`, the `row` number of the source, or nothing.
+    label_column: the column whose classes are read by name."""
 
     name: str
     title: str
@@ -149,6 +152,7 @@ class Task:
     pool: str = ""
     captioned: bool = False
     parallel: Literal["", "id", "row"] = ""
+    label_column: LabelColumn | None = None
 
 
 def closeness(task: Task, target: str) -> Overlap:

@@ -105,6 +105,7 @@ class Learner:
         self.backbone, self.heads, self.processor, self.images = backbone, heads, processor, images
         self.device, self.seed, self.stage = device, seed, stage
         self.pairs = InBatch(float(recipe.get("temperature") or 0.05))
+        self.pooling = str(recipe.get("pooling") or "pooled")
         backbone.dropout.hidden = float(recipe.get("dropout") or 0.0)
         backbone.dropout.adapter = float(recipe.get("adapter_dropout") or 0.0)
 
@@ -135,4 +136,5 @@ class Learner:
         """[R, 2, width] unit vectors of queries and of the candidates that answer them."""
         self.backbone.dropout.at(self.seed, update, self.stage)
         batch = pack_rows(rows, self.backbone, self.processor, None).to(self.device)
-        return embed(self.backbone(batch), rows_of(rows, self.device)).view(len(rows), 2, -1)
+        states, about = self.backbone(batch), rows_of(rows, self.device)
+        return embed(states, about, self.backbone.pool, self.pooling).view(len(rows), 2, -1)
