@@ -1,0 +1,226 @@
+"""Whether the intervals hold: simulated contrasts whose truth is known, for each layout of seeds that a plan can have.
+
+Each example has a difficulty that all cells share; each cell moves all of its examples by its seeds' effect and each
+example by noise of its own. The metric's counts are functions of the sum. `seeds` is the standard deviation of a paired
+difference over seeds, divided by that over examples. A/A: both arms are draws of one and the same thing, and every
+rejection is false. Coverage: the arm is better by PLANTED points, and an interval should hold that.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, stats
+
+from xstilts.analysis.layout import Layout, Pair, layout
+from xstilts.analysis.variance import Array, Moments, moments
+
+Floats = npt.NDArray[np.float32]
+Counts = Callable[[npt.NDArray[np.floating]], tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]]
+Formula = Callable[[Array, Array, Layout], Moments]
+
+LEVEL = 0.95
+PLANTED = 3.0
+RATIOS = (0.3, 1.0, 3.0)
+EXAMPLES = 150
+#: Of an example's variance, the part that all cells share, and where an effect is planted the part that the arm's cells share.
+DIFFICULTY, LEARNT = 0.6, 0.2
+#: Of a cell's seed variance where both seeds vary: the intermediate seed, the target seed, the two together.
+SHARES = (0.5, 0.4, 0.1)
+#: Simulated tables at a time: about 100 MB.
+CHUNK = 250
+
+
+def _accuracy(z: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    return (z > 0).astype(z.dtype), np.ones_like(z)
+
+
+def _span_f1(z: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """No word, all words, or in between a share of them."""
+    return np.clip(0.5 + z, 0, 1), np.ones_like(z)
+
+
+def _seqeval_f1(z: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """2·right and predicted + gold entities of a sentence. Sentences hold one to three in turn (the last axis); a bad one
+    has an entity that is none."""
+    gold = (np.arange(z.shape[-1]) % 3 + 1).astype(z.dtype)
+    right = sum(((z > threshold) & (gold > place)).astype(z.dtype) for place, threshold in enumerate((-0.5, 0.0, 0.5)))
+    return 2 * right, right + (z < -0.8) + gold
+
+
+FAMILIES: Mapping[str, Counts] = {"accuracy": _accuracy, "span F1": _span_f1, "seqeval F1": _seqeval_f1}
+
+
+@dataclass(frozen=True)
+class Design:
+    """A layout of seeds as a plan makes it. arms, references: the seeds of the cell on either side of each pair.
+    shares: of the arm's seed variance (intermediate, target, both). label: why it may miss the nominal rate, or empty."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+    arms: tuple[Pair, ...]
+    references: tuple[Pair, ...]
+    shares: tuple[float, float, float] = SHARES
+    label: str = ""
+
+    @property
+    def layout(self) -> Layout:
+        return layout(self.pairs, self.arms, self.references)
+
+
+def _against_none(name: str, pairs: list[tuple[int, int]], **more: object) -> Design:
+    """A contrast with `none`, whose cells have a target seed alone."""
+    references = tuple((None, t) for _, t in pairs)
+    return Design(name, tuple(pairs), tuple(pairs), references, **more)  # type: ignore[arg-type]
+
+
+def _designs() -> Iterator[Design]:
+    for count in (3, 5, 10):
+        yield _against_none(f"pairs {count}", [(s, s) for s in range(count)], label="few seeds" if count == 3 else "")
+    for first, second in ((3, 3), (5, 2), (5, 5)):
+        grid = [(i, t) for i in range(first) for t in range(second)]
+        few = "approximate: only 2 target seeds" if second == 2 else ""
+        yield _against_none(f"crossed {first} × {second}", grid, label=few)
+        if first == 5:
+            yield _against_none(f"crossed {first} × {second}, a cell missing", grid[:-1], label=few)
+    for count in (3, 5):
+        yield _against_none(
+            f"one reference cell, {count} of the arm", [(i, 0) for i in range(count)], shares=(1.0, 0.0, 0.0),
+            label="few seeds" if count == 3 else "",
+        )  # fmt: skip
+    yield _against_none(
+        "one reference cell, 5 of the arm, the target seed matters", [(i, 0) for i in range(5)],
+        shares=(0.6, 0.4, 0.0), label="conditional on the target seed",
+    )  # fmt: skip
+
+
+DESIGNS: Mapping[str, Design] = {design.name: design for design in _designs()}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table. rejected: share of A/A trials. covered: share of trials with a planted effect whose interval
+    holds it. width: mean half-width of the interval over the standard deviation of the estimate."""
+
+    design: str
+    family: str
+    seeds: float
+    trials: int
+    rejected: float
+    covered: float
+    width: float
+    label: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether both rates are within two points of the nominal ones."""
+        return abs(self.rejected - (1 - LEVEL)) <= 0.02 and abs(self.covered - LEVEL) <= 0.02
+
+
+@cache
+def _grid_points() -> tuple[Array, Array]:
+    points = np.linspace(-6, 6, 2401)
+    weights = stats.norm.pdf(points)
+    return points, weights / weights.sum()
+
+
+def _metric(family: str, shift: float) -> float:
+    """The metric, 0..100, of infinitely many examples that are moved by `shift`."""
+    points, weights = _grid_points()
+    top, bottom = FAMILIES[family](np.repeat(points[:, None] + shift, 3, axis=1))
+    return float(100 * (weights @ top).sum() / (weights @ bottom).sum())
+
+
+def _truth(family: str, shift: float, deviation: float) -> float:
+    """The metric's mean over seeds of that standard deviation."""
+    points, weights = np.polynomial.hermite_e.hermegauss(21)
+    values = [_metric(family, shift + deviation * point) for point in points]
+    return float(np.average(values, weights=weights))
+
+
+@cache
+def settings(family: str, seeds: float) -> tuple[float, float]:
+    """(standard deviation of a cell's seed effect on the latent scale, shift of the arm that gains PLANTED points)."""
+    draws = np.random.default_rng(1)
+    one, other = _latent(draws, np.zeros((1, 2)), 30_000)[0]
+    spread = float(np.std(_influence(family, one[None])[1] - _influence(family, other[None])[1]) * 30_000)
+    slope = (_metric(family, 0.05) - _metric(family, -0.05)) / 0.1
+    deviation = seeds * spread / EXAMPLES**0.5 / 2**0.5 / slope
+    base = _truth(family, 0.0, deviation)
+    return deviation, float(optimize.brentq(lambda x: _truth(family, x, deviation) - base - PLANTED, 0, 3, xtol=1e-4))
+
+
+def _latent(draws: np.random.Generator, shifts: Array, examples: int, learnt: int = 0) -> Floats:
+    """[trials, cells, examples] of variance 1. shifts: [trials, cells]. learnt: so many cells, the first, have LEARNT in
+    common."""
+    trials, cells = shifts.shape
+    z = draws.standard_normal((trials, cells, examples), dtype=np.float32)
+    z[:, learnt:] *= np.float32((1 - DIFFICULTY) ** 0.5)
+    if learnt:
+        z[:, :learnt] *= np.float32((1 - DIFFICULTY - LEARNT) ** 0.5)
+        z[:, :learnt] += np.float32(LEARNT**0.5) * draws.standard_normal((trials, 1, examples), dtype=np.float32)
+    z += np.float32(DIFFICULTY**0.5) * draws.standard_normal((trials, 1, examples), dtype=np.float32)
+    z += shifts[..., None].astype(np.float32)
+    return z
+
+
+def _influence(family: str, z: Floats) -> tuple[Array, Array]:
+    """(metric, influence of each example on it), in points, over the last axis."""
+    top, bottom = FAMILIES[family](z)
+    total = bottom.sum(-1, keepdims=True)
+    value = top.sum(-1, keepdims=True) / total
+    return 100.0 * value[..., 0].astype(np.float64), 100.0 * (top - value * bottom) / total
+
+
+def simulated(
+    design: Design, family: str, seeds: float, trials: int, draws: np.random.Generator, planted: bool
+) -> tuple[Array, Array]:
+    """(effects [trials, pairs], influences [trials, pairs, examples]) of a contrast."""
+    deviation, shift = settings(family, seeds)
+    arms, references = (list(dict.fromkeys(cells)) for cells in (design.arms, design.references))
+    firsts, seconds = (list(dict.fromkeys(pair[k] for pair in design.pairs)) for k in (0, 1))
+    by = [draws.standard_normal((trials, count)) for count in (len(firsts), len(seconds), len(arms))]
+    parts = (
+        by[0][:, [firsts.index(i) for i, _ in arms]], by[1][:, [seconds.index(t) for _, t in arms]], by[2],
+    )  # fmt: skip
+    moved = sum(share**0.5 * part for share, part in zip(design.shares, parts, strict=True))
+    other = draws.standard_normal((trials, len(references)))
+    shifts = deviation * np.concatenate([np.asarray(moved), other], axis=1)
+    shifts[:, : len(arms)] += shift if planted else 0.0
+    values, influence = _influence(family, _latent(draws, shifts, EXAMPLES, len(arms) if planted else 0))
+    a = [arms.index(cell) for cell in design.arms]
+    r = [len(arms) + references.index(cell) for cell in design.references]
+    return values[:, a] - values[:, r], influence[:, a] - influence[:, r]
+
+
+def calibrated(
+    design: Design, family: str, seeds: float, trials: int, seed: int = 0, formula: Formula = moments
+) -> Result:
+    """Rejection and coverage of one design. formula: what gives the variance."""
+    draws = np.random.default_rng([seed, *design.name.encode(), *family.encode(), round(seeds * 10)])
+    rejected = covered = 0
+    estimates, halves = [], []
+    for start in range(0, trials, CHUNK):
+        size = min(CHUNK, trials - start)
+        for planted in (False, True):
+            found = formula(*simulated(design, family, seeds, size, draws, planted), design.layout)
+            half = stats.t.ppf(0.5 + LEVEL / 2, found.freedom) * found.variance**0.5
+            inside = np.abs(found.effect - (PLANTED if planted else 0.0)) <= half
+            if planted:
+                covered += int(inside.sum())
+            else:
+                rejected += int((~inside).sum())
+                estimates.append(found.effect)
+                halves.append(half)
+    width = float(np.concatenate(halves).mean() / np.concatenate(estimates).std())
+    return Result(design.name, family, seeds, trials, rejected / trials, covered / trials, width, design.label)
+
+
+def table(trials: int, seed: int = 0) -> Iterator[Result]:
+    """Every design, ratio of seeds to examples, and family of metrics."""
+    for design in DESIGNS.values():
+        for seeds in RATIOS:
+            for family in FAMILIES:
+                yield calibrated(design, family, seeds, trials, seed)
