@@ -246,6 +246,20 @@ def store(given: argparse.Namespace) -> int:
     return 3 if problems else 0
 
 
+def calibrate(given: argparse.Namespace) -> int:
+    """xstilts calibrate: exit code 5 when a rate is off and no label of the interval says why."""
+    from dataclasses import asdict
+
+    from xstilts.analysis.calibrate import markdown, table
+
+    results = list(table(given.trials, given.seed))
+    if given.json:
+        _say(json.dumps([asdict(result) for result in results], indent=2, ensure_ascii=False))
+    else:
+        _say(markdown(results))
+    return 5 if any(result.suspicious for result in results) else 0
+
+
 def doctor(given: argparse.Namespace) -> int:
     """xstilts doctor [--cluster]: one line a check, and exit code 3 when something is missing."""
     if given.cluster:

@@ -6,7 +6,7 @@ difference over seeds, divided by that over examples. A/A: both arms are draws o
 rejection is false. Coverage: the arm is better by PLANTED points, and an interval should hold that.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -56,44 +56,37 @@ FAMILIES: Mapping[str, Counts] = {"accuracy": _accuracy, "span F1": _span_f1, "s
 @dataclass(frozen=True)
 class Design:
     """A layout of seeds as a plan makes it. arms, references: the seeds of the cell on either side of each pair.
-    shares: of the arm's seed variance (intermediate, target, both). label: why it may miss the nominal rate, or empty."""
+    shares: of the arm's seed variance (intermediate, target, both)."""
 
     name: str
     pairs: tuple[Pair, ...]
     arms: tuple[Pair, ...]
     references: tuple[Pair, ...]
     shares: tuple[float, float, float] = SHARES
-    label: str = ""
 
     @property
     def layout(self) -> Layout:
         return layout(self.pairs, self.arms, self.references)
 
 
-def _against_none(name: str, pairs: list[tuple[int, int]], **more: object) -> Design:
+def against_none(name: str, pairs: Sequence[tuple[int, int]], shares: tuple[float, float, float] = SHARES) -> Design:
     """A contrast with `none`, whose cells have a target seed alone."""
-    references = tuple((None, t) for _, t in pairs)
-    return Design(name, tuple(pairs), tuple(pairs), references, **more)  # type: ignore[arg-type]
+    return Design(name, tuple(pairs), tuple(pairs), tuple((None, t) for _, t in pairs), shares)
 
 
 def _designs() -> Iterator[Design]:
     for count in (3, 5, 10):
-        yield _against_none(f"pairs {count}", [(s, s) for s in range(count)], label="few seeds" if count == 3 else "")
+        yield against_none(f"pairs {count}", [(s, s) for s in range(count)])
     for first, second in ((3, 3), (5, 2), (5, 5)):
         grid = [(i, t) for i in range(first) for t in range(second)]
-        few = "approximate: only 2 target seeds" if second == 2 else ""
-        yield _against_none(f"crossed {first} × {second}", grid, label=few)
+        yield against_none(f"crossed {first} × {second}", grid)
         if first == 5:
-            yield _against_none(f"crossed {first} × {second}, a cell missing", grid[:-1], label=few)
+            yield against_none(f"crossed {first} × {second}, a cell missing", grid[:-1])
     for count in (3, 5):
-        yield _against_none(
-            f"one reference cell, {count} of the arm", [(i, 0) for i in range(count)], shares=(1.0, 0.0, 0.0),
-            label="few seeds" if count == 3 else "",
-        )  # fmt: skip
-    yield _against_none(
-        "one reference cell, 5 of the arm, the target seed matters", [(i, 0) for i in range(5)],
-        shares=(0.6, 0.4, 0.0), label="conditional on the target seed",
-    )  # fmt: skip
+        yield against_none(f"one reference cell, {count} of the arm", [(i, 0) for i in range(count)], (1.0, 0.0, 0.0))
+    yield against_none(
+        "one reference cell, 5 of the arm, the target seed matters", [(i, 0) for i in range(5)], (0.6, 0.4, 0.0)
+    )
 
 
 DESIGNS: Mapping[str, Design] = {design.name: design for design in _designs()}
@@ -102,7 +95,7 @@ DESIGNS: Mapping[str, Design] = {design.name: design for design in _designs()}
 @dataclass(frozen=True)
 class Result:
     """One line of the table. rejected: share of A/A trials. covered: share of trials with a planted effect whose interval
-    holds it. width: mean half-width of the interval over the standard deviation of the estimate."""
+    holds it. found: share of those whose interval lies above zero. label: what the interval says of its own limits."""
 
     design: str
     family: str
@@ -110,13 +103,21 @@ class Result:
     trials: int
     rejected: float
     covered: float
-    width: float
+    found: float
     label: str
 
     @property
     def holds(self) -> bool:
         """Whether both rates are within two points of the nominal ones."""
         return abs(self.rejected - (1 - LEVEL)) <= 0.02 and abs(self.covered - LEVEL) <= 0.02
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether a rate differs from the nominal one by more than the number of trials explains (p < 0.001), unless
+        the interval's label says that it may."""
+        rates = ((self.rejected, 1 - LEVEL), (self.covered, LEVEL))
+        tests = [stats.binomtest(round(rate * self.trials), self.trials, nominal).pvalue for rate, nominal in rates]
+        return not self.label and not self.holds and min(tests) < 0.001
 
 
 @cache
@@ -200,22 +201,19 @@ def calibrated(
 ) -> Result:
     """Rejection and coverage of one design. formula: what gives the variance."""
     draws = np.random.default_rng([seed, *design.name.encode(), *family.encode(), round(seeds * 10)])
-    rejected = covered = 0
-    estimates, halves = [], []
+    rejected = covered = positive = 0
     for start in range(0, trials, CHUNK):
         size = min(CHUNK, trials - start)
         for planted in (False, True):
-            found = formula(*simulated(design, family, seeds, size, draws, planted), design.layout)
-            half = stats.t.ppf(0.5 + LEVEL / 2, found.freedom) * found.variance**0.5
-            inside = np.abs(found.effect - (PLANTED if planted else 0.0)) <= half
+            result = formula(*simulated(design, family, seeds, size, draws, planted), design.layout)
+            half = stats.t.ppf(0.5 + LEVEL / 2, result.freedom) * result.variance**0.5
             if planted:
-                covered += int(inside.sum())
+                covered += int((np.abs(result.effect - PLANTED) <= half).sum())
+                positive += int((result.effect > half).sum())
             else:
-                rejected += int((~inside).sum())
-                estimates.append(found.effect)
-                halves.append(half)
-    width = float(np.concatenate(halves).mean() / np.concatenate(estimates).std())
-    return Result(design.name, family, seeds, trials, rejected / trials, covered / trials, width, design.label)
+                rejected += int((np.abs(result.effect) > half).sum())
+    label = ", ".join(design.layout.notes)
+    return Result(design.name, family, seeds, trials, rejected / trials, covered / trials, positive / trials, label)
 
 
 def table(trials: int, seed: int = 0) -> Iterator[Result]:
@@ -224,3 +222,17 @@ def table(trials: int, seed: int = 0) -> Iterator[Result]:
         for seeds in RATIOS:
             for family in FAMILIES:
                 yield calibrated(design, family, seeds, trials, seed)
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The table of docs/methods.md: a line for each design and ratio, percentages for each family."""
+    families = list(dict.fromkeys(result.family for result in results))
+    head = "".join(f" {family}: A/A | coverage | +{PLANTED:g} found |" for family in families)
+    lines = [f"| seeds | r |{head} label |", "| --- | --- |" + " --- |" * (3 * len(families) + 1)]
+    for design, seeds in dict.fromkeys((result.design, result.seeds) for result in results):
+        row = [result for result in results if (result.design, result.seeds) == (design, seeds)]
+        cells = "".join(
+            f" {100 * r.rejected:.1f}{'' if r.holds else ' !'} | {100 * r.covered:.1f} | {100 * r.found:.0f} |" for r in row
+        )
+        lines.append(f"| {design} | {seeds:g} |{cells} {row[0].label} |")
+    return "\n".join(lines)

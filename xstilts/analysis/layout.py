@@ -12,8 +12,8 @@ from typing import Literal
 Pair = tuple[int | None, int | None]
 Index = tuple[int, ...]
 
-#: Crossed seeds with no more than this on one side leave one degree of freedom, which misses the nominal rates.
-FEW = 2
+#: So few seeds leave one or two degrees of freedom: the rates are near the nominal ones, and not quite at them.
+FEW = 3
 #: More levels than this on the shorter side of an incomplete grid are not searched subset by subset.
 MOST_SEARCHED = 12
 
@@ -47,7 +47,7 @@ def layout(pairs: Sequence[Pair], arms: Sequence[Hashable], references: Sequence
         return Layout("single", (everything,), notes=("conditional on the seed",))
     components = _components(pairs)
     if len(components) > 1:
-        return Layout("units", tuple(components))
+        return Layout("units", tuple(components), notes=_few(len(components), "seeds"))
     firsts, seconds = (list(dict.fromkeys(pair[k] for pair in pairs)) for k in (0, 1))
     if len(firsts) == 1 or len(seconds) == 1:
         fixed = "intermediate" if len(firsts) == 1 else "target"
@@ -55,21 +55,25 @@ def layout(pairs: Sequence[Pair], arms: Sequence[Hashable], references: Sequence
         notes = [f"conditional on the {fixed} seed"]
         if shared:
             notes.append("seed variance of the only cell of one side taken from the other side")
-        return Layout("units", tuple((index,) for index in everything), shared, tuple(notes))
+        return Layout("units", tuple((index,) for index in everything), shared, (*notes, *_few(len(pairs), "seeds")))
     place = {pair: index for index, pair in enumerate(pairs)}
     rows, columns = _complete(firsts, seconds, place)
     if len(rows) > 1 and len(columns) > 1:
         members = tuple(tuple(place[i, t] for t in columns) for i in rows)
         dropped = len(pairs) - len(rows) * len(columns)
         notes = [f"complete {len(rows)} × {len(columns)} part of {len(pairs)} cells"] if dropped else []
-        if min(len(rows), len(columns)) == FEW:
-            notes.append(f"approximate: only {FEW} {'intermediate' if len(rows) == FEW else 'target'} seeds")
+        kind = "intermediate" if len(rows) < len(columns) else "target"
+        notes += _few(min(len(rows), len(columns)), f"{kind} seeds")
         return Layout("grid", members, notes=tuple(notes), dropped=dropped)
     chosen = _matching(firsts, place)
     return Layout(
         "units" if len(chosen) > 1 else "single", tuple((index,) for index in chosen), dropped=len(pairs) - len(chosen),
-        notes=(f"{len(chosen)} cells without a common seed, of {len(pairs)}",),
+        notes=(f"{len(chosen)} cells without a common seed, of {len(pairs)}", *_few(len(chosen), "seeds")),
     )  # fmt: skip
+
+
+def _few(count: int, what: str) -> tuple[str, ...]:
+    return (f"approximate: only {count} {what}",) if 1 < count <= FEW else ()
 
 
 def _components(pairs: Sequence[Pair]) -> list[Index]:
