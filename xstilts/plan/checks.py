@@ -233,6 +233,9 @@ class _Check:
             both = [e for e in self.plan.evaluations.values() if e.scores(contrast.arm) and e.scores(contrast.reference)]
             if known and self.plan.evaluations and not both:
                 yield f"contrasts.{name}: no evaluation scores both {contrast.arm} and {contrast.reference}"
+            for evaluation in contrast.primary or ():
+                if evaluation not in self._names("evaluations"):
+                    yield f"contrasts.{name}.primary: {not_one_of(evaluation, self._names('evaluations'))}"
             if known and not contrast.allow_unmatched:
                 yield from self._unmatched(name, contrast.arm, contrast.reference)
         allowed = [*self._names("contrasts"), *(f"{arm} minus none" for arm in self.arms if arm != "none")]
