@@ -102,7 +102,9 @@ def parser() -> argparse.ArgumentParser:
     lock.add_argument("--tag", metavar="T")
     lock.add_argument("--resolve", action="store_true", help="ask the registries for the digests, and write the lock")
 
-    calibrate = commands.add_parser("calibrate", help="check the report's intervals on simulated runs (docs/methods.md)")
+    calibrate = commands.add_parser(
+        "calibrate", help="check the report's intervals on simulated runs (docs/methods.md)"
+    )
     calibrate.add_argument("--trials", type=_trials, default=1000, metavar="N", help="of each line (default: 1000)")
     calibrate.add_argument("--seed", type=int, default=0, help="of the simulation")
     calibrate.add_argument("--json", action="store_true")

@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 from xstilts.analysis.answer import answer, clear, control_verdicts
+from xstilts.analysis.effects import effects_table, results_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
-from xstilts.analysis.report import write_report
+from xstilts.analysis.report import summarise, write_report
 from xstilts.plan.schema import load_plan
 
 PLANS = Path(__file__).resolve().parents[2] / "pipelines" / "plans"
@@ -50,23 +51,27 @@ def run_of(plan: str, planted: float) -> ReportInput:
         "not_applicable": [], "skipped_languages": [], "overrides": [], "identities": [], "environment": {}, "cells": [],
         "order": {"arms": [reference, arm], "backbones": ["tiny"], "evaluations": list(EVALUATIONS)},
     }  # fmt: skip
-    metrics = {evaluation: ("accuracy",) for evaluation in EVALUATIONS}
+    metrics = dict.fromkeys(EVALUATIONS, ("accuracy",))
     return ReportInput(expanded, cells, metrics, [], [], [], "", "runs/simulated")
+
+
+def summary_of(given: ReportInput) -> dict[str, Any]:
+    return summarise(given, results_table(given), effects_table(given))
 
 
 TESTED = ["demo", "modality", "modality-tokens", "phang-2020", "gpu", "real-slices"]
 
 
 @pytest.mark.parametrize("plan", TESTED)
-def test_of_pure_noise_the_answer_claims_nothing(plan: str, tmp_path: Path) -> None:
-    summary = write_report(tmp_path, run_of(plan, 0.0))
+def test_of_pure_noise_the_answer_claims_nothing(plan: str) -> None:
+    summary = summary_of(run_of(plan, 0.0))
     assert "no effect separated from zero" in summary["answer"]
     assert "helps" not in summary["answer"]
 
 
 @pytest.mark.parametrize("plan", ["modality", "modality-tokens", "phang-2020"])
-def test_three_planted_points_are_found(plan: str, tmp_path: Path) -> None:
-    summary = write_report(tmp_path, run_of(plan, 3.0))
+def test_three_planted_points_are_found(plan: str) -> None:
+    summary = summary_of(run_of(plan, 3.0))
     assert ": helps" in summary["answer"]
     row = next(row for row in summary["pooled"] if row["language"] == "non_en")
     assert row["ci_low"] < 3 < row["ci_high"]
@@ -74,8 +79,8 @@ def test_three_planted_points_are_found(plan: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", ["demo", "gpu", "real-slices"])
-def test_with_few_seeds_three_points_are_inside_the_interval_and_not_proven(plan: str, tmp_path: Path) -> None:
-    summary = write_report(tmp_path, run_of(plan, 3.0))
+def test_with_few_seeds_three_points_are_inside_the_interval_and_not_proven(plan: str) -> None:
+    summary = summary_of(run_of(plan, 3.0))
     row = next(row for row in summary["pooled"] if row["language"] == "non_en")
     assert row["ci_low"] < 3 < row["ci_high"]
     assert row["mde"] > 3
@@ -84,8 +89,8 @@ def test_with_few_seeds_three_points_are_inside_the_interval_and_not_proven(plan
 
 @pytest.mark.parametrize("plan", ["kind", "modality-miniature", "phang-2020-miniature", "all-tasks", "real-slices-all"])
 @pytest.mark.parametrize("planted", [0.0, 3.0])
-def test_one_seed_is_told_as_one_seed(plan: str, planted: float, tmp_path: Path) -> None:
-    summary = write_report(tmp_path, run_of(plan, planted))
+def test_one_seed_is_told_as_one_seed(plan: str, planted: float) -> None:
+    summary = summary_of(run_of(plan, planted))
     assert "conditional on the seed" in summary["answer"]
     assert "helps" not in summary["answer"]
     assert {row["p"] for row in summary["pooled"]} == {None}

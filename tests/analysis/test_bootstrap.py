@@ -41,7 +41,12 @@ def test_it_agrees_with_the_t_interval_for_many_seeds_and_examples() -> None:
     draws = np.random.default_rng(3)
     learnt = {arm: draws.random(300) < share for arm, share in (("none", 0.5), ("x", 0.6))}
     cells = [
-        cell(arm, None if arm == "none" else s, s, {"en": (learnt[arm] ^ (draws.random(300) < 0.03)).astype(int).tolist()})
+        cell(
+            arm,
+            None if arm == "none" else s,
+            s,
+            {"en": (learnt[arm] ^ (draws.random(300) < 0.03)).astype(int).tolist()},
+        )
         for arm in learnt
         for s in range(40)
     ]

@@ -51,7 +51,7 @@ def test_the_simulation_has_the_spread_that_it_says() -> None:
     draws = np.random.default_rng(0)
     effects, influence = simulated(DESIGNS["pairs 10"], "accuracy", 1.0, 2000, draws, planted=False)
     examples = (influence**2).sum(-1).mean()
-    assert effects.var() / examples == pytest.approx(2, rel=0.05)
+    assert effects.var() / examples == pytest.approx(2, rel=0.1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

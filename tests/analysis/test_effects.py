@@ -48,7 +48,10 @@ def test_an_effect_is_the_paired_difference_and_knows_its_overlap() -> None:
 
 def test_a_reference_on_the_targets_own_data_marks_the_contrast_too() -> None:
     cells = [cell("x", 0, 0, {"en": [1, 0]}), cell("y", 0, 0, {"en": [0, 0]})]
-    overlaps = [{"arm": "x", "trained_target": "mnli", "overlap": "unrelated"}, {"arm": "y", "trained_target": "mnli", "overlap": "same-data"}]
+    overlaps = [
+        {"arm": "x", "trained_target": "mnli", "overlap": "unrelated"},
+        {"arm": "y", "trained_target": "mnli", "overlap": "same-data"},
+    ]
     contrast = {"name": "x minus y", "arm": "x", "reference": "y", "implicit": False, "differences": []}
     assert effects_table(report(cells, contrasts=[contrast], overlaps=overlaps))["same_data"].all()
 
@@ -132,7 +135,13 @@ def test_a_language_that_one_cell_lacks_is_left_out_of_the_means_and_named(gone:
     cells = several(4)
     del cells[gone].scored["xnli", "sw"]  # type: ignore[attr-defined]
     found = rows(cells)
-    assert {language for _, evaluation, language in found if evaluation == "xnli"} == {"en", "de", "avg", "non_en", "gap"}
+    assert {language for _, evaluation, language in found if evaluation == "xnli"} == {
+        "en",
+        "de",
+        "avg",
+        "non_en",
+        "gap",
+    }
     assert {row["left_out"] for (_, evaluation, _), row in found.items() if evaluation == "xnli"} == {"sw"}
     assert found["b", "xnli", "non_en"]["effect"] == pytest.approx(found["b", "xnli", "de"]["effect"])
 
@@ -143,7 +152,9 @@ def test_english_the_other_languages_and_the_gap_are_three_effects() -> None:
     assert effect["non_en"] == pytest.approx((effect["de"] + effect["sw"]) / 2)
     assert effect["avg"] == pytest.approx((effect["en"] + effect["de"] + effect["sw"]) / 3)
     assert effect["gap"] == pytest.approx(effect["en"] - effect["non_en"])
-    assert all(found["b", "xnli", name]["ci_low"] < effect[name] < found["b", "xnli", name]["ci_high"] for name in effect)
+    assert all(
+        found["b", "xnli", name]["ci_low"] < effect[name] < found["b", "xnli", name]["ci_high"] for name in effect
+    )
 
 
 def with_evaluations(cells: list[Cell], *names: str, backbone: str = "b") -> list[Cell]:
@@ -162,7 +173,9 @@ METRICS_OF = {"xnli": ("accuracy",), "pawsx": ("accuracy",), "tatoeba": ("retrie
 def test_the_pooled_effect_is_the_mean_over_evaluations_without_retrieval() -> None:
     cells = with_evaluations(several(3), "xnli", "pawsx", "tatoeba")
     contrast = {"name": "c", "arm": "x", "reference": "none", "implicit": False, "differences": []}
-    given_ = ReportInput({"contrasts": [contrast], "overlaps": [], "headline": None}, cells, METRICS_OF, [], [], [], "", "r")
+    given_ = ReportInput(
+        {"contrasts": [contrast], "overlaps": [], "headline": None}, cells, METRICS_OF, [], [], [], "", "r"
+    )
     table = effects_table(given_).set_index(["evaluation", "language"])
     parts = [table.loc[(name, "non_en"), "effect"] for name in ("xnli", "pawsx")]
     assert table.loc[("pooled", "non_en"), "effect"] == pytest.approx(np.mean(parts))

@@ -68,7 +68,9 @@ def test_a_grid_with_a_missing_cell_is_its_complete_part_and_says_so(
     found = of([pair for pair in grid(first, second) if pair != gone])
     assert found.kind == "grid"
     assert sorted((len(found.members), len(found.members[0]))) == sorted(shape)
-    assert found.notes[0] == f"complete {len(found.members)} × {len(found.members[0])} part of {first * second - 1} cells"
+    assert (
+        found.notes[0] == f"complete {len(found.members)} × {len(found.members[0])} part of {first * second - 1} cells"
+    )
     assert found.dropped == first * second - 1 - shape[0] * shape[1]
 
 

@@ -12,7 +12,23 @@ def test_holm_steps_down() -> None:
 
 def test_benjamini_and_hochbergs_own_example() -> None:
     """The fifteen p values of Benjamini and Hochberg 1995, 3.1: at 0.05 the first four are rejected."""
-    values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
+    values = [
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+        0.6528,
+        0.7590,
+        1.0,
+    ]
     table = adjusted(pd.DataFrame({"p": values, "family": "heat map"}))
     assert (table["p_adjusted"] <= 0.05).tolist() == [True] * 4 + [False] * 11
     assert table["p_adjusted"][3] == pytest.approx(0.0095 * 15 / 4)

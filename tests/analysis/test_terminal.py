@@ -46,6 +46,8 @@ def test_a_plan_without_arms_has_no_table(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_printed_with_its_reason(tmp_path: Path) -> None:
-    text = printed(tmp_path, [], None, missing=[{"what": "a cell on xnli", "reason": "the loss is nan\nmore", "log": ""}])
+    text = printed(
+        tmp_path, [], None, missing=[{"what": "a cell on xnli", "reason": "the loss is nan\nmore", "log": ""}]
+    )
     assert "1 missing:" in text
     assert "a cell on xnli: the loss is nan" in text

@@ -58,7 +58,9 @@ def control_verdicts(controls: Mapping[str, Any], rows: pd.DataFrame) -> list[di
     found = []
     for kind, control in controls.items():
         chosen = rows[
-            (rows["arm"] == control["arm"]) & (rows["reference"] == "none") & (rows["evaluation"] == control["evaluation"])
+            (rows["arm"] == control["arm"])
+            & (rows["reference"] == "none")
+            & (rows["evaluation"] == control["evaluation"])
         ]
         for row in chosen.itertuples():
             verdict = _verdict(kind, float(row.ci_low), float(row.ci_high), float(control.get("margin", 1.0)))

@@ -30,14 +30,11 @@ def bootstrap_interval(
     index = {cluster: i for i, cluster in enumerate(clusters)}
     examples = draws.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), replicates).astype(float)
     seeds = _seed_weights(shape, len(arms), draws, replicates)
-    total = np.zeros(replicates)
-    for k, (arm, reference) in enumerate(zip(arms, references, strict=True)):
-        moved = [
-            ratio_value(examples @ _summed(arm[language], metric, index))
-            - ratio_value(examples @ _summed(reference[language], metric, index))
-            for language in arm
-        ]
-        total += seeds[:, k] * np.mean(moved, axis=0)
+    # One product for all: [replicates, clusters] · [clusters, cells · languages · 2].
+    tables = [_summed(cell[language], metric, index) for cell in (*arms, *references) for language in arms[0]]
+    sums = (examples @ np.concatenate(tables, axis=1)).reshape(replicates, 2, len(arms), len(arms[0]), 2)
+    values = ratio_value(sums).mean(-1)
+    total = (seeds * (values[:, 0] - values[:, 1])).sum(-1)
     low, high = np.quantile(total, [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
 

@@ -46,7 +46,9 @@ def _seqeval_f1(z: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], 
     """2·right and predicted + gold entities of a sentence. Sentences hold one to three in turn (the last axis); a bad one
     has an entity that is none."""
     gold = (np.arange(z.shape[-1]) % 3 + 1).astype(z.dtype)
-    right = sum(((z > threshold) & (gold > place)).astype(z.dtype) for place, threshold in enumerate((-0.5, 0.0, 0.5)))
+    right = np.zeros_like(z)
+    for place, threshold in enumerate((-0.5, 0.0, 0.5)):
+        right += (z > threshold) & (gold > place)
     return 2 * right, right + (z < -0.8) + gold
 
 
@@ -232,7 +234,8 @@ def markdown(results: Sequence[Result]) -> str:
     for design, seeds in dict.fromkeys((result.design, result.seeds) for result in results):
         row = [result for result in results if (result.design, result.seeds) == (design, seeds)]
         cells = "".join(
-            f" {100 * r.rejected:.1f}{'' if r.holds else ' !'} | {100 * r.covered:.1f} | {100 * r.found:.0f} |" for r in row
+            f" {100 * r.rejected:.1f}{'' if r.holds else ' !'} | {100 * r.covered:.1f} | {100 * r.found:.0f} |"
+            for r in row
         )
         lines.append(f"| {design} | {seeds:g} |{cells} {row[0].label} |")
     return "\n".join(lines)

@@ -137,13 +137,13 @@ def _contrast_rows(
                 if metric == metrics[0] and metric not in RETRIEVAL and not same:
                     pools.setdefault(backbone, {})[evaluation] = found
                 head = _head(contrast, backbone) | {"evaluation": evaluation, "metric": metric, "same_data": same}
-                for language, (table, over) in found.estimands().items():
+                for language, (table, over) in found.estimands.items():
                     more = {
                         "n_examples": sum(found.examples[code] for code in over), "n_languages": len(over),
                         "left_out": " ".join(found.left_out),
                     }  # fmt: skip
                     row = _row(head | {"language": language} | more, table, level)
-                    if language == AVERAGE and row["p"] is not None:
+                    if language == AVERAGE and metric == metrics[0] and row["p"] is not None:
                         row |= _bootstrap(pairs, over, evaluation, metric, table.layout, level)
                     yield row | {"family": family_of(row, contrast, headline, metrics[0])}
     yield from _pooled_rows(contrast, pools, level, headline)
@@ -185,13 +185,15 @@ def _pooled_rows(
             if table is not None:
                 name = f"{one} minus {other}"
                 yield _row(
-                    _head(contrast, name) | head | {"language": NON_ENGLISH, "family": INTERACTION} | parts[0][1], table, level
+                    _head(contrast, name) | head | {"language": NON_ENGLISH, "family": INTERACTION} | parts[0][1],
+                    table,
+                    level,
                 )
 
 
 def _pool(found: Mapping[str, Differences], language: str) -> tuple[dict[str, Table], dict[str, Any]]:
     """(evaluation → its table of an estimand, how many languages and examples are in it)."""
-    chosen = {name: one.estimands()[language] for name, one in found.items() if language in one.estimands()}
+    chosen = {name: one.estimands[language] for name, one in found.items() if language in one.estimands}
     codes = {code for _, over in chosen.values() for code in over}
     examples = sum(found[name].examples[code] for name, (_, over) in chosen.items() for code in over)
     return {name: table for name, (table, _) in chosen.items()}, {"n_languages": len(codes), "n_examples": examples}
@@ -210,7 +212,7 @@ def _bootstrap(
     pairs: Mapping[Pair, tuple[Cell, Cell]], languages: Sequence[str], evaluation: str, metric: str, shape: Layout,
     level: float,
 ) -> dict[str, float | None]:  # fmt: skip
-    """The second interval of an average where seeds are many, else nothing."""
+    """The second interval of an official average where seeds are many, else nothing."""
     if len(pairs) < FEWEST_SEEDS or shape.shared:
         return {"bootstrap_low": None, "bootstrap_high": None}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -57,6 +58,7 @@ class Differences:
     left_out: tuple[str, ...]
     examples: Mapping[str, int]
 
+    @cached_property
     def estimands(self) -> dict[str, tuple[Table, list[str]]]:
         """name → (table, languages in it): each language, the average, the mean of those that are not English, the gap."""
         found = {language: (table, [language]) for language, table in self.languages.items()}
@@ -99,7 +101,9 @@ def pooled(tables: Mapping[str, Table]) -> Table | None:
     parts = []
     for evaluation, table in tables.items():
         names = tuple(f"{evaluation}: {cluster}" for cluster in table.clusters)
-        parts.append((Table(table.pairs, table.arms, table.references, names, table.effects, table.influence), 1 / len(tables)))
+        parts.append(
+            (Table(table.pairs, table.arms, table.references, names, table.effects, table.influence), 1 / len(tables))
+        )
     return combined(parts)
 
 
@@ -142,16 +146,14 @@ class Summed:
         key = (id(scored), metric)
         if key not in self._held:
             place = {cluster: index for index, cluster in enumerate(dict.fromkeys(scored.clusters))}
-            moved = np.bincount(
+            moved: Array = np.bincount(
                 [place[cluster] for cluster in scored.clusters], weights=scored.influence(metric), minlength=len(place)
-            )
+            ).astype(np.float64)
             self._held[key] = (scored, scored.value(metric), list(place), moved)
         return self._held[key][1:]
 
 
-def differences(
-    pairs: Mapping[Pair, tuple[Cell, Cell]], evaluation: str, metric: str, summed: Summed
-) -> Differences:
+def differences(pairs: Mapping[Pair, tuple[Cell, Cell]], evaluation: str, metric: str, summed: Summed) -> Differences:
     """The differences of paired cells on an evaluation. Raises ValueError where two were not scored on the same examples."""
     cells = [cell for both in pairs.values() for cell in both]
     everywhere = [[language for name, language in cell.scored if name == evaluation] for cell in cells]
@@ -165,16 +167,21 @@ def differences(
 def _table(
     pairs: Mapping[Pair, tuple[Cell, Cell]], evaluation: str, language: str, metric: str, summed: Summed
 ) -> Table:
-    effects, rows, clusters = [], [], []
+    effects, rows = [], []
+    clusters: list[str] = []
     for arm, reference in pairs.values():
         one, other = arm.scored[evaluation, language], reference.scored[evaluation, language]
         if list(one.ids) != list(other.ids):
-            raise ValueError(f"{evaluation} {language}: {arm.arm} and {reference.arm} were not scored on the same examples")
+            raise ValueError(
+                f"{evaluation} {language}: {arm.arm} and {reference.arm} were not scored on the same examples"
+            )
         (value, names, moved), (base, _, moved_base) = summed.of(one, metric), summed.of(other, metric)
         if clusters and names != clusters:
             raise ValueError(f"{evaluation} {language}: two cells of {arm.arm} were not scored on the same examples")
         clusters = names
         effects.append(value - base)
         rows.append(moved - moved_base)
-    sides = [tuple((cell.seed_intermediate, cell.seed_target) for cell in side) for side in zip(*pairs.values(), strict=True)]
-    return Table(tuple(pairs), *sides, tuple(clusters), np.asarray(effects), np.asarray(rows))
+    arms, references = (
+        tuple((cell.seed_intermediate, cell.seed_target) for cell in side) for side in zip(*pairs.values(), strict=True)
+    )
+    return Table(tuple(pairs), arms, references, tuple(clusters), np.asarray(effects), np.asarray(rows))

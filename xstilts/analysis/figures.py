@@ -45,7 +45,9 @@ def forest(rows: pd.DataFrame, label: Sequence[str], level: float) -> str:
     for place, row in enumerate(rows.to_dict("records")):
         filled = clear(row["p_adjusted"], 1 - level)
         axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=_ACCENT, linewidth=2, solid_capstyle="round")
-        axes.plot(row["effect"], place, "o", color=_ACCENT, markerfacecolor=_ACCENT if filled else "white", markersize=7)
+        axes.plot(
+            row["effect"], place, "o", color=_ACCENT, markerfacecolor=_ACCENT if filled else "white", markersize=7
+        )
     axes.set_yticks(range(len(rows)), label)
     axes.invert_yaxis()
     axes.set_xlabel(f"effect, points ({100 * level:g} % interval)", color=_INK)

@@ -6,7 +6,7 @@ not independent. `layout` sorts them: independent units, a complete grid of cros
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal
 
 Pair = tuple[int | None, int | None]
@@ -88,7 +88,7 @@ def _components(pairs: Sequence[Pair]) -> list[Index]:
 
     nodes = [[(side, seed) for side, seed in enumerate(pair) if seed is not None] for pair in pairs]
     for links in nodes:
-        for one, other in zip(links, links[1:], strict=False):
+        for one, other in pairwise(links):
             parent[root(other)] = root(one)
     groups: dict[object, list[int]] = {}
     for index, links in enumerate(nodes):

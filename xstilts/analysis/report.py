@@ -10,7 +10,8 @@ import pandas as pd
 from xstilts.analysis import figures
 from xstilts.analysis.answer import answer, clear, control_verdicts
 from xstilts.analysis.averages import RETRIEVAL, averages
-from xstilts.analysis.effects import AVERAGE, GAP, NON_ENGLISH, POOLED, confidence, effects_table, results_table
+from xstilts.analysis.effects import confidence, effects_table, results_table
+from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH, POOLED
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.multiplicity import INTERACTION
 from xstilts.plan.step import canonical_json

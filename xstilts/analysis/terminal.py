@@ -24,7 +24,9 @@ def show(report: Path, console: Console | None = None) -> None:
     effects = summary["effects"]
     chosen = [row for row in effects if row["contrast"] == summary["headline"]]
     shown = chosen if chosen and len(effects) > MOST_ROWS else effects[:MOST_ROWS]
-    headline = [row for row in summary["pooled"] if row["contrast"] == summary["headline"] and row["language"] == NON_ENGLISH]
+    headline = [
+        row for row in summary["pooled"] if row["contrast"] == summary["headline"] and row["language"] == NON_ENGLISH
+    ]
     if shown:
         console.print(_table(summary["title"], [*headline, *shown], summary["confidence"]))
     if len(shown) < len(effects):

@@ -82,7 +82,10 @@ def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
     rest = table - rows[..., :, None] - columns[..., None, :] + mean[..., None, None]
     size = (first - 1) * (second - 1) * first * second
     both = (rest**2).sum((-1, -2)) / size
-    by_row, by_column = np.maximum(rows.var(-1, ddof=1) / first, both), np.maximum(columns.var(-1, ddof=1) / second, both)
+    by_row, by_column = (
+        np.maximum(rows.var(-1, ddof=1) / first, both),
+        np.maximum(columns.var(-1, ddof=1) / second, both),
+    )
     over_rows, over_columns = moved.mean(-2), moved.mean(-3)
     center = over_rows.mean(-2)
     inner = moved - over_rows[..., :, None, :] - over_columns[..., None, :, :] + center[..., None, None, :]
@@ -93,7 +96,11 @@ def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
     ]
     inside = _scaled(inner.reshape(*inner.shape[:-3], first * second, clusters), clusters, size)
     own = np.maximum(0, examples - noise[0] - noise[1] + inside)
-    parts = [(np.maximum(by_row, noise[0]), first - 1), (np.maximum(by_column, noise[1]), second - 1), (own, clusters - 1)]
+    parts = [
+        (np.maximum(by_row, noise[0]), first - 1),
+        (np.maximum(by_column, noise[1]), second - 1),
+        (own, clusters - 1),
+    ]
     return Moments(mean, by_row + by_column - both + own, _freedom(parts, min(first, second) - 1), examples)
 
 
