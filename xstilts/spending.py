@@ -7,10 +7,10 @@ so the levels are slightly conservative and need no numerical integration.
 
 import math
 from collections.abc import Callable, Mapping
+from statistics import NormalDist
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
 
 Rule = Literal["obrien_fleming", "pocock"]
 
@@ -26,7 +26,8 @@ class Spending(BaseModel):
 
 
 def _obrien_fleming(share: float, alpha: float) -> float:
-    return float(2 * stats.norm.sf(stats.norm.isf(alpha / 2) / share**0.5))
+    normal = NormalDist()
+    return 2 * normal.cdf(normal.inv_cdf(alpha / 2) / share**0.5)
 
 
 def _pocock(share: float, alpha: float) -> float:

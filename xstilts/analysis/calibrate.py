@@ -144,13 +144,13 @@ def _truth(family: str, shift: float, deviation: float) -> float:
 
 
 @cache
-def settings(family: str, seeds: float) -> tuple[float, float]:
+def settings(family: str, seeds: float, examples: int = EXAMPLES) -> tuple[float, float]:
     """(standard deviation of a cell's seed effect on the latent scale, shift of the arm that gains PLANTED points)."""
     draws = np.random.default_rng(1)
     one, other = _latent(draws, np.zeros((1, 2)), 30_000)[0]
     spread = float(np.std(_influence(family, one[None])[1] - _influence(family, other[None])[1]) * 30_000)
     slope = (_metric(family, 0.05) - _metric(family, -0.05)) / 0.1
-    deviation = seeds * spread / EXAMPLES**0.5 / 2**0.5 / slope
+    deviation = seeds * spread / examples**0.5 / 2**0.5 / slope
     base = _truth(family, 0.0, deviation)
     return deviation, float(optimize.brentq(lambda x: _truth(family, x, deviation) - base - PLANTED, 0, 3, xtol=1e-4))
 
@@ -178,10 +178,11 @@ def _influence(family: str, z: Floats) -> tuple[Array, Array]:
 
 
 def simulated(
-    design: Design, family: str, seeds: float, trials: int, draws: np.random.Generator, planted: bool
-) -> tuple[Array, Array]:
+    design: Design, family: str, seeds: float, trials: int, draws: np.random.Generator, planted: bool,
+    examples: int = EXAMPLES,
+) -> tuple[Array, Array]:  # fmt: skip
     """(effects [trials, pairs], influences [trials, pairs, examples]) of a contrast."""
-    deviation, shift = settings(family, seeds)
+    deviation, shift = settings(family, seeds, examples)
     arms, references = (list(dict.fromkeys(cells)) for cells in (design.arms, design.references))
     firsts, seconds = (list(dict.fromkeys(pair[k] for pair in design.pairs)) for k in (0, 1))
     by = [draws.standard_normal((trials, count)) for count in (len(firsts), len(seconds), len(arms))]
@@ -192,7 +193,7 @@ def simulated(
     other = draws.standard_normal((trials, len(references)))
     shifts = deviation * np.concatenate([np.asarray(moved), other], axis=1)
     shifts[:, : len(arms)] += shift if planted else 0.0
-    values, influence = _influence(family, _latent(draws, shifts, EXAMPLES, len(arms) if planted else 0))
+    values, influence = _influence(family, _latent(draws, shifts, examples, len(arms) if planted else 0))
     a = [arms.index(cell) for cell in design.arms]
     r = [len(arms) + references.index(cell) for cell in design.references]
     return values[:, a] - values[:, r], influence[:, a] - influence[:, r]
@@ -224,6 +225,29 @@ def table(trials: int, seed: int = 0) -> Iterator[Result]:
         for seeds in RATIOS:
             for family in FAMILIES:
                 yield calibrated(design, family, seeds, trials, seed)
+
+
+#: What `answered` simulates: evaluations of a plan, and examples in each.
+EVALUATIONS, LARGE = 5, 1000
+
+
+def answered(name: str, pairs: Sequence[tuple[int, int]], against: bool, trials: int) -> dict[str, float | str]:
+    """How often the pooled headline of a plan with these seeds is told from zero, of pure noise and with PLANTED points.
+    against: whether the reference is `none`. Seeds as much as examples, EVALUATIONS of LARGE examples, before correction."""
+    design = against_none(name, pairs) if against else Design(name, tuple(pairs), tuple(pairs), tuple(pairs))
+    shape = design.layout
+    rates = {}
+    for planted in (False, True):
+        draws, claimed = np.random.default_rng([len(pairs), planted]), 0
+        for start in range(0, trials, CHUNK // EVALUATIONS):
+            size = min(CHUNK // EVALUATIONS, trials - start)
+            parts = [simulated(design, "accuracy", 1.0, size, draws, planted, LARGE) for _ in range(EVALUATIONS)]
+            effects = np.mean([effect for effect, _ in parts], axis=0)
+            found = moments(effects, np.concatenate([moved for _, moved in parts], axis=-1) / EVALUATIONS, shape)
+            half = stats.t.ppf(0.5 + LEVEL / 2, found.freedom) * found.variance**0.5
+            claimed += 0 if shape.kind == "single" else int((np.abs(found.effect) > half).sum())
+        rates["planted" if planted else "noise"] = claimed / trials
+    return {"plan": name, "seeds": shape.replicates, "label": ", ".join(shape.notes), **rates}
 
 
 def markdown(results: Sequence[Result]) -> str:

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xstilts.analysis.answer import clear
-
-NON_ENGLISH = "non_en"
+from xstilts.analysis.estimands import NON_ENGLISH
 
 #: More effects than this are a page of the report and not a screen: then the headline's alone are printed.
 MOST_ROWS = 30
