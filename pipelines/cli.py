@@ -107,7 +107,9 @@ def parser() -> argparse.ArgumentParser:
     )
     calibrate.add_argument("--trials", type=_trials, default=1000, metavar="N", help="of each line (default: 1000)")
     calibrate.add_argument("--seed", type=int, default=0, help="of the simulation")
-    calibrate.add_argument("--plan", action="append", default=[], metavar="FILE", help="instead: what a plan's seeds can tell")
+    calibrate.add_argument(
+        "--plan", action="append", default=[], metavar="FILE", help="instead: what a plan's seeds can tell"
+    )
     calibrate.add_argument("--json", action="store_true")
 
     doctor = commands.add_parser("doctor", help="what is missing on this machine, or on a cluster")

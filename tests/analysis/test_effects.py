@@ -1,5 +1,6 @@
 """Effects on small arrays whose answers can be worked out by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -119,8 +120,14 @@ def several(count: int, seeds: tuple[str, ...] = ("x", "none")) -> list[Cell]:
     return [cell(arm, None if arm == "none" else s, s, right()) for arm in seeds for s in range(count)]
 
 
-def test_a_contrast_the_other_way_round_is_the_same_with_its_sign_changed() -> None:
-    cells = several(4)
+@pytest.mark.parametrize("targets", [(0, 1, 2, 3), (0, 0, 0, 0)], ids=["pairs", "one reference cell"])
+def test_a_contrast_the_other_way_round_is_the_same_with_its_sign_changed(targets: tuple[int, ...]) -> None:
+    """No cell is dropped because the reference is the arm with more of them."""
+    cells = [
+        replace(one, seed_target=targets[one.seed_target or 0])
+        for one in several(4)
+        if one.arm == "x" or one.seed_target in targets
+    ]
     one, other = rows(cells), rows(cells, "none", "x")
     assert one.keys() == other.keys()
     for key, row in one.items():
