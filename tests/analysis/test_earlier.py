@@ -45,7 +45,8 @@ def test_the_report_of_an_earlier_run_is_read(tmp_path: Path, monkeypatch: pytes
             "trained_target": "squad", "chain": ["a" * 64], "scores": {"xquad": step["fingerprint"]},
         }  # fmt: skip
         expanded = {
-            "name": "small", "order": {"evaluations": ["xquad"]}, "steps": {step["fingerprint"]: step}, "cells": [cell],
+            "name": "small", "order": {"evaluations": ["xquad"]}, "cells": [cell],
+            "steps": {step["fingerprint"]: step, "a" * 64: {"kind": "finetune", "spec": {"stage": "squad"}, "parents": {}}},
             "identities": [], "plan": {"backbones": {"b": {}}}, "contrasts": [],
         }  # fmt: skip
         store.put_json("runs/small-1/expanded.json", expanded)
