@@ -11,7 +11,9 @@ TARGETS = {"xnli": "mnli", "xquad": "squad", "pawsx": "paws_en", "tatoeba_squad"
 VALUES = {"xnli": 60.0, "xquad": 50.0, "pawsx": 80.0, "tatoeba_squad": 20.0}
 
 
-def found(arms: dict[str, list[str]], same: set[tuple[str, str]], benchmark: str = "xtreme-r") -> dict[str, dict[str, Any]]:
+def found(
+    arms: dict[str, list[str]], same: set[tuple[str, str]], benchmark: str = "xtreme-r"
+) -> dict[str, dict[str, Any]]:
     rows = [
         {"backbone": "b", "arm": arm, "evaluation": name, "value": VALUES[name] + seed}
         for arm, names in arms.items()

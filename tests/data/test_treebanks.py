@@ -31,7 +31,18 @@ def conllu(*sentences: str) -> str:
     for sentence in sentences:
         for line in sentence.strip().splitlines():
             number, form, tag, head, *deps = line.split()
-            fields = [number, form.replace("~", " "), "_", tag, "_", "_", head, "_" if head == "_" else "dep", *(deps or "_"), "_"]
+            fields = [
+                number,
+                form.replace("~", " "),
+                "_",
+                tag,
+                "_",
+                "_",
+                head,
+                "_" if head == "_" else "dep",
+                *(deps or "_"),
+                "_",
+            ]
             lines.append("\t".join(fields))
         lines.append("")
     return "\n".join(lines) + "\n"
@@ -63,8 +74,16 @@ FUSED = "1-2 au _ _\n1 à ADP 3\n2 le DET 3\n3 parc NOUN 0"
     [
         ("fr", FUSED, [("au", "ADP"), ("parc", "NOUN")]),  # both are one step below the root: by the list of French
         ("de", FUSED.replace("ADP", "DET").replace("le DET", "le ADP"), [("au", "ADP"), ("parc", "NOUN")]),
-        ("es", "1-2 dalo _ _\n1 da NOUN 2\n2 lo PRON 0", [("dalo", "PRON")]),  # the part with fewer ancestors, whatever it is
-        ("en", "1-2 wo _ _\n1 a NOUN 3\n2 b VERB 3 3:x|4:y\n3 c NOUN 0\n4 d X 3", [("wo", "NOUN"), ("c", "NOUN"), ("d", "X")]),
+        (
+            "es",
+            "1-2 dalo _ _\n1 da NOUN 2\n2 lo PRON 0",
+            [("dalo", "PRON")],
+        ),  # the part with fewer ancestors, whatever it is
+        (
+            "en",
+            "1-2 wo _ _\n1 a NOUN 3\n2 b VERB 3 3:x|4:y\n3 c NOUN 0\n4 d X 3",
+            [("wo", "NOUN"), ("c", "NOUN"), ("d", "X")],
+        ),
         ("en", "1 a X 0\n1.1 b X _ 1:x\n2 c X 1 1.1:x", [("a", "X"), ("c", "X")]),  # empty nodes are no tokens
         ("fa", "1 می\u200cروم VERB 0\n2 a~b X 1", [("میروم", "VERB"), ("ab", "X")]),
     ],

@@ -56,7 +56,9 @@ def test_pooling():
         ("last", "mean", [[3.0, 2.0], [3.0, 4.0]]), ("last", "pooled+mean", [[3.0, 2.0], [3.0, 4.0]]),
     ],
 )  # fmt: skip
-def test_vectors_have_unit_length_and_the_width_of_the_model(token: str, pooling: str, expected: list[list[float]]) -> None:
+def test_vectors_have_unit_length_and_the_width_of_the_model(
+    token: str, pooling: str, expected: list[list[float]]
+) -> None:
     given = torch.tensor(expected)
     found = embed(STATES, rows_of([row([3]), row([2])]), token, pooling)
     torch.testing.assert_close(found, given / given.norm(dim=1, keepdim=True))

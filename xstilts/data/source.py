@@ -203,7 +203,9 @@ def _treebanks(mirror: Mirror, source: Source, language: str) -> list[Path]:
         head = f"{treebanks.PATH}/"
         names = [name[len(head) :] for name in mirror.keys.names if name.startswith(head)]
     else:
-        names = [path.relative_to(base).as_posix() for path in base.glob("ud-treebanks-*/**/*.conllu") if path.is_file()]
+        names = [
+            path.relative_to(base).as_posix() for path in base.glob("ud-treebanks-*/**/*.conllu") if path.is_file()
+        ]
     found = treebanks.file_names(names, str(source.config_for(language)), source.split_for(language))
     return [base / name for name in found]
 

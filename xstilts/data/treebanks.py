@@ -61,7 +61,9 @@ def _sentences(path: Path) -> Iterator[dict[str, Any]]:
                     tokens = [form.replace(_UNSEEN, "").replace(" ", "") for form, _ in written]
                     yield {"tokens": tokens, "pos_tags": [tag for _, tag in written]}
     except (ParseException, UnicodeDecodeError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read as CoNLL-U ({type(error).__name__}: {error}); fetch it again") from error
+        raise DataError(
+            f"{path}: cannot be read as CoNLL-U ({type(error).__name__}: {error}); fetch it again"
+        ) from error
 
 
 def _written(sentence: Sequence[Mapping[str, Any]], order: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -52,7 +52,9 @@ NER_LANGUAGES = tuple(
 
 
 #: Where XTREME-R takes a language's treebanks from: release 2.7 for the languages that it adds to XTREME's.
-UD_RELEASES = {code: f"ud-treebanks-v{'2.7' if code in 'lt pl ro uk wo'.split() else '2.5'}/{code}" for code in POS_LANGUAGES}
+UD_RELEASES = {
+    code: f"ud-treebanks-v{'2.7' if code in 'lt pl ro uk wo'.split() else '2.5'}/{code}" for code in POS_LANGUAGES
+}
 
 
 def _ud(split: str) -> Source:
