@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from xstilts.data import hub
 from xstilts.data.shard_names import IncompleteSplit, check_shards
 from xstilts.data.source import data_files, missing_reason, open_mirror
 from xstilts.tasks.task import Source
@@ -53,3 +54,14 @@ def test_a_mirror_folder_with_a_missing_shard_is_refused_and_not_passed_over(tmp
     for look_up in (data_files, missing_reason):
         with pytest.raises(IncompleteSplit, match=r"org/set \(en\), split test: .*shard 00001 of 3 is missing"):
             look_up(mirror, source, "en")
+
+
+def test_a_split_of_the_hub_with_a_missing_shard_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("en/test-00000-of-00002.parquet",)
+    held = hub.Repo("dataset", "org/set", "c" * 40, {name: hub.RemoteFile(name, 1, None, "0") for name in names})
+    monkeypatch.setattr(hub, "layout", lambda *_: {"en": {"test": names}})
+    monkeypatch.setattr(hub, "repo", lambda *_: held)
+    with pytest.raises(
+        IncompleteSplit, match=r"org/set \(en\), split test: the hub at cccc.*shard 00001 of 2 is missing"
+    ):
+        hub.split_files("org/set", held.revision, "en", "test")
