@@ -23,7 +23,7 @@ MODULES: Mapping[str, Sequence[str]] = {
     "plan": (*_STORE, *_PLAN),
     "stage": (
         *_STORE, *_PLAN, "xstilts.data.stage", "xstilts.data.records", "xstilts.data.encode", "xstilts.models.processor",
-        "datasets", "datasets.load", "transformers", "transformers.models.clip.image_processing_pil_clip",
+        "conllu", "datasets", "datasets.load", "transformers", "transformers.models.clip.image_processing_pil_clip",
         "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
     ),
     "step": (*_STORE, "components.launch.choose", "components.launch.gc", "kubernetes", "kubernetes.config"),

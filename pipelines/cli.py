@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "pipelines.official:export",
     "validate": "pipelines.official:validate",
     "grade": "pipelines.official:grade",
+    "calibrate": "pipelines.commands:calibrate",
 }
 
 
@@ -101,6 +102,16 @@ def parser() -> argparse.ArgumentParser:
     lock.add_argument("--tag", metavar="T")
     lock.add_argument("--resolve", action="store_true", help="ask the registries for the digests, and write the lock")
 
+    calibrate = commands.add_parser(
+        "calibrate", help="check the report's intervals on simulated runs (docs/methods.md)"
+    )
+    calibrate.add_argument("--trials", type=_trials, default=1000, metavar="N", help="of each line (default: 1000)")
+    calibrate.add_argument("--seed", type=int, default=0, help="of the simulation")
+    calibrate.add_argument(
+        "--plan", action="append", default=[], metavar="FILE", help="instead: what a plan's seeds can tell"
+    )
+    calibrate.add_argument("--json", action="store_true")
+
     doctor = commands.add_parser("doctor", help="what is missing on this machine, or on a cluster")
     doctor.add_argument("--cluster", action="store_true", help="look at the cluster of this pod, or of KUBECONFIG")
     doctor.add_argument("--namespace", help="where runs live on it (default: XSTILTS_NAMESPACE, or kubeflow)")
@@ -126,6 +137,12 @@ def _grid(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of rates; write 1e-5,2e-5") from error
+
+
+def _trials(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of trials; write 1 or more")
+    return int(text)
 
 
 def _plan_arguments(command: argparse.ArgumentParser) -> None:

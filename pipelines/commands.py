@@ -250,6 +250,34 @@ def store(given: argparse.Namespace) -> int:
     return 3 if problems else 0
 
 
+def calibrate(given: argparse.Namespace) -> int:
+    """xstilts calibrate: exit code 5 when a rate is off and no label of the interval says why."""
+    from dataclasses import asdict
+
+    from xstilts.analysis.calibrate import answered, markdown, table
+
+    if given.plan:
+        from xstilts.plan.schema import load_plan
+
+        for plan in (load_plan(Path(path)) for path in given.plan):
+            name = plan.headline or next(iter(plan.contrasts), "")
+            reference = plan.contrasts[name].reference if name in plan.contrasts else "none"
+            row = answered(plan.name, plan.seeds, reference == "none", given.trials)
+            _say(
+                json.dumps(row, ensure_ascii=False)
+                if given.json
+                else f"| {row['plan']} | {row['seeds']} | {100 * float(row['noise']):.1f} % | "
+                f"{100 * float(row['planted']):.0f} % | {row['label']} |"
+            )
+        return 0
+    results = list(table(given.trials, given.seed))
+    if given.json:
+        _say(json.dumps([asdict(result) for result in results], indent=2, ensure_ascii=False))
+    else:
+        _say(markdown(results))
+    return 5 if any(result.suspicious for result in results) else 0
+
+
 def doctor(given: argparse.Namespace) -> int:
     """xstilts doctor [--cluster]: one line a check, and exit code 3 when something is missing."""
     if given.cluster:

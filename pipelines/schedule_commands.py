@@ -126,7 +126,7 @@ def _tell(changes: Sequence[schedules.Change], wanted: Sequence[Wanted], store: 
         if not one.settled:
             _say(f"          {'its plan, mirror or reasons changed' if one.before else 'written to the store'}")
         why, idle = stored.reasons(one.plan.plan, one.repeat)
-        for line in (*why, *idle):
+        for line in (*why, *idle, *stored.cautions(one.repeat)):
             _say(f"          {line}")
         count = sum(len(steps) for steps in undone(one.plan.expansion, store).values())
         if not why:

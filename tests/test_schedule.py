@@ -14,6 +14,7 @@ from xstilts.plan.environment import numeric_environment
 from xstilts.plan.expand import expand
 from xstilts.plan.schema import load_plan
 from xstilts.schedule import Repeat, further_seeds
+from xstilts.spending import Spending
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 from xstilts.tasks.task import Source
@@ -257,3 +258,18 @@ def test_a_schedule_is_the_same_until_its_plan_its_mirror_or_its_reasons_change(
     assert not schedule.same(stored, PLAN + "\n", "hub", Repeat(add_seeds=1))
     assert not schedule.same(stored, PLAN, "s3://other/mirror", Repeat(add_seeds=1))
     assert not schedule.same(stored, PLAN, "hub", Repeat(add_seeds=2))
+
+
+def test_a_schedule_that_adds_seeds_says_that_looks_add_up_unless_it_spends_its_error() -> None:
+    assert "11 looks at 95 %, one seed more at each: 16 %" in schedule.cautions(Repeat(add_seeds=1))[0]
+    assert schedule.cautions(Repeat(add_seeds=1, spending=Spending(looks=11))) == []
+    assert schedule.cautions(Repeat(follow=("data",))) == []
+
+
+def test_each_firing_tests_at_its_share_of_the_level_and_the_last_one_ends_the_growth() -> None:
+    repeat = Repeat(add_seeds=2, spending=Spending(looks=3))
+    plans = [load_plan(schedule.repeated(f"{PLAN}", repeat, number, {})) for number in range(5)]
+    assert [len({target for _, target in plan.seeds}) for plan in plans] == [2, 4, 6, 6, 6]
+    levels = [plan.confidence for plan in plans]
+    assert levels[0] > levels[1] > levels[2] == levels[3] == levels[4] > 0.95
+    assert sum(1 - level for level in levels[:3]) == pytest.approx(0.05)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xstilts.errors import PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import Plan, load_plan
+from xstilts.spending import Spending, confidence_at
 from xstilts.store.store import Store
 
 Pair = tuple[int, int]
@@ -25,12 +26,14 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 class Repeat(BaseModel):
     """Why a plan is run again. follow: what is resolved anew each time; the rest is held as it was when the schedule
-    was made. add_seeds: seeds more than the time before. reuse: None means the plan's."""
+    was made. add_seeds: seeds more than the time before. spending: how the looks share the plan's error rate; None: each
+    tests at the plan's level. reuse: None means the plan's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     follow: tuple[Literal["data", "models", "environment"], ...] = ()
     add_seeds: Annotated[int, Field(ge=0, le=16)] = 0
+    spending: Spending | None = None
     reuse: Literal["exact", "recipe", "none"] | None = None
 
 
@@ -54,13 +57,28 @@ def further_seeds(pairs: Sequence[Pair], count: int) -> list[Pair]:
 def repeated(text: str, repeat: Repeat, number: int, models: Mapping[str, str]) -> str:
     """The plan of firing `number` (from 0): seeds added, `reuse` set, backbones at the commits that are held."""
     plan, raw = load_plan(f"{text}\n"), yaml.safe_load(text)
-    if repeat.add_seeds and number:
-        raw["seeds"] = [list(pair) for pair in further_seeds(plan.seeds, repeat.add_seeds * number)]
+    added = number if repeat.spending is None else min(number, repeat.spending.looks - 1)
+    if repeat.add_seeds and added:
+        raw["seeds"] = [list(pair) for pair in further_seeds(plan.seeds, repeat.add_seeds * added)]
+    if repeat.spending is not None:
+        first = len({seed for seed, _ in plan.seeds})
+        raw["confidence"] = confidence_at(repeat.spending, number, first, repeat.add_seeds, plan.confidence)
     if repeat.reuse is not None:
         raw["reuse"] = repeat.reuse
     for name, revision in models.items():
         raw["backbones"][name]["revision"] = revision
     return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+
+
+def cautions(repeat: Repeat) -> list[str]:
+    """What a reader of the firings' reports must know."""
+    if not repeat.add_seeds or repeat.spending is not None:
+        return []
+    return [
+        "add_seeds: every firing looks at the results again, and an error at any of them is more likely than the level says "
+        "(11 looks at 95 %, one seed more at each: 16 %); spending: {looks: N} keeps the level over N firings "
+        "(docs/schedules.md)"
+    ]
 
 
 def floating_models(plan: Plan) -> list[str]:
@@ -136,7 +154,7 @@ def document_of(mirror: str, repeat: Repeat, holds: Mapping[str, Any]) -> dict[s
 
 def _repeat(document: Mapping[str, Any]) -> Repeat:
     """What schedule.json says of why it runs."""
-    return Repeat.model_validate({key: document[key] for key in Repeat.model_fields})
+    return Repeat.model_validate({key: document[key] for key in Repeat.model_fields if key in document})
 
 
 def same(before: tuple[str, Mapping[str, Any]] | None, text: str, mirror: str, repeat: Repeat) -> bool:

@@ -1,6 +1,5 @@
 """Effects on small arrays whose answers can be worked out by hand."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
-from xstilts.analysis.effects import effects_table, holm, interval, paired, results_table, satterthwaite, seed_variance
+from xstilts.analysis.effects import effects_table, results_table
+from xstilts.analysis.estimands import paired
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 
 
@@ -27,13 +26,14 @@ def cell(arm: str, seed: int | None, target: int | None, right: dict[str, list[i
 def report(cells: list[Cell], **more: Any) -> ReportInput:
     contrast = {"name": "x minus none", "arm": "x", "reference": "none", "implicit": True, "differences": []}
     expanded = {"contrasts": [contrast], "overlaps": [{"arm": "x", "trained_target": "mnli", "overlap": "same-data"}]}
+    more.setdefault("headline", None)
     return ReportInput({**expanded, **more}, cells, {"xnli": ("accuracy",)}, [], [], [], "", "runs/r")
 
 
 def test_the_average_is_the_unweighted_mean_over_languages() -> None:
     table = results_table(report([cell("none", None, 0, {"en": [1, 1, 1, 1], "de": [1, 0]})]))
     values = dict(zip(table["language"], table["value"], strict=True))
-    assert values == {"en": 100.0, "de": 50.0, "avg": 75.0, "gap": 50.0}
+    assert values == {"en": 100.0, "de": 50.0, "avg": 75.0, "non_en": 50.0, "gap": 50.0}
 
 
 @pytest.mark.parametrize(("recipes", "average", "effect"), [("phang_2020", 75.0, 25.0), ("xtreme_r", 50.0, 50.0)])
@@ -86,31 +86,6 @@ def test_cells_are_paired_by_both_seeds_and_none_meets_all() -> None:
     }  # fmt: skip
 
 
-def test_without_example_noise_the_interval_is_students() -> None:
-    found = interval([1.0, 2.0, 3.0], (0.0, 100), [(0, 0), (1, 1), (2, 2)])
-    half = stats.t.ppf(0.975, 2) * 1.0 / math.sqrt(3)
-    assert (found.effect, found.low, found.high) == pytest.approx((2.0, 2.0 - half, 2.0 + half))
-    assert found.p == pytest.approx(stats.ttest_1samp([1.0, 2.0, 3.0], 0).pvalue)
-
-
-def test_one_seed_is_conditional_on_it_and_has_no_p() -> None:
-    found = interval([2.0], (4.0, 101), [(0, 0)])
-    assert "conditional on the seed" in found.method
-    assert found.p is None
-    assert found.high - found.effect == pytest.approx(stats.t.ppf(0.975, 100) * 2)
-
-
-def test_target_seeds_of_one_intermediate_are_conditional_on_that() -> None:
-    assert seed_variance([1.0, 2.0], [(0, 0), (0, 1)])[2] == "conditional on the intermediate seed"
-    assert seed_variance([1.0, 2.0], [(None, 0), (None, 1)])[2] == ""
-
-
-def test_crossed_seeds_count_both() -> None:
-    effects, pairs = [0.0, 2.0, 4.0, 6.0], [(0, 0), (0, 1), (1, 0), (1, 1)]
-    variance, _, _ = seed_variance(effects, pairs)
-    assert variance == pytest.approx(np.var([1, 5], ddof=1) / 2 + np.var([2, 4], ddof=1) / 2)
-
-
 def test_parallel_examples_are_one_across_languages() -> None:
     """The same examples right in two languages carry no more evidence than in one."""
     right = [1, 0, 1, 1, 0, 1, 1, 1]
@@ -133,15 +108,6 @@ def test_influences_sum_to_zero() -> None:
     assert scored([1, 0, 0, 1, 1]).influence("accuracy").sum() == pytest.approx(0)
 
 
-def test_satterthwaite_of_one_part_is_its_own() -> None:
-    assert satterthwaite([(2.0, 7)]) == pytest.approx(7)
-    assert satterthwaite([(1.0, 4), (1.0, 4)]) == pytest.approx(8)
-
-
-def test_holm_steps_down() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-
-
 def test_cells_scored_on_different_examples_are_refused() -> None:
     with pytest.raises(ValueError, match="not scored on the same examples"):
         effects_table(report([cell("none", None, 0, {"en": [1, 0]}), cell("x", 0, 0, {"en": [1, 0, 1]})]))
@@ -155,3 +121,103 @@ def test_cider_takes_a_picture_once_with_all_its_references() -> None:
     by_picture = Scored(["p", "q"], ["p", "q"], [told[0], told[2]], [refs[0] + refs[1], refs[2] + refs[3]], "val")
     assert by_row.value("cider") == pytest.approx(by_picture.value("cider"))
     assert by_row.value("cider") > 0
+
+
+def rows(cells: list[Cell], arm: str = "x", reference: str = "none", **more: Any) -> dict[tuple[str, str, str], Any]:
+    """(backbone, evaluation, language) → row of the table of effects of one contrast without overlaps."""
+    contrast = {"name": "c", "arm": arm, "reference": reference, "implicit": False, "differences": []}
+    table = effects_table(report(cells, **{"contrasts": [contrast], "overlaps": [], **more}))
+    return {(row["backbone"], row["evaluation"], row["language"]): row for row in table.to_dict("records")}
+
+
+def several(count: int, seeds: tuple[str, ...] = ("x", "none")) -> list[Cell]:
+    """Cells of paired seeds, right in about half of twelve examples of three languages."""
+    draws = np.random.default_rng(5)
+
+    def right() -> dict[str, list[int]]:
+        return {language: draws.integers(0, 2, 12).tolist() for language in ("en", "de", "sw")}
+
+    return [cell(arm, None if arm == "none" else s, s, right()) for arm in seeds for s in range(count)]
+
+
+@pytest.mark.parametrize("targets", [(0, 1, 2, 3), (0, 0, 0, 0)], ids=["pairs", "one reference cell"])
+def test_a_contrast_the_other_way_round_is_the_same_with_its_sign_changed(targets: tuple[int, ...]) -> None:
+    """No cell is dropped because the reference is the arm with more of them."""
+    cells = [
+        replace(one, seed_target=targets[one.seed_target or 0])
+        for one in several(4)
+        if one.arm == "x" or one.seed_target in targets
+    ]
+    one, other = rows(cells), rows(cells, "none", "x")
+    assert one.keys() == other.keys()
+    for key, row in one.items():
+        assert row["n_seeds"] == other[key]["n_seeds"] == 4
+        assert (row["effect"], row["ci_low"], row["p"]) == pytest.approx(
+            (-other[key]["effect"], -other[key]["ci_high"], other[key]["p"])
+        )
+
+
+@pytest.mark.parametrize("gone", [0, 3])
+def test_a_language_that_one_cell_lacks_is_left_out_of_the_means_and_named(gone: int) -> None:
+    cells = several(4)
+    del cells[gone].scored["xnli", "sw"]  # type: ignore[attr-defined]
+    found = rows(cells)
+    assert {language for _, evaluation, language in found if evaluation == "xnli"} == {
+        "en",
+        "de",
+        "avg",
+        "non_en",
+        "gap",
+    }
+    assert {row["left_out"] for (_, evaluation, _), row in found.items() if evaluation == "xnli"} == {"sw"}
+    assert found["b", "xnli", "non_en"]["effect"] == pytest.approx(found["b", "xnli", "de"]["effect"])
+
+
+def test_english_the_other_languages_and_the_gap_are_three_effects() -> None:
+    found = rows(several(3))
+    effect = {language: row["effect"] for (_, name, language), row in found.items() if name == "xnli"}
+    assert effect["non_en"] == pytest.approx((effect["de"] + effect["sw"]) / 2)
+    assert effect["avg"] == pytest.approx((effect["en"] + effect["de"] + effect["sw"]) / 3)
+    assert effect["gap"] == pytest.approx(effect["en"] - effect["non_en"])
+    assert all(
+        found["b", "xnli", name]["ci_low"] < effect[name] < found["b", "xnli", name]["ci_high"] for name in effect
+    )
+
+
+def with_evaluations(cells: list[Cell], *names: str, backbone: str = "b") -> list[Cell]:
+    """The same cells with their scores in evaluations of those names, each in the next examples' order."""
+    return [
+        Cell(backbone, c.arm, c.seed, c.seed_intermediate, c.seed_target, "mnli",
+             {(name, lang): scored(one.predictions[k:] + one.predictions[:k])  # type: ignore[operator]
+              for (_, lang), one in c.scored.items() for k, name in enumerate(names)})
+        for c in cells
+    ]  # fmt: skip
+
+
+METRICS_OF = {"xnli": ("accuracy",), "pawsx": ("accuracy",), "tatoeba": ("retrieval_accuracy",)}
+
+
+def test_the_pooled_effect_is_the_mean_over_evaluations_without_retrieval() -> None:
+    cells = with_evaluations(several(3), "xnli", "pawsx", "tatoeba")
+    contrast = {"name": "c", "arm": "x", "reference": "none", "implicit": False, "differences": []}
+    given_ = ReportInput(
+        {"contrasts": [contrast], "overlaps": [], "headline": None}, cells, METRICS_OF, [], [], [], "", "r"
+    )
+    table = effects_table(given_).set_index(["evaluation", "language"])
+    parts = [table.loc[(name, "non_en"), "effect"] for name in ("xnli", "pawsx")]
+    assert table.loc[("pooled", "non_en"), "effect"] == pytest.approx(np.mean(parts))
+    assert 0 <= table.loc[("pooled", "non_en"), "p_improvement"] <= 100
+    assert table["family"].value_counts()["primary"] == 1
+
+
+def test_an_evaluation_of_either_arms_own_data_is_not_pooled() -> None:
+    overlaps = [{"arm": "x", "trained_target": "mnli", "overlap": "same-data"}]
+    assert not any(name == "pooled" for _, name, _ in rows(several(3), overlaps=overlaps))
+
+
+def test_the_interaction_is_the_difference_of_two_backbones_effects() -> None:
+    cells = with_evaluations(several(3), "xnli") + with_evaluations(several(3)[::-1], "xnli", backbone="a")
+    found = rows(cells)
+    effect = found["b", "pooled", "non_en"]["effect"] - found["a", "pooled", "non_en"]["effect"]
+    assert found["b minus a", "pooled", "non_en"]["effect"] == pytest.approx(effect)
+    assert found["b minus a", "pooled", "non_en"]["family"] == "interaction"

@@ -12,7 +12,7 @@ from xstilts.analysis.terminal import MOST_ROWS, show
 
 def printed(folder: Path, effects: list[dict[str, Any]], headline: str | None = "seeing", **more: Any) -> str:
     summary = {"title": "A plan", "effects": effects, "headline": headline, "answer": "It helps.", "controls": [], "missing": [],
-               "banner": "", **more}  # fmt: skip
+               "banner": "", "pooled": [], "confidence": 0.95, **more}  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary))
     out = io.StringIO()
     show(folder, Console(file=out, width=120))
@@ -22,14 +22,14 @@ def printed(folder: Path, effects: list[dict[str, Any]], headline: str | None = 
 def effect(contrast: str, evaluation: str) -> dict[str, Any]:
     return {
         "contrast": contrast, "backbone": "llava", "evaluation": evaluation, "effect": 1.25, "ci_low": -2.0, "ci_high": 4.5,
-        "n_seeds": 3,
+        "n_seeds": 3, "p_adjusted": 0.25,
     }  # fmt: skip
 
 
 def test_a_few_effects_are_all_printed(tmp_path: Path) -> None:
     text = printed(tmp_path, [effect("seeing", "xnli"), effect("captions minus none", "xquad")])
     assert "captions minus none" in text
-    assert "+1.2 │   -2.0 … +4.5 │     3" in text
+    assert "+1.2 │   -2.0 … +4.5 │  0.250 │     3" in text
     assert "further" not in text
 
 

@@ -196,7 +196,8 @@ def test_the_question_is_tried_with_each_mode_on_its_own_grid(plans: Any) -> Non
     plan = load_plan(plans / "modality.yaml")
     found = trials(plan, tables, GRIDS)
     assert [(one.rate, sorted(one.plan.backbones)) for one in found] == [
-        (1e-4, ["llava-1.5-7b", "qwen2.5-vl-7b"]), (2e-4, ["llava-1.5-7b", "qwen2.5-vl-7b"]),
+        (1e-4, ["llava-1.5-7b", "qwen2.5-vl-7b", "xlm-r-large-lora"]),
+        (2e-4, ["llava-1.5-7b", "qwen2.5-vl-7b", "xlm-r-large-lora"]),
         (1e-5, ["xlm-r-large"]), (2e-5, ["xlm-r-large"]), (5e-5, ["xlm-r-large"]),
     ]  # fmt: skip
     assert list(found[0].plan.evaluations) == ["xnli", "udpos", "wikiann", "xquad", "tydiqa"]

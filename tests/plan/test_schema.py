@@ -262,3 +262,26 @@ def test_windows_are_no_matter_of_a_task_that_is_learnt_in_words(tables: Tables)
     assert load_plan(text + "override: {squad: {max_length: 16}}\n", tables).arms["words"]
     (problem,) = problems(text.replace("lm", "head") + "override: {squad: {max_length: 16}}\n", tables)
     assert "leave no room for the context in max_length 16" in problem
+
+
+def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> None:
+    text = MINIMAL + "arms: {a: {task: quiz}}\ncontrasts: {c: {arm: a, primary: [xquad]}}\nconfidence: 0.99\n"
+    plan = load_plan(text + "controls: {negative: {arm: a, evaluation: xquad, margin: 0.5}}\n", tables)
+    assert plan.contrasts["c"].primary == ("xquad",)
+    assert plan.confidence == 0.99
+    assert plan.controls.negative is not None
+    assert plan.controls.negative.margin == 0.5
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("contrasts: {c: {arm: a, primary: [xqad]}}", "contrasts.c.primary: 'xqad' is unknown; did you mean 'xquad'?"),
+        ("controls: {negative: {arm: a, evaluation: xquad, margin: 0}}", "controls.negative.margin: 0"),
+        ("controls: {positive: {arm: a, evaluation: xquad, margin: 1}}", "controls.positive: key 'margin' is unknown"),
+        ("confidence: 95", "confidence: 95"),
+    ],
+)
+def test_mistakes_in_what_is_concluded(more: str, said: str, tables: Tables) -> None:
+    found = problems(f"{MINIMAL}arms: {{a: {{task: quiz}}}}\n{more}\n", tables)
+    assert [problem[: len(said)] for problem in found] == [said]

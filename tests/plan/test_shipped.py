@@ -7,13 +7,16 @@ import yaml
 
 from xstilts.data.miniature.write import Sizes, write_miniature
 from xstilts.data.source import open_mirror
+from xstilts.plan.checks import matched
 from xstilts.plan.environment import numeric_environment
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import Override, load_plan
 from xstilts.plan.show import overview
+from xstilts.plan.tables import Tables
 from xstilts.tasks import recipes
 from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task import closeness
 
 PLANS = Path(__file__).resolve().parents[2] / "pipelines" / "plans"
 
@@ -65,6 +68,55 @@ def test_the_miniature_twin_of_a_plan_asks_the_same_question(name: str, plans: P
         assert getattr(twin, key) == getattr(plan, key), key
     kinds = [[(b.family, b.tuning.mode) for b in one.backbones.values()] for one in (plan, twin)]
     assert sorted(kinds[0]) == sorted(kinds[1])
+
+
+def test_the_token_matched_twin_differs_in_the_measure_of_its_budget_alone(plans: Path) -> None:
+    plan, twin = (yaml.safe_load((plans / f"{name}.yaml").read_text()) for name in ("modality", "modality-tokens"))
+    changed = {key for key in {*plan, *twin} if plan.get(key) != twin.get(key)}
+    assert changed == {"name", "title", "budget"}
+    assert {key for key in twin["budget"] if key not in plan["budget"]} == {"supervised_tokens"}
+    assert {key for key in plan["budget"] if key not in twin["budget"]} == {"updates"}
+
+
+@pytest.mark.parametrize("name", ["modality", "modality-tokens", "modality-miniature"])
+def test_the_mixtures_of_the_headline_differ_in_modality_alone(name: str, plans: Path) -> None:
+    """As many tasks, the same objective, and equal examples and updates; and none of them is a target's own data, so that
+    the headline is pooled over every evaluation that is not retrieval."""
+    plan = load_plan(plans / f"{name}.yaml")
+    contrast = plan.contrasts[plan.headline or ""]
+    arms = [plan.arms[arm] for arm in (contrast.arm, contrast.reference)]
+    assert [{TASKS[part.task].modality for part in arm.parts} for arm in arms] == [{"image"}, {"text"}]
+    assert len(arms[0].parts) == len(arms[1].parts) == 4
+    assert {part.objective for arm in arms for part in arm.parts} == {"lm"}
+    assert {arm.sampling for arm in arms} == {"uniform"}
+    assert matched(plan, Tables.shipped(), contrast.arm, contrast.reference) == []
+    assert not contrast.allow_unmatched
+    targets = {target for one in plan.evaluations for target in TASKS[one].trained_target or ()}
+    assert all(
+        closeness(TASKS[part.task], target) != "same-data" for arm in arms for part in arm.parts for target in targets
+    )
+
+
+def test_model_and_tuning_can_be_told_apart(plans: Path) -> None:
+    kinds = {(b.family, b.tuning.mode) for b in load_plan(plans / "modality.yaml").backbones.values()}
+    assert {("xlm_r", "full"), ("xlm_r", "lora"), ("llava", "lora")} <= kinds
+
+
+def test_every_image_task_of_the_question_has_the_conditions_that_are_defined_for_it(plans: Path) -> None:
+    """In words only SNLI-VE: its rows hold captions; those of a caption are the answer, and the others' are the mirror's."""
+    arms = load_plan(plans / "modality.yaml").arms.values()
+    conditions: dict[str, set[str]] = {}
+    for arm in arms:
+        if arm.task and TASKS[arm.task].modality == "image":
+            conditions.setdefault(arm.task, set()).add(arm.images)
+    shown = {"real", "blank", "shuffled", "removed"}
+    assert conditions == {"snli_ve": shown | {"caption"}, "coco_captions": shown, "vqa_v2": shown, "nlvr2": shown}
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_plans_give_both_sides_of_a_contrast_as_many_seeds(name: str, plans: Path) -> None:
+    plan = load_plan(plans / f"{name}.yaml")
+    assert len({i for i, _ in plan.seeds}) == len({t for _, t in plan.seeds}) == len(plan.seeds)
 
 
 def test_all_tasks_has_an_arm_of_every_intermediate_task(plans: Path) -> None:

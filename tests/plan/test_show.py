@@ -1,7 +1,9 @@
 """What is done, what is left, and what people see of it."""
 
+import io
 from collections.abc import Callable
 
+import pytest
 from rich.console import Console
 
 from xstilts.plan.cost import estimate, step_cost
@@ -78,3 +80,32 @@ def test_an_arm_paid_by_supervised_tokens_has_no_estimate_before_its_rows_are_en
     expansion = expanded(text.replace("updates: 10", "supervised_tokens: 1000"))
     squad = next(step for step in expansion.steps.values() if "intermediate squad" in step.settings.get("label", ""))
     assert step_cost(squad, expansion.steps).tokens is None
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ("1", ["one seed: intervals are conditional on it"]),
+        ("3", ["approximate: only 3 seeds"]),
+        ("5", []),
+        (
+            "{intermediate: [0, 1, 2, 3], target: [0]}",
+            ["1 cell on one side against 4 on the other", "conditional on the target seed"],
+        ),
+        ("{intermediate: [0], target: [0, 1, 2, 3]}", ["conditional on the intermediate seed"]),
+        ("{intermediate: [0, 1, 2, 3], target: [0, 1]}", ["approximate: only 2 target seeds"]),
+        ("{intermediate: [0, 1, 2, 3], target: [0, 1, 2, 3]}", []),
+    ],
+)
+def test_seeds_that_leave_something_untold_are_warned_of(
+    expanded: Expanded, text: str, seeds: str, said: list[str]
+) -> None:
+    """Raw retrieval apart, of which `none` has no seed."""
+    plan = text.replace("seeds: 2", f"seeds: {seeds}").replace(", tatoeba]", "]")
+    view = overview(expanded(plan))
+    for line in said:
+        assert any(line in warning for warning in view["seed_warnings"]), view["seed_warnings"]
+    assert bool(view["seed_warnings"]) == bool(said)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(view))
+    assert ("warning: " in console.export_text()) == bool(said)

@@ -1,6 +1,7 @@
 """The hierarchical bootstrap that stands beside the t interval where seeds are many.
 
-Each replicate draws seeds with replacement (intermediate and target seeds apart where they are crossed) and clusters of
+Each replicate draws seeds with replacement (units of pairs that share seeds; intermediate and target seeds apart where they are
+crossed) and clusters of
 examples with replacement, one draw for all languages and both arms, since their examples are parallel; the corpus
 metrics are computed again from the drawn counts. Percentile interval.
 """
@@ -10,33 +11,30 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xstilts.analysis.inputs import Array, Scored
+from xstilts.analysis.layout import Layout
 from xstilts.scoring.metrics import ratio_value
 
 #: Fewer seeds than this say too little of their own spread to be resampled: the percentile interval would be too short.
 FEWEST_SEEDS = 5
 REPLICATES = 2000
-Pair = tuple[int | None, int | None]
 
 
 def bootstrap_interval(
-    arms: Sequence[Mapping[str, Scored]], references: Sequence[Mapping[str, Scored]], pairs: Sequence[Pair],
+    arms: Sequence[Mapping[str, Scored]], references: Sequence[Mapping[str, Scored]], shape: Layout,
     metric: str, level: float = 0.95, replicates: int = REPLICATES,
 ) -> tuple[float, float]:  # fmt: skip
-    """(low, high) of the mean effect over pairs and languages. arms, references: one {language: Scored} a pair; pairs:
-    their (intermediate, target) seeds. Deterministic."""
+    """(low, high) of the mean effect over pairs and languages. arms, references: one {language: Scored} a pair; shape:
+    how the pairs' seeds are laid out. Deterministic."""
     draws = np.random.default_rng(0)
     clusters = _clusters([*arms, *references])
     index = {cluster: i for i, cluster in enumerate(clusters)}
     examples = draws.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), replicates).astype(float)
-    seeds = _seed_weights(pairs, draws, replicates)
-    total = np.zeros(replicates)
-    for k, (arm, reference) in enumerate(zip(arms, references, strict=True)):
-        moved = [
-            ratio_value(examples @ _summed(arm[language], metric, index))
-            - ratio_value(examples @ _summed(reference[language], metric, index))
-            for language in arm
-        ]
-        total += seeds[:, k] * np.mean(moved, axis=0)
+    seeds = _seed_weights(shape, len(arms), draws, replicates)
+    # One product for all: [replicates, clusters] · [clusters, cells · languages · 2].
+    tables = [_summed(cell[language], metric, index) for cell in (*arms, *references) for language in arms[0]]
+    sums = (examples @ np.concatenate(tables, axis=1)).reshape(replicates, 2, len(arms), len(arms[0]), 2)
+    values = ratio_value(sums).mean(-1)
+    total = (seeds * (values[:, 0] - values[:, 1])).sum(-1)
     low, high = np.quantile(total, [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
 
@@ -52,15 +50,16 @@ def _summed(scored: Scored, metric: str, index: Mapping[str, int]) -> Array:
     return table
 
 
-def _seed_weights(pairs: Sequence[Pair], draws: np.random.Generator, replicates: int) -> Array:
+def _seed_weights(shape: Layout, pairs: int, draws: np.random.Generator, replicates: int) -> Array:
     """[replicates, pairs], rows sum to one."""
-    firsts, seconds = (list(dict.fromkeys(pair[k] for pair in pairs)) for k in (0, 1))
 
     def drawn(count: int) -> Array:
         return draws.multinomial(count, np.full(count, 1 / count), replicates) / count
 
-    if len(firsts) > 1 and len(seconds) > 1 and len(pairs) == len(firsts) * len(seconds):
-        one, two = drawn(len(firsts)), drawn(len(seconds))
-        weights: Array = np.stack([one[:, firsts.index(i)] * two[:, seconds.index(t)] for i, t in pairs], axis=1)
-        return weights
-    return drawn(len(pairs))
+    weights = np.zeros((replicates, pairs))
+    first = drawn(len(shape.members))
+    second = drawn(len(shape.members[0])) if shape.kind == "grid" else None
+    for row, group in enumerate(shape.members):
+        for column, index in enumerate(group):
+            weights[:, index] = first[:, row] * (second[:, column] if second is not None else 1 / len(group))
+    return weights

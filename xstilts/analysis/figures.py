@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from xstilts.analysis.answer import clear
+
 _INK, _ACCENT, _GREY = "#1f2933", "#1f6f8b", "#9aa5b1"
 
 
@@ -37,20 +39,22 @@ def _axes(height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def forest(rows: pd.DataFrame, label: Sequence[str]) -> str:
-    """Effects with their intervals, one line a row; filled where the interval excludes zero."""
+def forest(rows: pd.DataFrame, label: Sequence[str], level: float) -> str:
+    """Effects with their intervals, one line a row; filled where the adjusted p value is below 1 − level."""
     figure, axes = _axes(0.36 * len(rows) + 0.9)
     for place, row in enumerate(rows.to_dict("records")):
-        clear = row["ci_low"] > 0 or row["ci_high"] < 0
+        filled = clear(row["p_adjusted"], 1 - level)
         axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=_ACCENT, linewidth=2, solid_capstyle="round")
-        axes.plot(row["effect"], place, "o", color=_ACCENT, markerfacecolor=_ACCENT if clear else "white", markersize=7)
+        axes.plot(
+            row["effect"], place, "o", color=_ACCENT, markerfacecolor=_ACCENT if filled else "white", markersize=7
+        )
     axes.set_yticks(range(len(rows)), label)
     axes.invert_yaxis()
-    axes.set_xlabel("effect, points (95 % interval)", color=_INK)
+    axes.set_xlabel(f"effect, points ({100 * level:g} % interval)", color=_INK)
     return _svg(figure)
 
 
-def by_language(rows: pd.DataFrame) -> str:
+def by_language(rows: pd.DataFrame, level: float) -> str:
     """The headline's effect in each language: one mark a backbone and evaluation, languages down the side."""
     languages = list(dict.fromkeys(rows["language"]))
     series = list(dict.fromkeys(zip(rows["backbone"], rows["evaluation"], strict=True)))
@@ -77,6 +81,6 @@ def by_language(rows: pd.DataFrame) -> str:
         axes.plot(chosen["effect"], places, "o", color=colour, markersize=4.5, label=f"{backbone}, {evaluation}")
     axes.set_yticks(range(len(languages)), languages)
     axes.invert_yaxis()
-    axes.set_xlabel("effect, points (95 % interval)", color=_INK)
+    axes.set_xlabel(f"effect, points ({100 * level:g} % interval)", color=_INK)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
     return _svg(figure)

@@ -8,10 +8,13 @@ from typing import Any
 import pandas as pd
 
 from xstilts.analysis import figures
-from xstilts.analysis.averages import averages
+from xstilts.analysis.answer import answer, clear, control_verdicts
+from xstilts.analysis.averages import RETRIEVAL, averages
 from xstilts.analysis.cut_contexts import beside
-from xstilts.analysis.effects import AVERAGE, GAP, effects_table, results_table
+from xstilts.analysis.effects import confidence, effects_table, results_table
+from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH, POOLED
 from xstilts.analysis.inputs import ReportInput
+from xstilts.analysis.multiplicity import INTERACTION
 from xstilts.official.forms import HUB_FORM, forms
 from xstilts.plan.step import canonical_json
 
@@ -73,23 +76,24 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
     rows = official(given, effects)
     headline = expanded["headline"] or next((c["name"] for c in given.contrasts if not c["implicit"]), None)
     chosen = rows[rows["contrast"] == headline]
+    pooled = effects[(effects["evaluation"] == POOLED) & (effects["family"] != INTERACTION)]
+    primary = pooled[(pooled["contrast"] == headline) & (pooled["language"] == NON_ENGLISH)]
+    between = effects[effects["family"] == INTERACTION]
     keys = [
-        "contrast",
-        "backbone",
-        "evaluation",
-        "effect",
-        "ci_low",
-        "ci_high",
-        "ci_method",
-        "p",
-        "p_adjusted",
+        "contrast", "backbone", "evaluation", "effect", "ci_low", "ci_high", "ci_method", "p", "p_adjusted", "family", "mde",
         "n_seeds",
-    ]
+    ]  # fmt: skip
+    robust = ["language", "iqm", "p_improvement"]
+    level = confidence(given)
     return {
         "name": expanded["name"], "title": expanded["plan"].get("title") or expanded["name"], "banner": given.banner,
-        "headline": headline, "answer": answer(headline, chosen, given),
-        "headline_effects": _records(chosen[keys]), "effects": _with_cuts(_records(rows[[*keys, "arm", "reference", "same_data"]]), given),
-        "benchmark": given.benchmark, "averages": _averages(given, results), "controls": _controls(given, rows),
+        "headline": headline, "confidence": level, "answer": answer(headline, primary, chosen, level),
+        "headline_effects": _records(primary[keys]) + _records(chosen[keys]),
+        "effects": _with_cuts(_records(rows[[*keys, "arm", "reference", "same_data"]]), given),
+        "pooled": _records(pooled[[*keys, *robust]]), "interactions": _records(between[keys]),
+        "pooled_over": _pooled_over(given, effects, headline), "left_out": _left_out(effects),
+        "benchmark": given.benchmark, "averages": _averages(given, results),
+        "controls": control_verdicts(expanded["controls"], rows),
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
         "not_applicable": [one for one in expanded["not_applicable"] if not one.get("partly")],
         "trained_in_part": [one for one in expanded["not_applicable"] if one.get("partly")], "skipped_languages": expanded["skipped_languages"],
@@ -118,49 +122,26 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def answer(headline: str | None, rows: pd.DataFrame, given: ReportInput) -> str:
-    """The headline contrast in a sentence: which way, how far, how sure, and over what."""
-    if headline is None:
-        return "The plan names no contrast as its headline: see every arm against `none` below."
-    if rows.empty:
-        return "No contrast could be computed: see what is missing below."
-    languages = {lang for cell in given.cells for _, lang in cell.scored}
-    over = f"{len(rows)} pairs of backbone and evaluation, {len(languages)} languages"
-    up, down = rows[rows["ci_low"] > 0], rows[rows["ci_high"] < 0]
-    span = f"effects run from {rows['effect'].min():+.1f} to {rows['effect'].max():+.1f} points"
-    if up.empty and down.empty:
-        return f"“{headline}” shows no effect that its interval separates from zero, in any of {over}; {span}."
-    said = []
-    if not up.empty:
-        said.append(f"helps in {len(up)} (at most {up['effect'].max():+.1f})")
-    if not down.empty:
-        said.append(f"hurts in {len(down)} (at most {down['effect'].min():+.1f})")
-    open_ = len(rows) - len(up) - len(down)
-    return f"“{headline}” {' and '.join(said)} of {over}; {open_} are open; {span}."
+def _pooled_over(given: ReportInput, effects: pd.DataFrame, headline: str | None) -> list[str]:
+    """The evaluations in the headline's mean: neither retrieval nor the own data of either arm."""
+    first = {evaluation: metrics[0] for evaluation, metrics in given.metrics.items()}
+    rows = effects[
+        (effects["contrast"] == headline) & (effects["language"] == NON_ENGLISH) & ~effects["same_data"].astype(bool)
+        & (effects["metric"] == effects["evaluation"].map(first))
+    ]  # fmt: skip
+    return [name for name in dict.fromkeys(rows["evaluation"]) if first[name] not in RETRIEVAL]
+
+
+def _left_out(effects: pd.DataFrame) -> list[dict[str, Any]]:
+    """Languages that are in no mean of a contrast, since one of its cells lacks them."""
+    rows = effects[effects["left_out"].astype(str) != ""]
+    return _records(rows[["contrast", "backbone", "evaluation", "left_out"]].drop_duplicates())
 
 
 def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
     same = {(row["arm"], row["trained_target"]) for row in given.expanded["overlaps"] if row["overlap"] == "same-data"}
     targets = {name: cell.trained_target for cell in given.cells for name, _ in cell.scored}
     return averages(official(given, results), given.metrics, same, targets, given.benchmark)
-
-
-def _controls(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Whether each control did what it must: the positive one's interval lies above zero, the negative one's holds it."""
-    found = []
-    for kind, control in given.expanded["controls"].items():
-        chosen = rows[
-            (rows["arm"] == control["arm"])
-            & (rows["reference"] == "none")
-            & (rows["evaluation"] == control["evaluation"])
-        ]
-        for row in chosen.itertuples():
-            good = row.ci_low > 0 if kind == "positive" else row.ci_low <= 0 <= row.ci_high
-            found.append(
-                {"kind": kind, "backbone": row.backbone, "arm": row.arm, "evaluation": row.evaluation,
-                 "effect": row.effect, "ci_low": row.ci_low, "ci_high": row.ci_high, "as_expected": bool(good)}
-            )  # fmt: skip
-    return found
 
 
 def _unmatched(given: ReportInput) -> list[dict[str, Any]]:
@@ -174,11 +155,16 @@ def _unmatched(given: ReportInput) -> list[dict[str, Any]]:
 def markdown(summary: Mapping[str, Any]) -> str:
     """The summary for a run's page."""
     lines = [f"# {summary['title']}", "", f"> {summary['banner']}", "", summary["answer"], ""]
-    lines += ["| contrast | backbone | evaluation | effect | 95 % interval | seeds |", "|---|---|---|---|---|---|"]
+    level = f"{100 * summary['confidence']:g} %"
+    lines += [
+        f"| contrast | backbone | evaluation | effect | {level} interval | adjusted p | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    shown = [row for row in summary["pooled"] if row["language"] == NON_ENGLISH]
     lines += [
         f"| {e['contrast']} | {e['backbone']} | {e['evaluation']} | {e['effect']:+.1f} | {e['ci_low']:+.1f} … "
-        f"{e['ci_high']:+.1f} | {e['n_seeds']} |"
-        for e in summary["effects"]
+        f"{e['ci_high']:+.1f} | {'' if e['p_adjusted'] is None else format(e['p_adjusted'], '.3f')} | {e['n_seeds']} |"
+        for e in [*shown, *summary["effects"]]
     ]
     if summary["cut_contexts"]:
         lines += ["", "## Contexts that were cut to the recipe's length", ""]
@@ -204,6 +190,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for title, entries in (
         ("Missing", summary["missing"]), ("Not applicable", summary["not_applicable"]),
         ("Trained in part", summary["trained_in_part"]), ("Skipped", summary["skipped_languages"]),
+        ("Languages left out of a contrast", summary["left_out"]),
     ):  # fmt: skip
         if entries:
             lines += ["", f"## {title}", ""]
@@ -224,15 +211,21 @@ def page(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame, summa
     chosen = rows[rows["contrast"] == summary["headline"]]
     first = {evaluation: metrics[0] for evaluation, metrics in given.metrics.items()}
     local = effects[
-        (effects["contrast"] == summary["headline"]) & (effects["language"] != AVERAGE)
+        (effects["contrast"] == summary["headline"]) & ~effects["language"].isin([AVERAGE, GAP, NON_ENGLISH])
         & (effects["metric"] == effects["evaluation"].map(first))
     ]  # fmt: skip
+    level = summary["confidence"]
+    pooled = effects[
+        (effects["contrast"] == summary["headline"]) & (effects["evaluation"] == POOLED) & (effects["language"] == NON_ENGLISH)
+        & (effects["family"] != INTERACTION)
+    ]  # fmt: skip
+    chosen = pd.concat([pooled, chosen])
     labels = [f"{row.backbone}, {row.evaluation}" for row in chosen.itertuples()]
     template = environment.get_template("report.html.j2")
     return template.render(
-        summary=summary, heat=heat_map(given, rows), scores=_scores(given, results),
-        forest=figures.forest(chosen, labels) if len(chosen) else "",
-        languages=figures.by_language(local) if len(local) else "",
+        summary=summary, heat=heat_map(given, rows), scores=_scores(given, results), level=f"{100 * level:g} %",
+        forest=figures.forest(chosen, labels, level) if len(chosen) else "",
+        languages=figures.by_language(local, level) if len(local) else "",
     )  # fmt: skip
 
 
@@ -255,18 +248,19 @@ def heat_map(given: ReportInput, rows: pd.DataFrame) -> list[dict[str, Any]]:
                 without = "not applicable" if (backbone, arm) in absent else "missing"
                 if (arm, evaluation) not in asked:
                     without = "not asked for"
-                entries.append(_heat(found.iloc[0], largest) if len(found) else {"without": without})
+                alpha = 1 - confidence(given)
+                entries.append(_heat(found.iloc[0], largest, alpha) if len(found) else {"without": without})
             lines.append({"arm": arm, "entries": entries})
         tables.append({"backbone": backbone, "evaluations": list(given.metrics), "lines": lines})
     return tables
 
 
-def _heat(row: Any, largest: float) -> dict[str, Any]:
+def _heat(row: Any, largest: float, alpha: float) -> dict[str, Any]:
     share = min(1.0, abs(row["effect"]) / largest) if largest else 0.0
     colour = "31, 111, 139" if row["effect"] > 0 else "192, 87, 70"
     return {
         "effect": row["effect"], "low": row["ci_low"], "high": row["ci_high"], "same_data": bool(row["same_data"]),
-        "background": f"rgba({colour}, {0.08 + 0.6 * share:.2f})", "clear": row["ci_low"] > 0 or row["ci_high"] < 0,
+        "background": f"rgba({colour}, {0.08 + 0.6 * share:.2f})", "clear": clear(row["p_adjusted"], alpha),
     }  # fmt: skip
 
 
@@ -277,19 +271,19 @@ def _scores(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
     rows = results[selected & (results["metric"] == results["evaluation"].map(first))]
     tables = []
     for evaluation, part in rows.groupby("evaluation", sort=False):
-        languages = [lang for lang in dict.fromkeys(part["language"]) if lang not in (AVERAGE, GAP)]
+        languages = [lang for lang in dict.fromkeys(part["language"]) if lang not in (AVERAGE, GAP, NON_ENGLISH)]
         means = part.groupby(["backbone", "arm", "language"], sort=False)["value"].mean()
         lines = [
             {
                 "backbone": backbone,
                 "arm": arm,
-                "values": [means.get((backbone, arm, lang)) for lang in [AVERAGE, *languages]],
+                "values": [means.get((backbone, arm, lang)) for lang in [AVERAGE, NON_ENGLISH, *languages]],
             }
             for backbone, arm in dict.fromkeys(zip(part["backbone"], part["arm"], strict=True))
         ]
         splits = sorted(set(part[part["language"] != AVERAGE]["split"]))
         tables.append(
-            {"evaluation": evaluation, "metric": first[str(evaluation)], "languages": [AVERAGE, *languages], "lines": lines,
+            {"evaluation": evaluation, "metric": first[str(evaluation)], "languages": [AVERAGE, NON_ENGLISH, *languages], "lines": lines,
              "splits": splits}
         )  # fmt: skip
     return tables

@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from xstilts.analysis.answer import clear
+from xstilts.analysis.estimands import NON_ENGLISH
+
 #: More effects than this are a page of the report and not a screen: then the headline's alone are printed.
 MOST_ROWS = 30
 
@@ -20,13 +23,16 @@ def show(report: Path, console: Console | None = None) -> None:
     effects = summary["effects"]
     chosen = [row for row in effects if row["contrast"] == summary["headline"]]
     shown = chosen if chosen and len(effects) > MOST_ROWS else effects[:MOST_ROWS]
+    headline = [
+        row for row in summary["pooled"] if row["contrast"] == summary["headline"] and row["language"] == NON_ENGLISH
+    ]
     if shown:
-        console.print(_table(summary["title"], shown))
+        console.print(_table(summary["title"], [*headline, *shown], summary["confidence"]))
     if len(shown) < len(effects):
         console.print(f"{len(effects) - len(shown)} further effects stand in the report")
     console.print(summary["answer"])
     for control in summary["controls"]:
-        verdict = "as it must" if control["as_expected"] else "NOT AS IT MUST"
+        verdict = control["verdict"] if control["as_expected"] else control["verdict"].upper()
         span = f"{control['ci_low']:+.1f} … {control['ci_high']:+.1f}"
         console.print(
             f"{control['kind']} control, {control['backbone']}: {control['arm']} on {control['evaluation']} {span}, {verdict}"
@@ -38,22 +44,18 @@ def show(report: Path, console: Console | None = None) -> None:
     console.print(summary["banner"], style="italic")
 
 
-def _table(title: str, effects: Sequence[Mapping[str, Any]]) -> Table:
+def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("contrast", "backbone", "evaluation"):
         table.add_column(column)
-    for column in ("effect", "95 % interval", "seeds"):
+    for column in ("effect", f"{100 * level:g} % interval", "adj. p", "seeds"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in effects:
-        clear = row["ci_low"] > 0 or row["ci_high"] < 0
+        p = row["p_adjusted"]
         span = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
         cells = (
-            row["contrast"],
-            row["backbone"],
-            row["evaluation"],
-            f"{row['effect']:+.1f}",
-            span,
-            str(row["n_seeds"]),
-        )
-        table.add_row(*cells, style="bold" if clear else "dim")
+            row["contrast"], row["backbone"], row["evaluation"], f"{row['effect']:+.1f}", span,
+            "" if p is None else f"{p:.3f}", str(row["n_seeds"]),
+        )  # fmt: skip
+        table.add_row(*cells, style="bold" if clear(p, 1 - level) else "dim")
     return table

@@ -267,6 +267,9 @@ class _Check:
             ]
             if known and self.plan.evaluations and not both:
                 yield f"contrasts.{name}: no evaluation scores both {contrast.arm} and {contrast.reference}"
+            for evaluation in contrast.primary or ():
+                if evaluation not in self._names("evaluations"):
+                    yield f"contrasts.{name}.primary: {not_one_of(evaluation, self._names('evaluations'))}"
             if known and not contrast.allow_unmatched:
                 yield from self._unmatched(name, contrast.arm, contrast.reference)
         allowed = [*self._names("contrasts"), *(f"{arm} minus none" for arm in self.arms if arm != "none")]

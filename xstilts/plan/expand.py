@@ -214,6 +214,7 @@ def _contrasts(plan: Plan, tables: Tables) -> list[Json]:
             "name": name, "arm": contrast.arm, "reference": contrast.reference, "implicit": False,
             "allow_unmatched": contrast.allow_unmatched,
             "differences": matched(plan, tables, contrast.arm, contrast.reference),
+            **({"primary": list(contrast.primary)} if contrast.primary else {}),
         }
         for name, contrast in plan.contrasts.items()
     ]  # fmt: skip

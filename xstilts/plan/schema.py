@@ -263,9 +263,13 @@ class SplitPlan(Part):
 
 
 class Contrast(Part):
+    """primary: the evaluations whose tests are corrected together with those of the other contrasts; None: the mean over
+    evaluations (`pooled`)."""
+
     arm: str
     reference: str = "none"
     allow_unmatched: bool = False
+    primary: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
 
 class Control(Part):
@@ -273,11 +277,17 @@ class Control(Part):
     evaluation: str
 
 
+class NegativeControl(Control):
+    """margin: an interval inside ±margin points counts as no effect."""
+
+    margin: Positive = 1.0
+
+
 class Controls(Part):
     """positive: an arm that must help; negative: one that must not. The report says whether they did."""
 
     positive: Control | None = None
-    negative: Control | None = None
+    negative: NegativeControl | None = None
 
 
 class Resources(Part):
@@ -325,6 +335,7 @@ class Plan(Part):
     contrasts: Mapping[str, Contrast] = {}
     headline: str | None = None
     controls: Controls = Controls()
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     intermediate_scores: bool = False
     most_bad_rows: Annotated[float, Field(ge=0, lt=1)] = 0.05
     splits: Mapping[str, SplitPlan] = {}

@@ -11,6 +11,7 @@ from rich.text import Text
 from xstilts.plan.cost import estimate
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.recomputed import Recomputed
+from xstilts.plan.seeds import seed_warnings
 
 KINDS = ("records", "build", "encode", "finetune", "score")
 _REPEAT = {
@@ -55,7 +56,7 @@ def overview(
             key: list(getattr(expansion, key))
             for key in ("budgets", "contrasts", "overrides", "not_applicable", "skipped_languages")
         },
-        "headline": expansion.headline,
+        "headline": expansion.headline, "seed_warnings": seed_warnings(expansion.cells, expansion.contrasts),
     }  # fmt: skip
 
 
@@ -96,6 +97,7 @@ def render(view: Mapping[str, Any]) -> RenderableType:
             (b["backbone"], b["arm"], "+".join(b["objective"]), b["examples"] or "all",
              b["updates"] or f"{b['epochs']:g} epochs", b["examples_per_step"]) for b in view["budgets"]
         ]))  # fmt: skip
+    parts += [Text(f"warning: {line}", style="yellow") for line in view["seed_warnings"]]
     parts += [
         Text(
             f"{'trained in part' if n.get('partly') else 'not applicable'}: {n['arm']} on {n['backbone']}: {n['reason']}"

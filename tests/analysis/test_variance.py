@@ -1,0 +1,100 @@
+"""Intervals of small tables that can be worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from xstilts.analysis.layout import Layout, Pair, layout
+from xstilts.analysis.variance import Array, interval, moments
+
+PAIRED: list[Pair] = [(s, s) for s in range(6)]
+
+
+def paired(count: int) -> Layout:
+    return layout(PAIRED[:count], PAIRED[:count], [(None, t) for _, t in PAIRED[:count]])
+
+
+def flat(pairs: int, clusters: int = 50, size: float = 1e-6) -> Array:
+    """Influences that are the same in every pair, and next to nothing."""
+    return np.tile(np.resize([size, -size], clusters), (pairs, 1))
+
+
+def test_next_to_no_noise_of_examples_leaves_students_interval() -> None:
+    found = interval(np.array([1.0, 2.0, 3.0]), flat(3), paired(3))
+    half = stats.t.ppf(0.975, 2) / math.sqrt(3)
+    assert (found.effect, found.low, found.high) == pytest.approx((2.0, 2.0 - half, 2.0 + half))
+    assert found.p == pytest.approx(stats.ttest_1samp([1.0, 2.0, 3.0], 0).pvalue)
+
+
+def test_the_minimum_detectable_effect_is_found_at_80_per_cent() -> None:
+    found = interval(np.array([1.0, 2.0, 3.0]), flat(3), paired(3))
+    assert found.mde == pytest.approx((stats.t.ppf(0.975, 2) + stats.t.ppf(0.8, 2)) / math.sqrt(3))
+
+
+def test_one_pair_has_an_interval_over_examples_and_no_test() -> None:
+    found = interval(np.array([2.0]), flat(1, 101, 0.2), paired(1))
+    variance = 101 * 0.2**2 * 101 / 100
+    assert found.high - found.effect == pytest.approx(stats.t.ppf(0.975, 100) * math.sqrt(variance))
+    assert (found.p, found.mde) == (None, None)
+    assert "conditional on the seed" in found.method
+
+
+def test_what_examples_do_in_every_seed_is_added() -> None:
+    """The same influences in all pairs: none of it is noise of seed × example."""
+    found = moments(np.array([1.0, 2.0, 3.0]), flat(3, 50, 0.1), paired(3))
+    assert found.variance == pytest.approx(1 / 3 + 50 * 0.01 * 50 / 49)
+
+
+def test_noise_of_seed_and_example_is_counted_once() -> None:
+    """Influences that cancel over pairs say nothing that the spread of the pairs does not say."""
+    influence = np.outer([1, -1, 0], np.resize([0.1, -0.1], 50))
+    found = moments(np.array([1.0, 2.0, 3.0]), influence, paired(3))
+    assert found.variance == pytest.approx(1 / 3)
+
+
+def test_the_only_cell_of_one_side_has_a_variance_of_its_own() -> None:
+    pairs: list[Pair] = [(0, 0), (1, 0), (2, 0)]
+    shape = layout(pairs, pairs, [(None, 0)] * 3)
+    assert moments(np.array([1.0, 2.0, 3.0]), flat(3), shape).variance == pytest.approx(1 / 3 + 1, abs=1e-6)
+
+
+def test_crossed_seeds_add_rows_and_columns_and_subtract_what_both_hold() -> None:
+    pairs: list[Pair] = [(i, t) for i in range(3) for t in range(3)]
+    table = np.array([[0.0, 3.0, 1.0], [5.0, 9.0, 6.0], [9.0, 14.0, 12.0]])
+    found = moments(table.ravel(), flat(9), layout(pairs, pairs, [(None, t) for _, t in pairs]))
+    rows, columns = table.mean(1), table.mean(0)
+    rest = table - rows[:, None] - columns + table.mean()
+    expected = rows.var(ddof=1) / 3 + columns.var(ddof=1) / 3 - (rest**2).sum() / 4 / 9
+    assert found.variance == pytest.approx(expected)
+
+
+def test_units_of_several_targets_count_by_their_means() -> None:
+    pairs: list[Pair] = [(0, 0), (0, 1), (1, 2), (1, 3)]
+    found = moments(np.array([0.0, 2.0, 4.0, 6.0]), flat(4), layout(pairs, pairs, [(None, t) for _, t in pairs]))
+    assert (found.effect, found.variance, found.freedom) == pytest.approx((3.0, 4.0, 1.0), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("effect", "clusters", "low", "high"),
+    [(100.0, 1, -95.0, 100.0), (-100.0, 1, -100.0, 95.0), (100.0, 100, 92.7567, 100.0), (0.0, 100, -3.6217, 3.6217)],
+)
+def test_no_variance_at_all_admits_ignorance(effect: float, clusters: int, low: float, high: float) -> None:
+    """All right against all wrong: one example bounds nothing; of 100, up to 3.6 % may behave differently."""
+    for count in (1, 3):
+        found = interval(np.full(count, effect), np.zeros((count, clusters)), paired(count))
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
+        assert found.p is None
+        assert found.method.startswith("rule of three, no variance over")
+
+
+def test_many_tables_at_once_are_as_each_alone() -> None:
+    draws = np.random.default_rng(0)
+    effects, influence = draws.normal(size=(4, 6)), draws.normal(size=(4, 6, 20))
+    for pairs in (PAIRED, [(i, t) for i in range(3) for t in range(2)]):
+        shape = layout(pairs, pairs, pairs)
+        together = moments(effects, influence, shape)
+        for k in range(4):
+            alone = moments(effects[k], influence[k], shape)
+            assert (together.variance[k], together.freedom[k]) == pytest.approx((alone.variance, alone.freedom))

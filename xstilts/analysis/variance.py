@@ -1,0 +1,143 @@
+"""The mean effect of a contrast, its standard error and degrees of freedom, for every layout of seeds.
+
+The table of paired differences has three random factors: intermediate seeds, target seeds and clusters of examples. The
+variance of its grand mean comes from the expected mean squares of a random-effects analysis of variance (Cornfield and
+Tukey 1956): the seeds' part, which holds the noise of seed × example, and the part of the examples that is more than that
+noise. Counting both parts whole would count the noise twice. Parts that come out negative are zero. Degrees of freedom are
+Satterthwaite's (1946); for them alone, a seeds' part that chance made smaller than the noise in it is taken to be that noise.
+
+Examples enter by their influence on the metric (delta method), so that corpus metrics such as F1 need no special case.
+All functions broadcast over leading dimensions: `calibrate` passes thousands of simulated tables at once, and
+docs/methods.md has the rates that it finds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from xstilts.analysis.layout import Layout
+
+Array = npt.NDArray[np.float64]
+
+#: Variance over examples below this, in squared points, is rounding.
+TINY = 1e-18
+#: Power of the minimum detectable effect.
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Moments:
+    """effect, variance and freedom of its estimate, and the examples' part of the variance; each [...]."""
+
+    effect: Array
+    variance: Array
+    freedom: Array
+    examples: Array
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An effect with its interval, in the metric's units. p: None where nothing can be tested. mde: the smallest effect
+    that a test at this level finds with POWER; None without a test."""
+
+    effect: float
+    low: float
+    high: float
+    method: str
+    p: float | None
+    mde: float | None = None
+
+
+def moments(effects: Array, influence: Array, shape: Layout) -> Moments:
+    """effects: [..., pairs], the difference of each pair. influence: [..., pairs, clusters], by how much each cluster moves
+    that difference (to first order; each row sums to zero)."""
+    if shape.kind == "grid":
+        return _grid(effects, influence, shape)
+    units = np.stack([effects[..., list(group)].mean(-1) for group in shape.members], -1)
+    moved = np.stack([influence[..., list(group), :].mean(-2) for group in shape.members], -2)
+    count, clusters = moved.shape[-2:]
+    center = moved.mean(-2)
+    examples = _scaled(center, clusters, 1)
+    if count == 1:
+        return Moments(units[..., 0], examples, np.full_like(examples, max(1, clusters - 1)), examples)
+    # Where one cell stands against all, its own seed variance is that of a single unit and not of their mean.
+    times = 1 + count if shape.shared else 1
+    seeds = times * units.var(-1, ddof=1) / count
+    noise = times * _scaled(moved - center[..., None, :], clusters, (count - 1) * count)
+    own = np.maximum(0, examples - noise)
+    freedom = _freedom([(np.maximum(seeds, noise), count - 1), (own, clusters - 1)], count - 1)
+    return Moments(units.mean(-1), seeds + own, freedom, examples)
+
+
+def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
+    """Every intermediate seed with every target seed."""
+    order = [index for group in shape.members for index in group]
+    first, second, clusters = len(shape.members), len(shape.members[0]), influence.shape[-1]
+    table = effects[..., order].reshape(*effects.shape[:-1], first, second)
+    moved = influence[..., order, :].reshape(*effects.shape[:-1], first, second, clusters)
+    rows, columns, mean = table.mean(-1), table.mean(-2), table.mean((-1, -2))
+    rest = table - rows[..., :, None] - columns[..., None, :] + mean[..., None, None]
+    size = (first - 1) * (second - 1) * first * second
+    both = (rest**2).sum((-1, -2)) / size
+    by_row, by_column = (
+        np.maximum(rows.var(-1, ddof=1) / first, both),
+        np.maximum(columns.var(-1, ddof=1) / second, both),
+    )
+    over_rows, over_columns = moved.mean(-2), moved.mean(-3)
+    center = over_rows.mean(-2)
+    inner = moved - over_rows[..., :, None, :] - over_columns[..., None, :, :] + center[..., None, None, :]
+    examples = _scaled(center, clusters, 1)
+    noise = [
+        _scaled(over_rows - center[..., None, :], clusters, (first - 1) * first),
+        _scaled(over_columns - center[..., None, :], clusters, (second - 1) * second),
+    ]
+    inside = _scaled(inner.reshape(*inner.shape[:-3], first * second, clusters), clusters, size)
+    own = np.maximum(0, examples - noise[0] - noise[1] + inside)
+    parts = [
+        (np.maximum(by_row, noise[0]), first - 1),
+        (np.maximum(by_column, noise[1]), second - 1),
+        (own, clusters - 1),
+    ]
+    return Moments(mean, by_row + by_column - both + own, _freedom(parts, min(first, second) - 1), examples)
+
+
+def _scaled(moved: Array, clusters: int, size: int) -> Array:
+    """Sum of squared influences, as a variance of the effect over clusters; 0 where one cluster says nothing of it.
+    moved: [..., clusters] with size 1, else [..., rows, clusters]."""
+    axes = -1 if size == 1 else (-1, -2)
+    value: Array = (moved**2).sum(axes) * clusters / (max(1, clusters - 1) * size)
+    return value if clusters > 1 else np.zeros_like(value)
+
+
+def _freedom(parts: Sequence[tuple[Array, int]], least: int) -> Array:
+    """Satterthwaite's degrees of freedom of a sum of variances, at least `least`."""
+    total = np.sum([value for value, _ in parts], axis=0)
+    bottom = np.sum([value**2 / max(1, freedom) for value, freedom in parts], axis=0)
+    freedom = np.divide(total**2, bottom, out=np.full_like(total, least), where=bottom > 0)
+    return np.maximum(freedom, least)
+
+
+def interval(effects: Array, influence: Array, shape: Layout, level: float = 0.95, bound: float = 100.0) -> Interval:
+    """The mean effect of one contrast with its t interval. effects: [pairs]. influence: [pairs, clusters]. bound: the largest
+    effect that there can be.
+
+    Where examples show no variance at all (a single cluster, or all of them alike), the t interval would claim certainty.
+    Then there is no test, and the interval allows for the share of clusters that could behave differently and not be among
+    the ones seen, at worst by the whole range (Clopper and Pearson's bound for none of n, the exact rule of three)."""
+    found = moments(effects, influence, shape)
+    effect, variance, freedom = float(found.effect), float(found.variance), float(found.freedom)
+    tested, notes = shape.kind != "single", list(shape.notes)
+    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * variance**0.5
+    if not float(found.examples) > TINY:
+        clusters = influence.shape[-1]
+        unseen = 1 - (0.5 - level / 2) ** (1 / clusters)
+        low, high = effect - half - unseen * (bound + effect), effect + half + unseen * (bound - effect)
+        label = f"rule of three, no variance over {clusters} cluster{'s' * (clusters != 1)}"
+        return Interval(effect, max(low, -bound), min(high, bound), ", ".join([label, *notes]), None)
+    p = float(2 * stats.t.sf(abs(effect) / variance**0.5, freedom)) if tested else None
+    quantiles = float(stats.t.ppf(0.5 + level / 2, freedom) + stats.t.ppf(POWER, freedom))
+    method = ", ".join([f"t, Satterthwaite df {freedom:.1f}", *notes])
+    return Interval(effect, effect - half, effect + half, method, p, quantiles * variance**0.5 if tested else None)
