@@ -160,9 +160,9 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
     assert found == {
         "records": "c6cc774c6c607db9",
         "build": "dd66f6a1262ca3a4",
-        "encode": "31535cdeb2724ab1",
-        "finetune": "a7ff7b9c385e240f",
-        "score": "75acef5807204f01",
+        "encode": "1884ee87fd6342a2",
+        "finetune": "68258c408c9be992",
+        "score": "32af49a93bef3870",
     }
 
 

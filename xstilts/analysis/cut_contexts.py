@@ -12,7 +12,8 @@ ALL_ARMS = "all"
 
 def cut_contexts(store: Store, expanded: Mapping[str, Any]) -> list[Row]:
     """One row for each backbone, arm, use (intermediate, target, evaluation), task and language of which a row was cut:
-    rows, cut, share (0…1). Encodings that are not there, or were made before cuts were counted, have no row."""
+    rows, cut, share (0…1). Steps that an earlier run did not name, and encodings that are not there or did not count cuts, have
+    no row."""
     steps = expanded["steps"]
     known: dict[str, Mapping[str, Any]] = {}
     found: dict[tuple[str, str, str, str, str], dict[str, Mapping[str, Any]]] = {}
@@ -36,13 +37,13 @@ def _encodings(
     cell: Mapping[str, Any], steps: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str, str, str, str]]:
     """(arm, use, task, language, fingerprint) of every encoding that a cell trains on or is scored on."""
-    for fingerprint in cell["chain"]:
+    for fingerprint in (one for one in cell["chain"] if one in steps):
         use = steps[fingerprint]["spec"]["stage"]
         for role, parent in steps[fingerprint]["parents"].items():
             if role.startswith("train:"):
                 spec = steps[parent]["spec"]
                 yield cell["arm"] if use == "intermediate" else ALL_ARMS, use, spec["task"], spec["language"], parent
-    for evaluation, fingerprint in cell["scores"].items():
+    for evaluation, fingerprint in ((name, one) for name, one in cell["scores"].items() if one in steps):
         for role, parent in steps[fingerprint]["parents"].items():
             if role.startswith("test:"):
                 yield ALL_ARMS, "evaluation", evaluation, role.removeprefix("test:"), parent

@@ -11,6 +11,13 @@ for everywhere: a token in several windows counts in the one that shows most aro
 for, -1 elsewhere. supervised: tokens with a loss (`lm`), else 1.
 
 A special token that a text spells out (`<image>`, `</s>`) is text: only this module's own frame holds control tokens.
+
+Lengths: `max_length` limits the tokens of text, `lm_length` those of a row in words (`lm`). A picture's tokens come on top;
+their budget is the recipe's (`image_tokens`, `min_pixels`, `max_pixels`). Under `lm` a row keeps its question, instruction and
+answer whole: what is too long is cut from its context and counted, and a row whose question, instruction and answer alone
+exceed the limit is a bad row. That is decided without the picture or the caption in its place, so all image conditions of a
+task lose the same rows. Plain text is not cut: it becomes windows, each a row. With heads, what is too long is cut and
+counted; an example is never left out, since a test set is scored whole.
 """
 
 import random
