@@ -76,6 +76,43 @@ def _stated(number: int, image: dict[str, Any]) -> dict[str, Any]:
     return {"identifier": f"{number}-0", "image": image, "sentence": sentence, "label": number % 2}
 
 
+def _two_shown(number: int, image: dict[str, Any]) -> dict[str, Any]:
+    sentence = "One image shows two dogs that face each other, and the other image shows a single dog on a leash."
+    turn = {"user": f"{sentence} Is the statement correct? ({number})", "assistant": "Yes" if number % 2 else "No"}
+    return {"images": [image, picture(SIZES[(number + 1) % 3], number + 20)], "texts": [{**turn, "source": "NLVR2"}]}
+
+
+def _entailed(number: int) -> dict[str, Any]:
+    return {"premise": f"{PREMISE} ({number})", "hypothesis": "The people are preparing a meal .", "label": number % 3}
+
+
+def _duplicate(number: int) -> dict[str, Any]:
+    questions = {
+        "question1": "How can I learn to play the piano by myself?",
+        "question2": "How do I teach myself the piano?",
+    }
+    return {**questions, "label": number % 2, "idx": number}
+
+
+def _ending(number: int) -> dict[str, Any]:
+    context = "A man is sitting on a roof beside a ladder. He takes off his gloves and looks at the loose shingles."
+    endings = [f"{verb} the shingles and throws them into the garden." for verb in ("pulls", "eats", "wraps", "paints")]
+    return {
+        "ind": number,
+        "ctx_a": context,
+        "ctx_b": "he",
+        "endings": endings,
+        "label": str(number % 4),
+        "source_id": "7",
+    }
+
+
+def _answered(number: int) -> dict[str, Any]:
+    answers = {"text": ["1904"], "answer_start": [LONG.index("1904")]}
+    question = "In which year did the museum open its doors to the public?"
+    return {"id": str(number), "title": "Museum", "context": LONG[:900], "question": question, "answers": answers}
+
+
 def _commonsense(number: int) -> dict[str, Any]:
     choices = {"label": list("ABCDE"), "text": ["bank", "library", "department store", "mall", "new york city"]}
     question = (
@@ -86,6 +123,7 @@ def _commonsense(number: int) -> dict[str, Any]:
 
 ROWS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "snli_ve": _entailment, "coco_captions": _captioned, "vqa_v2": _asked, "nlvr": _stated, "commonsense_qa": _commonsense,
+    "nlvr2": _two_shown, "snli": _entailed, "qqp": _duplicate, "hellaswag": _ending, "squad": _answered,
     "text_lm": lambda number: {"text": LONG},
 }  # fmt: skip
 
@@ -145,7 +183,7 @@ def test_every_arm_and_image_condition_keeps_its_texts_and_pictures(
     backbone = next(one for one in plan.backbones.values() if one.family == family)
     recipes, of = Recipes(plan, Tables.shipped()), processors[family]
     captions = {
-        hashlib.sha256(one.images[0]).hexdigest(): PREMISE for name in ROWS for one in examples[name] if one.images
+        hashlib.sha256(data).hexdigest(): PREMISE for name in ROWS for one in examples[name] for data in one.images
     }
     checked = 0
     for number, (name, objective, images) in enumerate(dict.fromkeys(arms(plan))):

@@ -50,14 +50,20 @@ class Processor:
                     f"image_tokens: {most}; set image_tokens to at least {self.image_tokens} under `override`, or use a "
                     "backbone with smaller pictures"
                 )
-            return replace(self, most_image_tokens=most)
+            return self._like(most_image_tokens=most)
         images = copy.copy(self.images)
         low = budget.get("min_pixels") or images.size["shortest_edge"]
         high = budget.get("max_pixels") or images.size["longest_edge"]
         if most is not None:
             high = min(high, most * self._factor**2)
         images.size = {"shortest_edge": min(low, high), "longest_edge": high}
-        return replace(self, images=images, most_image_tokens=most)
+        return self._like(images=images, most_image_tokens=most)
+
+    def _like(self, **changes: Any) -> "Processor":
+        """This processor with changes; the tokenizer for plain text, which takes seconds to make, is shared."""
+        changed = replace(self, **changes)
+        changed.__dict__["_plain"] = self._plain
+        return changed
 
     def image_inputs(self, data: bytes, grid: Sequence[int] = ()) -> "ImageInput":
         """A picture's pixels as the tower takes them. grid: the patches (t, h, w) that encoding gave the picture, which fix
