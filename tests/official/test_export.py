@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.cli import main
 from xstilts.errors import DataError
-from xstilts.official.export import export, left_out
+from xstilts.official.export import distinct, export, left_out
 from xstilts.official.grade import grade
 from xstilts.official.validate import validate
 from xstilts.scoring.metrics import METRICS, task_metrics
@@ -136,24 +136,30 @@ def with_one_id(folder: Path, evaluation: str) -> Path:
     return folder
 
 
-def test_rows_with_one_id_are_all_in_the_labels_and_the_first_answer_is_submitted(tmp_path: Path) -> None:
-    """The official predictions hold one answer an id, and the official script counts every question of the labels."""
+def test_rows_with_one_id_get_ids_of_their_own_in_predictions_and_labels(tmp_path: Path) -> None:
+    """A file by id holds one entry for each; the official script counts every question of the labels."""
     (cell,) = export(with_one_id(tmp_path / "report", "xquad"), tmp_path / "out")
     predictions, labels = (
         json.loads((cell / side / "xquad/test-zh.json").read_text()) for side in ("predictions", "labels")
     )
-    assert predictions == {"q": "the red cat"}
+    assert list(predictions) == ["q", "q#2"]
+    assert predictions["q"] == "the red cat"
     questions = labels["data"][0]["paragraphs"][0]["qas"]
-    assert [(one["id"], [a["text"] for a in one["answers"]]) for one in questions] == [
+    assert [(question["id"], [answer["text"] for answer in question["answers"]]) for question in questions] == [
         ("q", ["red cat"]),
-        ("q", ["y", "x z"]),
+        ("q#2", ["y", "x z"]),
     ]
 
 
-def test_queries_with_one_id_are_exported_with_the_answers_of_the_same_row(tmp_path: Path) -> None:
+def test_queries_with_one_id_get_ids_of_their_own(tmp_path: Path) -> None:
     (cell,) = export(with_one_id(tmp_path / "report", "lareqa"), tmp_path / "out")
-    found = [json.loads((cell / side / "lareqa/test-el.json").read_text()) for side in ("predictions", "labels")]
-    assert found == [{"q": ["a", "x", "b"]}, {"q": ["a", "b"]}]
+    files = [json.loads((cell / side / "lareqa/test-el.json").read_text()) for side in ("predictions", "labels")]
+    assert [list(entries) for entries in files] == [["q", "q#2"]] * 2
+    assert [entries["q"] for entries in files] == [["a", "x", "b"], ["a", "b"]]
+
+
+def test_a_new_id_is_never_one_that_another_row_has() -> None:
+    assert distinct(["q", "q", "q#2", "q", "r"]) == ["q", "q#3", "q#2", "q#4", "r"]
 
 
 def test_rows_with_one_id_keep_their_own_line(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_shards_are_dealt_on_from_model_to_model(predictor: Predictor, monkeypat
 
 def test_a_shard_in_half_precision_is_refused(store: Store, tmp_path: Path) -> None:
     key = vectors.shard_key("half", "selected", "pool", 0)
-    half = Vectors(["a"], np.ones((1, 4), np.float16))  # type: ignore[arg-type]
+    half = Vectors([0], np.ones((1, 4), np.float16))  # type: ignore[arg-type]
     vectors.put_shard(store, key, half, tmp_path)
     with pytest.raises(StoreError, match="float16, and float32 is needed; delete it"):
         vectors.read_shard(store, key, Vectors.empty(1, 4), range(1), tmp_path)

@@ -101,7 +101,7 @@ def cell_name(cell: Cell) -> str:
 def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> None:
     if task.name == "tatoeba":
         rows = _alphabetical(rows)
-    ids = [str(name) for name in rows["id"]]
+    ids = distinct([str(name) for name in rows["id"]])
     sides = {
         side: [json.loads(text) for text in rows[column]]
         for side, column in (("predictions", "prediction"), ("labels", "gold"))
@@ -115,6 +115,21 @@ def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> N
         part = path.with_name(f"{path.name}.part")
         part.write_text(text, encoding="utf-8")
         part.replace(path)
+
+
+def distinct(ids: Sequence[str]) -> list[str]:
+    """The ids, the second and later rows of one id as `<id>#2`, `<id>#3`, …: a file by id has one entry for each. Labels with
+    the original ids are scored by the first row's answer, as the official script scores any repeated id."""
+    used = set(ids)
+    seen: dict[str, int] = {}
+    names = []
+    for name in ids:
+        number = seen.get(name, 0) + 1
+        while number > 1 and f"{name}#{number}" in used:
+            number += 1
+        seen[name] = number
+        names.append(name if number == 1 else f"{name}#{number}")
+    return names
 
 
 def _alphabetical(rows: pd.DataFrame) -> pd.DataFrame:
@@ -144,7 +159,7 @@ def _objects(task: Official, ids: Sequence[str], values: Sequence[Any], side: st
 
 def _answers(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
     if side == "predictions":
-        return json.dumps(_first(ids, values), ensure_ascii=False)
+        return json.dumps(dict(zip(ids, values, strict=True)), ensure_ascii=False)
     questions = [
         {"id": name, "question": "", "answers": [{"text": text, "answer_start": 0} for text in texts]}
         for name, texts in zip(ids, values, strict=True)
@@ -153,16 +168,7 @@ def _answers(task: Official, ids: Sequence[str], values: Sequence[Any], side: st
 
 
 def _rankings(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
-    return json.dumps(_first(ids, values), ensure_ascii=False)
-
-
-def _first(ids: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    """id → the value of its first row. The official layout has one entry an id: where several rows share one, the others'
-    predictions cannot be submitted. Labels of question answering list every row."""
-    found: dict[str, Any] = {}
-    for name, value in zip(ids, values, strict=True):
-        found.setdefault(name, value)
-    return found
+    return json.dumps(dict(zip(ids, values, strict=True)), ensure_ascii=False)
 
 
 def _pairs(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
