@@ -14,10 +14,11 @@ import pytest
 import transformers
 from PIL import Image
 
-from xstilts.data.encode import IGNORED, encode, in_words
+from xstilts.data.encode import IGNORED, encode
 from xstilts.data.encoded import EncodedRows
 from xstilts.data.ladder import with_images
 from xstilts.data.records import read_rows, write_records
+from xstilts.data.wording import in_words
 from xstilts.models.processor import Processor, llava_image_tokens
 from xstilts.plan.recipes import Recipes
 from xstilts.plan.schema import Plan, load_plan

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from xstilts.data.encode import in_words
 from xstilts.data.records import read_records
+from xstilts.data.wording import in_words
 from xstilts.tasks.task import Task
 
 #: The columns of records.parquet that hold the answer of each format.

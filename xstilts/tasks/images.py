@@ -221,7 +221,7 @@ GQA = _generation(
 EASY_VQA = _generation(
     "easy_vqa", "easy-VQA", answered, _splits("vzhou842/easy-VQA", "default", "test"), metrics=("vqa_accuracy",),
     licence="mit", citation="Zhou 2019",
-    sizes={"train": 38_575, "select": 9_673}, sizes_source="pypi.org/project/easy-vqa",
+    sizes={"train": 38_575, "select": 9_673}, sizes_source="README of the Python package easy-vqa",
 )  # fmt: skip
 #: The hub's copies have no training split: its val rows train and its testA rows are the dev set, so scores on RefCOCO itself
 #: are no published ones.
