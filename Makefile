@@ -32,6 +32,7 @@ test-docker: setup  ## the small plan, every component in its own image (needs a
 
 lint: setup      ## ruff and mypy
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy
 
 lock:            ## resolve requirements/cpu.in again (needs uv and an index)
