@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from xstilts.data.encode import encode
-from xstilts.data.records import make_records, read_records
+from xstilts.data.json_rows import JsonRows
+from xstilts.data.records import make_records, read_records, read_rows
 from xstilts.data.source import open_mirror
 from xstilts.errors import DataError
 from xstilts.models.build import build_tiny
@@ -212,15 +213,21 @@ def test_all_image_conditions_leave_out_the_same_rows(tmp_path: Path, condition:
     assert [bad["row"] for bad in info["bad"]] == [3, 5, 7]
 
 
+@pytest.mark.parametrize("without", ["absent", None, " "], ids=["absent", "null", "blank"])
 @pytest.mark.parametrize("condition", ["real", "removed", "caption"])
-def test_a_row_without_the_user_s_caption_is_a_bad_row_of_all_conditions(tmp_path: Path, condition: str) -> None:
+def test_a_row_without_the_user_s_caption_is_a_bad_row_of_all_conditions(
+    tmp_path: Path, condition: str, without: str | None
+) -> None:
     pictures = [saved(Image.new("RGB", (8, 8), (i, 0, 0))) for i in range(30)]
     folder = tmp_path / "mirror" / "captions" / "nlvr"
     folder.mkdir(parents=True)
-    told = [
-        {"sha256": hashlib.sha256(data).hexdigest(), "caption": f"red {i}"} for i, data in enumerate(pictures) if i != 4
+    captions: list[Row] = [
+        {"sha256": hashlib.sha256(data).hexdigest(), "caption": f"red {i}" if i != 4 else without}
+        for i, data in enumerate(pictures)
     ]
-    pq.write_table(pa.Table.from_pylist(told), folder / "select-00000-of-00001.parquet")
+    if without == "absent":
+        del captions[4]
+    pq.write_table(pa.Table.from_pylist(captions), folder / "select-00000-of-00001.parquet")
     spec = {
         "captions": {"path": "captions/nlvr", "config": None, "split": "select", "identity": {}},
         **({"images": condition} if condition != "real" else {}),
@@ -230,6 +237,67 @@ def test_a_row_without_the_user_s_caption_is_a_bad_row_of_all_conditions(tmp_pat
     assert info["bad"] == [
         {"row": 4, "reason": "ValueError: a picture has no caption, and an arm of the plan shows captions"}
     ]
+
+
+def test_two_captions_of_one_picture_stop_the_step(tmp_path: Path) -> None:
+    folder = tmp_path / "mirror" / "captions" / "nlvr"
+    folder.mkdir(parents=True)
+    name = hashlib.sha256(png()).hexdigest()
+    captions = [{"sha256": name, "caption": caption} for caption in ("red", "blue")]
+    pq.write_table(pa.Table.from_pylist(captions), folder / "select-00000-of-00001.parquet")
+    spec = {
+        "captions": {"path": "captions/nlvr", "config": None, "split": "select", "identity": {}},
+        "images": "caption",
+    }
+    with pytest.raises(DataError, match=f"two different captions of the picture {name}; keep one"):
+        staged(tmp_path, "nlvr", as_parquet([picture(png())] * 3), spec)
+
+
+@pytest.mark.parametrize("data", [b"no picture", png()[:50]], ids=["no picture", "truncated"])
+def test_a_picture_whose_size_a_task_reads_is_a_bad_row(data: bytes) -> None:
+    row = {"question_id": "0", "answer": "the dog", "bbox": [0, 0, 1, 1], "image": {"bytes": data, "path": None}}
+    examples, bad, _ = read_rows(TASKS["refcoco"], [row], [0], "en", None)
+    assert examples == []
+    assert "image cannot be decoded" in bad[0]["reason"]
+
+
+def several(task: str) -> tuple[Any, str]:
+    """A row with three examples, the second of which cannot be used; and why."""
+    shown = [{"bytes": png(), "path": None}]
+    turns = [{"user": "who ?", "assistant": answer} for answer in ("yes", "", "no")]
+    span = {"start": 0, "end": 3}
+    queries = [{"example_id": n, "entity_id": "Q1", "mention_span": span} for n in "abc"]
+    queries[1] = {**queries[1], "mention_span": {"start": 9, "end": 9}}
+    asked = [{"id": n, "question": n and "who ?", "answers": [{"answer_start": 0}]} for n in ("a", "", "c")]
+    return {
+        "vqa_v2": ({"images": shown, "texts": turns}, "is empty"),
+        "nlvr2": ({"images": shown * 2, "texts": turns}, "is neither yes nor no"),
+        "mewslix": ({"context": {"text": "Ben sees.", "document_id": "d"}, "mentions": queries}, "mention_span 9-9"),
+        "lareqa": ({"paragraphs": [{"context": "Ben.", "sentence_breaks": [[0, 4]], "qas": asked}]}, "is empty"),
+    }[task]
+
+
+@pytest.mark.parametrize(("task", "kept"), [("vqa_v2", 2), ("nlvr2", 2), ("mewslix", 2), ("lareqa", 3)])
+def test_one_bad_example_of_a_row_with_several_costs_no_other(task: str, kept: int) -> None:
+    row, reason = several(task)
+    examples, bad, _ = read_rows(TASKS[task], [row], [0], "en", None)
+    assert len(examples) == kept
+    assert len(bad) == 1
+    assert reason in bad[0]["reason"]
+
+
+@pytest.mark.parametrize("entity", ["", " \n"])
+def test_a_pair_of_a_ranking_needs_both_texts(entity: str) -> None:
+    examples, bad, _ = read_rows(TASKS["mewsli_pairs"], [{"mention": "Ben", "entity": entity}], [0], "en", None)
+    assert (len(examples), len(bad)) == (0, 1)
+
+
+def test_json_that_is_nested_too_deep_is_a_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    examples, bad, _ = read_rows(TASKS["snli"], JsonRows([path], None), [0], "en", None)
+    assert examples == []
+    assert "nested too deep" in bad[0]["reason"]
 
 
 def test_a_picture_too_large_to_be_honest_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.encoding import CONTEXT, DECODERS, FAMILIES, SEEN, SPAN, Processors, encoded, frame, ids, png, rows
+from xstilts.errors import DataError
 from xstilts.models.processor import Processor
 from xstilts.tasks.task import Example
 
@@ -168,7 +169,7 @@ def test_pictures_are_named_by_their_digest(processor: Processors, tmp_path: Pat
 
 
 def test_a_split_of_which_nothing_is_left_stops_the_step(processor: Processors, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="squad train en: no row is left after encoding"):
+    with pytest.raises(DataError, match="squad train en: 1 of 1 records do not fit, more than 5%"):
         encoded(processor("xlm_r"), "squad", [replace(SPAN, answers=((" ", CONTEXT.index(" ")),))], tmp_path)
 
 

@@ -106,6 +106,24 @@ def test_of_plain_text_xlm_r_predicts_a_seventh_mostly_masked(processor: Process
     assert 0.6 < sum(seen[place] == of.tokenizer.mask_token_id for place in at) / len(at) < 0.95
 
 
+@pytest.mark.parametrize("text", ["ben", "who sees", "carl is in the park ."])
+def test_in_every_window_of_plain_text_a_token_is_masked(processor: Processors, text: str) -> None:
+    """Short captions lose their row otherwise, and a score its prediction."""
+    of = encoder(processor("xlm_r"), "miniature_text", "lm")
+    for place in range(30):
+        (row,) = of.rows(Example(id="0", targets=(text,)), place)
+        masked = [label for label in row["labels"] if label != IGNORED]
+        assert row["supervised"] == len(masked) > 0
+
+
+@pytest.mark.parametrize(
+    ("task", "more"), [("miniature_text", {}), ("coco_captions", {}), ("vqa_v2", {"text": "who ?"})]
+)
+def test_an_answer_without_any_token_is_a_bad_row(processor: Processors, task: str, more: dict[str, Any]) -> None:
+    with pytest.raises(BadRow, match="has no token in this tokenizer"):
+        rows(processor("xlm_r"), task, Example(id="0", targets=(" ",), **more), "lm")
+
+
 def test_masks_are_a_function_of_the_examples_place(processor: Processors) -> None:
     """Rows with one id have masks of their own; another id at the same place changes nothing."""
     made = encoder(processor("xlm_r"), "miniature_text", "lm")

@@ -21,7 +21,7 @@ from tests.data.encoding import (
     ids,
     rows,
 )
-from xstilts.data.encode import IGNORED
+from xstilts.data.encode import IGNORED, BadRow
 from xstilts.models.processor import Processor
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
@@ -93,10 +93,10 @@ def test_in_training_windows_without_the_answer_are_kept_and_counted(processor: 
     assert scoring.unanswerable == 0
 
 
-def test_an_answer_without_any_token_is_left_out_of_training_and_counted(processor: Processors) -> None:
+def test_an_answer_without_any_token_is_a_bad_row_of_training(processor: Processors) -> None:
     of = encoder(processor("xlm_r"), "squad")
-    assert list(of.rows(Example(id="q", text="ben sees", question="who ?", answers=((" ", 3),)))) == []
-    assert of.left_out == 1
+    with pytest.raises(BadRow, match="the answer ' ' has no token"):
+        list(of.rows(Example(id="q", text="ben sees", question="who ?", answers=((" ", 3),))))
 
 
 def test_rows_to_be_scored_hold_no_answer(processor: Processors) -> None:

@@ -65,6 +65,21 @@ def test_the_caption_makes_visual_entailment_the_row_of_snli() -> None:
     assert (found.text, found.text_pair, found.images) == ("premise 0", "hypothesis 0", ())
 
 
+def test_a_caption_joins_the_context_and_leaves_the_question_as_it_is() -> None:
+    """The context may be cut and the question may not, so all image conditions have the same bad rows."""
+    example = Example(
+        id="0",
+        text="a hint",
+        question="who ?",
+        choices=("a", "b"),
+        images=(png("red"),),
+        caption="a red square",
+        label=0,
+    )
+    (shown,) = with_images([example], "caption")
+    assert (shown.text, shown.question, shown.images) == ("a red square a hint", "who ?", ())
+
+
 def test_rows_without_captions_are_refused() -> None:
     with pytest.raises(DataError, match="1 rows have no caption"):
         with_images([Example(id="7", text="x", images=(png("red"),))], "caption")

@@ -257,6 +257,14 @@ def test_the_lengths_of_one_backbone_are_named_with_it(tables: Tables) -> None:
     assert problem.startswith("backbones.b.override.squad: stride 60 is not smaller than the 44 tokens")
 
 
+@pytest.mark.parametrize("key", ["max_length", "lm_length"])
+def test_a_length_beyond_xlm_rs_positions_is_a_mistake(key: str, tables: Tables) -> None:
+    text = MINIMAL.replace("family: llava", "family: xlm_r") + f"override: {{squad: {{{key}: 513}}}}\n"
+    assert any(
+        f"override.squad.{key}: 513 is more than the 512 tokens" in problem for problem in problems(text, tables)
+    )
+
+
 def test_windows_are_no_matter_of_a_task_that_is_learnt_in_words(tables: Tables) -> None:
     text = MINIMAL.replace("[xquad]", "[xcopa]") + "arms: {words: {task: squad, objective: lm}}\n"
     assert load_plan(text + "override: {squad: {max_length: 16}}\n", tables).arms["words"]

@@ -93,8 +93,7 @@ def encode(
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """Does an encode step. keep: which of the records are encoded; None: all. bad_records: bad rows that the records step
     left out, which count with those of this step against `most_bad_rows`: DataError where they are too many. info: rows,
-    examples, tokens, truncated rows, bad rows, training windows without their answer, examples left out for having nothing
-    to learn, share of unknown tokens, classes of an open set of tags."""
+    examples, tokens, truncated rows, bad rows, training windows without their answer, share of unknown tokens, classes of an open set of tags."""
     spec, task = step.spec, TASKS[step.spec["task"]]
     examples = read_records(records)
     tags = task.labels or tuple(sorted({tag for example in examples for tag in example.tags}))
@@ -117,7 +116,7 @@ def encode(
         raise DataError(
             f"{spec['task']} {spec['split']} {spec['language']}: {len(bad)} of {len(places)} records do not fit"
             f"{f' and {bad_records} source rows are bad' if bad_records else ''}, more than {most:.0%}; {named}; raise "
-            f"lm_length under `override`, or allow a larger share by most_bad_rows"
+            f"lm_length under `override` where the family allows it, or allow a larger share by most_bad_rows"
         )
     if not rows:
         raise ValueError(f"{spec['task']} {spec['split']} {spec['language']}: no row is left after encoding")
@@ -127,7 +126,7 @@ def encode(
     info = {
         "rows": len(rows), "examples": len(places), "tokens": tokens, "truncated": encoder.truncated,
         "bad": bad[:NAMED], "bad_rows": len(bad),
-        "unanswerable_windows": encoder.unanswerable, "left_out": encoder.left_out,
+        "unanswerable_windows": encoder.unanswerable,
         "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
         **({} if task.labels or not tags else {"tags": list(tags)}),
     }  # fmt: skip
@@ -148,7 +147,7 @@ class Encoder:
         self.most = int(lengths["max_length"])
         self.most_in_words = int(lengths.get("lm_length") or self.most)
         self.stride, self.question = lengths.get("stride"), lengths.get("question_length")
-        self.truncated = self.left_out = self.unanswerable = self.unknown = 0
+        self.truncated = self.unanswerable = self.unknown = 0
         self._was_cut = False  # the row that is being made
         self._place = 0  # of the example in its records
 
@@ -259,7 +258,7 @@ class Encoder:
         """A query or a candidate; in training a query and the candidate that answers it. A query has a length of its own
         where the recipe gives one (question_length)."""
         texts = [(example.text, bool(example.relevant or example.text_pair))]
-        texts += [(example.text_pair, False)] if example.text_pair else []
+        texts += [(example.text_pair, False)] if example.text_pair is not None else []
         yield {"segments": [self._alone(text, self.question if asks else None) for text, asks in texts]}
 
     def _alone(self, text: str, most: int | None) -> list[int]:
@@ -289,8 +288,8 @@ class Encoder:
 
     def _windows(self, example: Example) -> Iterator[dict[str, Any]]:
         """Question first, then as much of the context as fits, in windows that begin every `stride` tokens. All are kept:
-        in training, one that does not hold the whole answer points at token 0. An example whose answer has no token at
-        all is left out of training."""
+        in training, one that does not hold the whole answer points at token 0. BadRow where the answer to train on has no
+        token at all."""
         question = self._ids(example.question or "")[: self.question]
         ids, raw = self.processor.text_tokens(example.text)
         offsets = with_attached(example.text, raw)
@@ -302,8 +301,7 @@ class Encoder:
             text, start = example.answers[0]
             answer = answer_tokens(raw, text, start) or answer_tokens(offsets, text, start)
             if answer is None:
-                self.left_out += 1
-                return
+                raise BadRow(f"the answer {text!r} has no token in this tokenizer")
         ranges = windows(len(ids), room, int(self.stride or room))
         for (first, end), starts in zip(ranges, fullest_context(ranges), strict=True):
             span = [0, 0]
@@ -330,6 +328,8 @@ class Encoder:
         pictures, target = self._pictures(example), self._ids(words.answer)
         if not self.encoder:
             target.append(self.tokenizer.eos_token_id)
+        if not target:
+            raise BadRow(f"the answer {words.answer!r} has no token in this tokenizer")
         room = self.most_in_words - len(self._start) - len(self._between) - len(self._end)
         after = self._ids(words.instruction) if words.instruction else []
         asked = " ".join(text for text, may_be_cut in words.texts if not may_be_cut)
@@ -399,8 +399,10 @@ class Encoder:
 
     def _masked_text(self, text: str) -> Iterator[dict[str, Any]]:
         """Plain text for an encoder, all of it, in windows: masked language modelling, the masks drawn from the example's
-        place. A window in which nothing was masked is left out."""
+        place, at least one in each window. BadRow for a text without tokens."""
         tokens, room = self._ids(text), max(1, self.most - len(self._start) - len(self._end))
+        if not tokens:
+            raise BadRow("the text has no token in this tokenizer")
         draws = random.Random(f"mask/{self._place}")
         before, after = [IGNORED] * len(self._start), [IGNORED] * len(self._end)
         for first in range(0, len(tokens), room):
@@ -412,10 +414,10 @@ class Encoder:
                 changed = self.tokenizer.mask_token_id if masked else other if how < _MASKED + _REPLACED else token
                 seen.append(changed if predicted else token)
                 labels.append(token if predicted else IGNORED)
+            if all(label == IGNORED for label in labels):
+                place = draws.randrange(len(labels))
+                labels[place], seen[place] = tokens[first + place], self.tokenizer.mask_token_id
             count = sum(label != IGNORED for label in labels)
-            if not count:
-                self.left_out += 1
-                continue
             yield {
                 "segments": [[*self._start, *seen, *self._end]], "labels": before + labels + after, "supervised": count,
             }  # fmt: skip

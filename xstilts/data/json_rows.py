@@ -22,7 +22,16 @@ class JsonRows:
         for path in paths:
             try:
                 self.rows += _rows(_bytes(path), field)
-            except (OSError, EOFError, ValueError, LookupError, TypeError, TarError, zlib.error) as error:
+            except (
+                OSError,
+                EOFError,
+                ValueError,
+                LookupError,
+                TypeError,
+                RecursionError,
+                TarError,
+                zlib.error,
+            ) as error:
                 raise DataError(
                     f"{path}: cannot be read as json ({type(error).__name__}: {error}); fetch the file again"
                 ) from error
@@ -34,7 +43,10 @@ class JsonRows:
         """A row; ValueError where its line is no JSON object in UTF-8."""
         row = self.rows[index]
         if isinstance(row, bytes):
-            row = json.loads(row)  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            try:
+                row = json.loads(row)  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            except RecursionError as error:
+                raise ValueError("the JSON is nested too deep") from error
         if not isinstance(row, dict):
             raise ValueError(f"a row is a JSON object, this is {type(row).__name__}")
         return row

@@ -72,5 +72,6 @@ def _in_words(one: Example) -> Example:
     which stays whole."""
     if one.label is not None and not one.choices and one.text_pair is None:
         return replace(one, images=(), text=one.caption, text_pair=one.text)
-    asked = " ".join(part for part in (one.text, one.question) if part)
-    return replace(one, images=(), text=one.caption, question=asked)
+    if one.question is not None:  # the text is a context already
+        return replace(one, images=(), text=f"{one.caption} {one.text}")
+    return replace(one, images=(), text=one.caption, question=one.text or None)

@@ -15,7 +15,7 @@ from xstilts.data.ladder import caption_of, with_images
 from xstilts.errors import DataError
 from xstilts.plan.step import Step
 from xstilts.tasks.registry import TASKS
-from xstilts.tasks.task import Example, Source, Task
+from xstilts.tasks.task import UNUSABLE, Example, Source, Task
 
 #: More bad rows than this share stop the step, where the plan does not say otherwise (`most_bad_rows`).
 MOST_BAD = 0.05
@@ -66,7 +66,7 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
         raise DataError(
             f"{where['path']} ({where['config']}, {where['split']}): {len(bad)} bad rows of "
             f"{len(bad) + len(examples)}, more than {most:.0%}; {named or 'it has no rows'}; "
-            "mend the source, name another under `splits`, or allow a larger share by most_bad_rows"
+            "correct the source, name another under `splits`, or allow a larger share by most_bad_rows"
         )
     if spec["labels"] == "shuffled":
         examples = shuffled_labels(examples)
@@ -92,11 +92,20 @@ def _captions(where: Mapping[str, Any] | None, mirror: Any) -> dict[str, str] | 
         return None
     rows = load_rows(mirror.at(where), source_of(where), "en")
     try:
-        return {str(row["sha256"]): str(row["caption"]) for row in (rows[place] for place in range(len(rows)))}
+        pairs = [(str(row["sha256"]), row["caption"]) for row in (rows[place] for place in range(len(rows)))]
     except (KeyError, ValueError) as error:
         raise DataError(
             f"{where['path']} ({where['split']}): needs the columns sha256 and caption ({error})"
         ) from error
+    captions: dict[str, str] = {}
+    for sha, caption in pairs:
+        if caption is None or not str(caption).strip():
+            continue  # a picture without a caption makes its rows bad rows
+        if captions.setdefault(sha, str(caption)) != str(caption):
+            raise DataError(
+                f"{where['path']} ({where['split']}): two different captions of the picture {sha}; keep one"
+            )
+    return captions
 
 
 def read_rows(
@@ -118,19 +127,23 @@ def read_rows(
         try:
             row = rows[index]
             made = task.to_example(row, index, language)
-            found = [made] if isinstance(made, Example) else list(made or ())
-            for example in found:
+        except UNUSABLE as error:
+            bad.append({"row": index, "reason": f"{type(error).__name__}: {error}"[:300]})
+            continue
+        several = [made] if isinstance(made, Example) else list(made or ())
+        dropped += not several
+        origin = row.get("origin") if isinstance(row, dict) else None
+        for example in several:
+            try:
                 check(task, example)
                 if captions is not None and not caption_of(example, captions).strip():
                     raise ValueError("a picture has no caption, and an arm of the plan shows captions")
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-            bad.append({"row": index, "reason": f"{type(error).__name__}: {error}"[:300]})
-            continue
-        if not found:
-            dropped += 1
-        found = [replace(one, parallel=parallel_key(task, one, index)) for one in found]
-        origin = row.get("origin") if isinstance(row, dict) else None
-        examples += [replace(one, id=f"{origin}:{one.id}") if origin is not None else one for one in found]
+            except UNUSABLE as error:
+                name = f" {example.id}" if len(several) > 1 else ""
+                bad.append({"row": index, "reason": f"{type(error).__name__}{name}: {error}"[:300]})
+                continue
+            name = f"{origin}:{example.id}" if origin is not None else example.id
+            examples.append(replace(example, id=name, parallel=parallel_key(task, example, index)))
     return examples[:cap], bad, dropped
 
 
@@ -165,6 +178,8 @@ def source_of(where: Mapping[str, Any]) -> Source:
 
 def check(task: Task, example: Example) -> None:
     """Raises ValueError for a record that its format cannot use."""
+    if example.flaw:
+        raise ValueError(example.flaw)
     for text in _texts(example):
         if (place := next((i for i, letter in enumerate(text) if "\ud800" <= letter <= "\udfff"), None)) is not None:
             raise ValueError(f"half a character (surrogate) at character {place}: the text was decoded wrongly")
@@ -179,7 +194,8 @@ def check(task: Task, example: Example) -> None:
         "multiple_choice": example.text.strip() and len(example.choices) > 1 and all(c.strip() for c in example.choices),
         "tagging": all(token.strip() for token in example.tokens), "span": example.text.strip() and (example.question or "").strip(),
         "generation": example.targets and example.targets[0].strip(),
-        "retrieval": example.text.strip() and (example.text_pair or "").strip(), "ranking": example.text.strip(),
+        "retrieval": example.text.strip() and (example.text_pair or "").strip(),
+        "ranking": example.text.strip() and (example.text_pair is None or example.text_pair.strip()),
         "mining": example.text.strip(),
     }  # fmt: skip
     if not required[task.format]:

@@ -21,6 +21,8 @@ FIRST_OF_TWO_DIGITS = 10
 MOST_BYTES = 4096
 #: The most special tokens around a question and its context: XLM-R's <s> question </s></s> context </s>.
 FRAME_TOKENS = 4
+#: Family → tokens of its longest sequence: XLM-R has 514 positions, of which the first two are not used.
+MOST_POSITIONS = {"xlm_r": 512}
 #: Families that see no images.
 TEXT_ONLY = ("xlm_r",)
 
@@ -220,6 +222,7 @@ class _Check:
                         continue
                     if task in by_head:
                         yield from self._windows(name, task)
+                    yield from self._positions(name, task)
                     low, high = budget["min_pixels"], budget["max_pixels"]
                     if low and high and low > high:
                         yield f"override.{task}.min_pixels: {low} is more than max_pixels, {high}; lower it or raise max_pixels"
@@ -228,6 +231,15 @@ class _Check:
                 _ = self.recipes.adapters
             except (PlanError, KeyError) as error:
                 yield f"backbones: {error.args[0]}"
+
+    def _positions(self, name: str, task: str) -> Iterator[str]:
+        """Lengths beyond what a family's models have positions for."""
+        backbone = self.plan.backbones[name]
+        most = MOST_POSITIONS.get(backbone.family)
+        for key, length in self.recipes.lengths(task, backbone, "lm").items():
+            if most is not None and key in ("max_length", "lm_length") and length and length > most:
+                where = f"backbones.{name}.override.{task}" if task in (backbone.override or {}) else f"override.{task}"
+                yield f"{where}.{key}: {length} is more than the {most} tokens of family {backbone.family}; lower it"
 
     def _windows(self, name: str, task: str) -> Iterator[str]:
         """Lengths of question answering that leave no room for the context, or windows that do not overlap."""

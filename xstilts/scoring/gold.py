@@ -1,5 +1,6 @@
 """The right answers of an evaluation, from its canonical records."""
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ def candidate_names(records: Path) -> list[str]:
     """The name of each row of a records.parquet as a candidate; empty where it is none."""
     names: list[str] = pq.read_table(records, columns=["candidate"]).column("candidate").to_pylist()
     return names
+
+
+def encoded_gold(golds: Sequence[Gold], rows: Container[int], bad_rows: int) -> list[Gold]:
+    """The gold of examples that encoding did not leave out as bad rows. rows: those that are encoded. All of the gold where
+    more is missing than that, so that whoever looks for a prediction names it."""
+    kept = [gold for gold in golds if gold.row in rows]
+    return kept if len(golds) - len(kept) == bad_rows else list(golds)
 
 
 def answers_in_words(records: Path, task: Task) -> list[Gold]:

@@ -19,7 +19,7 @@ from xstilts.models.heads import AnswerLimit
 from xstilts.plan.environment import require
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
-from xstilts.scoring.gold import Gold
+from xstilts.scoring.gold import Gold, encoded_gold
 from xstilts.scoring.predict import Job, Predictor, predict, withheld, written
 from xstilts.scoring.ranking import in_all_languages
 from xstilts.scoring.shards import Shard, complain, gathered, is_large, make, shards, share
@@ -212,10 +212,9 @@ def _encoded(
 ) -> list[Gold]:  # fmt: skip
     """The examples that encoding did not leave out as bad rows; all of them where others lack a prediction too, so that the
     caller names those."""
-    given = next(iter(found.values()))[step.fingerprint, language]
+    predictions = next(iter(found.values()))[step.fingerprint, language]
     bad = int(bench.parent("encode", step.parents[f"test:{language}"], step).info.get("bad_rows", 0))
-    kept = [gold for gold in golds if gold.row in given]
-    return kept if len(golds) - len(kept) == bad else golds
+    return encoded_gold(golds, predictions, bad)
 
 
 def _scored(

@@ -12,7 +12,7 @@ from typing import Any
 from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.nli import INSTRUCTION, LABEL, LABELS
 from xstilts.tasks.sizes import card
-from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
+from xstilts.tasks.task import Example, Row, Source, Task, each, text_of, texts_of
 
 TRUTH = LabelColumn("label", ("false", "true"))
 
@@ -66,13 +66,14 @@ def answered(row: Row, index: int, language: str) -> list[Example]:
     (VQAv2, GQA, easy-VQA); or images, texts[{user, assistant}] with several questions on one picture (the Cauldron)."""
     if "texts" in row:
         pictures = images_of(row)
-        return [
-            Example(
+
+        def question(number: int, turn: Row) -> Example:
+            return Example(
                 id=f"{index}-{number}", text=text_of(turn, "user"), targets=(text_of(turn, "assistant"),), images=pictures,
                 cluster=str(index),
-            )
-            for number, turn in enumerate(row["texts"])
-        ]  # fmt: skip
+            )  # fmt: skip
+
+        return each(row["texts"], question)
     best = str(row.get("multiple_choice_answer") or row.get("answer") or "")
     others = [str(a["answer"] if isinstance(a, dict) else a) for a in row.get("answers") or ()]
     identity = str(row.get("question_id") or row.get("id") or index)
@@ -113,25 +114,25 @@ def science(row: Row, index: int, language: str) -> Example | None:
 def two_pictures(row: Row, index: int, language: str) -> list[Example]:
     """NLVR2 in the Cauldron: images (two), texts[{user, assistant: Yes. | No.}]."""
     pictures = images_of(row)
-    found = []
-    for number, turn in enumerate(row["texts"]):
+
+    def statement_of(number: int, turn: Row) -> Example:
         answer = str(turn["assistant"]).strip().lower().rstrip(".")
         if answer not in ("yes", "no", "true", "false"):
             raise ValueError(f"assistant: {turn['assistant']!r} is neither yes nor no")
-        found.append(
-            Example(
-                id=f"{index}-{number}", text=text_of(turn, "user"), label=int(answer in ("yes", "true")), images=pictures,
-                cluster=str(index),
-            )
+        return Example(
+            id=f"{index}-{number}", text=text_of(turn, "user"), label=int(answer in ("yes", "true")), images=pictures,
+            cluster=str(index),
         )  # fmt: skip
-    return found
+
+    return each(row["texts"], statement_of)
 
 
 def grounded(row: Row, index: int, language: str) -> Example:
     """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels of the upright picture."""
-    from xstilts.tasks.pictures import size_of
+    from xstilts.tasks.pictures import check_picture, size_of
 
     data = image_bytes(row)
+    check_picture(data)
     width, height = size_of(data)
     x, y, w, h = (float(number) for number in row["bbox"])
     corners = (x / width, y / height, (x + w) / width, (y + h) / height)

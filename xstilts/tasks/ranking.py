@@ -10,13 +10,14 @@ right`, of the mention's sentence alone (xtreme utils_mewslix.py).
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from xstilts.tasks.sentences import sentence_spans
 from xstilts.tasks.sizes import MEWSLI_X, infos
 from xstilts.tasks.span import passage_name
-from xstilts.tasks.task import Example, Row, Source, Task, text_of
+from xstilts.tasks.task import Example, Row, Source, Task, each, text_of
 
 LAREQA_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")
 MEWSLIX_LANGUAGES = ("ar", "de", "en", "es", "fa", "ja", "pl", "ro", "ta", "tr", "uk")
@@ -43,15 +44,7 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
         context = text_of(paragraph, "context")
         breaks = [(int(first), int(last)) for first, last in paragraph["sentence_breaks"]]
         names = [f"{language}/{index}.{number}.{sentence}" for sentence in range(len(breaks))]
-        for question in paragraph["qas"]:
-            answer = question["answers"][0]
-            right = names[_sentence_of(breaks, int(answer["answer_start"]))]
-            found.append(
-                Example(
-                    id=str(question["id"]), text=text_of(question, "question"), relevant=(right,),
-                    cluster=f"{index}.{number}",
-                )
-            )  # fmt: skip
+        found += each(paragraph["qas"], partial(_question, names, breaks, f"{index}.{number}"))
         found += [
             Example(
                 id=name, text=_candidate_text(context[first:last], context), cluster=f"{index}.{number}", candidate=name
@@ -59,6 +52,13 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
             for name, (first, last) in zip(names, breaks, strict=True)
         ]
     return found
+
+
+def _question(
+    names: Sequence[str], breaks: list[tuple[int, int]], cluster: str, number: int, question: Mapping[str, Any]
+) -> Example:
+    right = names[_sentence_of(breaks, int(question["answers"][0]["answer_start"]))]
+    return Example(id=str(question["id"]), text=text_of(question, "question"), relevant=(right,), cluster=cluster)
 
 
 def question_and_sentence(row: Row, index: int, language: str) -> Example | None:
@@ -158,13 +158,14 @@ def mentions(row: Row, index: int, language: str) -> list[Example]:
         ]
     context = _document(row["context"])
     several = _document(row["mentions"]) if "mentions" in row else [_document(row["mention"])]
-    return [
-        Example(
+
+    def query(number: int, mention: Mapping[str, Any]) -> Example:
+        return Example(
             id=str(mention["example_id"]), text=_query(context, mention), relevant=(str(mention["entity_id"]),),
             cluster=str(context["document_id"]),
-        )
-        for mention in several
-    ]  # fmt: skip
+        )  # fmt: skip
+
+    return each(several, query)
 
 
 def mention_and_entity(row: Row, index: int, language: str) -> Example:

@@ -1,6 +1,6 @@
 """What a task is: a frozen record of data, so that a benchmark is a table and not a subclass."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Literal
@@ -112,8 +112,25 @@ class Example:
     cluster: str = ""
     relevant: tuple[str, ...] = ()
     caption: str = ""
+    flaw: str = ""  # why an example of a row with several cannot be used
     candidate: str = ""
     parallel: str = ""
+
+
+#: What a reader of rows raises for one that cannot be used.
+UNUSABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+
+
+def each(entries: Iterable[Any], make: Callable[[int, Any], Example]) -> list[Example]:
+    """The examples of a row that holds several, made from (number, entry). An entry that cannot be read becomes an example
+    with a `flaw`: it is named as a bad row, and the others are kept."""
+    examples = []
+    for number, entry in enumerate(entries):
+        try:
+            examples.append(make(number, entry))
+        except UNUSABLE as error:
+            examples.append(Example(id=str(number), flaw=f"{type(error).__name__}: {error}"))
+    return examples
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from xstilts.models.processor import load_processor
 from xstilts.plan.environment import require
 from xstilts.plan.step import Step, training_role
 from xstilts.run import failure, failure_key, open_run, spec_of
-from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
+from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, encoded_gold, gold_answers
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
@@ -308,7 +308,11 @@ def _development(bench: Bench, step: Step) -> Development | None:
     rows, images = bench.rows(role, step)
     encoded = bench.parent("encode", step.parents[role], step)
     records = bench.parent("records", encoded.step["parents"]["records"], step)
-    gold = gold_answers(bench.store.file(records, "records.parquet"), given["format"])
+    gold = encoded_gold(
+        gold_answers(bench.store.file(records, "records.parquet"), given["format"]),
+        set(rows.table.column("row").to_pylist()),
+        int(encoded.info.get("bad_rows", 0)),
+    )
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
     task = TASKS[given["name"]]
     labels = task.labels or (bench.trained_tags(step, given) if task.format == "tagging" else ())

@@ -137,4 +137,4 @@ class Learner:
         self.backbone.dropout.at(self.seed, update, self.stage)
         batch = pack_rows(rows, self.backbone, self.processor, None).to(self.device)
         states, about = self.backbone(batch), rows_of(rows, self.device)
-        return embed(states, about, self.backbone.pool, self.pooling).view(len(rows), 2, -1)
+        return embed(states, about, self.backbone.pool, self.pooling).view(len(rows), 2, self.backbone.width)
