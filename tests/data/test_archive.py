@@ -56,8 +56,8 @@ def test_the_one_data_file_of_an_archive_is_read(tmp_path: Path) -> None:
     [
         ((("a.jsonl", LINES), ("b.jsonl", LINES)), "holds more than one data file"),
         ((("README.md", LINES),), "holds no file that ends in .jsonl or .json"),
-        ((("../a.jsonl", LINES),), "'../a.jsonl' lies outside of the archive"),
-        ((("/etc/a.jsonl", LINES),), "'/etc/a.jsonl' lies outside of the archive"),
+        ((("../a.jsonl", LINES),), "'../a.jsonl' is outside the archive"),
+        ((("/etc/a.jsonl", LINES),), "'/etc/a.jsonl' is outside the archive"),
     ],
 )
 def test_an_archive_that_holds_anything_else_is_refused(

@@ -32,9 +32,9 @@ def test_a_complete_split_is_accepted(names: list[str]) -> None:
     [
         (["train-00000-of-00003.parquet", "train-00002-of-00003.parquet"], "shard 00001 of 3 is missing"),
         (["train-00001-of-00003.parquet"], r"shard 00000 of 3 is missing \(and 1 more\)"),
-        (["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "train-00001-of-00002.jsonl"], "there twice"),
-        (["train-00000-of-00001.parquet", "train.parquet"], "there twice"),
-        (["train.jsonl", "train.jsonl.gz"], "there twice"),
+        (["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "train-00001-of-00002.jsonl"], "duplicate shard"),
+        (["train-00000-of-00001.parquet", "train.parquet"], "duplicate shard"),
+        (["train.jsonl", "train.jsonl.gz"], "duplicate shard"),
         (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"], "versions"),
         (["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "train-00007-of-00002.parquet"], "is not one of 2"),
         (["plain_text/train/0000.parquet", "plain_text/train/0002.parquet"], "shard 00001 of 2 is missing"),

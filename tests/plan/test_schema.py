@@ -176,7 +176,7 @@ def _rest(tables: Tables) -> tuple[object, ...]:
         ("languages: [it]", "languages: no evaluation of the plan has it: 'it'"),
         ("rows: {copa: {train: 3}}", "rows.copa: the plan does not use this task"),
         ("arms: {x: {task: quiz2}}\nrecipes: xtreme_r", "is not YAML"),
-        ("seeds: [[0, 0], [0, 0]]", "seeds: the same pair of seeds"),
+        ("seeds: [[0, 0], [0, 0]]", "seeds: duplicate pair of seeds"),
         ("arms: {none: {task: quiz}}", "arms.none: must stay empty"),
         ("splits: {squad: {train: a}, xquad: {train: b}}", "splits: squad and xquad name different train splits"),
     ],

@@ -18,9 +18,9 @@ def _is_data(member: tarfile.TarInfo, name: str) -> bool:
     """Whether a member is the data. DataError for a link, a device, and a name that leaves the archive's folder."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{name}: the member {member.name!r} lies outside of the archive; make the archive anew")
+        raise DataError(f"{name}: the member {member.name!r} is outside the archive; create the archive again")
     if not (member.isfile() or member.isdir()):
-        raise DataError(f"{name}: the member {member.name!r} is neither a file nor a folder; make the archive anew")
+        raise DataError(f"{name}: the member {member.name!r} is neither a file nor a folder; create the archive again")
     # macOS adds a file `._name` with attributes to each file.
     return member.isfile() and path.name.endswith(_DATA) and not path.name.startswith("._")
 

@@ -20,7 +20,7 @@ class IncompleteSplit(DataError):
 
 
 def check_shards(names: Iterable[str], where: str) -> None:
-    """IncompleteSplit where a shard of a split is missing or there twice. names: paths of the files of one split; where: names
+    """IncompleteSplit where a shard of a split is missing or duplicated. names: paths of the files of one split; where: names
     the split in the message. Shards are numbered from 0, or all from 1."""
     shards: dict[str, list[tuple[int, int | None, str]]] = {}
     for name in names:
@@ -37,12 +37,12 @@ def _check(shards: list[tuple[int, int | None, str]], where: str) -> None:
     totals = {total for _, total, _ in shards}
     if len(totals) > 1:
         names = ", ".join(name for _, _, name in shards)
-        raise IncompleteSplit(f"{where}: files of different versions lie side by side ({names}); keep those of one")
+        raise IncompleteSplit(f"{where}: files of different versions ({names}); keep those of one version")
     total = totals.pop() or len(shards)
     by_number: dict[int, str] = {}
     for number, _, name in shards:
         if number in by_number:
-            raise IncompleteSplit(f"{where}: a shard is there twice ({by_number[number]}, {name}); keep one")
+            raise IncompleteSplit(f"{where}: duplicate shard ({by_number[number]}, {name}); keep one")
         by_number[number] = name
     first = 1 if total in by_number and 0 not in by_number else 0
     if missing := [number for number in range(first, first + total) if number not in by_number]:

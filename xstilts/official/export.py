@@ -49,7 +49,7 @@ def _is_exported(task: Official, language: str, hidden: Collection[tuple[str, st
 
 def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
     """(evaluation, language) of predictions for rows in another form than the official labels have: words of UD-POS that did not
-    come from the treebanks. A report that does not state the form is of a time when there was no other."""
+    come from the treebanks. A report that does not state the form was made when only the hub's was read."""
     path = report / "summary.json"
     stated = json.loads(path.read_text(encoding="utf-8")).get("forms", []) if path.is_file() else []
     official = {(row["evaluation"], row["language"]) for row in stated if row["form"] == OFFICIAL_FORM}

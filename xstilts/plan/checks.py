@@ -193,7 +193,7 @@ class _Check:
         if not known or self.plan.languages is None:
             return
         if len(set(self.plan.languages)) != len(self.plan.languages):
-            yield "languages: a language stands there twice"
+            yield "languages: duplicate language"
         allowed = sorted({code for task in known.values() for code in task.languages} | set(self.tables.invented))
         for language in self.plan.languages:
             if language not in allowed:

@@ -311,7 +311,7 @@ class Resources(Part):
 
 def _distinct(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
     if len(set(pairs)) != len(pairs):
-        raise ValueError("the same pair of seeds stands there twice")
+        raise ValueError("duplicate pair of seeds")
     return pairs
 
 
