@@ -98,3 +98,11 @@ def test_many_tables_at_once_are_as_each_alone() -> None:
         for k in range(4):
             alone = moments(effects[k], influence[k], shape)
             assert (together.variance[k], together.freedom[k]) == pytest.approx((alone.variance, alone.freedom))
+
+
+def test_seeds_that_happen_to_agree_leave_the_variance_of_examples() -> None:
+    """Noise that cancels over seeds but for a little, and equal effects: no division by zero, and no certainty."""
+    influence = np.outer([1.0, -0.9], np.resize([0.1, -0.1], 50))
+    found = interval(np.zeros(2), influence, paired(2))
+    assert found.low < 0 < found.high
+    assert found.p == pytest.approx(1.0)

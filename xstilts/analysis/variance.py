@@ -69,7 +69,7 @@ def moments(effects: Array, influence: Array, shape: Layout) -> Moments:
     noise = times * _scaled(moved - center[..., None, :], clusters, (count - 1) * count)
     own = np.maximum(0, examples - noise)
     freedom = _freedom([(np.maximum(seeds, noise), count - 1), (own, clusters - 1)], count - 1)
-    return Moments(units.mean(-1), seeds + own, freedom, examples)
+    return Moments(units.mean(-1), _seen(seeds + own, examples), freedom, examples)
 
 
 def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
@@ -101,7 +101,15 @@ def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
         (np.maximum(by_column, noise[1]), second - 1),
         (own, clusters - 1),
     ]
-    return Moments(mean, by_row + by_column - both + own, _freedom(parts, min(first, second) - 1), examples)
+    return Moments(
+        mean, _seen(by_row + by_column - both + own, examples), _freedom(parts, min(first, second) - 1), examples
+    )
+
+
+def _seen(variance: Array, examples: Array) -> Array:
+    """The variance; the examples' part where all seeds happen to give the very same effect."""
+    value: Array = np.where(variance > TINY, variance, examples)
+    return value
 
 
 def _scaled(moved: Array, clusters: int, size: int) -> Array:
