@@ -108,7 +108,7 @@ def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
 
 def _seen(variance: Array, examples: Array) -> Array:
     """The variance; the examples' part where all seeds happen to give the very same effect."""
-    value: Array = np.where(variance > TINY, variance, examples)
+    value: Array = np.where(variance > TINY, variance, examples)[()]
     return value
 
 
