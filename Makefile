@@ -12,9 +12,9 @@ help:            ## this list
 
 setup: $(STAMP)  ## .venv from the hash-locked requirements, and the project in it
 
-$(STAMP): requirements/$(TORCH).txt pyproject.toml
+$(STAMP): requirements/$(TORCH).txt requirements/from_lock.py pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --require-hashes --no-deps -r requirements/$(TORCH).txt
+	$(VENV)/bin/python requirements/from_lock.py $(TORCH)
 	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -32,10 +32,11 @@ test-docker: setup  ## the small plan, every component in its own image (needs a
 
 lint: setup      ## ruff and mypy
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy
 
 lock:            ## resolve requirements/cpu.in again (needs uv and an index)
-	$(VENV)/bin/python requirements/lock.py $(TORCH_CPU_WHEEL)
+	$(VENV)/bin/python -m requirements.lock $(TORCH_CPU_WHEEL)
 
 wheels: setup   ## the images' wheels into wheelhouse/, by the lock; after it images build without an index
 	$(VENV)/bin/python -m images.wheels $(TORCH)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from components.images import lock, name
-from images.install import CUDA_ONLY
 from images.wheels import ROOT, WHEELHOUSE, names
+from requirements.from_lock import CUDA_ONLY, CUDA_TAKEN, held_build
 from xstilts import __version__
 from xstilts.errors import InfrastructureError, PlanError, XstiltsError
 
@@ -75,11 +75,13 @@ def files_of(image: Image, build: str) -> Iterator[Path]:
     yield Path("images", image.component, "Dockerfile")
     yield from (Path("images", file) for file in ("__init__.py", "install.py", "smoke.py", "images.lock"))
     yield from (Path("images", "packages", f"{packages}.txt") for packages in image.sets)
-    yield Path("requirements", f"{build}.txt")
+    yield from (Path("requirements", file) for file in ("from_lock.py", "cpu.txt", "cuda.txt"))
     yield from code()
     yield Path("wheelhouse", ".gitkeep")
     held = set[str]().union(*(names(packages) for packages in image.sets))
-    for wheel in sorted(WHEELHOUSE.glob("*.whl")):
+    wheels = sorted(WHEELHOUSE.glob("*.whl"))
+    build = held_build((wheel.name for wheel in wheels), build)
+    for wheel in wheels:
         package = re.sub(r"[-_.]+", "-", wheel.name.partition("-")[0]).lower()
         if package in held or (build == "cuda" and "torch" in held and CUDA_ONLY.match(package)):
             yield wheel.relative_to(ROOT)
@@ -131,7 +133,9 @@ def build_image(client: Any, image: Image, tag: str, build: str, base: str, revi
                 end = "\n".join(lines[-25:])
                 raise InfrastructureError(f"the image {image.name} cannot be built:\n{end}")
     size = client.images.get(tag).attrs["Size"] - client.images.get(base).attrs["Size"]
-    if build == "cpu" and size > image.megabytes * 1_000_000:
+    held = held_build((wheel.name for wheel in WHEELHOUSE.glob("*.whl")), build)
+    small = held == "cpu" and not any(CUDA_TAKEN in line for line in lines)
+    if small and size > image.megabytes * 1_000_000:
         raise InfrastructureError(
             f"the image {image.name} holds {size / 1e6:.0f} MB above its base, more than the {image.megabytes} it may; "
             "look for what a new requirement brought (images/packages)"

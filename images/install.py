@@ -1,46 +1,26 @@
-"""Fills an image's virtual environment; runs in the build stage, with the standard library and pip only.
+"""Fills an image's virtual environment; runs in the build stage, with the standard library, pip and uv only.
 
 python3 install.py cpu|cuda: takes the packages that /src/packages.txt names from the lock, by hash, out of the
-wheelhouse when it holds wheels, else from pip's index; writes the lock's versions for the plan step.
+wheelhouse when it holds wheels, else from where pip finds them; writes the lock's versions for the plan step.
 """
 
 import json
-import re
 import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
+from requirements.from_lock import held_build, select, torch_build, versions
+
 SOURCE = Path("/src")
 TARGET = Path("/opt/venv")
+LOCKS = SOURCE / "requirements"
 VERSIONS = Path("/opt/xstilts/versions.json")
-#: What torch's CUDA build needs besides what its CPU build does.
-CUDA_ONLY = re.compile(r"(nvidia-|cuda-|triton)")
+#: The build of torch that the image holds: the CUDA build where no CPU build can be found.
+BUILD = Path("/opt/xstilts/torch-build")
 #: Folders of packages that nothing imports: their tests, and headers for compilers that no image has.
 UNUSED = ("tests", "include")
-#: xstilts.plan.environment.LIBRARIES: what the plan step fingerprints, though its image holds none of them.
-NUMERIC = ("torch", "transformers", "tokenizers", "peft", "pillow")
-
-
-def blocks(lock: str) -> list[tuple[str, str]]:
-    """(name, text) of every pin of a lock, hashes included; a name comes twice where builds differ by platform."""
-    found = re.findall(r"^([a-z0-9][a-z0-9._-]*)((?:\[[^\]]*\])?==(?:[^\n]*\\\n)*[^\n]*\n)", lock, re.M)
-    return [(name, name + rest) for name, rest in found]
-
-
-def select(lock: str, names: set[str]) -> str:
-    """The pins of some packages; torch takes its CUDA packages with it where the lock has them. Raises KeyError for a
-    package that the lock lacks."""
-    pins = blocks(lock)
-    if absent := names - {name for name, _ in pins}:
-        raise KeyError(f"not in the lock: {', '.join(sorted(absent))}")
-    return "".join(text for name, text in pins if name in names or ("torch" in names and CUDA_ONLY.match(name)))
-
-
-def versions(lock: str) -> dict[str, str]:
-    """library → version of the lock, for what the results depend on; without local parts such as `+cpu`."""
-    return {name: text.split("==")[1].split()[0].partition("+")[0] for name, text in blocks(lock) if name in NUMERIC}
 
 
 def trim(packages: Path) -> None:
@@ -51,24 +31,30 @@ def trim(packages: Path) -> None:
 
 
 def main(build: str) -> None:
-    lock = (SOURCE / f"{build}.txt").read_text()
-    wanted = Path("/tmp/requirements.txt")
-    wanted.write_text(select(lock, set((SOURCE / "packages.txt").read_text().split())))
-    pip = Path("/tmp/pip")
-    venv.create(pip, with_pip=True)
+    names = set((SOURCE / "packages.txt").read_text().split())
+    pip_home = Path("/tmp/pip")
+    venv.create(pip_home, with_pip=True)
     venv.create(TARGET, with_pip=False, symlinks=True)
-    wheels = sorted((SOURCE / "wheelhouse").glob("*.whl"))
+    wheels = sorted(path.name for path in (SOURCE / "wheelhouse").glob("*.whl"))
     where = ["--no-index", "--find-links", str(SOURCE / "wheelhouse")] if wheels else []
     # No bytecode here: the smoke check that follows leaves that of the modules which the component imports.
-    command = [
-        str(pip / "bin" / "python"), "-m", "pip", "--python", str(TARGET / "bin" / "python"), "install", "--no-deps",
+    pip = [
+        str(pip_home / "bin" / "python"), "-m", "pip", "--python", str(TARGET / "bin" / "python"), "install", "--no-deps",
         "--require-hashes", "--no-compile", "--only-binary", ":all:", "--no-cache-dir",
-        "--disable-pip-version-check", "--progress-bar", "off", *where, "-r", str(wanted),
+        "--disable-pip-version-check", "--progress-bar", "off", *where,
     ]  # fmt: skip
-    subprocess.run(command, check=True)
+    if wheels:
+        build = held_build(wheels, build)
+    elif build == "cpu" and "torch" in names:
+        build = torch_build(pip, LOCKS, python=str(pip_home / "bin" / "python"))
+    lock = (LOCKS / f"{build}.txt").read_text()
+    requirements = Path("/tmp/requirements.txt")
+    requirements.write_text(select(lock, names))
+    subprocess.run([*pip, "-r", str(requirements)], check=True)
     trim(TARGET)
     VERSIONS.parent.mkdir(parents=True, exist_ok=True)
     VERSIONS.write_text(json.dumps(versions(lock), sort_keys=True) + "\n")
+    BUILD.write_text(f"{build}\n")
 
 
 if __name__ == "__main__":

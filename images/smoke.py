@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
+from pathlib import Path
 
 _STORE = ("xstilts.run", "xstilts.store.store", "boto3", "boto3.s3.transfer", "botocore.config", "components.orphan")
 _PLAN = (
@@ -22,7 +23,7 @@ MODULES: Mapping[str, Sequence[str]] = {
     "plan": (*_STORE, *_PLAN),
     "stage": (
         *_STORE, *_PLAN, "xstilts.data.stage", "xstilts.data.records", "xstilts.data.encode", "xstilts.models.processor",
-        "datasets", "datasets.load", "transformers", "transformers.models.clip.image_processing_pil_clip",
+        "conllu", "datasets", "datasets.load", "transformers", "transformers.models.clip.image_processing_pil_clip",
         "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
     ),
     "step": (*_STORE, "components.launch.choose", "components.launch.gc", "kubernetes", "kubernetes.config"),
@@ -58,6 +59,8 @@ def main(name: str, build: str, *options: str) -> None:
         importlib.import_module(module)
     if "--imports" in options:
         return
+    marker = Path("/opt/xstilts/torch-build")  # images/install.py: cuda where no CPU build can be found
+    build = marker.read_text().strip() if marker.is_file() else build
     if found := unwanted(name, build):
         sys.exit(f"the image ({name}, {build}) holds {', '.join(found)}")
     print(f"{name} ({build}): {len(MODULES[name])} modules can be imported")

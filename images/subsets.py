@@ -21,7 +21,7 @@ STEP = ("boto3", "kfp", "pydantic", "pyyaml")
 #: set → what its code imports. finetune and score share two: a group's workers train and score, and a step watches both.
 ROOTS: Mapping[str, Sequence[str]] = {
     "plan": ("huggingface-hub", *STEP),
-    "stage": ("datasets", "transformers", "tokenizers", "pillow", "pyarrow", "numpy", *STEP),
+    "stage": ("conllu", "datasets", "transformers", "tokenizers", "pillow", "pyarrow", "numpy", *STEP),
     "step": ("kubernetes", *STEP),
     "worker": (
         "torch", "ray[default,train]", "transformers", "peft", "safetensors", "tokenizers", "pillow", "pyarrow", "numpy",

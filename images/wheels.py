@@ -1,7 +1,7 @@
 """Fills wheelhouse/ with the wheels that the images need: python -m images.wheels cpu|cuda.
 
-By the lock, hash for hash, with this Python's pip and its index: run it with the Python version of the base image. After
-it the images build with no index at all.
+By the lock, hash for hash, with this Python's pip: run it with the Python version of the base image. torch's CPU build
+is looked for as `make setup` does (requirements/from_lock.py). After it the images build with no index at all.
 """
 
 import subprocess
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from images.install import select
+from requirements.from_lock import select, torch_build
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELHOUSE = ROOT / "wheelhouse"
@@ -22,16 +22,17 @@ def names(name: str) -> set[str]:
 
 
 def main(build: str) -> None:
-    wanted = set[str]().union(*(names(path.stem) for path in PACKAGES.glob("*.txt")))
-    pins = select((ROOT / "requirements" / f"{build}.txt").read_text(), wanted)
+    packages = set[str]().union(*(names(path.stem) for path in PACKAGES.glob("*.txt")))
+    pip = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:",
+        "--find-links", str(WHEELHOUSE), "--dest", str(WHEELHOUSE),
+    ]  # fmt: skip
+    if build == "cpu":
+        build = torch_build(pip, ROOT / "requirements")
     with tempfile.TemporaryDirectory() as scratch:
         requirements = Path(scratch) / "requirements.txt"
-        requirements.write_text(pins)
-        command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:",
-            "--find-links", str(WHEELHOUSE), "--dest", str(WHEELHOUSE), "-r", str(requirements),
-        ]  # fmt: skip
-        subprocess.run(command, check=True)
+        requirements.write_text(select((ROOT / "requirements" / f"{build}.txt").read_text(), packages))
+        subprocess.run([*pip, "-r", str(requirements)], check=True)
     wheels = list(WHEELHOUSE.glob("*.whl"))
     print(f"{len(wheels)} wheels in {WHEELHOUSE}, {sum(wheel.stat().st_size for wheel in wheels) / 1e6:.0f} MB")
 

@@ -119,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="a report's predictions as XTREME-R submissions")
     export.add_argument("report", help="the report folder of a run")
     export.add_argument("dir")
+    export.add_argument("--unofficial", action="store_true", help="also UD-POS on words that are not the official ones")
     validate = commands.add_parser("validate", help="what is wrong with a submission")
     validate.add_argument("predictions")
     validate.add_argument("labels", nargs="?")

@@ -111,6 +111,7 @@ def _left(work: dict[str, int]) -> str:
 def plan(given: argparse.Namespace) -> int:
     """xstilts plan PLAN"""
     from pipelines import local
+    from xstilts.plan.recomputed import earlier_run, recomputed
     from xstilts.plan.show import overview, render
     from xstilts.plan.status import done
     from xstilts.store.store import Store
@@ -119,8 +120,11 @@ def plan(given: argparse.Namespace) -> int:
     home.mkdir(parents=True, exist_ok=True)
     _, expansion, _ = _expand(given, home)
     with local.store_at(given.store, home) as uri:
-        finished = done(expansion, Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"])))
-    view = overview(expansion, finished, given.gpus)
+        store = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
+        finished = done(expansion, store)
+        earlier = earlier_run(store, expansion.name)
+        again = recomputed(expansion, earlier[1], store) if earlier else []
+    view = overview(expansion, finished, given.gpus, again, earlier[0] if earlier else None)
     if given.json:
         _say(json.dumps(view, indent=2, ensure_ascii=False))
     else:

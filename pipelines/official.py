@@ -11,9 +11,12 @@ from xstilts.errors import DataError
 def export(given: argparse.Namespace) -> int:
     """xstilts export REPORT DIR"""
     from xstilts.official.export import export as write
+    from xstilts.official.export import left_out
 
-    for folder in write(Path(given.report), Path(given.dir), given.benchmark):
+    for folder in write(Path(given.report), Path(given.dir), given.benchmark, given.unofficial):
         print(folder, file=sys.__stdout__)
+    for reason in [] if given.unofficial else left_out(Path(given.report), given.benchmark):
+        print(f"left out: {reason}", file=sys.__stderr__)
     return 0
 
 
@@ -47,8 +50,15 @@ def grade(given: argparse.Namespace) -> int:
     console = Console(file=sys.__stdout__)
     console.print(table)
     for group, value in found["groups"].items():
-        console.print(f"{group}: {value:.2f}")
-    console.print(f"overall, over {len(found['over'])} tasks ({', '.join(found['over'])}): {found['overall']:.2f}")
+        console.print(f"{group} (official group): {value:.2f}")
+    if found["all_task"] is not None:
+        console.print(f"all tasks (official): {found['all_task']:.2f}")
+    if found["retrieval_with_lareqa"] is not None:
+        console.print(f"retrieval with LAReQA: {found['retrieval_with_lareqa']:.2f}")
+    present = found["present_tasks"]
+    console.print(
+        f"mean of the {len(present)} tasks present ({', '.join(present)}): {found['mean_of_present_tasks']:.2f}"
+    )
     by_task: dict[str, list[str]] = {}
     for line in found["missing"]:  # `task language: why`, or `task: why`
         task, _, language = line.partition(":")[0].partition(" ")

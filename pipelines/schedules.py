@@ -44,7 +44,9 @@ class Schedule(Repeat):
     @model_validator(mode="after")
     def _one_at_a_time(self) -> "Schedule":
         if self.add_seeds and self.concurrency > 1:
-            raise ValueError("add_seeds needs concurrency: 1, since two firings at one time would take the same new seeds")
+            raise ValueError(
+                "add_seeds needs concurrency: 1, since two firings at one time would take the same new seeds"
+            )
         if self.spending is not None and not self.add_seeds:
             raise ValueError("spending belongs to add_seeds: without new seeds there is one result to look at")
         return self

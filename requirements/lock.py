@@ -1,4 +1,4 @@
-"""Resolves cpu.in into cuda.txt and cpu.txt: python requirements/lock.py [path of torch's CPU wheel].
+"""Resolves cpu.in into cuda.txt and cpu.txt: python -m requirements.lock [path of torch's CPU wheel].
 
 cpu.txt is cuda.txt without the CUDA packages, with the CPU wheel's hash beside the index's; without a wheel at hand the
 hash that stands in cpu.txt is kept.
@@ -10,11 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from requirements.from_lock import CUDA_ONLY
+
 HERE = Path(__file__).parent
-CUDA_ONLY = re.compile(r"(nvidia-|cuda-|triton)")
 HEAD = (
-    "# Locked from cpu.in by `make lock`, without CUDA packages; installed with --no-deps. On Linux pip must be able to\n"
-    "# find torch's CPU build: in a wheel folder of its configuration, or on PyTorch's own CPU index.\n"
+    "# Locked from cpu.in by `make lock`, without CUDA packages; installed by requirements/from_lock.py, which looks for\n"
+    "# torch's CPU build.\n"
 )
 
 
@@ -39,7 +40,7 @@ def main(wheel: Path | None) -> None:
         before = re.search(r"^torch==\S+\+cpu .*\n.*sha256:(\w+)", (HERE / "cpu.txt").read_text(), re.M)
         cpu = before[1] if before else ""
     if not cpu:
-        sys.exit("no hash of torch's CPU build is known; give its wheel: python requirements/lock.py WHEEL")
+        sys.exit("no hash of torch's CPU build is known; give its wheel: python -m requirements.lock WHEEL")
     kept = [_two_builds(block, cpu) if block.startswith("torch==") else block for block in kept]
     (HERE / "cpu.txt").write_text(HEAD + "\n".join(kept) + "\n")
     (HERE / "cuda.txt").write_text("# Locked from cpu.in by `make lock`, with the CUDA packages of torch.\n" + locked)

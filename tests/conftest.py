@@ -47,7 +47,9 @@ def real_tokenizers() -> Path:
     tool = ROOT.parent / "shared" / "tools" / "real_models.py"
     if not tool.is_file():
         pytest.skip(f"no real tokenizers: {tool} is absent")
-    folder = Path(os.environ.get("XSTILTS_REAL_MODELS", Path(tempfile.gettempdir()) / f"xstilts-real-models-{os.getuid()}"))
+    folder = Path(
+        os.environ.get("XSTILTS_REAL_MODELS", Path(tempfile.gettempdir()) / f"xstilts-real-models-{os.getuid()}")
+    )
     folder.mkdir(parents=True, exist_ok=True)
     names = ["xlm-roberta-tokenizer", "qwen2-tokenizer", "llama2-tokenizer"]
     with FileLock(folder / ".lock"):

@@ -15,6 +15,7 @@ import torch
 from xstilts import run
 from xstilts.data.miniature.write import write_miniature
 from xstilts.errors import DataError, PlanError
+from xstilts.plan.step import digest
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 from xstilts.training.workers import Workers
@@ -121,7 +122,9 @@ def test_an_evaluation_that_cannot_be_written_leaves_those_of_the_same_model_sta
         return given(self, step, language)
 
     monkeypatch.setattr(Bench, "gold", gold)
-    text = PLAN.replace("[udpos, tatoeba]", "[xquad, tatoeba_squad]").replace("ud_en: {updates: 30}", "squad: {updates: 2}")
+    text = PLAN.replace("[udpos, tatoeba]", "[xquad, tatoeba_squad]").replace(
+        "ud_en: {updates: 30}", "squad: {updates: 2}"
+    )
     summary = finished(staged(store, "unwritten", miniature, text), tmp_path)
     assert {entry["what"].split(" on ")[1] for entry in summary["missing"]} == {"tatoeba_squad"}
     assert all("no gold answers" in entry["reason"] for entry in summary["missing"])
@@ -164,6 +167,27 @@ def test_a_mirror_without_a_needed_split_is_refused_before_staging(
 def test_a_run_that_was_not_planned_is_refused(store: Store) -> None:
     with pytest.raises(PlanError, match="has not run"):
         run.work(f"{store.uri}/runs/nothing", "groups")
+
+
+def of_version(kind: str, version: int) -> dict[str, Any]:
+    """The JSON of a step as the program of that recipe version wrote it."""
+    body = {"kind": kind, "spec": {}, "parents": {}}
+    return {**body, "fingerprint": digest({**body, "version": version}), "settings": {"label": f"old {kind}"}}
+
+
+def test_a_run_planned_before_a_recipe_changed_computes_no_step_of_it(store: Store) -> None:
+    """It would be stored under the name of the earlier recipe."""
+    records, scored = of_version("records", 3), of_version("score", 3)
+    uri = f"{store.uri}/runs/earlier"
+    for name, spec, step in (
+        ("batch", {"steps": [records["fingerprint"]]}, records),
+        ("group", {"finetune": [], "score": [scored["fingerprint"]]}, scored),
+    ):
+        store.put_json(f"runs/earlier/specs/{name}.json", {"spec": spec, "steps": {step["fingerprint"]: step}})
+    with pytest.raises(PlanError, match=r"old records was planned with version 3 .* run the plan again"):
+        run.stage(uri, "batch")
+    with pytest.raises(PlanError, match=r"old score was planned with version 3 .* run the plan again"):
+        run.score(uri, "group", inline)
 
 
 def test_what_is_no_run_is_refused() -> None:
@@ -229,7 +253,9 @@ def test_pools_in_shards_of_two_workers_score_as_in_one_piece(
     from xstilts.training.group import Bench
 
     text = PLAN.replace("[udpos, tatoeba]", "[bucc_mining, mewslix]").replace("[en, qaa]", "[en, qaa, qab]")
-    text = text.replace("ud_en: {updates: 30}", "mewsli_pairs: {updates: 4}").replace("captions minus none: {arm", "c: {arm")
+    text = text.replace("ud_en: {updates: 30}", "mewsli_pairs: {updates: 4}").replace(
+        "captions minus none: {arm", "c: {arm"
+    )
     uri = staged(store, "shards", miniature, text.replace("headline: captions minus none", ""))
     finished(uri, tmp_path / "whole")
     store.delete("steps/score/")

@@ -16,7 +16,7 @@ from typing import Any
 
 from xstilts import finished
 from xstilts.errors import DataError, PlanError, XstiltsError
-from xstilts.plan.step import Step
+from xstilts.plan.step import Step, require_current
 from xstilts.store.store import Store
 
 #: How a launcher is called: dotted path of a worker function, its JSON configuration, and the plan's resources.
@@ -168,6 +168,7 @@ def stage(run_uri: str, batch: str) -> int:
         for fingerprint, step in steps.items():
             if store.manifest(step.kind, fingerprint) is not None:
                 continue
+            require_current(step)
             module, _, name = _STAGERS[step.kind].partition(":")
             function = getattr(importlib.import_module(module), name)
             started = time.perf_counter()
@@ -197,6 +198,8 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
     wanted = {fingerprint: steps[fingerprint] for fingerprint in spec[kind]}
     undone = set(wanted) - store.done(kind)
     group_key = f"{folder}/failures/{kind}-{group}.json"
+    for fingerprint in undone:
+        require_current(wanted[fingerprint])
     if undone:
         # A lease that is still there is an earlier try's, which was cut off: its job may run on, and what it says failed
         # has failed. Every other try starts afresh.

@@ -36,6 +36,26 @@ def test_the_average_is_the_unweighted_mean_over_languages() -> None:
     assert values == {"en": 100.0, "de": 50.0, "avg": 75.0, "non_en": 50.0, "gap": 50.0}
 
 
+@pytest.mark.parametrize(("recipes", "average", "effect"), [("phang_2020", 75.0, 25.0), ("xtreme_r", 50.0, 50.0)])
+def test_the_average_covers_the_languages_of_the_plans_benchmark(recipes: str, average: float, effect: float) -> None:
+    """XQuAD has Romanian in XTREME-R alone."""
+
+    def of(arm: str, right: dict[str, list[int]]) -> Cell:
+        one = cell(arm, None, 0, right)
+        return replace(one, scored={("xquad", language): values for (_, language), values in one.scored.items()})
+
+    cells = [
+        of("none", {"en": [1, 1], "de": [1, 0], "ro": [0, 0]}),
+        of("x", {"en": [1, 1], "de": [1, 1], "ro": [1, 1]}),
+    ]
+    given_ = replace(report(cells, plan={"recipes": recipes}), metrics={"xquad": ("accuracy",)})
+    table = results_table(given_)
+    rows = table[(table["arm"] == "none") & (table["evaluation"] == "xquad")].set_index("language")["value"]
+    assert (rows["avg"], rows["ro"]) == (pytest.approx(average), 0.0)
+    effects = effects_table(given_).set_index("language")["effect"]
+    assert effects["avg"] == pytest.approx(effect)
+
+
 def test_an_effect_is_the_paired_difference_and_knows_its_overlap() -> None:
     cells = [cell("none", None, s, {"en": [1, 0, 0, 0]}) for s in (0, 1)]
     cells += [cell("x", s, s, {"en": [1, 1, s, 0]}) for s in (0, 1)]

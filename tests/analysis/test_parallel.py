@@ -9,9 +9,9 @@ CONTRAST = {"name": "x minus none", "arm": "x", "reference": "none", "implicit":
 RIGHT = [1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0]
 
 
-def scored(ids: list[str], clusters: list[str], right: list[int] | None = None) -> Scored:
+def scored(ids: list[str], clusters: list[str], right: list[int] | None = None, parallel: bool = True) -> Scored:
     values = right or [0] * len(ids)
-    return Scored(ids, clusters, values, [1] * len(ids), "test")
+    return Scored(ids, clusters, values, [1] * len(ids), "test", parallel=ids if parallel else [""] * len(ids))
 
 
 def test_passages_of_two_languages_that_share_a_question_are_one_cluster() -> None:
@@ -25,6 +25,20 @@ def test_a_passage_that_is_two_in_another_language_joins_them() -> None:
     """MLQA's questions of one paragraph may stand in two paragraphs elsewhere."""
     found = join([scored(["q0", "q1"], ["en-a", "en-a"]), scored(["q0", "q1"], ["de-a", "de-b"])])
     assert len(set(found.values())) == 1
+
+
+def test_equal_row_numbers_of_two_languages_join_nothing() -> None:
+    """UD-POS, WikiANN and Tatoeba number the rows of each language, which are different sentences."""
+    rows = [scored(["0", "1"], [f"{code}/#0", f"{code}/#1"], parallel=False) for code in ("en", "de")]
+    assert join(rows) == {name: name for name in ("en/#0", "en/#1", "de/#0", "de/#1")}
+
+
+def test_the_hypotheses_of_a_premise_are_one_cluster_in_all_languages() -> None:
+    """XNLI: three rows a premise, parallel by row."""
+    rows = [scored(list("012345"), [f"{code}/a"] * 3 + [f"{code}/b"] * 3) for code in ("en", "sw")]
+    found = join(rows)
+    assert [found["en/a"], found["en/b"]] == [found["sw/a"], found["sw/b"]]
+    assert len(set(found.values())) == 2
 
 
 def test_sets_without_shared_examples_stay_as_they_are() -> None:
@@ -42,7 +56,12 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
             examples = []
             for k in range(len(RIGHT)):
                 context = f"passage {k // 2} in the language {number}"
-                row = {"id": f"q{k}", "question": "what?", "context": context, "answers": {"text": ["passage"], "answer_start": [0]}}
+                row = {
+                    "id": f"q{k}",
+                    "question": "what?",
+                    "context": context,
+                    "answers": {"text": ["passage"], "answer_start": [0]},
+                }
                 examples.append(squad(row, k, "en"))
             found["xquad", f"l{number}"] = scored([e.id for e in examples], [e.cluster for e in examples], right)
         return found
@@ -54,7 +73,9 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
                 Cell("b", "x", 0, 0, 0, "squad", languages(count, RIGHT)),
             ]
         )
-        given = ReportInput({"contrasts": [CONTRAST], "overlaps": []}, cells, {"xquad": ("accuracy",)}, [], [], [], "", "runs/r")
+        given = ReportInput(
+            {"contrasts": [CONTRAST], "overlaps": []}, cells, {"xquad": ("accuracy",)}, [], [], [], "", "runs/r"
+        )
         table = effects_table(given)
         row = table[table["language"] == "avg"].iloc[0]
         assert row["n_examples"] == count * len(RIGHT)

@@ -1,5 +1,6 @@
 """Rows that cannot be used, in every format that they can come in: counted, named with a reason, left out, never a crash."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -25,10 +26,14 @@ GOOD = 30
 Row = dict[str, Any]
 
 
-def png() -> bytes:
+def saved(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", (24, 24), "red").save(out, "PNG")
+    image.save(out, "PNG")
     return out.getvalue()
+
+
+def png() -> bytes:
+    return saved(Image.new("RGB", (24, 24), "red"))
 
 
 def span(context: str = "the cat sat", text: str = "cat", start: int = 4) -> Row:
@@ -52,6 +57,7 @@ ROWS: dict[str, Row] = {
     "panx_en": {"tokens": ["anna", "sees"], "ner_tags": [1, 0]},
     "squad": span(),
     "squad_dual": span(),
+    "squad_v2": span(),
     "tatoeba": {"sentence1": "hallo", "sentence2": "hello", "lang": "deu-eng"},
     "mewsli_candidates": {"entity_id": "Q1", "description": "a town"},
     "text_lm": {"text": "a line of text"},
@@ -69,7 +75,7 @@ def without(task: str, column: str) -> Row:
 
 
 def staged(
-    folder: Path, task: str, write: Callable[[Path], None], **more: Any
+    folder: Path, task: str, write: Callable[[Path], None], changes: Row | None = None, **more: Any
 ) -> tuple[list[Example], dict[str, Any], Path]:
     """The records step over a file of the task's own layout that `write` makes: name without its end."""
     split = next(name for name in ("select", "test", "text") if name in TASKS[task].splits)
@@ -77,11 +83,12 @@ def staged(
     language = TASKS[task].languages[0]
     config = source.config_for(language)
     target = folder / "mirror" / source.path / str(config)
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     write(target / source.split)
     spec = {
         "task": task, "split": split, "language": language, "rows": None, "labels": "true",
         "source": {"path": source.path, "config": config, "split": source.split, "identity": {}},
+        **(changes or {}),
     }  # fmt: skip
     files, info = make_records(Step("records", spec, {}, more), open_mirror(str(folder / "mirror")), folder / "out")
     return read_records(files["records.parquet"]), info, files["records.parquet"]
@@ -104,7 +111,7 @@ BAD = [
     # a missing field, in a format of each kind
     ("snli", without("snli", "hypothesis"), "KeyError: 'hypothesis'"),
     ("snli", changed("snli", premise=None), "premise is null"),
-    ("snli", changed("snli", label=None), "TypeError"),
+    ("snli", changed("snli", label=None), "label is null"),
     ("commonsense_qa", without("commonsense_qa", "choices"), "KeyError: 'choices'"),
     ("commonsense_qa", options("yes", None), "text is null"),
     ("siqa", without("siqa", "answerC"), "KeyError: 'answerC'"),
@@ -120,11 +127,14 @@ BAD = [
     ("snli", changed("snli", label=7), "label 7 is not between 0 and 2"),
     ("siqa", changed("siqa", label="4"), "label 3 is not between 0 and 2"),
     ("commonsense_qa", changed("commonsense_qa", answerKey="E"), "answerKey 'E' is not one of"),
-    ("panx_en", changed("panx_en", ner_tags=[1, 7]), "ner_tags: 7 is not between 0 and 6"),
+    ("panx_en", changed("panx_en", ner_tags=[1, 7]), "ner_tags 7 is not between 0 and 6"),
     ("panx_en", changed("panx_en", ner_tags=[1]), "2 tokens and 1 tags"),
     # an answer that does not stand in the context
     ("squad", span(text="dog"), "'dog' is not at character 4"),
     ("squad", span("a cat, a cat", "cat", 4), "'cat' is not at character 4"),
+    ("squad", span(start=5), "'cat' is not at character 5"),  # the answer is elsewhere, once
+    ("squad", span("the cat", "cat", -3), "'cat' is not at character -3"),
+    ("squad_v2", span("the cat", "cat", -1), "'cat' is not at character -1"),
     ("squad_dual", span(text="dog"), "'dog' is not at character 4"),
     # empty text
     ("snli", changed("snli", premise=""), "a text that the task needs is empty"),
@@ -171,6 +181,55 @@ def test_a_picture_that_cannot_be_shown_is_a_bad_row(
     examples, info, _ = staged(tmp_path, task, as_parquet([ROWS[task]] * GOOD + [bad]))
     assert len(examples) == GOOD
     assert reason in info["bad"][0]["reason"]
+
+
+@pytest.mark.parametrize("task", IMAGES)
+@pytest.mark.parametrize(("size", "bad"), [((1, 300), True), ((300, 1), True), ((1, 200), False), ((1, 1), False)])
+def test_a_picture_too_long_for_its_width_is_a_bad_row(
+    tmp_path: Path, task: str, size: tuple[int, int], bad: bool
+) -> None:
+    row = changed(task, image={"bytes": saved(Image.new("RGB", size)), "path": None})
+    examples, info, _ = staged(tmp_path, task, as_parquet([ROWS[task]] * GOOD + [row]))
+    assert info["bad_rows"] == bad
+    assert len(examples) == GOOD + (not bad)
+    if bad:
+        assert f"image has {size[0]} × {size[1]} pixels" in info["bad"][0]["reason"]
+
+
+@pytest.mark.parametrize("condition", ["real", "blank", "shuffled", "removed", "caption"])
+def test_all_image_conditions_leave_out_the_same_rows(tmp_path: Path, condition: str) -> None:
+    """A picture, a label and a caption of 40 rows are bad: whatever a condition shows, 37 are left."""
+    rows = [
+        {"image": {"bytes": saved(Image.new("RGB", (8, 8), (i, 0, 0))), "path": None}, "premise": f"premise {i}",
+         "hypothesis": "an animal", "label": 0, "id": str(i)}
+        for i in range(40)
+    ]  # fmt: skip
+    rows[3]["image"] = {"bytes": saved(Image.new("RGB", (1, 300))), "path": None}
+    rows[5]["label"], rows[7]["premise"] = 9, " "
+    spec = {"images": condition} if condition != "real" else {}
+    examples, info, _ = staged(tmp_path, "snli_ve", as_parquet(rows), spec, most_bad=0.1)
+    assert [example.id for example in examples] == [str(i) for i in range(40) if i not in (3, 5, 7)]
+    assert [bad["row"] for bad in info["bad"]] == [3, 5, 7]
+
+
+@pytest.mark.parametrize("condition", ["real", "removed", "caption"])
+def test_a_row_without_the_user_s_caption_is_a_bad_row_of_all_conditions(tmp_path: Path, condition: str) -> None:
+    pictures = [saved(Image.new("RGB", (8, 8), (i, 0, 0))) for i in range(30)]
+    folder = tmp_path / "mirror" / "captions" / "nlvr"
+    folder.mkdir(parents=True)
+    told = [
+        {"sha256": hashlib.sha256(data).hexdigest(), "caption": f"red {i}"} for i, data in enumerate(pictures) if i != 4
+    ]
+    pq.write_table(pa.Table.from_pylist(told), folder / "select-00000-of-00001.parquet")
+    spec = {
+        "captions": {"path": "captions/nlvr", "config": None, "split": "select", "identity": {}},
+        **({"images": condition} if condition != "real" else {}),
+    }  # fmt: skip
+    examples, info, _ = staged(tmp_path, "nlvr", as_parquet([picture(data) for data in pictures]), spec)
+    assert (len(examples), info["bad_rows"]) == (29, 1)
+    assert info["bad"] == [
+        {"row": 4, "reason": "ValueError: a picture has no caption, and an arm of the plan shows captions"}
+    ]
 
 
 def test_a_picture_too_large_to_be_honest_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +291,7 @@ def encoded(folder: Path, task: str, row: Row, processor: Processor, objective: 
     assert (len(examples), info["bad_rows"]) == (1, 0)
     lengths = {"max_length": 128, "stride": 32, "question_length": 32}
     spec = {
-        "task": task, "split": "train", "language": "en", "objective": objective, "family": "xlm_r",
+        "task": task, "split": "select", "language": "en", "objective": objective, "family": "xlm_r",
         "lengths": lengths, "subtoken": "first",
     }  # fmt: skip
     return encode(Step("encode", spec), path, processor, folder)[1]
@@ -246,7 +305,6 @@ def encoded(folder: Path, task: str, row: Row, processor: Processor, objective: 
         ("commonsense_qa", changed("commonsense_qa", question=LONG), "head"),
         ("tatoeba", changed("tatoeba", sentence1=LONG), "head"),
         ("mewsli_candidates", changed("mewsli_candidates", description=LONG), "head"),
-        ("text_lm", changed("text_lm", text=LONG), "lm"),
         ("squad", span(LONG, "dog", 8), "lm"),
     ],
 )
@@ -256,6 +314,19 @@ def test_a_text_of_100_000_characters_is_cut_and_the_cut_is_counted(
     info = encoded(tmp_path, task, row, processor, objective)
     assert info["truncated"] == 1
     assert info["tokens"] <= 2 * 128
+
+
+def test_a_plain_text_of_100_000_characters_is_learnt_in_windows_and_nothing_is_cut(
+    tmp_path: Path, processor: Processor
+) -> None:
+    info = encoded(tmp_path, "text_lm", changed("text_lm", text=LONG), processor, "lm")
+    assert info["truncated"] == 0
+    assert info["tokens"] > len(processor.tokenizer(LONG, add_special_tokens=False)["input_ids"])
+
+
+def test_a_question_of_100_000_characters_is_a_bad_row(tmp_path: Path, processor: Processor) -> None:
+    with pytest.raises(DataError, match=r"commonsense_qa select en: 1 of 1 records do not fit, more than 5%"):
+        encoded(tmp_path, "commonsense_qa", changed("commonsense_qa", question=LONG), processor, "lm")
 
 
 def test_a_context_of_100_000_characters_is_read_in_windows_and_nothing_is_cut(

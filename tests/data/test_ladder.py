@@ -73,10 +73,13 @@ def test_rows_without_captions_are_refused() -> None:
 def test_captions_of_the_user_s_stand_for_pictures_by_their_bytes() -> None:
     red, blue = png("red"), png("blue")
     captions = {hashlib.sha256(data).hexdigest(): text for data, text in ((red, "a red square"), (blue, "a blue one"))}
-    given = [Example(id="7", text="which colour?", targets=("red",), images=(red,)), Example(id="8", text="same?", label=0, images=(red, blue))]
+    given = [
+        Example(id="7", text="which colour?", targets=("red",), images=(red,)),
+        Example(id="8", text="same?", label=0, images=(red, blue)),
+    ]
     found = with_images(given, "caption", captions)
-    assert [(one.text, one.text_pair, one.images) for one in found] == [
-        ("a red square which colour?", None, ()), ("a red square a blue one", "same?", ())
+    assert [(one.text, one.question, one.text_pair, one.images) for one in found] == [
+        ("a red square", "which colour?", None, ()), ("a red square a blue one", None, "same?", ())
     ]  # fmt: skip
 
 

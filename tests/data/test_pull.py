@@ -450,5 +450,7 @@ def test_what_a_user_brought_is_copied_from_mirror_to_mirror(tmp_path: Path) -> 
     after = expand(plan, open_mirror(str(tmp_path / "to")), environment)
     assert set(after.steps) == set(before.steps)
     there = {path.relative_to(tmp_path / "to").as_posix() for path in (tmp_path / "to").rglob("*") if path.is_file()}
-    assert {f"bucc2018/qaa-en/qaa-en.{part}.{side}" for part in ("sample", "training") for side in ("qaa", "en", "gold")} <= there
+    assert {
+        f"bucc2018/qaa-en/qaa-en.{part}.{side}" for part in ("sample", "training") for side in ("qaa", "en", "gold")
+    } <= there
     assert "captions/vqa_v2/train-00000-of-00001.parquet" in there

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from xstilts.data.records import first_clusters, make_records, read_records, shuffled_labels
+from xstilts.data.records import first_clusters, make_records, read_records, read_rows, shuffled_labels
 from xstilts.data.source import open_mirror
 from xstilts.errors import DataError
 from xstilts.plan.step import Step
@@ -68,18 +68,6 @@ def test_a_truncated_picture_is_a_bad_row(tmp_path: Path) -> None:
     assert "image cannot be decoded" in info["bad"][0]["reason"]
 
 
-def test_an_answer_at_the_wrong_place_is_mended_when_it_can_be(tmp_path: Path) -> None:
-    def row(identity: str, start: int, text: str) -> dict[str, Any]:
-        answers = {"text": [text], "answer_start": [start]}
-        return {"id": identity, "title": "", "context": "the cat sat", "question": "who?", "answers": answers}
-
-    found, info = records(
-        tmp_path, "squad", [*[row(str(i), 4, "cat") for i in range(30)], row("off", 5, "cat"), row("bad", 4, "dog")]
-    )
-    assert {e.answers for e in found} == {(("cat", 4),)}
-    assert info["bad_rows"] == 1
-
-
 def test_a_cap_keeps_the_first_rows_of_a_test_set_in_order(tmp_path: Path) -> None:
     found, _ = records(tmp_path, "snli", [snli(i % 3, f"premise {i}") for i in range(9)], rows=4)
     assert [e.text for e in found] == [f"premise {i}" for i in range(4)]
@@ -102,6 +90,7 @@ def test_shuffled_answers_stand_in_their_own_context() -> None:
 
 def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> None:
     """Two questions a paragraph: five are two paragraphs, however many sentences these have in a language."""
+
     def paragraphs(sentences: int) -> list[Example]:
         return [
             Example(id=f"{k}{kind}{n}", text="x", relevant=("a",) if kind == "q" else (), cluster=str(k))
@@ -116,3 +105,73 @@ def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> No
         assert len(kept) == 2 * (2 + sentences)
     assert first_clusters(paragraphs(3), 1) == paragraphs(3)[:5], "one paragraph at least"
     assert first_clusters(paragraphs(3), None) == paragraphs(3)
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "key"),
+    [
+        ("xnli", {"premise": "a", "hypothesis": "b", "label": 0}, "7"),
+        ("pawsx", {"id": 3, "sentence1": "a", "sentence2": "b", "label": 0}, "3"),
+        ("xcopa", {"idx": 4, "premise": "a", "question": "cause", "choice1": "b", "choice2": "c", "label": 0}, "4"),
+        ("xquad", {"id": "q", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}}, "q"),
+        ("mlqa", {"id": "q", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}}, "q"),
+        (
+            "tydiqa",
+            {"id": "swahili-1", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}},
+            "",
+        ),
+        ("udpos", {"tokens": ["a"], "pos_tags": [0]}, ""),
+        ("wikiann", {"tokens": ["a"], "ner_tags": [0]}, ""),
+        ("tatoeba", {"sentence1": "a", "sentence2": "b"}, ""),
+        ("bucc", {"source_sentence": "a", "target_sentence": "b"}, ""),
+        ("bucc_mining", {"part": "dev", "id": "fr-1", "text": "a", "answers": []}, ""),
+    ],
+)
+def test_only_translations_have_a_parallel_key(task: str, row: dict[str, Any], key: str) -> None:
+    """The row number of XNLI's aligned files, an id that all languages share, or nothing: row numbers of UD-POS, WikiANN and
+    Tatoeba are equal in all languages, and their sentences are not translations of each other."""
+    rows = [row] * 8
+    (found,), bad, _ = read_rows(TASKS[task], rows, [7], "sw", None)
+    assert not bad
+    assert found.parallel == key
+
+
+def test_questions_of_a_ranking_have_a_parallel_key_and_mentions_have_none() -> None:
+    answers = [{"text": "A.", "answer_start": 0}]
+    article = {
+        "paragraphs": [
+            {
+                "context": "A. B.",
+                "sentence_breaks": [[0, 2], [3, 5]],
+                "qas": [{"id": "q", "question": "?", "answers": answers}],
+            }
+        ]
+    }
+    found, _, _ = read_rows(TASKS["lareqa"], [article], [0], "de", None)
+    assert [(one.parallel, one.relevant, one.candidate) for one in found] == [
+        ("q", ("de/0.0.0",), ""), ("de/0.0.0", (), "de/0.0.0"), ("de/0.0.1", (), "de/0.0.1"),
+    ]  # fmt: skip
+    (entity,), _, _ = read_rows(
+        TASKS["mewsli_candidates"], [{"entity_id": "Q1", "description": "a town"}], [0], "en", None
+    )
+    assert (entity.candidate, entity.parallel) == ("Q1", "")
+    assert not TASKS["mewslix"].parallel
+
+
+def test_a_candidate_without_a_name_is_a_bad_row() -> None:
+    found, bad, _ = read_rows(TASKS["mewsli_candidates"], [{"entity_id": "", "description": "a town"}], [0], "en", None)
+    assert not found
+    assert "either a query with answers or a named candidate" in bad[0]["reason"]
+
+
+def test_the_hypotheses_of_one_premise_are_a_cluster() -> None:
+    rows = [{"premise": premise, "hypothesis": str(n), "label": n} for premise in ("a dog", "a cat") for n in range(3)]
+    found, _, _ = read_rows(TASKS["xnli"], rows, range(6), "en", None)
+    assert [one.cluster == found[0].cluster for one in found] == [True] * 3 + [False] * 3
+
+
+def test_rows_with_one_id_are_all_kept_in_their_order(tmp_path: Path) -> None:
+    given = [{**snli(n % 3, f"premise {n}"), "uid": "same"} for n in range(4)]
+    found, info = records(tmp_path, "snli", given)
+    assert [(one.id, one.text) for one in found] == [("same", f"premise {n}") for n in range(4)]
+    assert info["rows"] == 4

@@ -9,7 +9,7 @@ from xstilts.data.stage import smaller_pool
 
 
 def written(path: Path, rows: list[tuple[str, list[str]]]) -> Path:
-    pq.write_table(pa.table({"id": [name for name, _ in rows], "relevant": [right for _, right in rows]}), path)
+    pq.write_table(pa.table({"candidate": [name for name, _ in rows], "relevant": [right for _, right in rows]}), path)
     return path
 
 
@@ -17,8 +17,8 @@ def test_every_answer_stays_and_as_many_others_as_the_plan_declares(tmp_path: Pa
     names = [f"Q{number}" for number in range(100)]
     pool = written(tmp_path / "pool.parquet", [(name, []) for name in names])
     queries = [
-        written(tmp_path / "en.parquet", [("a", ["Q7"]), ("b", ["Q93"])]),
-        written(tmp_path / "de.parquet", [("c", ["Q7"]), ("d", ["Q50"])]),
+        written(tmp_path / "en.parquet", [("", ["Q7"]), ("", ["Q93"])]),
+        written(tmp_path / "de.parquet", [("", ["Q7"]), ("", ["Q50"])]),
     ]
     kept = [name for name, keep in zip(names, smaller_pool(pool, queries, 10), strict=True) if keep]
     assert len(kept) == 13

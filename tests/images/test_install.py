@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from images.install import select, trim, versions
+from images.install import trim
+from requirements.from_lock import select, versions
 from tests.conftest import ROOT
 
 LOCK = """# a comment

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from images.install import blocks
 from images.smoke import MODULES
 from images.subsets import ALONE, PACKAGES, ROOTS, closure, text_of
+from requirements.from_lock import blocks
 from tests.conftest import ROOT
 
 LOCKS = [ROOT / "requirements" / name for name in ("cpu.txt", "cuda.txt")]

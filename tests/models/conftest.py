@@ -69,7 +69,7 @@ def mixed(texts: list[str]) -> Callable[[Processor], list[Segment]]:
             Segment(
                 [i for p in shown for i in processor.image_placeholder(p)] + body,
                 [processor.image_inputs(p) for p in shown],
-                segment_key("row", number),
+                segment_key(number),
             )
             for number, (shown, body) in enumerate(zip(pictures, bodies, strict=True))
         ]

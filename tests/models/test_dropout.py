@@ -44,11 +44,11 @@ def test_masks_do_not_change_between_versions():
     """Golden: a change here changes trained models, and needs a new version of the finetune recipe."""
     control = DropoutControl(hidden=0.5)
     control.at(seed=0, update=0, stage="")
-    kept = (mask(control, "layer", [segment_key("a", 0)], [3], channels=16)[0] > 0).int().tolist()
+    kept = (mask(control, "layer", [segment_key(0, 0)], [3], channels=16)[0] > 0).int().tolist()
     assert kept == GOLDEN
 
 
-GOLDEN = [0, 1, 1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 1, 1]
+GOLDEN = [0, 1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1]
 
 
 def test_tokens_of_one_example_are_dropped_independently():
@@ -63,7 +63,7 @@ def test_tokens_of_one_example_are_dropped_independently():
 
 def test_packing_and_order_change_no_training_state(folder):
     backbone = load_backbone(folder("xlm_r"), "xlm_r").train()
-    segments = [Segment(list(range(300, 300 + n)), key=segment_key(f"row {n}")) for n in (9, 4, 12)]
+    segments = [Segment(list(range(300, 300 + n)), key=segment_key(n)) for n in (9, 4, 12)]
     plain = backbone(pack(segments, backbone))
     backbone.dropout.hidden = 0.3
     backbone.dropout.at(seed=0, update=5)

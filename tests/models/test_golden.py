@@ -58,19 +58,19 @@ GOLDEN = {
     "xlm_r": Golden(
         ([296, 350, 358, 367, 310, 354, 296, 360, 260], [356, 364, 365, 363, 260]),
         (12, "model.roberta.encoder.layer.0.attention.output.dense", "model.roberta.encoder.layer.1.output.dense"),
-        (1.111789, 1.038932, 1.024690),
-        (1.109070, 1.028988, 1.023528),
+        (1.111790, 1.041167, 1.023759),
+        (1.119851, 1.062889, 1.038004),
     ),
     "llava": Golden(
         ([264, 322, 330, 343, 282, 326, 264, 332, 18], [339, 344, 345, 338, 18]),
         (14, f"{_STACK}.0.mlp.down_proj", f"{_STACK}.1.self_attn.v_proj"),
-        (1.060658, 0.957398, 0.889738),
+        (1.060658, 0.956212, 0.889820),
         (1.060658, 0.929644, 0.794923),
     ),
     "qwen_vl": Golden(
         ([267, 325, 333, 346, 285, 329, 267, 335, 21], [342, 347, 348, 341, 21]),
         (14, f"{_STACK}.0.mlp.down_proj", f"{_STACK}.1.self_attn.v_proj"),
-        (1.138082, 1.036648, 0.997810),
+        (1.138082, 1.035419, 1.000080),
         (1.138082, 1.032052, 0.944455),
     ),
 }
@@ -119,7 +119,11 @@ def losses(family: str, mode: str) -> tuple[float, ...]:
     assert head is not None
     initialise(head, 0, "mnli")
     encoder = Encoder(TASKS["mnli"], processor(family), "head", {"max_length": 64}, trained.subtoken)
-    found = [{"id": one.id, "language": "en", "images": [], **row} for one in PAIRS for row in encoder.rows(one)]
+    found = [
+        {"row": place, "language": "en", "images": [], **row}
+        for place, one in enumerate(PAIRS)
+        for row in encoder.rows(one)
+    ]
 
     def loss_sum(rows: Sequence[EncodedRow], task: int, update: int) -> torch.Tensor:
         trained.dropout.at(0, update, "mnli")

@@ -10,6 +10,7 @@ from xstilts.data.encoded import EncodedRow
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
 from xstilts.models.heads import (
+    AnswerLimit,
     Span,
     embed,
     initialise,
@@ -26,7 +27,7 @@ def row(segments: list[int], **given: object) -> EncodedRow:
     """A row with segments of these lengths."""
     empty = {"label": -1, "labels": [], "span": [], "offsets": [], "words": [], "supervised": 1}
     return EncodedRow(
-        id="", language="en", segments=[[5] * n for n in segments], length=sum(segments), images=[], grids=[],
+        row=0, language="en", segments=[[5] * n for n in segments], length=sum(segments), images=[], grids=[],
         **{**empty, **given},
     )  # fmt: skip
 
@@ -46,7 +47,22 @@ def test_pooling():
     assert pool(STATES, about, "first").tolist() == [[1.0, 0.0], [2.0, 2.0]]
     assert pool(STATES, about, "last").tolist() == [[5.0, 4.0], [4.0, 6.0]]
     assert pool(STATES, about, "last", "pooled+mean").tolist() == [[5.0, 4.0, 3.0, 2.0], [4.0, 6.0, 3.0, 4.0]]
-    assert mean(STATES, about).tolist() == [[3.0, 2.0], [3.0, 4.0]]
+    assert mean(STATES, about).tolist() == pool(STATES, about, "last", "mean").tolist() == [[3.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize(
+    ("token", "pooling", "expected"),
+    [
+        ("first", "pooled", [[1.0, 0.0], [2.0, 2.0]]), ("last", "pooled", [[5.0, 4.0], [4.0, 6.0]]),
+        ("last", "mean", [[3.0, 2.0], [3.0, 4.0]]), ("last", "pooled+mean", [[3.0, 2.0], [3.0, 4.0]]),
+    ],
+)  # fmt: skip
+def test_vectors_have_unit_length_and_the_width_of_the_model(
+    token: str, pooling: str, expected: list[list[float]]
+) -> None:
+    given = torch.tensor(expected)
+    found = embed(STATES, rows_of([row([3]), row([2])]), token, pooling)
+    torch.testing.assert_close(found, given / given.norm(dim=1, keepdim=True))
 
 
 def test_classification():
@@ -91,8 +107,8 @@ def test_span_start_and_end_given_start():
     assert head.loss(states, about).tolist() == pytest.approx([float(-(over[2] + ends[3]) / 2)])
     best, null = pytest.approx(float(over[2] + ends[3])), pytest.approx(float(over[0] + ends[0]))
     assert head.predict(states, about) == [{"start": 4, "end": 12, "score": best, "null": null}]
-    head.longest = 1  # a token by itself, start + end: 1 + 0, 2 + 1 or 0 + 3; of equals the likelier start
-    assert head.predict(states, about)[0]["end"] == 8
+    # A token by itself, start + end: 1 + 0, 2 + 1 or 0 + 3; of equals the likelier start.
+    assert head.predict(states, about, AnswerLimit(tokens=1))[0]["end"] == 8
     absent = rows_of([row([5], span=[0, 0], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
     assert head.loss(states, absent).tolist() == pytest.approx([float(-(over[0] + ends[0]) / 2)])
     with pytest.raises(ValueError, match="are not in the context"):
@@ -119,7 +135,7 @@ def test_the_end_sees_the_start():
 def test_predict_equals_a_search_of_all_pairs():
     torch.manual_seed(0)
     states, n = torch.randn(40, 8), 40
-    head = Span(8, n_best=40, longest=6)
+    head = Span(8, n_best=40)
     initialise(head, 0, "squad")
     with torch.no_grad():
         for parameter in head.parameters():
@@ -131,22 +147,57 @@ def test_predict_equals_a_search_of_all_pairs():
     for i in range(10, 35):
         ends = head._end(states, states[i]).masked_fill(shut, -math.inf).log_softmax(0)
         best = max(best, *(((starts[i] + ends[j]).item(), i, j) for j in range(i, min(35, i + 6))))
-    found = head.predict(states, rows_of([row([n], offsets=offsets)]))[0]
+    found = head.predict(states, rows_of([row([n], offsets=offsets)]), AnswerLimit(tokens=6))[0]
     assert (found["start"], found["end"]) == (best[1], best[2] + 1)
     assert found["score"] == pytest.approx(best[0], abs=1e-5)
+
+
+def test_an_answer_starts_only_where_the_row_says_and_ends_anywhere():
+    """Start logits 1, 2, 0 of three context tokens, end logits 0, 1, 3."""
+    states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 1.0], [0.0, 3.0]])
+    head = Span(2)
+    fill(head, **{"start.weight": [[1.0, 0.0]], "end.weight": [[0.0, 1.0]]})
+    offsets = [-1, -1, 0, 3, 4, 8, 9, 12]
+    starts = {(1, 4): 4, (1, 2): 0, (3, 4): 9}
+    for allowed, expected in starts.items():
+        (found,) = head.predict(states, rows_of([row([4], offsets=offsets, starts=list(allowed))]))
+        assert (found["start"], found["end"]) == (expected, 12)
+    (nowhere,) = head.predict(states, rows_of([row([4], offsets=offsets, starts=[1, 1])]))
+    assert (nowhere["end"], nowhere["score"]) == (0, -math.inf)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (AnswerLimit(), (0, 30)),
+        (AnswerLimit(tokens=3), (0, 30)),
+        (AnswerLimit(tokens=2), (4, 30)),
+        (AnswerLimit(tokens=1), (4, 12)),
+        (AnswerLimit(characters=30), (0, 30)),
+        (AnswerLimit(characters=29), (4, 30)),
+        (AnswerLimit(characters=20), (0, 12)),
+    ],
+)
+def test_an_answer_is_limited_by_tokens_or_characters(limit, expected):
+    """The pairs of three tokens by falling sum of logits: (0, 2), (1, 2), (0, 1), … after their characters."""
+    states = torch.tensor([[0.0, 0.0], [9.0, 0.0], [8.0, 6.0], [0.0, 8.0]])
+    head = Span(2)
+    fill(head, **{"start.weight": [[1.0, 0.0]], "end.weight": [[0.0, 1.0]]})
+    (found,) = head.predict(states, rows_of([row([4], offsets=[-1, -1, 0, 3, 4, 12, 13, 30])]), limit)
+    assert (found["start"], found["end"]) == expected
 
 
 def test_windows_of_one_question_give_its_best_answer():
     found = join_windows(
         [
-            ("q1", {"start": 1, "score": -3.0, "null": -2.0}),
-            ("q2", {"start": 2, "score": -math.inf, "null": -1.0}),
-            ("q1", {"start": 3, "score": -1.0, "null": -5.0}),
-            ("q1", {"start": 4, "score": -1.0, "null": -1.0}),
+            (1, {"start": 1, "score": -3.0, "null": -2.0}),
+            (2, {"start": 2, "score": -math.inf, "null": -1.0}),
+            (1, {"start": 3, "score": -1.0, "null": -5.0}),
+            (1, {"start": 4, "score": -1.0, "null": -1.0}),
         ]
     )
     assert found == {
-        "q1": {"start": 3, "score": -1.0, "null": -5.0}, "q2": {"start": 2, "score": -math.inf, "null": -1.0},
+        1: {"start": 3, "score": -1.0, "null": -5.0}, 2: {"start": 2, "score": -math.inf, "null": -1.0},
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.cli import main
 from xstilts.errors import DataError
-from xstilts.official.export import export
+from xstilts.official.export import distinct, export, left_out
 from xstilts.official.grade import grade
 from xstilts.official.validate import validate
 from xstilts.scoring.metrics import METRICS, task_metrics
@@ -53,7 +53,7 @@ def report(folder: Path, evaluation: str, target: int | None = 1) -> Path:
 def test_the_round_trip_gives_our_score(tmp_path: Path, evaluation: str) -> None:
     name, language, predictions, golds = CASES[evaluation]
     benchmark = "xtreme" if evaluation in EARLIER else "xtreme-r"
-    (cell,) = export(report(tmp_path / "report", evaluation), tmp_path / "out", benchmark)
+    (cell,) = export(report(tmp_path / "report", evaluation), tmp_path / "out", benchmark, unofficial=True)
     assert cell.name == "b.none.t1"
     found = grade(cell / "predictions", cell / "labels", benchmark)["tasks"][name]["score"]
     metric = METRICS[task_metrics(TASKS[evaluation].metrics)[0]]
@@ -78,6 +78,20 @@ def test_a_report_without_tatoebas_sentences_is_refused(tmp_path: Path) -> None:
     pd.read_parquet(path).drop(columns="asked").to_parquet(path)
     with pytest.raises(DataError, match="no column asked"):
         export(tmp_path / "report", tmp_path / "out")
+
+
+@pytest.mark.parametrize("evaluation", ["xquad", "mewslix", "lareqa"])
+def test_an_example_whose_id_is_data_is_graded_like_others(tmp_path: Path, evaluation: str) -> None:
+    """Of a file with the key `data` the official script reads the value alone: such files are wrapped."""
+    path = report(tmp_path / "report", evaluation) / "predictions" / f"{evaluation}.parquet"
+    rows = pd.read_parquet(path)
+    rows.loc[0, "id"] = "data"
+    plain, wrapped = [], []
+    for frame, scores, out in ((pd.read_parquet(path), plain, "plain"), (rows, wrapped, "wrapped")):
+        frame.to_parquet(path)
+        (cell,) = export(tmp_path / "report", tmp_path / out)
+        scores.append(grade(cell / "predictions", cell / "labels")["tasks"])
+    assert plain == wrapped
 
 
 def test_xtreme_r_takes_tatoeba_after_squad_and_xtreme_the_raw_one_which_is_part_of_every_cell(tmp_path: Path) -> None:
@@ -110,7 +124,81 @@ def test_the_command_line_grades_and_says_what_is_missing(tmp_path: Path, capfd:
     (cell,) = export(report(tmp_path / "report", "xnli"), tmp_path / "out")
     assert main(["grade", str(cell / "predictions"), str(cell / "labels"), "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
-    assert found["overall"] == 50.0
-    assert found["over"] == ["xnli"]
+    assert found["mean_of_present_tasks"] == 50.0
+    assert found["present_tasks"] == ["xnli"]
     assert main(["validate", str(cell / "predictions")]) == 2
     assert "xcopa: no folder" in capfd.readouterr().err
+
+
+def with_one_id(folder: Path, evaluation: str) -> Path:
+    path = report(folder, evaluation) / "predictions" / f"{evaluation}.parquet"
+    pd.read_parquet(path).assign(id="q").to_parquet(path)
+    return folder
+
+
+def test_rows_with_one_id_get_ids_of_their_own_in_predictions_and_labels(tmp_path: Path) -> None:
+    """A file by id holds one entry for each; the official script counts every question of the labels."""
+    (cell,) = export(with_one_id(tmp_path / "report", "xquad"), tmp_path / "out")
+    predictions, labels = (
+        json.loads((cell / side / "xquad/test-zh.json").read_text()) for side in ("predictions", "labels")
+    )
+    assert list(predictions) == ["q", "q#2"]
+    assert predictions["q"] == "the red cat"
+    questions = labels["data"][0]["paragraphs"][0]["qas"]
+    assert [(question["id"], [answer["text"] for answer in question["answers"]]) for question in questions] == [
+        ("q", ["red cat"]),
+        ("q#2", ["y", "x z"]),
+    ]
+
+
+def test_queries_with_one_id_get_ids_of_their_own(tmp_path: Path) -> None:
+    (cell,) = export(with_one_id(tmp_path / "report", "lareqa"), tmp_path / "out")
+    files = [json.loads((cell / side / "lareqa/test-el.json").read_text()) for side in ("predictions", "labels")]
+    assert [list(entries) for entries in files] == [["q", "q#2"]] * 2
+    assert [entries["q"] for entries in files] == [["a", "x", "b"], ["a", "b"]]
+
+
+def test_a_new_id_is_never_one_that_another_row_has() -> None:
+    assert distinct(["q", "q", "q#2", "q", "r"]) == ["q", "q#3", "q#2", "q#4", "r"]
+
+
+def test_rows_with_one_id_keep_their_own_line(tmp_path: Path) -> None:
+    (cell,) = export(with_one_id(tmp_path / "report", "xnli"), tmp_path / "out")
+    labels = TASKS["xnli"].labels
+    assert (cell / "predictions/xnli/test-sw.tsv").read_text().split() == [labels[n] for n in CASES["xnli"][2]]
+
+
+def with_forms(folder: Path, form: str) -> Path:
+    forms = [{"evaluation": "udpos", "language": "wo", "form": form}]
+    (folder / "summary.json").write_text(json.dumps({"forms": forms}))
+    return folder
+
+
+def test_words_that_are_not_the_official_ones_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    folder = with_forms(report(report(tmp_path / "report", "xnli"), "udpos"), "hub")
+    (cell,) = export(folder, tmp_path / "out")
+    assert sorted(path.name for path in (cell / "predictions").iterdir()) == ["xnli"]
+    (reason,) = left_out(folder)
+    assert reason.startswith("udpos (wo) has the words of the hub's copy")
+    (cell,) = export(folder, tmp_path / "all", unofficial=True)
+    assert sorted(path.name for path in (cell / "predictions").iterdir()) == ["udpos", "xnli"]
+
+
+def test_words_of_the_treebanks_are_exported(tmp_path: Path) -> None:
+    folder = with_forms(report(tmp_path / "report", "udpos"), "official")
+    (cell,) = export(folder, tmp_path / "out")
+    assert (cell / "predictions/udpos/test-wo.tsv").read_text() == "NOUN\nVERB\n\nDET\n\n"
+    assert left_out(folder) == []
+
+
+def test_a_report_that_does_not_state_the_form_has_the_hubs(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no prediction of xtreme-r is there.*udpos \(wo\) has the words of the hub"):
+        export(report(tmp_path / "report", "udpos"), tmp_path / "out")
+
+
+def test_the_command_line_says_what_it_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = with_forms(report(report(tmp_path / "report", "xnli"), "udpos"), "hub")
+    assert main(["export", str(folder), str(tmp_path / "out")]) == 0
+    assert "left out: udpos (wo)" in capfd.readouterr().err
+    assert main(["export", str(folder), str(tmp_path / "all"), "--unofficial"]) == 0
+    assert "left out" not in capfd.readouterr().err

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,11 @@ EXPECTED = {
     "tydiqa": {"exact_match": 88.88888888888889, "f1": 97.22222222222223},
     "bucc2018": {"f1": 55.0}, "tatoeba": {"accuracy": 53.611111111111114},
 }  # fmt: skip
+#: What evaluate.py gives for the fixture (run with seqeval 0.0.12).
+GROUP_SCORES = {
+    "classification": 41.04761904761905, "tagging": 63.862698495741725, "qa": 80.37568011593986,
+    "retrieval": 54.30555555555556,
+}  # fmt: skip
 needs_fixture = pytest.mark.skipif(not MOCK.is_dir(), reason=f"the official fixture is not at {MOCK}")
 
 
@@ -34,9 +41,10 @@ def test_the_official_fixture_gives_the_official_scores(task: str) -> None:
 @needs_fixture
 def test_the_whole_of_xtreme() -> None:
     found = grade(MOCK / "predictions", MOCK / "labels", "xtreme")
-    assert found["overall"] == pytest.approx(62.173198505, abs=1e-8)
+    assert found["all_task"] == found["mean_of_present_tasks"] == pytest.approx(62.173198505, abs=1e-8)
     assert found["missing"] == []
-    assert len(found["over"]) == 9
+    assert len(found["present_tasks"]) == 9
+    assert found["groups"] == pytest.approx(GROUP_SCORES, abs=1e-9)
 
 
 @needs_fixture
@@ -45,6 +53,68 @@ def test_mewsli_x_of_xtreme_r_and_what_the_fixture_lacks_is_named() -> None:
     assert found["tasks"]["mewslix"]["averages"]["map@20"] == pytest.approx(14.39025156130419, abs=1e-9)
     assert any(line.startswith("xcopa") for line in found["missing"])
     assert any(line.startswith("panx qu") for line in found["missing"])
+
+
+@needs_fixture
+def test_a_group_with_a_language_missing_has_no_official_score(tmp_path: Path) -> None:
+    """The official script ends at the missing file."""
+    shutil.copytree(MOCK, tmp_path / "mock")
+    (tmp_path / "mock/predictions/xquad/test-hi.json").unlink()
+    found = grade(tmp_path / "mock/predictions", tmp_path / "mock/labels", "xtreme")
+    assert {*GROUP_SCORES} - found["groups"].keys() == {"qa"}
+    assert found["all_task"] is None
+    assert len(found["tasks"]["xquad"]["languages"]) == 10
+    assert found["missing"] == [f"xquad hi: no {tmp_path}/mock/predictions/xquad/test-hi.json"]
+
+
+def whole(folder: Path, benchmark: str) -> dict[str, Any]:
+    """The grades of a submission with one row a file: everything is right, but XCOPA and LAReQA."""
+    squad = {"data": [{"paragraphs": [{"qas": [{"id": "a", "answers": [{"text": "cat"}]}]}]}]}
+    kinds = {
+        "labels": ("1\n", "1\n"), "tags": ("O\nB-PER\n\n", "O\nB-PER\n\n"), "pairs": ("a\tb\n", "a\tb\n"),
+        "objects": ('{"label": 1}\n', '{"label": 0}\n'), "answers": ('{"a": "cat"}', json.dumps(squad)),
+        "rankings": ('{"a": ["Q1"]}', '{"a": ["Q1"]}'),
+    }  # fmt: skip
+    for name, task in TABLES[benchmark].items():
+        prediction, label = kinds[task.kind] if name != "lareqa" else ('{"a": ["Q2"]}', '{"a": ["Q1"]}')
+        for language in task.languages:
+            written(folder / "p", task.file(language), prediction)
+            written(folder / "l", task.file(language), label)
+    return grade(folder / "p", folder / "l", benchmark)
+
+
+def test_the_groups_of_xtreme_r_are_the_official_ones(tmp_path: Path) -> None:
+    """XCOPA is in two, LAReQA in none; there is no official whole, and the means with LAReQA have names of their own."""
+    found = whole(tmp_path, "xtreme-r")
+    assert found["groups"] == {
+        "classification": 50.0, "tagging": 100.0, "qa": 100.0, "retrieval": 100.0, "multi_choice": 0.0,
+    }  # fmt: skip
+    assert found["all_task"] is None
+    assert found["retrieval_with_lareqa"] == pytest.approx(200 / 3)
+    assert found["mean_of_present_tasks"] == 80.0
+    assert len(found["present_tasks"]) == 10
+
+
+def test_the_groups_of_xtreme_are_the_official_ones(tmp_path: Path) -> None:
+    found = whole(tmp_path, "xtreme")
+    assert found["groups"] == {"classification": 100.0, "tagging": 100.0, "qa": 100.0, "retrieval": 100.0}
+    assert found["all_task"] == 100.0
+    assert found["retrieval_with_lareqa"] is None
+
+
+def test_a_group_without_one_of_its_tasks_has_no_score(tmp_path: Path) -> None:
+    whole(tmp_path, "xtreme-r")
+    shutil.rmtree(tmp_path / "p/mewslix")
+    found = grade(tmp_path / "p", tmp_path / "l")
+    assert [*found["groups"]] == ["classification", "tagging", "qa", "multi_choice"]
+    assert found["retrieval_with_lareqa"] is None
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    labels = written(tmp_path / "l", "xnli/test-en.tsv", "neutral\n")
+    (tmp_path / "p/xnli/test-en.tsv").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"p/xnli/test-en\.tsv: is a folder; needs a file"):
+        grade(tmp_path / "p", labels)
 
 
 def written(folder: Path, name: str, text: str) -> Path:
@@ -64,14 +134,14 @@ def test_lengths_that_differ_are_refused_with_both_files(tmp_path: Path) -> None
 def test_a_sentence_of_other_length_is_named(tmp_path: Path) -> None:
     predictions = written(tmp_path / "p", "udpos/test-en.tsv", "NOUN\n\nVERB\n\n")
     labels = written(tmp_path / "l", "udpos/test-en.tsv", "NOUN\n\nVERB\nNOUN\n\n")
-    with pytest.raises(DataError, match="sentence 2 has 1 tags, and 2"):
+    with pytest.raises(DataError, match=r"test-en\.tsv:3: sentence 2 has 1 tag, and 2"):
         grade(predictions, labels)
 
 
 def test_broken_json_is_named_with_its_line(tmp_path: Path) -> None:
     predictions = written(tmp_path / "p", "xquad/test-en.json", '{\n "a": }')
     labels = written(tmp_path / "l", "xquad/test-en.json", '{"data": []}')
-    with pytest.raises(DataError, match=r"test-en\.json:2: is no JSON"):
+    with pytest.raises(DataError, match=r"test-en\.json:2: is not JSON"):
         grade(predictions, labels)
 
 
@@ -136,14 +206,14 @@ def test_a_candidate_that_is_named_again_takes_a_place_and_is_no_further_hit(
         ("xnli/test-en.tsv", "", "", "l/xnli/test-en.tsv: has no line"),
         ("udpos/test-en.tsv", "", "", "l/udpos/test-en.tsv: has no sentence"),
         ("xcopa/test-et.jsonl", '{"label": 0.7}', '{"label": 0}', "test-et.jsonl:1: needs an object with an integer label, and has 0.7"),
-        ("xquad/test-en.json", '{"0": ["cat"]}', '{"data": []}', "0 needs a text, and has"),
+        ("xquad/test-en.json", '{"0": ["cat"]}', '{"data": []}', "0 needs a string, and has"),
         (
             "xquad/test-en.json", "{}", '{"data": [{"paragraphs": [{"qas": [{"id": "0", "answers": [{"text": null}]}]}]}]}',
-            "the question 0 has an answer that is no text",
+            "the question 0 has an answer that is not a string",
         ),
         ("xquad/test-en.json", "{}", '{"data": []}', "has no question"),
         ("xquad/test-en.json", "{}", '{"data": [{"paragraphs": [{"qas": [{"id": "0", "answers": []}]}]}]}', "the question 0 has no answer"),
-        ("bucc2018/test-de.tsv", "de-1 en-1\n", "de-1\ten-1\n", "test-de.tsv:1: needs two ids parted by a tab"),
+        ("bucc2018/test-de.tsv", "de-1 en-1\n", "de-1\ten-1\n", "test-de.tsv:1: needs two ids separated by a tab"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_scored_is_named(tmp_path: Path, file: str, prediction: str, label: str, complaint: str) -> None:

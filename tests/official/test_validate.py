@@ -18,7 +18,7 @@ def right(task: Official, language: str) -> str:
     count = rows(task, language) or 1
     line: dict[str, str] = {
         "xnli": "neutral\n", "pawsx": "1\n", "tatoeba": "0\n", "xcopa": '{"label": 1}\n', "udpos": "NOUN\n\n",
-        "panx": "O\n\n", "bucc2018": "de-1\ten-1\n",
+        "panx": "O\n\n", "bucc2018": f"{language}-000000001\ten-000000002\n",
     }  # fmt: skip
     if task.name in line:
         return line[task.name] * count
@@ -70,15 +70,29 @@ def said(folder: Path, name: str, language: str, text: str, labels: Path | None 
          "NUM, PART, PRON, PROPN, PUNCT, SCONJ, SYM, VERB, X"),
         ("udpos", "wo", "NOUN\n", "", " sentence 1 has no tag"),
         ("panx", "yo", "O", "B-MISC", " sentence 1: 'B-MISC' is not one of O, B-PER, I-PER, B-ORG, I-ORG, B-LOC, I-LOC"),
-        ("xquad", "ro", '"q0": ""', '"q0": 7', " q0 needs a text, and has '7'"),
+        ("xquad", "ro", '"q0": ""', '"q0": 7', " q0 needs a string, and has '7'"),
         ("xquad", "ro", '"q0": "", ', "", " 1,189 answers, and the test set has 1,190"),
         ("mewslix", "fa", json.dumps(RANKED), '["Q1"]', " q0 needs 20 candidates, and has 1"),
-        ("mewslix", "fa", '"Q19"', '"Q1"', " q0 names the candidate Q1 again"),
+        ("mewslix", "fa", '"Q19"', '"Q1"', " q0 has the duplicate candidate Q1"),
         ("mewslix", "fa", '"Q19"', "19", f" q0 needs a list of candidate ids, and has {str([*RANKED[:19], 19])[:60]!r}"),
         ("mewslix", "fa", f'"q0": {json.dumps(RANKED)}, ', "", " 457 rankings, and the test set has 458"),
         ("lareqa", "el", json.dumps(RANKED), json.dumps([*RANKED, "Q20"]), " q0 needs 20 candidates, and has 21"),
-        ("bucc2018", "zh", "\t", " ", "1: needs two ids parted by a tab, and is 'de-1 en-1'"),
-        ("bucc2018", "zh", "de-1\ten-1\n", "", " has no pair"),
+        ("mewslix", "fa", '"Q19"', '" Q19"', " q0 has white space around the candidate ' Q19'"),
+        ("xcopa", "qu", "1", "1.0", "1: label 1.0 is not an integer"),
+        ("xcopa", "qu", "1", "true", "1: label True is not an integer"),
+        ("xcopa", "qu", '"label": 1', '"label": 0, "label": 1', "1: duplicate key 'label'"),
+        ("xquad", "ro", '"q0": ""', '"q0": "", "q0": "a", "q1": "b"', " duplicate key 'q0' (and 1 more)"),
+        ("lareqa", "el", '{"q0"', '{"q0": [], "q0"', " duplicate key 'q0'"),
+        ("xquad", "ro", '{"q0": ""', '{"data": {}, "q0": ""', " has no answer"),
+        ("udpos", "fr", "NOUN\n\n", "", " 5,008 sentences, and the test set has 5,009"),
+        ("bucc2018", "zh", "\t", " ", "1: needs two ids separated by a tab, and is 'zh-000000001 en-000000002'"),
+        ("bucc2018", "zh", "zh-000000001\ten-000000002\n", "", " has no pair"),
+        ("bucc2018", "zh", "zh-000000001\ten-000000002", "en-000000002\tzh-000000001", "1: 'en-000000002' is not an id like zh-000000001"),
+        ("bucc2018", "zh", "zh", "ZH", "1: 'ZH-000000001' is not an id like zh-000000001"),
+        ("bucc2018", "zh", "en", "EN", "1: 'EN-000000002' is not an id like en-000000001"),
+        ("bucc2018", "zh", "\t", " \t", "1: 'zh-000000001 ' is not an id like zh-000000001"),
+        ("bucc2018", "zh", "en-", "en-0", "1: 'en-0000000002' is not an id like en-000000001"),
+        ("bucc2018", "zh", "\n", "\nzh-000000001\ten-000000002\n", "2: duplicate of the pair on line 1"),
     ],
 )  # fmt: skip
 def test_what_a_file_must_not_say_is_named_without_its_labels(
@@ -106,6 +120,59 @@ def test_with_labels_questions_that_only_one_side_has_are_named(tmp_path: Path) 
     assert said(tmp_path / "predictions", "xquad", "ro", right(task, "ro"), labels) == [
         f" q1190 of {file} is not answered", f" q0 is not in {file}",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gold", "complaint"),
+    [
+        (["q0", "q1", "q0"], " duplicate question id 'q0'"),
+        (["q0", "q1", "q1", "q0"], " duplicate question id 'q0' (and 1 more)"),
+    ],
+)
+def test_duplicate_questions_of_the_labels_are_named(tmp_path: Path, gold: list[str], complaint: str) -> None:
+    """The official script counts every entry."""
+    _, task = one_of("xquad", "ro")
+    questions = [{"id": name, "answers": [{"text": "a"}]} for name in gold]
+    labels = written(tmp_path / "labels", task, "ro", json.dumps({"data": [{"paragraphs": [{"qas": questions}]}]}))
+    path = written(tmp_path / "predictions", task, "ro", '{"q0": "", "q1": ""}') / task.file("ro")
+    lines = validate(path.parents[1], labels=labels)
+    assert [line for line in lines if ": duplicate " in line] == [f"{labels / task.file('ro')}:{complaint}"]
+
+
+def test_duplicate_keys_of_the_labels_are_named(tmp_path: Path) -> None:
+    _, task = one_of("mewslix", "fa")
+    labels = written(tmp_path / "labels", task, "fa", '{"q0": ["Q1"], "q0": ["Q2"]}')
+    path = written(tmp_path / "predictions", task, "fa", json.dumps({"q0": RANKED})) / task.file("fa")
+    lines = validate(path.parents[1], labels=labels)
+    assert [line for line in lines if ": duplicate " in line] == [f"{labels / task.file('fa')}: duplicate key 'q0'"]
+
+
+def test_wrapped_predictions_are_no_problem(tmp_path: Path) -> None:
+    """The official script reads the value of `data` instead of the file."""
+    _, task = one_of("xquad", "ro")
+    assert said(tmp_path, "xquad", "ro", f'{{"version": "1.1", "data": {right(task, "ro")}}}') == []
+
+
+MOCK = Path(__file__).resolve().parents[3] / "shared" / "xtreme_mock"
+
+
+@pytest.mark.skipif(not MOCK.is_dir(), reason=f"the official fixture is not at {MOCK}")
+def test_the_official_fixture_has_no_problem_but_its_size() -> None:
+    lines = validate(MOCK / "predictions", "xtreme", MOCK / "labels")
+    assert [line for line in lines if "and the test set has" not in line] == []
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "xnli/test-sw.tsv").mkdir(parents=True)
+    lines = validate(tmp_path)
+    assert f"{tmp_path}/xnli/test-sw.tsv: is a folder; needs a file" in lines
+
+
+def test_the_official_sizes_of_ud_pos_are_not_the_hubs() -> None:
+    """XTREME-R's own scripts take other treebanks than the hub's copy, which has 9,465 French and 2,809 Greek sentences."""
+    _, task = one_of("udpos", "wo")
+    sizes = {language: rows(task, language) for language in task.languages}
+    assert (sizes["fr"], sizes["el"], sizes["mr"], len(sizes)) == (5_009, 456, 47, 38)
 
 
 def test_with_labels_a_file_that_cannot_be_scored_is_named(tmp_path: Path) -> None:

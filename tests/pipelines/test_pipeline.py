@@ -211,7 +211,12 @@ def test_all_that_the_launcher_reads_of_its_site_a_step_is_given() -> None:
     }
     assert {"XSTILTS_LEASE_SECONDS", "XSTILTS_RAY_NAMESPACE", "XSTILTS_QUEUE"} <= read
     ours = {"XSTILTS_WORKER_IMAGE", "XSTILTS_S3_SECRET"}
-    here = {"XSTILTS_CACHE", "XSTILTS_LOCAL", "XSTILTS_RAY_ADDRESS_FILE", "XSTILTS_KUBERNETES_API"}  # images, local runs
+    here = {
+        "XSTILTS_CACHE",
+        "XSTILTS_LOCAL",
+        "XSTILTS_RAY_ADDRESS_FILE",
+        "XSTILTS_KUBERNETES_API",
+    }  # images, local runs
     assert read <= {*CONFIGURATION, *FIELDS, *ours, *here}
 
 

@@ -58,7 +58,15 @@ def test_applied_twice_nothing_is_written_the_second_time(
     def written(self: Store, key: str, data: bytes) -> None:
         pytest.fail(f"{key} was written")
 
-    held = {**WEEKLY, "name": "held", "follow": [], "add_seeds": 0, "reuse": "none", "start": "2027-01-01T02:00:00+02:00", "concurrency": 2}
+    held = {
+        **WEEKLY,
+        "name": "held",
+        "follow": [],
+        "add_seeds": 0,
+        "reuse": "none",
+        "start": "2027-01-01T02:00:00+02:00",
+        "concurrency": 2,
+    }
     file = write(tmp_path, WEEKLY, held)
     assert schedule("apply", file, kfp_server, store) == 0
     asked, before = len(kfp_server.requests), everything(store)

@@ -158,11 +158,11 @@ def test_golden_fingerprints(expanded: Expanded) -> None:
     expansion = expanded()
     found = {kind: digest(sorted(fps))[:16] for kind, fps in expansion.by_kind().items()}
     assert found == {
-        "records": "27d10305446db3a7",
-        "build": "5a9781c4d80943e3",
-        "encode": "6d32a72c124f54b4",
-        "finetune": "9d0ac36ed5eaa8d3",
-        "score": "133e1582a83d4878",
+        "records": "c6cc774c6c607db9",
+        "build": "dd66f6a1262ca3a4",
+        "encode": "1884ee87fd6342a2",
+        "finetune": "68258c408c9be992",
+        "score": "32af49a93bef3870",
     }
 
 
@@ -250,7 +250,9 @@ def test_missing_splits_stop_everything_at_once(expanded: Expanded) -> None:
 
 def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(expanded: Expanded, text: str) -> None:
     text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
-    records = [s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec.get("images") == "caption"]
+    records = [
+        s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec.get("images") == "caption"
+    ]
     assert records
     for spec in records:
         assert spec["captions"]["path"] == "captions/captions"
@@ -258,14 +260,31 @@ def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(expa
         assert spec["captions"]["identity"]
 
 
+def test_where_an_arm_shows_captions_the_records_of_all_image_conditions_name_them(
+    expanded: Expanded, text: str
+) -> None:
+    """A row without a caption is then left out of all of them."""
+    text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
+    made = [s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec["task"] == "captions"]
+    assert {spec.get("images", "real") for spec in made if spec["split"] == "train"} == {"real", "caption"}
+    assert all(spec["captions"]["split"] == spec["split"] for spec in made)
+    without = expanded(text, absent=(("captions/captions", None, "select"),))
+    select = [s.spec for s in without.steps.values() if s.kind == "records" and s.spec["split"] == "select"]
+    assert not any("captions" in spec for spec in select), "rows that no arm can show in words need no captions"
+
+
 def test_pictures_without_captions_stop_a_plan_that_wants_words(expanded: Expanded, text: str) -> None:
     text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
-    with pytest.raises(DataError, match=r"captions has no train captions in en: its rows have no captions of their own"):
+    with pytest.raises(
+        DataError, match=r"captions has no train captions in en: its rows have no captions of their own"
+    ):
         expanded(text, absent=(("captions/captions", None, "train"),))
 
 
 def test_an_evaluation_scores_its_own_arms_and_none(expanded: Expanded, text: str) -> None:
-    asked = text.replace("evaluations: [xquad, mlqa, xcopa, tatoeba]", "evaluations: {xquad: {}, xcopa: {arms: [squad]}}")
+    asked = text.replace(
+        "evaluations: [xquad, mlqa, xcopa, tatoeba]", "evaluations: {xquad: {}, xcopa: {arms: [squad]}}"
+    )
     cells = expanded(asked).cells
     assert {cell["arm"] for cell in cells if "xcopa" in cell["scores"]} == {"none", "squad"}
     assert {cell["arm"] for cell in cells if "xquad" in cell["scores"]} > {"none", "squad"}

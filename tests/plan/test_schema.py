@@ -222,6 +222,48 @@ def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_upda
     assert "keep one" in problem
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("squad: {question_length: 64}", "override.squad: question_length 64 and 4 special tokens leave no room"),
+        ("squad: {question_length: 59}", "set question_length to at most 58"),
+        (
+            "squad: {stride: 44}",
+            "override.squad: stride 44 is not smaller than the 44 tokens that max_length 64 leaves",
+        ),
+        ("squad: {max_length: 36}", "set stride to at most 15"),
+        ("squad: {answer_limit: {tokens: 3, characters: 9}}", "needs exactly one of tokens, characters"),
+        (
+            "squad: {answer_limit: {words: 3}}",
+            "override.squad.answer_limit: key 'words' is unknown; allowed: tokens, characters",
+        ),
+    ],
+)
+def test_lengths_that_leave_no_room_for_the_context_are_mistakes(override: str, expected: str, tables: Tables) -> None:
+    (problem,) = problems(f"{MINIMAL}override: {{{override}}}\n", tables)
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    "override", ["squad: {question_length: 43}", "squad: {stride: 43}", "squad: {answer_limit: {characters: 9}}"]
+)
+def test_lengths_that_leave_room_are_none(override: str, tables: Tables) -> None:
+    assert load_plan(f"{MINIMAL}override: {{{override}}}\n", tables).override["squad"]
+
+
+def test_the_lengths_of_one_backbone_are_named_with_it(tables: Tables) -> None:
+    text = MINIMAL.replace("family: llava", "family: llava, override: {squad: {stride: 60}}")
+    (problem,) = problems(text, tables)
+    assert problem.startswith("backbones.b.override.squad: stride 60 is not smaller than the 44 tokens")
+
+
+def test_windows_are_no_matter_of_a_task_that_is_learnt_in_words(tables: Tables) -> None:
+    text = MINIMAL.replace("[xquad]", "[xcopa]") + "arms: {words: {task: squad, objective: lm}}\n"
+    assert load_plan(text + "override: {squad: {max_length: 16}}\n", tables).arms["words"]
+    (problem,) = problems(text.replace("lm", "head") + "override: {squad: {max_length: 16}}\n", tables)
+    assert "leave no room for the context in max_length 16" in problem
+
+
 def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> None:
     text = MINIMAL + "arms: {a: {task: quiz}}\ncontrasts: {c: {arm: a, primary: [xquad]}}\nconfidence: 0.99\n"
     plan = load_plan(text + "controls: {negative: {arm: a, evaluation: xquad, margin: 0.5}}\n", tables)

@@ -182,3 +182,10 @@ def test_all_of_the_real_slices(plans: Path, hub: Path) -> None:
     left_out = {(row["evaluation"], row["language"]) for row in expansion.skipped_languages}
     assert left_out == {("wikiann", "th"), *(("tydiqa", code) for code in ("ar", "bn", "fi", "id", "ru", "te"))}
     assert {"xnli", "mlqa", "tatoeba_squad", "xcopa", "udpos", "a_okvqa", "nlvr", "anli"} <= set(languages)
+
+
+def test_rankings_are_read_as_their_dual_encoders_were_trained(plans: Path, miniature: Path) -> None:
+    expansion = expanded(plans / "all-tasks.yaml", miniature)
+    scored = [step.spec for step in expansion.steps.values() if step.kind == "score"]
+    assert {spec["format"] for spec in scored if "pooling" in spec} == {"ranking"}
+    assert {spec["pooling"] for spec in scored if spec["format"] == "ranking"} == {"pooled+mean"}

@@ -17,7 +17,9 @@ def found(tables: Tables, text: str, absent: set[str]) -> Origin | str:
         lost = [path for path in asked if path in absent]
         return f"no {lost[0]}" if lost else None
 
-    source = Source("org/a", None, "train", plus=(Source("org/b", None, "train", alternatives=(Source("org/c", None, "train"),)),))
+    source = Source(
+        "org/a", None, "train", plus=(Source("org/b", None, "train", alternatives=(Source("org/c", None, "train"),)),)
+    )
     task: Task = replace(tables.tasks["quiz"], name="both", splits={"train": source})
     ours = Tables({**tables.tasks, "both": task}, tables.recipe, (), tables.identity, missing)
     return Sources(load_plan(text, tables), ours, None).find(task, "train", "en")

@@ -29,19 +29,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     return build
 
 
-def row(identity: str, prompt: list[int], answer: list[int], images: list[str] | None = None) -> EncodedRow:
+def row(number: int, prompt: list[int], answer: list[int], images: list[str] | None = None) -> EncodedRow:
     """A row of the `lm` objective for a causal model: at each answer token's predecessor its id is the label."""
     tokens = [*prompt, *answer]
     labels = [-100] * (len(prompt) - 1) + answer + [-100]
     return EncodedRow(
-        identity, "en", [tokens], len(tokens), images or [], [], -1, labels, [-1, -1], [], [], len(answer),
+        number, "en", [tokens], len(tokens), images or [], [[] for _ in images or []], -1, labels, [-1, -1], [], [], len(answer),
     )  # fmt: skip
 
 
 def asked(processor, number: int, images: list[str] | None = None) -> EncodedRow:
     ids = processor.tokenizer.encode(TEXTS[number], add_special_tokens=False)
     shown = [i for name in images or [] for i in processor.image_placeholder(PICTURES[name])]
-    return row(f"row-{number}", [*shown, *ids], ids[:2], images)
+    return row(number, [*shown, *ids], ids[:2], images)
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen_vl"])
@@ -83,7 +83,7 @@ def test_an_encoder_fills_in_the_masks_and_nothing_else(folder) -> None:
     mask = processor.tokenizer.mask_token_id
     tokens = [ids[0], mask, mask, *ids[3:]]
     labels = [-100, ids[1], ids[2], *[-100] * len(ids[3:])]
-    masked = EncodedRow("masked", "en", [tokens], len(tokens), [], [], -1, labels, [-1, -1], [], [], 2)
+    masked = EncodedRow(9, "en", [tokens], len(tokens), [], [], -1, labels, [-1, -1], [], [], 2)
     stock = contract("xlm_r").load(folder("xlm_r"), {"attn_implementation": "sdpa"}).eval()
     with torch.no_grad():
         said = decode(backbone, processor, [asked(processor, 1), masked], None, CPU)[1]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xstilts.scoring import mining
+from xstilts.scoring import mining, ranking
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS
 from xstilts.scoring.mining import Sentences, best_threshold, by_dev_threshold, candidates, extract, mine, mining_scores
@@ -89,7 +89,8 @@ def test_each_sentence_is_used_once_and_the_best_come_first(x: list[list[float]]
 def test_chunks_change_nothing(x: list[list[float]], y: list[list[float]], queries: int, pool: int) -> None:
     whole = candidates(torch.tensor(x), torch.tensor(y))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mining, "_QUERIES", queries)
+        patch.setattr(ranking, "_QUERIES", queries)
+        patch.setattr(ranking, "_EXACT", queries)
         patch.setattr(mining, "_POOL", pool)
         assert candidates(torch.tensor(x), torch.tensor(y)) == whole
 
@@ -198,15 +199,17 @@ def test_the_threshold_of_dev_is_applied_to_test() -> None:
 def test_a_pool_is_mined_with_the_threshold_of_its_own_dev_part() -> None:
     """x1 and y1 are equal, x2 and y2 are left to each other: margins 1.54 and 0.91, of which dev wants the first alone."""
     near, apart = [[1.0, 0.0, 0.0, 0.0], [0.6, 0.8, 0.0, 0.0]], [[1.0, 0.0, 0.0, 0.0], [0.0, 0.3, 0.9, 0.0]]
-    rows, golds = [], []
+    rows: list[tuple[int, torch.Tensor]] = []
+    golds, names = [], []
     for part in ("dev", "test"):
         for code, sides in (("fr", near), ("en", apart)):
             for number, vector in enumerate(sides, 1):
                 name = f"{part}/{code}-{number}"
-                rows.append((name, torch.nn.functional.normalize(torch.tensor(vector), dim=0)))
+                rows.append((len(rows), torch.nn.functional.normalize(torch.tensor(vector), dim=0)))
                 right = [f"{part}/en-1"] if code == "fr" and number == 1 else []
-                golds.append(Gold(name, "", right, f"text of {name}"))
-    assert mining.translations(Vectors.of(rows), golds[::-1]) == {"test/fr-1": "test/en-1", "test/fr-2": ""}
+                golds.append(Gold(len(golds), name, "", right, f"text of {name}"))
+                names.append(name if code == "en" else "")
+    assert mining.translations(Vectors.of(rows), golds[::-1], names) == {4: "test/en-1", 5: ""}
 
 
 def test_the_f1_of_sentences_is_that_of_the_set_of_pairs() -> None:

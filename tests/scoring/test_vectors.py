@@ -26,8 +26,8 @@ from xstilts.store.store import Store
 def test_vectors_on_disk_are_those_that_were_put(tmp_path: Path) -> None:
     found = Vectors.empty(3, 2, tmp_path)
     for place in (2, 0, 1):
-        found.put(place, f"r{place}", torch.tensor([place, 0.5]))
-    assert found.ids == ["r0", "r1", "r2"]
+        found.put(place, place + 10, torch.tensor([place, 0.5]))
+    assert found.rows == [10, 11, 12]
     assert found.take([2, 0]).tolist() == [[2.0, 0.5], [0.0, 0.5]]
     assert [len(part) for part in found.parts(range(3), 2)] == [2, 1]
 
@@ -65,11 +65,13 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 def job(step: str, rows: int, format_: str = "ranking") -> Job:
     random = Random(step)
     made = [
-        EncodedRow(f"r{n}", "en", [[random.randrange(20, 200) for _ in range(random.randrange(3, 25))]], 0, [], [], 0, [], [], [], [], 1)
+        EncodedRow(n, "en", [[random.randrange(20, 200) for _ in range(random.randrange(3, 25))]], 0, [], [], 0, [], [], [], [], 1)
         for n in range(rows)
     ]  # fmt: skip
     table = [{**asdict(row), "length": len(row.segments[0])} for row in made]
-    return Job(step, "pool", format_, EncodedRows(pa.Table.from_pylist(table)), depth=0.5 if format_ == "mining" else None)
+    return Job(
+        step, "pool", format_, EncodedRows(pa.Table.from_pylist(table)), depth=0.5 if format_ == "mining" else None
+    )
 
 
 def test_shards_of_two_workers_are_what_one_pass_makes(
@@ -88,7 +90,7 @@ def test_shards_of_two_workers_are_what_one_pass_makes(
     assert [one.vectors is not None for one in gathered] == [True, True, False]
     for one in gathered[:2]:
         assert one.vectors is not None
-        assert one.vectors.ids == whole[one.step, "pool"].ids
+        assert one.vectors.rows == whole[one.step, "pool"].rows
         assert np.allclose(one.vectors.table, whole[one.step, "pool"].table, atol=2e-3)
 
 
@@ -102,12 +104,12 @@ def test_a_lacking_shard_is_made_by_whoever_scores(
         shards.make(store, predictor, list(shards.shards(jobs, "selected"))[:1])
         (found,) = shards.gathered(store, predictor, jobs, "selected")
     assert found.vectors is not None
-    assert "" not in found.vectors.ids
+    assert found.vectors.rows == list(range(25))
 
 
 def test_a_shard_of_another_width_is_refused(store: Store, tmp_path: Path) -> None:
     key = vectors.shard_key("wide", "selected", "pool", 0)
-    vectors.put_shard(store, key, Vectors.of([("a", torch.ones(3))]), tmp_path)
+    vectors.put_shard(store, key, Vectors.of([(0, torch.ones(3))]), tmp_path)
     with pytest.raises(StoreError, match="delete it"):
         vectors.read_shard(store, key, Vectors.empty(1, 4), range(1), tmp_path)
 
@@ -118,3 +120,15 @@ def test_shards_are_dealt_on_from_model_to_model(predictor: Predictor, monkeypat
     every = {name: list(shards.shards([job(name, 30)], "selected")) for name in ("a", "b")}
     shares = [shards.share(every, rank, 2) for rank in range(2)]
     assert [{model: len(own) for model, own in one.items()} for one in shares] == [{"a": 2, "b": 1}, {"a": 1, "b": 2}]
+
+
+def test_a_shard_in_half_precision_is_refused(store: Store, tmp_path: Path) -> None:
+    key = vectors.shard_key("half", "selected", "pool", 0)
+    half = Vectors([0], np.ones((1, 4), np.float16))  # type: ignore[arg-type]
+    vectors.put_shard(store, key, half, tmp_path)
+    with pytest.raises(StoreError, match="float16, and float32 is needed; delete it"):
+        vectors.read_shard(store, key, Vectors.empty(1, 4), range(1), tmp_path)
+
+
+def test_a_shard_of_the_widest_models_is_half_a_gigabyte() -> None:
+    assert vectors.SHARD * 4_096 * np.dtype(np.float32).itemsize == 2**29

@@ -22,13 +22,13 @@ COLUMNS = {"images": [], "grids": [], "labels": [], "span": [], "offsets": [], "
 
 def toy_rows(path: Path, n: int = 23) -> EncodedRows:
     rows = [
-        {"id": str(i), "language": "en", "segments": [[i % 7 + 1] * (i % 5 + 1)], "length": i % 5 + 1, "label": i % 7 % 3,
+        {"row": i, "language": "en", "segments": [[i % 7 + 1] * (i % 5 + 1)], "length": i % 5 + 1, "label": i % 7 % 3,
          "supervised": 1, **COLUMNS}
         for i in range(n)
     ]  # fmt: skip
     lists = {k: pa.list_(pa.int32()) for k in ("labels", "span", "offsets", "words")}
     schema = pa.schema(
-        {"id": pa.string(), "language": pa.string(), "segments": pa.list_(pa.list_(pa.int32())), "length": pa.int32(),
+        {"row": pa.int32(), "language": pa.string(), "segments": pa.list_(pa.list_(pa.int32())), "length": pa.int32(),
          "label": pa.int32(), "supervised": pa.int32(), "images": pa.list_(pa.string()),
          "grids": pa.list_(pa.list_(pa.int32())), **lists}
     )  # fmt: skip

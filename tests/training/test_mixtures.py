@@ -10,7 +10,9 @@ from xstilts.training.group import _settings
 from xstilts.training.loop import Settings, TrainTask
 
 
-def settings(held: list[int], source: list[int], recipe: dict[str, Any], weights: list[float] | None = None, **sampling: Any) -> Settings:
+def settings(
+    held: list[int], source: list[int], recipe: dict[str, Any], weights: list[float] | None = None, **sampling: Any
+) -> Settings:
     """Tasks of so many encoded rows out of sources of so many."""
     tasks = [
         TrainTask(f"t{n}", EncodedRows(pa.table({"length": [4] * rows, "supervised": [1] * rows})), "lm")

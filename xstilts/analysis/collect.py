@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 
+from xstilts.analysis.cut_contexts import cut_contexts
 from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
 from xstilts.store.store import Store
+from xstilts.tasks.registry import TASKS
 
 
 def report_input(store: Store, folder: str) -> ReportInput:
@@ -41,7 +44,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
     return ReportInput(
         expanded=expanded, cells=cells, metrics=metrics, missing=missing, spent=_spent(store, expanded),
         intermediates=_intermediates(store, folder, expanded, done, missing),
-        staged=_staged(store, expanded), banner=_banner(expanded, str(run.get("mirror", ""))), run=folder,
+        staged=_staged(store, expanded), cut_contexts=cut_contexts(store, expanded), banner=_banner(expanded, str(run.get("mirror", ""))), run=folder,
     )  # fmt: skip
 
 
@@ -49,27 +52,33 @@ def on_equal_sentences(cells: Sequence[Cell], mined: Sequence[str]) -> list[Cell
     """The cells, those of mined pools with the same sentences in each, so that arms can be paired by them: of a pool only
     sentences are kept that have a translation or were given one, and other arms were mistaken about others. What a cell
     lacks it has left alone, rightly."""
-    keys = {key for cell in cells for key in cell.scored if key[0] in mined}
-    every = {key: sorted({one for cell in cells if key in cell.scored for one in _ids(cell.scored[key])}) for key in keys}
+    every: dict[tuple[str, str], dict[int | str, tuple[str, str]]] = {}
+    for cell in cells:
+        for key, own in cell.scored.items():
+            for scored in (own, own.last) if key[0] in mined else ():
+                if scored:
+                    named = zip(scored.ids, scored.clusters, strict=True)
+                    every.setdefault(key, {}).update(zip(_rows(scored), named, strict=True))
     return [
-        replace(
-            cell,
-            scored={key: _on(every[key], own) if key in every else own for key, own in cell.scored.items()},
-        )
+        replace(cell, scored={key: _on(every[key], own) if key in every else own for key, own in cell.scored.items()})
         for cell in cells
     ]
 
 
-def _ids(own: Scored) -> set[str]:
-    return {*own.ids, *(own.last.ids if own.last else ())}
+def _rows(scored: Scored) -> Sequence[int | str]:
+    """What identifies each example: its row, or in results of earlier versions its id."""
+    return scored.rows or scored.ids
 
 
-def _on(ids: Sequence[str], own: Scored) -> Scored:
-    told = {name: (p, g) for name, p, g in zip(own.ids, own.predictions, own.golds, strict=True)}
-    rows = [told.get(name, ("", [])) for name in ids]
+def _on(sentences: Mapping[int | str, tuple[str, str]], own: Scored) -> Scored:
+    """sentences: row → (id, cluster)."""
+    told = dict(zip(_rows(own), zip(own.predictions, own.golds, strict=True), strict=True))
+    order = sorted(sentences)
+    pairs = [told.get(row, ("", [])) for row in order]
     return replace(
-        own, ids=ids, clusters=ids, predictions=[p for p, _ in rows], golds=[g for _, g in rows],
-        last=_on(ids, own.last) if own.last else None, _ratios={},
+        own, ids=[sentences[row][0] for row in order], clusters=[sentences[row][1] for row in order],
+        predictions=[p for p, _ in pairs], golds=[g for _, g in pairs], rows=[row for row in order if isinstance(row, int)], parallel=(),
+        last=_on(sentences, own.last) if own.last else None, _ratios={},
     )  # fmt: skip
 
 
@@ -81,9 +90,10 @@ def _read(store: Store, evaluation: str, fingerprint: str, step: Mapping[str, An
     asked = {language: _asked(store, step, language) for language in step["spec"]["languages"]}
     found = {
         keys: Scored(
-            rows["id"].tolist(), rows["cluster"].tolist(), [json.loads(text) for text in rows["prediction"]],
+            rows["id"].tolist(), _clusters(rows, str(keys[1])), [json.loads(text) for text in rows["prediction"]],
             [json.loads(text) for text in rows["gold"]], str(splits.get(keys[1], "")), language=str(keys[1]),
-            asked=asked[str(keys[1])],
+            asked=asked[str(keys[1])], rows=rows["row"].tolist() if "row" in rows else (),
+            parallel=_parallel(rows, evaluation),
         )
         for keys, rows in table.groupby(["checkpoint", "language"], sort=False)
     }  # fmt: skip
@@ -92,6 +102,24 @@ def _read(store: Store, evaluation: str, fingerprint: str, step: Mapping[str, An
         for (checkpoint, language), scored in found.items()
         if checkpoint == "selected"
     }
+
+
+def _clusters(rows: pd.DataFrame, language: str) -> list[str]:
+    """The cluster of each example, named apart in each language: `<language>/<cluster>`, or `<language>/#<row>` for an
+    example of its own. Results of earlier versions have no rows and name such a cluster by the example's id."""
+    if "row" in rows:
+        names = zip(rows["cluster"], rows["row"], strict=True)
+        return [f"{language}/{cluster or f'#{row}'}" for cluster, row in names]
+    return [f"{language}/{cluster}" for cluster in rows["cluster"]]
+
+
+def _parallel(rows: pd.DataFrame, evaluation: str) -> list[str]:
+    """What each example shares with its translations. In results of earlier versions that is the id, where the task has
+    translations at all."""
+    if "parallel" in rows:
+        return list(rows["parallel"])
+    task = TASKS.get(evaluation)
+    return list(rows["id"]) if task is not None and task.parallel else []
 
 
 def _asked(store: Store, step: Mapping[str, Any], language: str) -> Sequence[str]:

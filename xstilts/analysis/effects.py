@@ -5,6 +5,7 @@ corrected together). docs/methods.md explains them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -46,8 +47,8 @@ COLUMNS = (
 
 
 def results_table(given: ReportInput) -> pd.DataFrame:
-    """One row for each cell, evaluation, language (and `avg`: the official unweighted mean over languages; `non_en`: over those
-    that are not English; `gap`: English minus `non_en`) and metric.
+    """One row for each cell, evaluation, language (and `avg`: the official unweighted mean over the benchmark's languages;
+    `non_en`: over those that are not English; `gap`: English minus `non_en`) and metric.
     checkpoint: `selected` counts; `last` rows stand beside where English dev chose earlier weights."""
     rows = []
     for cell in given.cells:
@@ -60,7 +61,10 @@ def results_table(given: ReportInput) -> pd.DataFrame:
                 }  # fmt: skip
                 last = {language: one.last for language, one in scored.items() if one.last}
                 for checkpoint, chosen in (("selected", scored), ("last", last)):
-                    rows += [{**head, "checkpoint": checkpoint, **row} for row in _values(chosen, metric)]
+                    rows += [
+                        {**head, "checkpoint": checkpoint, **row}
+                        for row in _values(chosen, metric, given.averaged(evaluation, chosen))
+                    ]
     order = [
         "backbone",
         "arm",
@@ -82,20 +86,22 @@ def results_table(given: ReportInput) -> pd.DataFrame:
     return table
 
 
-def _values(scored: Mapping[str, Scored], metric: str) -> Iterator[dict[str, Any]]:
+def _values(scored: Mapping[str, Scored], metric: str, averaged: Sequence[str]) -> Iterator[dict[str, Any]]:
     values = {language: one.value(metric) for language, one in scored.items()}
     for language, one in scored.items():
         yield {"split": one.split, "language": language, "n": len(one.ids), "value": values[language]}
     if values:
-        splits = "+".join(sorted({one.split for one in scored.values()}))
-        count = sum(len(one.ids) for one in scored.values())
-        yield {"split": splits, "language": AVERAGE, "n": count, "value": float(np.mean(list(values.values())))}
-    others = [value for language, value in values.items() if language != ENGLISH]
+        splits = "+".join(sorted({scored[language].split for language in averaged}))
+        count = sum(len(scored[language].ids) for language in averaged)
+        mean = float(np.mean([values[language] for language in averaged]))
+        yield {"split": splits, "language": AVERAGE, "n": count, "value": mean}
+    others = [language for language in averaged if language != ENGLISH]
     if others:
-        rest = sum(len(one.ids) for language, one in scored.items() if language != ENGLISH)
-        yield {"split": splits, "language": NON_ENGLISH, "n": rest, "value": float(np.mean(others))}
+        rest = sum(len(scored[language].ids) for language in others)
+        mean = float(np.mean([values[language] for language in others]))
+        yield {"split": splits, "language": NON_ENGLISH, "n": rest, "value": mean}
     if ENGLISH in values and others:
-        gap = values[ENGLISH] - float(np.mean(others))
+        gap = values[ENGLISH] - mean
         yield {"split": splits, "language": GAP, "n": count, "value": gap}
 
 
@@ -133,7 +139,7 @@ def _contrast_rows(
                 continue
             same = same_data(given, contrast, next(iter(arms.values())).trained_target)
             for metric in (name for name in metrics if name in METRICS):
-                found = differences(pairs, evaluation, metric, summed)
+                found = differences(pairs, evaluation, metric, summed, partial(given.averaged, evaluation))
                 if metric == metrics[0] and metric not in RETRIEVAL and not same:
                     pools.setdefault(backbone, {})[evaluation] = found
                 head = _head(contrast, backbone) | {"evaluation": evaluation, "metric": metric, "same_data": same}

@@ -1,6 +1,6 @@
 """What a contrast estimates: tables of paired differences, and the weighted means over languages and evaluations of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -52,17 +52,19 @@ class Table:
 @dataclass(frozen=True)
 class Differences:
     """A contrast on one evaluation, for one metric. languages: those that all paired cells have, each with its Table.
-    left_out: the others. examples: rows of each language."""
+    left_out: the others. examples: rows of each language. averaged: those of the languages that the official average is
+    taken over."""
 
     languages: Mapping[str, Table]
     left_out: tuple[str, ...]
     examples: Mapping[str, int]
+    averaged: Sequence[str]
 
     @cached_property
     def estimands(self) -> dict[str, tuple[Table, list[str]]]:
         """name → (table, languages in it): each language, the average, the mean of those that are not English, the gap."""
         found = {language: (table, [language]) for language, table in self.languages.items()}
-        for name, weights in weighted(list(self.languages)).items():
+        for name, weights in weighted(self.averaged).items():
             tables = [(self.languages[language], weight) for language, weight in weights.items()]
             found[name] = (combined(tables), list(weights))
         return found
@@ -153,15 +155,23 @@ class Summed:
         return self._held[key][1:]
 
 
-def differences(pairs: Mapping[Pair, tuple[Cell, Cell]], evaluation: str, metric: str, summed: Summed) -> Differences:
-    """The differences of paired cells on an evaluation. Raises ValueError where two were not scored on the same examples."""
+def differences(
+    pairs: Mapping[Pair, tuple[Cell, Cell]],
+    evaluation: str,
+    metric: str,
+    summed: Summed,
+    averaged: Callable[[Sequence[str]], Sequence[str]] = list,
+) -> Differences:
+    """The differences of paired cells on an evaluation. averaged: languages → those of them that its average is taken over.
+    Raises ValueError where two were not scored on the same examples."""
     cells = [cell for both in pairs.values() for cell in both]
     everywhere = [[language for name, language in cell.scored if name == evaluation] for cell in cells]
     known = list(dict.fromkeys(language for languages in everywhere for language in languages))
     common = [language for language in known if all(language in languages for languages in everywhere)]
     tables = {language: _table(pairs, evaluation, language, metric, summed) for language in common}
     examples = {language: len(cells[0].scored[evaluation, language].ids) for language in common}
-    return Differences(tables, tuple(language for language in known if language not in common), examples)
+    left_out = tuple(language for language in known if language not in common)
+    return Differences(tables, left_out, examples, averaged(common))
 
 
 def _table(

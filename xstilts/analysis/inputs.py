@@ -1,6 +1,6 @@
 """What the report is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xstilts.official.layout import averaged_languages, benchmark_of
 from xstilts.scoring.metrics import CORPUS, METRICS, ratio_value, task_metrics
 
 Array = npt.NDArray[np.float64]
@@ -16,6 +17,9 @@ Array = npt.NDArray[np.float64]
 @dataclass
 class Scored:
     """One cell's predictions of one evaluation in one language. predictions, golds: parsed JSON, in the order of ids.
+    clusters: examples that are resampled together; named apart in each language, unless translations join them.
+    rows: positions in the records, which identify the examples; empty in results of earlier versions. parallel: equal for
+    the translations of one example, empty texts (or nothing at all) where there are none.
     split: the source split that was scored (it may be the plan's override). last: the same by the weights of the last
     update, where English dev chose earlier ones; reported beside, never used for effects. asked: of retrieval, the English
     sentences that were asked for; else empty."""
@@ -28,6 +32,8 @@ class Scored:
     last: "Scored | None" = None
     language: str = "en"
     asked: Sequence[str] = ()
+    rows: Sequence[int] = ()
+    parallel: Sequence[str] = ()
     _ratios: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def ratio(self, metric: str) -> Array:
@@ -91,10 +97,20 @@ class ReportInput:
     banner: str
     run: str
     intermediates: Sequence[Mapping[str, Any]] = ()  # arms on their own English dev rows, one row a metric
+    cut_contexts: Sequence[dict[str, Any]] = ()  # see xstilts.analysis.cut_contexts
 
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:
         return [dict(contrast) for contrast in self.expanded["contrasts"]]
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark of the plan's recipe set: `xtreme` or `xtreme-r`."""
+        return benchmark_of(str(self.expanded.get("plan", {}).get("recipes", "")))
+
+    def averaged(self, evaluation: str, scored: Iterable[str]) -> list[str]:
+        """Those of the scored languages over which an evaluation's average is taken: the benchmark's own."""
+        return averaged_languages(self.benchmark, evaluation, scored)
 
 
 def metrics_of(names: Sequence[str]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Which test examples belong together: one passage's, and one example's translations.
 
-Ids are equal for parallel examples of an evaluation; clusters are not always, since a passage is named by its text
-(XQuAD, MLQA). Translations are no independent examples: counted as such, an average over languages would be believed
-more than it deserves. So clusters of any language that share an example become one.
+Translations are not independent examples: counted as such, an average over languages would look more certain than it is.
+So clusters of all languages become one where they share an example, which a task's `parallel` key says. Equal ids say
+nothing: row numbers of UD-POS, WikiANN or Tatoeba are equal in all languages, and the sentences are not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +22,13 @@ def in_parallel(cells: Sequence[Cell]) -> list[Cell]:
         for evaluation in dict.fromkeys(name for name, _ in first)
     }
     return [
-        replace(cell, scored={key: _in(joined[key[0]], scored) for key, scored in cell.scored.items()}) for cell in cells
+        replace(cell, scored={key: _in(joined[key[0]], scored) for key, scored in cell.scored.items()})
+        for cell in cells
     ]
 
 
 def join(languages: Iterable[Scored]) -> dict[str, str]:
-    """cluster → the cluster that stands for all that share an example with it, in whatever language."""
+    """cluster → the cluster that stands for all that share an example with it, in any language."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
 
     def root(node: tuple[str, str]) -> tuple[str, str]:
@@ -39,10 +40,10 @@ def join(languages: Iterable[Scored]) -> dict[str, str]:
 
     clusters: dict[str, None] = {}
     for scored in languages:
-        for identity, cluster in zip(scored.ids, scored.clusters, strict=True):
-            clusters[cluster] = None
-            one, other = root(("cluster", cluster)), root(("example", identity))
-            parent[other] = one
+        clusters.update(dict.fromkeys(scored.clusters))
+        for key, cluster in zip(scored.parallel, scored.clusters, strict=True) if scored.parallel else ():
+            if key:
+                parent[root(("example", key))] = root(("cluster", cluster))
     names: dict[tuple[str, str], str] = {}
     return {cluster: names.setdefault(root(("cluster", cluster)), cluster) for cluster in clusters}
 

@@ -10,10 +10,12 @@ import pandas as pd
 from xstilts.analysis import figures
 from xstilts.analysis.answer import answer, clear, control_verdicts
 from xstilts.analysis.averages import RETRIEVAL, averages
+from xstilts.analysis.cut_contexts import beside
 from xstilts.analysis.effects import confidence, effects_table, results_table
 from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH, POOLED
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.multiplicity import INTERACTION
+from xstilts.official.forms import HUB_FORM, forms
 from xstilts.plan.step import canonical_json
 
 
@@ -44,7 +46,8 @@ def _write_predictions(folder: Path, given: ReportInput) -> None:
     for cell in given.cells:
         for (evaluation, language), scored in cell.scored.items():
             frame = pd.DataFrame(
-                {"id": scored.ids, "cluster": scored.clusters, "prediction": [canonical_json(p) for p in scored.predictions],
+                {**({"row": scored.rows} if scored.rows else {}), "id": scored.ids, "cluster": scored.clusters,
+                 "prediction": [canonical_json(p) for p in scored.predictions],
                  "gold": [canonical_json(g) for g in scored.golds]}
             )  # fmt: skip
             head = {
@@ -86,16 +89,17 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
         "name": expanded["name"], "title": expanded["plan"].get("title") or expanded["name"], "banner": given.banner,
         "headline": headline, "confidence": level, "answer": answer(headline, primary, chosen, level),
         "headline_effects": _records(primary[keys]) + _records(chosen[keys]),
-        "effects": _records(rows[[*keys, "arm", "same_data"]]),
+        "effects": _with_cuts(_records(rows[[*keys, "arm", "reference", "same_data"]]), given),
         "pooled": _records(pooled[[*keys, *robust]]), "interactions": _records(between[keys]),
         "pooled_over": _pooled_over(given, effects, headline), "left_out": _left_out(effects),
-        "averages": _averages(given, results), "controls": control_verdicts(expanded["controls"], rows),
+        "benchmark": given.benchmark, "averages": _averages(given, results),
+        "controls": control_verdicts(expanded["controls"], rows),
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
         "not_applicable": [one for one in expanded["not_applicable"] if not one.get("partly")],
         "trained_in_part": [one for one in expanded["not_applicable"] if one.get("partly")], "skipped_languages": expanded["skipped_languages"],
         "overrides": expanded["overrides"], "unmatched": _unmatched(given), "budgets": _with_exposure(given),
-        "intermediates": list(given.intermediates), "staged": list(given.staged),
-        "sources": expanded["identities"], "environment": expanded["environment"],
+        "intermediates": list(given.intermediates), "staged": list(given.staged), "cut_contexts": list(given.cut_contexts),
+        "forms": forms(expanded), "sources": expanded["identities"], "environment": expanded["environment"],
     }  # fmt: skip
 
 
@@ -107,6 +111,10 @@ def _with_exposure(given: ReportInput) -> list[dict[str, Any]]:
         {**row, "exposure": one["exposure"], "exposure_source": one["why"]}
         for row, one in zip(given.spent, known, strict=True)
     ]
+
+
+def _with_cuts(effects: list[dict[str, Any]], given: ReportInput) -> list[dict[str, Any]]:
+    return [{**row, **beside(row, row["reference"], given.cut_contexts)} for row in effects]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -133,7 +141,7 @@ def _left_out(effects: pd.DataFrame) -> list[dict[str, Any]]:
 def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
     same = {(row["arm"], row["trained_target"]) for row in given.expanded["overlaps"] if row["overlap"] == "same-data"}
     targets = {name: cell.trained_target for cell in given.cells for name, _ in cell.scored}
-    return averages(official(given, results), given.metrics, same, targets)
+    return averages(official(given, results), given.metrics, same, targets, given.benchmark)
 
 
 def _unmatched(given: ReportInput) -> list[dict[str, Any]]:
@@ -148,13 +156,23 @@ def markdown(summary: Mapping[str, Any]) -> str:
     """The summary for a run's page."""
     lines = [f"# {summary['title']}", "", f"> {summary['banner']}", "", summary["answer"], ""]
     level = f"{100 * summary['confidence']:g} %"
-    lines += [f"| contrast | backbone | evaluation | effect | {level} interval | adjusted p | seeds |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| contrast | backbone | evaluation | effect | {level} interval | adjusted p | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
     shown = [row for row in summary["pooled"] if row["language"] == NON_ENGLISH]
     lines += [
         f"| {e['contrast']} | {e['backbone']} | {e['evaluation']} | {e['effect']:+.1f} | {e['ci_low']:+.1f} … "
         f"{e['ci_high']:+.1f} | {'' if e['p_adjusted'] is None else format(e['p_adjusted'], '.3f')} | {e['n_seeds']} |"
         for e in [*shown, *summary["effects"]]
     ]
+    if summary["cut_contexts"]:
+        lines += ["", "## Contexts that were cut to the recipe's length", ""]
+        lines += ["| backbone | arm | use | task | language | rows cut | of |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            f"| {c['backbone']} | {c['arm']} | {c['use']} | {c['task']} | {c['language']} | {c['share']:.1%} | {c['rows']} |"
+            for c in summary["cut_contexts"]
+        ]
     own = [row for row in summary["intermediates"] if "value" in row]
     if own:
         lines += ["", "## The intermediate tasks themselves, on English dev", ""]
@@ -163,6 +181,12 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f"| {r['backbone']} | {r['arm']} | {r['seed']} | {r['task']} | {r['metric']} | {r['value']:.1f} |"
             for r in own
         ]
+    by_hub = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
+    if by_hub:
+        lines += [
+            "",
+            "UD-POS is scored on the words of the hub's copy, not in the official form, in " + ", ".join(by_hub) + ".",
+        ]
     for title, entries in (
         ("Missing", summary["missing"]), ("Not applicable", summary["not_applicable"]),
         ("Trained in part", summary["trained_in_part"]), ("Skipped", summary["skipped_languages"]),
@@ -170,7 +194,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
     ):  # fmt: skip
         if entries:
             lines += ["", f"## {title}", ""]
-            lines += ["- " + ", ".join(f"{v}" for k, v in entry.items() if k not in ("log", "partly")) for entry in entries]
+            lines += [
+                "- " + ", ".join(f"{v}" for k, v in entry.items() if k not in ("log", "partly")) for entry in entries
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -43,7 +43,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str | None]]:
         # Not splitlines(): sentences hold line separators of Unicode.
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); unpack the archive again") from error
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); unpack the archive again"
+        ) from error
     for line in lines:
         if line.strip():
             name, tab, text = line.rstrip("\r").partition("\t")

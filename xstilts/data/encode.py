@@ -1,38 +1,63 @@
 """Canonical records × a backbone's processor → rows of token ids, as Parquet.
 
 Columns of encoded.parquet (one row per training or scoring row; a window of a long context and a piece of a long
-sentence are rows of their own, with their example's id):
-segments: token ids, one list per choice (multiple choice), English and foreign (retrieval), else one. length: all
-tokens. images, grids: SHA-256 and patches (t, h, w) of each picture. label: class or choice, -1 none. labels: per token
-of the segment, -100 where no loss is; tag ids, or for `lm` the token that is to be predicted there. span: token places of
-the answer. offsets: (start, end) characters of each token of the context, -1 elsewhere. words: word that a token answers
+sentence are rows of their own, with the same `row`):
+row: position of the example in records.parquet. segments: token ids, one list per choice (multiple choice), English and
+foreign (retrieval), else one. length: all tokens. images, grids: SHA-256 and patches (t, h, w) of each picture. label:
+class or choice, -1 none. labels: per token of the segment, -100 where no loss is; tag ids, or for `lm` the token that is
+to be predicted there. span: token places of the answer, (0, 0) where the window does not hold it. offsets: (start, end)
+characters of each token of the context, -1 elsewhere. starts: token range (first, end) in which an answer may start, empty
+for everywhere: a token in several windows counts in the one that shows most around it. words: word that a token answers
 for, -1 elsewhere. supervised: tokens with a loss (`lm`), else 1.
+
+A special token that a text spells out (`<image>`, `</s>`) is text: only this module's own frame holds control tokens.
+
+Lengths: `max_length` limits the tokens of text, `lm_length` those of a row in words (`lm`). A picture's tokens come on top;
+their budget is the recipe's (`image_tokens`, `min_pixels`, `max_pixels`). Under `lm` a row keeps its question, instruction and
+answer whole: what is too long is cut from its context and counted, and a row whose question, instruction and answer alone
+exceed the limit is a bad row. That is decided without the picture or the caption in its place, so all image conditions of a
+task lose the same rows. Plain text is not cut: it becomes windows, each a row. With heads, what is too long is cut and
+counted; an example is never left out, since a test set is scored whole.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xstilts.data.records import read_records
+from xstilts.data.alignment import (
+    answer_tokens,
+    fullest_context,
+    pieces,
+    sentence,
+    windows,
+    with_attached,
+    word_tokens,
+)
+from xstilts.data.records import MOST_BAD, NAMED, read_records
+from xstilts.data.wording import in_words
+from xstilts.errors import DataError
 from xstilts.plan.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example, Task
 
 IGNORED = -100
-#: What `lm` answers where the context does not answer the question (SQuAD v2).
-NO_ANSWER = "unanswerable"
 #: Shares of masked language modelling (Devlin et al. 2019 §3.1): tokens that are predicted; of these masked, replaced.
 _PREDICTED, _MASKED, _REPLACED = 0.15, 0.8, 0.1
+#: Tokens of an image task's row that its question, instruction and answer leave free: a caption in the picture's place has
+#: room wherever the row with the picture has, and joining the two texts may change the question's first token.
+_ROOM_FOR_CAPTION = 2
 _INTS, _LISTS = pa.list_(pa.int32()), pa.list_(pa.list_(pa.int32()))
 _SCHEMA = pa.schema(
     {
-        "id": pa.string(), "language": pa.string(), "segments": _LISTS, "length": pa.int32(),
+        "row": pa.int32(), "language": pa.string(), "segments": _LISTS, "length": pa.int32(),
         "images": pa.list_(pa.string()), "grids": _LISTS, "label": pa.int32(), "labels": _INTS, "span": _INTS,
-        "offsets": _INTS, "words": _INTS, "supervised": pa.int32(),
+        "offsets": _INTS, "words": _INTS, "supervised": pa.int32(), "starts": _INTS,
     }
 )  # fmt: skip
 
@@ -46,34 +71,64 @@ class TextImageProcessor(Protocol):
     def tokenizer(self) -> Any: ...
     @property
     def newline(self) -> list[int]: ...
+    @property
+    def unknown_word(self) -> int: ...
+    def text_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]: ...
     def image_placeholder(self, data: bytes) -> list[int]: ...
     def grid(self, data: bytes) -> list[int]: ...
+    def within(self, budget: Mapping[str, int | None]) -> "TextImageProcessor": ...
+
+
+class BadRow(ValueError):
+    """An example that cannot be encoded whole; it is left out, counted and named."""
 
 
 def encode(
-    step: Step, records: Path, processor: TextImageProcessor, out: Path, keep: Sequence[bool] | None = None
+    step: Step,
+    records: Path,
+    processor: TextImageProcessor,
+    out: Path,
+    keep: Sequence[bool] | None = None,
+    bad_records: int = 0,
 ) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Does an encode step. keep: which of the records are encoded; None: all. info: rows, examples, tokens, truncated
-    rows, share of unknown tokens, windows left out, classes of an open set of tags."""
+    """Does an encode step. keep: which of the records are encoded; None: all. bad_records: bad rows that the records step
+    left out, which count with those of this step against `most_bad_rows`: DataError where they are too many. info: rows,
+    examples, tokens, truncated rows, bad rows, training windows without their answer, examples left out for having nothing
+    to learn, share of unknown tokens, classes of an open set of tags."""
     spec, task = step.spec, TASKS[step.spec["task"]]
     examples = read_records(records)
     tags = task.labels or tuple(sorted({tag for example in examples for tag in example.tags}))
+    processor = processor.within(spec.get("image_budget") or {})
     encoder = Encoder(task, processor, spec["objective"], spec["lengths"], spec["subtoken"], tags)
     references = pq.read_table(records, columns=["images"]).column("images").to_pylist()
-    if keep is not None:
-        examples, references = ([one for one, k in zip(row, keep, strict=True) if k] for row in (examples, references))
-    rows = []
-    for example, shas in zip(examples, references, strict=True):
-        for row in encoder.rows(example):
-            rows.append({"id": example.id, "language": spec["language"], "images": shas, **row})
+    places = [place for place in range(len(examples)) if keep is None or keep[place]]
+    rows: list[dict[str, Any]] = []
+    bad: list[dict[str, Any]] = []
+    for place in places:
+        try:
+            made = list(encoder.rows(examples[place], place))
+        except BadRow as error:
+            bad.append({"row": place, "reason": f"{examples[place].id}: {error}"})
+            continue
+        rows += [{"row": place, "language": spec["language"], "images": references[place], **row} for row in made]
+    most = float(step.settings.get("most_bad", MOST_BAD))
+    if bad and len(bad) + bad_records > most * (len(places) + bad_records):
+        named = "; ".join(f"record {entry['row']}, {entry['reason']}" for entry in bad[:3])
+        raise DataError(
+            f"{spec['task']} {spec['split']} {spec['language']}: {len(bad)} of {len(places)} records do not fit"
+            f"{f' and {bad_records} source rows are bad' if bad_records else ''}, more than {most:.0%}; {named}; raise "
+            f"lm_length under `override`, or allow a larger share by most_bad_rows"
+        )
     if not rows:
         raise ValueError(f"{spec['task']} {spec['split']} {spec['language']}: no row is left after encoding")
     path = out / "encoded.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), path)
     tokens = sum(row["length"] for row in rows)
     info = {
-        "rows": len(rows), "examples": len(examples), "tokens": tokens, "truncated": encoder.truncated,
-        "unanswerable_windows": encoder.left_out, "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
+        "rows": len(rows), "examples": len(places), "tokens": tokens, "truncated": encoder.truncated,
+        "bad": bad[:NAMED], "bad_rows": len(bad),
+        "unanswerable_windows": encoder.unanswerable, "left_out": encoder.left_out,
+        "unknown_share": encoder.unknown / max(1, tokens), "classes": len(tags),
         **({} if task.labels or not tags else {"tags": list(tags)}),
     }  # fmt: skip
     return {"encoded.parquet": path}, info
@@ -91,12 +146,15 @@ class Encoder:
         self.tokenizer = processor.tokenizer
         self.encoder = processor.family == "xlm_r"  # <s> a </s></s> b </s>; decoders: a newline b <eos>
         self.most = int(lengths["max_length"])
+        self.most_in_words = int(lengths.get("lm_length") or self.most)
         self.stride, self.question = lengths.get("stride"), lengths.get("question_length")
-        self.truncated = self.left_out = self.unknown = 0
+        self.truncated = self.left_out = self.unanswerable = self.unknown = 0
         self._was_cut = False  # the row that is being made
+        self._place = 0  # of the example in its records
 
-    def rows(self, example: Example) -> Iterator[dict[str, Any]]:
-        """The encoded rows of one example."""
+    def rows(self, example: Example, place: int = 0) -> Iterator[dict[str, Any]]:
+        """The encoded rows of one example. place: its position in the records, from which masks of plain text are drawn."""
+        self._place = place
         make: Callable[[Example], Iterator[dict[str, Any]]]
         if self.objective == "lm":
             make = self._lm
@@ -106,8 +164,9 @@ class Encoder:
                 "span": self._windows, "retrieval": self._pair, "ranking": self._side,
                 "mining": self._side,
             }[self.task.format]  # fmt: skip
-        for row in make(example):
-            segments = row["segments"]
+        for made in make(example):
+            row, segments = {key: value for key, value in made.items() if key != "kept"}, made["segments"]
+            self._verify(example, segments, made.get("kept", ()))
             self.truncated += self._was_cut
             self._was_cut = False
             unknown = self.tokenizer.unk_token_id
@@ -115,14 +174,25 @@ class Encoder:
                 self.unknown += sum(segment.count(unknown) for segment in segments)
             yield {
                 "length": sum(map(len, segments)), "grids": [self.processor.grid(data) for data in example.images],
-                "label": -1, "labels": [], "span": [], "offsets": [], "words": [], "supervised": 1, **row,
+                "label": -1, "labels": [], "span": [], "offsets": [], "words": [], "supervised": 1,
+                "starts": [], **row,
             }  # fmt: skip
 
     # ---- pieces ----
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self.processor.text_tokens(text)[0]
+
+    def _verify(self, example: Example, segments: Sequence[list[int]], kept: Sequence[list[int]]) -> None:
+        """RuntimeError, a fault of this module, where a segment lost a part that must be kept, or tokens of a picture."""
+        pictures = self._pictures(example)
+        for segment in segments:
+            for part in (pictures, *kept):
+                if not _contains(segment, part):
+                    raise RuntimeError(
+                        f"{self.task.name}, example {example.id}: encoding lost {len(part)} tokens of its question, "
+                        "instruction, answer or picture"
+                    )
 
     def _pictures(self, example: Example) -> list[int]:
         return [token for data in example.images for token in self.processor.image_placeholder(data)]
@@ -140,8 +210,9 @@ class Encoder:
         return [self.tokenizer.eos_token_id]
 
     def _joined(self, first: list[int], second: list[int] | None, pictures: Sequence[int] = ()) -> list[int]:
-        """One sequence of one or two texts. The longer text is cut until it fits; pictures and specials never are."""
-        fixed = len(self._start) + len(self._end) + len(pictures) + (len(self._between) if second is not None else 0)
+        """One sequence of one or two texts. The longer text is cut until the texts and specials fit `max_length`, which
+        pictures do not count against."""
+        fixed = len(self._start) + len(self._end) + (len(self._between) if second is not None else 0)
         first, second = self._cut(first, second, self.most - fixed)
         middle = [*self._between, *second] if second is not None else []
         return [*self._start, *pictures, *first, *middle, *self._end]
@@ -168,9 +239,16 @@ class Encoder:
         yield {"segments": [ids], "label": example.label}
 
     def _choices(self, example: Example) -> Iterator[dict[str, Any]]:
-        context = self._ids(" ".join(part for part in (example.text, example.question) if part))
-        pictures = self._pictures(example)
-        segments = [self._joined(context, self._ids(choice), pictures) for choice in example.choices]
+        """One segment a choice: text and question, then the choice. The text is cut, and the question or a choice only where
+        that is not enough."""
+        texts = [(text, may_be_cut) for text, may_be_cut in ((example.text, True), (example.question, False)) if text]
+        choices, pictures = [self._ids(choice) for choice in example.choices], self._pictures(example)
+        parts = self._parts(texts)
+        room = self.most - len(self._start) - len(self._between) - len(self._end) - max(map(len, choices))
+        if example.question and sum(map(len, parts)) > room:
+            parts, self._was_cut = self._shortened(parts, texts, room), True
+        context = [token for part in parts for token in part]
+        segments = [self._joined(context, choice, pictures) for choice in choices]
         yield {"segments": segments, "label": example.label}
 
     def _pair(self, example: Example) -> Iterator[dict[str, Any]]:
@@ -191,73 +269,86 @@ class Encoder:
     def _tags(self, example: Example) -> Iterator[dict[str, Any]]:
         """The sentence tokenised whole, words joined by spaces; each word answers at its first or last sub-token. A
         sentence that is too long becomes several pieces, cut between words, so that no word is lost."""
-        text = ""
-        owner: list[int] = []
-        for index, word in enumerate(example.tokens):
-            text += (" " if text else "") + word
-            owner += [-1] * (len(text) - len(word) - len(owner)) + [index] * len(word)
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        words = [_word_of(owner, start, end) for start, end in encoded["offset_mapping"]]
-        ids: list[int] = encoded["input_ids"]
-        room = self.most - len(self._start) - len(self._end)
-        answering = _answering(words, self.subtoken)  # of the whole sentence: a word in two pieces answers once
-        for first, last in _pieces(words, room):
-            answers = answering[first:last]
+        text, owner = sentence(example.tokens)
+        ids, offsets = self.processor.text_tokens(text)
+        before, after = len(self._start), len(self._end)
+        room = self.most - before - after
+        words = word_tokens(ids, offsets, owner, len(example.tokens), self.processor.unknown_word, room)
+        for piece in pieces(words, room):
+            answers: list[int] = []
+            for word in piece:
+                here = [-1] * len(word.ids)
+                here[word.answering(self.subtoken)] = word.word
+                answers += here
             labels = [self.tags[example.tags[word]] if word >= 0 else IGNORED for word in answers]
-            before, after = len(self._start), len(self._end)
             yield {
-                "segments": [[*self._start, *ids[first:last], *self._end]],
+                "segments": [[*self._start, *(token for word in piece for token in word.ids), *self._end]],
                 "labels": [IGNORED] * before + labels + [IGNORED] * after,
                 "words": [-1] * before + answers + [-1] * after,
             }
 
     def _windows(self, example: Example) -> Iterator[dict[str, Any]]:
-        """Question first, then as much of the context as fits, in windows that overlap by `stride` tokens. In training
-        a window without the answer is left out; in scoring all are kept."""
+        """Question first, then as much of the context as fits, in windows that begin every `stride` tokens. All are kept:
+        in training, one that does not hold the whole answer points at token 0. An example whose answer has no token at
+        all is left out of training."""
         question = self._ids(example.question or "")[: self.question]
-        encoded = self.tokenizer(example.text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        ids, raw = self.processor.text_tokens(example.text)
+        offsets = with_attached(example.text, raw)
         head = [*self._start, *question, *self._between]
         room = self.most - len(head) - len(self._end)
-        step = max(1, room - int(self.stride or 0))
         training = self.objective == "head"
-        none = not example.answers  # SQuAD v2: every window is a right example of "not here", which token 0 stands for
-        start, end = _token_span(offsets, *example.answers[0]) if training and not none else (-1, -1)
-        if training and start < 0 and not none:
-            self.left_out += 1
-            return
-        for first in range(0, max(1, len(ids) - room + step), step):
-            last = min(first + room, len(ids))
-            inside = first <= start and end < last
-            if training and not inside and not none:
+        answer = None
+        if training and example.answers:  # SQuAD v2: without answers, every window is right to say "not here"
+            text, start = example.answers[0]
+            answer = answer_tokens(raw, text, start) or answer_tokens(offsets, text, start)
+            if answer is None:
                 self.left_out += 1
-                continue
-            here = [0, 0] if none else [start - first + len(head), end - first + len(head)]
-            flat = [place for pair in offsets[first:last] for place in pair]
+                return
+        ranges = windows(len(ids), room, int(self.stride or room))
+        for (first, end), starts in zip(ranges, fullest_context(ranges), strict=True):
+            span = [0, 0]
+            if answer is not None and first <= answer[0] and answer[1] < end:
+                span = [place - first + len(head) for place in answer]
+            self.unanswerable += training and span == [0, 0]
             yield {
-                "segments": [[*head, *ids[first:last], *self._end]],
-                "offsets": [-1, -1] * len(head) + flat + [-1, -1] * len(self._end),
-                "span": here if training else [],
+                "segments": [[*head, *ids[first:end], *self._end]],
+                "offsets": [-1, -1] * len(head)
+                + [place for pair in offsets[first:end] for place in pair]
+                + [-1, -1] * len(self._end),
+                "span": span if training else [],
+                "starts": [place - first + len(head) for place in starts],
             }
 
     def _lm(self, example: Example) -> Iterator[dict[str, Any]]:
         """The answer in words after its prompt, the loss on the answer's tokens. A causal model predicts each from the
-        token before; XLM-R sees <mask> in the answer's place and fills it in, and of plain text 15 % of its tokens. What
-        is too long is cut at the end of the text, never in the instruction."""
-        prompt, instruction, answer = verbalise(self.task, example)
-        pictures = self._pictures(example)
-        if self.encoder and not prompt and not pictures:
-            yield from self._masked_text(example.id, answer)
+        token before; XLM-R sees <mask> in the answer's place and fills it in, and of plain text 15 % of its tokens. BadRow
+        where what must be kept whole does not fit."""
+        words = in_words(self.task, example)
+        if not words.texts and self.task.modality == "text":
+            yield from self._masked_text(words.answer) if self.encoder else self._plain_text(words.answer)
             return
-        target = self._ids(answer) if self.encoder else [*self._ids(answer), self.tokenizer.eos_token_id]
-        room = self.most - len(pictures) - len(self._start) - len(self._between) - len(self._end)
-        before, after = (self._ids(text) if text else [] for text in (prompt, instruction))
-        whole = len(target) + len(before) + len(after)
-        target = target[: max(1, room // 2)]
-        after = after[: max(0, room - len(target))]
-        before = before[: max(0, room - len(target) - len(after))] + after
-        self._was_cut = len(target) + len(before) < whole
-        lead = [*self._start, *pictures, *before, *(self._between if before else [])]
+        pictures, target = self._pictures(example), self._ids(words.answer)
+        if not self.encoder:
+            target.append(self.tokenizer.eos_token_id)
+        room = self.most_in_words - len(self._start) - len(self._between) - len(self._end)
+        after = self._ids(words.instruction) if words.instruction else []
+        asked = " ".join(text for text, may_be_cut in words.texts if not may_be_cut)
+        fixed = len(self._ids(asked)) + len(after) + len(target)
+        if fixed > room - (_ROOM_FOR_CAPTION if self.task.modality == "image" else 0):
+            raise BadRow(
+                f"question, instruction and answer are {fixed} tokens, the answer {len(target)} of them; the limit of "
+                f"{self.most_in_words} (lm_length) leaves {room}"
+            )
+        if self.encoder and not words.texts and not pictures:  # a caption whose picture is removed
+            yield from self._masked_text(words.answer)
+            return
+        parts = self._parts(words.texts)
+        kept = [after, *(part for part, (_, may_be_cut) in zip(parts, words.texts, strict=True) if not may_be_cut)]
+        left = room - len(after) - len(target)
+        if sum(map(len, parts)) > left:
+            parts, self._was_cut = self._shortened(parts, words.texts, left), True
+        before = [token for part in parts for token in part]
+        lead = [*self._start, *pictures, *before, *after, *(self._between if before or after else [])]
         if not lead:
             lead = list(self.processor.newline)
         if self.encoder:
@@ -266,84 +357,73 @@ class Encoder:
         else:
             ids = [*lead, *target[:-1]]
             labels = [IGNORED] * (len(lead) - 1) + target
-        yield {"segments": [ids], "labels": labels, "supervised": len(target)}
+            kept.append(target[:-1])
+        yield {"segments": [ids], "labels": labels, "supervised": len(target), "kept": kept}
 
-    def _masked_text(self, identity: str, text: str) -> Iterator[dict[str, Any]]:
-        """Plain text for an encoder: masked language modelling, the places drawn from the example's id."""
-        ids, room = self._ids(text), self.most - len(self._start) - len(self._end)
-        self._was_cut = len(ids) > room
-        ids = ids[:room]
-        draws = random.Random(f"mask/{identity}")
-        seen, labels = [], []
-        for token in ids:
-            predicted, how = draws.random() < _PREDICTED, draws.random()
-            other = draws.randrange(len(self.tokenizer))
-            changed = self.tokenizer.mask_token_id if how < _MASKED else other if how < _MASKED + _REPLACED else token
-            seen.append(changed if predicted else token)
-            labels.append(token if predicted else IGNORED)
-        count = sum(label != IGNORED for label in labels)
-        if not count:
-            self.left_out += 1
-            return
+    def _parts(self, texts: Sequence[tuple[str, bool]]) -> list[list[int]]:
+        """The tokens of texts joined by spaces, tokenised as a whole, text by text: a token belongs to the text in which it
+        ends."""
+        joined = " ".join(text for text, _ in texts)
+        ids, offsets = self.processor.text_tokens(joined)
+        parts: list[list[int]] = [[] for _ in texts]
+        lasts = list(accumulate(len(text) + 1 for text, _ in texts))
+        seen = 0  # a token without characters stays with the one before
+        for token, (_, end) in zip(ids, offsets, strict=True):
+            seen = max(seen, end)
+            parts[min(bisect_left(lasts, seen), len(parts) - 1)].append(token)
+        return parts
+
+    def _shortened(
+        self, parts: Sequence[list[int]], texts: Sequence[tuple[str, bool]], room: int
+    ) -> list[list[int]]:  # fmt: skip
+        """The parts with at most `room` tokens in all. Texts that may be cut lose their last tokens, the longer of two
+        first; the others keep theirs, even where they alone exceed the room."""
+        loose = [place for place, (_, may_be_cut) in enumerate(texts) if may_be_cut]
+        left = max(0, room - sum(len(part) for place, part in enumerate(parts) if place not in loose))
+        shorter = list(parts)
+        if len(loose) == 2:
+            first, second = self._cut(parts[loose[0]], parts[loose[1]], left)
+            shorter[loose[0]], shorter[loose[1]] = first, second or []
+        for place in loose if len(loose) == 1 else ():
+            shorter[place] = parts[place][:left]
+        return shorter
+
+    def _plain_text(self, text: str) -> Iterator[dict[str, Any]]:
+        """Plain text for a decoder, all of it, in windows; each follows a line break, and the last ends the text."""
+        lead, tokens = list(self.processor.newline), [*self._ids(text), self.tokenizer.eos_token_id]
+        room = max(1, self.most - len(lead) + 1)
+        for first in range(0, len(tokens), room):
+            target = tokens[first : first + room]
+            labels = [IGNORED] * (len(lead) - 1) + target
+            yield {"segments": [[*lead, *target[:-1]]], "labels": labels, "supervised": len(target)}
+
+    def _masked_text(self, text: str) -> Iterator[dict[str, Any]]:
+        """Plain text for an encoder, all of it, in windows: masked language modelling, the masks drawn from the example's
+        place. A window in which nothing was masked is left out."""
+        tokens, room = self._ids(text), max(1, self.most - len(self._start) - len(self._end))
+        draws = random.Random(f"mask/{self._place}")
         before, after = [IGNORED] * len(self._start), [IGNORED] * len(self._end)
-        yield {
-            "segments": [[*self._start, *seen, *self._end]], "labels": before + labels + after, "supervised": count,
-        }  # fmt: skip
+        for first in range(0, len(tokens), room):
+            seen, labels = [], []
+            for token in tokens[first : first + room]:
+                predicted, how = draws.random() < _PREDICTED, draws.random()
+                other = draws.randrange(len(self.tokenizer))
+                masked = how < _MASKED
+                changed = self.tokenizer.mask_token_id if masked else other if how < _MASKED + _REPLACED else token
+                seen.append(changed if predicted else token)
+                labels.append(token if predicted else IGNORED)
+            count = sum(label != IGNORED for label in labels)
+            if not count:
+                self.left_out += 1
+                continue
+            yield {
+                "segments": [[*self._start, *seen, *self._end]], "labels": before + labels + after, "supervised": count,
+            }  # fmt: skip
 
 
-def verbalise(task: Task, example: Example) -> tuple[str, str, str]:
-    """(text, instruction, answer) of an example in words, for the `lm` objective."""
-    if task.format == "generation":
-        return example.text, task.instruction if example.text else "", example.targets[0]
-    label = example.label if example.label is not None else -1
-    if task.format == "classification":
-        texts = [example.text, *([example.text_pair] if example.text_pair else [])]
-        return " ".join(texts), task.instruction, task.verbalised[label]
-    if task.format == "multiple_choice":
-        texts = [example.text, *([example.question] if example.question else [])]
-        options = " ".join(f"({chr(65 + i)}) {choice}" for i, choice in enumerate(example.choices))
-        return " ".join(texts), f"{options} {task.instruction}", example.choices[label]
-    if task.format == "tagging":
-        return " ".join(example.tokens), task.instruction, " ".join(example.tags)
-    if task.format == "span":
-        answer = example.answers[0][0] if example.answers else NO_ANSWER
-        return f"{example.question} {example.text}", task.instruction, answer
-    raise ValueError(f"{task.name}: format {task.format} has no answer in words")
-
-
-def _word_of(owner: Sequence[int], start: int, end: int) -> int:
-    """The word that a token's characters belong to; a token that holds only a space belongs to none."""
-    found = [word for word in owner[start:end] if word >= 0]
-    return found[-1] if found else -1
-
-
-def _pieces(words: Sequence[int], room: int) -> list[tuple[int, int]]:
-    """Token ranges of at most `room` tokens, cut where a word or the space before it begins; a word longer than that is
-    cut inside."""
-    pieces, first = [], 0
-    while len(words) - first > room:
-        last = first + room
-        while last > first and (words[last] == words[last - 1] or words[last - 1] == -1):
-            last -= 1
-        last = last if last > first else first + room
-        pieces.append((first, last))
-        first = last
-    return [*pieces, (first, len(words))]
-
-
-def _answering(words: Sequence[int], which: str) -> list[int]:
-    """words with -1 at every token but the one, first or last, that answers for its word."""
-    kept, seen = [-1] * len(words), set()
-    places = range(len(words)) if which == "first" else range(len(words) - 1, -1, -1)
-    for place in places:
-        if words[place] >= 0 and words[place] not in seen:
-            seen.add(words[place])
-            kept[place] = words[place]
-    return kept
-
-
-def _token_span(offsets: Sequence[tuple[int, int]], text: str, start: int) -> tuple[int, int]:
-    """First and last token that hold any character of the answer; (-1, -1) when none does."""
-    end = start + len(text)
-    inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start and b > a]
-    return (inside[0], inside[-1]) if inside else (-1, -1)
+def _contains(tokens: Sequence[int], part: Sequence[int]) -> bool:
+    """Whether a part is a run of the tokens."""
+    if not part:
+        return True
+    size = len(part)
+    return any(tokens[at] == part[0] and tokens[at : at + size] == part for at in range(len(tokens) - size + 1))

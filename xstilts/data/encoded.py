@@ -1,7 +1,7 @@
 """Reads what `encode` wrote: rows of token ids, images by reference."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _IN_PYTHON = 50_000
 class EncodedRow:
     """One training or scoring row. The columns of encoded.parquet; see xstilts.data.encode for their meaning."""
 
-    id: str
+    row: int
     language: str
     segments: list[list[int]]
     length: int
@@ -28,6 +28,7 @@ class EncodedRow:
     offsets: list[int]
     words: list[int]
     supervised: int
+    starts: list[int] = field(default_factory=list)
 
 
 class EncodedRows:

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 from zipfile import BadZipFile
 
+from xstilts.data.shard_names import check_shards
 from xstilts.errors import DataError, InfrastructureError
 
 Kind = Literal["dataset", "model"]
@@ -135,7 +136,9 @@ def _by_rules_of_datasets(held: Repo) -> Mapping[str, Mapping[str, tuple[str, ..
         except (EmptyDatasetError, DataFilesNotFoundError):
             return {}
         except (OSError, ValueError, BadZipFile) as error:
-            raise DataError(f"{held.name}: datasets cannot tell its data files ({type(error).__name__}: {error})") from error
+            raise DataError(
+                f"{held.name}: datasets cannot tell its data files ({type(error).__name__}: {error})"
+            ) from error
         found = {}
         for config in module.builder_configs_parameters.builder_configs or ():
             files = config.data_files
@@ -163,6 +166,8 @@ def split_files(path: str, revision: str, config: str | None, split: str) -> dic
     if absent := [one for one in wanted if one not in splits]:
         raise DataError(f"{path} ({name}): the hub has no split {', '.join(absent)}; it has {_some(splits)}")
     held = repo("dataset", path, revision)
+    for one in wanted:
+        check_shards(splits[one], f"{path} ({name}), split {one}: the hub at {revision[:12]}")
     return {one: [held.files[file] for file in splits[one]] for one in wanted}
 
 

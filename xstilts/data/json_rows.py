@@ -2,24 +2,27 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
 
+from xstilts.data.archive import is_archive, read_archive
 from xstilts.errors import DataError
 
 
 class JsonRows:
-    """JSON Lines, a JSON array, or the list in `field` of a JSON object; several files follow one another. Gzip by name.
+    """JSON Lines, a JSON array, or the list in `field` of a JSON object; several files follow one another. Gzip, or the one data
+    file of a tar archive, by name.
     DataError names a file that cannot be read at all."""
 
     def __init__(self, paths: Sequence[Path], field: str | None = None) -> None:
         self.rows: list[Any] = []  # lines as bytes, or rows
         for path in paths:
             try:
-                data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-                self.rows += _rows(data, field)
-            except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+                self.rows += _rows(_bytes(path), field)
+            except (OSError, EOFError, ValueError, LookupError, TypeError, TarError, zlib.error) as error:
                 raise DataError(
                     f"{path}: cannot be read as json ({type(error).__name__}: {error}); fetch the file again"
                 ) from error
@@ -35,6 +38,13 @@ class JsonRows:
         if not isinstance(row, dict):
             raise ValueError(f"a row is a JSON object, this is {type(row).__name__}")
         return row
+
+
+def _bytes(path: Path) -> bytes:
+    if is_archive(path.name):
+        with path.open("rb") as stream:
+            return read_archive(stream, str(path))
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def _rows(data: bytes, field: str | None) -> list[Any]:

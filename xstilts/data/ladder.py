@@ -16,11 +16,10 @@ from xstilts.errors import DataError
 from xstilts.tasks.task import Example
 
 
-def with_images(
-    examples: Sequence[Example], rung: str, captions: Mapping[str, str] | None = None
-) -> list[Example]:
-    """The examples on a rung of the ladder. captions: SHA-256 of a picture's bytes → words, for rows that have none of their
-    own. DataError where `caption` is asked of pictures without one, or `shuffled` of fewer than two different pictures."""
+def with_images(examples: Sequence[Example], rung: str, captions: Mapping[str, str] | None = None) -> list[Example]:
+    """The examples on a rung of the ladder, one for one. captions: SHA-256 of a picture's bytes → words, for rows that have
+    none of their own. DataError where `caption` is asked of pictures without one, or `shuffled` of fewer than two different
+    pictures."""
     if rung == "blank":
         return [replace(one, images=tuple(blank(data) for data in one.images)) for one in examples]
     if rung == "shuffled":
@@ -28,14 +27,14 @@ def with_images(
     if rung == "removed":
         return [replace(one, images=()) for one in examples]
     if rung == "caption":
-        told = [replace(one, caption=_said(one, captions or {})) for one in examples]
+        told = [replace(one, caption=caption_of(one, captions or {})) for one in examples]
         if bare := [one.id for one in told if one.images and not one.caption]:
             raise DataError(f"{len(bare)} rows have no caption to stand for their picture, such as {bare[0]}")
         return [_in_words(one) for one in told]
     return list(examples)
 
 
-def _said(one: Example, captions: Mapping[str, str]) -> str:
+def caption_of(one: Example, captions: Mapping[str, str]) -> str:
     """A row's own caption, else those of its pictures in order; empty where one of them has none."""
     found = [captions.get(hashlib.sha256(data).hexdigest(), "") for data in one.images] if not one.caption else []
     return " ".join(found) if all(found) and found else one.caption
@@ -46,8 +45,9 @@ def blank(data: bytes) -> bytes:
     """A PNG of the same size as a picture, all of it in the picture's mean colour."""
     from PIL import Image, ImageStat
 
-    with Image.open(io.BytesIO(data)) as picture:
-        whole = picture.convert("RGB")
+    from xstilts.tasks.pictures import upright
+
+    whole = upright(data)
     colour = tuple(round(value) for value in ImageStat.Stat(whole).mean)
     out = io.BytesIO()
     Image.new("RGB", whole.size, colour).save(out, "PNG")
@@ -68,9 +68,9 @@ def _shuffled(examples: Sequence[Example]) -> list[Example]:
 
 
 def _in_words(one: Example) -> Example:
-    """The caption as the first text: a premise before its hypothesis, a context before its question."""
-    if one.choices:
-        return replace(one, images=(), text=f"{one.caption} {one.text}")
-    if one.label is not None and one.text_pair is None:
+    """The caption as the first text, a context that may be cut: a premise before its hypothesis, and before a question,
+    which stays whole."""
+    if one.label is not None and not one.choices and one.text_pair is None:
         return replace(one, images=(), text=one.caption, text_pair=one.text)
-    return replace(one, images=(), text=f"{one.caption} {one.text}".strip())
+    asked = " ".join(part for part in (one.text, one.question) if part)
+    return replace(one, images=(), text=one.caption, question=asked)

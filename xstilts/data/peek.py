@@ -1,14 +1,24 @@
 """The first rows of a data file, without the rest of it: what a probe looks at."""
 
+import gzip
 import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
+from xstilts.data.archive import is_archive, open_archive
 from xstilts.errors import DataError
 from xstilts.plan.step import canonical_json
+
+
+def unpacked(stream: BinaryIO, name: str) -> BinaryIO:
+    """An open data file as its rows are written: of a compressed file or archive (by its name), what is inside. DataError for an
+    archive without data."""
+    if is_archive(name):
+        return cast(BinaryIO, open_archive(stream, name))
+    return cast(BinaryIO, gzip.open(stream)) if name.endswith(".gz") else stream
 
 
 def first_rows(stream: BinaryIO, kind: str, count: int, field: str | None = None) -> tuple[list[Any], dict[str, str]]:

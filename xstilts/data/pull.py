@@ -19,7 +19,8 @@ from xstilts.data import ccgbank, hub
 from xstilts.data.place import Place
 from xstilts.data.record import RECORD, Record, RecordedFile
 from xstilts.data.records import source_of
-from xstilts.data.source import KINDS, Mirror, data_files
+from xstilts.data.shard_names import KINDS
+from xstilts.data.source import Mirror, data_files
 from xstilts.errors import DataError, PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.store.store import file_sha256

@@ -1,7 +1,6 @@
 """Source rows → canonical records, as Parquet. Bad rows are counted and named; too many of them stop the step."""
 
 import hashlib
-import io
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xstilts.data.ladder import with_images
+from xstilts.data.ladder import caption_of, with_images
 from xstilts.errors import DataError
 from xstilts.plan.step import Step
 from xstilts.tasks.registry import TASKS
@@ -20,7 +19,8 @@ from xstilts.tasks.task import Example, Source, Task
 
 #: More bad rows than this share stop the step, where the plan does not say otherwise (`most_bad_rows`).
 MOST_BAD = 0.05
-_NAMED = 50
+#: Bad rows that a manifest names.
+NAMED = 50
 
 _SCHEMA = pa.schema(
     {
@@ -28,19 +28,25 @@ _SCHEMA = pa.schema(
         "choices": pa.list_(pa.string()), "label": pa.int32(), "tokens": pa.list_(pa.string()),
         "tags": pa.list_(pa.string()), "answers": pa.list_(pa.struct({"text": pa.string(), "start": pa.int32()})),
         "targets": pa.list_(pa.string()), "images": pa.list_(pa.string()), "cluster": pa.string(),
-        "relevant": pa.list_(pa.string()),
+        "relevant": pa.list_(pa.string()), "candidate": pa.string(), "parallel": pa.string(),
     }
 )  # fmt: skip
 
 
 def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Does a records step: files records.parquet (and images.parquet), info with rows, bad rows, licence."""
+    """Does a records step: files records.parquet (and images.parquet), info with rows, bad rows, licence.
+
+    All image conditions of a task share rows: every condition checks the rows as their source has them, pictures included,
+    and only then shows them its own way. Where the spec names captions (a plan with a `caption` arm of the task), a row
+    without one is a bad row of every condition.
+    """
     from xstilts.data.source import load_rows
 
     spec, task = step.spec, TASKS[step.spec["task"]]
     where = spec["source"]
     source = source_of(where)
-    rows = load_rows(mirror.at(where), source, spec["language"])  # at the commit that the step is named by
+    # At the commit that the step is named by.
+    rows = load_rows(mirror.at(where), source, spec["language"], task.label_column)
     # Training rows are capped after a seeded shuffle, the others in order, so that parallel languages stay parallel.
     stream = random.Random(f"records/{spec['task']}")
     if "smoothing" in where:
@@ -51,7 +57,8 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
             stream.shuffle(order)
     # A question is asked of the sentences around it: cut in between, it has no answer left.
     whole = task.format == "ranking" and spec["split"] == "test" and not task.pool
-    examples, bad, dropped = read_rows(task, rows, order, spec["language"], None if whole else spec["rows"])
+    captions = _captions(spec.get("captions"), mirror)
+    examples, bad, dropped = read_rows(task, rows, order, spec["language"], None if whole else spec["rows"], captions)
     examples = first_clusters(examples, spec["rows"]) if whole else examples
     most = float(step.settings.get("most_bad", MOST_BAD))
     if len(bad) > most * max(1, len(bad) + len(examples)) or not examples:
@@ -64,35 +71,44 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
     if spec["labels"] == "shuffled":
         examples = shuffled_labels(examples)
     if spec.get("images", "real") != "real":
-        examples = with_images(examples, spec["images"], _captions(spec.get("captions"), mirror))
+        examples = with_images(examples, spec["images"], captions)
     files = write_records(examples, out)
     tags: list[str] = []
     if task.format == "tagging" and not task.labels:
         tags = sorted({tag for example in examples for tag in example.tags})
     info = {
-        "rows": len(examples), "bad": bad[:_NAMED], "bad_rows": len(bad), "dropped": dropped, "licence": task.licence,
+        "rows": len(examples), "bad": bad[:NAMED], "bad_rows": len(bad), "dropped": dropped, "licence": task.licence,
         "source_rows": len(rows), **({"tags": tags} if tags else {}),
     }  # fmt: skip
     return files, info
 
 
-def _captions(where: Mapping[str, Any] | None, mirror: Any) -> dict[str, str]:
-    """SHA-256 of a picture → its caption, of a mirror's `captions/<task>`. DataError where it has other columns."""
+def _captions(where: Mapping[str, Any] | None, mirror: Any) -> dict[str, str] | None:
+    """SHA-256 of a picture → its caption, of a mirror's `captions/<task>`; None where the spec names none. DataError where
+    it has other columns."""
     from xstilts.data.source import load_rows
 
     if where is None:
-        return {}
+        return None
     rows = load_rows(mirror.at(where), source_of(where), "en")
     try:
         return {str(row["sha256"]): str(row["caption"]) for row in (rows[place] for place in range(len(rows)))}
     except (KeyError, ValueError) as error:
-        raise DataError(f"{where['path']} ({where['split']}): needs the columns sha256 and caption ({error})") from error
+        raise DataError(
+            f"{where['path']} ({where['split']}): needs the columns sha256 and caption ({error})"
+        ) from error
 
 
 def read_rows(
-    task: Task, rows: Any, order: Iterable[int], language: str, cap: int | None
+    task: Task,
+    rows: Any,
+    order: Iterable[int],
+    language: str,
+    cap: int | None,
+    captions: Mapping[str, str] | None = None,
 ) -> tuple[list[Example], list[dict[str, Any]], int]:
-    """(records, bad rows with reasons, rows dropped by rule), at most `cap` records."""
+    """(records, bad rows with reasons, rows dropped by rule), at most `cap` records. captions: SHA-256 of a picture → its
+    caption, where each record needs one; None: none does."""
     examples: list[Example] = []
     bad: list[dict[str, Any]] = []
     dropped = 0
@@ -105,14 +121,22 @@ def read_rows(
             found = [made] if isinstance(made, Example) else list(made or ())
             for example in found:
                 check(task, example)
+                if captions is not None and not caption_of(example, captions).strip():
+                    raise ValueError("a picture has no caption, and an arm of the plan shows captions")
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             bad.append({"row": index, "reason": f"{type(error).__name__}: {error}"[:300]})
             continue
         if not found:
             dropped += 1
+        found = [replace(one, parallel=parallel_key(task, one, index)) for one in found]
         origin = row.get("origin") if isinstance(row, dict) else None
         examples += [replace(one, id=f"{origin}:{one.id}") if origin is not None else one for one in found]
     return examples[:cap], bad, dropped
+
+
+def parallel_key(task: Task, example: Example, index: int) -> str:
+    """What an example shares with its translations, or the empty text. index: its row in the source."""
+    return {"": "", "id": example.id, "row": str(index)}[task.parallel]
 
 
 def first_clusters(examples: Sequence[Example], queries: int | None) -> list[Example]:
@@ -160,25 +184,21 @@ def check(task: Task, example: Example) -> None:
     }  # fmt: skip
     if not required[task.format]:
         raise ValueError("a text that the task needs is empty")
-    for data in example.images:
-        check_image(data)
+    if task.format == "ranking" and task.role == "evaluation" and bool(example.relevant) == bool(example.candidate):
+        raise ValueError("a row of a ranking is either a query with answers or a named candidate")
+    if task.captioned and not example.caption.strip():
+        raise ValueError("the caption that can stand for the picture is empty")
+    if example.images:
+        from xstilts.tasks.pictures import check_picture
+
+        for data in example.images:
+            check_picture(data)
 
 
 def _texts(example: Example) -> Iterator[str]:
     """Every text of a record."""
     yield from (example.id, example.text, example.text_pair or "", example.question or "", example.caption)
     yield from (*example.choices, *example.tokens, *example.targets, *(text for text, _ in example.answers))
-
-
-def check_image(data: bytes) -> None:
-    """Decodes a picture whole; ValueError when it is truncated or no picture."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except Exception as error:
-        raise ValueError(f"image cannot be decoded: {error}") from error
 
 
 def shuffled_labels(examples: list[Example]) -> list[Example]:
@@ -224,6 +244,7 @@ def write_records(examples: list[Example], out: Path) -> dict[str, Path]:
                 "choices": example.choices, "label": example.label, "tokens": example.tokens, "tags": example.tags,
                 "answers": [{"text": text, "start": start} for text, start in example.answers],
                 "targets": example.targets, "images": shas, "cluster": example.cluster, "relevant": example.relevant,
+                "candidate": example.candidate, "parallel": example.parallel,
             }
         )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -249,7 +270,7 @@ def read_records(path: Path, pictured: bool = True) -> list[Example]:
             choices=tuple(row["choices"]), label=row["label"], tokens=tuple(row["tokens"]), tags=tuple(row["tags"]),
             answers=tuple((answer["text"], answer["start"]) for answer in row["answers"]),
             targets=tuple(row["targets"]), images=tuple(pictures[sha] for sha in row["images"] if pictured), cluster=row["cluster"],
-            relevant=tuple(row["relevant"]),
+            relevant=tuple(row["relevant"]), candidate=row["candidate"], parallel=row["parallel"],
         )
         for row in rows
     ]  # fmt: skip

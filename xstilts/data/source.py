@@ -14,16 +14,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from xstilts.data import bucc, ccgbank, hub
+from xstilts.data import bucc, ccgbank, hub, treebanks
+from xstilts.data.class_names import named_rows
 from xstilts.data.joined import Chained, Mixed, Pictured
 from xstilts.data.json_rows import JsonRows
 from xstilts.data.record import RECORD, Record
+from xstilts.data.shard_names import KINDS, IncompleteSplit, check_shards
 from xstilts.errors import DataError, PlanError
 from xstilts.store.store import file_sha256
+from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.task import Source
 
-#: How a data file is read, by the end of its name.
-KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": "json", ".json.gz": "json"}
 _NAME = re.compile(r"(?P<split>.+?)(?:-\d{5}-of-\d{5})?(?P<suffix>" + "|".join(map(re.escape, KINDS)) + ")")
 
 
@@ -156,6 +157,8 @@ def data_files(mirror: Mirror, source: Source, language: str) -> list[Path]:
 
 
 def _hub_files(mirror: Mirror, source: Source, language: str) -> list[hub.RemoteFile]:
+    if source.path == treebanks.PATH:
+        raise DataError(f"{source.path} is on no hub: unpack the releases of UD into a mirror (docs/data.md)")
     if source.files:
         raise DataError(f"{source.path} is on no hub: put your own copy into a mirror ({', '.join(source.files)})")
     config, split = source.config_for(language), source.split_for(language)
@@ -171,6 +174,8 @@ def _listed(mirror: Mirror, source: Source, language: str) -> list[Path]:
     assert mirror.folder is not None
     config = source.config_for(language)
     name = source.path if config is None else f"{source.path} ({config})"
+    if source.path == treebanks.PATH:
+        return _treebanks(mirror, source, language)
     if source.files:
         return _by_name(mirror, source, language)
     splits = _splits_of(mirror, source.path, config)
@@ -185,7 +190,24 @@ def _listed(mirror: Mirror, source: Source, language: str) -> list[Path]:
     parts = source.split_for(language).split("+")
     if absent := [part for part in parts if part not in splits]:
         raise DataError(f"{name}: the mirror has no split {', '.join(absent)}; it has {', '.join(sorted(splits))}")
+    for part in parts:
+        check_shards([path.name for path in splits[part]], f"{name}, split {part}: the mirror {mirror.address}")
     return [path for part in parts for path in splits[part]]
+
+
+def _treebanks(mirror: Mirror, source: Source, language: str) -> list[Path]:
+    """The CoNLL-U files of a language's treebanks, by file name; DataError where there is none."""
+    assert mirror.folder is not None
+    base = mirror.folder / treebanks.PATH
+    if mirror.keys is not None:
+        head = f"{treebanks.PATH}/"
+        names = [name[len(head) :] for name in mirror.keys.names if name.startswith(head)]
+    else:
+        names = [
+            path.relative_to(base).as_posix() for path in base.glob("ud-treebanks-*/**/*.conllu") if path.is_file()
+        ]
+    found = treebanks.file_names(names, str(source.config_for(language)), source.split_for(language))
+    return [base / name for name in found]
 
 
 def _by_name(mirror: Mirror, source: Source, language: str) -> list[Path]:
@@ -227,7 +249,8 @@ def hub_lock() -> Mapping[str, Any]:
 
 
 def missing_reason(mirror: Mirror, source: Source, language: str) -> str | None:
-    """Why a mirror lacks a source in a language, or None when it has it. The hub is asked by `identity`."""
+    """Why a mirror lacks a source in a language, or None when it has it. The hub is asked by `identity`. IncompleteSplit where
+    it has only some of a split's files."""
     try:
         for one in (source, *source.plus, *([source.pictures] if source.pictures else [])):
             if one.path == ccgbank.PATH:
@@ -238,6 +261,8 @@ def missing_reason(mirror: Mirror, source: Source, language: str) -> str | None:
                 _has_language(data_files(mirror, one, language), one, language)
             else:
                 _listed(mirror, one, language)
+    except IncompleteSplit:
+        raise
     except DataError as error:
         return str(error)
     return None
@@ -271,16 +296,17 @@ def _hub_revision(path: str) -> str:
     return str(locked["revision"]) if locked.get("verified") and locked["revision"] else hub.data_revision(path)
 
 
-def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
-    """The rows, by position: a datasets.Dataset with images left encoded, or several of them behind one another.
-    DataError names a file that cannot be read."""
+def load_rows(mirror: Mirror, source: Source, language: str, labels: LabelColumn | None = None) -> Any:
+    """The rows, by position: a datasets.Dataset with images left encoded, or several of them behind one another. labels: the
+    column whose class numbers are replaced by the names that the files declare. DataError names a file that cannot be read,
+    or whose classes are not those of the task."""
     if source.plus and source.each:
         parts = (replace(source, plus=(), each=False), *source.plus)
-        return Mixed([load_rows(mirror, one, language) for one in parts])
+        return Mixed([load_rows(mirror, one, language, labels) for one in parts])
     if source.plus:
-        return Chained([load_rows(mirror, one, language) for one in (replace(source, plus=()), *source.plus)])
+        return Chained([load_rows(mirror, one, language, labels) for one in (replace(source, plus=()), *source.plus)])
     if source.pictures:
-        rows = load_rows(mirror, replace(source, pictures=None), language)
+        rows = load_rows(mirror, replace(source, pictures=None), language, labels)
         return Pictured(rows, load_rows(mirror, source.pictures, language), source.pictures_key)
     if source.path == ccgbank.PATH:
         return ccgbank.rows(ccgbank.files(source.split))
@@ -290,6 +316,8 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
     datasets.disable_progress_bars()
     paths = data_files(mirror, source, language)
     _unspoilt(mirror, source.path, paths)
+    if source.path == treebanks.PATH:
+        return treebanks.rows(paths)
     if source.files:
         return bucc.rows(paths)
     kind = kind_of(paths[0])
@@ -310,7 +338,8 @@ def load_rows(mirror: Mirror, source: Source, language: str) -> Any:
                 f"{', '.join(map(str, paths))}: cannot be read as {kind} ({type(cause).__name__}: {cause}); "
                 "fetch the file again"
             ) from error
-        return _encoded_images(rows)
+        rows = _encoded_images(rows)
+        return named_rows(rows, paths, labels) if labels else rows
 
 
 def kind_of(path: Path | str) -> str:

@@ -73,7 +73,8 @@ def encode(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
             if role.startswith("gold:")
         ]
         keep = smaller_pool(path, answers, int(step.spec["pool_size"]))
-    files, info = encode_records(step, path, load_processor(folder, step.spec["family"]), scratch, keep)
+    bad = int(manifest.info.get("bad_rows", 0))
+    files, info = encode_records(step, path, load_processor(folder, step.spec["family"]), scratch, keep, bad)
     images = manifest.files.get("images.parquet")
     return files, {**info, "images_sha": images.sha256 if images else None}
 
@@ -88,7 +89,7 @@ def smaller_pool(pool: Path, queries: Sequence[Path], size: int) -> list[bool]:
         for answers in pq.read_table(path, columns=["relevant"]).column("relevant").to_pylist()
         for identity in answers
     }
-    names = pq.read_table(pool, columns=["id"]).column("id").to_pylist()
+    names = pq.read_table(pool, columns=["candidate"]).column("candidate").to_pylist()
     others = [place for place, name in enumerate(names) if name not in right]
     drawn = set(random.Random("smaller pool").sample(others, min(size, len(others))))
     return [name in right or place in drawn for place, name in enumerate(names)]

@@ -36,9 +36,10 @@ class Segment:
 
 
 @lru_cache(maxsize=65536)
-def segment_key(example: str, segment: int = 0) -> int:
-    """A 63-bit number that names a segment of an example, wherever and with whatever it is batched."""
-    return int.from_bytes(hashlib.sha256(f"{example}\0{segment}".encode()).digest()[:8], "big") >> 1
+def segment_key(row: int, segment: int = 0) -> int:
+    """A 63-bit number that names a segment of a row (its position in the records), wherever and with whatever it is
+    batched. Equal in all arms that share the row, so that they share its dropout."""
+    return int.from_bytes(hashlib.sha256(f"{row}\0{segment}".encode()).digest()[:8], "big") >> 1
 
 
 @dataclass(frozen=True)

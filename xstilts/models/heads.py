@@ -18,8 +18,9 @@ from xstilts.data.encoded import EncodedRow
 from xstilts.models.backbone import Backbone
 from xstilts.training.streams import generator
 
-#: Where a head's classification vector comes from: the backbone's own token, or that and the mean over the segment.
-POOLINGS = ("pooled", "pooled+mean")
+#: Where the vector of a segment comes from: the backbone's own token (`<s>`, or the last token of a causal model), the mean over
+#: the segment, or both.
+POOLINGS = ("pooled", "mean", "pooled+mean")
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class Rows:
     """What heads need of the rows of a flat batch, besides states.
 
     cu_seq_lens [S + 1]; segments: how many segments each row has (their sum is S); label [R]; labels, words [T]: -100
-    and -1 where there is none; span [R, 2] token places in the row; offsets [T, 2] characters, -1 outside a context.
-    Only what the rows' format has is filled; the rest is as if empty.
+    and -1 where there is none; span [R, 2] token places in the row; offsets [T, 2] characters, -1 outside a context;
+    answer_starts [R, 2] the places (first, end) in the row at which an answer may start. Only what the rows' format has is
+    filled; the rest is as if empty.
     """
 
     cu_seq_lens: Tensor
@@ -38,6 +40,7 @@ class Rows:
     words: Tensor
     span: Tensor
     offsets: Tensor
+    answer_starts: Tensor
 
     @property
     def starts(self) -> Tensor:
@@ -79,11 +82,14 @@ def rows_of(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -
         words=flat("words", -1).to(device),
         span=torch.tensor([row.span or [0, 0] for row in encoded]).to(device),
         offsets=torch.cat(offsets).to(device),
+        answer_starts=torch.tensor([row.starts or [0, row.length] for row in encoded]).to(device),
     )
 
 
 def pool(states: Tensor, rows: Rows, token: str, pooling: str = "pooled") -> Tensor:
-    """[S, width], or [S, 2·width] for `pooled+mean`: each segment's `first` or `last` state, in float32."""
+    """[S, width], or [S, 2·width] for `pooled+mean`: each segment's `first` or `last` state, or their mean, in float32."""
+    if pooling == "mean":
+        return mean(states, rows)
     index = rows.starts if token == "first" else rows.cu_seq_lens[1:].long() - 1
     one = states[index].float()
     return one if pooling == "pooled" else torch.cat([one, mean(states, rows)], -1)
@@ -102,7 +108,7 @@ class Classification(nn.Module):
     def __init__(self, width: int, classes: int, token: str, pooling: str) -> None:
         super().__init__()
         self.token, self.pooling = token, pooling
-        self.out = nn.Linear(width * (1 if pooling == "pooled" else 2), classes)
+        self.out = nn.Linear(width * (2 if pooling == "pooled+mean" else 1), classes)
 
     def forward(self, states: Tensor, rows: Rows) -> Tensor:
         """Logits [R, classes]."""
@@ -154,6 +160,23 @@ class Tagging(nn.Module):
         return tags
 
 
+@dataclass(frozen=True)
+class AnswerLimit:
+    """The most tokens or characters of a predicted answer; None: any number."""
+
+    tokens: int | None = None
+    characters: int | None = None
+
+    def allows(self, tokens: Any, characters: Any) -> Any:
+        """Whether an answer of so many tokens and characters is within the limit; int → bool, Tensor → Tensor."""
+        within = tokens > 0
+        if self.tokens is not None:
+            within = within & (tokens <= self.tokens)
+        if self.characters is not None:
+            within = within & (characters <= self.characters)
+        return within
+
+
 class Span(nn.Module):
     """Start and end of an answer. The end sees the start's state, because under a causal mask the start's own token
     has not seen what stands to its right.
@@ -161,9 +184,9 @@ class Span(nn.Module):
     A window's probabilities are over its context's tokens and token 0, which stands for "not in this window".
     """
 
-    def __init__(self, width: int, n_best: int = 20, longest: int = 30) -> None:
+    def __init__(self, width: int, n_best: int = 20) -> None:
         super().__init__()
-        self.n_best, self.longest = n_best, longest
+        self.n_best = n_best
         self.start, self.end = nn.Linear(width, 1), nn.Linear(width, 1)
         self.joint = nn.Linear(2 * width, width)
         self.joint_out = nn.Linear(width, 1, bias=False)
@@ -194,26 +217,27 @@ class Span(nn.Module):
         ends = log_probability(self._end(states, states[start][row]), end)
         return -(starts + ends) / 2
 
-    def predict(self, states: Tensor, rows: Rows) -> list[dict[str, Any]]:
+    def predict(self, states: Tensor, rows: Rows, limit: AnswerLimit | None = None) -> list[dict[str, Any]]:
         """For each window {"start", "end": characters of the context, "score": log-probability, "null": that of no answer
-        here}, the best answer of at most `longest` tokens from its `n_best` likeliest starts; start = end = 0 and -inf
-        without any context."""
+        here}: the best answer within `limit` from the `n_best` likeliest starts among the row's `answer_starts`; start =
+        end = 0 and -inf where no answer can start."""
         lengths = rows.lengths.tolist()
-        windows = zip(states.float().split(lengths), rows.offsets.split(lengths), strict=True)
-        return [self._best(window, places) for window, places in windows]
+        parts = states.float().split(lengths), rows.offsets.split(lengths), rows.answer_starts.tolist()
+        return [self._best(*window, limit or AnswerLimit()) for window in zip(*parts, strict=True)]
 
-    def _best(self, window: Tensor, places: Tensor) -> dict[str, Any]:
+    def _best(self, window: Tensor, places: Tensor, answer_starts: Sequence[int], limit: AnswerLimit) -> dict[str, Any]:
         allowed = places[:, 0] >= 0
         shut = ~allowed
         shut[0] = False
+        token = torch.arange(len(window), device=window.device)
         starts = self.start(window)[:, 0].masked_fill(shut, float("-inf")).log_softmax(-1)
         none = self._end(window, window[:1]).masked_fill(shut, float("-inf")).log_softmax(-1)
         null = (starts[0] + none[0]).item()
-        starts = starts.masked_fill(~allowed, float("-inf"))
+        may_start = allowed & (token >= answer_starts[0]) & (token < answer_starts[1])
+        starts = starts.masked_fill(~may_start, float("-inf"))
         score, first = starts.topk(min(self.n_best, len(starts)))
         ends = self._end(window, window[first][:, None]).masked_fill(shut, float("-inf")).log_softmax(-1)
-        token = torch.arange(len(window), device=window.device)[None]
-        fits = allowed & (token >= first[:, None]) & (token < first[:, None] + self.longest)
+        fits = allowed & limit.allows(token - first[:, None] + 1, places[:, 1] - places[first, 0][:, None])
         total = (score[:, None] + ends).masked_fill(~fits, float("-inf"))
         best = int(total.argmax())
         value = total.view(-1)[best].item()
@@ -223,15 +247,15 @@ class Span(nn.Module):
         return {"start": int(places[start, 0]), "end": int(places[end, 1]), "score": value, "null": null}
 
 
-def join_windows(windows: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """(example id, a window's prediction) → example id → its best window's; the earlier one of equals. "null" is the
+def join_windows(windows: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
+    """(row of the example, a window's prediction) → row → its best window's; the earlier one of equals. "null" is the
     smallest of any window, as SQuAD v2's official script takes it."""
-    best: dict[str, dict[str, Any]] = {}
-    for example, prediction in windows:
-        null = min(prediction["null"], best[example]["null"] if example in best else math.inf)
-        if example not in best or prediction["score"] > best[example]["score"]:
-            best[example] = dict(prediction)
-        best[example]["null"] = null
+    best: dict[int, dict[str, Any]] = {}
+    for row, prediction in windows:
+        null = min(prediction["null"], best[row]["null"] if row in best else math.inf)
+        if row not in best or prediction["score"] > best[row]["score"]:
+            best[row] = dict(prediction)
+        best[row]["null"] = null
     return best
 
 
@@ -242,9 +266,11 @@ def lm_loss(backbone: Backbone, states: Tensor, rows: Rows) -> tuple[Tensor, int
     return F.cross_entropy(logits, rows.labels[at], reduction="sum"), int(at.sum())
 
 
-def embed(states: Tensor, rows: Rows) -> Tensor:
-    """[S, width] unit vectors: the mean over each segment, special tokens included (XTREME-R's Tatoeba)."""
-    return F.normalize(mean(states, rows), dim=-1)
+def embed(states: Tensor, rows: Rows, token: str = "first", pooling: str = "mean") -> Tensor:
+    """[S, width] unit vectors in float32. By default the mean over each segment, special tokens included (XTREME-R's Tatoeba);
+    token and pooling as in `pool` (the dual encoders of LAReQA and Mewsli-X: `<s>`, xtreme third_party/bert.py), but
+    `pooled+mean` is the mean alone: vectors have the model's width."""
+    return F.normalize(pool(states, rows, token, "mean" if pooling == "pooled+mean" else pooling), dim=-1)
 
 
 Head = Classification | MultipleChoice | Tagging | Span

@@ -137,7 +137,7 @@ def pretrain(
 def ids(processor: Processor, text: str, longest: int) -> list[int]:
     """A document's tokens; a line break separates its parts as it separates a pair of texts in encoding."""
     tokenizer = processor.tokenizer
-    parts = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in text.split("\n") if part.strip()]
+    parts = [processor.text_tokens(part)[0] for part in text.split("\n") if part.strip()]
     encoder = processor.family == "xlm_r"
     between = [tokenizer.eos_token_id] * 2 if encoder else list(processor.newline)
     joined: list[int] = [tokenizer.bos_token_id] if encoder else []
@@ -150,8 +150,7 @@ def single_tokens(processor: Processor, words: Sequence[Document]) -> list[tuple
     """The words of the word list that are one token each, with it (in the middle of a text: after a space)."""
     found = []
     for word in words:
-        tokens = processor.tokenizer(f"a {word.text}", add_special_tokens=False)["input_ids"]
-        alone = processor.tokenizer("a", add_special_tokens=False)["input_ids"]
+        tokens, alone = (processor.text_tokens(text)[0] for text in (f"a {word.text}", "a"))
         if tokens[: len(alone)] == alone and len(tokens) == len(alone) + 1:
             found.append((word, tokens[-1]))
     return found

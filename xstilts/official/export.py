@@ -1,41 +1,77 @@
 """A report's predictions as a submission in the official layout, with the labels that they were scored against."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from xstilts.errors import DataError, PlanError
-from xstilts.official.layout import TABLES, Official
+from xstilts.official.forms import FORMS_OF, OFFICIAL_FORM
+from xstilts.official.layout import TABLES, Official, official_languages
 from xstilts.tasks.registry import TASKS
 
 CELL = ("backbone", "arm", "seed_intermediate", "seed_target")
 Cell = tuple[str, str, int | None, int | None]
 
 
-def export(report: Path, out: Path, benchmark: str = "xtreme-r") -> list[Path]:
+def export(report: Path, out: Path, benchmark: str = "xtreme-r", unofficial: bool = False) -> list[Path]:
     """Writes `<out>/<cell>/predictions|labels/<task>/test-<language>.<ending>` for every cell of a run's report folder, a
     cell being a backbone, an arm and its seeds; returns the cells' folders. Raw retrieval has no target seed: it is part of
-    every cell of its backbone, arm and intermediate seed. DataError where the report holds no prediction of the benchmark;
-    PlanError for a benchmark that does not exist."""
+    every cell of its backbone, arm and intermediate seed. unofficial: also what `left_out` names. DataError where the report
+    holds no prediction of the benchmark; PlanError for a benchmark that does not exist."""
     if benchmark not in TABLES:
         raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
     paths = {task: report / "predictions" / f"{task.evaluation}.parquet" for task in TABLES[benchmark].values()}
     there = {task: path for task, path in paths.items() if path.is_file()}
     known = _cells(there.values())
+    hidden = set() if unofficial else set(_unofficial(report, benchmark))
     cells: dict[str, None] = {}
     for task, path in there.items():
         for keys, rows in pd.read_parquet(path).groupby([*CELL, "language"], sort=False, dropna=False):
             cell, language = _cell(keys), str(keys[-1])
-            for seed in _target_seeds(cell, known) if language in task.languages else ():
+            for seed in _target_seeds(cell, known) if _is_exported(task, language, hidden) else ():
                 folder = out / cell_name((*cell[:3], seed))
                 _write(task, language, rows, folder)
                 cells[str(folder)] = None
     if not cells:
-        raise DataError(f"{report}: no prediction of {benchmark} is there; name the report folder of a finished run")
+        reasons = "; ".join(["", *left_out(report, benchmark)]) if hidden else ""
+        raise DataError(
+            f"{report}: no prediction of {benchmark} is there; name the report folder of a finished run{reasons}"
+        )
     return [Path(name) for name in cells]
+
+
+def _is_exported(task: Official, language: str, hidden: Collection[tuple[str, str]]) -> bool:
+    return language in task.languages and (task.evaluation, language) not in hidden
+
+
+def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
+    """(evaluation, language) of predictions for rows in another form than the official labels have: words of UD-POS that did not
+    come from the treebanks. A report that does not state the form is of a time when there was no other."""
+    path = report / "summary.json"
+    stated = json.loads(path.read_text(encoding="utf-8")).get("forms", []) if path.is_file() else []
+    official = {(row["evaluation"], row["language"]) for row in stated if row["form"] == OFFICIAL_FORM}
+    found = []
+    for task in TABLES[benchmark].values():
+        predictions = report / "predictions" / f"{task.evaluation}.parquet"
+        if task.evaluation in FORMS_OF and predictions.is_file():
+            languages = pd.read_parquet(predictions, columns=["language"])["language"].unique()
+            found += [(task.evaluation, code) for code in languages if (task.evaluation, code) not in official]
+    return [one for one in found if one[1] in official_languages(benchmark, one[0])]
+
+
+def left_out(report: Path, benchmark: str = "xtreme-r") -> list[str]:
+    """What `export` leaves out of a submission, and why: one line an evaluation."""
+    found: dict[str, list[str]] = {}
+    for evaluation, language in _unofficial(report, benchmark):
+        found.setdefault(evaluation, []).append(language)
+    return [
+        f"{evaluation} ({' '.join(languages)}) has the words of the hub's copy, and the official labels are of written tokens; score "
+        "it on the treebanks (docs/data.md), or export it with --unofficial"
+        for evaluation, languages in found.items()
+    ]
 
 
 def _cell(keys: Sequence[Any]) -> Cell:
@@ -65,7 +101,7 @@ def cell_name(cell: Cell) -> str:
 def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> None:
     if task.name == "tatoeba":
         rows = _alphabetical(rows)
-    ids = [str(name) for name in rows["id"]]
+    ids = distinct([str(name) for name in rows["id"]])
     sides = {
         side: [json.loads(text) for text in rows[column]]
         for side, column in (("predictions", "prediction"), ("labels", "gold"))
@@ -74,9 +110,26 @@ def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> N
         path = folder / side / task.file(language)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = _WRITERS[task.kind](task, ids, values, side)
+        if "data" in ids and (task.kind == "rankings" or (task.kind == "answers" and side == "predictions")):
+            text = f'{{"data": {text}}}'  # of a file with this key the official script reads the value alone
         part = path.with_name(f"{path.name}.part")
         part.write_text(text, encoding="utf-8")
         part.replace(path)
+
+
+def distinct(ids: Sequence[str]) -> list[str]:
+    """The ids, the second and later rows of one id as `<id>#2`, `<id>#3`, …: a file by id has one entry for each. Labels with
+    the original ids are scored by the first row's answer, as the official script scores any repeated id."""
+    used = set(ids)
+    seen: dict[str, int] = {}
+    names = []
+    for name in ids:
+        number = seen.get(name, 0) + 1
+        while number > 1 and f"{name}#{number}" in used:
+            number += 1
+        seen[name] = number
+        names.append(name if number == 1 else f"{name}#{number}")
+    return names
 
 
 def _alphabetical(rows: pd.DataFrame) -> pd.DataFrame:

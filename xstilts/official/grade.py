@@ -1,9 +1,10 @@
 """Scores a folder in the official layout: per task and language, averages over languages, groups and the whole.
 
-As google-research/xtreme evaluate.py does: an average is over languages, English included; a question answering task's
-score is the mean of its averaged exact match and F1; the whole is the unweighted mean over tasks. Deviations, since the
-official script cannot score XTREME-R whole: LAReQA is scored here (mAP@20 as utils_lareqa.py defines it), Mewsli-X and LAReQA
-count among the ten tasks, and a whole over fewer tasks is given with their names instead of being left out.
+As google-research/xtreme evaluate.py does (commit 838c13b): an average is over languages, English included; a question
+answering task's score is the mean of its averaged exact match and F1; a group's and the whole's are unweighted means over
+tasks. `groups` and `all_task` are the official values and exist only where the official script would give them: with every
+task and language that they are over. Since it never gives the whole of XTREME-R, and does not score LAReQA, further means
+have names of their own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,18 +13,24 @@ from typing import Any
 
 from xstilts.errors import DataError, PlanError
 from xstilts.official import read
-from xstilts.official.layout import TABLES, Official
+from xstilts.official.layout import GROUPS, TABLES, Official
 from xstilts.scoring.metrics import METRICS
 
 Scores = dict[str, float]
 
 
 def grade(predictions: Path, labels: Path, benchmark: str = "xtreme-r") -> dict[str, Any]:
-    """{tasks: {task: {languages: {language: {metric: 0..100}}, averages, score}}, groups, overall, over, missing}.
+    """The scores of a submission, 0..100:
 
-    A task without a folder on either side is named in `missing`; a language without a file as well, and its task's
-    averages are over the others. DataError for a file that is not what the layout asks; PlanError for a benchmark that
-    does not exist.
+    - tasks: {task: {languages: {language: {metric: score}}, averages: {metric: score}, score}}
+    - groups: {official name: score} of the groups that are complete; all_task: the official whole, of XTREME only, or None
+    - mean_of_present_tasks: over all tasks that have a score, LAReQA included; present_tasks: their names;
+      retrieval_with_lareqa: the mean of Tatoeba, Mewsli-X and LAReQA, or None
+    - missing: what has no file. A language without a file is left out of its task's averages, and its task is then in no
+      official group.
+
+    DataError for a file that the official script cannot score, with its line or key; PlanError for a benchmark that does
+    not exist.
     """
     if benchmark not in TABLES:
         raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
@@ -36,7 +43,7 @@ def grade(predictions: Path, labels: Path, benchmark: str = "xtreme-r") -> dict[
         by_language: dict[str, Scores] = {}
         for language in task.languages:
             files = [side / task.file(language) for side in (predictions, labels)]
-            if lost := [str(file) for file in files if not file.is_file()]:
+            if lost := [str(file) for file in files if not file.exists()]:
                 missing.append(f"{task.name} {language}: no {' and no '.join(lost)}")
                 continue
             by_language[language] = score_language(task, files[0], files[1], language)
@@ -46,13 +53,27 @@ def grade(predictions: Path, labels: Path, benchmark: str = "xtreme-r") -> dict[
         raise DataError(
             f"{predictions}: nothing of {benchmark} is there; expected <task>/test-<language>.tsv|json|jsonl"
         )
-    groups: dict[str, list[float]] = {}
-    for name, found in tasks.items():
-        groups.setdefault(TABLES[benchmark][name].group, []).append(found["score"])
+    complete = {
+        name: task["score"]
+        for name, task in tasks.items()
+        if len(task["languages"]) == len(TABLES[benchmark][name].languages)
+    }
     return {
-        "benchmark": benchmark, "tasks": tasks, "groups": {name: _mean(values) for name, values in groups.items()},
-        "overall": _mean([found["score"] for found in tasks.values()]), "over": list(tasks), "missing": missing,
+        "benchmark": benchmark, "tasks": tasks,
+        "groups": {
+            group: _mean([complete[name] for name in names])
+            for group, names in GROUPS[benchmark].items()
+            if complete.keys() >= set(names)
+        },
+        "all_task": _mean_of(complete, tuple(TABLES[benchmark])) if benchmark == "xtreme" else None,
+        "mean_of_present_tasks": _mean([task["score"] for task in tasks.values()]), "present_tasks": list(tasks),
+        "retrieval_with_lareqa": _mean_of(complete, ("tatoeba", "mewslix", "lareqa")), "missing": missing,
     }  # fmt: skip
+
+
+def _mean_of(scores: Mapping[str, float], names: Sequence[str]) -> float | None:
+    """The mean over these tasks, or None where one has no score."""
+    return _mean([scores[name] for name in names]) if scores.keys() >= set(names) else None
 
 
 def score_language(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
@@ -61,8 +82,8 @@ def score_language(task: Official, predictions: Path, labels: Path, language: st
 
 
 def _value(metric: str, predicted: Sequence[Any], gold: Sequence[Any], language: str) -> float:
-    one = METRICS[metric]
-    return float(one.value(one.counts(predicted, gold, language).sum(0)))
+    definition = METRICS[metric]
+    return float(definition.value(definition.counts(predicted, gold, language).sum(0)))
 
 
 def _labels(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
@@ -78,39 +99,48 @@ def _objects(task: Official, predictions: Path, labels: Path, language: str) -> 
 
 
 def _tags(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
+    """The official script compares only the numbers of sentences. A sentence with a tag too many or too few would move all
+    chunks after it: it is refused."""
     predicted, gold = read.sentences(predictions), read.sentences(labels)
     _same_length(predictions, len(predicted), labels, len(gold), "sentence")
-    for number, (one, other) in enumerate(zip(predicted, gold, strict=True), 1):
-        if len(one) != len(other):
-            raise DataError(f"{predictions}: sentence {number} has {len(one)} tags, and {len(other)} in {labels}")
+    line = 1  # each sentence has a line a tag, and the blank line that ends it
+    for number, (tags, right) in enumerate(zip(predicted, gold, strict=True), 1):
+        if len(tags) != len(right):
+            raise DataError(
+                f"{predictions}:{line}: sentence {number} has {_count(len(tags), 'tag')}, and {len(right)} in {labels}"
+            )
+        line += len(tags) + 1
     return {"f1": _value("udpos_f1", predicted, gold, language)}
 
 
 def _answers(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
+    """Exact match and F1 over the entries of the label file: one with the id of another counts again, one without an answer
+    scores 0 and counts."""
     predicted, gold = read.answers(predictions), read.questions(labels)
     prefix = "mlqa" if task.name == "mlqa" else "squad"
-    if empty := [name for name, texts in gold.items() if not texts]:
+    if empty := [name for name, texts in gold if not texts]:
         raise DataError(f"{labels}: the question {empty[0]} has no answer")
     if not gold:
         raise DataError(f"{labels}: has no question")
-    answers = [predicted.get(name, "") for name in gold]  # an unanswered question scores 0 and counts
-    answered = [name in predicted for name in gold]
+    answered = [(predicted[name], texts) for name, texts in gold if name in predicted]
     scores = {}
-    for key, metric in (("exact_match", f"{prefix}_em"), ("f1", f"{prefix}_f1")):
-        one = METRICS[metric]
-        counts = one.ratio(one.counts(answers, list(gold.values()), language))
-        scores[key] = 100.0 * sum(row[0] for row, there in zip(counts, answered, strict=True) if there) / len(gold)
+    for key, name in (("exact_match", f"{prefix}_em"), ("f1", f"{prefix}_f1")):
+        metric = METRICS[name]
+        counts = metric.counts([text for text, _ in answered], [texts for _, texts in answered], language)
+        scores[key] = 100.0 * float(metric.ratio(counts)[:, 0].sum()) / len(gold)
     return scores
 
 
 def _rankings(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """mAP@20; a query that is not ranked scores 0 and counts. A mention of Mewsli-X has one entity: of several the official
-    script would take the first."""
+    """mAP@20; a query that is not ranked scores 0 and counts. A mention of Mewsli-X has one entity, whose id is stripped as
+    the official script does; of several it would take the first, and they are refused."""
     predicted, gold = read.rankings(predictions), read.rankings(labels)
     if empty := [name for name, right in gold.items() if not right]:
         raise DataError(f"{labels}: {empty[0]} has no right candidate")
-    if task.name == "mewslix" and (several := [name for name, right in gold.items() if len(right) > 1]):
-        raise DataError(f"{labels}: {several[0]} needs one right candidate, and has {len(gold[several[0]])}")
+    if task.name == "mewslix":
+        if several := [name for name, right in gold.items() if len(right) > 1]:
+            raise DataError(f"{labels}: {several[0]} needs one right candidate, and has {len(gold[several[0]])}")
+        gold = {name: [entity.strip() for entity in right] for name, right in gold.items()}
     if not gold:
         raise DataError(f"{labels}: has no query")
     ranked = [predicted.get(name, []) for name in gold]
@@ -118,7 +148,7 @@ def _rankings(task: Official, predictions: Path, labels: Path, language: str) ->
 
 
 def _pairs(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    predicted, gold = read.pairs(predictions), read.pairs(labels)
+    predicted, gold = set(read.pairs(predictions)), set(read.pairs(labels))
     if not gold:
         raise DataError(f"{labels}: has no pair")
     right = len(predicted & gold)
@@ -132,9 +162,13 @@ _SCORERS: Mapping[str, Callable[[Official, Path, Path, str], Scores]] = {
 
 def _same_length(predictions: Path, count: int, labels: Path, right: int, what: str) -> None:
     if count != right:
-        raise DataError(f"{predictions}: {count} {what}{'s' * (count != 1)}, and {right} in {labels}")
+        raise DataError(f"{predictions}: {_count(count, what)}, and {right} in {labels}")
     if not right:
         raise DataError(f"{labels}: has no {what}")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _with_averages(task: Official, by_language: Mapping[str, Scores]) -> dict[str, Any]:

@@ -1,6 +1,14 @@
-"""Reads one file of a submission or of its labels. Every fault is a DataError that names file and line."""
+"""Readers of submission and label files, as google-research/xtreme evaluate.py reads them (commit 838c13b).
+
+Lines are those of a Python text file: they end at `\\n`, `\\r\\n` or `\\r`, and nowhere else. VT, FF, FS to RS, NEL, U+2028 and
+U+2029 inside a line are text; at its ends they are white space, which is stripped. A byte order mark is text. Of duplicate
+JSON keys the last one counts. Every error is a DataError that names the file, and the line or the key.
+"""
 
 import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +16,108 @@ from xstilts.errors import DataError
 
 
 def lines(path: Path) -> list[str]:
-    """A label, an index or a tab-separated pair a line, as the official `read_label` strips them."""
-    return [line.strip() for line in _text(path).splitlines()]
+    """The stripped lines of a file, blank ones included (official `read_label`)."""
+    return [line.strip() for line in _lines(path)]
 
 
 def sentences(path: Path) -> list[list[str]]:
-    """Tags, a sentence's end by a blank line (official `read_tag`)."""
-    found: list[list[str]] = []
-    own: list[str] = []
-    for line in _text(path).splitlines():
-        if line.strip():
-            own.append(line.strip())
+    """Tags by sentence (official `read_tag`). A blank line ends a sentence; a second one makes an empty sentence."""
+    read: list[list[str]] = []
+    tags: list[str] = []
+    for line in lines(path):
+        if line:
+            tags.append(line)
         else:
-            found.append(own)
-            own = []
-    return [*found, own] if own else found
+            read.append(tags)
+            tags = []
+    return [*read, tags] if tags else read
+
+
+def objects(path: Path) -> list[int | float]:
+    """The `label` of the JSON object on each line (official `read_xcopa`). The official script compares JSON values, so that
+    `1.0` and `true` equal 1, and `"1"` does not: a label that is not a whole number is refused."""
+    labels = []
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            label = json.loads(line)["label"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"{path}:{number}: needs an object with an integer label ({error})") from error
+        if not (isinstance(label, int) or (isinstance(label, float) and label.is_integer())):
+            raise DataError(f"{path}:{number}: needs an object with an integer label, and has {label!r}")
+        labels.append(label)
+    return labels
+
+
+def questions(path: Path) -> list[tuple[str, list[str]]]:
+    """(question id, gold answers) of every entry of a SQuAD document, in its order. An id can be there more than once: the
+    official script counts every entry."""
+    entries = []
+    for place, question in _question_entries(path):
+        try:
+            name, texts = question["id"], [answer["text"] for answer in question["answers"]]
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path}: {place} is not a SQuAD question ({type(error).__name__}: {error})") from error
+        if not isinstance(name, str):
+            raise DataError(f"{path}: {place} needs a string as its id, and has {name!r}")
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{path}: the question {name} has an answer that is not a string: {str(texts)[:60]}")
+        entries.append((name, texts))
+    return entries
+
+
+def _question_entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place in the document, entry) of each question."""
+    place = "the document"
+    try:
+        for i, article in enumerate(_content(path)):
+            place = f"data[{i}]"
+            for j, paragraph in enumerate(article["paragraphs"]):
+                place = f"data[{i}].paragraphs[{j}]"
+                for k, question in enumerate(paragraph["qas"]):
+                    yield f"{place}.qas[{k}]", question
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: {place} is not SQuAD format ({type(error).__name__}: {error})") from error
+
+
+def answers(path: Path) -> dict[str, str]:
+    """question id → answer."""
+    read = mapping(path)
+    for name, answer in read.items():
+        if not isinstance(answer, str):
+            raise DataError(f"{path}: {name} needs a string, and has {str(answer)[:60]!r}")
+    return read
+
+
+def rankings(path: Path) -> dict[str, list[str]]:
+    """Query → candidates, best first, or the right ones. A single id instead of a list is refused: of a string the official
+    script takes the first letter."""
+    read = mapping(path)
+    for name, ids in read.items():
+        if not isinstance(ids, list) or not all(isinstance(candidate, str) for candidate in ids):
+            raise DataError(f"{path}: {name} needs a list of candidate ids, and has {str(ids)[:60]!r}")
+    return read
+
+
+def mapping(path: Path) -> dict[str, Any]:
+    """A JSON object by id: answers, or ranked or right candidates."""
+    read = _content(path)
+    if not isinstance(read, dict):
+        where = " (the value of its key `data`, which the official script reads instead of the file)"
+        unwrapped = where if isinstance(document(path), dict) else ""
+        raise DataError(f"{path}: needs a JSON object by id, and is a {type(read).__name__}{unwrapped}")
+    return read
+
+
+def pairs(path: Path) -> list[tuple[str, str]]:
+    """Pairs of sentence ids, separated by a tab, by line. The official script would count a blank line as a pair: it is
+    refused."""
+    read = []
+    for number, line in enumerate(lines(path), 1):
+        source, tab, target = line.partition("\t")
+        if not (source and tab and target) or "\t" in target:
+            raise DataError(f"{path}:{number}: needs two ids separated by a tab, and is {line[:60]!r}")
+        read.append((source, target))
+    return read
 
 
 def document(path: Path) -> Any:
@@ -30,77 +125,36 @@ def document(path: Path) -> Any:
     try:
         return json.loads(_text(path))
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: is no JSON ({error.msg})") from error
+        raise DataError(f"{path}:{error.lineno}: is not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not JSON that Python can read ({error})") from error
 
 
-def objects(path: Path) -> list[int]:
-    """The `label` of a JSON object a line (official `read_xcopa`)."""
-    found = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        try:
-            label = json.loads(line)["label"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{path}:{number}: needs an object with an integer label ({error})") from error
-        if type(label) is not int:  # "1" is not 1 for the official script
-            raise DataError(f"{path}:{number}: needs an object with an integer label, and has {label!r}")
-        found.append(label)
-    return found
-
-
-def questions(path: Path) -> dict[str, list[str]]:
-    """question id → gold answers, of a SQuAD document or its `data`."""
+def _content(path: Path) -> Any:
+    """A document, or the value of its key `data` (official `read_squad`)."""
     read = document(path)
-    articles = read["data"] if isinstance(read, dict) and "data" in read else read
-    found: dict[str, list[str]] = {}
-    try:
-        for article in articles:
-            for paragraph in article["paragraphs"]:
-                for question in paragraph["qas"]:
-                    found[str(question["id"])] = [answer["text"] for answer in question["answers"]]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: is no SQuAD document ({type(error).__name__}: {error})") from error
-    for name, texts in found.items():
-        if not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{path}: the question {name} has an answer that is no text: {str(texts)[:60]}")
-    return found
+    return read["data"] if isinstance(read, dict) and "data" in read else read
 
 
-def answers(path: Path) -> dict[str, str]:
-    """question id → answer."""
-    found = mapping(path)
-    for name, answer in found.items():
-        if not isinstance(answer, str):
-            raise DataError(f"{path}: {name} needs a text, and has {str(answer)[:60]!r}")
-    return found
+def duplicate_keys(path: Path, by_line: bool = False) -> list[tuple[int, str]]:
+    """(line, key) of each key that its object already has. by_line: every line is a JSON document; else the line is 0. For a
+    file that `document` or `objects` can read."""
+    duplicates: list[tuple[int, str]] = []
+
+    def remember(number: int, items: list[tuple[str, Any]]) -> dict[str, Any]:
+        counts = Counter(key for key, _ in items)
+        duplicates.extend((number, key) for key, count in counts.items() if count > 1)
+        return dict(items)
+
+    for number, text in enumerate(_lines(path), 1) if by_line else [(0, _text(path))]:
+        json.loads(text, object_pairs_hook=partial(remember, number))
+    return duplicates
 
 
-def mapping(path: Path) -> dict[str, Any]:
-    """A JSON object by id: answers, or ranked and right candidates."""
-    read = document(path)
-    if not isinstance(read, dict):
-        raise DataError(f"{path}: needs a JSON object by id, and is a {type(read).__name__}")
-    return read
-
-
-def rankings(path: Path) -> dict[str, list[str]]:
-    """Query → candidates, best first, or the right ones. A single id is no list of one: of a text the official script
-    takes the first letter, which no candidate is named."""
-    found = mapping(path)
-    for name, ids in found.items():
-        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-            raise DataError(f"{path}: {name} needs a list of candidate ids, and has {str(ids)[:60]!r}")
-    return found
-
-
-def pairs(path: Path) -> set[tuple[str, str]]:
-    """Pairs of sentence ids, parted by a tab."""
-    found = set()
-    for number, line in enumerate(lines(path), 1):
-        source, tab, target = line.partition("\t")
-        if not (source and tab and target) or "\t" in target:
-            raise DataError(f"{path}:{number}: needs two ids parted by a tab, and is {line[:60]!r}")
-        found.add((source, target))
-    return found
+def _lines(path: Path) -> list[str]:
+    """As iterating over the file gives them, without their ends."""
+    text = _text(path)
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _text(path: Path) -> str:
@@ -108,5 +162,10 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a folder; needs a file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 (byte {error.start})") from error
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}:{line}: is not UTF-8 (byte {error.start})") from error

@@ -1,9 +1,10 @@
-"""Everything that is wrong with a submission, at once.
+"""All problems of a submission, at once.
 
-What a file may say is known without its labels: the registry has each task's labels and, where a source states them, the
-rows of its test set. The official script looks at none of this; it scores what is wrong as 0, or ends.
+What a file may hold is known without its labels: the registry has each task's labels and, where a source states them, the
+rows of its test set. The official script checks none of this; it scores what is wrong as 0, or ends.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -17,12 +18,14 @@ from xstilts.tasks.registry import TASKS
 
 CANDIDATES = 20
 XCOPA_CHOICES = 2
+#: Of a sentence's number in its id: `de-000413461` (google-research/xtreme mock_test_data/labels/bucc2018).
+BUCC_DIGITS = 9
 
 
 def validate(predictions: Path, benchmark: str = "xtreme-r", labels: Path | None = None) -> list[str]:
-    """The problems of a folder of predictions: tasks, languages and files that are missing, files that cannot be read,
-    whose rows say what the task has no place for or are not as many as the test set's, and, with labels, those that do
-    not fit them. Empty for a submission that can be sent in."""
+    """The problems of a folder of predictions: tasks, languages and files that are missing; files that cannot be read, or
+    hold invalid or duplicate entries, or another number of rows than the test set; and, with labels, files that do not fit
+    them, and duplicates in the labels. Empty for a submission that can be sent in."""
     if benchmark not in TABLES:
         raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
     problems = []
@@ -36,12 +39,10 @@ def validate(predictions: Path, benchmark: str = "xtreme-r", labels: Path | None
 
 def rows(task: Official, language: str) -> int | None:
     """The rows of a language's test set; None where no source states them."""
-    one = TASKS[task.evaluation]
+    definition = TASKS[task.evaluation]
     # Where one file holds all languages (TyDiQA), the size of the split is that of all together.
-    if task.name == "udpos":  # the official preprocessing drops some sentences that the hub's copy has
-        return None
-    shared = None if one.splits["test"].id_prefixes else one.sizes.get("test")
-    return one.sizes.get(f"test:{language}", shared)
+    shared = None if definition.splits["test"].id_prefixes else definition.sizes.get("test")
+    return definition.sizes.get(f"test:{language}", shared)
 
 
 def _problems(task: Official, predictions: Path, labels: Path | None) -> Iterator[str]:
@@ -49,44 +50,60 @@ def _problems(task: Official, predictions: Path, labels: Path | None) -> Iterato
     for language in task.languages:
         path = predictions / task.file(language)
         try:
-            found = kind.read(path)
+            content = kind.read(path)
         except DataError as error:
             yield str(error)
             continue
-        if not found:
+        if not content:
             yield f"{path}: has no {kind.what}"
             continue
-        wanted = rows(task, language)
-        if wanted is not None and len(found) != wanted:
-            yield f"{path}: {len(found):,} {kind.what}{'s' * (len(found) != 1)}, and the test set has {wanted:,}"
-        if faults := [*kind.faults(task, language, found)]:
+        size = rows(task, language)
+        if size is not None and len(content) != size:
+            yield f"{path}: {len(content):,} {kind.what}{'s' * (len(content) != 1)}, and the test set has {size:,}"
+        yield from _duplicate_keys(task, path)
+        if faults := [*kind.faults(task, language, content)]:
             yield f"{path}:{faults[0]}{_more(faults)}"
         if labels is not None:
             yield from _against(task, path, labels / task.file(language), language)
 
 
+def _duplicate_keys(task: Official, path: Path) -> Iterator[str]:
+    """Of a duplicate key the official script takes the last value."""
+    if task.kind not in ("answers", "rankings", "objects"):
+        return
+    if keys := read.duplicate_keys(path, by_line=task.kind == "objects"):
+        line, key = keys[0]
+        yield f"{path}:{f'{line}:' if line else ''} duplicate key {key!r}{_more(keys)}"
+
+
 def _against(task: Official, path: Path, labels: Path, language: str) -> Iterator[str]:
-    """What keeps a file from being scored, and the ids that only one side has: the official script passes over them."""
+    """What keeps a file from being scored, ids that only one side has, which the official script passes over, and duplicates
+    in the labels, which it counts."""
     try:
         score_language(task, path, labels, language)
     except DataError as error:
         yield str(error)
         return
+    yield from _duplicate_keys(task, labels)
     if task.kind in ("answers", "rankings"):
-        told = read.mapping(path).keys()
-        asked = (read.questions(labels) if task.kind == "answers" else read.rankings(labels)).keys()
-        for lost, where in ((asked - told, f"of {labels} is not answered"), (told - asked, f"is not in {labels}")):
+        predicted = read.mapping(path).keys()
+        right = [name for name, _ in read.questions(labels)] if task.kind == "answers" else [*read.rankings(labels)]
+        if again := [name for name, count in Counter(right).items() if count > 1]:
+            yield f"{labels}: duplicate question id {again[0]!r}{_more(again)}"
+        for lost, where in (
+            (set(right) - predicted, f"of {labels} is not answered"), (predicted - set(right), f"is not in {labels}"),
+        ):  # fmt: skip
             if lost:
                 yield f"{path}: {min(lost)} {where}{_more(lost)}"
 
 
 def _more(faults: Sized) -> str:
-    """How many there are besides the one that is named."""
+    """How many more there are than the one that is named."""
     return f" (and {len(faults) - 1:,} more)" if len(faults) > 1 else ""
 
 
 class _Allowed(NamedTuple):
-    """What a line may say, and how a message puts it."""
+    """What a line may be, and the words for it in an error."""
 
     values: Container[str]
     words: str
@@ -103,39 +120,59 @@ def _allowed(task: Official, language: str) -> _Allowed:
     return _Allowed(names, f"one of {', '.join(names)}")
 
 
-def _labels(task: Official, language: str, found: Sequence[str]) -> Iterator[str]:
+def _labels(task: Official, language: str, content: Sequence[str]) -> Iterator[str]:
     values, words = _allowed(task, language)
-    return (f"{n}: {one[:60]!r} is not {words}" for n, one in enumerate(found, 1) if one not in values)
+    return (
+        f"{number}: {label[:60]!r} is not {words}" for number, label in enumerate(content, 1) if label not in values
+    )
 
 
-def _objects(task: Official, language: str, found: Sequence[int]) -> Iterator[str]:
+def _objects(task: Official, language: str, content: Sequence[int | float]) -> Iterator[str]:
     top = XCOPA_CHOICES - 1
-    return (f"{n}: label {one} is not between 0 and {top}" for n, one in enumerate(found, 1) if not 0 <= one <= top)
+    for number, label in enumerate(content, 1):
+        if type(label) is not int:
+            yield f"{number}: label {label!r} is not an integer"
+        elif not 0 <= label <= top:
+            yield f"{number}: label {label} is not between 0 and {top}"
 
 
-def _tags(task: Official, language: str, found: Sequence[Sequence[str]]) -> Iterator[str]:
+def _tags(task: Official, language: str, content: Sequence[Sequence[str]]) -> Iterator[str]:
     values, words = _allowed(task, language)
-    for number, sentence in enumerate(found, 1):
+    for number, sentence in enumerate(content, 1):
         if not sentence:
             yield f" sentence {number} has no tag"
         yield from (f" sentence {number}: {tag[:60]!r} is not {words}" for tag in sentence if tag not in values)
 
 
-def _rankings(task: Official, language: str, found: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    for name, ranked in found.items():
+def _rankings(task: Official, language: str, content: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for name, ranked in content.items():
         if len(ranked) != CANDIDATES:
             yield f" {name} needs {CANDIDATES} candidates, and has {len(ranked)}"
-        elif again := [one for one, count in Counter(ranked).items() if count > 1]:
-            yield f" {name} names the candidate {again[0]} again"
+        elif again := [candidate for candidate, count in Counter(ranked).items() if count > 1]:
+            yield f" {name} has the duplicate candidate {again[0]}"
+        elif padded := [candidate for candidate in ranked if candidate != candidate.strip()]:
+            yield f" {name} has white space around the candidate {padded[0]!r}"
 
 
-def _nothing(task: Official, language: str, found: Any) -> Iterator[str]:
-    """Their reader has said it all."""
+def _pairs(task: Official, language: str, content: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The ids of the shared task: the language's sentence first, then the English one."""
+    first: dict[tuple[str, str], int] = {}
+    for number, pair in enumerate(content, 1):
+        for name, side in zip(pair, (language, "en"), strict=True):
+            if not re.fullmatch(f"{side}-[0-9]{{{BUCC_DIGITS}}}", name):
+                yield f"{number}: {name[:60]!r} is not an id like {side}-{1:0{BUCC_DIGITS}}"
+                break
+        if first.setdefault(pair, number) != number:
+            yield f"{number}: duplicate of the pair on line {first[pair]}"
+
+
+def _nothing(task: Official, language: str, content: Any) -> Iterator[str]:
+    """Their reader checks everything."""
     return iter(())
 
 
 class _Kind(NamedTuple):
-    """How a file is read, what it is counted in, and what is wrong with what it says: `<line>: …`, or ` <id> …`."""
+    """How a file is read, what it is counted in, and its invalid entries: `<line>: …`, or ` <id> …`."""
 
     read: Callable[[Path], Any]
     what: str
@@ -148,5 +185,5 @@ _KINDS: Mapping[str, _Kind] = {
     "tags": _Kind(read.sentences, "sentence", _tags),
     "answers": _Kind(read.answers, "answer", _nothing),
     "rankings": _Kind(read.rankings, "ranking", _rankings),
-    "pairs": _Kind(read.pairs, "pair", _nothing),
+    "pairs": _Kind(read.pairs, "pair", _pairs),
 }

@@ -19,6 +19,8 @@ RESERVED = re.compile(rf"({'|'.join(KINDS)})-\d+")
 FIRST_OF_TWO_DIGITS = 10
 #: What a list of ids may take where it passes between components.
 MOST_BYTES = 4096
+#: The most special tokens around a question and its context: XLM-R's <s> question </s></s> context </s>.
+FRAME_TOKENS = 4
 #: Families that see no images.
 TEXT_ONLY = ("xlm_r",)
 
@@ -203,22 +205,52 @@ class _Check:
         if not self._whole("recipes"):
             return
         known = self._all_evaluations()
-        tasks = [part.task for arm in self.plan.arms.values() for part in arm.parts]
-        for name in self.plan.evaluations:
-            if name in known:
-                tasks += known[name].trained_target or [name]
-        for backbone in self.plan.backbones.values():
+        parts = [part for arm in self.plan.arms.values() for part in arm.parts]
+        evaluations = [name for name in self.plan.evaluations if name in known]
+        scored = [task for name in evaluations for task in known[name].trained_target or [name]]
+        tasks = [*(part.task for part in parts), *scored]
+        by_head = {part.task for part in parts if part.objective != "lm"} | set(scored)
+        for name, backbone in self.plan.backbones.items():
             for task in dict.fromkeys(tasks):
                 if task in self.tables.tasks:
                     try:
-                        self.recipes.full(task, backbone)
+                        budget = self.recipes.image_budget(task, backbone)
                     except PlanError as error:
                         yield f"recipes: {error}"
+                        continue
+                    if task in by_head:
+                        yield from self._windows(name, task)
+                    low, high = budget["min_pixels"], budget["max_pixels"]
+                    if low and high and low > high:
+                        yield f"override.{task}.min_pixels: {low} is more than max_pixels, {high}; lower it or raise max_pixels"
         if self._whole():
             try:
                 _ = self.recipes.adapters
             except (PlanError, KeyError) as error:
                 yield f"backbones: {error.args[0]}"
+
+    def _windows(self, name: str, task: str) -> Iterator[str]:
+        """Lengths of question answering that leave no room for the context, or windows that do not overlap."""
+        if self.tables.tasks[task].format != "span":
+            return
+        backbone = self.plan.backbones[name]
+        lengths = self.recipes.lengths(task, backbone)
+        most, question, stride = lengths["max_length"], lengths["question_length"] or 0, lengths["stride"] or 1
+        room = most - question - FRAME_TOKENS
+        path = f"override.{task}" if task in self.plan.override else f"recipes: {task}"
+        if task in (backbone.override or {}):
+            path = f"backbones.{name}.override.{task}"
+        if room < 2:
+            yield (
+                f"{path}: question_length {question} and {FRAME_TOKENS} special tokens leave no room for the context in "
+                f"max_length {most}; set question_length to at most {most - FRAME_TOKENS - 2}, or raise max_length"
+            )
+        elif stride >= room:
+            yield (
+                f"{path}: stride {stride} is not smaller than the {room} tokens that max_length {most} leaves for the context "
+                f"(question_length {question}, {FRAME_TOKENS} special tokens), so windows would not overlap; set stride to "
+                f"at most {room - 1}"
+            )
 
     def _contrasts(self) -> Iterator[str]:
         for name, contrast in self.plan.contrasts.items():
@@ -230,7 +262,9 @@ class _Check:
             if contrast.arm == contrast.reference:
                 yield f"contrasts.{name}: compares {contrast.arm!r} with itself"
                 continue
-            both = [e for e in self.plan.evaluations.values() if e.scores(contrast.arm) and e.scores(contrast.reference)]
+            both = [
+                e for e in self.plan.evaluations.values() if e.scores(contrast.arm) and e.scores(contrast.reference)
+            ]
             if known and self.plan.evaluations and not both:
                 yield f"contrasts.{name}: no evaluation scores both {contrast.arm} and {contrast.reference}"
             for evaluation in contrast.primary or ():

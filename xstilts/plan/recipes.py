@@ -7,10 +7,14 @@ from typing import Any
 
 from xstilts.errors import PlanError
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
+from xstilts.plan.step import canonical_json
 from xstilts.plan.tables import Tables
 
-#: Recipe keys that other places of a spec hold: encode's lengths, the records' cap, the tuning; and the citation.
-_ELSEWHERE = ("max_length", "stride", "question_length", "train_rows", "lora", "source")
+#: Recipe keys of a picture's size, which an encode step of rows with pictures holds.
+_IMAGE_BUDGET = ("image_tokens", "min_pixels", "max_pixels")
+#: Recipe keys that other places of a spec hold: encode's lengths and image budget, the records' cap, the tuning; and the
+#: citation. So is answer_limit, the score step's, unless the recipe selects on English dev and so predicts while it trains.
+_ELSEWHERE = ("max_length", "lm_length", "stride", "question_length", *_IMAGE_BUDGET, "train_rows", "lora", "source")
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,12 @@ class Recipes:
 
     def __init__(self, plan: Plan, tables: Tables) -> None:
         self.plan, self.tables = plan, tables
-        self._full: dict[tuple[str, str, str, tuple[tuple[str, Any], ...]], Mapping[str, Any]] = {}
+        self._full: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
 
     def full(self, task: str, backbone: BackbonePlan) -> Mapping[str, Any]:
         """Every key of a task's recipe, overrides applied."""
         given = self._override(task, backbone)
-        key = (task, backbone.family, backbone.tuning.mode, tuple(given.items()))
+        key = (task, backbone.family, backbone.tuning.mode, canonical_json(given))
         if key not in self._full:
             recipe = dict(self.tables.recipe(self.plan.recipes, *key[:3]))
             if "updates" in given:
@@ -90,12 +94,25 @@ class Recipes:
 
     def training(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
         """What a finetune step on a target needs of the recipe."""
-        return {k: v for k, v in self.full(task, backbone).items() if k not in _ELSEWHERE and v is not None}
-
-    def lengths(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
-        """max_length, stride, question_length in tokens; None where the format has no such thing."""
         recipe = self.full(task, backbone)
-        return {key: recipe.get(key) for key in ("max_length", "stride", "question_length")}
+        elsewhere = _ELSEWHERE if self.selects(recipe) else (*_ELSEWHERE, "answer_limit")
+        return {k: v for k, v in recipe.items() if k not in elsewhere and v is not None}
+
+    def lengths(self, task: str, backbone: BackbonePlan, objective: str = "head") -> dict[str, Any]:
+        """max_length, stride, question_length and, for `lm`, lm_length in tokens of text (pictures have image_budget); None
+        where the format has no such thing."""
+        recipe = self.full(task, backbone)
+        keys = ("max_length", "stride", "question_length", *(("lm_length",) if objective == "lm" else ()))
+        return {key: recipe.get(key) for key in keys}
+
+    def image_budget(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
+        """image_tokens, min_pixels, max_pixels of one picture; None: the model folder's own setting."""
+        recipe = self.full(task, backbone)
+        return {key: recipe.get(key) for key in _IMAGE_BUDGET}
+
+    def answer_limit(self, task: str, backbone: BackbonePlan) -> dict[str, int]:
+        """The most tokens or characters of a predicted answer, as {"tokens": 30}; empty for no limit."""
+        return dict(self.full(task, backbone).get("answer_limit") or {})
 
     def cap(self, task: str, split: str) -> int | None:
         """Most rows of a split for select, test and text, and the plan's cap for train."""

@@ -66,6 +66,19 @@ class Tuning(Part):
         return self
 
 
+class AnswerLength(Part):
+    """The most tokens or characters of a predicted answer; characters are the same for every tokenizer."""
+
+    tokens: Count | None = None
+    characters: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> "AnswerLength":
+        if (self.tokens is None) == (self.characters is None):
+            raise ValueError("needs exactly one of tokens, characters")
+        return self
+
+
 class Override(Part):
     """Recipe keys that a plan may set for a task; epochs and updates exclude each other."""
 
@@ -78,11 +91,16 @@ class Override(Part):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     max_grad_norm: Positive | None = None
     max_length: Annotated[int, Field(ge=8)] | None = None
+    lm_length: Annotated[int, Field(ge=8)] | None = None
     stride: Count | None = None
     question_length: Count | None = None
+    answer_limit: AnswerLength | None = None
+    image_tokens: Count | None = None
+    min_pixels: Count | None = None
+    max_pixels: Count | None = None
     dropout: Fraction | None = None
     adapter_dropout: Fraction | None = None
-    pooling: Literal["pooled", "pooled+mean"] | None = None
+    pooling: Literal["pooled", "mean", "pooled+mean"] | None = None
     selection: Annotated[Any, AfterValidator(_selection)] = None
     head_lr_factor: Positive | None = None
     temperature: Positive | None = None

@@ -1,6 +1,6 @@
 """What `xstilts plan` prints: the work, what is shared, what is done, what a repeat would do, and what it costs."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from xstilts.plan.cost import estimate
 from xstilts.plan.expansion import Expansion
+from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
 
 KINDS = ("records", "build", "encode", "finetune", "score")
@@ -21,9 +22,14 @@ _REPEAT = {
 
 
 def overview(
-    expansion: Expansion, finished: Mapping[str, Collection[str]] | None = None, gpus: int | None = None
+    expansion: Expansion,
+    finished: Mapping[str, Collection[str]] | None = None,
+    gpus: int | None = None,
+    again: Sequence[Recomputed] = (),
+    earlier: str | None = None,
 ) -> dict[str, Any]:
-    """The JSON of `xstilts plan --json`. finished: status.done (None: no store). gpus: how many, for the duration."""
+    """The JSON of `xstilts plan --json`. finished: status.done (None: no store). gpus: how many, for the duration. again:
+    the steps that the run `earlier` of this plan has done and that are computed again."""
     reuse = str(expansion.plan.get("reuse", "exact"))
     alone = _without_sharing(expansion)
     rows = []
@@ -41,7 +47,10 @@ def overview(
         "name": expansion.name, "cells": len(expansion.cells),
         "steps": sorted(rows, key=lambda row: KINDS.index(str(row["kind"]))),
         "batches": {key: len(getattr(expansion, key)) for key in ("sources", "builds", "encodings", "groups")},
-        "reuse": reuse, "repeat": _REPEAT[reuse], "cost": cost,
+        "reuse": reuse, "repeat": _REPEAT[reuse], "cost": cost, "compared_with": earlier,
+        "again": [
+            {"kind": one.kind, "steps": len(one.labels), "reasons": list(one.reasons), "labels": list(one.labels)} for one in again
+        ],
         "hours_on_gpus": {"gpus": gpus, "hours": hours / gpus if hours is not None else None} if gpus else None,
         **{
             key: list(getattr(expansion, key))
@@ -71,6 +80,9 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         (r["kind"], r["steps"], r["without_sharing"], r["done"], r["to_do"]) for r in view["steps"]
     ]))  # fmt: skip
     parts.append(Text(f"repeat: {view['repeat']}"))
+    if view["again"]:
+        parts.append(Text(f"computed again, although the run {view['compared_with']} finished these steps:"))
+        parts += [Text(f"  {a['kind']}: {_steps(a)}, {'; '.join(a['reasons'])}") for a in view["again"]]
     cost = [(kind, _number(c["tokens"], 1e6, " M"), _number(c["gpu_hours"], 1, "")) for kind, c in view["cost"].items()]
     parts.append(_table("cost of what is to do, within a factor of two", ("part", "tokens", "H100-hours"), cost))
     if view["hours_on_gpus"]:
@@ -87,7 +99,9 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         ]))  # fmt: skip
     parts += [Text(f"warning: {line}", style="yellow") for line in view["seed_warnings"]]
     parts += [
-        Text(f"{'trained in part' if n.get('partly') else 'not applicable'}: {n['arm']} on {n['backbone']}: {n['reason']}")
+        Text(
+            f"{'trained in part' if n.get('partly') else 'not applicable'}: {n['arm']} on {n['backbone']}: {n['reason']}"
+        )
         for n in view["not_applicable"]
     ]
     parts += [Text(f"left out: {s['language']} of {s['evaluation']}: {s['reason']}") for s in view["skipped_languages"]]
@@ -96,6 +110,11 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         for o in view["overrides"]
     ]
     return Group(*parts)
+
+
+def _steps(group: Mapping[str, Any]) -> str:
+    """How many steps, and the label of one."""
+    return f"{group['steps']:,} steps such as {group['labels'][0]}" if group["steps"] > 1 else f"{group['labels'][0]}"
 
 
 def _number(value: float | None, unit: float, suffix: str) -> str:

@@ -11,7 +11,7 @@ from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.sources import Sources
 from xstilts.plan.step import Step, training_role
 from xstilts.plan.tables import Tables
-from xstilts.tasks.task import Task
+from xstilts.tasks.task import SHOWN, Task
 
 #: How the reason ends where all of an arm's tasks are left out.
 NOTHING_LEFT = "; nothing is left of the arm"
@@ -19,6 +19,8 @@ NOTHING_LEFT = "; nothing is left of the arm"
 #: XTREME do for XLM-R large.
 RETRIEVAL_DEPTH = 0.583333
 ENGLISH = "en"
+#: Splits that an arm's image condition applies to.
+_TRAINED_ON = ("train", "select")
 
 
 class Steps:
@@ -41,6 +43,7 @@ class Steps:
         self.without: dict[tuple[str, str], str] = {}
         self.intermediates: list[dict[str, Any]] = []
         self._identities: dict[str, Any] = {}
+        self._captioned = {part.task for arm in plan.arms.values() if arm.images == "caption" for part in arm.parts}
 
     def _add(self, kind: str, label: str, spec: Mapping[str, Any], parents: Mapping[str, str], **more: Any) -> str:
         step = Step(kind, {**spec, **self._stamp(kind)}, parents, {"label": label, **self.settings, **more})
@@ -68,9 +71,13 @@ class Steps:
     def records(
         self, task: Task, split: str, language: str, cap: int | None, labels: str = "true", images: str = "real"
     ) -> str | None:
-        """The records of a split in a language; None and an entry in `skipped` when the mirror lacks them."""
+        """The records of a split in a language; None and an entry in `skipped` when the mirror lacks them. Where an arm of
+        the plan shows a task's captions, the records of all its image conditions name them: they share the rows that have
+        a caption."""
         origin = self.sources.find(task, split, language)
-        captions = self.sources.captions(task, split) if images == "caption" else None
+        captions = self.sources.captions(task, split) if task.name in self._captioned and split in _TRAINED_ON else None
+        if images != "caption" and isinstance(captions, str):
+            captions = None  # no arm can show this split's captions
         if isinstance(origin, str) or isinstance(captions, str):
             self.skipped[(task.name, language)] = origin if isinstance(origin, str) else str(captions)
             return None
@@ -143,6 +150,8 @@ class Steps:
             "processor": self.identity(name), "lengths": lengths,
             "subtoken": "first" if family in TEXT_ONLY else "last",
         }  # fmt: skip
+        if task.modality == "image" and self.made[records].spec.get("images", "real") in SHOWN:
+            spec["image_budget"] = self.recipes.image_budget(task.name, self.plan.backbones[name])
         label = f"{name}: {task.name} {split} {language} ({objective})"
         return self._add("encode", label, spec, {"records": records, **self._made_by(name)})
 
@@ -247,7 +256,7 @@ class Steps:
             records = self.need(task, split, language, rows, kind, images)
             if records is None:
                 return None
-            lengths = self.recipes.lengths(task_name, backbone)
+            lengths = self.recipes.lengths(task_name, backbone, objective)
             roles[f"{split}:{role}"] = self.encode(name, task, split, language, objective, lengths, records)
         return roles
 
@@ -268,9 +277,18 @@ class Steps:
         spec = {
             "evaluation": task.name, "languages": list(tests), "format": task.format, "metrics": list(task.metrics),
             **self.model(name), "layer": RETRIEVAL_DEPTH if task.format in ("retrieval", "mining") else None,
+            **self._answers(name, task, (task.trained_target or (task.name,))[-1]),
         }  # fmt: skip
+        if task.format == "ranking" and task.trained_target:  # queries and candidates are read as they were in training
+            spec["pooling"] = self.recipes.full(task.trained_target[-1], self.plan.backbones[name])["pooling"]
         splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
         return self._add("score", f"{name}: {road} on {task.name}", spec, parents, splits=splits)
+
+    def _answers(self, name: str, task: Task, read_as: str) -> dict[str, Any]:
+        """The part of a score step's spec that question answering alone has. read_as: the task whose recipe it follows."""
+        if task.format != "span":
+            return {}
+        return {"answer_limit": self.recipes.answer_limit(read_as, self.plan.backbones[name])}
 
     def score_intermediate(self, name: str, arm_name: str, arm: Arm, seed: int, model: str) -> None:
         """An arm's tasks on their own English dev rows, as the arm learnt them: by its heads, or in words. A task whose
@@ -286,7 +304,7 @@ class Steps:
                 reason = self.skipped.pop((task.name, ENGLISH)) if records is None else "no metric is defined for it"
                 self.intermediates.append({**entry, "score": None, "reason": reason})
                 continue
-            lengths = self.recipes.lengths(task.name, backbone)
+            lengths = self.recipes.lengths(task.name, backbone, objective)
             rows = self.encode(
                 name, task, "select", ENGLISH, objective if objective == "lm" else "eval", lengths, records
             )
@@ -294,6 +312,7 @@ class Steps:
             spec = {
                 "evaluation": task.name, "languages": [ENGLISH], "format": "words" if objective == "lm" else task.format,
                 "metrics": list(metrics), "head": place, **self.model(name), "layer": None,
+                **(self._answers(name, task, task.name) if objective != "lm" else {}),
             }  # fmt: skip
             split = self.made[records].spec["source"]["split"]
             label = f"{name}: {arm_name} ({seed}) on its own {task.name}"

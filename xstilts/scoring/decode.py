@@ -23,8 +23,13 @@ def decode(
     backbone: Backbone, processor: Processor, rows: Sequence[EncodedRow], images: Images | None, device: torch.device
 ) -> list[str]:
     """The words that the model gives after each row's prompt (the tokens before its first supervised one)."""
-    pictures = [[processor.image_inputs(images[sha]) for sha in row.images] if images else [] for row in rows]
-    keys = [segment_key(row.id) for row in rows]
+    pictures = [
+        [processor.image_inputs(images[sha], grid) for sha, grid in zip(row.images, row.grids, strict=True)]
+        if images
+        else []
+        for row in rows
+    ]
+    keys = [segment_key(row.row) for row in rows]
     if backbone.contract.pool != "last":
         segments = [Segment(row.segments[0], [], key) for row, key in zip(rows, keys, strict=True)]
         best = _best(backbone, segments, device, None)

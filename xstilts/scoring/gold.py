@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from xstilts.data.encode import verbalise
 from xstilts.data.records import read_records
+from xstilts.data.wording import in_words
 from xstilts.tasks.task import Task
 
 #: The columns of records.parquet that hold the answer of each format.
@@ -19,36 +19,46 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Gold:
-    """One example's id, the cluster it is resampled with, and its answer as predictions are written: a label, tag
-    names, answer texts, (retrieval) the example's own position, or (ranking, mining) the ids of the candidates that answer
-    it. context: the text that an answer is cut from, or (mining) the sentence."""
+    """One example and its answer as predictions are written: a label, tag names, answer texts, (retrieval) the example's
+    own row, or (ranking, mining) the names of the candidates that answer it.
 
+    row: position in records.parquet, which identifies the example. id: the data set's own, written out. cluster: what it is
+    resampled with besides itself, or empty. context: the text that an answer is cut from, or (mining) the sentence.
+    parallel: equal for its translations, or empty."""
+
+    row: int
     id: str
     cluster: str
     gold: Any
     context: str = ""
+    parallel: str = ""
 
 
 def gold_answers(records: Path, task_format: str) -> list[Gold]:
     """The answers of a records.parquet, in its order. Raises KeyError for a format that is not scored."""
     columns = _COLUMNS[task_format]
-    rows = pq.read_table(records, columns=["id", "cluster", "text", *columns]).to_pylist()
-    if task_format == "ranking":  # candidates have no answers
-        rows = [row for row in rows if row["relevant"]]
+    rows = pq.read_table(records, columns=["id", "cluster", "text", "parallel", *columns]).to_pylist()
     return [
-        Gold(row["id"], row["cluster"] or row["id"], _gold(row, task_format, i), row["text"] or "")
-        for i, row in enumerate(rows)
+        Gold(place, row["id"], row["cluster"], _gold(row, task_format, place), row["text"] or "", row["parallel"])
+        for place, row in enumerate(rows)
+        if task_format != "ranking" or row["relevant"]  # candidates have no answers
     ]
+
+
+def candidate_names(records: Path) -> list[str]:
+    """The name of each row of a records.parquet as a candidate; empty where it is none."""
+    names: list[str] = pq.read_table(records, columns=["candidate"]).column("candidate").to_pylist()
+    return names
 
 
 def answers_in_words(records: Path, task: Task) -> list[Gold]:
     """What the `lm` objective would have a model say to each record: the reference texts."""
     found = []
-    for example in read_records(records, pictured=False):
-        texts = list(example.targets) if task.format == "generation" else [verbalise(task, example)[2]]
+    for place, example in enumerate(read_records(records, pictured=False)):
+        texts = list(example.targets) if task.format == "generation" else [in_words(task, example).answer]
         if task.format == "span" and len(example.answers) > 1:
             texts = [text for text, _ in example.answers]
-        found.append(Gold(example.id, example.cluster or example.id, texts))
+        found.append(Gold(place, example.id, example.cluster, texts, parallel=example.parallel))
     return found
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from xstilts.errors import XstiltsError
+from xstilts.models.heads import AnswerLimit
 from xstilts.plan.environment import require
 from xstilts.plan.step import Step
 from xstilts.run import failure, failure_key, open_run, spec_of
@@ -29,7 +30,16 @@ from xstilts.training.losses import Heads
 from xstilts.training.workers import Workers
 
 #: checkpoint: `selected` are the weights that count; `last` stands beside them where English dev chose earlier ones.
-SCHEMA = pa.schema([(name, pa.string()) for name in ("checkpoint", "language", "id", "cluster", "prediction", "gold")])
+#: row: position of the example in its language's records. parallel: equal for its translations, or empty.
+_TEXTS = ("id", "cluster", "parallel", "prediction", "gold")
+SCHEMA = pa.schema(
+    [
+        ("checkpoint", pa.string()),
+        ("language", pa.string()),
+        ("row", pa.int32()),
+        *((name, pa.string()) for name in _TEXTS),
+    ]
+)
 
 #: Errors that are recorded as a step's failure; others end the worker.
 _RECORDED = (RuntimeError, ValueError, KeyError, OSError, XstiltsError)
@@ -128,12 +138,22 @@ def _jobs(bench: Bench, steps: Sequence[Step]) -> list[Job]:
     jobs = []
     for step in steps:
         format_, depth, head = step.spec["format"], step.spec.get("layer"), int(step.spec.get("head", 0))
+        limit = AnswerLimit(**step.spec["answer_limit"]) if format_ == "span" else None
+        pooling = str(step.spec.get("pooling", "mean"))
         for language in step.spec["languages"]:
             rows, images = bench.rows(f"test:{language}", step)
-            queries = bench.gold(step, language) if format_ in FORMATS else None
-            jobs.append(Job(step.fingerprint, language, format_, rows, images, depth, queries, head))
+            searched = format_ in FORMATS
+            queries = bench.gold(step, language) if searched else None
+            names = bench.candidates(f"test:{language}", step) if searched else ()
+            jobs.append(
+                Job(
+                    step.fingerprint, language, format_, rows, images, depth, queries, head,
+                    names=names, answer_limit=limit, pooling=pooling,
+                )
+            )  # fmt: skip
         if "pool" in step.parents:
-            jobs.append(Job(step.fingerprint, "pool", format_, bench.rows("pool", step)[0]))
+            names, rows = bench.candidates("pool", step), bench.rows("pool", step)[0]
+            jobs.append(Job(step.fingerprint, "pool", format_, rows, names=names, pooling=pooling))
     return jobs
 
 
@@ -156,12 +176,14 @@ def _predictor(bench: Bench, manifest: Manifest | None, step: Step, checkpoint: 
 
 
 def _commit(
-    bench: Bench, step: Step, found: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]], seconds: float
+    bench: Bench, step: Step, found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]], seconds: float
 ) -> None:
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     golds = {language: bench.gold(step, language) for language in step.spec["languages"]}
     if step.spec["format"] == "ranking":
         golds = in_all_languages(golds)
+    if step.spec["format"] == "words":
+        golds = {language: _encoded(bench, step, language, own, found) for language, own in golds.items()}
     if step.spec["format"] == "mining":
         golds = {language: _scored(step, language, own, found) for language, own in golds.items()}
     for language, examples in golds.items():
@@ -172,7 +194,8 @@ def _commit(
             if step.spec["format"] == "span" and "squad_v2_f1" in step.spec["metrics"]:
                 answers = withheld(answers, examples, given)
             rows += [
-                {"checkpoint": checkpoint, "language": language, "id": example.id, "cluster": example.cluster,
+                {"checkpoint": checkpoint, "language": language, "row": example.row, "id": example.id,
+                 "cluster": example.cluster, "parallel": example.parallel,
                  "prediction": json.dumps(answer, ensure_ascii=False), "gold": right}
                 for example, answer, right in zip(examples, answers, gold, strict=True)
             ]  # fmt: skip
@@ -183,11 +206,23 @@ def _commit(
         bench.store.clear_work(step.fingerprint)  # shards
 
 
+def _encoded(
+    bench: Bench, step: Step, language: str, golds: list[Gold],
+    found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]],
+) -> list[Gold]:  # fmt: skip
+    """The examples that encoding did not leave out as bad rows; all of them where others lack a prediction too, so that the
+    caller names those."""
+    given = next(iter(found.values()))[step.fingerprint, language]
+    bad = int(bench.parent("encode", step.parents[f"test:{language}"], step).info.get("bad_rows", 0))
+    kept = [gold for gold in golds if gold.row in given]
+    return kept if len(golds) - len(kept) == bad else golds
+
+
 def _scored(
-    step: Step, language: str, golds: Sequence[Gold], found: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]]
+    step: Step, language: str, golds: Sequence[Gold], found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]]
 ) -> list[Gold]:
     """Of a pool's sentences those that count: the test part's foreign ones that have a translation or were given one. The
     others, most of hundreds of thousands, add nothing to any sum."""
     told = [predictions[step.fingerprint, language] for predictions in found.values()]
     asked = told[0].keys()
-    return [gold for gold in golds if gold.id in asked and (gold.gold or any(one[gold.id] for one in told))]
+    return [gold for gold in golds if gold.row in asked and (gold.gold or any(one[gold.row] for one in told))]

@@ -88,6 +88,12 @@ def _unanswerable(prediction: str | Sequence[str], golds: Sequence[str]) -> tupl
     return squad.best(squad.exact_match, exact, golds), squad.best(squad.f1, overlap, golds), 1.0
 
 
+def _chunks(predictions: Sequence[Any], golds: Sequence[Any], language: str = "en") -> Array:
+    if len(predictions) != len(golds):
+        raise ValueError(f"{len(predictions)} predictions for {len(golds)} gold answers")
+    return np.asarray(chunk_counts(predictions, golds), dtype=np.float64).reshape(len(golds), 3)
+
+
 def _tokens(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, float]:
     if len(prediction) != len(gold):
         raise ValueError(f"{len(prediction)} predicted tags for {len(gold)} gold tags")
@@ -100,13 +106,14 @@ def _average_precision(prediction: Sequence[str], gold: Sequence[str]) -> tuple[
     if not gold:
         raise ValueError("a query has no right candidate")
     hits, total = 0, 0.0
-    wanted = set(gold)
+    targets = set(gold)
+    right = len(targets)
     for place, identity in enumerate(prediction[:20], 1):
-        if identity in wanted:
-            wanted.remove(identity)
+        if identity in targets:
+            targets.remove(identity)
             hits += 1
             total += hits / place
-    return total / min(len(gold), 20), 1.0
+    return total / min(right, 20), 1.0
 
 
 def _mined(prediction: str, gold: Sequence[str]) -> tuple[float, float, float]:
@@ -115,7 +122,7 @@ def _mined(prediction: str, gold: Sequence[str]) -> tuple[float, float, float]:
 
 
 _ACCURACY = Metric(_rows(_correct, 2), (1, 0), (0, 1))
-_CHUNK_F1 = Metric(_rows(chunk_counts, 3), (2, 0, 0), (0, 1, 1))  # 2·both / (predicted + gold)
+_CHUNK_F1 = Metric(_chunks, (2, 0, 0), (0, 1, 1))  # 2·both / (predicted + gold)
 _PAIRS_FOUND = _rows(_mined, 3)
 _EM_F1, _MLQA, _V2 = _rows(_qa, 3), _rows_in(_mlqa, 3), _rows(_unanswerable, 3)
 

@@ -28,8 +28,8 @@ from xstilts.scoring.vectors import Vectors
 
 #: utils_retrieve.py, line 133.
 NEIGHBOURS = 4
-#: Similarities are held for so many queries and so much of the pool at a time: 256 MiB.
-_QUERIES, _POOL = 1_024, 65_536
+#: Of the pool at a time.
+_POOL = 65_536
 
 Pair = tuple[str, str]
 
@@ -111,19 +111,9 @@ def candidates(
 
 def nearest(queries: Tensor, pool: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """[q, ≤ count] places in the pool by falling cosine, of equals the lower place, and the cosines in double. queries [q,
-    width], pool [n, width]: unit vectors, single precision. Held at a time: 1,024 queries × 65,536 of the pool."""
-    near = nearest_candidates(queries, pool.split(_POOL), count).to(queries.device)
-    found = [_exact(*part, pool) for part in zip(queries.split(_QUERIES), near.split(_QUERIES), strict=True)]
-    return torch.cat([places for places, _ in found]), torch.cat([similarities for _, similarities in found])
-
-
-def _exact(queries: Tensor, places: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
-    """The places in order of their exact cosines, and these. A matrix product's last bits depend on its shape: a pair has the
-    same similarity in both directions only so."""
-    places = places.sort(1).values
-    exact = (queries.double()[:, None] * pool[places].double()).sum(-1)
-    order = exact.argsort(dim=1, descending=True, stable=True)
-    return places.gather(1, order), exact.gather(1, order)
+    width], pool [n, width]: unit vectors, single precision."""
+    places, cosines = nearest_candidates(queries, pool.split(_POOL), pool.__getitem__, count)
+    return places.to(queries.device), cosines.to(queries.device)
 
 
 def _unit(vectors: Tensor, side: str) -> Tensor:
@@ -193,29 +183,27 @@ def by_dev_threshold(
 
 
 def translations(
-    rows: Vectors, golds: Sequence[Gold], device: torch.device | str = "cpu"
-) -> dict[str, str]:
-    """Foreign sentence of the test pool → the English one that it is mined with, or the empty text. rows: the sentences of
-    both parts and sides; golds: the same ones, in any order, with their texts and, of foreign ones, their translations.
-    Ids are `dev/…` and `test/…`, of the English side `…/en-…`. The threshold is the best for dev's gold pairs, as the shared
+    rows: Vectors, golds: Sequence[Gold], names: Sequence[str], device: torch.device | str = "cpu"
+) -> dict[int, str]:
+    """Row of a foreign sentence of the test pool → the name of the English one that it is mined with, or the empty text.
+
+    rows: the sentences of both parts and sides; golds: the same ones, in any order, with their texts and, of foreign ones,
+    the names of their translations; names: of each row, empty for foreign ones. Ids are `dev/…` and `test/…`. Of English
+    sentences with one name the first is meant by a gold pair. The threshold is the best for dev's gold pairs, as the shared
     task's sample is for. ValueError where dev has none, or a side is empty."""
-    places = {name: place for place, name in enumerate(rows.ids)}
+    places = {row: place for place, row in enumerate(rows.rows)}
 
     def side(part: str, english: bool) -> Sentences:
-        own = [gold for gold in golds if gold.id.startswith(f"{part}/") and is_english(gold.id) == english]
-        vectors = rows.take([places[gold.id] for gold in own]).to(device)
-        return Sentences([gold.id for gold in own], [gold.context for gold in own], vectors)
+        own = [gold for gold in golds if gold.id.startswith(f"{part}/") and bool(names[gold.row]) == english]
+        vectors = rows.take([places[gold.row] for gold in own]).to(device)
+        return Sentences([str(gold.row) for gold in own], [gold.context for gold in own], vectors)
 
     mined = {part: mine(side(part, False), side(part, True)) for part in ("dev", "test")}
-    dev = {(gold.id, answer) for gold in golds if gold.id.startswith("dev/") for answer in gold.gold}
+    first = {name: str(row) for row, name in reversed(list(enumerate(names))) if name}
+    dev = {(str(gold.row), first[name]) for gold in golds if gold.id.startswith("dev/") for name in gold.gold}
     found = dict(extract(mined["test"], best_threshold(mined["dev"], dev)))
-    asked = [gold.id for gold in golds if gold.id.startswith("test/") and not is_english(gold.id)]
-    return {name: found.get(name, "") for name in asked}
-
-
-def is_english(name: str) -> bool:
-    """Whether a sentence's id is of the English side of its pool."""
-    return name.partition("/")[2].startswith("en-")
+    asked = [gold.row for gold in golds if gold.id.startswith("test/") and not names[gold.row]]
+    return {row: names[int(found[str(row)])] if str(row) in found else "" for row in asked}
 
 
 def _needs(gold: AbstractSet[Pair]) -> None:

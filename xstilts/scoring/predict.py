@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.models.backbone import Backbone
-from xstilts.models.heads import embed, join_windows, rows_of
+from xstilts.models.heads import AnswerLimit, embed, join_windows, rows_of
 from xstilts.models.processor import Processor
 from xstilts.scoring import vectors
 from xstilts.scoring.decode import decode
@@ -32,8 +32,9 @@ from xstilts.training.losses import Heads, pack_rows
 class Job:
     """The rows of one evaluation in one language. `step` names the score step that they belong to. depth: the relative
     layer that retrieval and mining read. queries: a ranking's rows that ask, None where all of them are candidates; of
-    mining all rows. head: which of the model's heads answers, in the order of its tasks. vectors: those of its rows, where
-    they are there already."""
+    mining all rows. names: of a ranking or a pool to mine, each row's name as a candidate. head: which of the model's heads
+    answers, in the order of its tasks. vectors: those of its rows, where they are there already. answer_limit: of question
+    answering, how long an answer may be. pooling: where a ranking's vectors come from (models/heads.py POOLINGS)."""
 
     step: str
     language: str
@@ -44,6 +45,9 @@ class Job:
     queries: Sequence[Gold] | None = None
     head: int = 0
     vectors: Vectors | None = None
+    names: Sequence[str] = ()
+    answer_limit: AnswerLimit | None = None
+    pooling: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -61,41 +65,43 @@ class Predictor:
 Key = tuple[str, str]  # (step, language)
 
 
-def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[Key, dict[str, Any]]:
-    """(step, language) → example id → prediction: a label, tag ids by word, an answer's (start, end)
-    characters and by how much it is likelier than no answer, or the
-    position of the nearest neighbour. Of a ranking, the ids of the nearest candidates: see `ranked`. Of a pool to mine, the
-    id of the sentence that translates one of the test part's foreign ones, or the empty text."""
+def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[Key, dict[int, Any]]:
+    """(step, language) → row of the example in its records → prediction: a label, tag ids by word, an answer's (start, end)
+    characters and by how much it is likelier than no answer, or the row of the nearest neighbour. Of a ranking, the names of
+    the nearest candidates: see `ranked`. Of a pool to mine, the name of the sentence that translates one of the test part's
+    foreign ones, or the empty text."""
     told, spread = predict_rows(predictor, jobs)
     formats = {(job.step, job.language): job.format for job in jobs}
-    found: dict[Key, dict[str, Any]] = {key: join(formats[key], rows) for key, rows in told.items()}
+    found: dict[Key, dict[int, Any]] = {key: join(formats[key], rows) for key, rows in told.items()}
     for job in jobs:
         if job.format == "mining":
             key = (job.step, job.language)
-            found[key] = translations(spread[key], job.queries or (), predictor.device)
+            found[key] = translations(spread[key], job.queries or (), job.names, predictor.device)
     return found | ranked(jobs, spread, predictor.device)
 
 
 def ranked(
     jobs: Sequence[Job], spread: Mapping[Key, Vectors], device: torch.device | str = "cpu"
-) -> dict[Key, dict[str, Any]]:
-    """(step, language) → query → its nearest candidates' ids. The candidates of a step are those of all its jobs."""
-    found: dict[Key, dict[str, Any]] = {}
+) -> dict[Key, dict[int, Any]]:
+    """(step, language) → row of a query → its nearest candidates' names. The candidates of a step are those of all its
+    jobs."""
+    found: dict[Key, dict[int, Any]] = {}
     for step in dict.fromkeys(job.step for job in jobs if job.format == "ranking"):
         own = [job for job in jobs if job.step == step]
         rows = {job.language: spread[step, job.language] for job in own if job.queries is not None}
         pool = next((spread[step, job.language] for job in own if job.queries is None), None)
         queries = {job.language: job.queries for job in own if job.queries is not None}
-        for language, nearest_ones in rank(rows, queries, pool, device).items():
+        names = {"pool" if job.queries is None else job.language: job.names for job in own}
+        for language, nearest_ones in rank(rows, queries, names, pool, device).items():
             found[step, language] = nearest_ones
     return found
 
 
 def predict_rows(
     predictor: Predictor, jobs: Sequence[Job]
-) -> tuple[dict[Key, list[tuple[str, Any]]], dict[Key, Vectors]]:
-    """What each encoded row is told, in the order of the rows: (id of the example, prediction), and of rankings and pools to
-    mine their vectors."""
+) -> tuple[dict[Key, list[tuple[int, Any]]], dict[Key, Vectors]]:
+    """The prediction of each encoded row, in their order: (row of the example in its records, prediction), and of rankings
+    and pools to mine their vectors."""
     told: dict[Key, list[Any]] = {}
     spread: dict[Key, Vectors] = {}
     for job in jobs:
@@ -111,12 +117,12 @@ def predict_rows(
             chosen = [k for k, (j, _) in enumerate(batch) if _kind(jobs[j]) == kind]
             found = _batch(predictor, jobs[batch[chosen[0]][0]], [rows_of_batch[k] for k in chosen])
             for k, prediction in zip(chosen, found, strict=True):
-                job, index, name = jobs[batch[k][0]], batch[k][1], rows_of_batch[k].id
+                job, index, row = jobs[batch[k][0]], batch[k][1], rows_of_batch[k].row
                 key = (job.step, job.language)
                 if key in spread:
-                    spread[key].put(index, name, prediction)
+                    spread[key].put(index, row, prediction)
                 else:
-                    told[key][index] = (name, prediction)
+                    told[key][index] = (row, prediction)
     return told, spread
 
 
@@ -146,8 +152,8 @@ def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int,
         yield batch
 
 
-def _kind(job: Job) -> tuple[str, float | None, int, int]:
-    return job.format, job.depth, id(job.images), job.head
+def _kind(job: Job) -> tuple[str, float | None, int, int, AnswerLimit | None, str]:
+    return job.format, job.depth, id(job.images), job.head, job.answer_limit, job.pooling
 
 
 def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[Any]:
@@ -161,55 +167,57 @@ def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[A
         return list(embed(backbone.hidden_at(batch, job.depth), about).cpu().view(len(rows), 2, -1))
     if format_ in vectors.FORMATS:
         states = backbone(batch) if job.depth is None else backbone.hidden_at(batch, job.depth)
-        return list(embed(states, about).half().cpu())
+        return list(embed(states, about, backbone.pool, job.pooling).cpu())
     if heads is None:
         raise ValueError(f"format {format_} needs a trained head")
-    found: list[Any] = heads.heads[job.head].predict(backbone(batch), about)  # type: ignore[operator]
+    head: Any = heads.heads[job.head]
+    more = (job.answer_limit,) if format_ == "span" else ()
+    found: list[Any] = head.predict(backbone(batch), about, *more)
     return found
 
 
-def join(format_: str, found: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Rows → examples: windows of a context give the best answer of any, pieces of a sentence give all its words, and
-    pairs are matched over the whole language."""
+def join(format_: str, found: Sequence[tuple[int, Any]]) -> dict[int, Any]:
+    """Encoded rows → examples, by their row in the records: windows of a context give the best answer of any, pieces of a
+    sentence give all its words, and pairs are matched over the whole language."""
     if format_ == "retrieval":
-        return nearest([identity for identity, _ in found], torch.stack([vectors for _, vectors in found]))
+        return nearest([row for row, _ in found], torch.stack([vectors for _, vectors in found]))
     if format_ == "span":
         best = join_windows(found)
-        return {identity: [w["start"], w["end"], w["score"] - w["null"]] for identity, w in best.items()}
-    joined: dict[str, Any] = {}
-    for identity, prediction in found:
+        return {row: [w["start"], w["end"], w["score"] - w["null"]] for row, w in best.items()}
+    joined: dict[int, Any] = {}
+    for row, prediction in found:
         if format_ == "tagging":
-            joined.setdefault(identity, {}).update(prediction)
+            joined.setdefault(row, {}).update(prediction)
         else:
-            joined[identity] = prediction
+            joined[row] = prediction
     return joined
 
 
-def nearest(ids: Sequence[str], pairs: Tensor) -> dict[str, int]:
-    """For each English sentence the position of its nearest foreign one by cosine. pairs: [n, (English, foreign),
+def nearest(rows: Sequence[int], pairs: Tensor) -> dict[int, int]:
+    """Row of each English sentence → row of its nearest foreign one by cosine. pairs: [n, (English, foreign),
     width]. Equals faiss's FlatL2 on normalised vectors (xtreme utils_retrieve.similarity_search), which breaks ties by
     the lower position."""
     english, foreign = F.normalize(pairs[:, 0].double(), dim=-1), F.normalize(pairs[:, 1].double(), dim=-1)
     best: list[int] = (english @ foreign.T).argmax(-1).tolist()
-    return dict(zip(ids, best, strict=True))
+    return {row: rows[place] for row, place in zip(rows, best, strict=True)}
 
 
-def written(format_: str, labels: Sequence[str], examples: Sequence[Gold], predicted: Mapping[str, Any]) -> list[Any]:
+def written(format_: str, labels: Sequence[str], examples: Sequence[Gold], predicted: Mapping[int, Any]) -> list[Any]:
     """The predictions of a language as predictions.parquet holds them, in the order of the examples. ValueError names
-    the first example that has none. labels: tag names in the order of their ids."""
+    the first example that has none. predicted: by row in the records. labels: tag names in the order of their ids."""
     found = []
     for example in examples:
-        if example.id not in predicted:
-            raise ValueError(f"no prediction for example {example.id}")
+        if example.row not in predicted:
+            raise ValueError(f"no prediction for row {example.row} (id {example.id})")
         words = len(example.gold) if format_ == "tagging" else 0
-        found.append(as_written(format_, predicted[example.id], example.context, labels, words))
+        found.append(as_written(format_, predicted[example.row], example.context, labels, words))
     return found
 
 
-def withheld(texts: Sequence[str], examples: Sequence[Gold], predicted: Mapping[str, Any]) -> list[list[str]]:
+def withheld(texts: Sequence[str], examples: Sequence[Gold], predicted: Mapping[int, Any]) -> list[list[str]]:
     """SQuAD v2 on its own dev rows: for EM and for F1 the answer, or the empty text where its margin does not reach the
     threshold that is best for these very rows, each its own: `best_exact` and `best_f1` of the official script."""
-    golds, margins = [example.gold for example in examples], [predicted[example.id][2] for example in examples]
+    golds, margins = [example.gold for example in examples], [predicted[example.row][2] for example in examples]
     told = []
     for name in ("squad_v2_em", "squad_v2_f1"):
         metric = METRICS[name]

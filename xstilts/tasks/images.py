@@ -5,14 +5,16 @@ source has captions (the arm's `images`). Grounding writes boxes as LLaVA-1.5 do
 of the picture's width and height with two decimals.
 """
 
-import io
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from xstilts.tasks.nli import INSTRUCTION, LABELS
+from xstilts.tasks.labels import LabelColumn
+from xstilts.tasks.nli import INSTRUCTION, LABEL, LABELS
 from xstilts.tasks.sizes import card
 from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
+
+TRUTH = LabelColumn("label", ("false", "true"))
 
 
 def image_bytes(row: Row, column: str = "image") -> bytes:
@@ -42,7 +44,7 @@ def caption(row: Row, index: int, language: str) -> Example:
 def statement(row: Row, index: int, language: str) -> Example:
     """identifier, image, sentence, label (0 false, 1 true; hub order of class_label)."""
     return Example(
-        id=f"{row['identifier']}-{row.get('permutation', 0)}", text=text_of(row, "sentence"), label=int(row["label"]),
+        id=f"{row['identifier']}-{row.get('permutation', 0)}", text=text_of(row, "sentence"), label=TRUTH.id_of(row["label"]),
         images=(image_bytes(row),), cluster=str(row["identifier"]),
     )  # fmt: skip
 
@@ -50,8 +52,8 @@ def statement(row: Row, index: int, language: str) -> Example:
 def entailment(row: Row, index: int, language: str) -> Example | None:
     """image, premise (the caption that the picture replaces), hypothesis, label; -1 drops the row. The picture is the
     premise, so the text is the hypothesis alone; replaced by its caption, the row is SNLI's."""
-    label = int(row["label"])
-    if label == -1:
+    label = LABEL.id_of(row["label"])
+    if label is None:
         return None
     return Example(
         id=str(row.get("id", index)), text=text_of(row, "hypothesis"), label=label, images=(image_bytes(row),),
@@ -98,13 +100,13 @@ def chosen(row: Row, index: int, language: str) -> Example | None:
 
 
 def science(row: Row, index: int, language: str) -> Example | None:
-    """ScienceQA: image (none: the row is dropped), hint, question, choices, answer."""
+    """ScienceQA: image (none: the row is dropped), hint (a context), question, choices, answer."""
     if not row["image"]:
         return None
-    text = " ".join(part for part in (str(row.get("hint") or ""), text_of(row, "question")) if part)
+    hint, question = str(row.get("hint") or ""), text_of(row, "question")
     return Example(
-        id=str(index), text=text, choices=texts_of(row, "choices"), label=int(row["answer"]),
-        images=(image_bytes(row),),
+        id=str(index), text=hint or question, question=question if hint else None, choices=texts_of(row, "choices"),
+        label=int(row["answer"]), images=(image_bytes(row),),
     )  # fmt: skip
 
 
@@ -126,12 +128,11 @@ def two_pictures(row: Row, index: int, language: str) -> list[Example]:
 
 
 def grounded(row: Row, index: int, language: str) -> Example:
-    """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels."""
-    from PIL import Image
+    """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels of the upright picture."""
+    from xstilts.tasks.pictures import size_of
 
     data = image_bytes(row)
-    with Image.open(io.BytesIO(data)) as picture:
-        width, height = picture.size
+    width, height = size_of(data)
     x, y, w, h = (float(number) for number in row["bbox"])
     corners = (x / width, y / height, (x + w) / width, (y + h) / height)
     if not all(-0.01 <= corner <= 1.01 for corner in corners):
@@ -220,7 +221,7 @@ GQA = _generation(
 EASY_VQA = _generation(
     "easy_vqa", "easy-VQA", answered, _splits("vzhou842/easy-VQA", "default", "test"), metrics=("vqa_accuracy",),
     licence="mit", citation="Zhou 2019",
-    sizes={"train": 38_575, "select": 9_673}, sizes_source="pypi.org/project/easy-vqa",
+    sizes={"train": 38_575, "select": 9_673}, sizes_source="README of the Python package easy-vqa",
 )  # fmt: skip
 #: The hub's copies have no training split: its val rows train and its testA rows are the dev set, so scores on RefCOCO itself
 #: are no published ones.
@@ -260,7 +261,7 @@ SNLI_VE = Task(
         "train": Source("Multimodal-Fatima/SNLI-VE_train", "default", "train"),
         "select": Source("Multimodal-Fatima/SNLI-VE_validation", "default", "validation"),
     },
-    to_example=entailment, objectives=("head", "lm"), labels=LABELS, verbalised=LABELS, instruction=INSTRUCTION,
+    to_example=entailment, objectives=("head", "lm"), labels=LABELS, label_column=LABEL, verbalised=LABELS, instruction=INSTRUCTION,
     metrics=("accuracy",), licence="cc-by-sa-4.0; photographs: Flickr's terms", citation="Xie et al. 2019",
     sizes={"train": 529_527, "select": 17_858}, sizes_source="necla-ml/SNLI-VE 054c2947e0bd, README",
     overlap={"mnli": "same-format"}, captioned=True,
@@ -277,7 +278,8 @@ def _true_false(name: str, title: str, make: Any, splits: dict[str, Source], **m
 
 NLVR = _true_false(
     "nlvr", "NLVR", statement, _splits("lil-lab/nlvr", "default"), licence="cc-by-4.0", citation="Suhr et al. 2017",
-    sizes={"train": 74_460, "select": 5_934}, sizes_source="lil-lab/nlvr 18924841aa96, nlvr/{train,dev}/images (files)",
+    label_column=TRUTH, sizes={"train": 74_460, "select": 5_934},
+    sizes_source="lil-lab/nlvr 18924841aa96, nlvr/{train,dev}/images (files)",
 )  # fmt: skip
 NLVR2 = _true_false(
     "nlvr2", "NLVR2", two_pictures, {"train": Source("HuggingFaceM4/the_cauldron", "nlvr2", "train")},

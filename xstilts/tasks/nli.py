@@ -2,29 +2,37 @@
 data, XNLI (Conneau et al. 2018) and PAWS-X (Yang et al. 2019) as targets. NLI labels: entailment, neutral, contradiction.
 """
 
+from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.sizes import infos
+from xstilts.tasks.span import passage_name
 from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 LABELS = ("entailment", "neutral", "contradiction")
+#: SNLI's and MultiNLI's own files have `-` where the annotators did not agree, ANLI's the first letters.
+LABEL = LabelColumn("label", LABELS, {"-": "", "e": "entailment", "n": "neutral", "c": "contradiction"})
 INSTRUCTION = "Entailment, neutral or contradiction?"
 XNLI_LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
+QQP_LABEL = LabelColumn("label", ("different", "duplicate"), {"not_duplicate": "different"})
+PAWS_LABEL = LabelColumn("label", ("different", "paraphrase"))
 PAWSX_LANGUAGES = ("de", "en", "es", "fr", "ja", "ko", "zh")
 
 
 def pair(row: Row, index: int, language: str) -> Example | None:
-    """premise, hypothesis, label; label -1 (no gold) drops the row."""
-    label = int(row["label"])
-    if label == -1:
+    """premise, hypothesis, label; label -1 (no gold) drops the row. The hypotheses of one premise are one cluster."""
+    label = LABEL.id_of(row["label"])
+    if label is None:
         return None
+    premise = text_of(row, "premise")
     return Example(
-        id=str(row.get("uid") or index), text=text_of(row, "premise"), text_pair=text_of(row, "hypothesis"), label=label
-    )
+        id=str(row.get("uid") or index), text=premise, text_pair=text_of(row, "hypothesis"), label=label,
+        cluster=passage_name(premise),
+    )  # fmt: skip
 
 
 def questions(row: Row, index: int, language: str) -> Example | None:
     """question1, question2, label (1: duplicates); -1 (the hidden test) drops the row."""
-    label = int(row["label"])
-    if label == -1:
+    label = QQP_LABEL.id_of(row["label"])
+    if label is None:
         return None
     return Example(
         id=str(row.get("idx", index)), text=text_of(row, "question1"), text_pair=text_of(row, "question2"), label=label
@@ -35,7 +43,7 @@ def paraphrase(row: Row, index: int, language: str) -> Example:
     """id, sentence1, sentence2, label (1: paraphrases)."""
     return Example(
         id=str(row.get("id", index)), text=text_of(row, "sentence1"), text_pair=text_of(row, "sentence2"),
-        label=int(row["label"]),
+        label=PAWS_LABEL.id_of(row["label"]),
     )  # fmt: skip
 
 
@@ -61,7 +69,7 @@ def _task(
         name=name, title=title, role="target" if name == "mnli" else "intermediate", format="classification",
         modality="text", splits=splits, to_example=pair, objectives=("head", "lm"), labels=LABELS, verbalised=LABELS,
         instruction=INSTRUCTION, metrics=("accuracy",), licence=licence, citation=citation, sizes=sizes,
-        sizes_source=source,
+        sizes_source=source, label_column=LABEL,
         overlap={"mnli": "same-data" if name in ("mnli", "anli_plus") else "same-format"},
     )  # fmt: skip
 
@@ -89,15 +97,15 @@ ANLI_PLUS = _task(
 QQP = Task(
     name="qqp", title="Quora Question Pairs", role="intermediate", format="classification", modality="text",
     splits={"train": _source("nyu-mll/glue", "qqp", "train"), "select": _source("nyu-mll/glue", "qqp", "validation")},
-    to_example=questions, objectives=("head", "lm"), labels=("different", "duplicate"), verbalised=("no", "yes"),
+    to_example=questions, objectives=("head", "lm"), labels=QQP_LABEL.labels, label_column=QQP_LABEL, verbalised=("no", "yes"),
     instruction="Do these ask the same?", metrics=("accuracy", "binary_f1"), licence="Quora's terms", citation="Iyer et al. 2017",
     sizes={"train": 363_846, "select": 40_430}, sizes_source=infos("glue"), overlap={"paws_en": "same-format"},
 )  # fmt: skip
 XNLI = Task(
     name="xnli", title="XNLI", role="evaluation", format="classification", modality="text", to_example=pair,
-    splits={"test": _source("facebook/xnli", "{language}", "test")}, languages=XNLI_LANGUAGES, labels=LABELS,
+    splits={"test": _source("facebook/xnli", "{language}", "test")}, languages=XNLI_LANGUAGES, labels=LABELS, label_column=LABEL,
     metrics=("accuracy",), trained_target=("mnli",), licence="cc-by-nc-4.0", citation="Conneau et al. 2018",
-    sizes={"test": 5_010}, sizes_source=infos("xnli"),
+    sizes={"test": 5_010}, sizes_source=infos("xnli"), parallel="row",  # the files of all languages have the same lines
 )  # fmt: skip
 
 
@@ -106,20 +114,19 @@ def _paws(language: str, split: str) -> Source:
     return _source("google-research-datasets/paws-x", language, split)
 
 
-_PAWS_LABELS = ("different", "paraphrase")
 PAWS_EN = Task(
     name="paws_en", title="PAWS English", role="target", format="classification", modality="text",
     overlap={"paws_en": "same-data"},
     splits={"train": _paws("en", "train"), "select": _paws("en", "validation")}, to_example=paraphrase,
-    objectives=("head", "lm"), labels=_PAWS_LABELS, verbalised=("no", "yes"), instruction="Do these say the same?",
+    objectives=("head", "lm"), labels=PAWS_LABEL.labels, label_column=PAWS_LABEL, verbalised=("no", "yes"), instruction="Do these say the same?",
     metrics=("accuracy",), licence="free use with attribution", citation="Zhang et al. 2019", sizes={"train": 49_401, "select": 2_000},
     sizes_source=infos("paws-x"),
 )  # fmt: skip
 PAWSX = Task(
     name="pawsx", title="PAWS-X (XTREME)", role="evaluation", format="classification", modality="text",
     splits={"test": _paws("{language}", "test")}, to_example=paraphrase, languages=PAWSX_LANGUAGES,
-    labels=_PAWS_LABELS, metrics=("accuracy",), trained_target=("paws_en",), licence="free use with attribution",
-    citation="Yang et al. 2019", sizes={"test": 2_000}, sizes_source=infos("paws-x"),
+    labels=PAWS_LABEL.labels, label_column=PAWS_LABEL, metrics=("accuracy",), trained_target=("paws_en",), licence="free use with attribution",
+    citation="Yang et al. 2019", sizes={"test": 2_000}, sizes_source=infos("paws-x"), parallel="id",
 )  # fmt: skip
 
 TASKS = (SNLI, ANLI, MNLI, ANLI_PLUS, QQP, XNLI, PAWS_EN, PAWSX)

@@ -5,10 +5,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
 
-from xstilts.data import ccgbank, hub
-from xstilts.data.peek import first_rows, rows_hash
+from xstilts.data import ccgbank, hub, treebanks
+from xstilts.data.class_names import NamedRows, declared
+from xstilts.data.peek import first_rows, rows_hash, unpacked
 from xstilts.data.records import read_rows
 from xstilts.data.source import Mirror, identity, kind_of, load_rows, missing_reason, open_head, open_mirror
 from xstilts.errors import DataError, PlanError
@@ -58,7 +60,12 @@ def _row(mirror: Mirror, asked: Asked, lock: Mapping[str, Any], rows: int) -> di
     head = {"task": asked.task.name, "split": asked.split, "language": asked.language}
     reasons = []
     for one in _in_turn(asked.source):
-        reason = _newest(mirror, one) or missing_reason(mirror, one, asked.language)
+        try:
+            reason = _newest(mirror, one) or missing_reason(mirror, one, asked.language)
+        except DataError as error:  # an incomplete split
+            part = part_of(one, asked.language)
+            said = {**head, "path": one.path, "part": part, "verified": False}
+            return {**said, "status": "changed", "reason": str(error), "found": None}
         if reason is not None:
             reasons.append(reason)
             continue
@@ -70,7 +77,8 @@ def _row(mirror: Mirror, asked: Asked, lock: Mapping[str, Any], rows: int) -> di
         except DataError as error:
             return {**said, "status": "changed", "reason": str(error), "found": None}
         wrong += _differences(known, part, found)
-        return {**said, "status": "changed" if wrong else "ok", "reason": "; ".join(wrong) or None, "found": found}
+        reason = "; ".join([*wrong, *found["notes"]]) or None
+        return {**said, "status": "changed" if wrong else "ok", "reason": reason, "found": found}
     status = "licensed" if asked.task.licensed else "missing"
     said = {"path": asked.source.path, "part": part_of(asked.source, asked.language), "verified": False}
     return {**head, **said, "status": status, "reason": "; ".join(dict.fromkeys(reasons)), "found": None}
@@ -78,7 +86,7 @@ def _row(mirror: Mirror, asked: Asked, lock: Mapping[str, Any], rows: int) -> di
 
 def _newest(mirror: Mirror, source: Source) -> str | None:
     """Has a mirror of the hub look at a data set's newest commit, whatever hub.lock names; or why there is none."""
-    if mirror.kind != "hub" or source.path == ccgbank.PATH or source.files:
+    if mirror.kind != "hub" or source.path in (ccgbank.PATH, treebanks.PATH) or source.files:
         return None
     assert isinstance(mirror.revisions, dict)  # filled as data sets are met
     for one in (source, *source.plus, *([source.pictures] if source.pictures else [])):
@@ -104,34 +112,59 @@ def part_of(source: Source, language: str) -> str:
 def _seen(mirror: Mirror, asked: Asked, source: Source, count: int) -> tuple[dict[str, Any], list[str]]:
     """(what is there, what is wrong with it)."""
     given, columns = _head(mirror, source, asked.language, count)
+    named, notes = _by_name(mirror, asked, source, given)
     read: set[str] = set()
-    noted = [_Noting(row, read) for row in given]
+    noted = [_Noting(row, read) for row in named]
     examples, bad, dropped = read_rows(asked.task, noted, range(len(noted)), asked.language, None)
     wrong = []
     if bad and len(bad) == len(noted):
-        wrong.append(f"no row is one that {asked.task.name} reads ({bad[0]['reason']}); its columns: {', '.join(columns)}")
+        wrong.append(
+            f"no row is one that {asked.task.name} reads ({bad[0]['reason']}); its columns: {', '.join(columns)}"
+        )
     elif not examples and not dropped:
         wrong.append("it has no rows")
     given_identity = identity(mirror, source, asked.language)
     found = {
         "revision": given_identity.get("revision"), "identity": given_identity, "bad_rows": len(bad),
         "columns": {name: columns[name] for name in sorted(read) if name in columns}, "rows": rows_hash(given), "count": len(given),
+        "notes": notes,
     }  # fmt: skip
     return found, wrong
+
+
+def _by_name(mirror: Mirror, asked: Asked, source: Source, rows: list[Any]) -> tuple[list[Any], list[str]]:
+    """(the rows with the names of their classes, what is worth saying of those names). DataError for unknown names."""
+    labels = asked.task.label_column
+    if labels is None or source.path in (ccgbank.PATH, treebanks.PATH) or source.files:
+        return rows, []
+    name, stream = open_head(mirror, source, asked.language)
+    with stream:
+        names = declared(stream).get(labels.column) if kind_of(name) == "parquet" else None
+    if not names:
+        return rows, []
+    labels.check(names, f"{source.path}/{name}")
+    notes = []
+    if labels.is_reordered(names):
+        notes = [f"the column {labels.column} has its classes in the order {', '.join(names)}; they are read by name"]
+    named = NamedRows(rows, labels.column, names)
+    return [named[place] for place in range(len(named))], notes
 
 
 def _head(mirror: Mirror, source: Source, language: str, count: int) -> tuple[list[Any], dict[str, str]]:
     if source.path == ccgbank.PATH:
         rows = ccgbank.rows(ccgbank.files(source.split)[:1])[:count]
         return rows, {"tokens": "list<string>", "tags": "list<string>"}
+    if source.path == treebanks.PATH:
+        rows = load_rows(mirror, source, language)[:count]
+        return rows, {"tokens": "list<string>", "pos_tags": "list<string>"}
     if source.files:
         rows = load_rows(mirror, source, language)[:count]
         return rows, {"part": "string", "id": "string", "text": "string", "answers": "list<string>"}
     name, stream = open_head(mirror, source, language)
     with stream:
         try:
-            rows, columns = first_rows(stream, kind_of(name), count, source.field)
-        except DataError as error:
+            rows, columns = first_rows(unpacked(stream, name), kind_of(name), count, source.field)
+        except (DataError, TarError) as error:
             raise DataError(f"{source.path}/{name}: {error}") from error
     if source.pictures:  # its own rows name a picture that stands elsewhere
         beside, more = _head(mirror, source.pictures, language, 1)
@@ -180,7 +213,9 @@ def write_lock(rows: Sequence[Mapping[str, Any]], path: Path = LOCK) -> int:
     pulled): rows of a slice are not those of the hub."""
     seen = [row for row in rows if row["found"] and row["found"]["revision"]]
     if not seen:
-        raise PlanError("--lock writes commits of the hub, and no source here has one: probe the hub, or a pulled mirror")
+        raise PlanError(
+            "--lock writes commits of the hub, and no source here has one: probe the hub, or a pulled mirror"
+        )
     sources: dict[str, Any] = {one: dict(_unseen()) for one in sorted(_paths())}
     sources |= {name: dict(entry) for name, entry in read_lock(path).items()}
     for name in {row["path"] for row in seen}:
@@ -214,7 +249,7 @@ def _paths() -> set[str]:
             left += [*source.alternatives, *source.plus, *([source.pictures] if source.pictures else [])]
             if not source.files:
                 found.add(source.path)
-    return {path for path in found if path != ccgbank.PATH and not path.startswith("xstilts/")}
+    return {path for path in found if path not in (ccgbank.PATH, treebanks.PATH) and not path.startswith("xstilts/")}
 
 
 def unseen_lock() -> str:

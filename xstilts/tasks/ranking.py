@@ -2,14 +2,18 @@
 all languages lie in one pool of sentences, and Mewsli-X (Ruder et al. 2021), where a mention's entity lies in one pool of
 descriptions. The dual encoders are trained on English SQuAD and on English Wikipedia mentions.
 
-A query names its answers' ids in `relevant`; a candidate has none. Candidate text of LAReQA is the sentence and its
+A query names its answers in `relevant`, a candidate has its name in `candidate`. Candidate text of LAReQA is the sentence and its
 paragraph joined with nothing between them (xtreme utils_lareqa.py); query text of Mewsli-X is `mention: left { mention }
-right` with braces of the text itself turned into parentheses (xtreme utils_mewslix.py).
+right`, of the mention's sentence alone (xtreme utils_mewslix.py).
 """
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+from xstilts.tasks.sentences import sentence_spans
 from xstilts.tasks.sizes import MEWSLI_X, infos
 from xstilts.tasks.span import passage_name
 from xstilts.tasks.task import Example, Row, Source, Task, text_of
@@ -32,8 +36,8 @@ def _candidate_text(sentence: str, context: str) -> str:
 
 def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
     """An article of XQuAD-R: its questions, each with the sentence that answers it, and all its sentences. A sentence's
-    id is `<language>/<article>.<paragraph>.<sentence>`; `relevant` names the answer in the question's own language, and the
-    question's id is the same in all languages, by which the answers of the others are found."""
+    name is `<language>/<article>.<paragraph>.<sentence>`; `relevant` names the answer in the question's own language. The
+    answers in the other languages are those of the questions with the same `parallel` key, the question's id."""
     found = []
     for number, paragraph in enumerate(row["paragraphs"]):
         context = text_of(paragraph, "context")
@@ -49,71 +53,139 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
                 )
             )  # fmt: skip
         found += [
-            Example(id=name, text=_candidate_text(context[first:last], context), cluster=f"{index}.{number}")
+            Example(
+                id=name, text=_candidate_text(context[first:last], context), cluster=f"{index}.{number}", candidate=name
+            )
             for name, (first, last) in zip(names, breaks, strict=True)
         ]
     return found
 
 
-def question_and_sentence(row: Row, index: int, language: str) -> Example:
-    """A SQuAD row as a pair for the dual encoder: the question, and the sentence that answers it with its context."""
+def question_and_sentence(row: Row, index: int, language: str) -> Example | None:
+    """A SQuAD row as a pair for the dual encoder: the question, and the sentence in which its answer begins with its paragraph.
+    An answer that begins in no sentence drops the row, as in xtreme's processors/lareqa.py (_create_examples)."""
     from xstilts.tasks.span import squad
 
     example = squad(row, index, language)
-    text, start = example.answers[0]
-    first, last = _sentence_around(example.text, start, start + len(text))
-    candidate = _candidate_text(example.text[first:last], example.text)
+    _, start = example.answers[0]
+    sentence = next((span for span in sentence_spans(example.text) if span[0] <= start < span[1]), None)
+    if sentence is None:
+        return None
+    candidate = _candidate_text(example.text[sentence[0] : sentence[1]], example.text)
     return Example(id=example.id, text=example.question or "", text_pair=candidate, cluster=passage_name(example.text))
 
 
-def _sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
-    """The sentence around an answer, cut at `. `, `! ` and `? `: English SQuAD has no sentence breaks of its own."""
-    first = max((text.rfind(mark, 0, start) for mark in (". ", "! ", "? ", "\n")), default=-1)
-    ends = [place for mark in (". ", "! ", "? ", "\n") if (place := text.find(mark, end)) >= 0]
-    return (first + 2 if first >= 0 else 0), (min(ends) + 1 if ends else len(text))
+_BRACES = re.compile(r"\{(.*?)\}")
+#: Marks that end a sentence in scripts that the English rules do not know.
+_FURTHER_ENDS = re.compile(r"(?<=[。！？؟۔।])\s*")
 
 
-def mention_text(context: str, start: int, end: int) -> str:
-    """A mention as Mewsli-X's queries show it. ValueError for an empty span."""
+def mention_text(context: str, start: int, end: int, sentences: Sequence[tuple[int, int]] = ()) -> str:
+    """A mention as Mewsli-X's queries show it: `mention: left { mention } right`, of its own sentence alone, balanced braces
+    outside the mention turned into parentheses (xtreme utils_mewslix.py preprocess_mention). sentences: spans of the context,
+    as the data states them; without them they are found. A mention across sentences keeps all of them. ValueError for an
+    empty span."""
     if not 0 <= start < end <= len(context):
         raise ValueError(f"mention_span {start}-{end} is not in a context of {len(context)} characters")
-    left, mention, right = (
-        part.replace("{", "(").replace("}", ")") for part in (context[:start], context[start:end], context[end:])
-    )
-    return " ".join(f"{mention}: {left} {{ {mention} }} {right}".split())
+    spans = sentences or _found_sentences(context)
+    first = max((span[0] for span in spans if span[0] <= start), default=0)
+    last = min((span[1] for span in spans if span[1] >= end), default=len(context))
+    mention = context[start:end]
+    left, right = (_BRACES.sub(r"(\1)", part) for part in (context[first:start], context[end:last]))
+    return _in_a_line(f"{mention}: {left} {{ {mention} }} {right}")
 
 
-def mentions(row: Row, index: int, language: str) -> list[Example]:
-    """context{text, document_id}, mentions[{example_id, mention_span{start, end}, entity_id}]."""
-    context: Mapping[str, Any] = row["context"]
+def _found_sentences(context: str) -> list[tuple[int, int]]:
     found = []
-    for mention in row["mentions"]:
-        span = mention["mention_span"]
-        text = mention_text(text_of(context, "text"), int(span["start"]), int(span["end"]))
-        found.append(
-            Example(
-                id=str(mention["example_id"]), text=text, relevant=(str(mention["entity_id"]),),
-                cluster=str(context["document_id"]),
-            )
-        )  # fmt: skip
+    for first, last in sentence_spans(context):
+        cuts = [first, *(first + match.end() for match in _FURTHER_ENDS.finditer(context[first:last])), last]
+        found += [(one, other) for one, other in pairwise(cuts) if one < other]
     return found
 
 
+def _in_a_line(text: str) -> str:
+    """Line ends and double spaces as single spaces (xtreme utils_mewslix.py)."""
+    return " ".join(text.splitlines()).replace("  ", " ").strip()
+
+
+def _document(value: Any) -> Any:
+    """A nested value, or the text of one as JSON, or any other value as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _spans(holder: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """`sentence_spans`: a list of {start, end}, or {start: list, end: list} as datasets writes such lists."""
+    spans = holder.get("sentence_spans") or ()
+    if isinstance(spans, Mapping):
+        return [(int(first), int(last)) for first, last in zip(spans["start"], spans["end"], strict=True)]
+    return [(int(span["start"]), int(span["end"])) for span in spans]
+
+
+def _query(context: Mapping[str, Any], mention: Mapping[str, Any]) -> str:
+    span, text = mention["mention_span"], text_of(context, "text")
+    start, end = int(span["start"]), int(span["end"])
+    stated = span.get("text")
+    if stated is not None and stated != text[start:end]:
+        raise ValueError(
+            f"mention_span {start}-{end} is {text[start:end]!r} in the context, and {stated!r} by its text"
+        )
+    return mention_text(text, start, end, _spans(context))
+
+
+def _description(entity: Mapping[str, Any]) -> str:
+    """An entity's text: the sentences of its description (xtreme utils_mewslix.py preprocess_entity_description)."""
+    text = text_of(entity, "description")
+    spans = _spans(entity)
+    return _in_a_line(" ".join(text[first:last] for first, last in spans) if spans else text)
+
+
+def mentions(row: Row, index: int, language: str) -> list[Example]:
+    """A row of queries in either layout. Nested: context{text, sentence_spans, document_id}, and mentions[{example_id,
+    mention_span{start, end, text}, entity_id}] or one such `mention`. Flat: mention (the query's text), entity_id and
+    example_id, without which the row's number is the id."""
+    if "context" not in row:
+        text, name = text_of(row, "mention"), row.get("example_id")
+        answer = str(row["entity_id"])
+        return [
+            Example(
+                id=str(index if name is None else name), text=_in_a_line(text), relevant=(answer,), cluster=str(index)
+            )
+        ]
+    context = _document(row["context"])
+    several = _document(row["mentions"]) if "mentions" in row else [_document(row["mention"])]
+    return [
+        Example(
+            id=str(mention["example_id"]), text=_query(context, mention), relevant=(str(mention["entity_id"]),),
+            cluster=str(context["document_id"]),
+        )
+        for mention in several
+    ]  # fmt: skip
+
+
 def mention_and_entity(row: Row, index: int, language: str) -> Example:
-    """context, mention, entity{entity_id, description}: a pair for the dual encoder."""
-    span = row["mention"]["mention_span"]
-    text = mention_text(text_of(row["context"], "text"), int(span["start"]), int(span["end"]))
-    return Example(id=str(row["mention"]["example_id"]), text=text, text_pair=text_of(row["entity"], "description"))
+    """A pair for the dual encoder in either layout. Nested: contextual_mention{context, mention} or these two columns, and
+    entity{entity_id, description}. Flat: mention and entity, the texts as they are encoded."""
+    pair = _document(row["contextual_mention"]) if "contextual_mention" in row else row
+    mention, described = _document(pair["mention"]), _document(row["entity"])
+    if isinstance(mention, Mapping) and "context" in mention:  # the pair of context and mention as one JSON text
+        pair, mention = mention, mention["mention"]
+    if isinstance(mention, Mapping):
+        name, text = mention["example_id"], _query(_document(pair["context"]), mention)
+    else:
+        name, text = row.get("example_id"), _in_a_line(text_of(row, "mention"))
+    described = _description(described) if isinstance(described, Mapping) else _in_a_line(text_of(row, "entity"))
+    return Example(id=str(index if name is None else name), text=text, text_pair=described)
 
 
 def entity(row: Row, index: int, language: str) -> Example:
-    """entity_id, description: one candidate."""
-    return Example(id=str(row["entity_id"]), text=text_of(row, "description"))
-
-
-def candidates(examples: list[Example]) -> Iterator[Example]:
-    """Those examples that are candidates."""
-    return (example for example in examples if not example.relevant)
+    """entity_id, description, sentence_spans: one candidate."""
+    name = str(row["entity_id"])
+    return Example(id=name, text=_description(row), candidate=name)
 
 
 SQUAD_DUAL = Task(
@@ -130,7 +202,7 @@ LAREQA = Task(
     name="lareqa", title="LAReQA (XQuAD-R)", role="evaluation", format="ranking", modality="text",
     splits={"test": Source("lareqa/xquad-r", None, "{language}", field="data")}, to_example=sentence_pool,
     languages=LAREQA_LANGUAGES, metrics=("map_at_20",), trained_target=("squad_dual",), licence="cc-by-sa-4.0",
-    citation="Roy et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad_r"),
+    citation="Roy et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad_r"), parallel="id",
 )  # fmt: skip
 MEWSLI_PAIRS = Task(
     name="mewsli_pairs", title="English Wikipedia mentions and entities", role="target", format="ranking",

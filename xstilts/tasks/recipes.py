@@ -13,15 +13,35 @@ from xstilts.tasks.registry import TASKS
 Recipe = Mapping[str, Any]
 
 #: Keys of every recipe and what they hold when a row does not say. lr: peak rate; updates or epochs; examples_per_step;
-#: warmup: share (< 1) or updates; lengths in tokens; selection: `last`, or the updates between looks at English dev.
+#: warmup: share (< 1) or updates; selection: `last`, or the updates between looks at English dev. Lengths count tokens of
+#: text: max_length of rows for heads and of windows of plain text; lm_length of rows in words (`lm`), which hold all options
+#: or tags besides (512: what XLM-R has positions for). stride: tokens from the start of one window of a context to that of
+#: the next, as the official `doc_stride`. answer_limit: the most {tokens} or {characters} of a predicted answer.
 DEFAULTS: Recipe = {
-    "schedule": "linear", "warmup": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 128, "stride": None,
-    "question_length": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last", "train_rows": None,
+    "schedule": "linear", "warmup": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_length": 128, "lm_length": 512,
+    "stride": None, "question_length": None, "answer_limit": None, "dropout": 0.0, "adapter_dropout": 0.0, "selection": "last",
+    "train_rows": None,
     "head_lr_factor": 1.0, "pooling": "pooled", "temperature": None, "lora": {"r": 16, "alpha": 32},
+    "image_tokens": None, "min_pixels": None, "max_pixels": None,
 }  # fmt: skip
 
+#: Family → its budget of one picture, which `max_length` does not count: at most `image_tokens` tokens, and the pixels
+#: between which Qwen-VL resizes. None: what the model folder says. Not of the recipe set `miniature`, whose backbones are
+#: built with small pictures.
+#: llava: the number is fixed by the vision tower; the largest published one is 729 (llava-interleave and LLaVA-NeXT's
+#: SigLIP 384/14: 27 × 27); LLaVA-1.5's CLIP 336/14 has 576 (24 × 24, `image_seq_length` of transformers' LlavaConfig).
+#: qwen_vl: the bounds of the makers' fine-tuning (QwenLM/Qwen3-VL 23ec840f0e7f, qwen-vl-finetune/README.md, "Image
+#: Processing": 16 to 576 tokens of 28 × 28 pixels), so that no picture has more tokens than LLaVA-1.5's. The model folders
+#: allow 4 to 16,384 tokens.
+IMAGE_BUDGETS: Mapping[str, Recipe] = {
+    "llava": {"image_tokens": 729},
+    "qwen_vl": {"image_tokens": 576, "min_pixels": 16 * 28 * 28, "max_pixels": 576 * 28 * 28},
+}
+
 _MINI = {"examples_per_step": 32, "warmup": 0.08, "pooling": "pooled+mean", "source": "measured: docs/miniature.md"}
-_QA = {"max_length": 160, "stride": 64, "question_length": 48}
+#: A limit that no tokenizer's fertility changes. 30 tokens would cut answers in some languages and not in others.
+_CHARACTERS: Recipe = {"answer_limit": {"characters": 250}}
+_QA: Recipe = {"max_length": 160, "stride": 80, "question_length": 48, **_CHARACTERS}
 
 #: (task or format, family, mode) → row.
 MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
@@ -38,10 +58,23 @@ MINIATURE: Mapping[tuple[str, str, str], Recipe] = {
 # XNLI, PAWS-X, UD-POS and PAN-X keep the best of looks at English dev every 100, 200, 500 and 1,000 updates (their
 # `save_steps`), the others their last update. No warm-up but in question answering (run_classify.py, run_tag.py: 0).
 # Deviations: one more look is taken at the last update. LAReQA's and Mewsli-X's batches are the official numbers of
-# examples, but all of an update's candidates are negatives (official: those of one accumulation step); the temperature
-# stays at 1/100, where the official scale is learnt from 100 on; texts are read by the mean state, officially by `<s>`.
+# examples, but all of an update's candidates are negatives (official: those of one accumulation step). Their texts are read by
+# `<s>`, as officially, but by its state itself: the official pooler's dense layer is not trained in XLM-R's pre-training. A
+# causal model has no such token: its last token is read. The temperature stays at 1/100: the official scale is a parameter
+# that begins at 100, and at these rates AdamW moves it by less than 0.4 in all updates (third_party/bert.py).
 _OFFICIAL = {"examples_per_step": 32, "warmup": 0.0, "dropout": 0.1, "source": "XTREME-R scripts/train_*.sh"}
-_SQUAD = {"max_length": 384, "stride": 128, "question_length": 64, "warmup": 500, "weight_decay": 1e-4, "epochs": 3}
+# 30 tokens are `--max_answer_length` of run_squad.py (its default), and count XLM-R's tokens only.
+_TOKENS: Recipe = {"answer_limit": {"tokens": 30}}
+_GENERATION = {**_OFFICIAL, "lr": 2e-5, "epochs": 1, "warmup": 0.1, "source": "ours: no official recipe"}
+_INSTRUCTED: Mapping[tuple[str, str, str], Recipe] = {  # answers of several hundred tokens
+    ("llava_instruct", family, "*"): {
+        **_GENERATION, "lm_length": 2048, "source": "ours; length: LLaVA scripts/v1_5/finetune.sh (model_max_length)",
+    }
+    for family in ("llava", "qwen_vl")
+}  # fmt: skip
+_SQUAD = {
+    "max_length": 384, "stride": 128, "question_length": 64, "warmup": 500, "weight_decay": 1e-4, "epochs": 3, "lr": 3e-5,
+}  # fmt: skip
 
 XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
     ("mnli", "*", "*"): {**_OFFICIAL, "lr": 3e-5, "epochs": 5, "selection": 100},
@@ -50,8 +83,10 @@ XTREME_R: Mapping[tuple[str, str, str], Recipe] = {
     ("multiple_choice", "*", "*"): {**_OFFICIAL, "lr": 3e-5, "epochs": 5},
     ("panx_en", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 10, "selection": 1000},
     ("tagging", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 10, "selection": 500},
-    ("span", "*", "*"): {**_OFFICIAL, **_SQUAD, "lr": 3e-5},
-    ("generation", "*", "*"): {**_OFFICIAL, "lr": 2e-5, "epochs": 1, "warmup": 0.1, "source": "ours: no official recipe"},
+    ("span", "xlm_r", "*"): {**_OFFICIAL, **_SQUAD, **_TOKENS},
+    ("span", "*", "*"): {**_OFFICIAL, **_SQUAD, **_CHARACTERS},
+    ("generation", "*", "*"): _GENERATION,
+    **_INSTRUCTED,
     ("retrieval", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
     ("mining", "*", "*"): {**_OFFICIAL, "lr": 0.0, "epochs": 0, "max_length": 512},
     ("squad_dual", "*", "*"): {
@@ -77,8 +112,10 @@ PHANG_2020: Mapping[tuple[str, str, str], Recipe] = {
     ("classification", "*", "*"): {**_JIANT, "epochs": 3},
     ("multiple_choice", "*", "*"): {**_JIANT, "epochs": 3},
     ("tagging", "*", "*"): {**_JIANT, "epochs": 10},
-    ("span", "*", "*"): _JIANT_QA,
+    ("span", "xlm_r", "*"): {**_JIANT_QA, **_TOKENS},
+    ("span", "*", "*"): {**_JIANT_QA, **_CHARACTERS},
     ("generation", "*", "*"): {**_JIANT, "epochs": 1, "selection": "last", "source": "ours: text mixed in, Phang et al. §3"},
+    **{key: {**_JIANT, "epochs": 1, "selection": "last", **row} for key, row in _INSTRUCTED.items()},
     ("retrieval", "*", "*"): {**_JIANT, "lr": 0.0, "epochs": 0, "max_length": 512, "selection": "last"},
     ("mining", "*", "*"): {**_JIANT, "lr": 0.0, "epochs": 0, "max_length": 512, "selection": "last"},
     ("ranking", "*", "*"): {**XTREME_R["ranking", "*", "*"], "source": "XTREME-R: the paper predates it"},
@@ -89,7 +126,8 @@ PHANG_2020: Mapping[tuple[str, str, str], Recipe] = {
 _VLM = {"source": "XTREME-R scripts/train_*.sh; rates: ours, a grid's starting points", "dropout": 0.0}
 VLM: Mapping[tuple[str, str, str], Recipe] = {
     (task, family, mode): {
-        **row, **_VLM, "warmup": row["warmup"] or 0.1, "lr": (1e-4 if mode == "lora" else 2e-5) if row["lr"] else 0.0,
+        **row, **_VLM, **(_CHARACTERS if task == "span" else {}), "warmup": row["warmup"] or 0.1,
+        "lr": (1e-4 if mode == "lora" else 2e-5) if row["lr"] else 0.0,
     }
     for (task, family, _), row in XTREME_R.items()
     for mode in ("lora", "full")
@@ -118,7 +156,7 @@ def recipe(name: str, task: str, family: str, mode: str) -> dict[str, Any]:
     row = next((rows[key] for key in keys if key in rows), None)
     if row is None:
         raise PlanError(f"the recipe set {name!r} has no row for {task!r} on {family} ({mode})")
-    merged = {**DEFAULTS, **row}
+    merged = {**DEFAULTS, **(IMAGE_BUDGETS.get(family, {}) if name != "miniature" else {}), **row}
     if mode == "lora" and not any(key in rows for key in keys if key[2] == "lora"):
         merged["lr"] = _LORA_LR[name] if merged["lr"] else 0.0
     return merged

@@ -39,9 +39,7 @@ TATOEBA = Task(
     sizes_source=f"{infos('xtreme')}; az lt pl ro uk: {LASER}",
 )  # fmt: skip
 
-TATOEBA_SQUAD = replace(
-    TATOEBA, name="tatoeba_squad", title="Tatoeba (after SQuAD)", trained_target=("squad",)
-)
+TATOEBA_SQUAD = replace(TATOEBA, name="tatoeba_squad", title="Tatoeba (after SQuAD)", trained_target=("squad",))
 BUCC = Task(
     name="bucc", title="BUCC 2018 gold pairs (XTREME)", role="evaluation", format="retrieval", modality="text",
     splits={"test": Source("google/xtreme", "bucc18.{language}", "test")}, to_example=pair,
@@ -52,13 +50,14 @@ BUCC = Task(
 )  # fmt: skip
 
 
-
 def sentence(row: Row, index: int, language: str) -> Example:
-    """part (dev or test), id, text, answers: a sentence of either side of a pool. Its id here is `<part>/<id>`."""
+    """part (dev or test), id, text, answers: a sentence of either side of a pool. Its id here is `<part>/<id>`; an English
+    sentence is a candidate."""
     name, part = text_of(row, "id"), text_of(row, "part")
     return Example(
-        id=f"{part}/{name}", text=text_of(row, "text"), relevant=tuple(f"{part}/{answer}" for answer in row["answers"])
-    )
+        id=f"{part}/{name}", text=text_of(row, "text"), relevant=tuple(f"{part}/{answer}" for answer in row["answers"]),
+        candidate=f"{part}/{name}" if name.startswith("en-") else "",
+    )  # fmt: skip
 
 
 def _pool_files(part: str) -> tuple[str, ...]:

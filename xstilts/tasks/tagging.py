@@ -6,6 +6,7 @@ as a public stand-in under their own name."""
 from functools import partial
 
 from xstilts.tasks import sizes
+from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.languages import UD_NAMES
 from xstilts.tasks.task import Example, Row, Source, Task, texts_of
 
@@ -13,6 +14,11 @@ from xstilts.tasks.task import Example, Row, Source, Task, texts_of
 UPOS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
 #: The order of unimelb-nlp/wikiann's class_label `ner_tags`.
 NER = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+
+
+#: UD writes `_` where a form has no tag; such a sentence is a bad row.
+POS_TAGS = LabelColumn("pos_tags", UPOS, {"_": ""})
+NER_TAGS = LabelColumn("ner_tags", NER)
 
 
 def named(column: str, row: Row, index: int, language: str) -> Example:
@@ -25,15 +31,13 @@ def named(column: str, row: Row, index: int, language: str) -> Example:
     return Example(id=str(index), tokens=tokens, tags=tags)
 
 
-def tagged(column: str, names: tuple[str, ...], row: Row, index: int, language: str) -> Example:
-    """tokens and their tag ids; in PAN-X's raw files tokens carry a language prefix, which the hub has stripped."""
-    ids = [int(tag) for tag in row[column]]
-    if bad := [tag for tag in ids if not 0 <= tag < len(names)]:
-        raise ValueError(f"{column}: {bad[0]} is not between 0 and {len(names) - 1}")
+def tagged(tags: LabelColumn, row: Row, index: int, language: str) -> Example:
+    """tokens and their tags, by id or name; in PAN-X's raw files tokens carry a language prefix, which the hub has stripped."""
+    ids = tags.ids_of(row[tags.column])
     tokens = texts_of(row, "tokens")
     if len(tokens) != len(ids) or not tokens:
         raise ValueError(f"{len(tokens)} tokens and {len(ids)} tags")
-    return Example(id=str(index), tokens=tokens, tags=tuple(names[tag] for tag in ids))
+    return Example(id=str(index), tokens=tokens, tags=tuple(tags.labels[tag] for tag in ids))
 
 
 POS_LANGUAGES = tuple(
@@ -47,10 +51,20 @@ NER_LANGUAGES = tuple(
 )
 
 
+#: Where XTREME-R takes a language's treebanks from: release 2.7 for the languages that it adds to XTREME's.
+UD_RELEASES = {
+    code: f"ud-treebanks-v{'2.7' if code in 'lt pl ro uk wo'.split() else '2.5'}/{code}" for code in POS_LANGUAGES
+}
+
+
 def _ud(split: str) -> Source:
+    """The treebanks, converted as officially, where the mirror has them; else the hub's copies, which give syntactic words."""
     return Source(
-        "google/xtreme", "udpos.{language}", split, names=UD_NAMES,
-        alternatives=(Source("izhx/xtreme-r-udpos", "{language}", split),),
+        "universal-dependencies", "{language}", split, names=UD_RELEASES,
+        alternatives=(
+            Source("google/xtreme", "udpos.{language}", split, names=UD_NAMES),
+            Source("izhx/xtreme-r-udpos", "{language}", split),
+        ),
     )  # fmt: skip
 
 
@@ -62,27 +76,27 @@ def _panx(split: str) -> Source:
 
 UD_EN = Task(
     name="ud_en", title="UD English", role="target", format="tagging", modality="text",
-    splits={"train": _ud("train"), "select": _ud("validation")}, to_example=partial(tagged, "pos_tags", UPOS),
+    splits={"train": _ud("train"), "select": _ud("validation")}, to_example=partial(tagged, POS_TAGS), label_column=POS_TAGS,
     objectives=("head", "lm"), instruction="Parts of speech:", labels=UPOS, licence="per treebank",
     metrics=("udpos_f1", "token_accuracy", "macro_f1"), citation="Nivre et al. 2018", overlap={"ud_en": "same-data"},
     sizes={"train": 21_253, "select": 3_974}, sizes_source=sizes.infos("xtreme"),
 )  # fmt: skip
 UDPOS = Task(
     name="udpos", title="UD-POS", role="evaluation", format="tagging", modality="text", splits={"test": _ud("test")},
-    to_example=partial(tagged, "pos_tags", UPOS), languages=POS_LANGUAGES, labels=UPOS,
+    to_example=partial(tagged, POS_TAGS), label_column=POS_TAGS, languages=POS_LANGUAGES, labels=UPOS,
     metrics=("udpos_f1", "token_accuracy", "macro_f1"), trained_target=("ud_en",), licence="per treebank",
     citation="Nivre et al. 2018", sizes=sizes.UDPOS_TEST, sizes_source=sizes.UDPOS_SOURCE,
 )  # fmt: skip
 PANX_EN = Task(
     name="panx_en", title="WikiANN English", role="target", format="tagging", modality="text",
-    splits={"train": _panx("train"), "select": _panx("validation")}, to_example=partial(tagged, "ner_tags", NER),
+    splits={"train": _panx("train"), "select": _panx("validation")}, to_example=partial(tagged, NER_TAGS), label_column=NER_TAGS,
     objectives=("head", "lm"), instruction="Names:", labels=NER, metrics=("ner_f1",),
     licence="derived from Wikipedia; unstated", citation="Pan et al. 2017", overlap={"panx_en": "same-data"},
     sizes={"train": 20_000, "select": 10_000}, sizes_source=sizes.infos("wikiann"),
 )  # fmt: skip
 WIKIANN = Task(
     name="wikiann", title="WikiANN-NER", role="evaluation", format="tagging", modality="text",
-    splits={"test": _panx("test")}, to_example=partial(tagged, "ner_tags", NER), languages=NER_LANGUAGES, labels=NER,
+    splits={"test": _panx("test")}, to_example=partial(tagged, NER_TAGS), label_column=NER_TAGS, languages=NER_LANGUAGES, labels=NER,
     metrics=("ner_f1",), trained_target=("panx_en",), licence="derived from Wikipedia; unstated",
     citation="Pan et al. 2017", sizes=sizes.wikiann_test(NER_LANGUAGES), sizes_source=sizes.infos("wikiann"),
 )  # fmt: skip

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
+from xstilts.tasks.labels import LabelColumn
+
 Role = Literal["intermediate", "target", "evaluation"]
 Format = Literal[
     "classification", "multiple_choice", "tagging", "span", "generation", "retrieval", "ranking", "mining"
@@ -86,11 +88,14 @@ class Example:
     generation: text (prompt, may be empty), targets (references; the first is trained on), images?
     retrieval: text (foreign side), text_pair (English side)
     mining: text, of either side of a pool; `relevant` of a foreign sentence names its translations in the gold standard
-    ranking: text; a query names the ids of its answers in `relevant`, a candidate has none. In training text_pair is the
-    candidate that answers the query.
-    id: unique in the split, equal for parallel examples across languages.  cluster: passage or image that groups
-    examples (resampled together).  images: encoded bytes as they stand in the source.  caption: words that say what
-    the images show, where the source has them.
+    ranking: text; a query names its answers in `relevant`, a candidate has its name in `candidate`. In training text_pair
+    is the candidate that answers the query.
+    id: the data set's own id. It may be missing or repeated: it is written out and identifies nothing. A row is identified
+    by its position in records.parquet.  candidate: the name of a sentence or entity of a pool, empty for all other rows.
+    parallel: equal for the translations of one example, empty where the data set has no translations; set by the task's
+    `parallel`.  cluster: passage, premise or image that groups examples of one language (resampled together).
+    images: encoded bytes as they stand in the source.  caption: words that say what the images show, where the source has
+    them.
     """
 
     id: str
@@ -107,6 +112,8 @@ class Example:
     cluster: str = ""
     relevant: tuple[str, ...] = ()
     caption: str = ""
+    candidate: str = ""
+    parallel: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,9 @@ class Task:
     is it (CCG). sizes: rows of the official splits (of a test: in each language), where a source states them, which is
     sizes_source; of one language `test:<language>`. licensed: whose licence forbids copies;
     without the user's own the task is skipped and named. pool: the task that holds a ranking's candidates where they are not
-    among its own rows. captioned: its examples carry captions, which can stand for their pictures."""
+    among its own rows. captioned: its examples carry captions, which can stand for their pictures. parallel: what is equal
+    for the translations of one example in all languages: the data set's `id`, the `row` number of the source, or nothing.
+    label_column: the column whose classes are read by name."""
 
     name: str
     title: str
@@ -142,6 +151,8 @@ class Task:
     licensed: str = ""
     pool: str = ""
     captioned: bool = False
+    parallel: Literal["", "id", "row"] = ""
+    label_column: LabelColumn | None = None
 
 
 def closeness(task: Task, target: str) -> Overlap:

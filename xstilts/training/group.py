@@ -19,12 +19,13 @@ from torch import Tensor
 from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.data.stage import model_folder, parent
 from xstilts.models.backbone import Backbone, load_backbone
+from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
 from xstilts.models.processor import load_processor
 from xstilts.plan.environment import require
 from xstilts.plan.step import Step, training_role
 from xstilts.run import failure, failure_key, open_run, spec_of
-from xstilts.scoring.gold import Gold, answers_in_words, gold_answers
+from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
@@ -118,6 +119,7 @@ class Bench:
         self._rows: dict[str, EncodedRows] = {}
         self._parents: dict[tuple[str, str], Manifest] = {}
         self._gold: dict[tuple[str, str], list[Gold]] = {}
+        self._names: dict[str, list[str]] = {}
 
     def reset(self, seed: int) -> None:
         """The weights from which every road starts: the backbone's own, and adapters drawn from the seed."""
@@ -151,6 +153,14 @@ class Bench:
                 else gold_answers(path, step.spec["format"])
             )
         return self._gold[key]
+
+    def candidates(self, role: str, step: Step) -> list[str]:
+        """Of a ranking or a pool to mine, the name of each row of the records behind an encoded parent as a candidate."""
+        fingerprint = self.parent("encode", step.parents[role], step).step["parents"]["records"]
+        if fingerprint not in self._names:
+            manifest = self.parent("records", fingerprint, step)
+            self._names[fingerprint] = candidate_names(self.store.file(manifest, "records.parquet"))
+        return self._names[fingerprint]
 
     def tags(self, step: Step) -> Sequence[str]:
         """The tag names of a score step in the order of their ids: the task's, else those of its model's training rows."""
@@ -197,7 +207,9 @@ def finetune(bench: Bench, step: Step, workers: Workers) -> None:
         if init and init.step["spec"]["stage"] == "target":
             heads.continue_from(init, store)
         development = _development(bench, step)
-        settings = _settings(spec, tasks, step.settings, seed, stage, [_source_rows(bench, step, t) for t in spec["tasks"]])
+        settings = _settings(
+            spec, tasks, step.settings, seed, stage, [_source_rows(bench, step, t) for t in spec["tasks"]]
+        )
     except (KeyError, ValueError, OSError, RuntimeError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     workers.agree(error)
@@ -241,7 +253,12 @@ def _source_rows(bench: Bench, step: Step, task: Mapping[str, Any]) -> int:
 
 
 def _settings(
-    spec: Mapping[str, Any], tasks: list[TrainTask], free: Mapping[str, Any], seed: int, stage: str, sizes: Sequence[int]
+    spec: Mapping[str, Any],
+    tasks: list[TrainTask],
+    free: Mapping[str, Any],
+    seed: int,
+    stage: str,
+    sizes: Sequence[int],
 ) -> Settings:
     recipe = spec["recipe"]
     batch = int(recipe["examples_per_step"])
@@ -295,7 +312,8 @@ def _development(bench: Bench, step: Step) -> Development | None:
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
     task = TASKS[given["name"]]
     labels = task.labels or (bench.trained_tags(step, given) if task.format == "tagging" else ())
-    return Development(task, given["objective"], rows, images, gold, int(every), budget, labels)
+    limit = AnswerLimit(**step.spec["recipe"].get("answer_limit", {}))
+    return Development(task, given["objective"], rows, images, gold, int(every), budget, labels, limit)
 
 
 def _resume(

@@ -58,7 +58,10 @@ class Heads(nn.Module):
         states = [load_file(store.file(manifest, name)) if name in manifest.files else {} for name in names]
         # An open set of tags (CCG) has as many classes as the training rows had: its spec says 0, its weights know.
         tasks = [
-            {**task, "classes": task["classes"] or (len(state["out.bias"]) if task["format"] == "tagging" and state else 0)}
+            {
+                **task,
+                "classes": task["classes"] or (len(state["out.bias"]) if task["format"] == "tagging" and state else 0),
+            }
             for task, state in zip(spec["tasks"], states, strict=True)
         ]
         heads = cls(tasks, backbone, spec["recipe"], 0, "")
@@ -85,9 +88,10 @@ def pack_rows(
     segments = []
     for row in rows:
         if row.images and (images is None or processor is None):
-            raise KeyError(f"row {row.id} shows images, and its records have none")
-        pictures = [processor.image_inputs(images[sha]) for sha in row.images] if processor and images else []
-        segments += [Segment(ids, pictures, segment_key(row.id, i)) for i, ids in enumerate(row.segments)]
+            raise KeyError(f"row {row.row} shows images, and its records have none")
+        shown = zip(row.images, row.grids, strict=True)
+        pictures = [processor.image_inputs(images[sha], grid) for sha, grid in shown] if processor and images else []
+        segments += [Segment(ids, pictures, segment_key(row.row, i)) for i, ids in enumerate(row.segments)]
     return pack(segments, backbone)
 
 
@@ -101,6 +105,7 @@ class Learner:
         self.backbone, self.heads, self.processor, self.images = backbone, heads, processor, images
         self.device, self.seed, self.stage = device, seed, stage
         self.pairs = InBatch(float(recipe.get("temperature") or 0.05))
+        self.pooling = str(recipe.get("pooling") or "pooled")
         backbone.dropout.hidden = float(recipe.get("dropout") or 0.0)
         backbone.dropout.adapter = float(recipe.get("adapter_dropout") or 0.0)
 
@@ -131,4 +136,5 @@ class Learner:
         """[R, 2, width] unit vectors of queries and of the candidates that answer them."""
         self.backbone.dropout.at(self.seed, update, self.stage)
         batch = pack_rows(rows, self.backbone, self.processor, None).to(self.device)
-        return embed(self.backbone(batch), rows_of(rows, self.device)).view(len(rows), 2, -1)
+        states, about = self.backbone(batch), rows_of(rows, self.device)
+        return embed(states, about, self.backbone.pool, self.pooling).view(len(rows), 2, -1)

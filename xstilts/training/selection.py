@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xstilts.data.encoded import EncodedRows, Images
 from xstilts.models.backbone import Backbone
+from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import merged, trainable_state
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS, task_metrics
@@ -50,6 +51,7 @@ class Development:
     every: int
     budget: int
     labels: Sequence[str] = ()
+    answer_limit: AnswerLimit | None = None
 
     def due(self, update: int, updates: int) -> bool:
         """Whether English dev is looked at after this update (counted from 1)."""
@@ -70,7 +72,8 @@ class Development:
             backbone.train(training)
 
     def _metric(self, learner: Learner, workers: Workers) -> float:
-        job = Job("select", "en", self.task.format, self.rows.share(workers.rank, workers.world), self.images)
+        rows = self.rows.share(workers.rank, workers.world)
+        job = Job("select", "en", self.task.format, rows, self.images, answer_limit=self.answer_limit)
         predictor = Predictor(learner.backbone, learner.heads, learner.processor, self.budget, learner.device)
         own = predict_rows(predictor, [job])[0]["select", "en"]
         shares: list[Any] = [own]

@@ -52,7 +52,9 @@ def mining_pool(english: Language) -> Rows:
         # The first are pairs, then come lone foreign and lone English sentences; both sides are shuffled.
         lone = (pairs[count : 3 * count], pairs[3 * count :])
         for side, code in enumerate((language.code, "en")):
-            sentences = [(k, pair[side]) for k, pair in enumerate(pairs[:count])] + [(-1, pair[side]) for pair in lone[side]]
+            sentences = [(k, pair[side]) for k, pair in enumerate(pairs[:count])] + [
+                (-1, pair[side]) for pair in lone[side]
+            ]
             rng.shuffle(sentences)
             for number, (gold, text) in enumerate(sentences, 1):
                 yield {"id": f"{code}-{number:09d}", "text": text, "side": code, "pair": gold}

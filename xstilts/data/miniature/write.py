@@ -87,7 +87,9 @@ def _write_pool(folder: Path, name: str, made: Sequence[rows.Row]) -> None:
     pairs: dict[int, dict[str, str]] = {}
     for side in (foreign, "en"):
         own = [row for row in made if row["side"] == side]
-        pairs = pairs | {row["pair"]: {**pairs.get(row["pair"], {}), side: row["id"]} for row in own if row["pair"] >= 0}
+        pairs = pairs | {
+            row["pair"]: {**pairs.get(row["pair"], {}), side: row["id"]} for row in own if row["pair"] >= 0
+        }
         text = "".join(f"{row['id']}\t{row['text']}\n" for row in own)
         (folder / f"{name}.{side}").write_text(text, encoding="utf-8")
     gold = "".join(f"{pair[foreign]}\t{pair['en']}\n" for pair in pairs.values())

@@ -1,0 +1,56 @@
+"""Cut contexts, counted per arm and language and shown beside the effects."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from xstilts.analysis.cut_contexts import beside, cut_contexts
+
+INFOS = {
+    "anli": {"rows": 300, "truncated": 30}, "vqa": {"rows": 80, "truncated": 0}, "squad": {"rows": 50, "truncated": 5},
+    "en": {"rows": 10, "truncated": 0}, "th": {"rows": 10, "truncated": 4}, "old": {"rows": 7},
+}  # fmt: skip
+
+
+def step(parents: dict[str, str], **spec: Any) -> dict[str, Any]:
+    return {"parents": parents, "spec": spec}
+
+
+STEPS = {
+    **{name: step({}, task=name, language="en") for name in ("anli", "vqa", "squad", "old")},
+    "inter-anli": step({"train:anli": "anli", "backbone": "b"}, stage="intermediate"),
+    "inter-vqa": step({"train:vqa": "vqa", "train:old": "old"}, stage="intermediate"),
+    "target": step({"train:squad": "squad", "select:squad": "en"}, stage="target"),
+    "score": step({"test:en": "en", "test:th": "th", "gold:en": "x"}),
+}
+EXPANDED = {
+    "steps": STEPS,
+    "cells": [
+        {"backbone": "xlm-r", "arm": arm, "chain": [*chain, "target"], "scores": {"xnli": "score"}}
+        for arm, chain in (("text", ["inter-anli"]), ("image", ["inter-vqa"]), ("none", []))
+    ],
+}
+STORE: Any = SimpleNamespace(
+    manifest=lambda kind, name: SimpleNamespace(info=INFOS[name]) if kind == "encode" and name in INFOS else None
+)
+
+
+def test_cuts_are_counted_per_arm_and_language_and_only_where_there_are_any() -> None:
+    assert cut_contexts(STORE, EXPANDED) == [
+        {"backbone": "xlm-r", "arm": "text", "use": "intermediate", "task": "anli", "language": "en", "rows": 300, "cut": 30,
+         "share": 0.1},
+        {"backbone": "xlm-r", "arm": "all", "use": "target", "task": "squad", "language": "en", "rows": 50, "cut": 5,
+         "share": 0.1},
+        {"backbone": "xlm-r", "arm": "all", "use": "evaluation", "task": "xnli", "language": "th", "rows": 10, "cut": 4,
+         "share": 0.4},
+    ]  # fmt: skip
+
+
+def test_an_effect_names_what_was_cut_of_its_two_arms_and_of_what_was_scored() -> None:
+    cuts = cut_contexts(STORE, EXPANDED)
+    effect = {"backbone": "xlm-r", "arm": "image", "evaluation": "xnli"}
+    assert beside(effect, "text", cuts) == {"cut_arm": 0.0, "cut_reference": 0.1, "cut_rows": 0.4}
+    assert beside({**effect, "backbone": "llava"}, "text", cuts) == {
+        "cut_arm": 0.0,
+        "cut_reference": 0.0,
+        "cut_rows": 0.0,
+    }

@@ -1,0 +1,63 @@
+"""A run of an earlier version in the store: steps without a recipe version, predictions without rows and parallel keys."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from xstilts.analysis.collect import report_input
+from xstilts.plan.step import Step, digest
+from xstilts.store.server import serve
+from xstilts.store.store import Store
+
+LANGUAGES = ["en", "de"]
+
+
+def earlier_step() -> dict[str, Any]:
+    """A score step as recipe version 3 wrote it."""
+    spec = {"evaluation": "xquad", "format": "span", "languages": LANGUAGES, "metrics": ["squad_f1", "squad_em"]}
+    body = {"kind": "score", "spec": spec, "parents": {"model": "a" * 64}}
+    settings = {"label": "score xquad", "splits": dict.fromkeys(LANGUAGES, "validation")}
+    return {**body, "fingerprint": digest({**body, "version": 3}), "settings": settings}
+
+
+def earlier_predictions(path: Path) -> Path:
+    rows = [
+        {"checkpoint": "selected", "language": language, "id": f"q{n}", "cluster": f"{language}-passage", "prediction": '"a"',
+         "gold": json.dumps(["a" if n else "b"])}
+        for language in LANGUAGES
+        for n in range(3)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def test_the_report_of_an_earlier_run_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(tmp_path / "s3") as server:
+        for name, value in server.env().items():
+            monkeypatch.setenv(name, value)
+        store = Store.open("s3://xstilts/earlier", cache=tmp_path / "cache")
+        step = earlier_step()
+        cell = {
+            "id": "b.none.squad.t0", "backbone": "b", "arm": "none", "seed": 0, "seed_intermediate": None, "seed_target": 0,
+            "trained_target": "squad", "chain": ["a" * 64], "scores": {"xquad": step["fingerprint"]},
+        }  # fmt: skip
+        expanded = {
+            "name": "small", "order": {"evaluations": ["xquad"]}, "cells": [cell],
+            "steps": {step["fingerprint"]: step, "a" * 64: {"kind": "finetune", "spec": {"stage": "squad"}, "parents": {}}},
+            "identities": [], "plan": {"backbones": {"b": {}}}, "contrasts": [],
+        }  # fmt: skip
+        store.put_json("runs/small-1/expanded.json", expanded)
+        store.commit(
+            Step.from_json(step), {"predictions.parquet": earlier_predictions(tmp_path / "p.parquet")}, {"rows": 6}
+        )
+        given = report_input(store, "runs/small-1")
+    (found,) = given.cells
+    assert given.missing == []
+    assert {key: one.value("squad_em") for key, one in found.scored.items()} == {
+        ("xquad", "en"): pytest.approx(200 / 3), ("xquad", "de"): pytest.approx(200 / 3),
+    }  # fmt: skip
+    clusters = {cluster for one in found.scored.values() for cluster in one.clusters}
+    assert len(clusters) == 1, "the passages of both languages share their questions"

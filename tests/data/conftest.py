@@ -1,0 +1,22 @@
+"""The tiny processors that the specifications of encoding share."""
+
+import pytest
+
+from tests.data.encoding import SEEN, Processors
+from xstilts.models.build import build_tiny
+from xstilts.models.processor import Processor, load_processor
+
+
+@pytest.fixture(scope="package")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Processors:
+    """Family → the processor of a tiny backbone, built once."""
+    made: dict[str, Processor] = {}
+    settings = {"hidden": 16, "ff": 16, "layers": 1, "heads": 2, "vision_hidden": 16, "vision_ff": 16}
+
+    def build(family: str) -> Processor:
+        if family not in made:
+            folder = build_tiny(family, 0, SEEN, {**settings, "vocab_size": 600}, tmp_path_factory.mktemp(family))
+            made[family] = load_processor(folder, family)
+        return made[family]
+
+    return build
