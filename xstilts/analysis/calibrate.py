@@ -31,7 +31,7 @@ EXAMPLES = 150
 DIFFICULTY, LEARNT = 0.6, 0.2
 #: Of a cell's seed variance where both seeds vary: the intermediate seed, the target seed, the two together.
 SHARES = (0.5, 0.4, 0.1)
-#: Rates of a layout differ from the nominal ones by at most this; with three seeds, by at most TOLERANCE_OF_FEW.
+#: Rates of a layout differ from the nominal ones by at most this; with three seeds or one reference cell, TOLERANCE_OF_FEW.
 TOLERANCE, TOLERANCE_OF_FEW = 0.02, 0.035
 #: Error rates that layouts are known to reach: two seeds on one side; a target seed that matters, in one reference cell.
 TWO_SEEDS, TARGET_MATTERS = 0.11, 0.13
@@ -83,12 +83,12 @@ class Design:
 def against_none(
     name: str, pairs: Sequence[tuple[int, int]], shares: tuple[float, float, float] = SHARES, known: float | None = None
 ) -> Design:
-    """A contrast with `none`, whose cells have a target seed alone. Three seeds get the tolerance of few seeds, two the
+    """A contrast with `none`, whose cells have a target seed alone. Three seeds and one reference cell get TOLERANCE_OF_FEW, two seeds the
     ceiling of two; known: another ceiling."""
     sides = [len({pair[k] for pair in pairs}) for k in (0, 1)]
     fewest = min((count for count in sides if count > 1), default=1)
     ceiling = known if known is not None else TWO_SEEDS if fewest == 2 else None
-    tolerance = TOLERANCE_OF_FEW if fewest == 3 else TOLERANCE
+    tolerance = TOLERANCE_OF_FEW if fewest == 3 or min(sides) == 1 else TOLERANCE
     return Design(name, tuple(pairs), tuple(pairs), tuple((None, t) for _, t in pairs), shares, tolerance, ceiling)
 
 
