@@ -251,7 +251,7 @@ def store(given: argparse.Namespace) -> int:
 
 
 def calibrate(given: argparse.Namespace) -> int:
-    """xstilts calibrate: exit code 5 when a rate is off and no label of the interval says why."""
+    """xstilts calibrate: exit code 5 when a rate is off by more than its design allows."""
     from dataclasses import asdict
 
     from xstilts.analysis.calibrate import answered, markdown, table

@@ -98,3 +98,54 @@ def test_many_tables_at_once_are_as_each_alone() -> None:
         for k in range(4):
             alone = moments(effects[k], influence[k], shape)
             assert (together.variance[k], together.freedom[k]) == pytest.approx((alone.variance, alone.freedom))
+
+
+LAYOUTS: dict[str, list[Pair]] = {
+    **{f"{count} pairs": [(s, s) for s in range(count)] for count in range(2, 7)},
+    **{f"{a} × {b}": [(i, t) for i in range(a) for t in range(b)] for a in range(2, 5) for b in range(2, 5)},
+    "4 × 3, a cell missing": [(i, t) for i in range(4) for t in range(3)][:-1],
+    "one reference cell": [(i, 0) for i in range(3)],
+    "two targets to an intermediate": [(0, 0), (0, 1), (1, 2), (1, 3)],
+}
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_where_an_example_moves_a_pair_the_variance_is_positive(name: str, ties: bool) -> None:
+    """Small tables of answers that got right, stayed, or got wrong; with ties the effect of all pairs is the same."""
+    draws, pairs = np.random.default_rng(3), LAYOUTS[name]
+    shape = layout(pairs, pairs, [(None, t) for _, t in pairs])
+    used = [index for group in shape.members for index in group]
+    moving = 0
+    for _ in range(200):
+        clusters = int(draws.integers(2, 9))
+        change = draws.integers(-1, 2, size=clusters)
+        rows = [draws.permutation(change) if ties else draws.integers(-1, 2, size=clusters) for _ in pairs]
+        effects = 100.0 * np.mean(rows, axis=1)
+        influence = (100.0 * np.array(rows) - effects[:, None]) / clusters
+        if not influence[used].any():
+            continue
+        moving += 1
+        result = interval(effects, influence, shape)
+        assert float(moments(effects, influence, shape).variance) > 1e-3
+        assert -100 <= result.low <= result.effect <= result.high <= 100
+        assert result.low < result.high
+        assert result.p is not None
+        assert result.mde is not None
+        assert result.mde > 0
+    assert moving > 100
+
+
+def test_the_smallest_variance_is_a_share_of_the_examples_part() -> None:
+    """Two seeds of equal effect whose noise cancels: the estimate alone would be zero."""
+    influence = np.outer([1.0, -1.0], np.resize([0.1, -0.1], 50))
+    estimate = moments(np.zeros(2), influence, paired(2))
+    independent = 2 * 50 * 0.01 * 50 / 49 / 4
+    assert (estimate.variance, estimate.examples) == pytest.approx((0.05 * independent, independent))
+    assert estimate.freedom == 1
+
+
+@pytest.mark.parametrize(("bound", "low", "high"), [(100.0, -100.0, 100.0), (200.0, -200.0, 200.0)])
+def test_no_interval_reaches_beyond_the_metric(bound: float, low: float, high: float) -> None:
+    result = interval(np.array([90.0, -90.0]), flat(2), paired(2), bound=bound)
+    assert (result.low, result.high) == (low, high)

@@ -1,9 +1,12 @@
 """The plan layer over the shipped tables, plans and, where it is at hand, a mirror of real data."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from xstilts.data.miniature.write import Sizes, write_miniature
 from xstilts.data.source import open_mirror
@@ -12,7 +15,7 @@ from xstilts.plan.environment import numeric_environment
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import Override, load_plan
-from xstilts.plan.show import overview
+from xstilts.plan.show import overview, render
 from xstilts.plan.tables import Tables
 from xstilts.tasks import recipes
 from xstilts.tasks.registry import TASKS
@@ -59,6 +62,34 @@ def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(name: str, plans
     scored = {(cell["backbone"], name) for cell in expansion.cells for name in cell["scores"]}
     assert scored == {(backbone, name) for backbone in plan.backbones for name in plan.evaluations}
     assert {row["kind"] for row in overview(expansion)["steps"]} == {"records", "build", "encode", "finetune", "score"}
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_view_of_every_shipped_plan_shows_how_long_each_arm_trains(name: str, plans: Path) -> None:
+    """Whatever the unit: updates, epochs or supervised tokens. No mirror is read; unset revisions are filled in."""
+    raw = yaml.safe_load((plans / f"{name}.yaml").read_text())
+    for backbone in raw["backbones"].values():
+        if "hub" in backbone:
+            backbone["revision"] = "a" * 40
+    tables = replace(
+        Tables.shipped(), identity=lambda *_: {"commit": "0" * 40}, missing=lambda *_: None, model=lambda *_: None
+    )
+    expansion = expand(load_plan(yaml.safe_dump(raw, sort_keys=False), tables), None, {}, tables)
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(render(overview(expansion)))
+    view = console.export_text()
+    for budget in expansion.budgets:
+        [length] = [
+            f"{budget[key]:,} {unit}"
+            for key, unit in (
+                ("updates", "updates"), ("supervised_tokens", "supervised tokens"), ("epochs", "epochs"),
+            )
+            if budget[key] is not None and (key != "epochs" or budget["supervised_tokens"] is None)
+        ]  # fmt: skip
+        lines = [
+            line for line in view.splitlines() if f" {budget['arm']} " in line and f" {budget['backbone']} " in line
+        ]
+        assert any(length.replace(".0 ", " ") in line for line in lines), (length, lines)
 
 
 @pytest.mark.parametrize("name", ["modality", "phang-2020"])

@@ -39,6 +39,8 @@ from xstilts.scoring.metrics import METRICS
 LEVEL = 0.95
 #: The metric of pooled rows: each evaluation's official one.
 OFFICIAL = "official"
+#: The largest score of metrics that do not end at 100.
+LARGEST = {"cider": 1000.0}
 COLUMNS = (
     "contrast", "backbone", "arm", "reference", "evaluation", "language", "metric", "effect", "ci_low", "ci_high",
     "ci_method", "p", "p_adjusted", "family", "mde", "n_seeds", "n_examples", "n_languages", "left_out", "same_data",
@@ -231,8 +233,9 @@ def _bootstrap(
 
 
 def _row(head: Mapping[str, Any], table: Table, level: float) -> dict[str, Any]:
-    # A gap is a difference of two scores, and its effect one of two gaps.
-    found: Interval = table.interval(level, 200.0 if head["language"] == GAP else 100.0)
+    # The effect on a gap, and the difference between two backbones, are differences of two effects.
+    twice = 2 if head["language"] == GAP or head.get("family") == INTERACTION else 1
+    found: Interval = table.interval(level, twice * LARGEST.get(head["metric"], 100.0))
     return {
         "n_seeds": table.layout.replicates, "iqm": None, "p_improvement": None, "bootstrap_low": None, "bootstrap_high": None,
         **head, "effect": found.effect, "ci_low": found.low, "ci_high": found.high, "ci_method": found.method, "p": found.p,

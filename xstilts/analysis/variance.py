@@ -5,6 +5,7 @@ variance of its grand mean comes from the expected mean squares of a random-effe
 Tukey 1956): the seeds' part, which holds the noise of seed × example, and the part of the examples that is more than that
 noise. Counting both parts whole would count the noise twice. Parts that come out negative are zero. Degrees of freedom are
 Satterthwaite's (1946); for them alone, a seeds' part that chance made smaller than the noise in it is taken to be that noise.
+A sum that chance made next to nothing while examples vary is LEAST of the examples' part.
 
 Examples enter by their influence on the metric (delta method), so that corpus metrics such as F1 need no special case.
 All functions broadcast over leading dimensions: `calibrate` passes thousands of simulated tables at once, and
@@ -24,13 +25,16 @@ Array = npt.NDArray[np.float64]
 
 #: Variance over examples below this, in squared points, is rounding.
 TINY = 1e-18
+#: The smallest variance, as a share of the examples' part. With few seeds, or few examples, all pairs can agree by chance.
+LEAST = 0.05
 #: Power of the minimum detectable effect.
 POWER = 0.8
 
 
 @dataclass(frozen=True)
 class Moments:
-    """effect, variance and freedom of its estimate, and the examples' part of the variance; each [...]."""
+    """effect, variance and freedom of its estimate, and the examples' part of the variance; each [...]. examples is positive
+    wherever an example moves any pair, and so is variance."""
 
     effect: Array
     variance: Array
@@ -63,13 +67,14 @@ def moments(effects: Array, influence: Array, shape: Layout) -> Moments:
     examples = _scaled(center, clusters, 1)
     if count == 1:
         return Moments(units[..., 0], examples, np.full_like(examples, max(1, clusters - 1)), examples)
+    used = influence[..., [index for group in shape.members for index in group], :]
     # Where one cell stands against all, its own seed variance is that of a single unit and not of their mean.
     times = 1 + count if shape.shared else 1
     seeds = times * units.var(-1, ddof=1) / count
     noise = times * _scaled(moved - center[..., None, :], clusters, (count - 1) * count)
-    own = np.maximum(0, examples - noise)
-    freedom = _freedom([(np.maximum(seeds, noise), count - 1), (own, clusters - 1)], count - 1)
-    return Moments(units.mean(-1), seeds + own, freedom, examples)
+    residual = np.maximum(0, examples - noise)
+    freedom = _freedom([(np.maximum(seeds, noise), count - 1), (residual, clusters - 1)], count - 1)
+    return _bounded(Moments(units.mean(-1), seeds + residual, freedom, examples), used, count - 1)
 
 
 def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
@@ -95,13 +100,26 @@ def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
         _scaled(over_columns - center[..., None, :], clusters, (second - 1) * second),
     ]
     inside = _scaled(inner.reshape(*inner.shape[:-3], first * second, clusters), clusters, size)
-    own = np.maximum(0, examples - noise[0] - noise[1] + inside)
+    residual = np.maximum(0, examples - noise[0] - noise[1] + inside)
     parts = [
         (np.maximum(by_row, noise[0]), first - 1),
         (np.maximum(by_column, noise[1]), second - 1),
-        (own, clusters - 1),
+        (residual, clusters - 1),
     ]
-    return Moments(mean, by_row + by_column - both + own, _freedom(parts, min(first, second) - 1), examples)
+    variance = by_row + by_column - both + residual
+    flat = moved.reshape(*moved.shape[:-3], first * second, clusters)
+    least = min(first, second) - 1
+    return _bounded(Moments(mean, variance, _freedom(parts, least), examples), flat, least)
+
+
+def _bounded(raw: Moments, influence: Array, least: int) -> Moments:
+    """The moments with a variance that is at least LEAST of the examples' part; where it is raised, freedom is `least`.
+    influence: [..., pairs, clusters]. Where influences cancel over pairs, the examples' part is that of independent pairs."""
+    pairs, clusters = influence.shape[-2:]
+    examples = np.maximum(raw.examples, _scaled(influence, clusters, pairs**2))
+    floor = LEAST * examples
+    freedom: Array = np.where(raw.variance < floor, float(least), raw.freedom)[()]
+    return Moments(raw.effect, np.maximum(raw.variance, floor), freedom, examples)
 
 
 def _scaled(moved: Array, clusters: int, size: int) -> Array:
@@ -122,16 +140,16 @@ def _freedom(parts: Sequence[tuple[Array, int]], least: int) -> Array:
 
 def interval(effects: Array, influence: Array, shape: Layout, level: float = 0.95, bound: float = 100.0) -> Interval:
     """The mean effect of one contrast with its t interval. effects: [pairs]. influence: [pairs, clusters]. bound: the largest
-    effect that there can be.
+    effect that there can be; no interval reaches beyond it.
 
     Where examples show no variance at all (a single cluster, or all of them alike), the t interval would claim certainty.
     Then there is no test, and the interval allows for the share of clusters that could behave differently and not be among
     the ones seen, at worst by the whole range (Clopper and Pearson's bound for none of n, the exact rule of three)."""
-    found = moments(effects, influence, shape)
-    effect, variance, freedom = float(found.effect), float(found.variance), float(found.freedom)
+    estimate = moments(effects, influence, shape)
+    effect, variance, freedom = float(estimate.effect), float(estimate.variance), float(estimate.freedom)
     tested, notes = shape.kind != "single", list(shape.notes)
     half = float(stats.t.ppf(0.5 + level / 2, freedom)) * variance**0.5
-    if not float(found.examples) > TINY:
+    if not float(estimate.examples) > TINY:
         clusters = influence.shape[-1]
         unseen = 1 - (0.5 - level / 2) ** (1 / clusters)
         low, high = effect - half - unseen * (bound + effect), effect + half + unseen * (bound - effect)
@@ -140,4 +158,5 @@ def interval(effects: Array, influence: Array, shape: Layout, level: float = 0.9
     p = float(2 * stats.t.sf(abs(effect) / variance**0.5, freedom)) if tested else None
     quantiles = float(stats.t.ppf(0.5 + level / 2, freedom) + stats.t.ppf(POWER, freedom))
     method = ", ".join([f"t, Satterthwaite df {freedom:.1f}", *notes])
-    return Interval(effect, effect - half, effect + half, method, p, quantiles * variance**0.5 if tested else None)
+    low, high = max(effect - half, -bound), min(effect + half, bound)
+    return Interval(effect, low, high, method, p, quantiles * variance**0.5 if tested else None)

@@ -21,7 +21,7 @@ class Expansion:
     not_applicable: {backbone, arm, reason, partly: the arm's other tasks are trained}.  skipped_languages: {evaluation, language, reason}.
     contrasts: {name, arm, reference, implicit, allow_unmatched, differences}.
     overlaps: {arm, trained_target, overlap}.
-    budgets: {backbone, arm, tasks, objective, examples, updates, epochs, examples_per_step}.
+    budgets: {backbone, arm, tasks, objective, examples, updates, epochs, supervised_tokens, examples_per_step}.
     overrides: what the plan changes of the shipped tables.  identities: every source with its identity.
     exposures: {backbone, arm, exposure: seen | unseen | unknown, why}.
     intermediates: {backbone, arm, seed, task, objective, score: a step or null, split, metrics; or reason}.

@@ -93,9 +93,9 @@ def render(view: Mapping[str, Any]) -> RenderableType:
             (c["name"], c["arm"], c["reference"], "; ".join(c["differences"])) for c in view["contrasts"]
         ]))  # fmt: skip
     if view["budgets"]:
-        parts.append(_table("intermediates", ("backbone", "arm", "objective", "examples", "updates", "a step"), [
+        parts.append(_table("intermediates", ("backbone", "arm", "objective", "examples", "length", "a step"), [
             (b["backbone"], b["arm"], "+".join(b["objective"]), b["examples"] or "all",
-             b["updates"] or f"{b['epochs']:g} epochs", b["examples_per_step"]) for b in view["budgets"]
+             _length(b), b["examples_per_step"]) for b in view["budgets"]
         ]))  # fmt: skip
     parts += [Text(f"warning: {line}", style="yellow") for line in view["seed_warnings"]]
     parts += [
@@ -110,6 +110,15 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         for o in view["overrides"]
     ]
     return Group(*parts)
+
+
+def _length(budget: Mapping[str, Any]) -> str:
+    """How long an intermediate training runs, in the unit that the plan pays in."""
+    if budget["updates"] is not None:
+        return f"{budget['updates']:,} updates"
+    if budget["supervised_tokens"] is not None:
+        return f"{budget['supervised_tokens']:,} supervised tokens"
+    return f"{budget['epochs']:g} epochs"
 
 
 def _steps(group: Mapping[str, Any]) -> str:
