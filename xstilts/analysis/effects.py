@@ -171,6 +171,24 @@ def _contrast_rows(
     yield from _pooled_rows(contrast, pools, level, headline)
 
 
+def unpaired(given: ReportInput) -> Iterator[tuple[str, str, str, str]]:
+    """(contrast, backbone, evaluation, reason) where both arms were scored and nothing can be compared."""
+    for contrast in given.contrasts:
+        for backbone in dict.fromkeys(cell.backbone for cell in given.cells):
+            for evaluation in given.metrics:
+                arms, references = (
+                    cells_of(given.cells, backbone, contrast[side], evaluation) for side in ("arm", "reference")
+                )
+                if not arms or not references:
+                    continue
+                cells = [cell for both in paired(arms, references).values() for cell in both]
+                spoken = [{code for name, code in cell.scored if name == evaluation} for cell in cells]
+                if not cells:
+                    yield contrast["name"], backbone, evaluation, "no seeds in common"
+                elif not set.intersection(*spoken):
+                    yield contrast["name"], backbone, evaluation, "no language that all paired cells have"
+
+
 def _head(contrast: Mapping[str, Any], backbone: str) -> dict[str, Any]:
     return {
         "contrast": contrast["name"], "backbone": backbone, "arm": contrast["arm"], "reference": contrast["reference"],
