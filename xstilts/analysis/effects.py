@@ -221,7 +221,7 @@ def _pooled_rows(
 
 
 def _interaction_row(
-    contrast: Mapping[str, Any], pools: Mapping[str, Mapping[str, Differences]], head: Mapping[str, Any], level: float
+    contrast: Mapping[str, Any], pools: Mapping[str, Mapping[str, Differences]], head: dict[str, Any], level: float
 ) -> Iterator[dict[str, Any]]:
     """The first backbone's pooled effect minus the second's, over the evaluations and languages of both. What only one of
     them has is named in left_out."""
