@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from xstilts.analysis.answer import answer, clear, control_verdicts
+from xstilts.analysis.answer import answer, clear, control_verdicts, p_text
 from xstilts.analysis.effects import effects_table, results_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.report import summarise, write_report
@@ -67,13 +67,15 @@ TESTED = ["demo", "modality", "modality-tokens", "phang-2020", "gpu", "real-slic
 def test_of_pure_noise_the_answer_claims_nothing(plan: str) -> None:
     summary = summary_of(run_of(plan, 0.0))
     assert "no effect separated from zero" in summary["answer"]
-    assert "helps" not in summary["answer"]
+    assert not any(word in summary["answer"] for word in ("helps", "hurts", "better", "worse"))
 
 
 @pytest.mark.parametrize("plan", ["modality", "modality-tokens", "phang-2020"])
 def test_three_planted_points_are_found(plan: str) -> None:
     summary = summary_of(run_of(plan, 3.0))
-    assert ": helps" in summary["answer"]
+    reference = run_of(plan, 0.0).contrasts[0]["reference"]
+    verdict = "helps" if reference == "none" else f"better than {reference}"
+    assert f": {verdict}" in summary["answer"]
     row = next(row for row in summary["pooled"] if row["language"] == "non_en")
     assert row["ci_low"] < 3 < row["ci_high"]
     assert row["mde"] < 3.5
@@ -93,7 +95,7 @@ def test_with_few_seeds_three_points_are_inside_the_interval_and_not_proven(plan
 def test_one_seed_is_told_as_one_seed(plan: str, planted: float) -> None:
     summary = summary_of(run_of(plan, planted))
     assert "conditional on the seed" in summary["answer"]
-    assert "helps" not in summary["answer"]
+    assert not any(word in summary["answer"] for word in ("helps", "hurts", "better", "worse"))
     assert {row["p"] for row in summary["pooled"]} == {None}
 
 
@@ -101,8 +103,8 @@ def test_the_page_and_the_json_hold_the_same_corrected_values(tmp_path: Path) ->
     write_report(tmp_path, run_of("modality", 3.0))
     summary = json.loads((tmp_path / "summary.json").read_text())
     row = next(row for row in summary["pooled"] if row["language"] == "non_en")
-    assert f"{row['p_adjusted']:.3f}" in (tmp_path / "report.html").read_text()
-    assert "| tiny | pooled |" in (tmp_path / "report.md").read_text()
+    assert p_text(row["p_adjusted"]).replace("<", "&lt;") in (tmp_path / "report.html").read_text()
+    assert "| tiny | pooled, non-English |" in (tmp_path / "report.md").read_text()
 
 
 def effects(**more: Any) -> pd.DataFrame:
@@ -124,7 +126,8 @@ def test_limits_of_an_interval_are_in_the_answer() -> None:
 
 
 def test_without_a_pooled_row_the_answer_says_why() -> None:
-    assert "has no mean over evaluations" in answer("c", effects()[:0], effects(), 0.95)
+    said = answer("c", effects()[:0], effects(), 0.95, {"b": "xnli, pawsx have no seeds in common"})
+    assert "b has no result: xnli, pawsx have no seeds in common" in said
 
 
 @pytest.mark.parametrize(("p", "expected"), [(0.05, True), (0.051, False), (None, False), (float("nan"), False)])
@@ -150,3 +153,47 @@ def test_a_negative_control_passes_by_equivalence_and_not_by_a_wide_interval(
     controls = {kind: {"arm": "x", "evaluation": "xnli", "margin": 1.0}}
     found = control_verdicts(controls, effects(ci_low=low, ci_high=high))
     assert [(row["verdict"], row["as_expected"]) for row in found] == [(verdict, good)]
+
+
+def test_the_answer_and_the_tables_show_the_tests_that_the_plan_calls_primary(tmp_path: Path) -> None:
+    given = run_of("modality", 3.0)
+    given.contrasts[0]["primary"] = ["xnli"]
+    summary = write_report(tmp_path, given)
+    [row] = summary["primary"]
+    assert (row["evaluation"], row["language"], row["family"]) == ("xnli", "non_en", "primary")
+    assert summary["headline_effects"][0]["effect"] == row["effect"]
+    assert f"xnli: tiny {row['effect']:+.1f} points" in summary["answer"]
+    assert "| tiny | xnli, non-English |" in (tmp_path / "report.md").read_text()
+
+
+def test_evaluations_without_common_seeds_or_languages_are_named(tmp_path: Path) -> None:
+    given = run_of("modality", 0.0)
+    for cell in given.cells:
+        for evaluation in ("xnli", "pawsx", "mlqa"):
+            other = {"xnli": cell.seed_target == 0, "pawsx": cell.seed_target != 0, "mlqa": True}[evaluation]
+            kept = "de" if cell.arm == given.contrasts[0]["arm"] else "es"
+            for language in LANGUAGES:
+                if not other or (evaluation == "mlqa" and language != kept):
+                    del cell.scored[evaluation, language]  # type: ignore[attr-defined]
+    summary = write_report(tmp_path, given)
+    assert "tiny has no result: xnli, pawsx have no seeds in common" in summary["answer"]
+    assert {row["evaluation"]: row["left_out"] for row in summary["left_out"]} == {
+        "mlqa": "no language that all paired cells have"
+    }
+
+
+@pytest.mark.parametrize(
+    "note", ["complete 4 × 5 part of 24 cells", "3 cells without a common seed, of 5", "conditional on the target seed"]
+)
+def test_every_note_of_an_interval_is_in_the_answer(note: str) -> None:
+    assert note in answer("c", effects(ci_method=f"t, Satterthwaite df 3.0, {note}"), effects(), 0.95)
+
+
+def test_an_arm_against_an_arm_is_better_or_worse_than_it() -> None:
+    said = answer("c", effects(reference="y", effect=-1.0, p_adjusted=0.0004), effects(), 0.95)
+    assert "adjusted p < 0.001: worse than y" in said
+
+
+def test_a_control_that_two_contrasts_hold_is_judged_once() -> None:
+    controls = {"positive": {"arm": "x", "evaluation": "xnli"}}
+    assert len(control_verdicts(controls, pd.concat([effects(), effects(contrast="again")]))) == 1

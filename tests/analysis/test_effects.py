@@ -221,3 +221,93 @@ def test_the_interaction_is_the_difference_of_two_backbones_effects() -> None:
     effect = found["b", "pooled", "non_en"]["effect"] - found["a", "pooled", "non_en"]["effect"]
     assert found["b minus a", "pooled", "non_en"]["effect"] == pytest.approx(effect)
     assert found["b minus a", "pooled", "non_en"]["family"] == "interaction"
+
+
+def backboned(backbone: str, right: dict[str, dict[str, list[int]]], seeds: int = 3) -> list[Cell]:
+    """Cells of `none`, wrong everywhere, and of `x` as given, evaluation → language → answers; the same in each seed."""
+    return [
+        Cell(
+            backbone, arm, s, None if arm == "none" else s, s, "mnli",
+            {(name, code): scored(v if arm == "x" else [0] * len(v)) for name, by in right.items() for code, v in by.items()},
+        )
+        for arm in ("x", "none") for s in range(seeds)
+    ]  # fmt: skip
+
+
+def table_of(cells: list[Cell], **more: Any) -> Any:
+    contrast = {"name": "c", "arm": "x", "reference": "none", "implicit": False, "differences": []}
+    names = dict.fromkeys(name for one in cells for name, _ in one.scored)
+    given_ = replace(
+        report(cells, **{"contrasts": [contrast], "overlaps": [], **more}), metrics=dict.fromkeys(names, ("accuracy",))
+    )
+    return effects_table(given_).set_index(["backbone", "evaluation", "language"])
+
+
+def test_an_interaction_covers_the_languages_and_evaluations_of_both_backbones() -> None:
+    """Equal effects in what both have; sw and pawsx of one backbone alone would make a difference."""
+    both = {"en": [1, 0, 0, 0], "de": [1, 0, 0, 0]}
+    more = {"xnli": {**both, "sw": [1, 1, 1, 1]}, "pawsx": {"de": [1, 1, 0, 0]}}
+    row = table_of(backboned("a", more) + backboned("b", {"xnli": both})).loc[("a minus b", "pooled", "non_en")]
+    assert (row["effect"], row["n_languages"], row["n_examples"]) == (0.0, 1, 4)
+    assert row["left_out"] == "pawsx: whole; xnli: sw"
+
+
+def test_robust_values_cover_the_languages_of_the_mean() -> None:
+    """Romanian of XQuAD is in no average of XTREME: it moves neither the mean nor the values beside it."""
+    half, whole = [1, 1, 0, 0], [1, 1, 1, 1]
+    row = table_of(
+        backboned("a", {"xquad": {"en": half, "de": half, "ro": whole}}), plan={"recipes": "phang_2020"}
+    ).loc[("a", "pooled", "non_en")]
+    assert (row["effect"], row["iqm"], row["p_improvement"]) == (50.0, 50.0, 100.0)
+
+
+def test_a_pooled_row_names_its_evaluations() -> None:
+    """XCOPA has no English: it is in the mean of the other languages, and in neither English nor the gap."""
+    right = {"xnli": {"en": [1, 0], "de": [1, 0]}, "xcopa": {"et": [1, 1]}}
+    table = table_of(backboned("a", right)).loc[("a", "pooled")]
+    assert table["pooled_over"].to_dict() == {"non_en": "xnli xcopa", "en": "xnli", "gap": "xnli", "avg": "xnli xcopa"}
+
+
+def test_an_evaluation_with_fewer_seeds_is_named_beside_the_mean() -> None:
+    cells = backboned("a", {"xnli": {"de": [1, 0]}, "pawsx": {"de": [0, 1]}})
+    del cells[0].scored["pawsx", "de"]  # type: ignore[attr-defined]
+    row = table_of(cells).loc[("a", "pooled", "non_en")]
+    assert (row["n_seeds"], row["left_out"]) == (2, "pawsx has 2 of 3 seeds")
+
+
+@pytest.mark.parametrize(("recipes", "names"), [("phang_2020", {"ro"}), ("xtreme_r", {"ro", "avg", "non_en"})])
+def test_an_average_is_never_taken_over_other_languages_than_the_benchmarks(recipes: str, names: set[str]) -> None:
+    """One cell lost every official language of XTREME."""
+    cells = backboned("a", {"xquad": {"en": [1, 0], "de": [1, 0], "ro": [1, 1]}})
+    for language in ("en", "de"):
+        del cells[0].scored["xquad", language]  # type: ignore[attr-defined]
+    effects = table_of(cells, plan={"recipes": recipes})
+    assert set(effects.loc[("a", "xquad")].index) == names
+    given_ = replace(report(cells, plan={"recipes": recipes}), metrics={"xquad": ("accuracy",)})
+    scores = results_table(given_)
+    first = scores[(scores["arm"] == "x") & (scores["seed"] == 0)]
+    assert set(first["language"]) == names
+
+
+def test_the_heat_map_and_its_correction_count_each_arm_once() -> None:
+    """A named contrast the other way round, and a second name of the same contrast."""
+    base = {"implicit": False, "differences": []}
+    contrasts = [
+        {**base, "name": "c", "arm": "x", "reference": "none"},
+        {**base, "name": "again", "arm": "x", "reference": "none"},
+        {**base, "name": "mirror", "arm": "none", "reference": "x"},
+    ]
+    table = table_of(several(3), contrasts=contrasts)
+    assert table[table["family"] == "heat map"]["contrast"].tolist() == ["c"]
+
+
+def test_a_grid_is_named_by_its_sides() -> None:
+    draws = np.random.default_rng(2)
+
+    def right() -> dict[str, list[int]]:
+        return {"de": draws.integers(0, 2, 12).tolist()}
+
+    cells = [cell("x", i, t, right()) for i in range(3) for t in range(2)] + [
+        cell("none", None, t, right()) for t in range(2)
+    ]
+    assert {(row["n_seeds"], row["seeds"]) for row in rows(cells).values()} == {(6, "3 × 2")}

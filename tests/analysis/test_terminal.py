@@ -12,7 +12,7 @@ from xstilts.analysis.terminal import MOST_ROWS, show
 
 def printed(folder: Path, effects: list[dict[str, Any]], headline: str | None = "seeing", **more: Any) -> str:
     summary = {"title": "A plan", "effects": effects, "headline": headline, "answer": "It helps.", "controls": [], "missing": [],
-               "banner": "", "pooled": [], "confidence": 0.95, **more}  # fmt: skip
+               "banner": "", "primary": [], "confidence": 0.95, **more}  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary))
     out = io.StringIO()
     show(folder, Console(file=out, width=120))
@@ -22,14 +22,14 @@ def printed(folder: Path, effects: list[dict[str, Any]], headline: str | None = 
 def effect(contrast: str, evaluation: str) -> dict[str, Any]:
     return {
         "contrast": contrast, "backbone": "llava", "evaluation": evaluation, "effect": 1.25, "ci_low": -2.0, "ci_high": 4.5,
-        "n_seeds": 3, "p_adjusted": 0.25,
+        "seeds": "3", "p_adjusted": 0.25, "mde": 5.0,
     }  # fmt: skip
 
 
 def test_a_few_effects_are_all_printed(tmp_path: Path) -> None:
     text = printed(tmp_path, [effect("seeing", "xnli"), effect("captions minus none", "xquad")])
     assert "captions minus none" in text
-    assert "+1.2 │   -2.0 … +4.5 │  0.250 │     3" in text
+    assert "+1.2 │   -2.0 … +4.5 │  0.250 │ 5.0 │     3" in text
     assert "further" not in text
 
 
@@ -38,7 +38,7 @@ def test_of_many_the_headline_s_are_printed_and_the_others_counted(tmp_path: Pat
     text = printed(tmp_path, [*many, effect("seeing", "xnli")])
     assert "captions minus none" not in text
     assert "xnli" in text
-    assert f"{MOST_ROWS} further effects stand in the report" in text
+    assert f"{MOST_ROWS} further effects are in the report" in text
 
 
 def test_a_plan_without_arms_has_no_table(tmp_path: Path) -> None:

@@ -5,25 +5,42 @@ from typing import Any
 
 import pandas as pd
 
+from xstilts.analysis.estimands import POOLED
+
 
 def clear(p_adjusted: Any, alpha: float) -> bool:
     """Whether an effect differs from zero after correction. Without a test (one seed, no variance) it does not."""
     return bool(pd.notna(p_adjusted) and p_adjusted <= alpha)
 
 
-def answer(headline: str | None, pooled: pd.DataFrame, rows: pd.DataFrame, level: float) -> str:
-    """The headline contrast in a few sentences: of each backbone the mean over evaluations and non-English languages, then
-    what single evaluations show. pooled: one row a backbone. rows: averages, one a backbone and evaluation."""
+def p_text(p: Any) -> str:
+    """A p value for a table: three digits, `< 0.001` below, empty where nothing was tested."""
+    if pd.isna(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def answer(
+    headline: str | None,
+    primary: pd.DataFrame,
+    rows: pd.DataFrame,
+    level: float,
+    absent: Mapping[str, str] | None = None,
+) -> str:
+    """The headline contrast in a few sentences: its primary rows (of each backbone the mean over non-English languages, of
+    all evaluations or of those that the plan names), then what single evaluations show. primary: one row a backbone and
+    primary evaluation. rows: averages, one a backbone and evaluation. absent: backbone → why it has no primary row."""
     if headline is None:
         return "The plan names no contrast as its headline: see every arm against `none` below."
     if rows.empty:
         return "No contrast could be computed: see what is missing below."
     alpha = 1 - level
-    parts = [_backbone(row, alpha) for row in pooled.to_dict("records")]
-    if parts:
-        said = f"“{headline}”, non-English languages, mean over evaluations: {'; '.join(parts)}."
-    else:
-        said = f"“{headline}” has no mean over evaluations: all are retrieval, or an arm was trained on their data."
+    parts = []
+    for evaluation, part in primary.groupby("evaluation", sort=False):
+        what = "mean over evaluations" if evaluation == POOLED else evaluation
+        parts.append(f"{what}: {'; '.join(_backbone(row, alpha) for row in part.to_dict('records'))}")
+    parts += [f"{backbone} has no result: {reason}" for backbone, reason in (absent or {}).items()]
+    said = f"“{headline}”, non-English languages, {'. '.join(parts)}."
     if rows["p"].isna().all():
         return f"{said} {_untested(rows)}"
     tested = rows[rows["p_adjusted"].map(lambda p: clear(p, alpha))]
@@ -37,13 +54,25 @@ def answer(headline: str | None, pooled: pd.DataFrame, rows: pd.DataFrame, level
 
 def _backbone(row: Mapping[str, Any], alpha: float) -> str:
     span = f"{row['effect']:+.1f} points ({row['ci_low']:+.1f} … {row['ci_high']:+.1f})"
+    limits = [*_notes(row["ci_method"]), *filter(None, [row.get("left_out")])]
     if pd.isna(row["p"]):
-        return f"{row['backbone']} {span}, {row['ci_method'].split(', ', 2)[-1]}"
+        return ", ".join([f"{row['backbone']} {span}", *limits])
     p = row["p_adjusted"]
-    told = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    verdict = ("helps" if row["effect"] > 0 else "hurts") if p <= alpha else "no effect separated from zero"
-    limits = [note for note in row["ci_method"].split(", ")[2:] if note.startswith(("conditional", "approximate"))]
-    return ", ".join([f"{row['backbone']} {span}, adjusted {told}: {verdict}", *limits])
+    value = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    verdict = _direction(row["effect"], row["reference"]) if p <= alpha else "no effect separated from zero"
+    return ", ".join([f"{row['backbone']} {span}, adjusted {value}: {verdict}", *limits])
+
+
+def _direction(effect: float, reference: str) -> str:
+    if reference == "none":
+        return "helps" if effect > 0 else "hurts"
+    return f"{'better' if effect > 0 else 'worse'} than {reference}"
+
+
+def _notes(method: str) -> list[str]:
+    """What an interval's label says beyond its formula and degrees of freedom."""
+    parts = method.split(", ")
+    return parts[2:] if method.startswith("t, ") else parts[1:]
 
 
 def _untested(rows: pd.DataFrame) -> str:
@@ -61,7 +90,7 @@ def control_verdicts(controls: Mapping[str, Any], rows: pd.DataFrame) -> list[di
             (rows["arm"] == control["arm"])
             & (rows["reference"] == "none")
             & (rows["evaluation"] == control["evaluation"])
-        ]
+        ].drop_duplicates("backbone")
         for row in chosen.itertuples():
             verdict = _verdict(kind, float(row.ci_low), float(row.ci_high), float(control.get("margin", 1.0)))
             found.append(

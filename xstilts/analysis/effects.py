@@ -32,7 +32,7 @@ from xstilts.analysis.estimands import (
 )
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.layout import Layout, Pair
-from xstilts.analysis.multiplicity import INTERACTION, adjusted, family_of
+from xstilts.analysis.multiplicity import EXPLORATORY, HEAT_MAP, INTERACTION, adjusted, family_of
 from xstilts.analysis.variance import Interval
 from xstilts.scoring.metrics import METRICS
 
@@ -43,7 +43,7 @@ OFFICIAL = "official"
 LARGEST = {"cider": 1000.0}
 COLUMNS = (
     "contrast", "backbone", "arm", "reference", "evaluation", "language", "metric", "effect", "ci_low", "ci_high",
-    "ci_method", "p", "p_adjusted", "family", "mde", "n_seeds", "n_examples", "n_languages", "left_out", "same_data",
+    "ci_method", "p", "p_adjusted", "family", "mde", "n_seeds", "seeds", "n_examples", "n_languages", "left_out", "pooled_over", "same_data",
     "iqm", "p_improvement", "bootstrap_low", "bootstrap_high",
 )  # fmt: skip
 
@@ -53,6 +53,7 @@ def results_table(given: ReportInput) -> pd.DataFrame:
     `non_en`: over those that are not English; `gap`: English minus `non_en`) and metric.
     checkpoint: `selected` counts; `last` rows stand beside where English dev chose earlier weights."""
     rows = []
+    averaged = {evaluation: given.averaged(evaluation, known) for evaluation, known in _known(given.cells).items()}
     for cell in given.cells:
         for evaluation, scored in _by_evaluation(cell).items():
             for metric in given.metrics[evaluation]:
@@ -65,7 +66,7 @@ def results_table(given: ReportInput) -> pd.DataFrame:
                 for checkpoint, chosen in (("selected", scored), ("last", last)):
                     rows += [
                         {**head, "checkpoint": checkpoint, **row}
-                        for row in _values(chosen, metric, given.averaged(evaluation, chosen))
+                        for row in _values(chosen, metric, [lang for lang in averaged[evaluation] if lang in chosen])
                     ]
     order = [
         "backbone",
@@ -92,7 +93,7 @@ def _values(scored: Mapping[str, Scored], metric: str, averaged: Sequence[str]) 
     values = {language: one.value(metric) for language, one in scored.items()}
     for language, one in scored.items():
         yield {"split": one.split, "language": language, "n": len(one.ids), "value": values[language]}
-    if values:
+    if averaged:
         splits = "+".join(sorted({scored[language].split for language in averaged}))
         count = sum(len(scored[language].ids) for language in averaged)
         mean = float(np.mean([values[language] for language in averaged]))
@@ -107,6 +108,15 @@ def _values(scored: Mapping[str, Scored], metric: str, averaged: Sequence[str]) 
         yield {"split": splits, "language": GAP, "n": count, "value": gap}
 
 
+def _known(cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """evaluation → every language that a cell was scored in."""
+    known: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for evaluation, language in cell.scored:
+            known.setdefault(evaluation, {})[language] = None
+    return {evaluation: list(languages) for evaluation, languages in known.items()}
+
+
 def _by_evaluation(cell: Cell) -> dict[str, dict[str, Scored]]:
     found: dict[str, dict[str, Scored]] = {}
     for (evaluation, language), scored in cell.scored.items():
@@ -119,7 +129,11 @@ def effects_table(given: ReportInput) -> pd.DataFrame:
     same pooled over evaluations, and the differences of the pooled effect between backbones. Columns as COLUMNS."""
     summed, level = Summed(), confidence(given)
     rows = [row for contrast in given.contrasts for row in _contrast_rows(given, contrast, summed, level)]
-    return adjusted(pd.DataFrame(rows, columns=list(COLUMNS)))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    # Two contrasts of the same arm with `none` are one square of the heat map, and one test.
+    again = (table["family"] == HEAT_MAP) & table.duplicated(["family", "backbone", "arm", "evaluation"])
+    table.loc[again, "family"] = EXPLORATORY
+    return adjusted(table)
 
 
 def confidence(given: ReportInput) -> float:
@@ -134,8 +148,8 @@ def _contrast_rows(
     pools: dict[str, dict[str, Differences]] = {}
     for backbone in dict.fromkeys(cell.backbone for cell in given.cells):
         for evaluation, metrics in given.metrics.items():
-            arms = _cells(given.cells, backbone, contrast["arm"], evaluation)
-            references = _cells(given.cells, backbone, contrast["reference"], evaluation)
+            arms = cells_of(given.cells, backbone, contrast["arm"], evaluation)
+            references = cells_of(given.cells, backbone, contrast["reference"], evaluation)
             pairs = paired(arms, references)
             if not pairs:
                 continue
@@ -157,6 +171,24 @@ def _contrast_rows(
     yield from _pooled_rows(contrast, pools, level, headline)
 
 
+def unpaired(given: ReportInput) -> Iterator[tuple[str, str, str, str]]:
+    """(contrast, backbone, evaluation, reason) where both arms were scored and nothing can be compared."""
+    for contrast in given.contrasts:
+        for backbone in dict.fromkeys(cell.backbone for cell in given.cells):
+            for evaluation in given.metrics:
+                arms, references = (
+                    cells_of(given.cells, backbone, contrast[side], evaluation) for side in ("arm", "reference")
+                )
+                if not arms or not references:
+                    continue
+                cells = [cell for both in paired(arms, references).values() for cell in both]
+                spoken = [{code for name, code in cell.scored if name == evaluation} for cell in cells]
+                if not cells:
+                    yield contrast["name"], backbone, evaluation, "no seeds in common"
+                elif not set.intersection(*spoken):
+                    yield contrast["name"], backbone, evaluation, "no language that all paired cells have"
+
+
 def _head(contrast: Mapping[str, Any], backbone: str) -> dict[str, Any]:
     return {
         "contrast": contrast["name"], "backbone": backbone, "arm": contrast["arm"], "reference": contrast["reference"],
@@ -174,7 +206,7 @@ def _pooled_rows(
 ) -> Iterator[dict[str, Any]]:
     """The mean over evaluations that are neither retrieval nor the own data of either arm, for each backbone, and the
     differences between backbones."""
-    head = {"evaluation": POOLED, "metric": OFFICIAL, "same_data": False, "left_out": ""}
+    head = {"evaluation": POOLED, "metric": OFFICIAL, "same_data": False}
     for backbone, found in pools.items():
         for language in (NON_ENGLISH, ENGLISH, GAP, AVERAGE):
             tables, more = _pool(found, language)
@@ -185,32 +217,63 @@ def _pooled_rows(
                     row |= _robust(found, table.pairs)
                 yield row | {"family": family_of(row, contrast, headline, OFFICIAL)}
     for one, other in combinations(pools, 2):
-        both = [evaluation for evaluation in pools[one] if evaluation in pools[other]]
-        parts = [_pool({name: pools[backbone][name] for name in both}, NON_ENGLISH) for backbone in (one, other)]
-        tables_ = [pooled(tables) for tables, _ in parts]
-        if tables_[0] is not None and tables_[1] is not None:
-            table = interaction(tables_[0], tables_[1])
-            if table is not None:
-                name = f"{one} minus {other}"
-                yield _row(
-                    _head(contrast, name) | head | {"language": NON_ENGLISH, "family": INTERACTION} | parts[0][1],
-                    table,
-                    level,
-                )
+        yield from _interaction_row(contrast, {one: pools[one], other: pools[other]}, head, level)
+
+
+def _interaction_row(
+    contrast: Mapping[str, Any], pools: Mapping[str, Mapping[str, Differences]], head: dict[str, Any], level: float
+) -> Iterator[dict[str, Any]]:
+    """The first backbone's pooled effect minus the second's, over the evaluations and languages of both. What only one of
+    them has is named in left_out."""
+    first, second = pools.values()
+    dropped = [f"{name}: whole" for name in {**first, **second} if name not in first or name not in second]
+    sides: tuple[dict[str, Differences], dict[str, Differences]] = ({}, {})
+    for name in (name for name in first if name in second):
+        languages = [set(side[name].averaged) for side in (first, second)]
+        apart = [
+            code for code in {**first[name].languages, **second[name].languages} if code in languages[0] ^ languages[1]
+        ]
+        if apart:
+            dropped.append(f"{name}: {' '.join(apart)}")
+        for kept, side in zip(sides, (first, second), strict=True):
+            kept[name] = side[name].restricted(languages[0] & languages[1])
+    (tables, more), (others, _) = (_pool(side, NON_ENGLISH) for side in sides)
+    one, other = pooled(tables), pooled(others)
+    table = None if one is None or other is None else interaction(one, other)
+    if table is not None:
+        more = more | {"left_out": "; ".join([*dropped, *filter(None, [more["left_out"]])])}
+        name = " minus ".join(pools)
+        yield _row(_head(contrast, name) | head | {"language": NON_ENGLISH, "family": INTERACTION} | more, table, level)
 
 
 def _pool(found: Mapping[str, Differences], language: str) -> tuple[dict[str, Table], dict[str, Any]]:
-    """(evaluation → its table of an estimand, how many languages and examples are in it)."""
+    """(evaluation → its table of an estimand, what is in it: languages, examples, evaluations, and which of these have fewer
+    seeds than others, so that the mean has fewer)."""
     chosen = {name: one.estimands[language] for name, one in found.items() if language in one.estimands}
     codes = {code for _, over in chosen.values() for code in over}
     examples = sum(found[name].examples[code] for name, (_, over) in chosen.items() for code in over)
-    return {name: table for name, (table, _) in chosen.items()}, {"n_languages": len(codes), "n_examples": examples}
+    tables = {name: table for name, (table, _) in chosen.items()}
+    return tables, {
+        "n_languages": len(codes), "n_examples": examples, "pooled_over": " ".join(tables), "left_out": _fewer(tables),
+    }  # fmt: skip
+
+
+def _fewer(tables: Mapping[str, Table]) -> str:
+    """The evaluations that lack seeds of other evaluations; empty where all have the same."""
+    every = {pair for table in tables.values() for pair in table.pairs}
+    lacking = {name: len(table.pairs) for name, table in tables.items() if len(table.pairs) < len(every)}
+    return "; ".join(f"{name} has {count} of {len(every)} seeds" for name, count in lacking.items())
 
 
 def _robust(found: Mapping[str, Differences], pairs: Sequence[Pair]) -> dict[str, float]:
-    """Beside the mean: the interquartile mean over evaluations, languages and pairs, and the probability of improvement."""
-    tables = [table.of(pairs) for one in found.values() for code, table in one.languages.items() if code != ENGLISH]
-    effects = [table.effects for table in tables if set(pairs) <= set(table.pairs)]
+    """Beside the mean over non-English languages: the interquartile mean over its evaluations, languages and pairs, and the
+    probability of improvement."""
+    effects = [
+        one.languages[code].of(pairs).effects
+        for one in found.values()
+        if NON_ENGLISH in one.estimands
+        for code in one.estimands[NON_ENGLISH][1]
+    ]
     return {
         "iqm": interquartile_mean(np.concatenate(effects)), "p_improvement": 100 * probability_of_improvement(effects),
     }  # fmt: skip
@@ -237,13 +300,13 @@ def _row(head: Mapping[str, Any], table: Table, level: float) -> dict[str, Any]:
     twice = 2 if head["language"] == GAP or head.get("family") == INTERACTION else 1
     found: Interval = table.interval(level, twice * LARGEST.get(head["metric"], 100.0))
     return {
-        "n_seeds": table.layout.replicates, "iqm": None, "p_improvement": None, "bootstrap_low": None, "bootstrap_high": None,
-        **head, "effect": found.effect, "ci_low": found.low, "ci_high": found.high, "ci_method": found.method, "p": found.p,
-        "mde": found.mde,
+        "n_seeds": table.layout.replicates, "seeds": table.layout.seeds, "pooled_over": "", "iqm": None,
+        "p_improvement": None, "bootstrap_low": None, "bootstrap_high": None, **head, "effect": found.effect,
+        "ci_low": found.low, "ci_high": found.high, "ci_method": found.method, "p": found.p, "mde": found.mde,
     }  # fmt: skip
 
 
-def _cells(cells: Sequence[Cell], backbone: str, arm: str, evaluation: str) -> dict[Pair, Cell]:
+def cells_of(cells: Sequence[Cell], backbone: str, arm: str, evaluation: str) -> dict[Pair, Cell]:
     return {
         (cell.seed_intermediate, cell.seed_target): cell
         for cell in cells

@@ -1,6 +1,6 @@
 """What a contrast estimates: tables of paired differences, and the weighted means over languages and evaluations of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -60,6 +60,13 @@ class Differences:
     examples: Mapping[str, int]
     averaged: Sequence[str]
 
+    def restricted(self, languages: Collection[str]) -> "Differences":
+        """The same over these languages alone."""
+        kept = {language: table for language, table in self.languages.items() if language in languages}
+        dropped = tuple(language for language in self.languages if language not in kept)
+        averaged = [language for language in self.averaged if language in kept]
+        return Differences(kept, (*self.left_out, *dropped), self.examples, averaged)
+
     @cached_property
     def estimands(self) -> dict[str, tuple[Table, list[str]]]:
         """name → (table, languages in it): each language, the average, the mean of those that are not English, the gap."""
@@ -82,7 +89,7 @@ def weighted(languages: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def combined(tables: Sequence[tuple[Table, float]]) -> Table:
-    """The weighted sum of tables over the pairs that all of them have. A cluster that stands in several is one cluster."""
+    """The weighted sum of tables over the pairs that all of them have. A cluster of several tables is one cluster."""
     pairs = [pair for pair in tables[0][0].pairs if all(pair in table.pairs for table, _ in tables)]
     parts = [(table.of(pairs), weight) for table, weight in tables]
     clusters = list(dict.fromkeys(cluster for table, _ in parts for cluster in table.clusters))
@@ -171,7 +178,7 @@ def differences(
     tables = {language: _table(pairs, evaluation, language, metric, summed) for language in common}
     examples = {language: len(cells[0].scored[evaluation, language].ids) for language in common}
     left_out = tuple(language for language in known if language not in common)
-    return Differences(tables, left_out, examples, averaged(common))
+    return Differences(tables, left_out, examples, [language for language in averaged(known) if language in common])
 
 
 def _table(

@@ -36,6 +36,11 @@ class Layout:
         """Pairs that the estimate uses."""
         return sum(len(group) for group in self.members)
 
+    @property
+    def seeds(self) -> str:
+        """How many seeds the estimate uses, of a grid `intermediate × target`."""
+        return f"{len(self.members)} × {len(self.members[0])}" if self.kind == "grid" else str(self.replicates)
+
 
 def layout(pairs: Sequence[Pair], arms: Sequence[Hashable], references: Sequence[Hashable]) -> Layout:
     """pairs: the (intermediate, target) seeds of each pair, None where neither side has such a seed. arms, references: the

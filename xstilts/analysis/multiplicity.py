@@ -50,11 +50,6 @@ def family_of(row: Mapping[str, Any], contrast: Mapping[str, Any], headline: str
     first = row["metric"] == official or row["evaluation"] == POOLED
     if named and first and row["language"] == NON_ENGLISH and row["evaluation"] in primary:
         return PRIMARY
-    if (
-        first
-        and "none" in (row["arm"], row["reference"])
-        and row["language"] == AVERAGE
-        and row["evaluation"] != POOLED
-    ):
+    if first and row["reference"] == "none" and row["language"] == AVERAGE and row["evaluation"] != POOLED:
         return HEAT_MAP
     return EXPLORATORY

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from xstilts.analysis import figures
-from xstilts.analysis.answer import answer, clear, control_verdicts
+from xstilts.analysis.answer import answer, clear, control_verdicts, p_text
 from xstilts.analysis.averages import RETRIEVAL, averages
 from xstilts.analysis.cut_contexts import beside
-from xstilts.analysis.effects import confidence, effects_table, results_table
+from xstilts.analysis.effects import confidence, effects_table, results_table, unpaired
 from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH, POOLED
 from xstilts.analysis.inputs import ReportInput
-from xstilts.analysis.multiplicity import INTERACTION
+from xstilts.analysis.multiplicity import INTERACTION, PRIMARY
 from xstilts.official.forms import HUB_FORM, forms
 from xstilts.plan.step import canonical_json
 
@@ -77,21 +77,23 @@ def summarise(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame) 
     headline = expanded["headline"] or next((c["name"] for c in given.contrasts if not c["implicit"]), None)
     chosen = rows[rows["contrast"] == headline]
     pooled = effects[(effects["evaluation"] == POOLED) & (effects["family"] != INTERACTION)]
-    primary = pooled[(pooled["contrast"] == headline) & (pooled["language"] == NON_ENGLISH)]
+    confirmed = effects[effects["family"] == PRIMARY]
+    primary = confirmed[confirmed["contrast"] == headline]
     between = effects[effects["family"] == INTERACTION]
     keys = [
         "contrast", "backbone", "evaluation", "effect", "ci_low", "ci_high", "ci_method", "p", "p_adjusted", "family", "mde",
-        "n_seeds",
+        "n_seeds", "seeds", "pooled_over",
     ]  # fmt: skip
     robust = ["language", "iqm", "p_improvement"]
     level = confidence(given)
     return {
         "name": expanded["name"], "title": expanded["plan"].get("title") or expanded["name"], "banner": given.banner,
-        "headline": headline, "confidence": level, "answer": answer(headline, primary, chosen, level),
+        "headline": headline, "confidence": level, "answer": answer(headline, primary, chosen, level, _absent(given, effects, headline)),
+        "primary": _records(confirmed[[*keys, *robust]]),
         "headline_effects": _records(primary[keys]) + _records(chosen[keys]),
         "effects": _with_cuts(_records(rows[[*keys, "arm", "reference", "same_data"]]), given),
         "pooled": _records(pooled[[*keys, *robust]]), "interactions": _records(between[keys]),
-        "pooled_over": _pooled_over(given, effects, headline), "left_out": _left_out(effects),
+        "pooled_over": _pooled_over(given, effects, headline), "left_out": _left_out(given, effects),
         "benchmark": given.benchmark, "averages": _averages(given, results),
         "controls": control_verdicts(expanded["controls"], rows),
         "missing": [{"what": m["what"], "reason": m["reason"], "log": m["log"]} for m in given.missing],
@@ -132,10 +134,33 @@ def _pooled_over(given: ReportInput, effects: pd.DataFrame, headline: str | None
     return [name for name in dict.fromkeys(rows["evaluation"]) if first[name] not in RETRIEVAL]
 
 
-def _left_out(effects: pd.DataFrame) -> list[dict[str, Any]]:
-    """Languages that are in no mean of a contrast, since one of its cells lacks them."""
+def _absent(given: ReportInput, effects: pd.DataFrame, headline: str | None) -> dict[str, str]:
+    """Backbone → why the headline has no primary row of it."""
+    rows = effects[(effects["contrast"] == headline) & (effects["family"] != INTERACTION)]
+    primary = next((c.get("primary") for c in given.contrasts if c["name"] == headline), None)
+    reasons = {}
+    for backbone, part in rows.groupby("backbone", sort=False):
+        if (part["family"] == PRIMARY).any():
+            continue
+        over = _pooled_over(given, part, headline)
+        if primary:
+            reasons[str(backbone)] = f"nothing was scored on {', '.join(primary)} in languages other than English"
+        elif over:
+            reasons[str(backbone)] = f"{', '.join(over)} have no seeds in common"
+        else:
+            reasons[str(backbone)] = "all evaluations are retrieval or English, or an arm was trained on their data"
+    return reasons
+
+
+def _left_out(given: ReportInput, effects: pd.DataFrame) -> list[dict[str, Any]]:
+    """What a contrast leaves out: languages that one of its cells lacks, whole evaluations, seeds of a mean."""
     rows = effects[effects["left_out"].astype(str) != ""]
-    return _records(rows[["contrast", "backbone", "evaluation", "left_out"]].drop_duplicates())
+    known = set(zip(effects["contrast"], effects["backbone"], effects["evaluation"], strict=True))
+    return _records(rows[["contrast", "backbone", "evaluation", "left_out"]].drop_duplicates()) + [
+        {"contrast": name, "backbone": backbone, "evaluation": evaluation, "left_out": reason}
+        for name, backbone, evaluation, reason in unpaired(given)
+        if (name, backbone, evaluation) not in known
+    ]
 
 
 def _averages(given: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
@@ -154,16 +179,18 @@ def _unmatched(given: ReportInput) -> list[dict[str, Any]]:
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The summary for a run's page."""
-    lines = [f"# {summary['title']}", "", f"> {summary['banner']}", "", summary["answer"], ""]
+    banner = [f"> {summary['banner']}", ""] if summary["banner"] else []
+    lines = [f"# {summary['title']}", "", *banner, summary["answer"], ""]
     level = f"{100 * summary['confidence']:g} %"
     lines += [
-        f"| contrast | backbone | evaluation | effect | {level} interval | adjusted p | seeds |",
-        "|---|---|---|---|---|---|---|",
+        f"| contrast | backbone | evaluation | effect | {level} interval | adjusted p | MDE | seeds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    shown = [row for row in summary["pooled"] if row["language"] == NON_ENGLISH]
+    means = [row for row in summary["pooled"] if row["language"] == NON_ENGLISH and row not in summary["primary"]]
+    shown = [{**row, "evaluation": f"{row['evaluation']}, non-English"} for row in [*summary["primary"], *means]]
     lines += [
         f"| {e['contrast']} | {e['backbone']} | {e['evaluation']} | {e['effect']:+.1f} | {e['ci_low']:+.1f} … "
-        f"{e['ci_high']:+.1f} | {'' if e['p_adjusted'] is None else format(e['p_adjusted'], '.3f')} | {e['n_seeds']} |"
+        f"{e['ci_high']:+.1f} | {p_text(e['p_adjusted'])} | {'' if e['mde'] is None else format(e['mde'], '.1f')} | {e['seeds']} |"
         for e in [*shown, *summary["effects"]]
     ]
     if summary["cut_contexts"]:
@@ -190,7 +217,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for title, entries in (
         ("Missing", summary["missing"]), ("Not applicable", summary["not_applicable"]),
         ("Trained in part", summary["trained_in_part"]), ("Skipped", summary["skipped_languages"]),
-        ("Languages left out of a contrast", summary["left_out"]),
+        ("Left out of a contrast", summary["left_out"]),
     ):  # fmt: skip
         if entries:
             lines += ["", f"## {title}", ""]
@@ -215,15 +242,15 @@ def page(given: ReportInput, results: pd.DataFrame, effects: pd.DataFrame, summa
         & (effects["metric"] == effects["evaluation"].map(first))
     ]  # fmt: skip
     level = summary["confidence"]
-    pooled = effects[
-        (effects["contrast"] == summary["headline"]) & (effects["evaluation"] == POOLED) & (effects["language"] == NON_ENGLISH)
-        & (effects["family"] != INTERACTION)
-    ]  # fmt: skip
-    chosen = pd.concat([pooled, chosen])
-    labels = [f"{row.backbone}, {row.evaluation}" for row in chosen.itertuples()]
+    primary = effects[(effects["contrast"] == summary["headline"]) & (effects["family"] == PRIMARY)]
+    chosen = pd.concat([primary, chosen])
+    labels = [
+        f"{row.backbone}, {row.evaluation}{', non-English' if row.language == NON_ENGLISH else ''}"
+        for row in chosen.itertuples()
+    ]
     template = environment.get_template("report.html.j2")
     return template.render(
-        summary=summary, heat=heat_map(given, rows), scores=_scores(given, results), level=f"{100 * level:g} %",
+        summary=summary, p_text=p_text, heat=heat_map(given, rows), scores=_scores(given, results), level=f"{100 * level:g} %",
         forest=figures.forest(chosen, labels, level) if len(chosen) else "",
         languages=figures.by_language(local, level) if len(local) else "",
     )  # fmt: skip

@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from xstilts.analysis.answer import clear
-from xstilts.analysis.estimands import NON_ENGLISH
+from xstilts.analysis.answer import clear, p_text
 
 #: More effects than this are a page of the report and not a screen: then the headline's alone are printed.
 MOST_ROWS = 30
@@ -24,12 +23,14 @@ def show(report: Path, console: Console | None = None) -> None:
     chosen = [row for row in effects if row["contrast"] == summary["headline"]]
     shown = chosen if chosen and len(effects) > MOST_ROWS else effects[:MOST_ROWS]
     headline = [
-        row for row in summary["pooled"] if row["contrast"] == summary["headline"] and row["language"] == NON_ENGLISH
+        {**row, "evaluation": f"{row['evaluation']}, non-English"}
+        for row in summary["primary"]
+        if row["contrast"] == summary["headline"]
     ]
     if shown:
         console.print(_table(summary["title"], [*headline, *shown], summary["confidence"]))
     if len(shown) < len(effects):
-        console.print(f"{len(effects) - len(shown)} further effects stand in the report")
+        console.print(f"{len(effects) - len(shown)} further effects are in the report")
     console.print(summary["answer"])
     for control in summary["controls"]:
         verdict = control["verdict"] if control["as_expected"] else control["verdict"].upper()
@@ -48,14 +49,14 @@ def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Ta
     table = Table(title=title, title_justify="left")
     for column in ("contrast", "backbone", "evaluation"):
         table.add_column(column)
-    for column in ("effect", f"{100 * level:g} % interval", "adj. p", "seeds"):
+    for column in ("effect", f"{100 * level:g} % interval", "adj. p", "MDE", "seeds"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in effects:
         p = row["p_adjusted"]
         span = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
         cells = (
             row["contrast"], row["backbone"], row["evaluation"], f"{row['effect']:+.1f}", span,
-            "" if p is None else f"{p:.3f}", str(row["n_seeds"]),
+            p_text(p), "" if row["mde"] is None else f"{row['mde']:.1f}", row["seeds"],
         )  # fmt: skip
         table.add_row(*cells, style="bold" if clear(p, 1 - level) else "dim")
     return table
