@@ -163,16 +163,17 @@ class Encoder:
                 "span": self._windows, "retrieval": self._pair, "ranking": self._side,
                 "mining": self._side,
             }[self.task.format]  # fmt: skip
+        pictures, grids = self._pictures(example), [self.processor.grid(data) for data in example.images]
         for made in make(example):
             row, segments = {key: value for key, value in made.items() if key != "kept"}, made["segments"]
-            self._verify(example, segments, made.get("kept", ()))
+            self._verify(example, segments, (pictures, *made.get("kept", ())))
             self.truncated += self._was_cut
             self._was_cut = False
             unknown = self.tokenizer.unk_token_id
             if unknown is not None:
                 self.unknown += sum(segment.count(unknown) for segment in segments)
             yield {
-                "length": sum(map(len, segments)), "grids": [self.processor.grid(data) for data in example.images],
+                "length": sum(map(len, segments)), "grids": grids,
                 "label": -1, "labels": [], "span": [], "offsets": [], "words": [], "supervised": 1,
                 "starts": [], **row,
             }  # fmt: skip
@@ -183,10 +184,9 @@ class Encoder:
         return self.processor.text_tokens(text)[0]
 
     def _verify(self, example: Example, segments: Sequence[list[int]], kept: Sequence[list[int]]) -> None:
-        """RuntimeError, a fault of this module, where a segment lost a part that must be kept, or tokens of a picture."""
-        pictures = self._pictures(example)
+        """RuntimeError, a fault of this module, where a segment lost a part that must be kept."""
         for segment in segments:
-            for part in (pictures, *kept):
+            for part in kept:
                 if not _contains(segment, part):
                     raise RuntimeError(
                         f"{self.task.name}, example {example.id}: encoding lost {len(part)} tokens of its question, "
