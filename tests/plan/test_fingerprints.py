@@ -1,0 +1,51 @@
+"""Every step's fingerprint in two shipped plans. A change here makes users compute these steps again.
+
+To accept a change: `python -m tests.plan.test_fingerprints`, and raise the recipe version of the kinds of step that changed.
+"""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xstilts.plan.expand import expand
+from xstilts.plan.schema import load_plan
+from xstilts.plan.tables import Tables
+
+GOLDEN = Path(__file__).parent / "golden"
+PLANS = Path(__file__).resolve().parents[2] / "pipelines" / "plans"
+NAMES = ("demo", "modality")
+
+
+def fingerprints(name: str) -> list[str]:
+    """`kind fingerprint` of each step, sorted. Data and model identities are constants; no mirror is read."""
+    raw = yaml.safe_load((PLANS / f"{name}.yaml").read_text())
+    for backbone in raw["backbones"].values():
+        if "hub" in backbone:
+            backbone["revision"] = "a" * 40
+    tables = replace(
+        Tables.shipped(),
+        identity=lambda *_: {"commit": "0" * 40},
+        missing=lambda *_: None,
+        model=lambda *_: None,
+    )
+    expansion = expand(load_plan(yaml.safe_dump(raw, sort_keys=False), tables), None, {"torch": "0"}, tables)
+    return sorted(f"{step.kind} {fingerprint[:16]}" for fingerprint, step in expansion.steps.items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fingerprints_are_those_of_earlier_versions(name: str) -> None:
+    with gzip.open(GOLDEN / f"{name}.txt.gz", "rt") as file:
+        golden = file.read().splitlines()
+    now = fingerprints(name)
+    lost = sorted(set(golden) - set(now))
+    assert not lost, f"{len(lost)} of {len(golden)} fingerprints changed, among them {lost[:5]}"
+    assert len(now) == len(golden)
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for plan in NAMES:
+        (GOLDEN / f"{plan}.txt.gz").write_bytes(gzip.compress("\n".join(fingerprints(plan)).encode(), mtime=0))
