@@ -1,4 +1,6 @@
-"""Which image each component runs in: pinned by digest in images/images.lock once published, a tag of this machine before."""
+"""Which image each component runs in: pinned by digest in images/images.lock once published, a
+tag of this machine before.
+"""
 
 import json
 from functools import cache
@@ -6,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 LOCK = Path(__file__).resolve().parents[1] / "images" / "images.lock"
-#: Components whose Dockerfile has two stages: what the KFP step runs in, and what the Ray workers run in.
+#: Components whose Dockerfile has two stages: what the KFP step runs in, and what the Ray workers
+#: run in.
 STAGED = ("finetune", "score")
 
 
@@ -17,12 +20,16 @@ def name(component: str, stage: str = "step") -> str:
 
 @cache
 def lock() -> dict[str, Any]:
-    """name → {reference: registry/name:tag, digest: sha256:… or null}; empty where there is no lock."""
+    """name → {reference: registry/name:tag, digest: sha256:… or null}; empty where there is no
+    lock.
+    """
     return dict(json.loads(LOCK.read_text())) if LOCK.is_file() else {}
 
 
 def reference(component: str, stage: str = "step") -> str:
-    """The image of a component: `registry/name@sha256:…` where its digest is locked, else its tag."""
+    """The image of a component: `registry/name@sha256:…` where its digest is locked, else its
+    tag.
+    """
     entry = lock().get(name(component, stage), {})
     tagged = str(entry.get("reference") or f"xstilts/{name(component, stage)}:dev")
     digest = entry.get("digest")

@@ -1,7 +1,8 @@
-"""Builds the images: python -m images.build [IMAGE…] [--torch cpu|cuda] [--base IMAGE] [--push REGISTRY --tag TAG].
+"""Builds the images: python -m images.build [IMAGE…] [--torch cpu|cuda] [--base IMAGE] [--push
+REGISTRY --tag TAG].
 
-The engine gets only what an image needs, its own wheels out of wheelhouse/ among it, and builds with its classic
-builder. A build fails when an image is larger than it may be.
+The engine gets only what an image needs, its own wheels out of wheelhouse/ among it, and builds
+with its classic builder. A build fails when an image is larger than it may be.
 """
 
 import argparse
@@ -28,8 +29,10 @@ from xstilts.errors import InfrastructureError, PlanError, XstiltsError
 
 @dataclass(frozen=True)
 class Image:
-    """One image: a stage of a component's Dockerfile and the packages it holds. sets: those of the stages before it as
-    well, which the classic builder goes through. megabytes: how much more than its base it may hold (CPU)."""
+    """One image: a stage of a component's Dockerfile and the packages it holds. sets: those of
+    the stages before it as well, which the classic builder goes through. megabytes: how much
+    more than its base it may hold (CPU).
+    """
 
     component: str
     stage: str
@@ -73,7 +76,9 @@ def code() -> Iterator[Path]:
 def files_of(image: Image, build: str) -> Iterator[Path]:
     """What an image is built from, relative to the project; wheels of other images are left out."""
     yield Path("images", image.component, "Dockerfile")
-    yield from (Path("images", file) for file in ("__init__.py", "install.py", "smoke.py", "images.lock"))
+    yield from (
+        Path("images", file) for file in ("__init__.py", "install.py", "smoke.py", "images.lock")
+    )
     yield from (Path("images", "packages", f"{packages}.txt") for packages in image.sets)
     yield from (Path("requirements", file) for file in ("from_lock.py", "cpu.txt", "cuda.txt"))
     yield from code()
@@ -88,7 +93,9 @@ def files_of(image: Image, build: str) -> Iterator[Path]:
 
 
 def context(image: Image, build: str, into: IO[bytes]) -> None:
-    """The build context as a tar without owners or times, so that the same files give the same cached layers."""
+    """The build context as a tar without owners or times, so that the same files give the same
+    cached layers.
+    """
     with tarfile.open(fileobj=into, mode="w") as tar:
         for path in files_of(image, build):
             entry = tar.gettarinfo(str(ROOT / path), arcname=path.as_posix())
@@ -107,24 +114,41 @@ def engine() -> Any:
         client = docker.from_env(timeout=600)
         client.ping()
     except docker.errors.DockerException as error:
-        raise InfrastructureError(f"no Docker engine answers ({error}); start one, or set DOCKER_HOST") from error
+        raise InfrastructureError(
+            f"no Docker engine answers ({error}); start one, or set DOCKER_HOST"
+        ) from error
     return client
 
 
-def build_image(client: Any, image: Image, tag: str, build: str, base: str, revision: str, log: IO[str]) -> int:
-    """Builds an image under a tag; returns its size above the base, in bytes. InfrastructureError with the end of the
-    build's log when it fails."""
+def build_image(
+    client: Any, image: Image, tag: str, build: str, base: str, revision: str, log: IO[str]
+) -> int:
+    """Builds an image under a tag; returns its size above the base, in bytes.
+    InfrastructureError with the end of the build's log when it fails.
+    """
     arguments = {"BASE_IMAGE": base, "TORCH": build, "VERSION": __version__, "REVISION": revision}
     arguments["SOURCES"] = sources()
-    arguments |= {key: os.environ[key] for key in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if os.environ.get(key)}
+    arguments |= {
+        key: os.environ[key]
+        for key in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+        if os.environ.get(key)
+    }
     with tempfile.TemporaryFile() as tar:
         context(image, build, tar)
         tar.seek(0)
         lines: list[str] = []
         answer = client.api.build(
-            fileobj=tar, custom_context=True, dockerfile=f"images/{image.component}/Dockerfile", target=image.stage,
-            tag=tag, buildargs=arguments, network_mode="host", rm=True, forcerm=True, decode=True,
-        )  # fmt: skip
+            fileobj=tar,
+            custom_context=True,
+            dockerfile=f"images/{image.component}/Dockerfile",
+            target=image.stage,
+            tag=tag,
+            buildargs=arguments,
+            network_mode="host",
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
         for message in answer:
             text = message.get("stream") or message.get("error") or ""
             log.write(text)
@@ -145,22 +169,36 @@ def build_image(client: Any, image: Image, tag: str, build: str, base: str, revi
 
 def revision() -> str:
     """The commit that is built from, with `-dirty` when the work tree differs from it."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(ROOT),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else "unknown"
 
 
 def sources() -> str:
-    """SHA-256 over the names and bytes of the code that images hold: what tells an image of this checkout from one of
-    another."""
+    """SHA-256 over the names and bytes of the code that images hold: what tells an image of this
+    checkout from one of another.
+    """
     total = hashlib.sha256()
     for path in code():
-        total.update(path.as_posix().encode() + b"\0" + hashlib.sha256((ROOT / path).read_bytes()).digest())
+        total.update(
+            path.as_posix().encode() + b"\0" + hashlib.sha256((ROOT / path).read_bytes()).digest()
+        )
     return total.hexdigest()
 
 
 def refuse_floating_base(base: str) -> None:
-    """PlanError when images that are to be published would stand on a base that another could take the place of."""
+    """PlanError when images that are to be published would stand on a base that another could
+    take the place of.
+    """
     if "@sha256:" not in base:
         raise PlanError(
             f"the base image {base} has no digest in images/images.lock; resolve it (`xstilts lock --resolve`) before "
@@ -169,19 +207,29 @@ def refuse_floating_base(base: str) -> None:
 
 
 def push(client: Any, image: Image, tagged: str) -> None:
-    """Pushes an image that is built. InfrastructureError with the registry's words when it refuses."""
+    """Pushes an image that is built. InfrastructureError with the registry's words when it
+    refuses.
+    """
     repository, _, tag = tagged.rpartition(":")
     for message in client.api.push(repository, tag=tag, stream=True, decode=True):
         if "error" in message:
-            raise InfrastructureError(f"the image {image.name} cannot be pushed to {tagged}: {message['error']}")
+            raise InfrastructureError(
+                f"the image {image.name} cannot be pushed to {tagged}: {message['error']}"
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m images.build", description="Build the images of the components.")
-    parser.add_argument("image", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)} (default: all)")
+    parser = argparse.ArgumentParser(
+        prog="python -m images.build", description="Build the images of the components."
+    )
+    parser.add_argument(
+        "image", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)} (default: all)"
+    )
     parser.add_argument("--torch", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--base", help="another base image, e.g. one made on this machine")
-    parser.add_argument("--push", metavar="REGISTRY", help="tag for this registry, and push; needs --tag")
+    parser.add_argument(
+        "--push", metavar="REGISTRY", help="tag for this registry, and push; needs --tag"
+    )
     parser.add_argument("--tag", default="dev")
     given = parser.parse_args(arguments)
     if unknown := [one for one in given.image if one not in IMAGES]:
@@ -193,11 +241,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             refuse_floating_base(base)
         client = engine()
         for image in [IMAGES[one] for one in given.image or IMAGES]:
-            started, log, tag = time.monotonic(), io.StringIO(), f"{registry}/{image.name}:{given.tag}"
+            started, log, tag = (
+                time.monotonic(),
+                io.StringIO(),
+                f"{registry}/{image.name}:{given.tag}",
+            )
             size = build_image(client, image, tag, given.torch, base, revision(), log)
             if given.push:
                 push(client, image, tag)
-            print(f"{tag}: {size / 1e6:.0f} MB above {base}, {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"{tag}: {size / 1e6:.0f} MB above {base}, {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
     except XstiltsError as error:
         print(f"images: {error}", file=sys.stderr)
         return error.exit_code

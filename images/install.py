@@ -1,7 +1,9 @@
-"""Fills an image's virtual environment; runs in the build stage, with the standard library, pip and uv only.
+"""Fills an image's virtual environment; runs in the build stage, with the standard library, pip and
+uv only.
 
-python3 install.py cpu|cuda: takes the packages that /src/packages.txt names from the lock, by hash, out of the
-wheelhouse when it holds wheels, else from where pip finds them; writes the lock's versions for the plan step.
+python3 install.py cpu|cuda: takes the packages that /src/packages.txt names from the lock, by hash,
+out of the wheelhouse when it holds wheels, else from where pip finds them; writes the lock's
+versions for the plan step.
 """
 
 import json
@@ -19,7 +21,8 @@ LOCKS = SOURCE / "requirements"
 VERSIONS = Path("/opt/xstilts/versions.json")
 #: The build of torch that the image holds: the CUDA build where no CPU build can be found.
 BUILD = Path("/opt/xstilts/torch-build")
-#: Folders of packages that nothing imports: their tests, and headers for compilers that no image has.
+#: Folders of packages that nothing imports: their tests, and headers for compilers that no image
+#: has.
 UNUSED = ("tests", "include")
 
 
@@ -37,12 +40,26 @@ def main(build: str) -> None:
     venv.create(TARGET, with_pip=False, symlinks=True)
     wheels = sorted(path.name for path in (SOURCE / "wheelhouse").glob("*.whl"))
     where = ["--no-index", "--find-links", str(SOURCE / "wheelhouse")] if wheels else []
-    # No bytecode here: the smoke check that follows leaves that of the modules which the component imports.
+    # No bytecode here: the smoke check that follows leaves that of the modules which the component
+    # imports.
     pip = [
-        str(pip_home / "bin" / "python"), "-m", "pip", "--python", str(TARGET / "bin" / "python"), "install", "--no-deps",
-        "--require-hashes", "--no-compile", "--only-binary", ":all:", "--no-cache-dir",
-        "--disable-pip-version-check", "--progress-bar", "off", *where,
-    ]  # fmt: skip
+        str(pip_home / "bin" / "python"),
+        "-m",
+        "pip",
+        "--python",
+        str(TARGET / "bin" / "python"),
+        "install",
+        "--no-deps",
+        "--require-hashes",
+        "--no-compile",
+        "--only-binary",
+        ":all:",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+        *where,
+    ]
     if wheels:
         build = held_build(wheels, build)
     elif build == "cpu" and "torch" in names:

@@ -1,7 +1,8 @@
 """The check at the end of each image's build: python3 -m images.smoke SET cpu|cuda [--imports].
 
-All that the image's code imports, lazily or not, can be imported; nothing is there that must not be. With --imports only
-the first half: the build stage runs it so that the image holds the bytecode of these modules, and of no others.
+All that the image's code imports, lazily or not, can be imported; nothing is there that must not
+be. With --imports only the first half: the build stage runs it so that the image holds the bytecode
+of these modules, and of no others.
 """
 
 import importlib
@@ -12,41 +13,88 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
-_STORE = ("xstilts.run", "xstilts.store.store", "boto3", "boto3.s3.transfer", "botocore.config", "components.orphan")
+_STORE = (
+    "xstilts.runs.actions",
+    "xstilts.store.store",
+    "boto3",
+    "boto3.s3.transfer",
+    "botocore.config",
+    "components.orphan",
+)
 _PLAN = (
-    "xstilts.plan.expand", "xstilts.plan.schema", "xstilts.plan.environment", "xstilts.plan.backbones",
-    "xstilts.data.source", "xstilts.schedule", "huggingface_hub",
+    "xstilts.plan.expand", "xstilts.plan.schema", "xstilts.environment", "xstilts.plan.backbones",
+    "xstilts.sources.loader", "xstilts.runs.recurring", "huggingface_hub",
 )  # fmt: skip
 
 #: set of packages (images/packages) → the modules that its code imports.
 MODULES: Mapping[str, Sequence[str]] = {
     "plan": (*_STORE, *_PLAN),
     "stage": (
-        *_STORE, *_PLAN, "xstilts.data.stage", "xstilts.data.records", "xstilts.data.encode", "xstilts.models.processor",
-        "conllu", "datasets", "datasets.load", "transformers", "transformers.models.clip.image_processing_pil_clip",
+        *_STORE,
+        *_PLAN,
+        "xstilts.runs.stage",
+        "xstilts.data.records",
+        "xstilts.data.encode",
+        "xstilts.models.processor",
+        "conllu",
+        "datasets",
+        "datasets.load",
+        "transformers",
+        "transformers.models.clip.image_processing_pil_clip",
         "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
     ),
-    "step": (*_STORE, "components.launch.choose", "components.launch.gc", "kubernetes", "kubernetes.config"),
+    "step": (
+        *_STORE,
+        "components.launch.choose",
+        "components.launch.gc",
+        "kubernetes",
+        "kubernetes.config",
+    ),
     "worker": (
-        *_STORE, "xstilts.training.group", "xstilts.scoring.group", "xstilts.models.build",
-        "xstilts.models.pretraining", "xstilts.models.xlm_r", "xstilts.models.llava", "xstilts.models.qwen_vl",
-        "xstilts.models.lora", "xstilts.data.stage", "components.launch.choose", "components.launch.driver",
-        "components.launch.local", "ray.train.torch", "peft", "transformers", "huggingface_hub",
+        *_STORE,
+        "xstilts.runs.finetune",
+        "xstilts.runs.score",
+        "xstilts.miniature.backbones",
+        "xstilts.miniature.pretraining",
+        "xstilts.models.xlm_r",
+        "xstilts.models.llava",
+        "xstilts.models.qwen_vl",
+        "xstilts.models.lora",
+        "xstilts.runs.stage",
+        "components.launch.choose",
+        "components.launch.driver",
+        "components.launch.local",
+        "ray.train.torch",
+        "peft",
+        "transformers",
+        "huggingface_hub",
     ),
     "report": (
-        *_STORE, "components.report.artifacts", "xstilts.analysis.collect", "xstilts.analysis.report",
-        "xstilts.analysis.figures", "matplotlib.pyplot", "matplotlib.backends.backend_svg", "jinja2",
+        *_STORE,
+        "components.report.artifacts",
+        "xstilts.runs.collect",
+        "xstilts.analysis.report",
+        "xstilts.analysis.figures",
+        "matplotlib.pyplot",
+        "matplotlib.backends.backend_svg",
+        "jinja2",
     ),
-}  # fmt: skip
+}
 COMPILERS = ("cc", "gcc", "c++", "g++", "clang", "tcc", "nvcc")
 
 
 def unwanted(name: str, build: str) -> list[str]:
     """What an image holds and must not."""
-    held = {distribution.metadata["Name"].lower().replace("_", "-") for distribution in distributions()}
+    held = {
+        distribution.metadata["Name"].lower().replace("_", "-") for distribution in distributions()
+    }
     found = [f"the compiler {compiler}" for compiler in COMPILERS if shutil.which(compiler)]
     if build == "cpu":
-        found += [f"the CUDA package {package}" for package in sorted(held) if package.startswith("nvidia-")]
+        found += [
+            f"the CUDA package {package}"
+            for package in sorted(held)
+            if package.startswith("nvidia-")
+        ]
     if name != "worker":
         found += [f"the package {package}" for package in ("torch", "ray") if package in held]
     if os.geteuid() == 0:
@@ -59,7 +107,9 @@ def main(name: str, build: str, *options: str) -> None:
         importlib.import_module(module)
     if "--imports" in options:
         return
-    marker = Path("/opt/xstilts/torch-build")  # images/install.py: cuda where no CPU build can be found
+    marker = Path(
+        "/opt/xstilts/torch-build"
+    )  # images/install.py: cuda where no CPU build can be found
     build = marker.read_text().strip() if marker.is_file() else build
     if found := unwanted(name, build):
         sys.exit(f"the image ({name}, {build}) holds {', '.join(found)}")

@@ -1,8 +1,9 @@
-"""Which packages of the lock each image holds: python -m images.subsets writes images/packages/<set>.txt.
+"""Which packages of the lock each image holds: python -m images.subsets writes
+images/packages/<set>.txt.
 
-A list is the closure of what the image's code imports over the requirements of what is installed here, which is the
-lock. It names packages only: versions and hashes stay in requirements/cpu.txt and cuda.txt, so that all images of one
-build have the same ones.
+A list is the closure of what the image's code imports over the requirements of what is installed
+here, which is the lock. It names packages only: versions and hashes stay in requirements/cpu.txt
+and cuda.txt, so that all images of one build have the same ones.
 """
 
 import sys
@@ -15,20 +16,40 @@ from packaging.utils import canonicalize_name
 
 PACKAGES = Path(__file__).parent / "packages"
 
-#: What every step needs: the store, what reads plans and schedules, and what KFP runs it with (see ALONE).
+#: What every step needs: the store, what reads plans and schedules, and what KFP runs it with (see
+#: ALONE).
 STEP = ("boto3", "kfp", "pydantic", "pyyaml")
 
-#: set → what its code imports. finetune and score share two: a group's workers train and score, and a step watches both.
+#: set → what its code imports. finetune and score share two: a group's workers train and score, and
+#: a step watches both.
 ROOTS: Mapping[str, Sequence[str]] = {
     "plan": ("huggingface-hub", *STEP),
-    "stage": ("conllu", "datasets", "transformers", "tokenizers", "pillow", "pyarrow", "numpy", *STEP),
+    "stage": (
+        "conllu",
+        "datasets",
+        "transformers",
+        "tokenizers",
+        "pillow",
+        "pyarrow",
+        "numpy",
+        *STEP,
+    ),
     "step": ("kubernetes", *STEP),
     "worker": (
-        "torch", "ray[default,train]", "transformers", "peft", "safetensors", "tokenizers", "pillow", "pyarrow", "numpy",
-        "huggingface-hub", *STEP,
+        "torch",
+        "ray[default,train]",
+        "transformers",
+        "peft",
+        "safetensors",
+        "tokenizers",
+        "pillow",
+        "pyarrow",
+        "numpy",
+        "huggingface-hub",
+        *STEP,
     ),
     "report": ("pandas", "scipy", "matplotlib", "jinja2", "pyarrow", "numpy", *STEP),
-}  # fmt: skip
+}
 
 #: Packages that are installed without what they depend on, and why that is enough.
 ALONE = {
@@ -37,8 +58,9 @@ ALONE = {
 
 
 def closure(roots: Sequence[str]) -> list[str]:
-    """Names (canonical, sorted) of the packages that `roots` need, by the metadata of what is installed.
-    Raises PackageNotFoundError for one that is not."""
+    """Names (canonical, sorted) of the packages that `roots` need, by the metadata of what is
+    installed. Raises PackageNotFoundError for one that is not.
+    """
     todo = [Requirement(root) for root in roots]
     seen: set[tuple[str, frozenset[str]]] = set()
     while todo:
@@ -51,7 +73,9 @@ def closure(roots: Sequence[str]) -> list[str]:
             continue
         for text in requires(name) or ():
             more = Requirement(text)
-            if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
+            if more.marker is None or any(
+                more.marker.evaluate({"extra": extra}) for extra in (*extras, "")
+            ):
                 todo.append(more)
     return sorted({name for name, _ in seen})
 

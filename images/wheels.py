@@ -1,7 +1,8 @@
 """Fills wheelhouse/ with the wheels that the images need: python -m images.wheels cpu|cuda.
 
-By the lock, hash for hash, with this Python's pip: run it with the Python version of the base image. torch's CPU build
-is looked for as `make setup` does (requirements/from_lock.py). After it the images build with no index at all.
+By the lock, hash for hash, with this Python's pip: run it with the Python version of the base
+image. torch's CPU build is looked for as `make setup` does (requirements/from_lock.py). After it
+the images build with no index at all.
 """
 
 import subprocess
@@ -24,17 +25,32 @@ def names(name: str) -> set[str]:
 def main(build: str) -> None:
     packages = set[str]().union(*(names(path.stem) for path in PACKAGES.glob("*.txt")))
     pip = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:",
-        "--find-links", str(WHEELHOUSE), "--dest", str(WHEELHOUSE),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--find-links",
+        str(WHEELHOUSE),
+        "--dest",
+        str(WHEELHOUSE),
+    ]
     if build == "cpu":
         build = torch_build(pip, ROOT / "requirements")
     with tempfile.TemporaryDirectory() as scratch:
         requirements = Path(scratch) / "requirements.txt"
-        requirements.write_text(select((ROOT / "requirements" / f"{build}.txt").read_text(), packages))
+        requirements.write_text(
+            select((ROOT / "requirements" / f"{build}.txt").read_text(), packages)
+        )
         subprocess.run([*pip, "-r", str(requirements)], check=True)
     wheels = list(WHEELHOUSE.glob("*.whl"))
-    print(f"{len(wheels)} wheels in {WHEELHOUSE}, {sum(wheel.stat().st_size for wheel in wheels) / 1e6:.0f} MB")
+    print(
+        f"{len(wheels)} wheels in {WHEELHOUSE}, {sum(wheel.stat().st_size for wheel in wheels) / 1e6:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What the commands on a cluster are given. Credentials come from the environment, never from here."""
+"""What the commands on a cluster are given. Credentials come from the environment, never from
+here.
+"""
 
 import argparse
 from typing import Any
@@ -12,14 +14,22 @@ CREDENTIALS = (
 def cluster_arguments(commands: Any) -> None:
     """Adds submit, status, logs, cancel, report and schedule."""
     submit = _command(commands, "submit", "run a plan on a cluster")
-    submit.add_argument("plan", help="the plan's YAML file; all its mistakes are told before anything is submitted")
+    submit.add_argument(
+        "plan", help="the plan's YAML file; all its mistakes are told before anything is submitted"
+    )
     submit.add_argument("--mirror", help="hub, or s3://bucket/prefix (default: the plan's)")
     _server(submit, required=True)
     _store(submit)
     _package(submit)
-    submit.add_argument("--experiment", default="xstilts", help="KFP's experiment (default: xstilts)")
-    submit.add_argument("--wait", action="store_true", help="wait for the end, and return the run's exit code")
-    submit.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="how often --wait looks")
+    submit.add_argument(
+        "--experiment", default="xstilts", help="KFP's experiment (default: xstilts)"
+    )
+    submit.add_argument(
+        "--wait", action="store_true", help="wait for the end, and return the run's exit code"
+    )
+    submit.add_argument(
+        "--every", type=float, default=10.0, metavar="SECONDS", help="how often --wait looks"
+    )
 
     status = _command(commands, "status", "how a run is doing")
     _run(status)
@@ -29,9 +39,15 @@ def cluster_arguments(commands: Any) -> None:
     logs = _command(commands, "logs", "the logs of a run's pods and Ray jobs, and its failures")
     _run(logs)
     _server(logs)
-    logs.add_argument("--tail", type=int, default=200, metavar="LINES", help="of each log (default: 200)")
-    logs.add_argument("-f", "--follow", action="store_true", help="show what comes, until the run ends")
-    logs.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="how often --follow looks")
+    logs.add_argument(
+        "--tail", type=int, default=200, metavar="LINES", help="of each log (default: 200)"
+    )
+    logs.add_argument(
+        "-f", "--follow", action="store_true", help="show what comes, until the run ends"
+    )
+    logs.add_argument(
+        "--every", type=float, default=5.0, metavar="SECONDS", help="how often --follow looks"
+    )
 
     cancel = _command(commands, "cancel", "end a run; what it finished is kept")
     _run(cancel)
@@ -53,7 +69,9 @@ def cluster_arguments(commands: Any) -> None:
     _store(schedule)
     _package(schedule)
     schedule.add_argument("--mirror", help="in place of the mirror of the files and plans")
-    schedule.add_argument("--prune", action="store_true", help="delete the recurring runs of this store in no file")
+    schedule.add_argument(
+        "--prune", action="store_true", help="delete the recurring runs of this store in no file"
+    )
 
 
 def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -73,13 +91,23 @@ def _store(command: argparse.ArgumentParser) -> None:
 
 
 def _server(command: argparse.ArgumentParser, required: bool = False) -> None:
-    command.add_argument("--host", required=required, help="root of the KFP API, e.g. http://localhost:8888")
-    command.add_argument("--namespace", help="of a KFP with several users; for logs, where the pods are")
-    command.add_argument("--ca-cert", metavar="FILE", help="the authority that signed the server's certificate")
+    command.add_argument(
+        "--host", required=required, help="root of the KFP API, e.g. http://localhost:8888"
+    )
+    command.add_argument(
+        "--namespace", help="of a KFP with several users; for logs, where the pods are"
+    )
+    command.add_argument(
+        "--ca-cert", metavar="FILE", help="the authority that signed the server's certificate"
+    )
 
 
 def _package(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--settings", metavar="FILE", help="the cluster's settings (docs/kubeflow.md)")
     command.add_argument(
-        "--allow-unlocked", action="store_true", help="run images without a digest in images.lock (test clusters only)"
+        "--settings", metavar="FILE", help="the cluster's settings (docs/kubeflow.md)"
+    )
+    command.add_argument(
+        "--allow-unlocked",
+        action="store_true",
+        help="run images without a digest in images.lock (test clusters only)",
     )

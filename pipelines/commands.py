@@ -20,12 +20,14 @@ def _say(text: str) -> None:
 
 
 def _expand(given: argparse.Namespace, home: Path, run: str | None = None) -> tuple[Any, Any, str]:
-    """(plan, expansion, mirror) of a plan file; every mistake of the plan is an error here, before anything starts."""
-    from pipelines.local import mirror_for
-    from xstilts.data.source import open_mirror
-    from xstilts.plan.environment import numeric_environment
+    """(plan, expansion, mirror) of a plan file; every mistake of the plan is an error here,
+    before anything starts.
+    """
+    from pipelines.local_runner import mirror_for
+    from xstilts.environment import numeric_environment
     from xstilts.plan.expand import expand
-    from xstilts.plan.schema import load_plan
+    from xstilts.plan.load import load_plan
+    from xstilts.sources.loader import open_mirror
 
     path = Path(given.plan)
     if not path.is_file():
@@ -37,19 +39,19 @@ def _expand(given: argparse.Namespace, home: Path, run: str | None = None) -> tu
 
 def run(given: argparse.Namespace) -> int:
     """xstilts run PLAN"""
-    from pipelines import local
-    from xstilts.finished import forget
+    from pipelines import local_runner
     from xstilts.plan.status import undone
-    from xstilts.run import create
+    from xstilts.runs.finished import forget
+    from xstilts.runs.folder import create
     from xstilts.store.store import Store
 
     started = time.monotonic()
     home = Path(given.home).resolve()
     home.mkdir(parents=True, exist_ok=True)
     plan, expansion, mirror = _expand(given, home)
-    place = local.Local(home, Path(given.out or f"runs/{plan.name}").resolve())
-    name = local.run_name(plan.name, place.out)
-    with local.interruptible(), local.store_at(given.store, home) as uri:
+    place = local_runner.Local(home, Path(given.out or f"runs/{plan.name}").resolve())
+    name = local_runner.run_name(plan.name, place.out)
+    with local_runner.interruptible(), local_runner.store_at(given.store, home) as uri:
         store = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         if plan.reuse == "none":
             expansion = _expand(given, home, name)[1]
@@ -60,28 +62,33 @@ def run(given: argparse.Namespace) -> int:
         for key in store.list(f"runs/{name}/failures/"):
             store.delete(key)
         work = {kind: len(steps) for kind, steps in todo.items() if steps}
-        _say(f"{plan.name}: {len(expansion.cells)} cells, {len(expansion.steps)} steps; " + _left(work))
+        _say(
+            f"{plan.name}: {len(expansion.cells)} cells, {len(expansion.steps)} steps; "
+            + _left(work)
+        )
         totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
-        watch = local.Watch(store, totals, _say)
-        here = os.environ.get("XSTILTS_LAUNCHER", "local") == "local"  # elsewhere there is a Ray already
+        watch = local_runner.Watch(store, totals, _say)
+        here = (
+            os.environ.get("XSTILTS_LAUNCHER", "local") == "local"
+        )  # elsewhere there is a Ray already
         training = here and bool(todo.get("finetune") or todo.get("score"))
         with contextlib.ExitStack() as stack:
             how: tuple[Any, ...] = ()
             if given.runner == "docker":
-                from pipelines.docker import prepared
+                from pipelines.docker_runner import prepared
 
                 how = stack.enter_context(prepared(name, plan, place, mirror))
             elif training:
-                stack.enter_context(local.ray_head(plan.resources.workers + 1, place.logs))
+                stack.enter_context(local_runner.ray_head(plan.resources.workers + 1, place.logs))
             watch.start()
             try:
-                green = local.run_pipeline(f"{uri}/runs/{name}", place, *how)
+                green = local_runner.run_pipeline(f"{uri}/runs/{name}", place, *how)
             finally:
                 watch.stopped.set()
                 watch.join()
-        code, failures = local.outcome(store, name, green)
+        code, failures = local_runner.outcome(store, name, green)
         from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
-        from pipelines.tasks import unfinished
+        from pipelines.kfp.task_results import unfinished
 
         lost = unfinished(intermediate_to_xtreme_r, store, name) if code in (0, 4) else []
         report = place.out / "report"
@@ -91,7 +98,10 @@ def run(given: argparse.Namespace) -> int:
         print(f"xstilts: {failure['what']}: {in_a_line(failure['error'])}", file=sys.stderr)
     if lost:  # the runner told of a success that was none
         code = InfrastructureError.exit_code
-        print(f"xstilts: {len(lost)} things that the run's tasks should have left are not there:", file=sys.stderr)
+        print(
+            f"xstilts: {len(lost)} things that the run's tasks should have left are not there:",
+            file=sys.stderr,
+        )
         print("\n".join(f"  {line}" for line in lost[:20]), file=sys.stderr)
     if (report / "summary.json").is_file():
         from xstilts.analysis.terminal import show
@@ -104,13 +114,15 @@ def run(given: argparse.Namespace) -> int:
 
 def _left(work: dict[str, int]) -> str:
     return (
-        "to do: " + ", ".join(f"{count} {kind}" for kind, count in work.items()) if work else "all of them done before"
+        "to do: " + ", ".join(f"{count} {kind}" for kind, count in work.items())
+        if work
+        else "all of them done before"
     )
 
 
 def plan(given: argparse.Namespace) -> int:
     """xstilts plan PLAN"""
-    from pipelines import local
+    from pipelines import local_runner
     from xstilts.plan.recomputed import earlier_run, recomputed
     from xstilts.plan.show import overview, render
     from xstilts.plan.status import done
@@ -119,7 +131,7 @@ def plan(given: argparse.Namespace) -> int:
     home = Path(given.home).resolve()
     home.mkdir(parents=True, exist_ok=True)
     _, expansion, _ = _expand(given, home)
-    with local.store_at(given.store, home) as uri:
+    with local_runner.store_at(given.store, home) as uri:
         store = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         finished = done(expansion, store)
         earlier = earlier_run(store, expansion.name)
@@ -136,8 +148,8 @@ def plan(given: argparse.Namespace) -> int:
 
 def compile_package(given: argparse.Namespace) -> int:
     """xstilts compile"""
-    from pipelines.dressing import load_settings
-    from pipelines.package import compile_to
+    from pipelines.cluster_settings import load_settings
+    from pipelines.kfp.package import compile_to
 
     compile_to(Path(given.output), load_settings(given.settings))
     _say(f"wrote {given.output}")
@@ -158,28 +170,50 @@ def tasks(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    # Eighty columns hold what one chooses a task by; the licence, and all else, stand in --json and docs/tasks.md.
+    # Eighty columns hold what one chooses a task by; the licence, and all else, stand in --json and
+    # docs/tasks.md.
     for role in dict.fromkeys(row["role"] for row in rows):
-        table = Table(title=role, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table = Table(
+            title=role, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+        )
         learnt = role != "evaluation"
-        for name in ("task", "format", *(("images", "learnt as") if learnt else ()), "languages", "metric"):
+        for name in (
+            "task",
+            "format",
+            *(("images", "learnt as") if learnt else ()),
+            "languages",
+            "metric",
+        ):
             table.add_column(name, no_wrap=True)
         for row in (row for row in rows if row["role"] == role):
-            languages = str(len(row["languages"])) if len(row["languages"]) > 1 else row["languages"][0]
-            how = ("yes" if row["modality"] == "image" else "", ", ".join(row["objectives"])) if learnt else ()
-            table.add_row(row["name"], row["format"], *how, languages, row["metrics"][0] if row["metrics"] else "")
+            languages = (
+                str(len(row["languages"])) if len(row["languages"]) > 1 else row["languages"][0]
+            )
+            how = (
+                ("yes" if row["modality"] == "image" else "", ", ".join(row["objectives"]))
+                if learnt
+                else ()
+            )
+            table.add_row(
+                row["name"],
+                row["format"],
+                *how,
+                languages,
+                row["metrics"][0] if row["metrics"] else "",
+            )
         Console().print(table)
     return 0
 
 
 def _probe(given: argparse.Namespace) -> int:
     """xstilts tasks probe: exit code 3 when a source is missing, else 5 when one has changed."""
-    from xstilts.tasks.probe import LOCK, probe, write_lock
+    from xstilts.mirror.probe import LOCK, probe, write_lock
 
     lock = LOCK if given.lock in (None, "") else Path(given.lock)
     rows = probe(given.mirror, lock, given.task, given.rows)
     by_status = {
-        status: [row for row in rows if row["status"] == status] for status in ("missing", "changed", "licensed", "ok")
+        status: [row for row in rows if row["status"] == status]
+        for status in ("missing", "changed", "licensed", "ok")
     }
     if given.json:
         _say(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -187,10 +221,14 @@ def _probe(given: argparse.Namespace) -> int:
         for status in ("missing", "changed", "licensed"):
             for row in by_status[status]:
                 where = f" {row['path']} ({row['part']}):" if status == "changed" else ""
-                _say(f"{status:8} {row['task']} {row['split']} {row['language']}:{where} {row['reason']}")
+                _say(
+                    f"{status:8} {row['task']} {row['split']} {row['language']}:{where} {row['reason']}"
+                )
         unverified = sum(not row["verified"] for row in by_status["ok"])
         counts = ", ".join(f"{len(found)} {status}" for status, found in by_status.items() if found)
-        _say(f"{len(rows)} sources: {counts}; {unverified} of those that are there are not in hub.lock as verified")
+        _say(
+            f"{len(rows)} sources: {counts}; {unverified} of those that are there are not in hub.lock as verified"
+        )
     if given.lock is not None:
         _say(f"{lock}: {write_lock(rows, lock)} data sets written")
         return 3 if by_status["missing"] else 0
@@ -203,7 +241,7 @@ def mirror(given: argparse.Namespace) -> int:
         from pipelines import mirror as mirrors
 
         return mirrors.pull(given) if given.what == "pull" else mirrors.verify(given)
-    from xstilts.data.miniature.write import write_miniature
+    from xstilts.miniature.write import write_miniature
 
     folder = Path(given.dir)
     if folder.exists() and any(folder.iterdir()):
@@ -219,7 +257,7 @@ def mirror(given: argparse.Namespace) -> int:
 
 def store(given: argparse.Namespace) -> int:
     """xstilts store serve|verify|gc"""
-    from pipelines import local
+    from pipelines import local_runner
     from xstilts.store.garbage import collect, garbage
     from xstilts.store.server import serve
     from xstilts.store.store import Store
@@ -228,21 +266,26 @@ def store(given: argparse.Namespace) -> int:
     home = Path(given.home).resolve()
     home.mkdir(parents=True, exist_ok=True)
     if given.action == "serve":
-        with local.interruptible(), serve(home / "store", port=given.port, log=home / "store.log") as server:
+        with (
+            local_runner.interruptible(),
+            serve(home / "store", port=given.port, log=home / "store.log") as server,
+        ):
             for key, value in server.env().items():
                 _say(f"export {key}={value}")
             server.process.wait()
         return 0
     if given.action == "gc":
-        with local.store_at(given.store, home) as uri:
+        with local_runner.store_at(given.store, home) as uri:
             held = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
             found = garbage(held, time.time(), given.days)
             if not given.dry_run:
                 collect(held, found)
         said = "would go" if given.dry_run else "deleted"
-        _say(f"{len(found.keys)} objects, {found.size / 2**20:.1f} MiB {said}; {found.kept / 2**20:.1f} MiB stay")
+        _say(
+            f"{len(found.keys)} objects, {found.size / 2**20:.1f} MiB {said}; {found.kept / 2**20:.1f} MiB stay"
+        )
         return 0
-    with local.store_at(given.store, home) as uri:
+    with local_runner.store_at(given.store, home) as uri:
         problems = verify(Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"])))
     for problem in problems:
         _say(problem)
@@ -257,7 +300,7 @@ def calibrate(given: argparse.Namespace) -> int:
     from xstilts.analysis.calibrate import answered, markdown, table
 
     if given.plan:
-        from xstilts.plan.schema import load_plan
+        from xstilts.plan.load import load_plan
 
         for plan in (load_plan(Path(path)) for path in given.plan):
             name = plan.headline or next(iter(plan.contrasts), "")

@@ -1,5 +1,6 @@
-"""Cron as Kubeflow Pipelines reads it: six fields, seconds first. A line of five fields means something else to it, in
-silence, so what is wrong is said here."""
+"""Cron as Kubeflow Pipelines reads it: six fields, seconds first. A line of five fields means
+something else to it, in silence, so what is wrong is said here.
+"""
 
 import calendar
 from collections.abc import Mapping
@@ -15,14 +16,18 @@ FIELDS: Mapping[str, tuple[int, int, Mapping[str, int]]] = {
     "month": (1, 12, _MONTHS),
     "day of the week": (0, 6, _DAYS),
 }
-_LONGEST = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in range(1, 13)}
+_LONGEST = {
+    month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in range(1, 13)
+}
 
 
 def problems(line: str) -> list[str]:
     """What is wrong with a line of six fields, in words; empty when KFP reads it as it is meant."""
     given = line.split()
     if len(given) != len(FIELDS):
-        hint = f"; for five-field cron put a second before it: `0 {line}`" if len(given) == 5 else ""
+        hint = (
+            f"; for five-field cron put a second before it: `0 {line}`" if len(given) == 5 else ""
+        )
         return [f"{line!r} has {len(given)} fields; KFP reads six: {', '.join(FIELDS)}{hint}"]
     found, values = [], {}
     for (field, limits), text in zip(FIELDS.items(), given, strict=True):
@@ -65,5 +70,7 @@ def _part(text: str, first: int, last: int, names: Mapping[str, int]) -> range:
 def _number(text: str, first: int, last: int, names: Mapping[str, int]) -> int:
     value = names.get(text.lower(), int(text) if text.isdigit() else -1)
     if not first <= value <= last:
-        raise ValueError(f"has {text!r}; allowed: {first} to {last}{', or a name' if names else ''}")
+        raise ValueError(
+            f"has {text!r}; allowed: {first} to {last}{', or a name' if names else ''}"
+        )
     return value

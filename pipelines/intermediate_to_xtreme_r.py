@@ -1,6 +1,7 @@
 """The pipeline: from an English intermediate task to XTREME-R, on one screen.
 
-Only short strings pass between components: the run's URI and ids. Every task is our own to cache, never KFP's.
+Only short strings pass between components: the run's URI and ids. Every task is our own to cache,
+never KFP's.
 """
 
 from kfp import dsl
@@ -10,10 +11,15 @@ from components.plan.component import plan, work
 from components.report.component import report, verdict
 from components.score.component import score
 from components.stage.component import build, stage
-from pipelines.dressing import Dress, Settings, dressed, plain, run_config
+from pipelines.cluster_settings import Dress, Settings, dressed, plain, run_config
 
 
-def pipeline(dress: Dress = plain, batches: int = 2, groups: int = 1, config: dsl.PipelineConfig | None = None):
+def pipeline(
+    dress: Dress = plain,
+    batches: int = 2,
+    groups: int = 1,
+    config: dsl.PipelineConfig | None = None,
+):
     """The pipeline with every task dressed; `batches` and `groups` run side by side."""
 
     @dsl.pipeline(
@@ -22,9 +28,10 @@ def pipeline(dress: Dress = plain, batches: int = 2, groups: int = 1, config: ds
         pipeline_config=config,
     )
     def intermediate_to_xtreme_r(run: str) -> str:
-        """run: s3://bucket/prefix/runs/<run>, a folder with plan.yaml and run.json; or …/schedules/<name>, of which
-        plan makes a new run each time. A loop gets `run` and its item: KFP's local runner would put the item in the
-        place of any other task's output."""
+        """run: s3://bucket/prefix/runs/<run>, a folder with plan.yaml and run.json; or
+        …/schedules/<name>, of which plan makes a new run each time. A loop gets `run` and its
+        item: KFP's local runner would put the item in the place of any other task's output.
+        """
         planned = dress(plan(run=run)).output
         sources = dress(work(run=planned, kind="sources"))
         with dsl.ParallelFor(items=sources.output, parallelism=batches) as batch:

@@ -1,7 +1,8 @@
-"""The logs of a run: its pods from the Kubernetes API, its Ray jobs and failures from the store; as they are, or followed.
+"""The logs of a run: its pods from the Kubernetes API, its Ray jobs and failures from the store; as
+they are, or followed.
 
-Following asks anew every few seconds, so that a connection that breaks costs nothing. Whether the run goes on is read from
-its folder and from KFP, never from a log.
+Following asks anew every few seconds, so that a connection that breaks costs nothing. Whether the
+run goes on is read from its folder and from KFP, never from a log.
 """
 
 import argparse
@@ -12,30 +13,35 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.launch.log import Said, said
-from pipelines import cluster
-from pipelines.kfp_api import FINISHED, Kfp
+from pipelines import cluster_runs
+from pipelines.kfp.api import FINISHED, Kfp
 from pipelines.pod_logs import OVER, Pod, configure, log_of, pod_logs, pods_of
 from xstilts.errors import InfrastructureError, StoreError
 from xstilts.store.store import Store
 
-#: Read again beyond the last look: no clock need agree with another, and what comes twice is seen by its time.
+#: Read again beyond the last look: no clock need agree with another, and what comes twice is seen
+#: by its time.
 OVERLAP_SECONDS = 10
 Say = Callable[[str], None]
 
 
 def logs(given: argparse.Namespace) -> int:
-    """xstilts logs RUN: pods, Ray jobs and failures, or what the store knows of them where no cluster is reached."""
-    store = cluster.open_store(given.store)
-    view = cluster.status(store, given.run)
+    """xstilts logs RUN: pods, Ray jobs and failures, or what the store knows of them where no
+    cluster is reached.
+    """
+    store = cluster_runs.open_store(given.store)
+    view = cluster_runs.status(store, given.run)
     namespace = given.namespace or "kubeflow"
     if given.follow:
-        run_id = cluster.kfp_id(store, given.run)
+        run_id = cluster_runs.kfp_id(store, given.run)
         follow = Follow(store, given.run, run_id, namespace, given.tail, _say, _warn)
         _say(f"{given.run}: {follow.until(_end(store, given.run, run_id, given), given.every)}")
         return 0
     unreached: InfrastructureError | None = None
     try:
-        for pod, phase, text in pod_logs(cluster.kfp_id(store, given.run), namespace, given.tail):
+        for pod, phase, text in pod_logs(
+            cluster_runs.kfp_id(store, given.run), namespace, given.tail
+        ):
             _say(f"==> {pod} ({phase})\n{text.rstrip()}\n")
     except InfrastructureError as error:
         unreached = error
@@ -46,7 +52,9 @@ def logs(given: argparse.Namespace) -> int:
     for failure in view["failures"]:
         _say(f"==> failed: {failure['what']}: {failure['error']}\n{failure['log'].rstrip()}\n")
     if unreached and not view["failures"] and not jobs:
-        raise InfrastructureError(f"no logs of {given.run}: no pod was reached, and the store has none and no failure")
+        raise InfrastructureError(
+            f"no logs of {given.run}: no pod was reached, and the store has none and no failure"
+        )
     return 0
 
 
@@ -62,13 +70,18 @@ def _title(job: Said) -> str:
     return f"==> {job.kind} of {job.group} on Ray, started {job.started}"
 
 
-def _end(store: Store, run: str, run_id: str, given: argparse.Namespace) -> Callable[[], str | None]:
-    """The function that tells how a run has ended; None while it goes on. KFP is asked where --host, or what `submit`
-    noted, says where it is."""
+def _end(
+    store: Store, run: str, run_id: str, given: argparse.Namespace
+) -> Callable[[], str | None]:
+    """The function that tells how a run has ended; None while it goes on. KFP is asked where
+    --host, or what `submit` noted, says where it is.
+    """
     host = given.host or (store.get_json(f"runs/{run}/kfp.json") or {}).get("host")
     kfp = Kfp(host, given.namespace, given.ca_cert) if host else None
     if kfp is None:
-        _warn("without --host the run's folder alone tells the end: a run that fails before its report is followed on")
+        _warn(
+            "without --host the run's folder alone tells the end: a run that fails before its report is followed on"
+        )
     told = Troubles(_warn)
 
     def end() -> str | None:
@@ -91,7 +104,9 @@ def _end(store: Store, run: str, run_id: str, given: argparse.Namespace) -> Call
 
 
 class Troubles:
-    """Says what is wrong with a thing when that is not what was said of it last: an outage is one line."""
+    """Says what is wrong with a thing when that is not what was said of it last: an outage is
+    one line.
+    """
 
     def __init__(self, say: Say) -> None:
         self.say = say
@@ -105,19 +120,27 @@ class Troubles:
 
 @dataclass
 class Lines:
-    """What has been shown of a Ray job's log, by the number of its lines. tail: how many are shown at first."""
+    """What has been shown of a Ray job's log, by the number of its lines. tail: how many are
+    shown at first.
+    """
 
     tail: int
     shown: int | None = None
 
     def new(self, job: Said, whole: bool) -> list[str]:
-        """The lines that were not shown yet. whole: whether the last one counts though it may not be complete."""
+        """The lines that were not shown yet. whole: whether the last one counts though it may
+        not be complete.
+        """
         lines = job.text.split("\n")
         lines = lines[:-1] if not whole or not lines[-1] else lines
         end = job.before + len(lines)
         shown = max(end - self.tail, 0) if self.shown is None else self.shown
         self.shown = max(end, shown)
-        lost = [f"({job.before - shown} lines were not kept)"] if self.shown > job.before > shown else []
+        lost = (
+            [f"({job.before - shown} lines were not kept)"]
+            if self.shown > job.before > shown
+            else []
+        )
         return [*lost, *lines[max(shown - job.before, 0) :]]
 
 
@@ -145,7 +168,9 @@ class Stamps:
 
 
 def _moment(stamp: str) -> tuple[str, str]:
-    """A time of RFC 3339 as texts that are in order: Kubernetes leaves out the last zeros of a fraction."""
+    """A time of RFC 3339 as texts that are in order: Kubernetes leaves out the last zeros of a
+    fraction.
+    """
     second, _, fraction = stamp.rstrip("Z").partition(".")
     return second, fraction.ljust(9, "0")
 
@@ -157,7 +182,13 @@ class Follow:
         self, store: Store, run: str, run_id: str, namespace: str, tail: int, say: Say, warn: Say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.store, self.folder, self.run_id, self.namespace, self.tail = store, f"runs/{run}", run_id, namespace, tail
+        self.store, self.folder, self.run_id, self.namespace, self.tail = (
+            store,
+            f"runs/{run}",
+            run_id,
+            namespace,
+            tail,
+        )
         self.say, self.clock = say, clock
         self._trouble, self._source = Troubles(warn), ""
         self._configured = False
@@ -168,9 +199,15 @@ class Follow:
         self._etags: dict[str, str] = {}
         self._failures: set[str] = set()
 
-    def until(self, end: Callable[[], str | None], every: float, sleep: Callable[[float], None] = time.sleep) -> str:
-        """Looks again and again until the run has ended; returns how. The end is asked for first, so that all that was
-        said until then is shown."""
+    def until(
+        self,
+        end: Callable[[], str | None],
+        every: float,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> str:
+        """Looks again and again until the run has ended; returns how. The end is asked for
+        first, so that all that was said until then is shown.
+        """
         while True:
             try:
                 ended = end()
@@ -190,10 +227,15 @@ class Follow:
             self._etags[key] = etag
             self._show(_title(job), self._jobs.setdefault(key, Lines(self.tail)).new(job, last))
         for key in self.store.list(f"{self.folder}/failures/"):
-            failure: Mapping[str, Any] | None = self.store.get_json(key) if key not in self._failures else None
+            failure: Mapping[str, Any] | None = (
+                self.store.get_json(key) if key not in self._failures else None
+            )
             if failure:
                 self._failures.add(key)
-                self._show(f"==> failed: {failure['what']}: {failure['error']}", failure["log"].rstrip().split("\n"))
+                self._show(
+                    f"==> failed: {failure['what']}: {failure['error']}",
+                    failure["log"].rstrip().split("\n"),
+                )
 
     def _look_at_pods(self) -> None:
         try:
@@ -223,7 +265,9 @@ class Follow:
             since = {"since_seconds": int(now - seen.read) + OVERLAP_SECONDS}
         try:
             text = log_of(pod.name, self.namespace, timestamps=True, **since)
-        except InfrastructureError as error:  # it starts, it is gone, or its node is: the others go on
+        except (
+            InfrastructureError
+        ) as error:  # it starts, it is gone, or its node is: the others go on
             self._trouble(pod.name, f"{error}; trying again")
             return
         self._trouble(pod.name, None)

@@ -15,14 +15,16 @@ def _say(text: str) -> None:
 
 
 def pull(given: argparse.Namespace) -> int:
-    """Copies what a plan needs, lists what came and its licences. Exit codes as everywhere; the same command goes on."""
-    from xstilts.data.place import open_place
-    from xstilts.data.pull import licence_rows
-    from xstilts.data.pull import pull as pull_
-    from xstilts.data.source import open_mirror
-    from xstilts.plan.environment import numeric_environment
+    """Copies what a plan needs, lists what came and its licences. Exit codes as everywhere; the
+    same command goes on.
+    """
+    from xstilts.environment import numeric_environment
+    from xstilts.mirror.pull import licence_rows
+    from xstilts.mirror.pull import pull as pull_
+    from xstilts.mirror.target import open_place
     from xstilts.plan.expand import expand
-    from xstilts.plan.schema import load_plan
+    from xstilts.plan.load import load_plan
+    from xstilts.sources.loader import open_mirror
 
     if not given.plan:
         raise PlanError("mirror pull copies what a plan needs: name it with --plan")
@@ -34,21 +36,29 @@ def pull(given: argparse.Namespace) -> int:
     expansion = expand(load_plan(Path(given.plan)), origin, numeric_environment())
     pulled = pull_(expansion, origin, target, _now_and_then(_say))
     rows = licence_rows(pulled.records)
-    target.put_json("licences.json", licence_rows(r for f in target.recorded() if (r := target.record(f))))
+    target.put_json(
+        "licences.json", licence_rows(r for f in target.recorded() if (r := target.record(f)))
+    )
     _show(rows)
     for reason in pulled.left_out:
         _say(f"left out  {reason}")
     for missing in expansion.skipped_languages:
-        _say(f"not at {origin.address}  {missing['evaluation']} {missing['language']}: {missing['reason']}")
-    _say(f"{target.address}: {pulled.fetched} files fetched ({pulled.bytes / 1e6:.1f} MB), {pulled.kept} kept")
+        _say(
+            f"not at {origin.address}  {missing['evaluation']} {missing['language']}: {missing['reason']}"
+        )
+    _say(
+        f"{target.address}: {pulled.fetched} files fetched ({pulled.bytes / 1e6:.1f} MB), {pulled.kept} kept"
+    )
     return 0
 
 
 def verify(given: argparse.Namespace) -> int:
-    """Holds every recorded file of a mirror against its SHA-256; exit code 3 when one is missing or spoilt."""
-    from xstilts.data.place import open_place
-    from xstilts.data.pull import forget
-    from xstilts.data.pull import verify as verify_
+    """Holds every recorded file of a mirror against its SHA-256; exit code 3 when one is missing
+    or spoilt.
+    """
+    from xstilts.mirror.pull import forget
+    from xstilts.mirror.pull import verify as verify_
+    from xstilts.mirror.target import open_place
 
     if not given.dir.startswith("s3://") and not Path(given.dir).is_dir():
         raise PlanError(f"{given.dir}: no such folder")
@@ -83,7 +93,12 @@ def _show(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         commits = ", ".join(one[:12] for one in row["revisions"]) or "none"
         table.add_row(
-            row["set"], commits, str(row["files"]), f"{row['bytes'] / 1e6:.1f}",
-            row["licence"] or (f"{row['registry']} (not on its card)" if row["registry"] else "not stated"), row["heed"],
-        )  # fmt: skip
+            row["set"],
+            commits,
+            str(row["files"]),
+            f"{row['bytes'] / 1e6:.1f}",
+            row["licence"]
+            or (f"{row['registry']} (not on its card)" if row["registry"] else "not stated"),
+            row["heed"],
+        )
     Console().print(table)

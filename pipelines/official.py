@@ -24,9 +24,15 @@ def validate(given: argparse.Namespace) -> int:
     """xstilts validate PREDICTIONS [LABELS]"""
     from xstilts.official.validate import validate as look
 
-    problems = look(Path(given.predictions), given.benchmark, Path(given.labels) if given.labels else None)
+    problems = look(
+        Path(given.predictions), given.benchmark, Path(given.labels) if given.labels else None
+    )
     if problems:
-        raise DataError("\n".join([f"{given.predictions}: {len(problems)} problems", *(f"  - {p}" for p in problems)]))
+        raise DataError(
+            "\n".join(
+                [f"{given.predictions}: {len(problems)} problems", *(f"  - {p}" for p in problems)]
+            )
+        )
     print(f"{given.predictions}: can be sent in", file=sys.__stdout__)
     return 0
 
@@ -42,10 +48,14 @@ def grade(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("task", "metric", "average", "languages", title=f"{given.benchmark}: {given.predictions}")
+    table = Table(
+        "task", "metric", "average", "languages", title=f"{given.benchmark}: {given.predictions}"
+    )
     for name, task in found["tasks"].items():
         for metric, value in task["averages"].items():
-            each = ", ".join(f"{code} {scores[metric]:.1f}" for code, scores in task["languages"].items())
+            each = ", ".join(
+                f"{code} {scores[metric]:.1f}" for code, scores in task["languages"].items()
+            )
             table.add_row(name, metric, f"{value:.2f}", each)
     console = Console(file=sys.__stdout__)
     console.print(table)
@@ -64,7 +74,9 @@ def grade(given: argparse.Namespace) -> int:
         task, _, language = line.partition(":")[0].partition(" ")
         by_task.setdefault(task, []).append(language)
     for task, languages in by_task.items():
-        console.print(f"missing: {task}{': ' if any(languages) else ''}{' '.join(languages)}", highlight=False)
+        console.print(
+            f"missing: {task}{': ' if any(languages) else ''}{' '.join(languages)}", highlight=False
+        )
     if by_task:
         console.print("which files these are: --json", highlight=False)
     return 0

@@ -1,4 +1,6 @@
-"""The logs of a run's pods, from the Kubernetes API. They need the rights to list pods and to get pods/log, and no more."""
+"""The logs of a run's pods, from the Kubernetes API. They need the rights to list pods and to
+get pods/log, and no more.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +14,9 @@ OVER = ("Succeeded", "Failed")
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that runs a component. waiting: why it does not run yet, in Kubernetes' words; empty when it does."""
+    """A pod that runs a component. waiting: why it does not run yet, in Kubernetes' words; empty
+    when it does.
+    """
 
     name: str
     phase: str
@@ -20,8 +24,9 @@ class Pod:
 
 
 def pods_of(run_id: str, namespace: str) -> list[Pod]:
-    """The pods of a KFP run that run a component, oldest first, after `configure`. Raises InfrastructureError when the API
-    cannot be reached or refuses; its message says what to do."""
+    """The pods of a KFP run that run a component, oldest first, after `configure`. Raises
+    InfrastructureError when the API cannot be reached or refuses; its message says what to do.
+    """
     from kubernetes import client
 
     asked = f"the pods of run {run_id} in namespace {namespace}"
@@ -29,14 +34,18 @@ def pods_of(run_id: str, namespace: str) -> list[Pod]:
     pods = _ask(asked, listing, namespace, label_selector=f"pipeline/runid={run_id}").items
     found = []
     for pod in sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp)):
-        if (pod.metadata.labels or {}).get("app.kubernetes.io/part-of") == "xstilts":  # the others are KFP's drivers
+        if (pod.metadata.labels or {}).get(
+            "app.kubernetes.io/part-of"
+        ) == "xstilts":  # the others are KFP's drivers
             phase = str(pod.status.phase)
             found.append(Pod(pod.metadata.name, phase, _waiting(pod) if phase == "Pending" else ""))
     return found
 
 
 def log_of(name: str, namespace: str, **more: Any) -> str:
-    """The log of a pod's component. more: tail_lines, since_seconds, timestamps. Raises InfrastructureError."""
+    """The log of a pod's component. more: tail_lines, since_seconds, timestamps. Raises
+    InfrastructureError.
+    """
     from kubernetes import client
 
     reading = client.CoreV1Api().read_namespaced_pod_log
@@ -44,8 +53,10 @@ def log_of(name: str, namespace: str, **more: Any) -> str:
 
 
 def pod_logs(run_id: str, namespace: str, tail: int) -> Iterator[tuple[str, str, str]]:
-    """(pod, phase, end of its log) of every pod that runs a component of a KFP run, oldest first. Raises
-    InfrastructureError when the API cannot be reached or refuses; its message says what to do."""
+    """(pod, phase, end of its log) of every pod that runs a component of a KFP run, oldest
+    first. Raises InfrastructureError when the API cannot be reached or refuses; its message says
+    what to do.
+    """
     configure()
     for pod in pods_of(run_id, namespace):
         if pod.phase == "Pending":
@@ -59,13 +70,24 @@ def pod_logs(run_id: str, namespace: str, tail: int) -> Iterator[tuple[str, str,
 
 
 def _waiting(pod: Any) -> str:
-    states = [status.state.waiting for status in pod.status.container_statuses or () if status.state.waiting]
-    conditions = [c.message for c in pod.status.conditions or () if c.status == "False" and c.message]
-    return "; ".join([*(f"{s.reason}: {s.message or ''}".rstrip(": ") for s in states), *conditions]) or "waiting"
+    states = [
+        status.state.waiting
+        for status in pod.status.container_statuses or ()
+        if status.state.waiting
+    ]
+    conditions = [
+        c.message for c in pod.status.conditions or () if c.status == "False" and c.message
+    ]
+    return (
+        "; ".join([*(f"{s.reason}: {s.message or ''}".rstrip(": ") for s in states), *conditions])
+        or "waiting"
+    )
 
 
 def configure() -> None:
-    """Finds the cluster and this person's credentials, which may be asked of a program. Raises InfrastructureError."""
+    """Finds the cluster and this person's credentials, which may be asked of a program. Raises
+    InfrastructureError.
+    """
     from kubernetes import config
 
     try:
@@ -91,7 +113,9 @@ def _ask(what: str, function: Any, *arguments: Any, **more: Any) -> Any:
             403: "ask for a role that may get pods and pods/log in this namespace",
             404: "it is gone: pods are cleared away some days after a run; the store keeps its failures",
         }.get(int(error.status or 0), "look at the cluster's API server")
-        raise InfrastructureError(f"Kubernetes refuses {what} ({error.status} {error.reason}): {todo}") from error
+        raise InfrastructureError(
+            f"Kubernetes refuses {what} ({error.status} {error.reason}): {todo}"
+        ) from error
     except HTTPError as error:
         raise InfrastructureError(
             f"Kubernetes cannot be reached for {what} ({type(error).__name__}): check KUBECONFIG and the way to the cluster"

@@ -1,18 +1,29 @@
-"""`xstilts rates PLAN`: runs, or reads, the trials of a grid of learning rates and picks one a backbone."""
+"""`xstilts rates PLAN`: runs, or reads, the trials of a grid of learning rates and picks one a
+backbone.
+"""
 
 import argparse
 import os
 from pathlib import Path
 
-from pipelines import commands, local
-from xstilts.data.source import open_mirror
+from pipelines import commands, local_runner
+from xstilts.environment import numeric_environment
 from xstilts.errors import PlanError
-from xstilts.plan.environment import numeric_environment
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.rates import Look, Trial, dev_score, looked_at, pick, plan_text, trials, written
-from xstilts.plan.schema import load_plan
+from xstilts.plan.load import load_plan
+from xstilts.plan.rate_trials import (
+    Look,
+    Trial,
+    dev_score,
+    looked_at,
+    pick,
+    plan_text,
+    trials,
+    written,
+)
 from xstilts.plan.tables import Tables
+from xstilts.sources.loader import open_mirror
 from xstilts.store.store import Store
 from xstilts.tasks.recipes import GRIDS
 
@@ -40,11 +51,18 @@ def rates(given: argparse.Namespace) -> int:
             if all(look.value is not None for look in looks):
                 continue
             one = argparse.Namespace(
-                plan=str(files[trial.plan.name]), mirror=given.mirror, store=given.store, home=given.home,
-                runner=given.runner, out=str(out / trial.plan.name),
-            )  # fmt: skip
+                plan=str(files[trial.plan.name]),
+                mirror=given.mirror,
+                store=given.store,
+                home=given.home,
+                runner=given.runner,
+                out=str(out / trial.plan.name),
+            )
             code = commands.run(one)
-            if code not in (0, 4):  # a failed training is named below, with those of the other rates
+            if code not in (
+                0,
+                4,
+            ):  # a failed training is named below, with those of the other rates
                 return code
     found = pick(look for looks in _looks(given, tried, expansions, home) for look in looks)
     text = written(plan, tables, found)
@@ -55,19 +73,25 @@ def rates(given: argparse.Namespace) -> int:
 
 
 def _expansion(given: argparse.Namespace, trial: Trial, home: Path) -> Expansion:
-    mirror = local.mirror_for(given.mirror, trial.plan.mirror, home)
+    mirror = local_runner.mirror_for(given.mirror, trial.plan.mirror, home)
     return expand(trial.plan, open_mirror(mirror), numeric_environment())
 
 
-def _looks(given: argparse.Namespace, tried: list[Trial], expansions: list[Expansion], home: Path) -> list[list[Look]]:
+def _looks(
+    given: argparse.Namespace, tried: list[Trial], expansions: list[Expansion], home: Path
+) -> list[list[Look]]:
     """What each trial's finished steps saw of English dev."""
     found = []
-    with local.store_at(given.store, home) as uri:
+    with local_runner.store_at(given.store, home) as uri:
         store = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         for trial, expansion in zip(tried, expansions, strict=True):
             rows = []
             for fingerprint, (backbone, target) in looked_at(expansion).items():
                 manifest = store.manifest("finetune", fingerprint)
-                rows.append(Look(backbone, target, trial.rate, dev_score(manifest.info) if manifest else None))
+                rows.append(
+                    Look(
+                        backbone, target, trial.rate, dev_score(manifest.info) if manifest else None
+                    )
+                )
             found.append(rows)
     return found

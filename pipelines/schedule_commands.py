@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import cluster, schedules
+from pipelines import cluster_runs, recurring_runs
 from pipelines.cluster_commands import package, server, settings_for
-from pipelines.dressing import load_settings
-from pipelines.kfp_api import Kfp
-from xstilts import schedule as stored
+from pipelines.cluster_settings import load_settings
+from pipelines.kfp.api import Kfp
 from xstilts.errors import PlanError
 from xstilts.plan.status import undone
+from xstilts.runs import recurring
 from xstilts.store.store import Store
 
 #: Stands for what has no id yet when `diff` looks: it differs from every id.
@@ -33,63 +33,75 @@ def schedule(given: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one file asks for: its schedule, its checked plan, its package, and what the store holds of it."""
+    """What one file asks for: its schedule, its checked plan, its package, and what the store
+    holds of it.
+    """
 
-    schedule: schedules.Schedule
-    plan: cluster.Checked
+    schedule: recurring_runs.Schedule
+    plan: cluster_runs.Checked
     package: tuple[str, str]
     account: str
     before: Any
 
     @property
-    def repeat(self) -> stored.Repeat:
-        return stored.Repeat(**{key: getattr(self.schedule, key) for key in stored.Repeat.model_fields})
+    def repeat(self) -> recurring.Repeat:
+        return recurring.Repeat(
+            **{key: getattr(self.schedule, key) for key in recurring.Repeat.model_fields}
+        )
 
     @property
     def settled(self) -> bool:
-        return stored.same(self.before, self.plan.text, self.plan.mirror, self.repeat)
+        return recurring.same(self.before, self.plan.text, self.plan.mirror, self.repeat)
 
 
 def _wanted(given: argparse.Namespace, store: Store) -> list[Wanted]:
     """Reads and checks all files and plans before anything is changed."""
     zone = load_settings(given.settings).timezone
     found = []
-    for path, one in schedules.load(Path(given.file), zone):
-        checked = cluster.checked(path, given.mirror or one.mirror)
+    for path, one in recurring_runs.load(Path(given.file), zone):
+        checked = cluster_runs.checked(path, given.mirror or one.mirror)
         settings = settings_for(given, checked.plan, checked.mirror)
-        before = stored.stored(store, one.name)
-        found.append(Wanted(one, checked, package(given, settings), settings.service_account, before))
+        before = recurring.stored(store, one.name)
+        found.append(
+            Wanted(one, checked, package(given, settings), settings.service_account, before)
+        )
     return found
 
 
 def _there(kfp: Kfp, store: Store) -> list[Any]:
-    return [run for run in kfp.recurring_runs() if schedules.ours(run, store.uri)]
+    return [run for run in kfp.recurring_runs() if recurring_runs.ours(run, store.uri)]
 
 
 def apply(given: argparse.Namespace) -> int:
     """Makes the server as the files say. Applied twice, the second time writes nothing."""
-    store, kfp = cluster.open_store(given.store), server(given)
+    store, kfp = cluster_runs.open_store(given.store), server(given)
     wanted = _wanted(given, store)
-    experiments = {name: kfp.experiment(name) for name in sorted({one.schedule.experiment for one in wanted})}
+    experiments = {
+        name: kfp.experiment(name) for name in sorted({one.schedule.experiment for one in wanted})
+    }
     bodies = []
     for one in wanted:
         version = kfp.version(*one.package)
         experiment = experiments[one.schedule.experiment]
-        bodies.append(schedules.recurring(one.schedule, store.uri, version, experiment, one.account))
-    changes = schedules.diff(bodies, _there(kfp, store), given.prune)
+        bodies.append(
+            recurring_runs.recurring(one.schedule, store.uri, version, experiment, one.account)
+        )
+    changes = recurring_runs.diff(bodies, _there(kfp, store), given.prune)
     for one in wanted:  # before a recurring run can fire
         if not one.settled:
-            holds = stored.held(one.plan.plan, one.repeat, one.plan.expansion)
-            document = stored.document_of(one.plan.mirror, one.repeat, holds)
-            stored.put(store, one.schedule.name, one.plan.text, document)
+            holds = recurring.held(one.plan.plan, one.repeat, one.plan.expansion)
+            document = recurring.document_of(one.plan.mirror, one.repeat, holds)
+            recurring.put(store, one.schedule.name, one.plan.text, document)
     for change in changes:
         _do(kfp, change)
     _tell(changes, wanted, store)
     return 0
 
 
-def _do(kfp: Kfp, change: schedules.Change) -> None:
-    """Carries out one change. What is new is made before what is old goes, so that a failure between leaves one."""
+def _do(kfp: Kfp, change: recurring_runs.Change) -> None:
+    """Carries out one change. What is new is made before what is old goes, so that a failure
+    between leaves one.
+    """
     if change.kind in ("create", "replace"):
         assert change.body is not None
         kfp.create_recurring(change.body)
@@ -102,7 +114,7 @@ def _do(kfp: Kfp, change: schedules.Change) -> None:
 
 def diff(given: argparse.Namespace) -> int:
     """Says what apply would change, and changes nothing."""
-    store, kfp = cluster.open_store(given.store), server(given)
+    store, kfp = cluster_runs.open_store(given.store), server(given)
     wanted = _wanted(given, store)
     names = sorted({one.schedule.experiment for one in wanted})
     experiments = {name: kfp.find_experiment(name) for name in names}
@@ -110,13 +122,17 @@ def diff(given: argparse.Namespace) -> int:
     for one in wanted:
         version = kfp.find_version(one.package[1]) or (UNMADE, UNMADE)
         experiment = experiments[one.schedule.experiment] or UNMADE
-        bodies.append(schedules.recurring(one.schedule, store.uri, version, experiment, one.account))
-    _tell(schedules.diff(bodies, _there(kfp, store), given.prune), wanted, store)
+        bodies.append(
+            recurring_runs.recurring(one.schedule, store.uri, version, experiment, one.account)
+        )
+    _tell(recurring_runs.diff(bodies, _there(kfp, store), given.prune), wanted, store)
     return 0
 
 
-def _tell(changes: Sequence[schedules.Change], wanted: Sequence[Wanted], store: Store) -> None:
-    """One line for each change, and for each schedule why it runs again and what its first firing computes."""
+def _tell(changes: Sequence[recurring_runs.Change], wanted: Sequence[Wanted], store: Store) -> None:
+    """One line for each change, and for each schedule why it runs again and what its first
+    firing computes.
+    """
     by_name = {one.schedule.name: one for one in wanted}
     for change in changes:
         _say(str(change))
@@ -124,32 +140,47 @@ def _tell(changes: Sequence[schedules.Change], wanted: Sequence[Wanted], store: 
         if one is None:
             continue
         if not one.settled:
-            _say(f"          {'its plan, mirror or reasons changed' if one.before else 'written to the store'}")
-        why, idle = stored.reasons(one.plan.plan, one.repeat)
-        for line in (*why, *idle, *stored.cautions(one.repeat)):
+            _say(
+                f"          {'its plan, mirror or reasons changed' if one.before else 'written to the store'}"
+            )
+        why, idle = recurring.reasons(one.plan.plan, one.repeat)
+        for line in (*why, *idle, *recurring.cautions(one.repeat)):
             _say(f"          {line}")
         count = sum(len(steps) for steps in undone(one.plan.expansion, store).values())
         if not why:
-            now = f"the next one computes {count} steps" if count else "all its steps are done already"
-            _say(f"          COMPUTES NOTHING after it is done once ({now}): say follow, add_seeds or reuse: none")
+            now = (
+                f"the next one computes {count} steps"
+                if count
+                else "all its steps are done already"
+            )
+            _say(
+                f"          COMPUTES NOTHING after it is done once ({now}): say follow, add_seeds or reuse: none"
+            )
 
 
 def list_(given: argparse.Namespace) -> int:
     """The recurring runs of this store, with their firings."""
-    store, kfp = cluster.open_store(given.store), server(given)
+    store, kfp = cluster_runs.open_store(given.store), server(given)
     for run in sorted(_there(kfp, store), key=lambda run: str(run.display_name)):
-        there = schedules.present(run)
-        fired = stored.firings(store, str(run.display_name))
+        there = recurring_runs.present(run)
+        fired = recurring.firings(store, str(run.display_name))
         last = f", the last as {fired[-1]['run']}" if fired else ""
         state = "on" if there["mode"] == "ENABLE" else "off"
-        _say(f"{run.display_name}: {state}, {there['cron_schedule']['cron']}, fired {len(fired)} times{last}")
+        _say(
+            f"{run.display_name}: {state}, {there['cron_schedule']['cron']}, fired {len(fired)} times{last}"
+        )
     return 0
 
 
 def delete(given: argparse.Namespace) -> int:
-    """Deletes the recurring runs of the schedules that the files name. The store keeps their folders and firings."""
-    store, kfp = cluster.open_store(given.store), server(given)
-    names = {one.name for _, one in schedules.load(Path(given.file), load_settings(given.settings).timezone)}
+    """Deletes the recurring runs of the schedules that the files name. The store keeps their
+    folders and firings.
+    """
+    store, kfp = cluster_runs.open_store(given.store), server(given)
+    names = {
+        one.name
+        for _, one in recurring_runs.load(Path(given.file), load_settings(given.settings).timezone)
+    }
     for run in _there(kfp, store):
         if run.display_name in names:
             kfp.delete_recurring(str(run.recurring_run_id), str(run.display_name))

@@ -1,7 +1,8 @@
-"""Resolves cpu.in into cuda.txt and cpu.txt: python -m requirements.lock [path of torch's CPU wheel].
+"""Resolves cpu.in into cuda.txt and cpu.txt: python -m requirements.lock [path of torch's CPU
+wheel].
 
-cpu.txt is cuda.txt without the CUDA packages, with the CPU wheel's hash beside the index's; without a wheel at hand the
-hash that stands in cpu.txt is kept.
+cpu.txt is cuda.txt without the CUDA packages, with the CPU wheel's hash beside the index's; without
+a wheel at hand the hash that stands in cpu.txt is kept.
 """
 
 import hashlib
@@ -20,8 +21,10 @@ HEAD = (
 
 
 def _two_builds(block: str, cpu: str) -> str:
-    """torch by platform: Linux takes the CPU build by its own version, since pip prefers a file whose hash the index
-    tells and would take the CUDA build; the index's builds for other systems have no CUDA."""
+    """torch by platform: Linux takes the CPU build by its own version, since pip prefers a file
+    whose hash the index tells and would take the CUDA build; the index's builds for other
+    systems have no CUDA.
+    """
     head, _, hashes = block.partition(" \\\n")
     version = head.split(";")[0].strip()
     linux = f"{version}+cpu ; sys_platform == 'linux' \\\n    --hash=sha256:{cpu}"
@@ -29,21 +32,43 @@ def _two_builds(block: str, cpu: str) -> str:
 
 
 def main(wheel: Path | None) -> None:
-    command = ["uv", "pip", "compile", "--universal", "--generate-hashes", "--no-header", "--no-annotate",
-               "--python-version", "3.11", "-o", str(HERE / "cuda.txt"), str(HERE / "cpu.in")]  # fmt: skip
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        "--universal",
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "--python-version",
+        "3.11",
+        "-o",
+        str(HERE / "cuda.txt"),
+        str(HERE / "cpu.in"),
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     locked = (HERE / "cuda.txt").read_text()
-    kept = [block.rstrip("\n") for block in re.split(r"\n(?=[A-Za-z0-9])", locked) if not CUDA_ONLY.match(block)]
+    kept = [
+        block.rstrip("\n")
+        for block in re.split(r"\n(?=[A-Za-z0-9])", locked)
+        if not CUDA_ONLY.match(block)
+    ]
     if wheel:
         cpu = hashlib.sha256(wheel.read_bytes()).hexdigest()
     else:
-        before = re.search(r"^torch==\S+\+cpu .*\n.*sha256:(\w+)", (HERE / "cpu.txt").read_text(), re.M)
+        before = re.search(
+            r"^torch==\S+\+cpu .*\n.*sha256:(\w+)", (HERE / "cpu.txt").read_text(), re.M
+        )
         cpu = before[1] if before else ""
     if not cpu:
-        sys.exit("no hash of torch's CPU build is known; give its wheel: python -m requirements.lock WHEEL")
+        sys.exit(
+            "no hash of torch's CPU build is known; give its wheel: python -m requirements.lock WHEEL"
+        )
     kept = [_two_builds(block, cpu) if block.startswith("torch==") else block for block in kept]
     (HERE / "cpu.txt").write_text(HEAD + "\n".join(kept) + "\n")
-    (HERE / "cuda.txt").write_text("# Locked from cpu.in by `make lock`, with the CUDA packages of torch.\n" + locked)
+    (HERE / "cuda.txt").write_text(
+        "# Locked from cpu.in by `make lock`, with the CUDA packages of torch.\n" + locked
+    )
 
 
 if __name__ == "__main__":

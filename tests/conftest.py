@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together, and so do whole runs, which share one."""
+    """Where tests run side by side, those of a file stay together, and so do whole runs, which
+    share one.
+    """
     for item in items:
         together = "e2e" if item.path.parent.name == "e2e" else str(item.path)
         item.add_marker(pytest.mark.xdist_group(together))
@@ -30,7 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def hub() -> Path:
-    """The mirror of real data slices beside the checkout; tests that need it skip where it is absent."""
+    """The mirror of real data slices beside the checkout; tests that need it skip where it is
+    absent.
+    """
     folder = ROOT.parent / "shared" / "hub"
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is absent")
@@ -39,16 +43,21 @@ def hub() -> Path:
 
 @pytest.fixture(scope="session")
 def real_tokenizers() -> Path:
-    """A folder with the real tokenizers of XLM-R, Qwen2 (VL) and Llama 2 (LLaVA-1.5): `xlm-roberta-tokenizer`,
-    `qwen2-tokenizer`, `llama2-tokenizer`. Made once a machine by ../shared/tools/real_models.py, from packages whose
-    SHA-256 it checks; tests that need it skip where that tool is absent."""
+    """A folder with the real tokenizers of XLM-R, Qwen2 (VL) and Llama 2 (LLaVA-1.5):
+    `xlm-roberta-tokenizer`, `qwen2-tokenizer`, `llama2-tokenizer`. Made once a machine by
+    ../shared/tools/real_models.py, from packages whose SHA-256 it checks; tests that need it
+    skip where that tool is absent.
+    """
     from filelock import FileLock
 
     tool = ROOT.parent / "shared" / "tools" / "real_models.py"
     if not tool.is_file():
         pytest.skip(f"no real tokenizers: {tool} is absent")
     folder = Path(
-        os.environ.get("XSTILTS_REAL_MODELS", Path(tempfile.gettempdir()) / f"xstilts-real-models-{os.getuid()}")
+        os.environ.get(
+            "XSTILTS_REAL_MODELS",
+            Path(tempfile.gettempdir()) / f"xstilts-real-models-{os.getuid()}",
+        )
     )
     folder.mkdir(parents=True, exist_ok=True)
     names = ["xlm-roberta-tokenizer", "qwen2-tokenizer", "llama2-tokenizer"]
@@ -59,8 +68,9 @@ def real_tokenizers() -> Path:
 
 @pytest.fixture(scope="session")
 def write_mirror() -> Callable[..., Path]:
-    """Writes a mirror that tests/e2e/small.yaml can be expanded over: each file has its name and some bytes, which
-    nobody reads as rows."""
+    """Writes a mirror that tests/e2e/small.yaml can be expanded over: each file has its name and
+    some bytes, which nobody reads as rows.
+    """
 
     def write(folder: Path, content: str = "rows") -> Path:
         from xstilts.tasks.registry import TASKS

@@ -1,4 +1,5 @@
-"""Where a group's job runs, each as the same few verbs: a RayJob, a job of an existing Ray, this machine.
+"""Where a group's job runs, each as the same few verbs: a RayJob, a job of an existing Ray, this
+machine.
 
 What is seen is said as an Observation, so that one state machine decides for all of them.
 """
@@ -9,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from components.launch.capacity import grows, lacking
 from components.launch.kubernetes import Api, ApiError, RayJobs
 from components.launch.rayjob import build, entrypoint, name_of, owner_of, queue_of
-from components.launch.room import grows, lacking
 from components.launch.rules import checked
 from components.launch.state import Limits, Observation
 from xstilts.errors import InfrastructureError
-from xstilts.plan.cluster import Cluster
+from xstilts.plan.placement import Cluster
 
 log = logging.getLogger(__name__)
 #: A status may be polled in vain for so long: the job goes on without the API server.
@@ -47,7 +48,11 @@ class RayJobBackend:
     leased = True
 
     def __init__(
-        self, settings: Mapping[str, Any], environment: Mapping[str, str], config: Mapping[str, Any], api: Api
+        self,
+        settings: Mapping[str, Any],
+        environment: Mapping[str, str],
+        config: Mapping[str, Any],
+        api: Api,
     ) -> None:
         self.manifest = checked(build(settings, environment, config))
         self.owner = owner_of(environment)
@@ -79,7 +84,9 @@ class RayJobBackend:
         )
 
     def create(self) -> None:
-        self.jobs.create(self.manifest)  # one that is there already is seen, and adopted or replaced, next
+        self.jobs.create(
+            self.manifest
+        )  # one that is there already is seen, and adopted or replaced, next
 
     def adopt(self) -> None:
         if self.owner is not None:
@@ -93,15 +100,23 @@ class RayJobBackend:
 
 
 class RayBackend:
-    """A job of a Ray cluster that is there already, by its dashboard's job API (RAY_AUTH_TOKEN is its token)."""
+    """A job of a Ray cluster that is there already, by its dashboard's job API (RAY_AUTH_TOKEN
+    is its token).
+    """
 
     leased = True
 
     def __init__(
-        self, settings: Mapping[str, Any], environment: Mapping[str, str], config: Mapping[str, Any], api: Api
+        self,
+        settings: Mapping[str, Any],
+        environment: Mapping[str, str],
+        config: Mapping[str, Any],
+        api: Api,
     ) -> None:
         self.api, self.config, self.environment = api, config, environment
-        self.name = name_of(config["run_uri"].rpartition("/runs/")[2], config["group"], config["kind"])
+        self.name = name_of(
+            config["run_uri"].rpartition("/runs/")[2], config["group"], config["kind"]
+        )
         hours = (settings.get("cluster") or {}).get("deadline_hours")
         self.limits = Limits(run=None if hours is None else float(hours) * 3600)
         self.settings = settings
@@ -114,18 +129,27 @@ class RayBackend:
                 return Observation()
             raise
         if job["status"] not in _STATUS:
-            raise InfrastructureError(f"Ray at {self.api.host} says {job['status']!r} of job {self.name}: unknown")
+            raise InfrastructureError(
+                f"Ray at {self.api.host} says {job['status']!r} of job {self.name}: unknown"
+            )
         deployment, status, reason = _STATUS[job["status"]]
         return Observation(deployment, status, reason, job.get("message") or "")
 
     def create(self) -> None:
         self._has_room()
         names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "XSTILTS_LEASE_SECONDS")
-        values = {key: self.environment[key] for key in names if self.environment.get(key)}  # never a secret
+        values = {
+            key: self.environment[key] for key in names if self.environment.get(key)
+        }  # never a secret
         body = {
-            "submission_id": self.name, "entrypoint": entrypoint(self.config), "runtime_env": {"env_vars": values},
-            "metadata": {"xstilts-run": self.config["run_uri"], "xstilts-group": self.config["group"]},
-        }  # fmt: skip
+            "submission_id": self.name,
+            "entrypoint": entrypoint(self.config),
+            "runtime_env": {"env_vars": values},
+            "metadata": {
+                "xstilts-run": self.config["run_uri"],
+                "xstilts-group": self.config["group"],
+            },
+        }
         try:
             self.api.request("POST", "/api/jobs/", body=body, patience=10)
         except ApiError:
@@ -133,14 +157,22 @@ class RayBackend:
                 raise
 
     def _has_room(self) -> None:
-        """InfrastructureError when the cluster is too small for the group and stays so: Ray would wait for ever."""
+        """InfrastructureError when the cluster is too small for the group and stays so: Ray
+        would wait for ever.
+        """
         try:
-            nodes = self.api.request("GET", "/api/v0/nodes", query={"limit": "10000"})["data"]["result"]["result"]
+            nodes = self.api.request("GET", "/api/v0/nodes", query={"limit": "10000"})["data"][
+                "result"
+            ]["result"]
             status = self.api.request("GET", "/api/cluster_status")["data"]
         except ApiError as error:
             if error.status != 404:
                 raise
-            log.warning("Ray at %s does not tell its nodes, so its room is not checked: %s", self.api.host, error)
+            log.warning(
+                "Ray at %s does not tell its nodes, so its room is not checked: %s",
+                self.api.host,
+                error,
+            )
             return
         alive = [node["resources_total"] for node in nodes if node["state"] == "ALIVE"]
         problem = lacking(alive, self.settings)
@@ -151,7 +183,9 @@ class RayBackend:
         """It has no owner: the lease is all that ties it to its step."""
 
     def delete(self) -> None:
-        """Stops the job when it runs, and forgets it when it has ended: Ray deletes no running job."""
+        """Stops the job when it runs, and forgets it when it has ended: Ray deletes no running
+        job.
+        """
         try:
             if self.observe().ended:
                 self.api.request("DELETE", f"/api/jobs/{self.name}")
@@ -197,7 +231,9 @@ class LocalBackend:
 
 
 def ray_api(address: str) -> Api:
-    """The job API of a Ray cluster: `http://HOST:8265`. Raises InfrastructureError for another kind of address."""
+    """The job API of a Ray cluster: `http://HOST:8265`. Raises InfrastructureError for another
+    kind of address.
+    """
     if not address.startswith(("http://", "https://")):
         raise InfrastructureError(
             f"XSTILTS_RAY_ADDRESS is {address!r}; the launcher `ray` needs the dashboard's, http://HOST:8265"

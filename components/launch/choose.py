@@ -1,10 +1,12 @@
-"""Which launcher a step uses: XSTILTS_LAUNCHER. Imports neither torch nor ray; a step that only waits has neither."""
+"""Which launcher a step uses: XSTILTS_LAUNCHER. Imports neither torch nor ray; a step that only
+waits has neither.
+"""
 
 import os
 
 from components.launch import submit
 from xstilts.errors import InfrastructureError
-from xstilts.run import Launch
+from xstilts.runs.actions import Launch
 
 LAUNCHERS: dict[str, Launch] = {"local": submit.local, "ray": submit.ray, "rayjob": submit.rayjob}
 

@@ -1,4 +1,6 @@
-"""What is missing on a cluster, one line a check. `xstilts doctor --cluster`, in a pod or from a laptop."""
+"""What is missing on a cluster, one line a check. `xstilts doctor --cluster`, in a pod or from a
+laptop.
+"""
 
 import os
 import uuid
@@ -13,22 +15,51 @@ Line = tuple[bool, str]
 
 #: Where a KFP of one user runs its steps, and so the namespace that k8s/base is applied to.
 NAMESPACE = "kubeflow"
-#: service account → (group, resource, verbs) that it needs: what the launcher and the collector ask for.
+#: service account → (group, resource, verbs) that it needs: what the launcher and the collector ask
+#: for.
 RIGHTS: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
-    "xstilts-step": (("ray.io", "rayjobs", ("create", "get", "patch", "delete")), ("", "events", ("list",))),
+    "xstilts-step": (
+        ("ray.io", "rayjobs", ("create", "get", "patch", "delete")),
+        ("", "events", ("list",)),
+    ),
     "xstilts-gc": (("ray.io", "rayjobs", ("list", "delete")),),
 }
-#: What KubeRay's own manifests, and its chart, call the operator's pods; k8s/base lets pods of this label reach Ray's head.
+#: What KubeRay's own manifests, and its chart, call the operator's pods; k8s/base lets pods of this
+#: label reach Ray's head.
 OPERATOR = "app.kubernetes.io/component=kuberay-operator"
 #: (kind in words, path under the namespace, whether a cluster can do without, what to do)
 OBJECTS = (
-    ("ConfigMap xstilts-config", "/api/v1/namespaces/{ns}/configmaps/xstilts-config", False, "apply k8s/base"),
-    ("Secret xstilts-s3", "/api/v1/namespaces/{ns}/secrets/xstilts-s3", True, "needed unless pods have an identity"),
-    ("ServiceAccount xstilts-step", "/api/v1/namespaces/{ns}/serviceaccounts/xstilts-step", False, "apply k8s/base"),
-    ("ServiceAccount xstilts-ray", "/api/v1/namespaces/{ns}/serviceaccounts/xstilts-ray", False, "apply k8s/base"),
-    ("CronJob xstilts-gc", "/apis/batch/v1/namespaces/{ns}/cronjobs/xstilts-gc", False, "apply k8s/base; without it "
-     "RayJobs of killed runs stay"),
-)  # fmt: skip
+    (
+        "ConfigMap xstilts-config",
+        "/api/v1/namespaces/{ns}/configmaps/xstilts-config",
+        False,
+        "apply k8s/base",
+    ),
+    (
+        "Secret xstilts-s3",
+        "/api/v1/namespaces/{ns}/secrets/xstilts-s3",
+        True,
+        "needed unless pods have an identity",
+    ),
+    (
+        "ServiceAccount xstilts-step",
+        "/api/v1/namespaces/{ns}/serviceaccounts/xstilts-step",
+        False,
+        "apply k8s/base",
+    ),
+    (
+        "ServiceAccount xstilts-ray",
+        "/api/v1/namespaces/{ns}/serviceaccounts/xstilts-ray",
+        False,
+        "apply k8s/base",
+    ),
+    (
+        "CronJob xstilts-gc",
+        "/apis/batch/v1/namespaces/{ns}/cronjobs/xstilts-gc",
+        False,
+        "apply k8s/base; without it RayJobs of killed runs stay",
+    ),
+)
 
 
 def api_here() -> Api:
@@ -48,7 +79,9 @@ def look(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator[L
         yield False, f"Kubernetes API: {error}"
         return
     yield True, f"Kubernetes {version} at {api.host}"
-    yield _has(api, "KubeRay's CRD rayjobs.ray.io/v1", "/apis/ray.io/v1", "install KubeRay 1.7", "rayjobs")
+    yield _has(
+        api, "KubeRay's CRD rayjobs.ray.io/v1", "/apis/ray.io/v1", "install KubeRay 1.7", "rayjobs"
+    )
     yield _operator(api)
     for what, path, optional, todo in OBJECTS:
         good, text = _has(api, f"{what} in {namespace}", path.format(ns=namespace), todo)
@@ -77,13 +110,20 @@ def _has(api: Api, what: str, path: str, todo: str, resource: str | None = None)
 
 
 def _operator(api: Api) -> Line:
-    """Whether a pod of the operator is ready. Its CRD outlives it, and then a RayJob is taken and never started."""
+    """Whether a pod of the operator is ready. Its CRD outlives it, and then a RayJob is taken
+    and never started.
+    """
     what = f"KubeRay's operator (pods of any namespace with {OPERATOR})"
     try:
-        pods = api.request("GET", "/api/v1/pods", query={"labelSelector": OPERATOR}).get("items", [])
+        pods = api.request("GET", "/api/v1/pods", query={"labelSelector": OPERATOR}).get(
+            "items", []
+        )
     except ApiError as error:
         if error.status == 403:  # as steps may not; it need not be missing
-            return True, f"{what}: not looked for, pods of all namespaces may not be listed; ask an administrator"
+            return (
+                True,
+                f"{what}: not looked for, pods of all namespaces may not be listed; ask an administrator",
+            )
         return False, f"{what}: cannot be looked at: {error}"
     if not pods:
         return False, f"{what}: absent; install KubeRay 1.7, without it no RayJob starts"
@@ -131,14 +171,18 @@ def _kueue_has(api: Api, what: str, path: str, todo: str) -> Line:
 def _priority(api: Api, environment: Mapping[str, str]) -> Iterator[Line]:
     if name := environment.get("XSTILTS_PRIORITY_CLASS"):
         path = f"/apis/scheduling.k8s.io/v1/priorityclasses/{name}"
-        yield _has(api, f"PriorityClass {name}", path, "apply k8s/base; pods that name it would be refused")
+        yield _has(
+            api, f"PriorityClass {name}", path, "apply k8s/base; pods that name it would be refused"
+        )
         if environment.get("XSTILTS_QUEUE"):
             todo = "apply k8s/components/kueue/cluster; Kueue admits no RayJob that names a class which is not there"
             kind = "workloadpriorityclasses"
             yield _kueue_has(api, f"Kueue WorkloadPriorityClass {name}", f"{kind}/{name}", todo)
 
 
-def _may(api: Api, namespace: str, account: str, group: str, resource: str, verbs: tuple[str, ...]) -> Line:
+def _may(
+    api: Api, namespace: str, account: str, group: str, resource: str, verbs: tuple[str, ...]
+) -> Line:
     what, lacking = f"{account} may {', '.join(verbs)} {resource}", []
     for verb in verbs:
         attributes = {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
@@ -147,7 +191,10 @@ def _may(api: Api, namespace: str, account: str, group: str, resource: str, verb
                 lacking.append(verb)
         except ApiError as error:
             return False, f"{what}: cannot be asked: {error}"
-    return not lacking, f"{what}{': not ' + ', '.join(lacking) + '; apply k8s/base' if lacking else ''}"
+    return (
+        not lacking,
+        f"{what}{': not ' + ', '.join(lacking) + '; apply k8s/base' if lacking else ''}",
+    )
 
 
 def _allowed(api: Api, namespace: str, account: str, attributes: Mapping[str, str]) -> bool:
@@ -162,14 +209,18 @@ def _allowed(api: Api, namespace: str, account: str, attributes: Mapping[str, st
         if error.status != 403:
             raise
         body["kind"], path = "SelfSubjectAccessReview", path.replace("subject", "selfsubject")
-        answer = api.request("POST", path, body={**body, "spec": {"resourceAttributes": dict(attributes)}})
+        answer = api.request(
+            "POST", path, body={**body, "spec": {"resourceAttributes": dict(attributes)}}
+        )
     return bool(answer["status"]["allowed"])
 
 
 def _quota(api: Api, namespace: str) -> Iterator[Line]:
     """One line a quota: what is used of it. A full one is MISSING: nothing of ours would start."""
     try:
-        found = api.request("GET", f"/api/v1/namespaces/{namespace}/resourcequotas").get("items", [])
+        found = api.request("GET", f"/api/v1/namespaces/{namespace}/resourcequotas").get(
+            "items", []
+        )
     except ApiError as error:
         if error.status != 404:
             yield False, f"quotas of {namespace}: cannot be looked at: {error}"
@@ -178,7 +229,9 @@ def _quota(api: Api, namespace: str) -> Iterator[Line]:
         status = quota.get("status", {})
         hard, used = status.get("hard", {}), status.get("used", {})
         full = [key for key, most in hard.items() if used.get(key) == most]
-        shown = ", ".join(f"{key} {used.get(key, '0')} of {most}" for key, most in sorted(hard.items()))
+        shown = ", ".join(
+            f"{key} {used.get(key, '0')} of {most}" for key, most in sorted(hard.items())
+        )
         todo = f"; nothing more starts: {', '.join(full)} is used up" if full else ""
         yield not full, f"quota {quota['metadata']['name']}: {shown}{todo}"
 
@@ -198,7 +251,9 @@ def _store(environment: Mapping[str, str]) -> Line:
         store.delete(key)
     except XstiltsError as error:
         return False, f"store: {error}"
-    return same, f"store {uri}: written, read and deleted" + ("" if same else ", but it gave back other bytes")
+    return same, f"store {uri}: written, read and deleted" + (
+        "" if same else ", but it gave back other bytes"
+    )
 
 
 def report(say: Callable[[str], None], namespace: str | None) -> int:

@@ -1,8 +1,9 @@
 """What a RayJob runs on its head: python -m components.launch.driver RUN_URI GROUP KIND.
 
-Looks at the group's lease in a thread, and ends itself, and with it the job and its workers, when the lease is gone: the
-step that waits for the job was terminated, or the run was cancelled. Starting it twice is safe: finished steps are
-skipped and the one in flight resumes from its checkpoint. The end of what it says is kept in the run's folder.
+Looks at the group's lease in a thread, and ends itself, and with it the job and its workers, when
+the lease is gone: the step that waits for the job was terminated, or the run was cancelled.
+Starting it twice is safe: finished steps are skipped and the one in flight resumes from its
+checkpoint. The end of what it says is kept in the run's folder.
 """
 
 import logging
@@ -15,14 +16,17 @@ from components.launch.lease import watch, work_of
 from components.launch.log import Copy, own_output
 from components.launch.state import LEASE_LOST
 from xstilts.errors import XstiltsError
-from xstilts.run import WORKERS, open_run, settled, spec_of
+from xstilts.runs.actions import WORKERS
+from xstilts.runs.folder import open_run, settled, spec_of
 from xstilts.store.store import Store
 
 log = logging.getLogger(__name__)
 
 
 def main(run_uri: str, group: str, kind: str) -> None:
-    """Settles the steps of a kind in a group. Leaves the process with an error's exit code, or with LEASE_LOST."""
+    """Settles the steps of a kind in a group. Leaves the process with an error's exit code, or
+    with LEASE_LOST.
+    """
     store, folder = open_run(run_uri)
     if settled(store, folder, group, kind):
         return
@@ -59,7 +63,12 @@ def _work(store: Store, folder: str, group: str, kind: str, run_uri: str, copy: 
     from components.launch.local import launch
 
     resources = steps[spec[kind][0]].settings
-    launch(WORKERS[kind], {"run_uri": run_uri, "group": group, "kind": kind}, resources, on_cluster=True)
+    launch(
+        WORKERS[kind],
+        {"run_uri": run_uri, "group": group, "kind": kind},
+        resources,
+        on_cluster=True,
+    )
     stop.set()
 
 

@@ -1,7 +1,9 @@
-"""Removes the RayJobs that nobody waits for any more: python -m components.launch.gc. What the CronJob runs.
+"""Removes the RayJobs that nobody waits for any more: python -m components.launch.gc. What the
+CronJob runs.
 
-A RayJob of ours is removed when its run was cancelled, or when its lease is neither held nor can still come: its step was
-terminated, or has ended without removing it. One whose run lies in another store is left alone, and named.
+A RayJob of ours is removed when its run was cancelled, or when its lease is neither held nor can
+still come: its step was terminated, or has ended without removing it. One whose run lies in another
+store is left alone, and named.
 """
 
 import os
@@ -17,7 +19,7 @@ from components.launch.lease import SKEW_SECONDS, seconds, status, work_of
 from components.launch.rayjob import GROUP, KIND, PART_OF, RUN_URI
 from components.launch.state import STUCK_SECONDS
 from xstilts.errors import InfrastructureError, PlanError, XstiltsError
-from xstilts.run import split_run_uri
+from xstilts.runs.folder import split_run_uri
 from xstilts.store.store import Store
 
 SELECTOR = ",".join(f"{key}={value}" for key, value in PART_OF.items())
@@ -72,7 +74,10 @@ def main() -> int:
     lines = list(collect(RayJobs(Api.in_cluster(), namespace), store, time.time()))
     for line in lines:
         print(line, flush=True)
-    print(f"{sum(line.startswith('removed') for line in lines)} of {len(lines)} RayJobs removed", flush=True)
+    print(
+        f"{sum(line.startswith('removed') for line in lines)} of {len(lines)} RayJobs removed",
+        flush=True,
+    )
     return 0
 
 

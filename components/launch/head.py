@@ -1,4 +1,5 @@
-"""One local Ray, for as long as this process lives: python -m components.launch.head CPUS ADDRESS_FILE.
+"""One local Ray, for as long as this process lives: python -m components.launch.head CPUS
+ADDRESS_FILE.
 
 Started by a local run as a child that dies with it; Ray's own processes die with this one.
 """
@@ -29,7 +30,9 @@ def main(cpus: int, address_file: Path) -> None:
     import ray
 
     try:  # Ray's own handler of SIGTERM, which takes ours' place, ends in the same exception
-        context = ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING)
+        context = ray.init(
+            address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING
+        )
         part = address_file.with_suffix(".part")
         part.write_text(context.address_info["address"])
         os.replace(part, address_file)
@@ -48,7 +51,9 @@ def adopt_orphans() -> None:
 def end_descendants() -> None:
     """Kills what is left below this process."""
     while children := [
-        int(pid) for tasks in Path("/proc/self/task").glob("*/children") for pid in tasks.read_text().split()
+        int(pid)
+        for tasks in Path("/proc/self/task").glob("*/children")
+        for pid in tasks.read_text().split()
     ]:
         for pid in children:
             os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,8 @@
-"""The few verbs of the Kubernetes API that the launcher needs, over urllib3: the step's image holds no more than that.
+"""The few verbs of the Kubernetes API that the launcher needs, over urllib3: the step's image holds
+no more than that.
 
-429, 5xx and dropped connections are tried again, with longer and longer pauses; every other refusal is an ApiError that
-names the verb, the resource, the status and what to do.
+429, 5xx and dropped connections are tried again, with longer and longer pauses; every other refusal
+is an ApiError that names the verb, the resource, the status and what to do.
 """
 
 import json
@@ -42,8 +43,9 @@ class ApiError(InfrastructureError):
 
 @dataclass
 class Api:
-    """One API server. token: called for each request, since a mounted token is renewed. patience: seconds for which a
-    failing request is tried again."""
+    """One API server. token: called for each request, since a mounted token is renewed.
+    patience: seconds for which a failing request is tried again.
+    """
 
     host: str
     token: Callable[[], str | None] = lambda: None
@@ -54,10 +56,15 @@ class Api:
 
     @classmethod
     def in_cluster(cls) -> "Api":
-        """The API server of the pod this runs in; XSTILTS_KUBERNETES_API names another, without a token."""
+        """The API server of the pod this runs in; XSTILTS_KUBERNETES_API names another, without
+        a token.
+        """
         if other := os.environ.get("XSTILTS_KUBERNETES_API"):
             return cls(other.rstrip("/"))
-        host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+        host, port = (
+            os.environ.get("KUBERNETES_SERVICE_HOST"),
+            os.environ.get("KUBERNETES_SERVICE_PORT", "443"),
+        )
         if not host or not (ACCOUNT / "token").is_file():
             raise InfrastructureError(
                 "not in a pod with a service account: KUBERNETES_SERVICE_HOST or its token is missing; XSTILTS_LAUNCHER "
@@ -70,14 +77,18 @@ class Api:
 
     @classmethod
     def from_kubeconfig(cls) -> "Api":
-        """The API server of the current context of KUBECONFIG or ~/.kube/config: for people, outside a cluster."""
+        """The API server of the current context of KUBECONFIG or ~/.kube/config: for people,
+        outside a cluster.
+        """
         from kubernetes import client, config
 
         found = client.Configuration()
         try:
             config.load_kube_config(client_configuration=found)
         except (config.ConfigException, OSError) as error:
-            raise InfrastructureError(f"no cluster: {error}; set KUBECONFIG, or run this in a pod") from error
+            raise InfrastructureError(
+                f"no cluster: {error}; set KUBECONFIG, or run this in a pod"
+            ) from error
         context = ssl.create_default_context(cafile=found.ssl_ca_cert)
         if not found.verify_ssl:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -85,7 +96,12 @@ class Api:
             context.load_cert_chain(found.cert_file, found.key_file)
         bearer = found.get_api_key_with_prefix("authorization")
         token = bearer.removeprefix("Bearer ") if bearer else None
-        return cls(found.host.rstrip("/"), lambda: token, urllib3.PoolManager(ssl_context=context), patience=10)
+        return cls(
+            found.host.rstrip("/"),
+            lambda: token,
+            urllib3.PoolManager(ssl_context=context),
+            patience=10,
+        )
 
     def request(
         self, verb: str, path: str, body: Any = None, query: Mapping[str, str] | None = None,
@@ -102,15 +118,23 @@ class Api:
                 if token := self.token():
                     headers["Authorization"] = f"Bearer {token}"
                 answer = self.pool.request(
-                    verb, url, body=None if body is None else json.dumps(body).encode(), headers=headers,
-                    timeout=urllib3.Timeout(connect=5, read=30), retries=False, redirect=False,
-                )  # fmt: skip
+                    verb,
+                    url,
+                    body=None if body is None else json.dumps(body).encode(),
+                    headers=headers,
+                    timeout=urllib3.Timeout(connect=5, read=30),
+                    retries=False,
+                    redirect=False,
+                )
                 status = answer.status
                 if status < 300:
                     return dict(json.loads(answer.data)) if answer.data else {}
                 message, again = _said(answer.data), answer.headers.get("Retry-After")
             except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
-                status, message = 0, f"{self.host} cannot be reached, or broke off ({type(error).__name__}: {error})"
+                status, message = (
+                    0,
+                    f"{self.host} cannot be reached, or broke off ({type(error).__name__}: {error})",
+                )
             if status not in (0, *_AGAIN) or self.clock() + pause > until:
                 raise ApiError(what, status, message)
             wait = float(again) if again and again.isdigit() else pause * (0.5 + random.random())
@@ -146,10 +170,16 @@ class RayJobs:
 
     def labelled(self, selector: str) -> Sequence[dict[str, Any]]:
         """All RayJobs with the labels."""
-        return list(self.api.request("GET", self._path(), query={"labelSelector": selector}).get("items", []))
+        return list(
+            self.api.request("GET", self._path(), query={"labelSelector": selector}).get(
+                "items", []
+            )
+        )
 
     def create(self, job: Mapping[str, Any]) -> bool:
-        """Makes a RayJob, with strict validation of its fields. False when one of that name is there already."""
+        """Makes a RayJob, with strict validation of its fields. False when one of that name is
+        there already.
+        """
         try:
             self.api.request("POST", self._path(), body=job, query={"fieldValidation": "Strict"})
         except ApiError as error:
@@ -164,10 +194,16 @@ class RayJobs:
             owners = job["metadata"].get("ownerReferences", [])
             if any(one["uid"] == owner["uid"] for one in owners):
                 return True
-            patch = {"resourceVersion": job["metadata"]["resourceVersion"], "ownerReferences": [*owners, dict(owner)]}
+            patch = {
+                "resourceVersion": job["metadata"]["resourceVersion"],
+                "ownerReferences": [*owners, dict(owner)],
+            }
             try:
                 self.api.request(
-                    "PATCH", self._path(name), body={"metadata": patch}, content="application/merge-patch+json"
+                    "PATCH",
+                    self._path(name),
+                    body={"metadata": patch},
+                    content="application/merge-patch+json",
                 )
                 return True
             except ApiError as error:
@@ -178,9 +214,14 @@ class RayJobs:
         return False
 
     def delete(self, name: str, uid: str | None = None) -> bool:
-        """Deletes a RayJob, and by its owner references all that it made. uid: only that very one. False when there was
-        none."""
-        body: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        """Deletes a RayJob, and by its owner references all that it made. uid: only that very
+        one. False when there was none.
+        """
+        body: dict[str, Any] = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Background",
+        }
         if uid:
             body["preconditions"] = {"uid": uid}
         try:
@@ -195,10 +236,19 @@ class RayJobs:
         """The last warnings about a RayJob and what it made, as lines: why pods do not start."""
         path = f"/api/v1/namespaces/{self.namespace}/events"
         try:
-            found = self.api.request("GET", path, query={"fieldSelector": "type=Warning", "limit": "500"}, patience=5)
+            found = self.api.request(
+                "GET", path, query={"fieldSelector": "type=Warning", "limit": "500"}, patience=5
+            )
         except ApiError as error:
             return [f"(its events cannot be read: {error})"]
-        about = [e for e in found.get("items", []) if e.get("involvedObject", {}).get("name", "").startswith(name)]
+        about = [
+            e
+            for e in found.get("items", [])
+            if e.get("involvedObject", {}).get("name", "").startswith(name)
+        ]
         about.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        lines = [f"{e['involvedObject'].get('kind', '')} {e.get('reason')}: {e.get('message')}" for e in about]
+        lines = [
+            f"{e['involvedObject'].get('kind', '')} {e.get('reason')}: {e.get('message')}"
+            for e in about
+        ]
         return list(dict.fromkeys(lines))[-most:]

@@ -1,4 +1,6 @@
-"""Runs a group's worker function on Ray Train: on the Ray that the run started, else on one of its own."""
+"""Runs a group's worker function on Ray Train: on the Ray that the run started, else on one of
+its own.
+"""
 
 import importlib
 import logging
@@ -9,28 +11,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.launch.room import short
+from components.launch.capacity import short
 from xstilts.errors import InfrastructureError
-from xstilts.plan.cluster import Cluster
+from xstilts.plan.placement import Cluster
 
-#: Ray's own settings for a group: a local Ray asks for no token, and a group is given time to import torch on a busy
-#: machine. The health check is also the period at which reports are collected.
+#: Ray's own settings for a group: a local Ray asks for no token, and a group is given time to
+#: import torch on a busy machine. The health check is also the period at which reports are
+#: collected.
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled", "RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_DEDUP_LOGS": "0", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-}  # fmt: skip
-_HANDED_ON = ("AWS_", "XSTILTS_", "HF_", "RAY_TRAIN_", "TOKENIZERS_", "OMP_", "MKL_", "GLOO_", "NCCL_", "PYTHONPATH")
+}
+_HANDED_ON = (
+    "AWS_",
+    "XSTILTS_",
+    "HF_",
+    "RAY_TRAIN_",
+    "TOKENIZERS_",
+    "OMP_",
+    "MKL_",
+    "GLOO_",
+    "NCCL_",
+    "PYTHONPATH",
+)
 
 
 def call(config: Mapping[str, Any]) -> None:
-    """Imports and calls the worker function that `config` names: what every Ray Train worker runs."""
+    """Imports and calls the worker function that `config` names: what every Ray Train worker
+    runs.
+    """
     module, _, name = config["worker"].partition(":")
     getattr(importlib.import_module(module), name)(config["config"])
 
 
 def ray_address(seconds: float = 120.0) -> str:
-    """The Ray to use: XSTILTS_RAY_ADDRESS, the one that a local run is starting (it is waited for), or `local`."""
+    """The Ray to use: XSTILTS_RAY_ADDRESS, the one that a local run is starting (it is waited
+    for), or `local`.
+    """
     file = os.environ.get("XSTILTS_RAY_ADDRESS_FILE")
     if file is None:
         return os.environ.get("XSTILTS_RAY_ADDRESS", "local")
@@ -39,16 +61,21 @@ def ray_address(seconds: float = 120.0) -> str:
         if Path(file).is_file():
             return Path(file).read_text()
         time.sleep(0.1)
-    raise InfrastructureError(f"the local Ray did not start within {seconds:.0f} s; see ray.log beside {file}")
+    raise InfrastructureError(
+        f"the local Ray did not start within {seconds:.0f} s; see ray.log beside {file}"
+    )
 
 
-def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], on_cluster: bool = False) -> None:
-    """Runs `worker` (module:function) with `config` on as many workers as the plan's resources say, and waits.
+def launch(
+    worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], on_cluster: bool = False
+) -> None:
+    """Runs `worker` (module:function) with `config` on as many workers as the plan's resources say,
+    and waits.
 
-    on_cluster: this is the driver on a Ray cluster's head. The cluster's pods have addresses and credentials in their own
-    environment; a worker takes its share of a pod's CPUs, so that no pod gets more workers than it has room for.
-    Raises InfrastructureError when Ray cannot be had, has no room for the workers, or they are lost more often than is
-    allowed.
+    on_cluster: this is the driver on a Ray cluster's head. The cluster's pods have addresses and
+    credentials in their own environment; a worker takes its share of a pod's CPUs, so that no pod
+    gets more workers than it has room for. Raises InfrastructureError when Ray cannot be had, has
+    no room for the workers, or they are lost more often than is allowed.
     """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -75,8 +102,12 @@ def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any],
             **more,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise InfrastructureError(f"Ray at {address!r} cannot be used ({type(error).__name__}: {error})") from error
-    if not on_cluster and "XSTILTS_RAY_ADDRESS" not in os.environ:  # this machine's own Ray, which does not grow
+        raise InfrastructureError(
+            f"Ray at {address!r} cannot be used ({type(error).__name__}: {error})"
+        ) from error
+    if (
+        not on_cluster and "XSTILTS_RAY_ADDRESS" not in os.environ
+    ):  # this machine's own Ray, which does not grow
         there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if problem := short(there, least, cpus, gpus):
             ray.shutdown()
@@ -91,7 +122,9 @@ def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any],
                     use_gpu=gpus > 0,
                     resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})},
                 ),
-                run_config=RunConfig(name="group", storage_path=storage, failure_config=FailureConfig(max_failures=3)),
+                run_config=RunConfig(
+                    name="group", storage_path=storage, failure_config=FailureConfig(max_failures=3)
+                ),
             ).fit()
         except ray.train.TrainingFailedError as error:
             raise InfrastructureError(f"the worker group was lost: {error}") from error

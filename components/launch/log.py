@@ -1,10 +1,12 @@
-"""The end of what a group's job says, kept in the run's folder: `runs/<run>/logs/<kind>-<group>/<started>.json`.
+"""The end of what a group's job says, kept in the run's folder:
+`runs/<run>/logs/<kind>-<group>/<started>.json`.
 
-Ray writes the driver's output, and with it what the workers print, to a file on its head, which goes with the cluster. So
-the driver itself copies the last part of that file to the store while it works and at its end. Whoever reads it needs the
-store and no more. Ray's dashboard behind the API server's proxy would ask for more of a person: the right to
-services/proxy, to read the Secret with the cluster's token, and an opening in the network policies for the API server;
-and a job that is gone would have no log at all.
+Ray writes the driver's output, and with it what the workers print, to a file on its head, which
+goes with the cluster. So the driver itself copies the last part of that file to the store while it
+works and at its end. Whoever reads it needs the store and no more. Ray's dashboard behind the API
+server's proxy would ask for more of a person: the right to services/proxy, to read the Secret with
+the cluster's token, and an opening in the network policies for the API server; and a job that is
+gone would have no log at all.
 """
 
 import logging
@@ -32,7 +34,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Said:
-    """The end of one job's log. started: when, in UTC. before: how many lines came before the text and are not kept."""
+    """The end of one job's log. started: when, in UTC. before: how many lines came before the
+    text and are not kept.
+    """
 
     kind: str
     group: str
@@ -46,21 +50,28 @@ def logs_key(folder: str) -> str:
     return f"{folder}/logs/"
 
 
-def said(store: Store, folder: str, known: Mapping[str, str] | None = None) -> Iterator[tuple[str, str, Said]]:
-    """(key, ETag, log) of every job of a run, in the order in which each group's were started. known: key → ETag of what
-    need not be read again."""
+def said(
+    store: Store, folder: str, known: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, str, Said]]:
+    """(key, ETag, log) of every job of a run, in the order in which each group's were started.
+    known: key → ETag of what need not be read again.
+    """
     for key, (_, etag) in sorted(store.listing(logs_key(folder)).items()):
         if (known or {}).get(key) != etag and (found := store.get_json(key)) is not None:
             yield key, etag, Said(**found)
 
 
 def own_output() -> Path | None:
-    """The file that this process writes its output to; None where that is no file but a terminal or a pipe."""
+    """The file that this process writes its output to; None where that is no file but a terminal
+    or a pipe.
+    """
     return Path("/proc/self/fd/1") if stat.S_ISREG(os.fstat(1).st_mode) else None
 
 
 class End:
-    """The last lines of a file that grows, at most `most` bytes, and how many lines came before them."""
+    """The last lines of a file that grows, at most `most` bytes, and how many lines came before
+    them.
+    """
 
     def __init__(self, path: Path, most: int = KEPT) -> None:
         self.path, self.most = path, most
@@ -86,11 +97,15 @@ class End:
 
 
 class Copy:
-    """Copies the end of this process's output to the store for as long as the body runs, as often as a driver looks at
-    its lease and only when there is more of it, and once at the end. A store that is away costs a warning: no log is
-    worth a job. In a thread of its own, since nothing may hold up the lease's."""
+    """Copies the end of this process's output to the store for as long as the body runs, as
+    often as a driver looks at its lease and only when there is more of it, and once at the end.
+    A store that is away costs a warning: no log is worth a job. In a thread of its own, since
+    nothing may hold up the lease's.
+    """
 
-    def __init__(self, store: Store, folder: str, group: str, kind: str, output: Path | None) -> None:
+    def __init__(
+        self, store: Store, folder: str, group: str, kind: str, output: Path | None
+    ) -> None:
         self.store, self.group, self.kind = store, group, kind
         self.started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         self.key = f"{logs_key(folder)}{kind}-{group}/{self.started}.json"
@@ -112,7 +127,9 @@ class Copy:
                     self.store.put_json(self.key, vars(document))
                     self._due = False
             except (StoreError, OSError) as error:
-                log.warning("the log of %s could not be stored, trying again: %s", self.group, error)
+                log.warning(
+                    "the log of %s could not be stored, trying again: %s", self.group, error
+                )
 
     def last(self) -> None:
         """The last words of a process that must end now, whether the store answers or not."""
@@ -128,7 +145,9 @@ class Copy:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         self._stop.set()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,6 +1,8 @@
-"""A RayJob for one worker group, from the step's settings and the environment. Pure: it reads and posts nothing.
+"""A RayJob for one worker group, from the step's settings and the environment. Pure: it reads and
+posts nothing.
 
-What the operator refuses is checked in rules.py and rules_cluster.py. The pods satisfy the pod security standard `restricted`.
+What the operator refuses is checked in rules.py and rules_cluster.py. The pods satisfy the pod
+security standard `restricted`.
 """
 
 import hashlib
@@ -11,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.errors import InfrastructureError
-from xstilts.plan.cluster import Cluster
+from xstilts.plan.placement import Cluster
 
 #: The Ray in the workers' image; the operator must know it to switch on token authentication.
 RAY_VERSION = "2.60.0"
@@ -20,24 +22,37 @@ LONGEST_NAME = 47
 PART_OF = {"app.kubernetes.io/part-of": "xstilts"}
 RUN_URI, GROUP, KIND = "xstilts.dev/run-uri", "xstilts.dev/group", "xstilts.dev/kind"
 QUEUE = "kueue.x-k8s.io/queue-name"
-#: Kueue orders a queue by the class of this name; without the label it would go by the value of the pods' own class.
+#: Kueue orders a queue by the class of this name; without the label it would go by the value of the
+#: pods' own class.
 QUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
 #: Seconds that a finished Ray cluster is kept: it holds its GPUs for so long.
 KEPT_SECONDS = 30
 USER = 1000
 
-#: Ray's and the workers' own settings in every pod. The health check is also the period at which reports are collected.
+#: Ray's and the workers' own settings in every pod. The health check is also the period at which
+#: reports are collected.
 _RAY = {
-    "RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_DEDUP_LOGS": "0",
-    "RAY_USAGE_STATS_ENABLED": "0", "HOME": "/tmp", "XSTILTS_CACHE": "/cache", "HF_HOME": "/cache/hf",
-    "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1",
-}  # fmt: skip
-#: A rank that is lost must end the others, so that the group starts again; the rest is the site's business.
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HOME": "/tmp",
+    "XSTILTS_CACHE": "/cache",
+    "HF_HOME": "/cache/hf",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+#: A rank that is lost must end the others, so that the group starts again; the rest is the site's
+#: business.
 _NCCL = {
-    "NCCL_DEBUG": "WARN", "NCCL_SOCKET_IFNAME": "^lo,docker", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
-}  # fmt: skip
-#: What of the step's environment its Ray pods get by value: addresses and the site's network settings, never a secret.
+    "NCCL_DEBUG": "WARN",
+    "NCCL_SOCKET_IFNAME": "^lo,docker",
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+}
+#: What of the step's environment its Ray pods get by value: addresses and the site's network
+#: settings, never a secret.
 HANDED_ON = ("NCCL_", "TORCH_NCCL_", "FI_", "UCX_", "GLOO_")
 _NAMED = (
     "AWS_ENDPOINT_URL",
@@ -51,30 +66,46 @@ _SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN")
 
 
 def name_of(run: str, group: str, kind: str) -> str:
-    """The RayJob's name: the same for every try of a step, so that a retry finds it. At most 47 characters, DNS-1035."""
+    """The RayJob's name: the same for every try of a step, so that a retry finds it. At most 47
+    characters, DNS-1035.
+    """
     digest = hashlib.sha256(f"{run}/{group}/{kind}".encode()).hexdigest()[:10]
     said = re.sub(r"[^a-z0-9]+", "-", f"{kind}-{run}-{group}".lower()).strip("-")
     return f"xs-{said[: LONGEST_NAME - 14].rstrip('-')}-{digest}"
 
 
 def label(value: str) -> str:
-    """A text as a label's value: at most 63 of letters, digits, `-`, `_`, `.`, with letters or digits at both ends."""
+    """A text as a label's value: at most 63 of letters, digits, `-`, `_`, `.`, with letters or
+    digits at both ends.
+    """
     return re.sub(r"[^A-Za-z0-9._-]", "-", value)[:63].strip("._-")
 
 
 def entrypoint(config: Mapping[str, Any]) -> str:
     """What the job runs on the head of its Ray cluster."""
-    words = ("python", "-m", "components.launch.driver", config["run_uri"], config["group"], config["kind"])
+    words = (
+        "python",
+        "-m",
+        "components.launch.driver",
+        config["run_uri"],
+        config["group"],
+        config["kind"],
+    )
     return shlex.join(map(str, words))
 
 
-def build(settings: Mapping[str, Any], environment: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
+def build(
+    settings: Mapping[str, Any], environment: Mapping[str, str], config: Mapping[str, Any]
+) -> dict[str, Any]:
     """The RayJob of a group.
 
-    settings: of the group's steps (workers, gpus_per_worker, threads, cluster). environment: the step's. config:
-    run_uri, group, kind. Raises InfrastructureError when the environment lacks what a RayJob needs.
+    settings: of the group's steps (workers, gpus_per_worker, threads, cluster). environment: the
+    step's. config: run_uri, group, kind. Raises InfrastructureError when the environment lacks what
+    a RayJob needs.
     """
-    lacking = [key for key in ("XSTILTS_NAMESPACE", "XSTILTS_WORKER_IMAGE") if not environment.get(key)]
+    lacking = [
+        key for key in ("XSTILTS_NAMESPACE", "XSTILTS_WORKER_IMAGE") if not environment.get(key)
+    ]
     if lacking:
         raise InfrastructureError(
             f"a RayJob cannot be made: {', '.join(lacking)} not set in the step's environment; the pipeline sets them "
@@ -82,8 +113,17 @@ def build(settings: Mapping[str, Any], environment: Mapping[str, str], config: M
         )
     cluster = Cluster.model_validate(settings.get("cluster") or {})
     run, group, kind = config["run_uri"].rpartition("/runs/")[2], config["group"], config["kind"]
-    name, queue, priority = name_of(run, group, kind), queue_of(settings, environment), _priority(cluster, environment)
-    labels = {**PART_OF, "xstilts.dev/run": label(run), "xstilts.dev/group": label(group), KIND: kind}
+    name, queue, priority = (
+        name_of(run, group, kind),
+        queue_of(settings, environment),
+        _priority(cluster, environment),
+    )
+    labels = {
+        **PART_OF,
+        "xstilts.dev/run": label(run),
+        "xstilts.dev/group": label(group),
+        KIND: kind,
+    }
     annotations = {RUN_URI: config["run_uri"], GROUP: group}
     spec: dict[str, Any] = {
         "submissionMode": "HTTPMode",  # no submitter pod, and no log stream whose end could be taken for the job's
@@ -116,8 +156,9 @@ def build(settings: Mapping[str, Any], environment: Mapping[str, str], config: M
 
 
 def queue_of(settings: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
-    """The Kueue LocalQueue of a group: the plan's, else the installation's; None when its pods are scheduled as they
-    come."""
+    """The Kueue LocalQueue of a group: the plan's, else the installation's; None when its pods
+    are scheduled as they come.
+    """
     return (settings.get("cluster") or {}).get("queue") or environment.get("XSTILTS_QUEUE") or None
 
 
@@ -131,28 +172,44 @@ def namespace(environment: Mapping[str, str]) -> str:
 
 
 def owner_of(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """The step's pod as owner, so that the RayJob goes with it. None across namespaces: there the garbage collector finds
-    no such owner and deletes the RayJob at once."""
+    """The step's pod as owner, so that the RayJob goes with it. None across namespaces: there
+    the garbage collector finds no such owner and deletes the RayJob at once.
+    """
     pod, uid = environment.get("XSTILTS_POD_NAME"), environment.get("XSTILTS_POD_UID")
     if not pod or not uid or namespace(environment) != environment["XSTILTS_NAMESPACE"]:
         return None
     return {
-        "apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid, "controller": False, "blockOwnerDeletion": False,
-    }  # fmt: skip
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "name": pod,
+        "uid": uid,
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }
 
 
-def _head(cluster: Cluster, environment: Mapping[str, str], labels: Any, annotations: Any) -> dict[str, Any]:
+def _head(
+    cluster: Cluster, environment: Mapping[str, str], labels: Any, annotations: Any
+) -> dict[str, Any]:
     shm = min(1.0, cluster.head_memory_gib / 4)
     pod = _pod(
         "head", cluster, environment, labels, annotations,
         {"cpu": str(cluster.head_cpus), "memory": _gib(cluster.head_memory_gib)}, {}, shm,
     )  # fmt: skip
-    start = {"num-cpus": "0", "dashboard-host": "0.0.0.0", **_object_store(shm)}  # nothing is trained on the head
+    start = {
+        "num-cpus": "0",
+        "dashboard-host": "0.0.0.0",
+        **_object_store(shm),
+    }  # nothing is trained on the head
     return {"rayStartParams": start, "template": pod}
 
 
 def _workers(
-    settings: Mapping[str, Any], cluster: Cluster, environment: Mapping[str, str], labels: Any, annotations: Any
+    settings: Mapping[str, Any],
+    cluster: Cluster,
+    environment: Mapping[str, str],
+    labels: Any,
+    annotations: Any,
 ) -> dict[str, Any]:
     each, workers = cluster.workers_per_node, int(settings.get("workers", 1))
     least = math.ceil((cluster.min_workers or workers) / each)
@@ -165,14 +222,19 @@ def _workers(
     more = {**(_NCCL if gpus else {}), "OMP_NUM_THREADS": str(settings.get("threads", 1))}
     pod = _pod("worker", cluster, environment, labels, annotations, amounts, more, cluster.shm_gib)
     pod["spec"]["nodeSelector"] = dict(cluster.node_selector)
-    pod["spec"]["tolerations"] = [t.model_dump(by_alias=True, exclude_none=True) for t in cluster.tolerations]
-    # One pod a node where there is room: soft, since a group that shares a node is slower, and one that waits is lost.
+    pod["spec"]["tolerations"] = [
+        t.model_dump(by_alias=True, exclude_none=True) for t in cluster.tolerations
+    ]
+    # One pod a node where there is room: soft, since a group that shares a node is slower, and one
+    # that waits is lost.
     pod["spec"]["topologySpreadConstraints"] = [
         {
-            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": dict(pod["metadata"]["labels"])},
         }
-    ]  # fmt: skip
+    ]
     nodes = workers // each
     return {
         "groupName": "workers", "replicas": nodes, "minReplicas": least, "maxReplicas": nodes,
@@ -185,7 +247,11 @@ def _pod(
     amounts: Mapping[str, str], more: Mapping[str, str], shm: float,
 ) -> dict[str, Any]:  # fmt: skip
     amounts = {**amounts, "ephemeral-storage": _gib(cluster.disk_gib if role == "worker" else 10)}
-    site = {k: v for k, v in environment.items() if v and (k in _NAMED or (more and k.startswith(HANDED_ON)))}
+    site = {
+        k: v
+        for k, v in environment.items()
+        if v and (k in _NAMED or (more and k.startswith(HANDED_ON)))
+    }
     values = {**_RAY, **more, **site}
     secret = environment.get("XSTILTS_S3_SECRET") or "xstilts-s3"
     env: list[dict[str, Any]] = [{"name": key, "value": values[key]} for key in sorted(values)]
@@ -200,15 +266,20 @@ def _pod(
         "env": env,
         "resources": {"requests": dict(amounts), "limits": dict(amounts)},
         "securityContext": {
-            "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
         },
         "volumeMounts": [
             {"name": "shm", "mountPath": "/dev/shm"},
             {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "cache", "mountPath": "/cache"},  # shared by the pod's workers: a blob is fetched once a node
+            {
+                "name": "cache",
+                "mountPath": "/cache",
+            },  # shared by the pod's workers: a blob is fetched once a node
         ],
-    }  # fmt: skip
+    }
     priority = _priority(cluster, environment)
     return {
         "metadata": {

@@ -1,8 +1,10 @@
-"""What the KubeRay operator (1.7) and Kueue (0.19) refuse in a RayJob, and the schema of the CRD does not.
+"""What the KubeRay operator (1.7) and Kueue (0.19) refuse in a RayJob, and the schema of the CRD
+does not.
 
-Sources: KubeRay ray-operator/controllers/ray/utils/validation.go, and the CEL rules of its CRD; Kueue's page on RayJobs.
-The operator says so only after the object was made, in a status that never changes again; this says it before. What the
-operator allows by a feature gate is not known here. rules_cluster.py has the rules of the Ray cluster inside.
+Sources: KubeRay ray-operator/controllers/ray/utils/validation.go, and the CEL rules of its CRD;
+Kueue's page on RayJobs. The operator says so only after the object was made, in a status that never
+changes again; this says it before. What the operator allows by a feature gate is not known here.
+rules_cluster.py has the rules of the Ray cluster inside.
 """
 
 from collections.abc import Callable, Iterator
@@ -66,7 +68,10 @@ def _deletion(job: Job) -> Iterator[str]:
     if strategy is None:
         return
     at = "spec.deletionStrategy"
-    rules, old = strategy.get("deletionRules"), [key for key in ("onSuccess", "onFailure") if key in strategy]
+    rules, old = (
+        strategy.get("deletionRules"),
+        [key for key in ("onSuccess", "onFailure") if key in strategy],
+    )
     if "deletionRules" in strategy and old:
         yield f"{at}: deletionRules and onSuccess/onFailure exclude each other"
     if not rules and len(old) < 2:
@@ -122,7 +127,11 @@ def _submission(job: Job) -> Iterator[str]:
     if mode == "InteractiveMode" and spec.get("backoffLimit", 0) > 0:
         yield "spec.backoffLimit: not with InteractiveMode"
     if mode == "SidecarMode":
-        if given := [key for key in ("submitterPodTemplate", "submitterConfig", "clusterSelector") if spec.get(key)]:
+        if given := [
+            key
+            for key in ("submitterPodTemplate", "submitterConfig", "clusterSelector")
+            if spec.get(key)
+        ]:
             yield f"spec.{given[0]}: not with SidecarMode"
         if head_pod(job).get("restartPolicy", "Never") != "Never":
             yield "spec.rayClusterSpec.headGroupSpec: restartPolicy must be Never with SidecarMode"
@@ -135,7 +144,9 @@ def _runtime_environment(job: Job) -> Iterator[str]:
     except yaml.YAMLError as error:
         yield f"spec.runtimeEnvYAML: is no YAML: {' '.join(str(error).split())}"
         return
-    if not (node is None or isinstance(node, yaml.MappingNode) or node.tag == "tag:yaml.org,2002:null"):
+    if not (
+        node is None or isinstance(node, yaml.MappingNode) or node.tag == "tag:yaml.org,2002:null"
+    ):
         yield "spec.runtimeEnvYAML: is no mapping"
 
 
@@ -159,12 +170,22 @@ def _kueue(job: Job) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[Job], Iterator[str]], ...] = (
-    _metadata, _managed, _suspend, _numbers, _deletion, _submission, _runtime_environment, *rules_cluster.RULES, _kueue,
-)  # fmt: skip
+    _metadata,
+    _managed,
+    _suspend,
+    _numbers,
+    _deletion,
+    _submission,
+    _runtime_environment,
+    *rules_cluster.RULES,
+    _kueue,
+)
 
 
 def problems(job: Job) -> list[str]:
-    """Everything that the operator would refuse, as sentences; empty when it would take the RayJob."""
+    """Everything that the operator would refuse, as sentences; empty when it would take the
+    RayJob.
+    """
     return [problem for rule in RULES for problem in rule(job)]
 
 

@@ -1,4 +1,6 @@
-"""What the KubeRay operator (1.7) refuses in the Ray cluster of a RayJob: ValidateRayClusterSpec of its validation.go."""
+"""What the KubeRay operator (1.7) refuses in the Ray cluster of a RayJob: ValidateRayClusterSpec
+of its validation.go.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +14,8 @@ _PREFIX = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/"
 _KEY = re.compile(rf"({_PREFIX})?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?")
 #: Where autoscaler v2 is switched on for an operator of before 1.4, and the values that do it.
 SWITCH, ON = "RAY_enable_autoscaler_v2", ("1", "true")
-#: The operator's own command of the autoscaler, which a value in autoscalerOptions.env would shadow.
+#: The operator's own command of the autoscaler, which a value in autoscalerOptions.env would
+#: shadow.
 COMMAND = "KUBERAY_GEN_AUTOSCALER_START_CMD"
 FAULT_TOLERANT, NAMESPACE = "ray.io/ft-enabled", "ray.io/external-storage-namespace"
 
@@ -34,12 +37,18 @@ def head_pod(job: Job) -> Mapping[str, Any]:
 def _head_environment(job: Job) -> dict[str, str]:
     """Of its first container, Ray's; a value that comes from elsewhere is empty here."""
     containers = head_pod(job).get("containers", [])
-    return {item["name"]: item.get("value", "") for item in (containers[0].get("env", []) if containers else [])}
+    return {
+        item["name"]: item.get("value", "")
+        for item in (containers[0].get("env", []) if containers else [])
+    }
 
 
 def _workers(cluster: Job) -> dict[str, Job]:
     """Where each worker group stands, and the group."""
-    return {f"{AT}.workerGroupSpecs[{i}]": group for i, group in enumerate(cluster.get("workerGroupSpecs", []))}
+    return {
+        f"{AT}.workerGroupSpecs[{i}]": group
+        for i, group in enumerate(cluster.get("workerGroupSpecs", []))
+    }
 
 
 def _is_ray(cluster: Job, *least: int) -> bool:
@@ -63,11 +72,16 @@ def _groups(job: Job) -> Iterator[str]:
     cluster = job["spec"].get("rayClusterSpec")
     if cluster is None:
         return
-    for where, group in {f"{AT}.headGroupSpec": cluster["headGroupSpec"], **_workers(cluster)}.items():
+    for where, group in {
+        f"{AT}.headGroupSpec": cluster["headGroupSpec"],
+        **_workers(cluster),
+    }.items():
         if not group["template"].get("spec", {}).get("containers"):
             yield f"{where}: has no container"
         start = group.get("rayStartParams", {})
-        if group.get("resources") and any(start.get(k) for k in ("num-cpus", "num-gpus", "memory", "resources")):
+        if group.get("resources") and any(
+            start.get(k) for k in ("num-cpus", "num-gpus", "memory", "resources")
+        ):
             yield f"{where}: resources stand both in rayStartParams and in resources"
         if "labels" in start:
             yield f"{where}.rayStartParams.labels: use the group's labels"
@@ -76,7 +90,11 @@ def _groups(job: Job) -> Iterator[str]:
         least, most = group.get("minReplicas"), group.get("maxReplicas")
         if not cluster.get("enableInTreeAutoscaling") and (least is None or most is None):
             yield f"{where}: needs minReplicas and maxReplicas without autoscaling"
-        if (least or 0) < 0 or (most or 0) < 0 or (least is not None and most is not None and least > most):
+        if (
+            (least or 0) < 0
+            or (most or 0) < 0
+            or (least is not None and most is not None and least > most)
+        ):
             yield f"{where}: minReplicas {least} and maxReplicas {most} are no range"
 
 
@@ -97,14 +115,23 @@ def _autoscaler(job: Job) -> Iterator[str]:
     for where, group in _workers(cluster).items():
         if on and group.get("suspend"):
             yield f"{where}.suspend: not with enableInTreeAutoscaling"
-        if on and second and group["template"].get("spec", {}).get("restartPolicy", "Never") != "Never":
+        if (
+            on
+            and second
+            and group["template"].get("spec", {}).get("restartPolicy", "Never") != "Never"
+        ):
             yield f"{where}: restartPolicy must be Never with autoscaler v2"
         if group.get("idleTimeoutSeconds", 0) < 0:
             yield f"{where}.idleTimeoutSeconds: {group['idleTimeoutSeconds']} is negative"
         if group.get("priority") and not _is_ray(cluster, 2, 56, 0):
             yield f"{where}.priority: needs rayVersion, 2.56.0 or later"
-        given = {"idleTimeoutSeconds": "idleTimeoutSeconds" in group, "priority": bool(group.get("priority"))}
-        for key in (key for key, is_given in given.items() if is_given and not second and switch not in ON):
+        given = {
+            "idleTimeoutSeconds": "idleTimeoutSeconds" in group,
+            "priority": bool(group.get("priority")),
+        }
+        for key in (
+            key for key, is_given in given.items() if is_given and not second and switch not in ON
+        ):
             yield f"{where}.{key}: only with autoscalerOptions.version: v2"
 
 
@@ -128,4 +155,9 @@ def _fault_tolerance(job: Job) -> Iterator[str]:
         yield f"{AT}.gcsFaultToleranceOptions.storage: not for the backend redis"
 
 
-RULES: tuple[Callable[[Job], Iterator[str]], ...] = (_authentication, _groups, _autoscaler, _fault_tolerance)
+RULES: tuple[Callable[[Job], Iterator[str]], ...] = (
+    _authentication,
+    _groups,
+    _autoscaler,
+    _fault_tolerance,
+)

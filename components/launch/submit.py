@@ -1,6 +1,8 @@
-"""Starts a group's job where it runs, and waits until the store holds its work or the job has ended for good.
+"""Starts a group's job where it runs, and waits until the store holds its work or the job has ended
+for good.
 
-The same loop for every launcher. What counts is in the store; what is polled says only when to look, and why a job ended.
+The same loop for every launcher. What counts is in the store; what is polled says only when to
+look, and why a job ended.
 """
 
 import logging
@@ -11,12 +13,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.launch.backends import OUTAGE_SECONDS, Backend, LocalBackend, RayBackend, RayJobBackend, ray_api
+from components.launch.backends import (
+    OUTAGE_SECONDS,
+    Backend,
+    LocalBackend,
+    RayBackend,
+    RayJobBackend,
+    ray_api,
+)
 from components.launch.kubernetes import Api
 from components.launch.lease import Keeper, is_cancelled, work_of
 from components.launch.state import Memory, after, decide, remember
 from xstilts.errors import InfrastructureError, StoreError
-from xstilts.run import open_run, settled
+from xstilts.runs.folder import open_run, settled
 
 POLL_SECONDS = 5.0
 log = logging.getLogger(__name__)
@@ -32,10 +41,15 @@ class Pace:
 
 
 def follow(
-    backend: Backend, is_settled: Callable[[], bool], is_cancelled: Callable[[], bool], pace: Pace | None = None
+    backend: Backend,
+    is_settled: Callable[[], bool],
+    is_cancelled: Callable[[], bool],
+    pace: Pace | None = None,
 ) -> None:
-    """Brings a job to its end, and removes it. Returns when the work is settled or the job says SUCCEEDED; raises
-    InfrastructureError, with the reason and what to do, when it failed, was lost too often or was cancelled."""
+    """Brings a job to its end, and removes it. Returns when the work is settled or the job says
+    SUCCEEDED; raises InfrastructureError, with the reason and what to do, when it failed, was
+    lost too often or was cancelled.
+    """
     pace = pace or Pace()
     memory, last = Memory(), ""
     away: float | None = None
@@ -44,11 +58,17 @@ def follow(
         memory = remember(memory, seen, now)
         try:
             done, away = seen.worth_asking and is_settled(), None
-        except StoreError as error:  # the job may be done: not for an outage shall it be told as lost
+        except (
+            StoreError
+        ) as error:  # the job may be done: not for an outage shall it be told as lost
             away = now if away is None else away
             if now - away > OUTAGE_SECONDS:
                 raise
-            log.warning("%s: whether its work is done cannot be asked, trying again: %s", backend.name, error)
+            log.warning(
+                "%s: whether its work is done cannot be asked, trying again: %s",
+                backend.name,
+                error,
+            )
             pace.sleep(pace.poll)
             continue
         decision = decide(seen, memory, now, done, is_cancelled(), backend.limits)
@@ -62,7 +82,9 @@ def follow(
         elif decision.action == "replace":
             backend.delete()
         elif decision.action in ("done", "fail", "cancel"):
-            why = "; ".join([decision.why, *(backend.explain() if decision.action == "fail" else [])])
+            why = "; ".join(
+                [decision.why, *(backend.explain() if decision.action == "fail" else [])]
+            )
             _remove(backend)
             if decision.action == "done":
                 return
@@ -75,7 +97,9 @@ def follow(
 def _remove(backend: Backend) -> None:
     try:
         backend.delete()
-    except InfrastructureError as error:  # the outcome stands; without a lease the collector removes what is left
+    except (
+        InfrastructureError
+    ) as error:  # the outcome stands; without a lease the collector removes what is left
         log.warning("%s could not be removed, the collector will: %s", backend.name, error)
 
 
@@ -97,18 +121,26 @@ def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = Non
         follow(backend, is_settled, keeper.cancelled.is_set, pace)
 
 
-def rayjob(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None) -> None:
+def rayjob(
+    worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None
+) -> None:
     """Launches a group as a RayJob in the step's cluster."""
     _leased(RayJobBackend(resources, os.environ, config, Api.in_cluster()), config, pace)
 
 
-def ray(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None) -> None:
-    """Launches a group on the Ray cluster at XSTILTS_RAY_ADDRESS, which has the workers' image and S3 credentials."""
+def ray(
+    worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None
+) -> None:
+    """Launches a group on the Ray cluster at XSTILTS_RAY_ADDRESS, which has the workers' image
+    and S3 credentials.
+    """
     api = ray_api(os.environ.get("XSTILTS_RAY_ADDRESS", ""))
     _leased(RayBackend(resources, os.environ, config, api), config, pace)
 
 
-def local(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None) -> None:
+def local(
+    worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None
+) -> None:
     """Launches a group on this machine's Ray."""
 
     def run() -> None:

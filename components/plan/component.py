@@ -1,4 +1,6 @@
-"""plan: expands the run's plan into batches and groups, and hands out the ids that the loops go over."""
+"""plan: expands the run's plan into batches and groups, and hands out the ids that the loops go
+over.
+"""
 
 from kfp import dsl
 
@@ -8,7 +10,7 @@ from components.images import reference
 @dsl.component(base_image=reference("plan"), install_kfp_package=False)
 def plan(run: str) -> str:
     """Expands the plan; the specs lie in the run's folder. Returns the run's URI."""
-    from xstilts.run import plan
+    from xstilts.runs.actions import plan
 
     plan(run)
     return run
@@ -18,6 +20,6 @@ def plan(run: str) -> str:
 @dsl.component(base_image=reference("plan"), install_kfp_package=False)
 def work(run: str, kind: str) -> list[str]:
     """Ids of the planned `sources`, `builds`, `encodings` or `groups`."""
-    from xstilts.run import work
+    from xstilts.runs.folder import work
 
     return work(run, kind)

@@ -7,19 +7,26 @@ from typing import Any
 
 from components.orphan import end_with_parent
 from xstilts.errors import DataError
-from xstilts.run import open_run, report
+from xstilts.runs.actions import report
+from xstilts.runs.folder import open_run
 
 
 def write(run: str, html: Any, markdown: Any, metrics: Any) -> str:
-    """Makes the report and its KFP artifacts, over the cells that there are; the report names those that are missing."""
+    """Makes the report and its KFP artifacts, over the cells that there are; the report names
+    those that are missing.
+    """
     end_with_parent()
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         summary = report(run, Path(scratch))
         shutil.copyfile(Path(scratch) / "report.html", html.path)
         shutil.copyfile(Path(scratch) / "report.md", markdown.path)
     for contrast in summary.get("headline_effects", []):
-        if contrast["effect"] is not None:  # no number can be given: KFP's JSON has neither null nor NaN for one
-            metrics.log_metric(f"{contrast['backbone']} {contrast['evaluation']}", contrast["effect"])
+        if (
+            contrast["effect"] is not None
+        ):  # no number can be given: KFP's JSON has neither null nor NaN for one
+            metrics.log_metric(
+                f"{contrast['backbone']} {contrast['evaluation']}", contrast["effect"]
+            )
     metrics.log_metric("missing cells", len(summary["missing"]))
     return run
 
@@ -32,5 +39,7 @@ def verdict(run: str) -> str:
         raise DataError(f"{run}: the report has not been written")
     if status["missing"]:
         what = ", ".join(str(missing["what"]) for missing in status["missing"][:5])
-        raise DataError(f"{len(status['missing'])} cells are missing ({what}, …); the report says why of each")
+        raise DataError(
+            f"{len(status['missing'])} cells are missing ({what}, …); the report says why of each"
+        )
     return run

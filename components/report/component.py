@@ -1,4 +1,6 @@
-"""report: effects, statistics and figures over all cells. verdict: turns the run red when cells are missing."""
+"""report: effects, statistics and figures over all cells. verdict: turns the run red when cells
+are missing.
+"""
 
 from kfp import dsl
 
@@ -16,7 +18,8 @@ def report(
     return write(run, html, markdown, metrics)
 
 
-# A component of its own: of one that fails, Kubeflow keeps no artifacts, and a red run is the one whose report is wanted.
+# A component of its own: of one that fails, Kubeflow keeps no artifacts, and a red run is the one
+# whose report is wanted.
 @dsl.component(base_image=reference("report"), install_kfp_package=False)
 def verdict(run: str, reported: str) -> str:
     """Fails when the report names missing cells."""

@@ -1,4 +1,6 @@
-"""score: predictions of every model of a group, in all languages. Succeeds when every cell is settled."""
+"""score: predictions of every model of a group, in all languages. Succeeds when every cell is
+settled.
+"""
 
 from kfp import dsl
 
@@ -10,7 +12,7 @@ def score(run: str, group: str) -> str:
     """Settles the score steps of a group; returns the group's id."""
     from components.launch.choose import launcher
     from components.orphan import end_with_parent
-    from xstilts.run import score
+    from xstilts.runs.actions import score
 
     end_with_parent()
     score(run, group, launcher())

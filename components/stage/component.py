@@ -1,4 +1,6 @@
-"""stage: records and encodings of one batch; build: the tiny backbones of one, which needs torch."""
+"""stage: records and encodings of one batch; build: the tiny backbones of one, which needs
+torch.
+"""
 
 from kfp import dsl
 
@@ -9,7 +11,7 @@ from components.images import reference
 def stage(run: str, batch: str) -> str:
     """Does the steps of a batch that are not done; returns the batch's id."""
     from components.orphan import end_with_parent
-    from xstilts.run import stage
+    from xstilts.runs.actions import stage
 
     end_with_parent()
     stage(run, batch)
@@ -21,7 +23,7 @@ def stage(run: str, batch: str) -> str:
 def build(run: str, batch: str) -> str:
     """Builds the tiny backbones of a batch that are not done; returns the batch's id."""
     from components.orphan import end_with_parent
-    from xstilts.run import stage
+    from xstilts.runs.actions import stage
 
     end_with_parent()
     stage(run, batch)

@@ -1,4 +1,6 @@
-"""Whether a report has everything that its plan promised: python k8s/kind/check_report.py PLAN REPORT."""
+"""Whether a report has everything that its plan promised: python k8s/kind/check_report.py PLAN
+REPORT.
+"""
 
 import json
 import math
@@ -8,14 +10,20 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from xstilts.plan.schema import load_plan
+from xstilts.plan.load import load_plan
 
 FILES = ("report.html", "report.md", "summary.json", "results.parquet", "effects.parquet")
 
 
 def problems(plan_text: str, report: Path) -> Iterator[str]:
-    """What is missing from a report, or wrong in it. English is the source, so other languages prove the transfer."""
-    absent = [name for name in FILES if not (report / name).is_file() or not (report / name).stat().st_size]
+    """What is missing from a report, or wrong in it. English is the source, so other languages
+    prove the transfer.
+    """
+    absent = [
+        name
+        for name in FILES
+        if not (report / name).is_file() or not (report / name).stat().st_size
+    ]
     if absent:
         yield f"{report}: no {', '.join(absent)}"
         return
@@ -37,7 +45,11 @@ def problems(plan_text: str, report: Path) -> Iterator[str]:
         if value is None or not math.isfinite(value) or not 0 <= value <= 100:
             yield f"results.parquet: {value} is no score: {row['arm']} on {row['evaluation']} in {row['language']}"
     contrasts = {row["contrast"] for row in pq.read_table(report / "effects.parquet").to_pylist()}
-    yield from (f"effects.parquet: no effect of {name!r}" for name in plan.contrasts if name not in contrasts)
+    yield from (
+        f"effects.parquet: no effect of {name!r}"
+        for name in plan.contrasts
+        if name not in contrasts
+    )
     if plan.headline and summary["headline"] != plan.headline:
         yield f"summary.json: the headline is {summary['headline']!r}, the plan's is {plan.headline!r}"
 

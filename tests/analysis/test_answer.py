@@ -13,7 +13,7 @@ from xstilts.analysis.answer import answer, clear, control_verdicts, p_text
 from xstilts.analysis.effects import effects_table, results_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.report import summarise, write_report
-from xstilts.plan.schema import load_plan
+from xstilts.plan.load import load_plan
 
 PLANS = Path(__file__).resolve().parents[2] / "pipelines" / "plans"
 #: Each of these has all of these languages officially.
@@ -23,13 +23,16 @@ EXAMPLES = 500
 
 
 def run_of(plan: str, planted: float) -> ReportInput:
-    """A run with the seeds of a shipped plan: accuracy near 60, a standard deviation of 1 over seeds, noise of its own in
-    every cell; the headline's arm is better by `planted` points."""
+    """A run with the seeds of a shipped plan: accuracy near 60, a standard deviation of 1 over
+    seeds, noise of its own in every cell; the headline's arm is better by `planted` points.
+    """
     read = load_plan(PLANS / f"{plan}.yaml")
     draws = np.random.default_rng(11)
     name = read.headline or ""
     arm, reference = (
-        (read.contrasts[name].arm, read.contrasts[name].reference) if name in read.contrasts else name.split(" minus ")
+        (read.contrasts[name].arm, read.contrasts[name].reference)
+        if name in read.contrasts
+        else name.split(" minus ")
     )
     cells = []
     known = {evaluation: draws.normal(size=EXAMPLES) for evaluation in EVALUATIONS}
@@ -44,9 +47,27 @@ def run_of(plan: str, planted: float) -> ReportInput:
                     share = (60 + seed + (planted if one == arm else 0)) / 100
                     right = (z < stats.norm.ppf(share)).astype(int).tolist()
                     ids = [str(k) for k in range(EXAMPLES)]
-                    scored[evaluation, language] = Scored(ids, ids, right, [1] * EXAMPLES, "test", language=language)
-            cells.append(Cell("tiny", one, first if first is not None else second, first, second, "mnli", scored))
-    contrast = {"name": name, "arm": arm, "reference": reference, "implicit": False, "differences": []}
+                    scored[evaluation, language] = Scored(
+                        ids, ids, right, [1] * EXAMPLES, "test", language=language
+                    )
+            cells.append(
+                Cell(
+                    "tiny",
+                    one,
+                    first if first is not None else second,
+                    first,
+                    second,
+                    "mnli",
+                    scored,
+                )
+            )
+    contrast = {
+        "name": name,
+        "arm": arm,
+        "reference": reference,
+        "implicit": False,
+        "differences": [],
+    }
     expanded: dict[str, Any] = {
         "name": plan, "plan": read.to_json(), "contrasts": [contrast], "headline": name, "controls": {}, "overlaps": [],
         "not_applicable": [], "skipped_languages": [], "overrides": [], "identities": [], "environment": {}, "cells": [],
@@ -90,7 +111,9 @@ def test_with_few_seeds_three_points_are_inside_the_interval_and_not_proven(plan
     assert "approximate: only" in summary["answer"]
 
 
-@pytest.mark.parametrize("plan", ["kind", "modality-miniature", "phang-2020-miniature", "all-tasks", "real-slices-all"])
+@pytest.mark.parametrize(
+    "plan", ["kind", "modality-miniature", "phang-2020-miniature", "all-tasks", "real-slices-all"]
+)
 @pytest.mark.parametrize("planted", [0.0, 3.0])
 def test_one_seed_is_told_as_one_seed(plan: str, planted: float) -> None:
     summary = summary_of(run_of(plan, planted))
@@ -130,7 +153,9 @@ def test_without_a_pooled_row_the_answer_says_why() -> None:
     assert "b has no result: xnli, pawsx have no seeds in common" in said
 
 
-@pytest.mark.parametrize(("p", "expected"), [(0.05, True), (0.051, False), (None, False), (float("nan"), False)])
+@pytest.mark.parametrize(
+    ("p", "expected"), [(0.05, True), (0.051, False), (None, False), (float("nan"), False)]
+)
 def test_what_counts_as_clear(p: float | None, expected: bool) -> None:
     assert clear(p, 0.05) is expected
 
@@ -155,7 +180,9 @@ def test_a_negative_control_passes_by_equivalence_and_not_by_a_wide_interval(
     assert [(row["verdict"], row["as_expected"]) for row in found] == [(verdict, good)]
 
 
-def test_the_answer_and_the_tables_show_the_tests_that_the_plan_calls_primary(tmp_path: Path) -> None:
+def test_the_answer_and_the_tables_show_the_tests_that_the_plan_calls_primary(
+    tmp_path: Path,
+) -> None:
     given = run_of("modality", 3.0)
     given.contrasts[0]["primary"] = ["xnli"]
     summary = write_report(tmp_path, given)
@@ -170,7 +197,9 @@ def test_evaluations_without_common_seeds_or_languages_are_named(tmp_path: Path)
     given = run_of("modality", 0.0)
     for cell in given.cells:
         for evaluation in ("xnli", "pawsx", "mlqa"):
-            other = {"xnli": cell.seed_target == 0, "pawsx": cell.seed_target != 0, "mlqa": True}[evaluation]
+            other = {"xnli": cell.seed_target == 0, "pawsx": cell.seed_target != 0, "mlqa": True}[
+                evaluation
+            ]
             kept = "de" if cell.arm == given.contrasts[0]["arm"] else "es"
             for language in LANGUAGES:
                 if not other or (evaluation == "mlqa" and language != kept):
@@ -183,10 +212,17 @@ def test_evaluations_without_common_seeds_or_languages_are_named(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "note", ["complete 4 × 5 part of 24 cells", "3 cells without a common seed, of 5", "conditional on the target seed"]
+    "note",
+    [
+        "complete 4 × 5 part of 24 cells",
+        "3 cells without a common seed, of 5",
+        "conditional on the target seed",
+    ],
 )
 def test_every_note_of_an_interval_is_in_the_answer(note: str) -> None:
-    assert note in answer("c", effects(ci_method=f"t, Satterthwaite df 3.0, {note}"), effects(), 0.95)
+    assert note in answer(
+        "c", effects(ci_method=f"t, Satterthwaite df 3.0, {note}"), effects(), 0.95
+    )
 
 
 def test_an_arm_against_an_arm_is_better_or_worse_than_it() -> None:

@@ -6,7 +6,12 @@ import pandas as pd
 
 from xstilts.analysis.averages import averages
 
-METRICS = {"xnli": ("accuracy",), "xquad": ("qa",), "pawsx": ("accuracy",), "tatoeba_squad": ("retrieval_accuracy",)}
+METRICS = {
+    "xnli": ("accuracy",),
+    "xquad": ("qa",),
+    "pawsx": ("accuracy",),
+    "tatoeba_squad": ("retrieval_accuracy",),
+}
 TARGETS = {"xnli": "mnli", "xquad": "squad", "pawsx": "paws_en", "tatoeba_squad": "squad"}
 VALUES = {"xnli": 60.0, "xquad": 50.0, "pawsx": 80.0, "tatoeba_squad": 20.0}
 
@@ -20,14 +25,24 @@ def found(
         for name in names
         for seed in (-1, 1)
     ]
-    return {row["arm"]: row for row in averages(pd.DataFrame(rows), METRICS, same, TARGETS, benchmark)}
+    return {
+        row["arm"]: row for row in averages(pd.DataFrame(rows), METRICS, same, TARGETS, benchmark)
+    }
 
 
 def test_the_whole_is_that_of_the_official_tasks_alone() -> None:
     one = found({"none": list(VALUES)}, set())["none"]
     assert one["official"] == (60 + 50 + 20) / 3
     assert one["official_over"] == ["xnli", "xquad", "tatoeba"]
-    assert one["official_lacks"] == ["udpos", "panx", "mlqa", "tydiqa", "xcopa", "lareqa", "mewslix"]
+    assert one["official_lacks"] == [
+        "udpos",
+        "panx",
+        "mlqa",
+        "tydiqa",
+        "xcopa",
+        "lareqa",
+        "mewslix",
+    ]
     assert (one["all"], one["evaluations"]) == (52.5, 4)
 
 
@@ -36,7 +51,9 @@ def test_retrieval_is_left_out_whatever_it_was_trained_on() -> None:
 
 
 def test_what_is_any_arms_own_data_is_left_out_for_every_arm() -> None:
-    """An arm on SQuAD: XQuAD and the Tatoeba after SQuAD tell nothing of transfer, and arms are compared over the same."""
+    """An arm on SQuAD: XQuAD and the Tatoeba after SQuAD tell nothing of transfer, and arms are
+    compared over the same.
+    """
     rows = found({"none": list(VALUES), "squad": list(VALUES)}, {("squad", "squad")})
     assert [rows[arm]["without_same_data"] for arm in ("none", "squad")] == [70.0, 70.0]
     assert rows["none"]["same_data"] == ["tatoeba_squad", "xquad"]

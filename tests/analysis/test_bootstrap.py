@@ -1,4 +1,6 @@
-"""The hierarchical bootstrap: what it resamples, and that it agrees with the t interval where both hold."""
+"""The hierarchical bootstrap: what it resamples, and that it agrees with the t interval where
+both hold.
+"""
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from tests.analysis.test_effects import cell, report
 from xstilts.analysis.bootstrap import FEWEST_SEEDS, bootstrap_interval
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import Scored
-from xstilts.analysis.layout import layout
+from xstilts.plan.seed_layout import layout
 
 PAIRS = [(seed, seed) for seed in range(6)]
 SHAPE = layout(PAIRS, PAIRS, PAIRS)
@@ -30,7 +32,9 @@ def test_an_effect_without_any_spread_is_certain() -> None:
 
 
 def test_examples_of_a_cluster_are_drawn_together() -> None:
-    """One cluster holds everything: no spread is left over examples, though single examples differ."""
+    """One cluster holds everything: no spread is left over examples, though single examples
+    differ.
+    """
     arms = [{"en": scored([1, 1, 0, 0], ["a"] * 4)} for _ in PAIRS]
     references = [{"en": scored([0, 0, 0, 0], ["a"] * 4)} for _ in PAIRS]
     assert bootstrap_interval(arms, references, SHAPE, "accuracy") == pytest.approx((50.0, 50.0))

@@ -1,4 +1,6 @@
-"""The intervals hold on simulated runs, and the simulation is strict enough to see the formulas that do not."""
+"""The intervals hold on simulated runs, and the simulation is strict enough to see the formulas
+that do not.
+"""
 
 import json
 from dataclasses import replace
@@ -7,9 +9,18 @@ import numpy as np
 import pytest
 
 from pipelines.cli import main
-from xstilts.analysis.calibrate import DESIGNS, FAMILIES, RATIOS, Formula, Result, calibrated, settings, simulated
-from xstilts.analysis.layout import Layout
+from xstilts.analysis.calibrate import (
+    DESIGNS,
+    FAMILIES,
+    RATIOS,
+    Formula,
+    Result,
+    calibrated,
+    settings,
+    simulated,
+)
 from xstilts.analysis.variance import Array, Moments, moments
+from xstilts.plan.seed_layout import Layout
 
 TRIALS = 200
 
@@ -44,7 +55,9 @@ def rows_alone(effects: Array, influence: Array, shape: Layout) -> Moments:
 def never_wide(effects: Array, influence: Array, shape: Layout) -> Moments:
     """No variance at all, as of seeds that agree."""
     estimate = moments(effects, influence, shape)
-    return replace(estimate, effect=np.zeros_like(estimate.effect), variance=np.zeros_like(estimate.variance))
+    return replace(
+        estimate, effect=np.zeros_like(estimate.effect), variance=np.zeros_like(estimate.variance)
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,8 +77,13 @@ def never_wide(effects: Array, influence: Array, shape: Layout) -> Moments:
         (never_wide, "pairs 5"),
     ],
 )
-def test_a_formula_that_is_wrong_is_suspicious_whatever_the_label(formula: Formula, name: str) -> None:
-    assert any(calibrated(DESIGNS[name], "accuracy", seeds, TRIALS, formula=formula).suspicious for seeds in RATIOS)
+def test_a_formula_that_is_wrong_is_suspicious_whatever_the_label(
+    formula: Formula, name: str
+) -> None:
+    assert any(
+        calibrated(DESIGNS[name], "accuracy", seeds, TRIALS, formula=formula).suspicious
+        for seeds in RATIOS
+    )
 
 
 def test_only_designs_that_are_known_not_to_hold_have_a_ceiling() -> None:

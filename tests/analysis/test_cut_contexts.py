@@ -1,6 +1,5 @@
 """Cut contexts, counted per arm and language and shown beside the effects."""
 
-from types import SimpleNamespace
 from typing import Any
 
 from xstilts.analysis.cut_contexts import beside, cut_contexts
@@ -29,13 +28,10 @@ EXPANDED = {
         for arm, chain in (("text", ["inter-anli"]), ("image", ["inter-vqa"]), ("none", []))
     ],
 }
-STORE: Any = SimpleNamespace(
-    manifest=lambda kind, name: SimpleNamespace(info=INFOS[name]) if kind == "encode" and name in INFOS else None
-)
 
 
 def test_cuts_are_counted_per_arm_and_language_and_only_where_there_are_any() -> None:
-    assert cut_contexts(STORE, EXPANDED) == [
+    assert cut_contexts(INFOS.get, EXPANDED) == [
         {"backbone": "xlm-r", "arm": "text", "use": "intermediate", "task": "anli", "language": "en", "rows": 300, "cut": 30,
          "share": 0.1},
         {"backbone": "xlm-r", "arm": "all", "use": "target", "task": "squad", "language": "en", "rows": 50, "cut": 5,
@@ -46,7 +42,7 @@ def test_cuts_are_counted_per_arm_and_language_and_only_where_there_are_any() ->
 
 
 def test_an_effect_names_what_was_cut_of_its_two_arms_and_of_what_was_scored() -> None:
-    cuts = cut_contexts(STORE, EXPANDED)
+    cuts = cut_contexts(INFOS.get, EXPANDED)
     effect = {"backbone": "xlm-r", "arm": "image", "evaluation": "xnli"}
     assert beside(effect, "text", cuts) == {"cut_arm": 0.0, "cut_reference": 0.1, "cut_rows": 0.4}
     assert beside({**effect, "backbone": "llava"}, "text", cuts) == {

@@ -1,4 +1,6 @@
-"""A run of an earlier version in the store: steps without a recipe version, predictions without rows and parallel keys."""
+"""A run of an earlier version in the store: steps without a recipe version, predictions without
+rows and parallel keys.
+"""
 
 import json
 from pathlib import Path
@@ -7,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from xstilts.analysis.collect import report_input
-from xstilts.plan.step import Step, digest
+from xstilts.runs.collect import report_input
+from xstilts.step import Step, digest
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
@@ -17,7 +19,12 @@ LANGUAGES = ["en", "de"]
 
 def earlier_step() -> dict[str, Any]:
     """A score step as recipe version 3 wrote it."""
-    spec = {"evaluation": "xquad", "format": "span", "languages": LANGUAGES, "metrics": ["squad_f1", "squad_em"]}
+    spec = {
+        "evaluation": "xquad",
+        "format": "span",
+        "languages": LANGUAGES,
+        "metrics": ["squad_f1", "squad_em"],
+    }
     body = {"kind": "score", "spec": spec, "parents": {"model": "a" * 64}}
     settings = {"label": "score xquad", "splits": dict.fromkeys(LANGUAGES, "validation")}
     return {**body, "fingerprint": digest({**body, "version": 3}), "settings": settings}
@@ -34,7 +41,9 @@ def earlier_predictions(path: Path) -> Path:
     return path
 
 
-def test_the_report_of_an_earlier_run_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_of_an_earlier_run_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serve(tmp_path / "s3") as server:
         for name, value in server.env().items():
             monkeypatch.setenv(name, value)
@@ -51,7 +60,9 @@ def test_the_report_of_an_earlier_run_is_read(tmp_path: Path, monkeypatch: pytes
         }  # fmt: skip
         store.put_json("runs/small-1/expanded.json", expanded)
         store.commit(
-            Step.from_json(step), {"predictions.parquet": earlier_predictions(tmp_path / "p.parquet")}, {"rows": 6}
+            Step.from_json(step),
+            {"predictions.parquet": earlier_predictions(tmp_path / "p.parquet")},
+            {"rows": 6},
         )
         given = report_input(store, "runs/small-1")
     (found,) = given.cells

@@ -24,10 +24,21 @@ def cell(arm: str, seed: int | None, target: int | None, right: dict[str, list[i
 
 
 def report(cells: list[Cell], **more: Any) -> ReportInput:
-    contrast = {"name": "x minus none", "arm": "x", "reference": "none", "implicit": True, "differences": []}
-    expanded = {"contrasts": [contrast], "overlaps": [{"arm": "x", "trained_target": "mnli", "overlap": "same-data"}]}
+    contrast = {
+        "name": "x minus none",
+        "arm": "x",
+        "reference": "none",
+        "implicit": True,
+        "differences": [],
+    }
+    expanded = {
+        "contrasts": [contrast],
+        "overlaps": [{"arm": "x", "trained_target": "mnli", "overlap": "same-data"}],
+    }
     more.setdefault("headline", None)
-    return ReportInput({**expanded, **more}, cells, {"xnli": ("accuracy",)}, [], [], [], "", "runs/r")
+    return ReportInput(
+        {**expanded, **more}, cells, {"xnli": ("accuracy",)}, [], [], [], "", "runs/r"
+    )
 
 
 def test_the_average_is_the_unweighted_mean_over_languages() -> None:
@@ -36,13 +47,20 @@ def test_the_average_is_the_unweighted_mean_over_languages() -> None:
     assert values == {"en": 100.0, "de": 50.0, "avg": 75.0, "non_en": 50.0, "gap": 50.0}
 
 
-@pytest.mark.parametrize(("recipes", "average", "effect"), [("phang_2020", 75.0, 25.0), ("xtreme_r", 50.0, 50.0)])
-def test_the_average_covers_the_languages_of_the_plans_benchmark(recipes: str, average: float, effect: float) -> None:
+@pytest.mark.parametrize(
+    ("recipes", "average", "effect"), [("phang_2020", 75.0, 25.0), ("xtreme_r", 50.0, 50.0)]
+)
+def test_the_average_covers_the_languages_of_the_plans_benchmark(
+    recipes: str, average: float, effect: float
+) -> None:
     """XQuAD has Romanian in XTREME-R alone."""
 
     def of(arm: str, right: dict[str, list[int]]) -> Cell:
         one = cell(arm, None, 0, right)
-        return replace(one, scored={("xquad", language): values for (_, language), values in one.scored.items()})
+        return replace(
+            one,
+            scored={("xquad", language): values for (_, language), values in one.scored.items()},
+        )
 
     cells = [
         of("none", {"en": [1, 1], "de": [1, 0], "ro": [0, 0]}),
@@ -50,7 +68,9 @@ def test_the_average_covers_the_languages_of_the_plans_benchmark(recipes: str, a
     ]
     given_ = replace(report(cells, plan={"recipes": recipes}), metrics={"xquad": ("accuracy",)})
     table = results_table(given_)
-    rows = table[(table["arm"] == "none") & (table["evaluation"] == "xquad")].set_index("language")["value"]
+    rows = table[(table["arm"] == "none") & (table["evaluation"] == "xquad")].set_index("language")[
+        "value"
+    ]
     assert (rows["avg"], rows["ro"]) == (pytest.approx(average), 0.0)
     effects = effects_table(given_).set_index("language")["effect"]
     assert effects["avg"] == pytest.approx(effect)
@@ -73,7 +93,13 @@ def test_a_reference_on_the_targets_own_data_marks_the_contrast_too() -> None:
         {"arm": "x", "trained_target": "mnli", "overlap": "unrelated"},
         {"arm": "y", "trained_target": "mnli", "overlap": "same-data"},
     ]
-    contrast = {"name": "x minus y", "arm": "x", "reference": "y", "implicit": False, "differences": []}
+    contrast = {
+        "name": "x minus y",
+        "arm": "x",
+        "reference": "y",
+        "implicit": False,
+        "differences": [],
+    }
     assert effects_table(report(cells, contrasts=[contrast], overlaps=overlaps))["same_data"].all()
 
 
@@ -89,11 +115,21 @@ def test_cells_are_paired_by_both_seeds_and_none_meets_all() -> None:
 def test_parallel_examples_are_one_across_languages() -> None:
     """The same examples right in two languages carry no more evidence than in one."""
     right = [1, 0, 1, 1, 0, 1, 1, 1]
-    one = effects_table(report([cell("none", None, 0, {"en": [0] * 8}), cell("x", 0, 0, {"en": right})]))
-    two = effects_table(
-        report([cell("none", None, 0, {"en": [0] * 8, "de": [0] * 8}), cell("x", 0, 0, {"en": right, "de": right})])
+    one = effects_table(
+        report([cell("none", None, 0, {"en": [0] * 8}), cell("x", 0, 0, {"en": right})])
     )
-    width = [(t[t["language"] == "avg"]["ci_high"] - t[t["language"] == "avg"]["ci_low"]).iloc[0] for t in (one, two)]
+    two = effects_table(
+        report(
+            [
+                cell("none", None, 0, {"en": [0] * 8, "de": [0] * 8}),
+                cell("x", 0, 0, {"en": right, "de": right}),
+            ]
+        )
+    )
+    width = [
+        (t[t["language"] == "avg"]["ci_high"] - t[t["language"] == "avg"]["ci_low"]).iloc[0]
+        for t in (one, two)
+    ]
     assert width[0] == pytest.approx(width[1])
 
 
@@ -110,7 +146,9 @@ def test_influences_sum_to_zero() -> None:
 
 def test_cells_scored_on_different_examples_are_refused() -> None:
     with pytest.raises(ValueError, match="not scored on the same examples"):
-        effects_table(report([cell("none", None, 0, {"en": [1, 0]}), cell("x", 0, 0, {"en": [1, 0, 1]})]))
+        effects_table(
+            report([cell("none", None, 0, {"en": [1, 0]}), cell("x", 0, 0, {"en": [1, 0, 1]})])
+        )
 
 
 def test_cider_takes_a_picture_once_with_all_its_references() -> None:
@@ -118,16 +156,31 @@ def test_cider_takes_a_picture_once_with_all_its_references() -> None:
     refs = [["a red ball"], ["the ball is red"], ["a big dog"], ["one dog sits"]]
     told = ["a red ball"] * 2 + ["the dog sits"] * 2
     by_row = Scored(list("abcd"), ["p", "p", "q", "q"], told, refs, "val")
-    by_picture = Scored(["p", "q"], ["p", "q"], [told[0], told[2]], [refs[0] + refs[1], refs[2] + refs[3]], "val")
+    by_picture = Scored(
+        ["p", "q"], ["p", "q"], [told[0], told[2]], [refs[0] + refs[1], refs[2] + refs[3]], "val"
+    )
     assert by_row.value("cider") == pytest.approx(by_picture.value("cider"))
     assert by_row.value("cider") > 0
 
 
-def rows(cells: list[Cell], arm: str = "x", reference: str = "none", **more: Any) -> dict[tuple[str, str, str], Any]:
-    """(backbone, evaluation, language) → row of the table of effects of one contrast without overlaps."""
-    contrast = {"name": "c", "arm": arm, "reference": reference, "implicit": False, "differences": []}
+def rows(
+    cells: list[Cell], arm: str = "x", reference: str = "none", **more: Any
+) -> dict[tuple[str, str, str], Any]:
+    """(backbone, evaluation, language) → row of the table of effects of one contrast without
+    overlaps.
+    """
+    contrast = {
+        "name": "c",
+        "arm": arm,
+        "reference": reference,
+        "implicit": False,
+        "differences": [],
+    }
     table = effects_table(report(cells, **{"contrasts": [contrast], "overlaps": [], **more}))
-    return {(row["backbone"], row["evaluation"], row["language"]): row for row in table.to_dict("records")}
+    return {
+        (row["backbone"], row["evaluation"], row["language"]): row
+        for row in table.to_dict("records")
+    }
 
 
 def several(count: int, seeds: tuple[str, ...] = ("x", "none")) -> list[Cell]:
@@ -137,11 +190,17 @@ def several(count: int, seeds: tuple[str, ...] = ("x", "none")) -> list[Cell]:
     def right() -> dict[str, list[int]]:
         return {language: draws.integers(0, 2, 12).tolist() for language in ("en", "de", "sw")}
 
-    return [cell(arm, None if arm == "none" else s, s, right()) for arm in seeds for s in range(count)]
+    return [
+        cell(arm, None if arm == "none" else s, s, right()) for arm in seeds for s in range(count)
+    ]
 
 
-@pytest.mark.parametrize("targets", [(0, 1, 2, 3), (0, 0, 0, 0)], ids=["pairs", "one reference cell"])
-def test_a_contrast_the_other_way_round_is_the_same_with_its_sign_changed(targets: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "targets", [(0, 1, 2, 3), (0, 0, 0, 0)], ids=["pairs", "one reference cell"]
+)
+def test_a_contrast_the_other_way_round_is_the_same_with_its_sign_changed(
+    targets: tuple[int, ...],
+) -> None:
     """No cell is dropped because the reference is the arm with more of them."""
     cells = [
         replace(one, seed_target=targets[one.seed_target or 0])
@@ -169,23 +228,32 @@ def test_a_language_that_one_cell_lacks_is_left_out_of_the_means_and_named(gone:
         "non_en",
         "gap",
     }
-    assert {row["left_out"] for (_, evaluation, _), row in found.items() if evaluation == "xnli"} == {"sw"}
-    assert found["b", "xnli", "non_en"]["effect"] == pytest.approx(found["b", "xnli", "de"]["effect"])
+    assert {
+        row["left_out"] for (_, evaluation, _), row in found.items() if evaluation == "xnli"
+    } == {"sw"}
+    assert found["b", "xnli", "non_en"]["effect"] == pytest.approx(
+        found["b", "xnli", "de"]["effect"]
+    )
 
 
 def test_english_the_other_languages_and_the_gap_are_three_effects() -> None:
     found = rows(several(3))
-    effect = {language: row["effect"] for (_, name, language), row in found.items() if name == "xnli"}
+    effect = {
+        language: row["effect"] for (_, name, language), row in found.items() if name == "xnli"
+    }
     assert effect["non_en"] == pytest.approx((effect["de"] + effect["sw"]) / 2)
     assert effect["avg"] == pytest.approx((effect["en"] + effect["de"] + effect["sw"]) / 3)
     assert effect["gap"] == pytest.approx(effect["en"] - effect["non_en"])
     assert all(
-        found["b", "xnli", name]["ci_low"] < effect[name] < found["b", "xnli", name]["ci_high"] for name in effect
+        found["b", "xnli", name]["ci_low"] < effect[name] < found["b", "xnli", name]["ci_high"]
+        for name in effect
     )
 
 
 def with_evaluations(cells: list[Cell], *names: str, backbone: str = "b") -> list[Cell]:
-    """The same cells with their scores in evaluations of those names, each in the next examples' order."""
+    """The same cells with their scores in evaluations of those names, each in the next examples'
+    order.
+    """
     return [
         Cell(backbone, c.arm, c.seed, c.seed_intermediate, c.seed_target, "mnli",
              {(name, lang): scored(one.predictions[k:] + one.predictions[:k])  # type: ignore[operator]
@@ -201,7 +269,14 @@ def test_the_pooled_effect_is_the_mean_over_evaluations_without_retrieval() -> N
     cells = with_evaluations(several(3), "xnli", "pawsx", "tatoeba")
     contrast = {"name": "c", "arm": "x", "reference": "none", "implicit": False, "differences": []}
     given_ = ReportInput(
-        {"contrasts": [contrast], "overlaps": [], "headline": None}, cells, METRICS_OF, [], [], [], "", "r"
+        {"contrasts": [contrast], "overlaps": [], "headline": None},
+        cells,
+        METRICS_OF,
+        [],
+        [],
+        [],
+        "",
+        "r",
     )
     table = effects_table(given_).set_index(["evaluation", "language"])
     parts = [table.loc[(name, "non_en"), "effect"] for name in ("xnli", "pawsx")]
@@ -216,7 +291,9 @@ def test_an_evaluation_of_either_arms_own_data_is_not_pooled() -> None:
 
 
 def test_the_interaction_is_the_difference_of_two_backbones_effects() -> None:
-    cells = with_evaluations(several(3), "xnli") + with_evaluations(several(3)[::-1], "xnli", backbone="a")
+    cells = with_evaluations(several(3), "xnli") + with_evaluations(
+        several(3)[::-1], "xnli", backbone="a"
+    )
     found = rows(cells)
     effect = found["b", "pooled", "non_en"]["effect"] - found["a", "pooled", "non_en"]["effect"]
     assert found["b minus a", "pooled", "non_en"]["effect"] == pytest.approx(effect)
@@ -224,7 +301,9 @@ def test_the_interaction_is_the_difference_of_two_backbones_effects() -> None:
 
 
 def backboned(backbone: str, right: dict[str, dict[str, list[int]]], seeds: int = 3) -> list[Cell]:
-    """Cells of `none`, wrong everywhere, and of `x` as given, evaluation → language → answers; the same in each seed."""
+    """Cells of `none`, wrong everywhere, and of `x` as given, evaluation → language → answers;
+    the same in each seed.
+    """
     return [
         Cell(
             backbone, arm, s, None if arm == "none" else s, s, "mnli",
@@ -238,34 +317,49 @@ def table_of(cells: list[Cell], **more: Any) -> Any:
     contrast = {"name": "c", "arm": "x", "reference": "none", "implicit": False, "differences": []}
     names = dict.fromkeys(name for one in cells for name, _ in one.scored)
     given_ = replace(
-        report(cells, **{"contrasts": [contrast], "overlaps": [], **more}), metrics=dict.fromkeys(names, ("accuracy",))
+        report(cells, **{"contrasts": [contrast], "overlaps": [], **more}),
+        metrics=dict.fromkeys(names, ("accuracy",)),
     )
     return effects_table(given_).set_index(["backbone", "evaluation", "language"])
 
 
 def test_an_interaction_covers_the_languages_and_evaluations_of_both_backbones() -> None:
-    """Equal effects in what both have; sw and pawsx of one backbone alone would make a difference."""
+    """Equal effects in what both have; sw and pawsx of one backbone alone would make a
+    difference.
+    """
     both = {"en": [1, 0, 0, 0], "de": [1, 0, 0, 0]}
     more = {"xnli": {**both, "sw": [1, 1, 1, 1]}, "pawsx": {"de": [1, 1, 0, 0]}}
-    row = table_of(backboned("a", more) + backboned("b", {"xnli": both})).loc[("a minus b", "pooled", "non_en")]
+    row = table_of(backboned("a", more) + backboned("b", {"xnli": both})).loc[
+        ("a minus b", "pooled", "non_en")
+    ]
     assert (row["effect"], row["n_languages"], row["n_examples"]) == (0.0, 1, 4)
     assert row["left_out"] == "pawsx: whole; xnli: sw"
 
 
 def test_robust_values_cover_the_languages_of_the_mean() -> None:
-    """Romanian of XQuAD is in no average of XTREME: it moves neither the mean nor the values beside it."""
+    """Romanian of XQuAD is in no average of XTREME: it moves neither the mean nor the values
+    beside it.
+    """
     half, whole = [1, 1, 0, 0], [1, 1, 1, 1]
     row = table_of(
-        backboned("a", {"xquad": {"en": half, "de": half, "ro": whole}}), plan={"recipes": "phang_2020"}
+        backboned("a", {"xquad": {"en": half, "de": half, "ro": whole}}),
+        plan={"recipes": "phang_2020"},
     ).loc[("a", "pooled", "non_en")]
     assert (row["effect"], row["iqm"], row["p_improvement"]) == (50.0, 50.0, 100.0)
 
 
 def test_a_pooled_row_names_its_evaluations() -> None:
-    """XCOPA has no English: it is in the mean of the other languages, and in neither English nor the gap."""
+    """XCOPA has no English: it is in the mean of the other languages, and in neither English nor
+    the gap.
+    """
     right = {"xnli": {"en": [1, 0], "de": [1, 0]}, "xcopa": {"et": [1, 1]}}
     table = table_of(backboned("a", right)).loc[("a", "pooled")]
-    assert table["pooled_over"].to_dict() == {"non_en": "xnli xcopa", "en": "xnli", "gap": "xnli", "avg": "xnli xcopa"}
+    assert table["pooled_over"].to_dict() == {
+        "non_en": "xnli xcopa",
+        "en": "xnli",
+        "gap": "xnli",
+        "avg": "xnli xcopa",
+    }
 
 
 def test_an_evaluation_with_fewer_seeds_is_named_beside_the_mean() -> None:
@@ -275,8 +369,12 @@ def test_an_evaluation_with_fewer_seeds_is_named_beside_the_mean() -> None:
     assert (row["n_seeds"], row["left_out"]) == (2, "pawsx has 2 of 3 seeds")
 
 
-@pytest.mark.parametrize(("recipes", "names"), [("phang_2020", {"ro"}), ("xtreme_r", {"ro", "avg", "non_en"})])
-def test_an_average_is_never_taken_over_other_languages_than_the_benchmarks(recipes: str, names: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("recipes", "names"), [("phang_2020", {"ro"}), ("xtreme_r", {"ro", "avg", "non_en"})]
+)
+def test_an_average_is_never_taken_over_other_languages_than_the_benchmarks(
+    recipes: str, names: set[str]
+) -> None:
     """One cell lost every official language of XTREME."""
     cells = backboned("a", {"xquad": {"en": [1, 0], "de": [1, 0], "ro": [1, 1]}})
     for language in ("en", "de"):

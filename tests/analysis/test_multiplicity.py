@@ -11,7 +11,9 @@ def test_holm_steps_down() -> None:
 
 
 def test_benjamini_and_hochbergs_own_example() -> None:
-    """The fifteen p values of Benjamini and Hochberg 1995, 3.1: at 0.05 the first four are rejected."""
+    """The fifteen p values of Benjamini and Hochberg 1995, 3.1: at 0.05 the first four are
+    rejected.
+    """
     values = [
         0.0001,
         0.0004,
@@ -35,7 +37,9 @@ def test_benjamini_and_hochbergs_own_example() -> None:
 
 
 def test_families_are_corrected_apart() -> None:
-    table = adjusted(pd.DataFrame({"p": [0.02, 0.02, None], "family": ["primary", "exploratory", "primary"]}))
+    table = adjusted(
+        pd.DataFrame({"p": [0.02, 0.02, None], "family": ["primary", "exploratory", "primary"]})
+    )
     assert table["p_adjusted"].tolist()[:2] == [0.02, 0.02]
     assert table["p_adjusted"].isna().tolist() == [False, False, True]
 
@@ -52,14 +56,39 @@ NAMED = {"name": "c", "implicit": False}
         ({**NAMED, "primary": ["xnli"]}, "xnli", "non_en", "accuracy", "y", "primary"),
         ({**NAMED, "primary": ["xnli"]}, "xnli", "non_en", "macro_f1", "y", "exploratory"),
         ({**NAMED, "primary": ["xnli"]}, "pooled", "non_en", "official", "y", "exploratory"),
-        ({"name": "x minus none", "implicit": True}, "pooled", "non_en", "official", "none", "exploratory"),
+        (
+            {"name": "x minus none", "implicit": True},
+            "pooled",
+            "non_en",
+            "official",
+            "none",
+            "exploratory",
+        ),
         ({"name": "headline", "implicit": True}, "pooled", "non_en", "official", "none", "primary"),
         ({"name": "x minus none", "implicit": True}, "xnli", "avg", "accuracy", "none", "heat map"),
-        ({"name": "x minus none", "implicit": True}, "xnli", "de", "accuracy", "none", "exploratory"),
+        (
+            {"name": "x minus none", "implicit": True},
+            "xnli",
+            "de",
+            "accuracy",
+            "none",
+            "exploratory",
+        ),
     ],
 )
 def test_which_tests_belong_together(
-    contrast: dict[str, object], evaluation: str, language: str, metric: str, reference: str, family: str
+    contrast: dict[str, object],
+    evaluation: str,
+    language: str,
+    metric: str,
+    reference: str,
+    family: str,
 ) -> None:
-    row = {"arm": "x", "reference": reference, "evaluation": evaluation, "language": language, "metric": metric}
+    row = {
+        "arm": "x",
+        "reference": reference,
+        "evaluation": evaluation,
+        "language": language,
+        "metric": metric,
+    }
     assert family_of(row, contrast, "headline", "accuracy") == family

@@ -5,13 +5,23 @@ from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.parallel import in_parallel, join
 from xstilts.tasks.span import squad
 
-CONTRAST = {"name": "x minus none", "arm": "x", "reference": "none", "implicit": True, "differences": []}
+CONTRAST = {
+    "name": "x minus none",
+    "arm": "x",
+    "reference": "none",
+    "implicit": True,
+    "differences": [],
+}
 RIGHT = [1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0]
 
 
-def scored(ids: list[str], clusters: list[str], right: list[int] | None = None, parallel: bool = True) -> Scored:
+def scored(
+    ids: list[str], clusters: list[str], right: list[int] | None = None, parallel: bool = True
+) -> Scored:
     values = right or [0] * len(ids)
-    return Scored(ids, clusters, values, [1] * len(ids), "test", parallel=ids if parallel else [""] * len(ids))
+    return Scored(
+        ids, clusters, values, [1] * len(ids), "test", parallel=ids if parallel else [""] * len(ids)
+    )
 
 
 def test_passages_of_two_languages_that_share_a_question_are_one_cluster() -> None:
@@ -28,8 +38,12 @@ def test_a_passage_that_is_two_in_another_language_joins_them() -> None:
 
 
 def test_equal_row_numbers_of_two_languages_join_nothing() -> None:
-    """UD-POS, WikiANN and Tatoeba number the rows of each language, which are different sentences."""
-    rows = [scored(["0", "1"], [f"{code}/#0", f"{code}/#1"], parallel=False) for code in ("en", "de")]
+    """UD-POS, WikiANN and Tatoeba number the rows of each language, which are different
+    sentences.
+    """
+    rows = [
+        scored(["0", "1"], [f"{code}/#0", f"{code}/#1"], parallel=False) for code in ("en", "de")
+    ]
     assert join(rows) == {name: name for name in ("en/#0", "en/#1", "de/#0", "de/#1")}
 
 
@@ -63,7 +77,9 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
                     "answers": {"text": ["passage"], "answer_start": [0]},
                 }
                 examples.append(squad(row, k, "en"))
-            found["xquad", f"l{number}"] = scored([e.id for e in examples], [e.cluster for e in examples], right)
+            found["xquad", f"l{number}"] = scored(
+                [e.id for e in examples], [e.cluster for e in examples], right
+            )
         return found
 
     def width(count: int) -> float:
@@ -74,7 +90,14 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
             ]
         )
         given = ReportInput(
-            {"contrasts": [CONTRAST], "overlaps": []}, cells, {"xquad": ("accuracy",)}, [], [], [], "", "runs/r"
+            {"contrasts": [CONTRAST], "overlaps": []},
+            cells,
+            {"xquad": ("accuracy",)},
+            [],
+            [],
+            [],
+            "",
+            "runs/r",
         )
         table = effects_table(given)
         row = table[table["language"] == "avg"].iloc[0]

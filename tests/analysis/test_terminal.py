@@ -10,7 +10,9 @@ from rich.console import Console
 from xstilts.analysis.terminal import MOST_ROWS, show
 
 
-def printed(folder: Path, effects: list[dict[str, Any]], headline: str | None = "seeing", **more: Any) -> str:
+def printed(
+    folder: Path, effects: list[dict[str, Any]], headline: str | None = "seeing", **more: Any
+) -> str:
     summary = {"title": "A plan", "effects": effects, "headline": headline, "answer": "It helps.", "controls": [], "missing": [],
                "banner": "", "primary": [], "confidence": 0.95, **more}  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -47,7 +49,10 @@ def test_a_plan_without_arms_has_no_table(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_printed_with_its_reason(tmp_path: Path) -> None:
     text = printed(
-        tmp_path, [], None, missing=[{"what": "a cell on xnli", "reason": "the loss is nan\nmore", "log": ""}]
+        tmp_path,
+        [],
+        None,
+        missing=[{"what": "a cell on xnli", "reason": "the loss is nan\nmore", "log": ""}],
     )
     assert "1 missing:" in text
     assert "a cell on xnli: the loss is nan" in text

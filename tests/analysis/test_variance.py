@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xstilts.analysis.layout import Layout, Pair, layout
 from xstilts.analysis.variance import Array, interval, moments
+from xstilts.plan.seed_layout import Layout, Pair, layout
 
 PAIRED: list[Pair] = [(s, s) for s in range(6)]
 
@@ -57,7 +57,9 @@ def test_noise_of_seed_and_example_is_counted_once() -> None:
 def test_the_only_cell_of_one_side_has_a_variance_of_its_own() -> None:
     pairs: list[Pair] = [(0, 0), (1, 0), (2, 0)]
     shape = layout(pairs, pairs, [(None, 0)] * 3)
-    assert moments(np.array([1.0, 2.0, 3.0]), flat(3), shape).variance == pytest.approx(1 / 3 + 1, abs=1e-6)
+    assert moments(np.array([1.0, 2.0, 3.0]), flat(3), shape).variance == pytest.approx(
+        1 / 3 + 1, abs=1e-6
+    )
 
 
 def test_crossed_seeds_add_rows_and_columns_and_subtract_what_both_hold() -> None:
@@ -72,16 +74,27 @@ def test_crossed_seeds_add_rows_and_columns_and_subtract_what_both_hold() -> Non
 
 def test_units_of_several_targets_count_by_their_means() -> None:
     pairs: list[Pair] = [(0, 0), (0, 1), (1, 2), (1, 3)]
-    found = moments(np.array([0.0, 2.0, 4.0, 6.0]), flat(4), layout(pairs, pairs, [(None, t) for _, t in pairs]))
+    found = moments(
+        np.array([0.0, 2.0, 4.0, 6.0]), flat(4), layout(pairs, pairs, [(None, t) for _, t in pairs])
+    )
     assert (found.effect, found.variance, found.freedom) == pytest.approx((3.0, 4.0, 1.0), abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("effect", "clusters", "low", "high"),
-    [(100.0, 1, -95.0, 100.0), (-100.0, 1, -100.0, 95.0), (100.0, 100, 92.7567, 100.0), (0.0, 100, -3.6217, 3.6217)],
+    [
+        (100.0, 1, -95.0, 100.0),
+        (-100.0, 1, -100.0, 95.0),
+        (100.0, 100, 92.7567, 100.0),
+        (0.0, 100, -3.6217, 3.6217),
+    ],
 )
-def test_no_variance_at_all_admits_ignorance(effect: float, clusters: int, low: float, high: float) -> None:
-    """All right against all wrong: one example bounds nothing; of 100, up to 3.6 % may behave differently."""
+def test_no_variance_at_all_admits_ignorance(
+    effect: float, clusters: int, low: float, high: float
+) -> None:
+    """All right against all wrong: one example bounds nothing; of 100, up to 3.6 % may behave
+    differently.
+    """
     for count in (1, 3):
         found = interval(np.full(count, effect), np.zeros((count, clusters)), paired(count))
         assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
@@ -97,12 +110,18 @@ def test_many_tables_at_once_are_as_each_alone() -> None:
         together = moments(effects, influence, shape)
         for k in range(4):
             alone = moments(effects[k], influence[k], shape)
-            assert (together.variance[k], together.freedom[k]) == pytest.approx((alone.variance, alone.freedom))
+            assert (together.variance[k], together.freedom[k]) == pytest.approx(
+                (alone.variance, alone.freedom)
+            )
 
 
 LAYOUTS: dict[str, list[Pair]] = {
     **{f"{count} pairs": [(s, s) for s in range(count)] for count in range(2, 7)},
-    **{f"{a} × {b}": [(i, t) for i in range(a) for t in range(b)] for a in range(2, 5) for b in range(2, 5)},
+    **{
+        f"{a} × {b}": [(i, t) for i in range(a) for t in range(b)]
+        for a in range(2, 5)
+        for b in range(2, 5)
+    },
     "4 × 3, a cell missing": [(i, t) for i in range(4) for t in range(3)][:-1],
     "one reference cell": [(i, 0) for i in range(3)],
     "two targets to an intermediate": [(0, 0), (0, 1), (1, 2), (1, 3)],
@@ -112,7 +131,9 @@ LAYOUTS: dict[str, list[Pair]] = {
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_where_an_example_moves_a_pair_the_variance_is_positive(name: str, ties: bool) -> None:
-    """Small tables of answers that got right, stayed, or got wrong; with ties the effect of all pairs is the same."""
+    """Small tables of answers that got right, stayed, or got wrong; with ties the effect of all
+    pairs is the same.
+    """
     draws, pairs = np.random.default_rng(3), LAYOUTS[name]
     shape = layout(pairs, pairs, [(None, t) for _, t in pairs])
     used = [index for group in shape.members for index in group]
@@ -120,7 +141,10 @@ def test_where_an_example_moves_a_pair_the_variance_is_positive(name: str, ties:
     for _ in range(200):
         clusters = int(draws.integers(2, 9))
         change = draws.integers(-1, 2, size=clusters)
-        rows = [draws.permutation(change) if ties else draws.integers(-1, 2, size=clusters) for _ in pairs]
+        rows = [
+            draws.permutation(change) if ties else draws.integers(-1, 2, size=clusters)
+            for _ in pairs
+        ]
         effects = 100.0 * np.mean(rows, axis=1)
         influence = (100.0 * np.array(rows) - effects[:, None]) / clusters
         if not influence[used].any():
@@ -141,7 +165,9 @@ def test_the_smallest_variance_is_a_share_of_the_examples_part() -> None:
     influence = np.outer([1.0, -1.0], np.resize([0.1, -0.1], 50))
     estimate = moments(np.zeros(2), influence, paired(2))
     independent = 2 * 50 * 0.01 * 50 / 49 / 4
-    assert (estimate.variance, estimate.examples) == pytest.approx((0.05 * independent, independent))
+    assert (estimate.variance, estimate.examples) == pytest.approx(
+        (0.05 * independent, independent)
+    )
     assert estimate.freedom == 1
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.data.encoding import SEEN, Processors
-from xstilts.models.build import build_tiny
+from xstilts.miniature.backbones import build_tiny
 from xstilts.models.processor import Processor, load_processor
 
 
@@ -11,11 +11,20 @@ from xstilts.models.processor import Processor, load_processor
 def processor(tmp_path_factory: pytest.TempPathFactory) -> Processors:
     """Family → the processor of a tiny backbone, built once."""
     made: dict[str, Processor] = {}
-    settings = {"hidden": 16, "ff": 16, "layers": 1, "heads": 2, "vision_hidden": 16, "vision_ff": 16}
+    settings = {
+        "hidden": 16,
+        "ff": 16,
+        "layers": 1,
+        "heads": 2,
+        "vision_hidden": 16,
+        "vision_ff": 16,
+    }
 
     def build(family: str) -> Processor:
         if family not in made:
-            folder = build_tiny(family, 0, SEEN, {**settings, "vocab_size": 600}, tmp_path_factory.mktemp(family))
+            folder = build_tiny(
+                family, 0, SEEN, {**settings, "vocab_size": 600}, tmp_path_factory.mktemp(family)
+            )
             made[family] = load_processor(folder, family)
         return made[family]
 

@@ -11,18 +11,33 @@ from xstilts.data.encode import Encoder, encode
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.data.records import write_records
 from xstilts.models.processor import Processor
-from xstilts.plan.step import Step
+from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 
 FAMILIES = ("xlm_r", "llava", "qwen_vl")
 DECODERS = ("llava", "qwen_vl")
-SEEN = [f"the {size} dog sees {name} in the park ." for size in ("big", "small") for name in ("anna", "ben", "carl")]
-SEEN += ["who sees anna ?", "where is ben ?", "entailment neutral contradiction", "is it true ?", "B-PER I-PER O"]
+SEEN = [
+    f"the {size} dog sees {name} in the park ."
+    for size in ("big", "small")
+    for name in ("anna", "ben", "carl")
+]
+SEEN += [
+    "who sees anna ?",
+    "where is ben ?",
+    "entailment neutral contradiction",
+    "is it true ?",
+    "B-PER I-PER O",
+]
 CONTEXT = " ".join(SEEN[:6]) + " สิทธิ sees ben . " + " ".join(SEEN[:6])
-ANSWER = ("สิทธิ", CONTEXT.index("สิทธิ"))  # a word that no tokenizer here has seen: many tokens, bytes among them
+ANSWER = (
+    "สิทธิ",
+    CONTEXT.index("สิทธิ"),
+)  # a word that no tokenizer here has seen: many tokens, bytes among them
 SPAN = Example(id="q", text=CONTEXT, question="who sees ben ?", answers=(ANSWER,))
-TAGGED = Example(id="0", tokens=("anna", "sees", "กรุงเทพ", "ben"), tags=("B-PER", "O", "B-LOC", "B-PER"))
+TAGGED = Example(
+    id="0", tokens=("anna", "sees", "กรุงเทพ", "ben"), tags=("B-PER", "O", "B-LOC", "B-PER")
+)
 
 Processors = Callable[[str], Processor]
 
@@ -32,7 +47,9 @@ def encoder(of: Processor, task: str, objective: str = "head", **lengths: int) -
     return Encoder(TASKS[task], of, objective, {"max_length": 512, **lengths}, subtoken)
 
 
-def rows(of: Processor, task: str, example: Example, objective: str = "head", **lengths: int) -> list[dict[str, Any]]:
+def rows(
+    of: Processor, task: str, example: Example, objective: str = "head", **lengths: int
+) -> list[dict[str, Any]]:
     return list(encoder(of, task, objective, **lengths).rows(example))
 
 
@@ -44,7 +61,11 @@ def ids(of: Processor, text: str) -> list[int]:
 def frame(of: Processor) -> tuple[list[int], list[int], list[int]]:
     """What stands before the first text, between two and after the last."""
     end = of.tokenizer.eos_token_id
-    return ([of.tokenizer.bos_token_id], [end] * 2, [end]) if of.family == "xlm_r" else ([], of.newline, [end])
+    return (
+        ([of.tokenizer.bos_token_id], [end] * 2, [end])
+        if of.family == "xlm_r"
+        else ([], of.newline, [end])
+    )
 
 
 def png(width: int, height: int) -> bytes:
@@ -54,7 +75,12 @@ def png(width: int, height: int) -> bytes:
 
 
 def encoded(
-    of: Processor, task: str, examples: Sequence[Example], folder: Path, objective: str = "head", **more: Any
+    of: Processor,
+    task: str,
+    examples: Sequence[Example],
+    folder: Path,
+    objective: str = "head",
+    **more: Any,
 ) -> tuple[list[EncodedRow], dict[str, Any]]:
     """The whole step: records.parquet in, encoded.parquet out."""
     keep, bad_records = more.pop("keep", None), more.pop("bad_records", 0)

@@ -22,9 +22,17 @@ UNKNOWN = 99
     ("text", "tokens", "expected"),
     [
         ("cafe\u0301 x", [(0, 4), (6, 7)], [(0, 5), (6, 7)]),  # a combining mark (Mn)
-        ("Milk.[6]\u200b and", [(0, 5), (5, 8), (10, 13)], [(0, 5), (5, 9), (10, 13)]),  # a format character (Cf)
+        (
+            "Milk.[6]\u200b and",
+            [(0, 5), (5, 8), (10, 13)],
+            [(0, 5), (5, 9), (10, 13)],
+        ),  # a format character (Cf)
         ("\u0915\u093f x", [(0, 1), (3, 4)], [(0, 2), (3, 4)]),  # a spacing mark (Mc)
-        ("1\u20dd\u200d", [(0, 1)], [(0, 3)]),  # an enclosing mark (Me), then a format character, at the end
+        (
+            "1\u20dd\u200d",
+            [(0, 1)],
+            [(0, 3)],
+        ),  # an enclosing mark (Me), then a format character, at the end
         ("e\u0301", [(0, 1), (1, 2)], [(0, 2), (1, 2)]),  # the mark has a token of its own
         ("x\u200b y", [(0, 1), (2, 4)], [(0, 2), (2, 4)]),  # not the space that follows
         ("ab, c", [(0, 2), (4, 5)], [(0, 2), (4, 5)]),  # punctuation is no mark
@@ -98,7 +106,9 @@ def test_pieces_hold_every_word_once_in_order_and_are_as_long_as_they_can_be(sha
     assert [word.word for piece in made for word in piece] == list(range(len(shapes)))
     sizes = [sum(len(word.ids) for word in piece) for piece in made]
     assert all(size <= room for size in sizes)
-    assert all(size + len(later[0].ids) > room for size, later in zip(sizes, made[1:], strict=False))
+    assert all(
+        size + len(later[0].ids) > room for size, later in zip(sizes, made[1:], strict=False)
+    )
 
 
 def test_an_answers_tokens_are_those_that_hold_any_of_its_characters():
@@ -109,7 +119,9 @@ def test_an_answers_tokens_are_those_that_hold_any_of_its_characters():
 
 
 def test_windows_begin_every_step_tokens_as_the_official_doc_stride():
-    """500 context tokens, a question of 10, max_seq_length 384 and XLM-R's 4 special tokens leave 370."""
+    """500 context tokens, a question of 10, max_seq_length 384 and XLM-R's 4 special tokens
+    leave 370.
+    """
     assert windows(500, 370, 128) == [(0, 370), (128, 498), (256, 500)]
     assert windows(498, 370, 128) == [(0, 370), (128, 498)]
     assert windows(370, 370, 128) == [(0, 370)]
@@ -124,8 +136,9 @@ def test_windows_that_would_lose_tokens_are_refused(step):
 
 
 def test_an_answer_starts_in_the_window_that_shows_most_around_it():
-    """Of windows (0, 10), (4, 14), (8, 15) token 7 has min(7, 2) + 0.1 on one side in the first and min(3, 6) + 0.1 in the
-    second; token 6 has 3.1 in the first and 2.1 in the second."""
+    """Of windows (0, 10), (4, 14), (8, 15) token 7 has min(7, 2) + 0.1 on one side in the first
+    and min(3, 6) + 0.1 in the second; token 6 has 3.1 in the first and 2.1 in the second.
+    """
     assert fullest_context([(0, 10), (4, 14), (8, 15)]) == [(0, 7), (7, 11), (11, 15)]
     assert fullest_context([(0, 3)]) == [(0, 3)]
     assert fullest_context([(0, 0)]) == [(0, 0)]
@@ -136,7 +149,9 @@ def test_an_answer_starts_in_the_window_that_shows_most_around_it():
 def test_the_starts_of_all_windows_are_every_token_once(tokens, room, step):
     ranges = windows(tokens, room, min(step, room))
     starts = fullest_context(ranges)
-    assert sorted(token for first, end in starts for token in range(first, end)) == list(range(tokens))
+    assert sorted(token for first, end in starts for token in range(first, end)) == list(
+        range(tokens)
+    )
     for (first, end), (a, b) in zip(ranges, starts, strict=True):
         assert a == b or first <= a < b <= end
         for token in range(a, b):

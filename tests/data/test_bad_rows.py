@@ -1,4 +1,6 @@
-"""Rows that cannot be used, in every format that they can come in: counted, named with a reason, left out, never a crash."""
+"""Rows that cannot be used, in every format that they can come in: counted, named with a reason,
+left out, never a crash.
+"""
 
 import hashlib
 import io
@@ -13,13 +15,13 @@ import pytest
 from PIL import Image
 
 from xstilts.data.encode import encode
-from xstilts.data.json_rows import JsonRows
 from xstilts.data.records import make_records, read_records, read_rows
-from xstilts.data.source import open_mirror
 from xstilts.errors import DataError
-from xstilts.models.build import build_tiny
+from xstilts.miniature.backbones import build_tiny
 from xstilts.models.processor import Processor, load_processor
-from xstilts.plan.step import Step
+from xstilts.sources.json_rows import JsonRows
+from xstilts.sources.loader import open_mirror
+from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 
@@ -43,18 +45,35 @@ def span(context: str = "the cat sat", text: str = "cat", start: int = 4) -> Row
 
 
 def options(*texts: str | None) -> Row:
-    return {"id": "7", "question": "is it?", "choices": {"label": ["A", "B"], "text": list(texts)}, "answerKey": "A"}
+    return {
+        "id": "7",
+        "question": "is it?",
+        "choices": {"label": ["A", "B"], "text": list(texts)},
+        "answerKey": "A",
+    }
 
 
 def picture(data: bytes | None) -> Row:
-    return {"identifier": "7", "sentence": "it is red", "label": 1, "image": {"bytes": data, "path": None}}
+    return {
+        "identifier": "7",
+        "sentence": "it is red",
+        "label": 1,
+        "image": {"bytes": data, "path": None},
+    }
 
 
 #: One task a format → a good row of it.
 ROWS: dict[str, Row] = {
     "snli": {"premise": "a dog", "hypothesis": "an animal", "label": 0},
     "commonsense_qa": options("yes", "no"),
-    "siqa": {"context": "it rained", "question": "why?", "answerA": "a", "answerB": "b", "answerC": "c", "label": "2"},
+    "siqa": {
+        "context": "it rained",
+        "question": "why?",
+        "answerA": "a",
+        "answerB": "b",
+        "answerC": "c",
+        "label": "2",
+    },
     "panx_en": {"tokens": ["anna", "sees"], "ner_tags": [1, 0]},
     "squad": span(),
     "squad_dual": span(),
@@ -63,7 +82,11 @@ ROWS: dict[str, Row] = {
     "mewsli_candidates": {"entity_id": "Q1", "description": "a town"},
     "text_lm": {"text": "a line of text"},
     "nlvr": picture(png()),
-    "coco_captions": {"cocoid": 7, "caption": "a red square", "image": {"bytes": png(), "path": None}},
+    "coco_captions": {
+        "cocoid": 7,
+        "caption": "a red square",
+        "image": {"bytes": png(), "path": None},
+    },
 }
 
 
@@ -78,7 +101,9 @@ def without(task: str, column: str) -> Row:
 def staged(
     folder: Path, task: str, write: Callable[[Path], None], changes: Row | None = None, **more: Any
 ) -> tuple[list[Example], dict[str, Any], Path]:
-    """The records step over a file of the task's own layout that `write` makes: name without its end."""
+    """The records step over a file of the task's own layout that `write` makes: name without its
+    end.
+    """
     split = next(name for name in ("select", "test", "text") if name in TASKS[task].splits)
     source = TASKS[task].splits[split]
     language = TASKS[task].languages[0]
@@ -91,12 +116,16 @@ def staged(
         "source": {"path": source.path, "config": config, "split": source.split, "identity": {}},
         **(changes or {}),
     }  # fmt: skip
-    files, info = make_records(Step("records", spec, {}, more), open_mirror(str(folder / "mirror")), folder / "out")
+    files, info = make_records(
+        Step("records", spec, {}, more), open_mirror(str(folder / "mirror")), folder / "out"
+    )
     return read_records(files["records.parquet"]), info, files["records.parquet"]
 
 
 def as_parquet(rows: list[Row]) -> Callable[[Path], None]:
-    return lambda path: pq.write_table(pa.Table.from_pylist(rows), path.with_name(path.name + ".parquet"))
+    return lambda path: pq.write_table(
+        pa.Table.from_pylist(rows), path.with_name(path.name + ".parquet")
+    )
 
 
 def as_lines(*lines: bytes) -> Callable[[Path], None]:
@@ -140,14 +169,22 @@ BAD = [
     # empty text
     ("snli", changed("snli", premise=""), "a text that the task needs is empty"),
     ("snli", changed("snli", hypothesis=" \n"), "a text that the task needs is empty"),
-    ("commonsense_qa", changed("commonsense_qa", question=""), "a text that the task needs is empty"),
+    (
+        "commonsense_qa",
+        changed("commonsense_qa", question=""),
+        "a text that the task needs is empty",
+    ),
     ("commonsense_qa", options("yes", ""), "a text that the task needs is empty"),
     ("panx_en", changed("panx_en", tokens=["anna", " "]), "a text that the task needs is empty"),
     ("panx_en", changed("panx_en", tokens=[], ner_tags=[]), "0 tokens and 0 tags"),
     ("squad", changed("squad", question=" "), "a text that the task needs is empty"),
     ("squad", span("", "", 0), "is not at character 0"),
     ("tatoeba", changed("tatoeba", sentence1=""), "a text that the task needs is empty"),
-    ("mewsli_candidates", changed("mewsli_candidates", description=""), "a text that the task needs is empty"),
+    (
+        "mewsli_candidates",
+        changed("mewsli_candidates", description=""),
+        "a text that the task needs is empty",
+    ),
     # text that is none, or was decoded wrongly
     ("snli", changed("snli", premise=5), "premise is int and no text"),
     ("tatoeba", changed("tatoeba", sentence1="caf\ud8e9"), "surrogate"),
@@ -156,8 +193,12 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("task", "row", "reason"), BAD, ids=[f"{task}: {reason}" for task, _, reason in BAD])
-def test_a_bad_row_is_counted_named_and_left_out(tmp_path: Path, task: str, row: Row, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "row", "reason"), BAD, ids=[f"{task}: {reason}" for task, _, reason in BAD]
+)
+def test_a_bad_row_is_counted_named_and_left_out(
+    tmp_path: Path, task: str, row: Row, reason: str
+) -> None:
     examples, info, _ = staged(tmp_path, task, as_lines(*[line(ROWS[task])] * GOOD, line(row)))
     assert (len(examples), info["rows"], info["bad_rows"]) == (GOOD, GOOD, 1)
     assert info["bad"][0]["row"] == GOOD
@@ -185,7 +226,9 @@ def test_a_picture_that_cannot_be_shown_is_a_bad_row(
 
 
 @pytest.mark.parametrize("task", IMAGES)
-@pytest.mark.parametrize(("size", "bad"), [((1, 300), True), ((300, 1), True), ((1, 200), False), ((1, 1), False)])
+@pytest.mark.parametrize(
+    ("size", "bad"), [((1, 300), True), ((300, 1), True), ((1, 200), False), ((1, 1), False)]
+)
 def test_a_picture_too_long_for_its_width_is_a_bad_row(
     tmp_path: Path, task: str, size: tuple[int, int], bad: bool
 ) -> None:
@@ -199,7 +242,9 @@ def test_a_picture_too_long_for_its_width_is_a_bad_row(
 
 @pytest.mark.parametrize("condition", ["real", "blank", "shuffled", "removed", "caption"])
 def test_all_image_conditions_leave_out_the_same_rows(tmp_path: Path, condition: str) -> None:
-    """A picture, a label and a caption of 40 rows are bad: whatever a condition shows, 37 are left."""
+    """A picture, a label and a caption of 40 rows are bad: whatever a condition shows, 37 are
+    left.
+    """
     rows = [
         {"image": {"bytes": saved(Image.new("RGB", (8, 8), (i, 0, 0))), "path": None}, "premise": f"premise {i}",
          "hypothesis": "an animal", "label": 0, "id": str(i)}
@@ -232,10 +277,15 @@ def test_a_row_without_the_user_s_caption_is_a_bad_row_of_all_conditions(
         "captions": {"path": "captions/nlvr", "config": None, "split": "select", "identity": {}},
         **({"images": condition} if condition != "real" else {}),
     }  # fmt: skip
-    examples, info, _ = staged(tmp_path, "nlvr", as_parquet([picture(data) for data in pictures]), spec)
+    examples, info, _ = staged(
+        tmp_path, "nlvr", as_parquet([picture(data) for data in pictures]), spec
+    )
     assert (len(examples), info["bad_rows"]) == (29, 1)
     assert info["bad"] == [
-        {"row": 4, "reason": "ValueError: a picture has no caption, and an arm of the plan shows captions"}
+        {
+            "row": 4,
+            "reason": "ValueError: a picture has no caption, and an arm of the plan shows captions",
+        }
     ]
 
 
@@ -255,7 +305,12 @@ def test_two_captions_of_one_picture_stop_the_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"no picture", png()[:50]], ids=["no picture", "truncated"])
 def test_a_picture_whose_size_a_task_reads_is_a_bad_row(data: bytes) -> None:
-    row = {"question_id": "0", "answer": "the dog", "bbox": [0, 0, 1, 1], "image": {"bytes": data, "path": None}}
+    row = {
+        "question_id": "0",
+        "answer": "the dog",
+        "bbox": [0, 0, 1, 1],
+        "image": {"bytes": data, "path": None},
+    }
     examples, bad, _ = read_rows(TASKS["refcoco"], [row], [0], "en", None)
     assert examples == []
     assert "image cannot be decoded" in bad[0]["reason"]
@@ -268,16 +323,27 @@ def several(task: str) -> tuple[Any, str]:
     span = {"start": 0, "end": 3}
     queries = [{"example_id": n, "entity_id": "Q1", "mention_span": span} for n in "abc"]
     queries[1] = {**queries[1], "mention_span": {"start": 9, "end": 9}}
-    asked = [{"id": n, "question": n and "who ?", "answers": [{"answer_start": 0}]} for n in ("a", "", "c")]
+    asked = [
+        {"id": n, "question": n and "who ?", "answers": [{"answer_start": 0}]}
+        for n in ("a", "", "c")
+    ]
     return {
         "vqa_v2": ({"images": shown, "texts": turns}, "is empty"),
         "nlvr2": ({"images": shown * 2, "texts": turns}, "is neither yes nor no"),
-        "mewslix": ({"context": {"text": "Ben sees.", "document_id": "d"}, "mentions": queries}, "mention_span 9-9"),
-        "lareqa": ({"paragraphs": [{"context": "Ben.", "sentence_breaks": [[0, 4]], "qas": asked}]}, "is empty"),
+        "mewslix": (
+            {"context": {"text": "Ben sees.", "document_id": "d"}, "mentions": queries},
+            "mention_span 9-9",
+        ),
+        "lareqa": (
+            {"paragraphs": [{"context": "Ben.", "sentence_breaks": [[0, 4]], "qas": asked}]},
+            "is empty",
+        ),
     }[task]
 
 
-@pytest.mark.parametrize(("task", "kept"), [("vqa_v2", 2), ("nlvr2", 2), ("mewslix", 2), ("lareqa", 3)])
+@pytest.mark.parametrize(
+    ("task", "kept"), [("vqa_v2", 2), ("nlvr2", 2), ("mewslix", 2), ("lareqa", 3)]
+)
 def test_one_bad_example_of_a_row_with_several_costs_no_other(task: str, kept: int) -> None:
     row, reason = several(task)
     examples, bad, _ = read_rows(TASKS[task], [row], [0], "en", None)
@@ -288,7 +354,9 @@ def test_one_bad_example_of_a_row_with_several_costs_no_other(task: str, kept: i
 
 @pytest.mark.parametrize("entity", ["", " \n"])
 def test_a_pair_of_a_ranking_needs_both_texts(entity: str) -> None:
-    examples, bad, _ = read_rows(TASKS["mewsli_pairs"], [{"mention": "Ben", "entity": entity}], [0], "en", None)
+    examples, bad, _ = read_rows(
+        TASKS["mewsli_pairs"], [{"mention": "Ben", "entity": entity}], [0], "en", None
+    )
     assert (len(examples), len(bad)) == (0, 1)
 
 
@@ -300,7 +368,9 @@ def test_json_that_is_nested_too_deep_is_a_bad_row(tmp_path: Path) -> None:
     assert "nested too deep" in bad[0]["reason"]
 
 
-def test_a_picture_too_large_to_be_honest_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_too_large_to_be_honest_is_a_bad_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
     large = io.BytesIO()
     Image.new("RGB", (60, 60)).save(large, "PNG")
@@ -311,7 +381,9 @@ def test_a_picture_too_large_to_be_honest_is_a_bad_row(tmp_path: Path, monkeypat
     assert "image cannot be decoded" in info["bad"][0]["reason"]
 
 
-@pytest.mark.parametrize("bad", ['{"premise": "café"'.encode("latin-1"), b'{"premise": "a', b"[1, 2]", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "bad", ['{"premise": "café"'.encode("latin-1"), b'{"premise": "a', b"[1, 2]", b"\xff\xfe\x00"]
+)
 def test_a_line_in_another_encoding_or_of_no_json_is_a_bad_row(tmp_path: Path, bad: bytes) -> None:
     examples, info, _ = staged(tmp_path, "snli", as_lines(*[line(ROWS["snli"])] * GOOD, bad))
     assert (len(examples), info["bad_rows"]) == (GOOD, 1)
@@ -319,8 +391,14 @@ def test_a_line_in_another_encoding_or_of_no_json_is_a_bad_row(tmp_path: Path, b
 
 def test_bytes_in_another_encoding_in_a_parquet_column_are_a_bad_row(tmp_path: Path) -> None:
     def write(path: Path) -> None:
-        premises = pa.array([b"a dog"] * GOOD + ["café".encode("latin-1")], pa.binary()).view(pa.string())
-        columns = {"premise": premises, "hypothesis": ["an animal"] * (GOOD + 1), "label": [0] * (GOOD + 1)}
+        premises = pa.array([b"a dog"] * GOOD + ["café".encode("latin-1")], pa.binary()).view(
+            pa.string()
+        )
+        columns = {
+            "premise": premises,
+            "hypothesis": ["an animal"] * (GOOD + 1),
+            "label": [0] * (GOOD + 1),
+        }
         pq.write_table(pa.table(columns), path.with_name(path.name + ".parquet"))
 
     examples, info, _ = staged(tmp_path, "snli", write)
@@ -350,10 +428,14 @@ LONG = "the big dog sees anna in the park . " * 2800  # 100,800 characters
 @pytest.fixture(scope="module")
 def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
     settings = {"hidden": 16, "ff": 16, "layers": 1, "heads": 2, "vocab_size": 400}
-    return load_processor(build_tiny("xlm_r", 0, [LONG[:200]], settings, tmp_path_factory.mktemp("m")), "xlm_r")
+    return load_processor(
+        build_tiny("xlm_r", 0, [LONG[:200]], settings, tmp_path_factory.mktemp("m")), "xlm_r"
+    )
 
 
-def encoded(folder: Path, task: str, row: Row, processor: Processor, objective: str) -> dict[str, Any]:
+def encoded(
+    folder: Path, task: str, row: Row, processor: Processor, objective: str
+) -> dict[str, Any]:
     """What the encode step says of a set whose one row is very long."""
     examples, info, path = staged(folder, task, as_lines(line(row)))
     assert (len(examples), info["bad_rows"]) == (1, 0)
@@ -392,9 +474,15 @@ def test_a_plain_text_of_100_000_characters_is_learnt_in_windows_and_nothing_is_
     assert info["tokens"] > len(processor.tokenizer(LONG, add_special_tokens=False)["input_ids"])
 
 
-def test_a_question_of_100_000_characters_is_a_bad_row(tmp_path: Path, processor: Processor) -> None:
-    with pytest.raises(DataError, match=r"commonsense_qa select en: 1 of 1 records do not fit, more than 5%"):
-        encoded(tmp_path, "commonsense_qa", changed("commonsense_qa", question=LONG), processor, "lm")
+def test_a_question_of_100_000_characters_is_a_bad_row(
+    tmp_path: Path, processor: Processor
+) -> None:
+    with pytest.raises(
+        DataError, match=r"commonsense_qa select en: 1 of 1 records do not fit, more than 5%"
+    ):
+        encoded(
+            tmp_path, "commonsense_qa", changed("commonsense_qa", question=LONG), processor, "lm"
+        )
 
 
 def test_a_context_of_100_000_characters_is_read_in_windows_and_nothing_is_cut(
@@ -409,6 +497,8 @@ def test_a_sentence_of_100_000_characters_is_tagged_in_pieces_and_nothing_is_cut
     tmp_path: Path, processor: Processor
 ) -> None:
     words = LONG.split()
-    info = encoded(tmp_path, "panx_en", {"tokens": words, "ner_tags": [0] * len(words)}, processor, "head")
+    info = encoded(
+        tmp_path, "panx_en", {"tokens": words, "ner_tags": [0] * len(words)}, processor, "head"
+    )
     assert info["truncated"] == 0
     assert info["tokens"] > len(words)

@@ -7,7 +7,19 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tests.data.encoding import CONTEXT, DECODERS, FAMILIES, SEEN, SPAN, Processors, encoded, frame, ids, png, rows
+from tests.data.encoding import (
+    CONTEXT,
+    DECODERS,
+    FAMILIES,
+    SEEN,
+    SPAN,
+    Processors,
+    encoded,
+    frame,
+    ids,
+    png,
+    rows,
+)
 from xstilts.errors import DataError
 from xstilts.models.processor import Processor
 from xstilts.tasks.task import Example
@@ -24,10 +36,14 @@ def test_xlm_r_sees_a_pair_as_in_its_pre_training(processor: Processors) -> None
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_decoders_see_a_line_break_between_the_texts_and_an_end(processor: Processors, family: str) -> None:
+def test_decoders_see_a_line_break_between_the_texts_and_an_end(
+    processor: Processors, family: str
+) -> None:
     of = processor(family)
     (row,) = rows(of, "snli", Example(id="0", text="the big dog", text_pair="the park", label=1))
-    assert row["segments"] == [[*ids(of, "the big dog"), *of.newline, *ids(of, "the park"), of.tokenizer.eos_token_id]]
+    assert row["segments"] == [
+        [*ids(of, "the big dog"), *of.newline, *ids(of, "the park"), of.tokenizer.eos_token_id]
+    ]
     assert row["label"] == 1
 
 
@@ -41,12 +57,18 @@ def test_one_text_has_nothing_between(processor: Processors, family: str) -> Non
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_of_a_pair_that_is_too_long_the_longer_text_is_cut(processor: Processors, family: str) -> None:
+def test_of_a_pair_that_is_too_long_the_longer_text_is_cut(
+    processor: Processors, family: str
+) -> None:
     of = processor(family)
     start, between, end = frame(of)
-    (row,) = rows(of, "snli", Example(id="0", text=SEEN[0], text_pair="the park", label=0), max_length=10)
+    (row,) = rows(
+        of, "snli", Example(id="0", text=SEEN[0], text_pair="the park", label=0), max_length=10
+    )
     room = 10 - len(start) - len(between) - len(end) - 2
-    assert row["segments"] == [[*start, *ids(of, SEEN[0])[:room], *between, *ids(of, "the park"), *end]]
+    assert row["segments"] == [
+        [*start, *ids(of, SEEN[0])[:room], *between, *ids(of, "the park"), *end]
+    ]
     assert row["length"] == 10
 
 
@@ -58,17 +80,25 @@ def test_multiple_choice_is_one_segment_a_choice(processor: Processors, family: 
     of = processor(family)
     start, between, end = frame(of)
     example = Example(
-        id="0", text="anna is in the park .", question="where is ben ?", choices=("dog", "the big park"), label=1
+        id="0",
+        text="anna is in the park .",
+        question="where is ben ?",
+        choices=("dog", "the big park"),
+        label=1,
     )
     (row,) = rows(of, "siqa", example)
     context = ids(of, "anna is in the park . where is ben ?")
-    assert row["segments"] == [[*start, *context, *between, *ids(of, one), *end] for one in example.choices]
+    assert row["segments"] == [
+        [*start, *context, *between, *ids(of, one), *end] for one in example.choices
+    ]
     assert row["length"] == sum(map(len, row["segments"]))
     assert row["label"] == 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_retrieval_is_two_segments_the_english_one_first(processor: Processors, family: str) -> None:
+def test_retrieval_is_two_segments_the_english_one_first(
+    processor: Processors, family: str
+) -> None:
     of = processor(family)
     start, _, end = frame(of)
     (row,) = rows(of, "tatoeba", Example(id="0", text="กรุง", text_pair="the park"), "eval")
@@ -77,8 +107,12 @@ def test_retrieval_is_two_segments_the_english_one_first(processor: Processors, 
 
 def test_a_ranking_query_is_trained_with_its_answer_and_scored_alone(processor: Processors) -> None:
     of = processor("xlm_r")
-    (pair,) = rows(of, "squad_dual", Example(id="0", text="who sees anna ?", text_pair="ben sees anna ."))
-    (query,) = rows(of, "lareqa", Example(id="0", text="who sees anna ?", relevant=("en/0",)), "eval")
+    (pair,) = rows(
+        of, "squad_dual", Example(id="0", text="who sees anna ?", text_pair="ben sees anna .")
+    )
+    (query,) = rows(
+        of, "lareqa", Example(id="0", text="who sees anna ?", relevant=("en/0",)), "eval"
+    )
     texts = [[0, *ids(of, text), 2] for text in ("who sees anna ?", "ben sees anna .")]
     assert (pair["segments"], query["segments"]) == (texts, texts[:1])
 
@@ -107,12 +141,18 @@ def test_qwens_placeholder_is_as_long_as_its_grid_says(processor: Processors) ->
 
 @pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("objective", ["head", "lm"])
-def test_a_picture_takes_no_room_from_the_text(processor: Processors, family: str, objective: str) -> None:
-    """160 × 160 pixels are more tokens than `max_length`; the text is that of the row without a picture."""
+def test_a_picture_takes_no_room_from_the_text(
+    processor: Processors, family: str, objective: str
+) -> None:
+    """160 × 160 pixels are more tokens than `max_length`; the text is that of the row without a
+    picture.
+    """
     of = processor(family)
     example = Example(id="0", text=" ".join(SEEN), label=1, images=(png(160, 160),))
     (shown,) = rows(of, "nlvr", example, objective, max_length=24)
-    (bare,) = rows(of, "nlvr", Example(id="0", text=" ".join(SEEN), label=1), objective, max_length=24)
+    (bare,) = rows(
+        of, "nlvr", Example(id="0", text=" ".join(SEEN), label=1), objective, max_length=24
+    )
     placeholder = of.image_placeholder(png(160, 160))
     assert shown["segments"][0] == [*placeholder, *bare["segments"][0]]
     assert bare["length"] <= 24
@@ -123,7 +163,10 @@ def test_a_picture_takes_no_room_from_the_text(processor: Processors, family: st
 
 def test_rows_that_were_cut_are_counted(processor: Processors, tmp_path: Path) -> None:
     short, long = "the park", " ".join(SEEN)
-    pairs = [Example(id=str(i), text=one, text_pair=short, label=0) for i, one in enumerate((short, long, long))]
+    pairs = [
+        Example(id=str(i), text=one, text_pair=short, label=0)
+        for i, one in enumerate((short, long, long))
+    ]
     found, info = encoded(processor("llava"), "snli", pairs, tmp_path, max_length=16)
     assert [row.length == 16 for row in found] == [False, True, True]
     assert (info["rows"], info["examples"], info["truncated"]) == (3, 3, 2)
@@ -131,22 +174,35 @@ def test_rows_that_were_cut_are_counted(processor: Processors, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_row_of_several_segments_is_cut_once(processor: Processors, family: str, tmp_path: Path) -> None:
-    example = Example(id="0", text=" ".join(SEEN), question="who ?", choices=("anna", "ben", "carl"), label=0)
+def test_a_row_of_several_segments_is_cut_once(
+    processor: Processors, family: str, tmp_path: Path
+) -> None:
+    example = Example(
+        id="0", text=" ".join(SEEN), question="who ?", choices=("anna", "ben", "carl"), label=0
+    )
     _, info = encoded(processor(family), "siqa", [example], tmp_path, max_length=16)
     assert info["truncated"] == 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_where_every_byte_has_a_token_no_token_is_unknown(processor: Processors, family: str, tmp_path: Path) -> None:
-    _, info = encoded(processor(family), "snli", [Example(id="0", text="กรุงเทพ", text_pair="☃", label=0)], tmp_path)
+def test_where_every_byte_has_a_token_no_token_is_unknown(
+    processor: Processors, family: str, tmp_path: Path
+) -> None:
+    _, info = encoded(
+        processor(family),
+        "snli",
+        [Example(id="0", text="กรุงเทพ", text_pair="☃", label=0)],
+        tmp_path,
+    )
     assert info["unknown_share"] == 0
 
 
 def test_the_share_of_unknown_tokens_is_of_all_tokens(tmp_path: Path) -> None:
     inner = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "<unk>": 2, "dog": 3}, "<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    few = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    few = PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
     example = Example(id="0", text="dog cat", text_pair="dog dog", label=0)
     _, info = encoded(Processor("xlm_r", few), "snli", [example], tmp_path)
     assert info["unknown_share"] == 1 / 8  # <s> dog cat </s></s> dog dog </s>
@@ -168,13 +224,22 @@ def test_pictures_are_named_by_their_digest(processor: Processors, tmp_path: Pat
     assert row.grids == [[1, 4, 4]]
 
 
-def test_a_split_of_which_nothing_is_left_stops_the_step(processor: Processors, tmp_path: Path) -> None:
+def test_a_split_of_which_nothing_is_left_stops_the_step(
+    processor: Processors, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="squad train en: 1 of 1 records do not fit, more than 5%"):
-        encoded(processor("xlm_r"), "squad", [replace(SPAN, answers=((" ", CONTEXT.index(" ")),))], tmp_path)
+        encoded(
+            processor("xlm_r"),
+            "squad",
+            [replace(SPAN, answers=((" ", CONTEXT.index(" ")),))],
+            tmp_path,
+        )
 
 
 def test_a_ranking_query_has_a_length_of_its_own(processor: Processors) -> None:
-    """LAReQA's are 96 of 352 tokens (XTREME-R scripts/train_lareqa.sh); a candidate has the rest."""
+    """LAReQA's are 96 of 352 tokens (XTREME-R scripts/train_lareqa.sh); a candidate has the
+    rest.
+    """
     of = processor("xlm_r")
     long = "the cat sees the dog " * 20
     pair = Example(id="1", text=long, text_pair=long)
@@ -182,6 +247,7 @@ def test_a_ranking_query_has_a_length_of_its_own(processor: Processors) -> None:
     assert [len(segment) for segment in row["segments"]] == [10, 24]
     query, candidate = Example(id="q", text=long, relevant=("c",)), Example(id="c", text=long)
     lengths = [
-        rows(of, "lareqa", one, "eval", max_length=24, question_length=10)[0]["length"] for one in (query, candidate)
+        rows(of, "lareqa", one, "eval", max_length=24, question_length=10)[0]["length"]
+        for one in (query, candidate)
     ]
     assert lengths == [10, 24]

@@ -21,7 +21,7 @@ from tests.data.encoding import (
     rows,
 )
 from xstilts.data.encode import IGNORED, BadRow, Encoder, in_words
-from xstilts.data.ladder import with_images
+from xstilts.data.image_conditions import with_images
 from xstilts.errors import DataError
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
@@ -33,13 +33,18 @@ PROMPT = "the big dog the park"
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_a_decoder_predicts_the_answer_and_its_end_and_nothing_else(processor: Processors, family: str) -> None:
+def test_a_decoder_predicts_the_answer_and_its_end_and_nothing_else(
+    processor: Processors, family: str
+) -> None:
     of = processor(family)
     (row,) = rows(of, "snli", NLI, "lm")
     prompt = [*ids(of, PROMPT), *ids(of, TASKS["snli"].instruction), *of.newline]
     answer = [*ids(of, "contradiction"), of.tokenizer.eos_token_id]
     assert row["segments"] == [[*prompt, *answer[:-1]]]
-    assert row["labels"] == [*[IGNORED] * (len(prompt) - 1), *answer]  # each token is predicted by the one before
+    assert row["labels"] == [
+        *[IGNORED] * (len(prompt) - 1),
+        *answer,
+    ]  # each token is predicted by the one before
 
 
 def test_xlm_r_fills_masks_in_the_answers_place(processor: Processors) -> None:
@@ -57,7 +62,10 @@ def test_xlm_r_fills_masks_in_the_answers_place(processor: Processors) -> None:
     [
         ("snli", NLI),
         ("squad", SPAN),
-        ("commonsense_qa", Example(id="0", text="who is it ?", choices=("anna", "the dog"), label=1)),
+        (
+            "commonsense_qa",
+            Example(id="0", text="who is it ?", choices=("anna", "the dog"), label=1),
+        ),
         ("wikiann", TAGGED),
         ("miniature_text", Example(id="0", targets=(CONTEXT,))),
     ],
@@ -119,7 +127,9 @@ def test_in_every_window_of_plain_text_a_token_is_masked(processor: Processors, 
 @pytest.mark.parametrize(
     ("task", "more"), [("miniature_text", {}), ("coco_captions", {}), ("vqa_v2", {"text": "who ?"})]
 )
-def test_an_answer_without_any_token_is_a_bad_row(processor: Processors, task: str, more: dict[str, Any]) -> None:
+def test_an_answer_without_any_token_is_a_bad_row(
+    processor: Processors, task: str, more: dict[str, Any]
+) -> None:
     with pytest.raises(BadRow, match="has no token in this tokenizer"):
         rows(processor("xlm_r"), task, Example(id="0", targets=(" ",), **more), "lm")
 
@@ -148,9 +158,17 @@ def lm_labels(row: dict[str, Any]) -> list[int]:
     [
         ("nlvr", Example(id="7", text=" ".join(SEEN), label=1)),
         ("snli", Example(id="7", text=" ".join(SEEN), text_pair=" ".join(SEEN), label=1)),
-        ("siqa", Example(id="7", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "ben"), label=1)),
+        (
+            "siqa",
+            Example(
+                id="7", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "ben"), label=1
+            ),
+        ),
         ("squad", Example(id="7", text=" ".join(SEEN), question=SEEN[6], answers=(("ben", 30),))),
-        ("vqa_v2", Example(id="7", text=" ".join(SEEN), question=SEEN[6], targets=("ben",))),  # a caption's words first
+        (
+            "vqa_v2",
+            Example(id="7", text=" ".join(SEEN), question=SEEN[6], targets=("ben",)),
+        ),  # a caption's words first
     ],
 )
 def test_a_context_is_cut_before_the_question_the_instruction_or_the_answer(
@@ -167,7 +185,9 @@ def test_a_context_is_cut_before_the_question_the_instruction_or_the_answer(
     for text in (example.question or "", words.instruction):
         assert text.replace(" ", "") in read.replace(" ", "")
     answer = ids(of, words.answer)
-    assert lm_labels(row) == (answer if of.family == "xlm_r" else [*answer, of.tokenizer.eos_token_id])
+    assert lm_labels(row) == (
+        answer if of.family == "xlm_r" else [*answer, of.tokenizer.eos_token_id]
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -176,8 +196,14 @@ def test_a_context_is_cut_before_the_question_the_instruction_or_the_answer(
     [
         ("coco_captions", Example(id="7", targets=(CONTEXT,))),  # the answer
         ("vqa_v2", Example(id="7", text=CONTEXT, targets=("ben",))),  # the question
-        ("siqa", Example(id="7", text="the park", question="who ?", choices=(CONTEXT, "ben"), label=1)),  # an option
-        ("wikiann", Example(id="7", tokens=tuple(CONTEXT.split()), tags=("O",) * len(CONTEXT.split()))),  # all tags
+        (
+            "siqa",
+            Example(id="7", text="the park", question="who ?", choices=(CONTEXT, "ben"), label=1),
+        ),  # an option
+        (
+            "wikiann",
+            Example(id="7", tokens=tuple(CONTEXT.split()), tags=("O",) * len(CONTEXT.split())),
+        ),  # all tags
     ],
 )
 def test_a_row_whose_question_or_answer_would_be_cut_is_a_bad_row(
@@ -193,7 +219,11 @@ def test_all_image_conditions_have_the_same_bad_rows(processor: Processors, fami
     of, bad = processor(family), []
     for words in range(1, 30):
         shown = Example(
-            id="7", text=" ".join(["park"] * words), targets=("the dog",), images=(png(16, 16),), caption=CONTEXT
+            id="7",
+            text=" ".join(["park"] * words),
+            targets=("the dog",),
+            images=(png(16, 16),),
+            caption=CONTEXT,
         )
         conditions = ["removed", "caption"] + (["real", "blank"] if of.images else [])
         fits = set()
@@ -208,14 +238,17 @@ def test_all_image_conditions_have_the_same_bad_rows(processor: Processors, fami
     assert 0 < sum(bad) < len(bad)
 
 
-def test_rows_that_do_not_fit_are_named_and_counted_with_the_bad_records(processor: Processors, tmp_path: Path) -> None:
+def test_rows_that_do_not_fit_are_named_and_counted_with_the_bad_records(
+    processor: Processors, tmp_path: Path
+) -> None:
     examples = [Example(id=f"e{i}", targets=("the dog" if i else CONTEXT,)) for i in range(30)]
     _, info = encoded(processor("llava"), "coco_captions", examples, tmp_path, "lm")
     assert (info["examples"], info["rows"], info["bad_rows"]) == (30, 29, 1)
     assert info["bad"][0]["row"] == 0
     assert info["bad"][0]["reason"].startswith("e0: question, instruction and answer are")
     with pytest.raises(
-        DataError, match=r"1 of 30 records do not fit and 1 source rows are bad, more than 5%; record 0, e0"
+        DataError,
+        match=r"1 of 30 records do not fit and 1 source rows are bad, more than 5%; record 0, e0",
     ):
         encoded(processor("llava"), "coco_captions", examples, tmp_path, "lm", bad_records=1)
 
@@ -234,22 +267,37 @@ def test_plain_text_is_learnt_whole_in_windows(processor: Processors, family: st
         ]
         assert [token for token in read if token not in (0, 2)] == ids(of, CONTEXT)
     else:
-        assert [token for row in found for token in lm_labels(row)] == [*ids(of, CONTEXT), of.tokenizer.eos_token_id]
+        assert [token for row in found for token in lm_labels(row)] == [
+            *ids(of, CONTEXT),
+            of.tokenizer.eos_token_id,
+        ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_choice_s_question_is_kept_where_its_text_is_too_long(processor: Processors, family: str) -> None:
+def test_a_choice_s_question_is_kept_where_its_text_is_too_long(
+    processor: Processors, family: str
+) -> None:
     of = processor(family)
-    example = Example(id="0", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "the dog"), label=0)
+    example = Example(
+        id="0", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "the dog"), label=0
+    )
     (row,) = rows(of, "siqa", example, max_length=24)
     asked = SEEN[6].replace(" ", "")
-    assert all(asked in of.tokenizer.decode(segment).replace(" ", "") for segment in row["segments"])
+    assert all(
+        asked in of.tokenizer.decode(segment).replace(" ", "") for segment in row["segments"]
+    )
     assert max(map(len, row["segments"])) <= 24
 
 
-def test_a_row_that_lost_a_part_stops_the_step(processor: Processors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Encoder, "_shortened", lambda self, parts, texts, room: [part[:1] for part in parts])
-    example = Example(id="7", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "ben"), label=1)
+def test_a_row_that_lost_a_part_stops_the_step(
+    processor: Processors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Encoder, "_shortened", lambda self, parts, texts, room: [part[:1] for part in parts]
+    )
+    example = Example(
+        id="7", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "ben"), label=1
+    )
     with pytest.raises(RuntimeError, match="siqa, example 7: encoding lost"):
         rows(processor("llava"), "siqa", example, "lm", max_length=46)
 
@@ -257,6 +305,8 @@ def test_a_row_that_lost_a_part_stops_the_step(processor: Processors, monkeypatc
 @pytest.mark.parametrize("family", DECODERS)
 def test_every_choice_is_shown_the_picture(processor: Processors, family: str) -> None:
     of = processor(family)
-    example = Example(id="0", text="who is it ?", choices=("anna", "ben"), label=0, images=(png(16, 16),))
+    example = Example(
+        id="0", text="who is it ?", choices=("anna", "ben"), label=0, images=(png(16, 16),)
+    )
     (row,) = rows(of, "a_okvqa", example)
     assert [segment.count(of.image_token_id) for segment in row["segments"]] == [4, 4]

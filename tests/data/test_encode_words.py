@@ -1,4 +1,6 @@
-"""Records → rows of token ids where characters count: windows of a context, words with tags, control tokens in data."""
+"""Records → rows of token ids where characters count: windows of a context, words with tags,
+control tokens in data.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +44,9 @@ def test_the_question_stands_before_the_context(processor: Processors, family: s
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_windows_begin_every_stride_tokens_and_lose_nothing(processor: Processors, family: str) -> None:
+def test_windows_begin_every_stride_tokens_and_lose_nothing(
+    processor: Processors, family: str
+) -> None:
     of = processor(family)
     start, between, end = frame(of)
     head = len(start) + len(ids(of, "who sees ben ?")) + len(between)
@@ -57,20 +61,29 @@ def test_windows_begin_every_stride_tokens_and_lose_nothing(processor: Processor
 
 
 def test_a_context_of_500_tokens_has_the_official_windows(processor: Processors) -> None:
-    """max_seq_length 384, doc_stride 128, a question of 10 tokens: 370 of the context from 0, 128 and 256 on."""
+    """max_seq_length 384, doc_stride 128, a question of 10 tokens: 370 of the context from 0,
+    128 and 256 on.
+    """
     of = processor("xlm_r")
     example = Example(id="q", text="dog " * 500, question="dog " * 10)
     found = rows(of, "squad", example, "eval", max_length=384, stride=128, question_length=64)
     assert [row["length"] - 14 for row in found] == [370, 370, 244]
     context = [(row["offsets"][2 * 13] // 4, row["offsets"][-4] // 4) for row in found]
     assert context == [(0, 369), (128, 497), (256, 499)]
-    # Token 248 has min(248, 121) in the first window and min(120, 249) in the second; token 377 has min(249, 120) + 3.7 in
-    # the second and min(121, 122) + 2.44 in the third, which is shorter; 378 one less and one more.
-    assert [[place - 13 for place in row["starts"]] for row in found] == [[0, 249], [121, 250], [122, 244]]
+    # Token 248 has min(248, 121) in the first window and min(120, 249) in the second; token 377 has
+    # min(249, 120) + 3.7 in the second and min(121, 122) + 2.44 in the third, which is shorter; 378
+    # one less and one more.
+    assert [[place - 13 for place in row["starts"]] for row in found] == [
+        [0, 249],
+        [121, 250],
+        [122, 244],
+    ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_windows_span_points_at_the_answer_or_at_token_0(processor: Processors, family: str) -> None:
+def test_a_windows_span_points_at_the_answer_or_at_token_0(
+    processor: Processors, family: str
+) -> None:
     of = processor(family)
     held = elsewhere = 0
     for row in rows(of, "squad", SPAN, max_length=48, stride=8, question_length=16):
@@ -84,9 +97,13 @@ def test_a_windows_span_points_at_the_answer_or_at_token_0(processor: Processors
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_training_windows_without_the_answer_are_kept_and_counted(processor: Processors, family: str) -> None:
+def test_in_training_windows_without_the_answer_are_kept_and_counted(
+    processor: Processors, family: str
+) -> None:
     lengths = {"max_length": 40, "stride": 9, "question_length": 16}
-    training, scoring = (encoder(processor(family), "squad", objective, **lengths) for objective in ("head", "eval"))
+    training, scoring = (
+        encoder(processor(family), "squad", objective, **lengths) for objective in ("head", "eval")
+    )
     learnt, scored = (list(one.rows(SPAN)) for one in (training, scoring))
     assert [row["segments"] for row in learnt] == [row["segments"] for row in scored]
     assert training.unanswerable == sum(row["span"] == [0, 0] for row in learnt) > 0
@@ -100,7 +117,10 @@ def test_an_answer_without_any_token_is_a_bad_row_of_training(processor: Process
 
 
 def test_rows_to_be_scored_hold_no_answer(processor: Processors) -> None:
-    assert all(row["span"] == [] for row in rows(processor("xlm_r"), "squad", SPAN, "eval", max_length=40, stride=9))
+    assert all(
+        row["span"] == []
+        for row in rows(processor("xlm_r"), "squad", SPAN, "eval", max_length=40, stride=9)
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -121,12 +141,18 @@ def test_a_long_question_is_cut(processor: Processors) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_predicted_answer_takes_in_the_marks_that_follow_it(processor: Processors, family: str) -> None:
-    """U+200B after a full stop and a combining accent, which XLM-R's normaliser removes or composes."""
+def test_a_predicted_answer_takes_in_the_marks_that_follow_it(
+    processor: Processors, family: str
+) -> None:
+    """U+200B after a full stop and a combining accent, which XLM-R's normaliser removes or
+    composes.
+    """
     of = processor(family)
     context = "Milk.[6]\u200b the cafe\u0301 ."
     for answer in ("Milk.[6]\u200b", "cafe\u0301"):
-        example = Example(id="q", text=context, question="what ?", answers=((answer, context.index(answer)),))
+        example = Example(
+            id="q", text=context, question="what ?", answers=((answer, context.index(answer)),)
+        )
         (row,) = rows(of, "squad", example)
         first, last = row["span"]
         assert context[row["offsets"][2 * first] : row["offsets"][2 * last + 1]].strip() == answer
@@ -138,8 +164,16 @@ SPELLED = "a <s> b</s> <mask> <image> <|image_pad|> <|im_end|> <unk>"
 ALL_FORMATS = [
     ("snli", "head", Example(id="0", text=SPELLED, text_pair=SPELLED, label=0)),
     ("snli", "lm", Example(id="0", text=SPELLED, text_pair=SPELLED, label=0)),
-    ("commonsense_qa", "head", Example(id="0", text=SPELLED, question=SPELLED, choices=(SPELLED, SPELLED), label=0)),
-    ("commonsense_qa", "lm", Example(id="0", text=SPELLED, question=SPELLED, choices=(SPELLED, SPELLED), label=0)),
+    (
+        "commonsense_qa",
+        "head",
+        Example(id="0", text=SPELLED, question=SPELLED, choices=(SPELLED, SPELLED), label=0),
+    ),
+    (
+        "commonsense_qa",
+        "lm",
+        Example(id="0", text=SPELLED, question=SPELLED, choices=(SPELLED, SPELLED), label=0),
+    ),
     ("squad", "head", Example(id="0", text=SPELLED, question=SPELLED, answers=(("<s>", 2),))),
     ("squad", "lm", Example(id="0", text=SPELLED, question=SPELLED, answers=(("<s>", 2),))),
     ("wikiann", "head", Example(id="0", tokens=tuple(SPELLED.split()), tags=("O",) * 8)),
@@ -151,17 +185,23 @@ ALL_FORMATS = [
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("task", "objective", "example"), ALL_FORMATS, ids=[f"{t}-{o}" for t, o, _ in ALL_FORMATS])
+@pytest.mark.parametrize(
+    ("task", "objective", "example"), ALL_FORMATS, ids=[f"{t}-{o}" for t, o, _ in ALL_FORMATS]
+)
 def test_control_tokens_that_data_spells_out_never_reach_the_model(
     processor: Processors, family: str, task: str, objective: str, example: Example
 ) -> None:
-    """A row has the control tokens of its frame and masks, as many as with harmless words in place of the spelled ones."""
+    """A row has the control tokens of its frame and masks, as many as with harmless words in
+    place of the spelled ones.
+    """
     of = processor(family)
 
     def control(of_example: Example) -> list[list[int]]:
         found = rows(of, task, of_example, objective)
         sequences = [
-            ids for row in found for ids in (*row["segments"], [i for i in row["labels"] if objective == "lm"])
+            ids
+            for row in found
+            for ids in (*row["segments"], [i for i in row["labels"] if objective == "lm"])
         ]
         special = set(of.tokenizer.all_special_ids) - {
             of.tokenizer.mask_token_id
@@ -185,21 +225,28 @@ def test_control_tokens_that_data_spells_out_never_reach_the_model(
 # ---- tags ----
 
 
-@pytest.mark.parametrize(("family", "subtoken"), [("xlm_r", "first"), ("llava", "last"), ("qwen_vl", "last")])
+@pytest.mark.parametrize(
+    ("family", "subtoken"), [("xlm_r", "first"), ("llava", "last"), ("qwen_vl", "last")]
+)
 def test_a_word_is_tagged_at_the_sub_token_that_has_seen_all_it_may(
     processor: Processors, family: str, subtoken: str
 ) -> None:
     of = processor(family)
     (row,) = rows(of, "wikiann", TAGGED)
     before = len(frame(of)[0])
-    word = len(ids(of, "anna sees")), len(ids(of, "anna sees กรุงเทพ"))  # the tokens of the third word
+    word = (
+        len(ids(of, "anna sees")),
+        len(ids(of, "anna sees กรุงเทพ")),
+    )  # the tokens of the third word
     assert word[1] - word[0] > 5
     expected = word[0] if subtoken == "first" else word[1] - 1
     assert row["words"].index(2) == before + expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_labels_stand_where_words_answer_and_nowhere_else(processor: Processors, family: str) -> None:
+def test_labels_stand_where_words_answer_and_nowhere_else(
+    processor: Processors, family: str
+) -> None:
     (row,) = rows(processor(family), "wikiann", TAGGED)
     names = TASKS["wikiann"].labels
     assert len(row["labels"]) == len(row["words"]) == row["length"]
@@ -208,9 +255,16 @@ def test_labels_stand_where_words_answer_and_nowhere_else(processor: Processors,
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pieces_of_a_long_sentence_hold_every_word_once_and_in_order(processor: Processors, family: str) -> None:
+def test_pieces_of_a_long_sentence_hold_every_word_once_and_in_order(
+    processor: Processors, family: str
+) -> None:
     words = (*" ".join(SEEN).split(), "กรุง", *" ".join(SEEN).split())
-    found = rows(processor(family), "wikiann", Example(id="0", tokens=words, tags=("O",) * len(words)), max_length=24)
+    found = rows(
+        processor(family),
+        "wikiann",
+        Example(id="0", tokens=words, tags=("O",) * len(words)),
+        max_length=24,
+    )
     assert len(found) > 4
     assert all(row["length"] <= 24 for row in found)
     assert [word for row in found for word in row["words"] if word >= 0] == list(range(len(words)))
@@ -257,28 +311,48 @@ def test_every_word_has_exactly_one_tag_also_one_without_tokens(
     tags = tuple(TASKS["wikiann"].labels[place % 7] for place in range(len(words)))
     (row,) = rows(processor(family), "wikiann", Example(id="0", tokens=words, tags=tags))
     assert [word for word in row["words"] if word >= 0] == list(range(len(words)))
-    assert [label for label in row["labels"] if label != IGNORED] == [place % 7 for place in range(len(words))]
+    assert [label for label in row["labels"] if label != IGNORED] == [
+        place % 7 for place in range(len(words))
+    ]
 
 
 def test_a_word_without_tokens_is_the_unknown_token_in_xlm_r() -> None:
-    """nmt_nfkc removes U+FEFF and makes U+200B a space; the official preprocessing writes <unk> in their place."""
+    """nmt_nfkc removes U+FEFF and makes U+200B a space; the official preprocessing writes <unk>
+    in their place.
+    """
     inner = Tokenizer(
-        models.Unigram([("<s>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁b", -1.0)], unk_id=2)
+        models.Unigram(
+            [("<s>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁b", -1.0)], unk_id=2
+        )
     )
     inner.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC()])
-    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    few = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    few = PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
     words = ("\u200b", "a", "\ufeff", "\u200c", "b", "\u200f\u200f")
-    (row,) = rows(Processor("xlm_r", few), "wikiann", Example(id="0", tokens=words, tags=("O",) * 6))
+    (row,) = rows(
+        Processor("xlm_r", few), "wikiann", Example(id="0", tokens=words, tags=("O",) * 6)
+    )
     assert row["segments"] == [[0, 2, 3, 2, 2, 4, 2, 1]]
     assert row["words"] == [-1, 0, 1, 2, 3, 4, 5, -1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_real_tokenizers_give_words_without_tokens_one_tag(real_tokenizers: Path, family: str) -> None:
-    name = {"xlm_r": "xlm-roberta-tokenizer", "llava": "llama2-tokenizer", "qwen_vl": "qwen2-tokenizer"}[family]
-    of = Processor(family, AutoTokenizer.from_pretrained(real_tokenizers / name, local_files_only=True))
+def test_the_real_tokenizers_give_words_without_tokens_one_tag(
+    real_tokenizers: Path, family: str
+) -> None:
+    name = {
+        "xlm_r": "xlm-roberta-tokenizer",
+        "llava": "llama2-tokenizer",
+        "qwen_vl": "qwen2-tokenizer",
+    }[family]
+    of = Processor(
+        family, AutoTokenizer.from_pretrained(real_tokenizers / name, local_files_only=True)
+    )
     odd = (
         "\ufeff",
         "\u200b",
@@ -294,16 +368,25 @@ def test_the_real_tokenizers_give_words_without_tokens_one_tag(real_tokenizers: 
         "x" * 3000,
     )
     cases = [
-        case for word in odd for case in ((word,), (word, "a"), ("a", word), ("a", word, "b"), ("a", word, word, "b"))
+        case
+        for word in odd
+        for case in ((word,), (word, "a"), ("a", word), ("a", word, "b"), ("a", word, word, "b"))
     ]
     for words in (*cases, odd):
-        found = rows(of, "wikiann", Example(id="0", tokens=words, tags=("O",) * len(words)), max_length=128)
-        assert [word for row in found for word in row["words"] if word >= 0] == list(range(len(words))), words
+        found = rows(
+            of, "wikiann", Example(id="0", tokens=words, tags=("O",) * len(words)), max_length=128
+        )
+        assert [word for row in found for word in row["words"] if word >= 0] == list(
+            range(len(words))
+        ), words
 
 
-def test_a_task_without_a_list_of_tags_takes_that_of_its_rows(processor: Processors, tmp_path: Path) -> None:
+def test_a_task_without_a_list_of_tags_takes_that_of_its_rows(
+    processor: Processors, tmp_path: Path
+) -> None:
     examples = [
-        Example(id=str(i), tokens=("anna", "sees"), tags=tags) for i, tags in enumerate((("N", "V"), ("N", "X")))
+        Example(id=str(i), tokens=("anna", "sees"), tags=tags)
+        for i, tags in enumerate((("N", "V"), ("N", "X")))
     ]
     found, info = encoded(processor("xlm_r"), "ccg", examples, tmp_path)
     assert info["classes"] == 3

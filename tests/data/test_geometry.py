@@ -1,7 +1,8 @@
-"""Real image geometry and real tokenizers: every arm, image condition and family of plans/modality.yaml keeps its texts.
+"""Real image geometry and real tokenizers: every arm, image condition and family of
+plans/modality.yaml keeps its texts.
 
-No model weights: each family's published image settings and tokenizer, on drawn pictures of real sizes, with rows in the
-columns of each task's real source and texts of real lengths.
+No model weights: each family's published image settings and tokenizer, on drawn pictures of real
+sizes, with rows in the columns of each task's real source and texts of real lengths.
 """
 
 import hashlib
@@ -16,30 +17,37 @@ from PIL import Image
 
 from xstilts.data.encode import IGNORED, encode
 from xstilts.data.encoded import EncodedRows
-from xstilts.data.ladder import with_images
+from xstilts.data.image_conditions import with_images
 from xstilts.data.records import read_rows, write_records
 from xstilts.data.wording import in_words
 from xstilts.models.processor import Processor, llava_image_tokens
-from xstilts.plan.recipes import Recipes
-from xstilts.plan.schema import Plan, load_plan
-from xstilts.plan.step import Step
+from xstilts.plan.load import load_plan
+from xstilts.plan.schema import Plan
+from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
+from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import SHOWN, Example
 
 PLAN = Path(__file__).parents[2] / "pipelines" / "plans" / "modality.yaml"
 SIZES = ((640, 480), (336, 336), (1024, 256))
-#: (family, size) → tokens of a picture: LLaVA-1.5 24 × 24; Qwen2.5-VL rounds each side to 28 pixels.
+#: (family, size) → tokens of a picture: LLaVA-1.5 24 × 24; Qwen2.5-VL rounds each side to 28
+#: pixels.
 TOKENS = {
     **{("llava", size): 576 for size in SIZES},
     ("qwen_vl", (640, 480)): 23 * 17, ("qwen_vl", (336, 336)): 12 * 12, ("qwen_vl", (1024, 256)): 37 * 9,
 }  # fmt: skip
-TOKENIZERS = {"xlm_r": "xlm-roberta-tokenizer", "llava": "llama2-tokenizer", "qwen_vl": "qwen2-tokenizer"}
+TOKENIZERS = {
+    "xlm_r": "xlm-roberta-tokenizer",
+    "llava": "llama2-tokenizer",
+    "qwen_vl": "qwen2-tokenizer",
+}
 CONDITIONS = ("real", "blank", "shuffled", "removed", "caption")
-PREMISE = (
-    "Two men in green shirts are standing over a stove while a woman in a red apron hands them a large pot of soup ."
+PREMISE = "Two men in green shirts are standing over a stove while a woman in a red apron hands them a large pot of soup ."
+LONG = (
+    "The museum, which opened its doors in 1904 after the great fire, holds some twelve thousand paintings. "
+    * 12
 )
-LONG = "The museum, which opened its doors in 1904 after the great fire, holds some twelve thousand paintings. " * 12
 
 
 def picture(size: tuple[int, int], number: int) -> dict[str, Any]:
@@ -58,9 +66,7 @@ def _entailment(number: int, image: dict[str, Any]) -> dict[str, Any]:
 
 
 def _captioned(number: int, image: dict[str, Any]) -> dict[str, Any]:
-    caption = (
-        f"A man riding a wave on top of surfboard number {number} while several people watch him from the sandy beach."
-    )
+    caption = f"A man riding a wave on top of surfboard number {number} while several people watch him from the sandy beach."
     return {"image": image, "filename": f"COCO_{number}.jpg", "cocoid": number, "caption": caption}
 
 
@@ -79,12 +85,22 @@ def _stated(number: int, image: dict[str, Any]) -> dict[str, Any]:
 
 def _two_shown(number: int, image: dict[str, Any]) -> dict[str, Any]:
     sentence = "One image shows two dogs that face each other, and the other image shows a single dog on a leash."
-    turn = {"user": f"{sentence} Is the statement correct? ({number})", "assistant": "Yes" if number % 2 else "No"}
-    return {"images": [image, picture(SIZES[(number + 1) % 3], number + 20)], "texts": [{**turn, "source": "NLVR2"}]}
+    turn = {
+        "user": f"{sentence} Is the statement correct? ({number})",
+        "assistant": "Yes" if number % 2 else "No",
+    }
+    return {
+        "images": [image, picture(SIZES[(number + 1) % 3], number + 20)],
+        "texts": [{**turn, "source": "NLVR2"}],
+    }
 
 
 def _entailed(number: int) -> dict[str, Any]:
-    return {"premise": f"{PREMISE} ({number})", "hypothesis": "The people are preparing a meal .", "label": number % 3}
+    return {
+        "premise": f"{PREMISE} ({number})",
+        "hypothesis": "The people are preparing a meal .",
+        "label": number % 3,
+    }
 
 
 def _duplicate(number: int) -> dict[str, Any]:
@@ -97,7 +113,10 @@ def _duplicate(number: int) -> dict[str, Any]:
 
 def _ending(number: int) -> dict[str, Any]:
     context = "A man is sitting on a roof beside a ladder. He takes off his gloves and looks at the loose shingles."
-    endings = [f"{verb} the shingles and throws them into the garden." for verb in ("pulls", "eats", "wraps", "paints")]
+    endings = [
+        f"{verb} the shingles and throws them into the garden."
+        for verb in ("pulls", "eats", "wraps", "paints")
+    ]
     return {
         "ind": number,
         "ctx_a": context,
@@ -111,15 +130,28 @@ def _ending(number: int) -> dict[str, Any]:
 def _answered(number: int) -> dict[str, Any]:
     answers = {"text": ["1904"], "answer_start": [LONG.index("1904")]}
     question = "In which year did the museum open its doors to the public?"
-    return {"id": str(number), "title": "Museum", "context": LONG[:900], "question": question, "answers": answers}
+    return {
+        "id": str(number),
+        "title": "Museum",
+        "context": LONG[:900],
+        "question": question,
+        "answers": answers,
+    }
 
 
 def _commonsense(number: int) -> dict[str, Any]:
-    choices = {"label": list("ABCDE"), "text": ["bank", "library", "department store", "mall", "new york city"]}
-    question = (
-        "A revolving door is convenient for two direction travel, but it also serves as a security measure at a what?"
-    )
-    return {"id": str(number), "question": question, "question_concept": "door", "choices": choices, "answerKey": "A"}
+    choices = {
+        "label": list("ABCDE"),
+        "text": ["bank", "library", "department store", "mall", "new york city"],
+    }
+    question = "A revolving door is convenient for two direction travel, but it also serves as a security measure at a what?"
+    return {
+        "id": str(number),
+        "question": question,
+        "question_concept": "door",
+        "choices": choices,
+        "answerKey": "A",
+    }
 
 
 ROWS: Mapping[str, Callable[..., dict[str, Any]]] = {
@@ -136,13 +168,16 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def processors(real_tokenizers: Path) -> Mapping[str, Processor]:
-    """Family → its real tokenizer and the image settings that its makers publish: LLaVA-1.5's CLIP 336/14, Qwen2.5-VL's
-    folder with 4 to 16,384 tokens a picture."""
+    """Family → its real tokenizer and the image settings that its makers publish: LLaVA-1.5's
+    CLIP 336/14, Qwen2.5-VL's folder with 4 to 16,384 tokens a picture.
+    """
     of = {
         name: transformers.AutoTokenizer.from_pretrained(real_tokenizers / folder)
         for name, folder in TOKENIZERS.items()
     }
-    clip = transformers.CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    clip = transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
+    )
     config = transformers.LlavaConfig()  # LLaVA-1.5 7B
     qwen = transformers.Qwen2VLImageProcessorPil(min_pixels=4 * 28 * 28, max_pixels=16384 * 28 * 28)
     return {
@@ -165,12 +200,18 @@ def examples() -> Mapping[str, list[Example]]:
 
 
 def arms(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """(task, objective, image condition) of every arm, and of every image task under every condition and objective."""
+    """(task, objective, image condition) of every arm, and of every image task under every
+    condition and objective.
+    """
     for arm in plan.arms.values():
         yield from ((part.task, part.objective or "head", arm.images) for part in arm.parts)
     for task in (TASKS[name] for name in ROWS):
         if task.modality == "image":
-            yield from ((task.name, objective, images) for objective in task.objectives for images in CONDITIONS)
+            yield from (
+                (task.name, objective, images)
+                for objective in task.objectives
+                for images in CONDITIONS
+            )
 
 
 def test_the_rows_below_cover_every_task_of_the_plan(plan: Plan) -> None:
@@ -179,19 +220,30 @@ def test_the_rows_below_cover_every_task_of_the_plan(plan: Plan) -> None:
 
 @pytest.mark.parametrize("family", TOKENIZERS)
 def test_every_arm_and_image_condition_keeps_its_texts_and_pictures(
-    plan: Plan, processors: Mapping[str, Processor], examples: Mapping[str, list[Example]], family: str, tmp_path: Path
+    plan: Plan,
+    processors: Mapping[str, Processor],
+    examples: Mapping[str, list[Example]],
+    family: str,
+    tmp_path: Path,
 ) -> None:
     backbone = next(one for one in plan.backbones.values() if one.family == family)
     recipes, of = Recipes(plan, Tables.shipped()), processors[family]
     captions = {
-        hashlib.sha256(data).hexdigest(): PREMISE for name in ROWS for one in examples[name] for data in one.images
+        hashlib.sha256(data).hexdigest(): PREMISE
+        for name in ROWS
+        for one in examples[name]
+        for data in one.images
     }
     checked = 0
     for number, (name, objective, images) in enumerate(dict.fromkeys(arms(plan))):
         task = TASKS[name]
         if family == "xlm_r" and task.modality == "image" and images in SHOWN:
             continue
-        shown = with_images(examples[name], images, captions) if task.modality == "image" else examples[name]
+        shown = (
+            with_images(examples[name], images, captions)
+            if task.modality == "image"
+            else examples[name]
+        )
         spec = {
             "task": name, "split": "train", "language": "en", "objective": objective, "family": family, "subtoken": "last",
             "lengths": recipes.lengths(name, backbone, objective), "image_budget": recipes.image_budget(name, backbone),
@@ -210,20 +262,33 @@ def test_every_arm_and_image_condition_keeps_its_texts_and_pictures(
             sizes = [Image.open(io.BytesIO(data)).size for data in example.images]
             pictured = sum(TOKENS[family, size] for size in sizes)
             token = of.image_token_id if of.images else -1
-            assert [segment.count(token) for segment in row.segments] == [pictured] * len(row.segments)
+            assert [segment.count(token) for segment in row.segments] == [pictured] * len(
+                row.segments
+            )
             checked += 1
     assert checked >= (120 if family == "xlm_r" else 300)
 
 
 def check_texts(of: Processor, example: Example, name: str, objective: str, row: Any) -> None:
-    """The row reads, in this order, as its texts, instruction and answer do; an answer in words is learnt token by token."""
+    """The row reads, in this order, as its texts, instruction and answer do; an answer in words
+    is learnt token by token.
+    """
     special = {of.tokenizer.mask_token_id, of.image_token_id if of.images else None}
-    read = [_letters(of.tokenizer.decode([t for t in segment if t not in special])) for segment in row.segments]
+    read = [
+        _letters(of.tokenizer.decode([t for t in segment if t not in special]))
+        for segment in row.segments
+    ]
     if objective == "head":
-        assert all(_letters(text or "") in segment for text in (example.text, example.text_pair) for segment in read)
+        assert all(
+            _letters(text or "") in segment
+            for text in (example.text, example.text_pair)
+            for segment in read
+        )
         return
     words = in_words(TASKS[name], example)
-    if not words.texts and of.family == "xlm_r":  # a caption without its picture: some of its tokens are masked
+    if (
+        not words.texts and of.family == "xlm_r"
+    ):  # a caption without its picture: some of its tokens are masked
         given = zip(row.segments[0], row.labels, strict=True)
         learnt = [token if label == IGNORED else label for token, label in given][1:-1]
     else:
@@ -245,10 +310,16 @@ def test_pixels_fill_the_tokens_that_encoding_counted(
     """Encoding has the recipe's budget, training the model folder's settings and the row's grid."""
     backbone = next(one for one in plan.backbones.values() if one.family == family)
     data = picture(size, 0)["bytes"]
-    encoding = processors[family].within(Recipes(plan, Tables.shipped()).image_budget("vqa_v2", backbone))
+    encoding = processors[family].within(
+        Recipes(plan, Tables.shipped()).image_budget("vqa_v2", backbone)
+    )
     grid = encoding.grid(data)
     inputs = processors[family].image_inputs(data, grid)
-    assert inputs.tokens == TOKENS[family, size] == encoding.image_placeholder(data).count(encoding.image_token_id)
+    assert (
+        inputs.tokens
+        == TOKENS[family, size]
+        == encoding.image_placeholder(data).count(encoding.image_token_id)
+    )
     if family == "qwen_vl":
         assert inputs.pixel_values.shape[0] == 4 * inputs.tokens  # patches of 14, merged 2 × 2
     else:

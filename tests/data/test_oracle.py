@@ -1,5 +1,7 @@
-"""With the real tokenizers of XLM-R, Qwen2 and Llama 2 over slices of the real data: which answers a perfect model could
-give through the encoding, limits included, and that every word has one tag."""
+"""With the real tokenizers of XLM-R, Qwen2 and Llama 2 over slices of the real data: which
+answers a perfect model could give through the encoding, limits included, and that every word has
+one tag.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,22 +14,26 @@ from transformers import AutoTokenizer
 
 from xstilts.data.encode import Encoder
 from xstilts.data.records import read_rows
-from xstilts.data.source import load_rows, open_mirror, split_files
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.processor import Processor
 from xstilts.scoring import mlqa, squad
+from xstilts.sources.loader import load_rows, open_mirror, split_files
 from xstilts.tasks.recipes import recipe
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 
 pytestmark = pytest.mark.slow
 
-FOLDERS = {"xlm_r": "xlm-roberta-tokenizer", "qwen_vl": "qwen2-tokenizer", "llava": "llama2-tokenizer"}
+FOLDERS = {
+    "xlm_r": "xlm-roberta-tokenizer",
+    "qwen_vl": "qwen2-tokenizer",
+    "llava": "llama2-tokenizer",
+}
 FAMILIES = tuple(FOLDERS)
 SUBTOKEN = {"xlm_r": "first", "qwen_vl": "last", "llava": "last"}
 ROWS = 300
-#: F1 that no spans of tokens exceed: Korean answers often end inside a token (`1일` in the token `일에`). It is a bound of
-#: the tokenizers, which the official script's spans of tokens share.
+#: F1 that no spans of tokens exceed: Korean answers often end inside a token (`1일` in the token
+#: `일에`). It is a bound of the tokenizers, which the official script's spans of tokens share.
 BOUNDS = {("tydiqa", "ko", "xlm_r"): 93.9, ("tydiqa", "ko", "qwen_vl"): 97.4}
 NO_LIMIT = AnswerLimit()
 
@@ -48,7 +54,8 @@ def processors(real_tokenizers: Path) -> Callable[[str], Processor]:
     @cache
     def load(family: str) -> Processor:
         return Remembering(
-            family, AutoTokenizer.from_pretrained(real_tokenizers / FOLDERS[family], local_files_only=True)
+            family,
+            AutoTokenizer.from_pretrained(real_tokenizers / FOLDERS[family], local_files_only=True),
         )
 
     return load
@@ -56,7 +63,9 @@ def processors(real_tokenizers: Path) -> Callable[[str], Processor]:
 
 @cache
 def slices(hub: Path, task: str) -> list[tuple[str, list[Example]]]:
-    """(language, its examples) of a task's test set as far as the folder holds it, else of another of its splits."""
+    """(language, its examples) of a task's test set as far as the folder holds it, else of
+    another of its splits.
+    """
     read = []
     mirror, test = open_mirror(str(hub)), TASKS[task].splits["test"]
     for language in TASKS[task].languages:
@@ -74,11 +83,19 @@ def slices(hub: Path, task: str) -> list[tuple[str, list[Example]]]:
 
 
 def reachable(
-    example: Example, rows: Sequence[Mapping[str, Any]], limit: AnswerLimit, score: Callable[[str, str], float]
+    example: Example,
+    rows: Sequence[Mapping[str, Any]],
+    limit: AnswerLimit,
+    score: Callable[[str, str], float],
 ) -> tuple[float, str]:
-    """The best (score, answer) of any span of tokens near a gold answer that its window lets start and `limit` allows."""
+    """The best (score, answer) of any span of tokens near a gold answer that its window lets
+    start and `limit` allows.
+    """
     golds = list(dict.fromkeys(text for text, _ in example.answers))
-    windows = [(list(zip(row["offsets"][::2], row["offsets"][1::2], strict=True)), row["starts"]) for row in rows]
+    windows = [
+        (list(zip(row["offsets"][::2], row["offsets"][1::2], strict=True)), row["starts"])
+        for row in rows
+    ]
     best = (0.0, "")
     for gold in golds:
         places = [start for text, start in example.answers if text == gold]
@@ -97,13 +114,21 @@ def reachable(
 
 
 def spans(
-    offsets: Sequence[tuple[int, int]], starts: Sequence[int], start: int, end: int, limit: AnswerLimit
+    offsets: Sequence[tuple[int, int]],
+    starts: Sequence[int],
+    start: int,
+    end: int,
+    limit: AnswerLimit,
 ) -> Iterator[tuple[int, int]]:
-    """(start, end) characters of the longest allowed spans within the tokens that hold any of these characters."""
+    """(start, end) characters of the longest allowed spans within the tokens that hold any of
+    these characters.
+    """
     tokens = [place for place, (a, b) in enumerate(offsets) if 0 <= a < end and b > start and b > a]
     for first in tokens:
         if starts[0] <= first < starts[1]:
-            fits = [t for t in tokens if limit.allows(t - first + 1, offsets[t][1] - offsets[first][0])]
+            fits = [
+                t for t in tokens if limit.allows(t - first + 1, offsets[t][1] - offsets[first][0])
+            ]
             if fits:
                 yield offsets[first][0], offsets[fits[-1]][1]
 
@@ -122,7 +147,10 @@ def percent(found: Sequence[tuple[float, str]]) -> float:
 
 def worst(found: Sequence[tuple[float, str]], examples: Sequence[Example]) -> str:
     rows = sorted(zip(found, examples, strict=True), key=lambda row: row[0][0])[:3]
-    return "; ".join(f"{e.id}: {score:.2f} {text[:60]!r} for {e.answers[0][0][:60]!r}" for (score, text), e in rows)
+    return "; ".join(
+        f"{e.id}: {score:.2f} {text[:60]!r} for {e.answers[0][0][:60]!r}"
+        for (score, text), e in rows
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -130,21 +158,34 @@ def worst(found: Sequence[tuple[float, str]], examples: Sequence[Example]) -> st
 def test_the_best_answer_that_can_be_given_has_an_f1_of_99(
     hub: Path, processors: Callable[[str], Processor], task: str, family: str
 ) -> None:
-    """Windows, maximum context and the limit in characters; and what they take from spans of tokens as such."""
+    """Windows, maximum context and the limit in characters; and what they take from spans of
+    tokens as such.
+    """
     of, given = processors(family), recipe("vlm", "squad", family, "full")
     lengths = {key: given[key] for key in ("max_length", "stride", "question_length")}
     problems, languages = [], 0
     for language, examples in slices(hub, task):
         score, languages = score_of(task, language), languages + 1
         windows, whole = encoder(task, of, **lengths), encoder(task, of, max_length=100_000)
-        found = [reachable(e, list(windows.rows(e)), AnswerLimit(**given["answer_limit"]), score) for e in examples]
+        found = [
+            reachable(e, list(windows.rows(e)), AnswerLimit(**given["answer_limit"]), score)
+            for e in examples
+        ]
         unlimited = [
-            answer if answer[0] == 1.0 else reachable(example, list(whole.rows(example)), NO_LIMIT, score)
+            answer
+            if answer[0] == 1.0
+            else reachable(example, list(whole.rows(example)), NO_LIMIT, score)
             for example, answer in zip(examples, found, strict=True)
         ]
-        lowest, value, bound = BOUNDS.get((task, language, family), 99.0), percent(found), percent(unlimited)
+        lowest, value, bound = (
+            BOUNDS.get((task, language, family), 99.0),
+            percent(found),
+            percent(unlimited),
+        )
         if value < lowest:
-            problems.append(f"{language}: F1 {value:.2f} is below {lowest}: {worst(found, examples)}")
+            problems.append(
+                f"{language}: F1 {value:.2f} is below {lowest}: {worst(found, examples)}"
+            )
         if value < bound - 0.1:
             problems.append(
                 f"{language}: windows and limit take {bound - value:.2f} of {bound:.2f}: {worst(found, examples)}"
@@ -156,7 +197,9 @@ def test_the_best_answer_that_can_be_given_has_an_f1_of_99(
 def test_what_the_official_limit_of_30_tokens_takes_from_xlm_r_is_printed(
     hub: Path, processors: Callable[[str], Processor], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The official recipe set keeps 30 of XLM-R's tokens; the loss is that of the official script."""
+    """The official recipe set keeps 30 of XLM-R's tokens; the loss is that of the official
+    script.
+    """
     of, given = processors("xlm_r"), recipe("xtreme_r", "squad", "xlm_r", "full")
     assert given["answer_limit"] == {"tokens": 30}
     lengths = {key: given[key] for key in ("max_length", "stride", "question_length")}
@@ -166,7 +209,9 @@ def test_what_the_official_limit_of_30_tokens_takes_from_xlm_r_is_printed(
             score, windows = score_of(task, language), encoder(task, of, **lengths)
             rows = [list(windows.rows(example)) for example in examples]
             limited, unlimited = (
-                percent([reachable(e, r, limit, score) for e, r in zip(examples, rows, strict=True)])
+                percent(
+                    [reachable(e, r, limit, score) for e, r in zip(examples, rows, strict=True)]
+                )
                 for limit in (AnswerLimit(**given["answer_limit"]), NO_LIMIT)
             )
             lost[task, language] = unlimited - limited
@@ -187,8 +232,12 @@ def test_every_word_has_exactly_one_tag(
         for example in examples:
             rows = list(tags.rows(example))
             words = [word for row in rows for word in row["words"] if word >= 0]
-            assert words == list(range(len(example.tokens))), f"{language} {example.id}: {example.tokens}"
-            labels = [tags.task.labels[label] for row in rows for label in row["labels"] if label >= 0]
+            assert words == list(range(len(example.tokens))), (
+                f"{language} {example.id}: {example.tokens}"
+            )
+            labels = [
+                tags.task.labels[label] for row in rows for label in row["labels"] if label >= 0
+            ]
             assert labels == list(example.tags), f"{language} {example.id}: {example.tokens}"
             assert all(row["length"] <= 128 for row in rows)
     assert languages > 30

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from xstilts.data.peek import first_rows
 from xstilts.data.records import read_rows
-from xstilts.data.source import load_rows, open_mirror, split_files
+from xstilts.mirror.head import first_rows
+from xstilts.sources.loader import load_rows, open_mirror, split_files
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source, Task
 
 ROWS = 20
-#: What lies in the folder and is read by no task: other tasks' sets, and a second copy of the same rows.
+#: What lies in the folder and is read by no task: other tasks' sets, and a second copy of the same
+#: rows.
 UNREAD = {
     "aps/super_glue/cb", "nyu-mll/glue/mrpc", "nyu-mll/glue/rte", "nyu-mll/glue/sst2", "facebook/xnli/all_languages",
     *(f"cambridgeltl/xcopa/translation-{code}" for code in ("et", "ht", "id", "it", "sw", "ta", "th", "tr", "vi", "zh")),
@@ -77,7 +78,9 @@ def test_lareqas_own_files_are_read_where_they_are_laid(hub: Path, tmp_path: Pat
 def test_the_loader_gives_rows_that_become_examples(hub: Path, path: str) -> None:
     mirror, loaded = open_mirror(str(hub)), 0
     for task, source in readers(path):
-        language = next((one for one in task.languages if split_files(hub / path, source.config_for(one))), None)
+        language = next(
+            (one for one in task.languages if split_files(hub / path, source.config_for(one))), None
+        )
         if language is None:
             continue
         there = split_files(hub / path, source.config_for(language))

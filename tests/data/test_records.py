@@ -9,15 +9,23 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from xstilts.data.records import first_clusters, make_records, read_records, read_rows, shuffled_labels
-from xstilts.data.source import open_mirror
+from xstilts.data.records import (
+    first_clusters,
+    make_records,
+    read_records,
+    read_rows,
+    shuffled_labels,
+)
 from xstilts.errors import DataError
-from xstilts.plan.step import Step
+from xstilts.sources.loader import open_mirror
+from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 
 
-def records(folder: Path, task: str, given: list[dict[str, Any]], **more: Any) -> tuple[list[Example], dict[str, Any]]:
+def records(
+    folder: Path, task: str, given: list[dict[str, Any]], **more: Any
+) -> tuple[list[Example], dict[str, Any]]:
     source = TASKS[task].splits["select"]
     target = folder / "mirror" / source.path / str(source.config)
     target.mkdir(parents=True, exist_ok=True)
@@ -26,7 +34,9 @@ def records(folder: Path, task: str, given: list[dict[str, Any]], **more: Any) -
         "task": task, "split": "select", "language": "en", "rows": None, "labels": "true",
         "source": {"path": source.path, "config": source.config, "split": source.split, "identity": {}}, **more,
     }  # fmt: skip
-    files, info = make_records(Step("records", spec), open_mirror(str(folder / "mirror")), folder / "out")
+    files, info = make_records(
+        Step("records", spec), open_mirror(str(folder / "mirror")), folder / "out"
+    )
     return read_records(files["records.parquet"]), info
 
 
@@ -42,7 +52,10 @@ def png(colour: str = "red") -> bytes:
 
 def test_rows_become_examples_and_rows_without_gold_are_dropped(tmp_path: Path) -> None:
     found, info = records(tmp_path, "snli", [snli(0), snli(-1), snli(2)])
-    assert [(e.text, e.text_pair, e.label) for e in found] == [("a dog", "an animal", 0), ("a dog", "an animal", 2)]
+    assert [(e.text, e.text_pair, e.label) for e in found] == [
+        ("a dog", "an animal", 0),
+        ("a dog", "an animal", 2),
+    ]
     assert (info["rows"], info["dropped"], info["bad_rows"]) == (2, 1, 0)
     assert info["licence"] == "cc-by-sa-4.0"
 
@@ -60,7 +73,12 @@ def test_many_bad_rows_stop_the_step(tmp_path: Path) -> None:
 
 def test_a_truncated_picture_is_a_bad_row(tmp_path: Path) -> None:
     def row(data: bytes) -> dict[str, Any]:
-        return {"image": {"bytes": data, "path": "a.png"}, "filename": "a.png", "cocoid": 7, "caption": "a red square"}
+        return {
+            "image": {"bytes": data, "path": "a.png"},
+            "filename": "a.png",
+            "cocoid": 7,
+            "caption": "a red square",
+        }
 
     found, info = records(tmp_path, "coco_captions", [row(png())] * 30 + [row(png()[:60])])
     assert found[0].images == (png(),)
@@ -82,18 +100,24 @@ def test_shuffled_labels_keep_their_distribution_and_change_rows() -> None:
 
 
 def test_shuffled_answers_stand_in_their_own_context() -> None:
-    example = Example(id="a", text="the red ball is in the park .", question="where?", answers=(("park", 23),))
+    example = Example(
+        id="a", text="the red ball is in the park .", question="where?", answers=(("park", 23),)
+    )
     for shuffled in shuffled_labels([example, example]):
         ((text, start),) = shuffled.answers
         assert shuffled.text[start : start + len(text)] == text
 
 
 def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> None:
-    """Two questions a paragraph: five are two paragraphs, however many sentences these have in a language."""
+    """Two questions a paragraph: five are two paragraphs, however many sentences these have in a
+    language.
+    """
 
     def paragraphs(sentences: int) -> list[Example]:
         return [
-            Example(id=f"{k}{kind}{n}", text="x", relevant=("a",) if kind == "q" else (), cluster=str(k))
+            Example(
+                id=f"{k}{kind}{n}", text="x", relevant=("a",) if kind == "q" else (), cluster=str(k)
+            )
             for k in range(4)
             for kind, count in (("q", 2), ("s", sentences))
             for n in range(count)
@@ -112,12 +136,46 @@ def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> No
     [
         ("xnli", {"premise": "a", "hypothesis": "b", "label": 0}, "7"),
         ("pawsx", {"id": 3, "sentence1": "a", "sentence2": "b", "label": 0}, "3"),
-        ("xcopa", {"idx": 4, "premise": "a", "question": "cause", "choice1": "b", "choice2": "c", "label": 0}, "4"),
-        ("xquad", {"id": "q", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}}, "q"),
-        ("mlqa", {"id": "q", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}}, "q"),
+        (
+            "xcopa",
+            {
+                "idx": 4,
+                "premise": "a",
+                "question": "cause",
+                "choice1": "b",
+                "choice2": "c",
+                "label": 0,
+            },
+            "4",
+        ),
+        (
+            "xquad",
+            {
+                "id": "q",
+                "context": "a",
+                "question": "b",
+                "answers": {"text": ["a"], "answer_start": [0]},
+            },
+            "q",
+        ),
+        (
+            "mlqa",
+            {
+                "id": "q",
+                "context": "a",
+                "question": "b",
+                "answers": {"text": ["a"], "answer_start": [0]},
+            },
+            "q",
+        ),
         (
             "tydiqa",
-            {"id": "swahili-1", "context": "a", "question": "b", "answers": {"text": ["a"], "answer_start": [0]}},
+            {
+                "id": "swahili-1",
+                "context": "a",
+                "question": "b",
+                "answers": {"text": ["a"], "answer_start": [0]},
+            },
             "",
         ),
         ("udpos", {"tokens": ["a"], "pos_tags": [0]}, ""),
@@ -128,8 +186,10 @@ def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> No
     ],
 )
 def test_only_translations_have_a_parallel_key(task: str, row: dict[str, Any], key: str) -> None:
-    """The row number of XNLI's aligned files, an id that all languages share, or nothing: row numbers of UD-POS, WikiANN and
-    Tatoeba are equal in all languages, and their sentences are not translations of each other."""
+    """The row number of XNLI's aligned files, an id that all languages share, or nothing: row
+    numbers of UD-POS, WikiANN and Tatoeba are equal in all languages, and their sentences are
+    not translations of each other.
+    """
     rows = [row] * 8
     (found,), bad, _ = read_rows(TASKS[task], rows, [7], "sw", None)
     assert not bad
@@ -159,13 +219,19 @@ def test_questions_of_a_ranking_have_a_parallel_key_and_mentions_have_none() -> 
 
 
 def test_a_candidate_without_a_name_is_a_bad_row() -> None:
-    found, bad, _ = read_rows(TASKS["mewsli_candidates"], [{"entity_id": "", "description": "a town"}], [0], "en", None)
+    found, bad, _ = read_rows(
+        TASKS["mewsli_candidates"], [{"entity_id": "", "description": "a town"}], [0], "en", None
+    )
     assert not found
     assert "either a query with answers or a named candidate" in bad[0]["reason"]
 
 
 def test_the_hypotheses_of_one_premise_are_a_cluster() -> None:
-    rows = [{"premise": premise, "hypothesis": str(n), "label": n} for premise in ("a dog", "a cat") for n in range(3)]
+    rows = [
+        {"premise": premise, "hypothesis": str(n), "label": n}
+        for premise in ("a dog", "a cat")
+        for n in range(3)
+    ]
     found, _, _ = read_rows(TASKS["xnli"], rows, range(6), "en", None)
     assert [one.cluster == found[0].cluster for one in found] == [True] * 3 + [False] * 3
 

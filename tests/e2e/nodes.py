@@ -1,4 +1,6 @@
-"""Nodes of a cluster on one machine: network namespaces with addresses of their own, which share no temporary files."""
+"""Nodes of a cluster on one machine: network namespaces with addresses of their own, which share
+no temporary files.
+"""
 
 import contextlib
 import os
@@ -33,7 +35,9 @@ def impossible() -> str | None:
         return "network namespaces need root"
     if shutil.which("ip") is None or shutil.which("nsenter") is None:
         return "network namespaces need iproute2 and util-linux"
-    made = subprocess.run(["ip", "netns", "add", "xstilts-try"], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["ip", "netns", "add", "xstilts-try"], capture_output=True, text=True, check=False
+    )
     if made.returncode:
         return f"network namespaces cannot be made here: {made.stderr.strip()}"
     subprocess.run(["ip", "netns", "del", "xstilts-try"], check=True)
@@ -50,7 +54,11 @@ class Node:
 
     def files(self, folder: str) -> list[Path]:
         """What lies below a folder of its own disk."""
-        return [path for path in Path(f"/proc/{self.ray.pid}/root{OWN}/{folder}").rglob("*") if path.is_file()]
+        return [
+            path
+            for path in Path(f"/proc/{self.ray.pid}/root{OWN}/{folder}").rglob("*")
+            if path.is_file()
+        ]
 
     def cut_off(self) -> None:
         """Takes its network away. What runs on it goes on and reaches nobody."""
@@ -58,9 +66,17 @@ class Node:
 
     def kill_raylet(self) -> None:
         """SIGKILL to Ray's own process on it. Its workers are left without one."""
-        pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True)
-        commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids.stdout.split()}
-        [raylet] = [pid for pid, line in commands.items() if line.split(b"\0")[0].endswith(b"/raylet/raylet")]
+        pids = subprocess.run(
+            ["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True
+        )
+        commands = {
+            int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids.stdout.split()
+        }
+        [raylet] = [
+            pid
+            for pid, line in commands.items()
+            if line.split(b"\0")[0].endswith(b"/raylet/raylet")
+        ]
         os.kill(raylet, signal.SIGKILL)
 
 
@@ -92,7 +108,9 @@ def network() -> Iterator[str]:
 
 @contextlib.contextmanager
 def cluster(count: int, environment: Mapping[str, str], logs: Path) -> Iterator[Cluster]:
-    """So many nodes of one CPU each on the network; the first is Ray's head. All that runs on them is ended."""
+    """So many nodes of one CPU each on the network; the first is Ray's head. All that runs on
+    them is ended.
+    """
     names = [f"xstilts-{number}" for number in range(count)]
     made = Cluster()
     try:
@@ -105,11 +123,15 @@ def cluster(count: int, environment: Mapping[str, str], logs: Path) -> Iterator[
             _ip("-n", name, "link", "set", "e0", "up")
             _ip("-n", name, "link", "set", "lo", "up")
             _ip("-n", name, "route", "add", "default", "via", OUTSIDE)
-            made.nodes.append(Node(name, address, _start_ray(name, address, number == 0, environment, logs)))
+            made.nodes.append(
+                Node(name, address, _start_ray(name, address, number == 0, environment, logs))
+            )
         yield made
     finally:
         for name in names:
-            pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
+            pids = subprocess.run(
+                ["ip", "netns", "pids", name], capture_output=True, text=True, check=False
+            )
             for pid in pids.stdout.split():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), 9)
@@ -123,7 +145,14 @@ def cluster(count: int, environment: Mapping[str, str], logs: Path) -> Iterator[
 def _start_ray(
     name: str, address: str, head: bool, environment: Mapping[str, str], logs: Path
 ) -> subprocess.Popen[bytes]:
-    start = [RAY, "start", "--block", "--num-cpus=1", f"--node-ip-address={address}", "--disable-usage-stats"]
+    start = [
+        RAY,
+        "start",
+        "--block",
+        "--num-cpus=1",
+        f"--node-ip-address={address}",
+        "--disable-usage-stats",
+    ]
     if head:
         start += ["--head", f"--port={PORT}", f"--temp-dir={OWN}/ray", "--dashboard-host=0.0.0.0"]
     else:

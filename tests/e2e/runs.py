@@ -15,7 +15,17 @@ SMALL = Path(__file__).parent / "small.yaml"
 
 
 def command(home: Path, plan: Path = SMALL, out: str = "out") -> list[str]:
-    return [sys.executable, "-m", "pipelines.cli", "run", str(plan), "--out", str(home / out), "--home", str(home)]
+    return [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "run",
+        str(plan),
+        "--out",
+        str(home / out),
+        "--home",
+        str(home),
+    ]
 
 
 def results(home: Path) -> pd.DataFrame:
@@ -43,13 +53,17 @@ def steps_done(home: Path) -> int:
 
 
 def left_behind(home: Path) -> list[str]:
-    """Processes that a run in this home has started and that are still there: all inherit its cache's path."""
+    """Processes that a run in this home has started and that are still there: all inherit its
+    cache's path.
+    """
     mark = f"XSTILTS_CACHE={home / 'cache'}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                command_line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command_line = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
                 found.append(f"{entry.name} {command_line[:200]}")
         except OSError:  # it ended while we looked, or is not ours to read
             continue

@@ -1,7 +1,8 @@
 """Every component in its own image gives what subprocesses give: the same steps, the same numbers.
 
-Takes the small plan, or the one that XSTILTS_DOCKER_PLAN names. XSTILTS_DOCKER_RESULTS: results.parquet of that plan's
-run in subprocesses, when there is one. XSTILTS_DOCKER=required: an engine or an image that is not there is a failure.
+Takes the small plan, or the one that XSTILTS_DOCKER_PLAN names. XSTILTS_DOCKER_RESULTS:
+results.parquet of that plan's run in subprocesses, when there is one. XSTILTS_DOCKER=required: an
+engine or an image that is not there is a failure.
 """
 
 import json
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 from images.build import engine
-from pipelines.docker import LABEL, check_images
+from pipelines.docker_runner import LABEL, check_images
 from tests.e2e.runs import SMALL, Finished, command, left_behind
 from xstilts.errors import InfrastructureError
 
@@ -46,7 +47,9 @@ def ordered(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(keys).reset_index(drop=True)
 
 
-def test_the_results_are_those_of_the_subprocess_runner(home: Path, request: pytest.FixtureRequest) -> None:
+def test_the_results_are_those_of_the_subprocess_runner(
+    home: Path, request: pytest.FixtureRequest
+) -> None:
     if RESULTS:
         expected = pd.read_parquet(RESULTS)
     else:
@@ -57,7 +60,9 @@ def test_the_results_are_those_of_the_subprocess_runner(home: Path, request: pyt
 
 
 def test_the_steps_are_those_that_this_machine_would_do(home: Path) -> None:
-    """The plan component's image has none of the libraries that a fingerprint names, and names the same ones."""
+    """The plan component's image has none of the libraries that a fingerprint names, and names
+    the same ones.
+    """
     planned = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "plan", str(PLAN), "--home", str(home), "--json"],
         capture_output=True, text=True, check=True,

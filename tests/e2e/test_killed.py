@@ -1,4 +1,6 @@
-"""A run that is killed at any moment and started again ends with the values of a run that never was."""
+"""A run that is killed at any moment and started again ends with the values of a run that never
+was.
+"""
 
 import os
 import random
@@ -23,7 +25,9 @@ def test_three_kills_change_nothing(undisturbed: Finished, tmp_path: Path) -> No
     moments = random.Random(os.environ.get("XSTILTS_KILL_SEED", "7"))
     steps = steps_done(undisturbed.home)
     for third in range(3):
-        process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         wanted = moments.randrange(steps * third // 3, steps * (third + 1) // 3 - 1)
         while steps_done(tmp_path) < wanted:
             assert process.poll() is None, "it ended before it could be killed"

@@ -1,4 +1,6 @@
-"""Ray Train over several nodes with addresses and disks of their own: the values of one node, also when one is lost."""
+"""Ray Train over several nodes with addresses and disks of their own: the values of one node,
+also when one is lost.
+"""
 
 import os
 import shutil
@@ -41,22 +43,35 @@ def environment(server: Server) -> dict[str, str]:
     return {**server.env(), "PATH": path, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
-def start(home: Path, cluster: nodes.Cluster, server: Server, resources: str) -> subprocess.Popen[bytes]:
+def start(
+    home: Path, cluster: nodes.Cluster, server: Server, resources: str
+) -> subprocess.Popen[bytes]:
     """Runs the small plan with these resources, which change no fingerprint, on a cluster."""
     plan = home / "plan.yaml"
     plan.write_text(SMALL.read_text().replace("workers: 2", resources))
-    launched = {**os.environ, **environment(server), "XSTILTS_LAUNCHER": "ray", "XSTILTS_RAY_ADDRESS": cluster.jobs}
+    launched = {
+        **os.environ,
+        **environment(server),
+        "XSTILTS_LAUNCHER": "ray",
+        "XSTILTS_RAY_ADDRESS": cluster.jobs,
+    }
     return subprocess.Popen([*command(home, plan), "--store", "s3://xstilts/store"], env=launched)
 
 
-def test_two_nodes_give_the_values_of_one(undisturbed: Finished, network: str, tmp_path: Path) -> None:
+def test_two_nodes_give_the_values_of_one(
+    undisturbed: Finished, network: str, tmp_path: Path
+) -> None:
     home = untrained(undisturbed, tmp_path)
     with (
         serve(home / "store", host=network) as server,
         nodes.cluster(2, environment(server), tmp_path) as cluster,
     ):
-        assert start(home, cluster, server, "workers: 2, cluster: {cpus_per_worker: 1}").wait(240) == 0
-        assert all(node.files("cache") for node in cluster.nodes), "a worker ran on each node and pulled data there"
+        assert (
+            start(home, cluster, server, "workers: 2, cluster: {cpus_per_worker: 1}").wait(240) == 0
+        )
+        assert all(node.files("cache") for node in cluster.nodes), (
+            "a worker ran on each node and pulled data there"
+        )
     pd.testing.assert_frame_equal(results(home), undisturbed.results, check_exact=True)
 
 
@@ -84,7 +99,9 @@ def test_of_three_nodes_one_is_lost_and_two_go_on(
         serve(home / "store", host=network) as server,
         nodes.cluster(3, environment(server), tmp_path) as cluster,
     ):
-        run = start(home, cluster, server, "workers: 3, cluster: {min_workers: 2, cpus_per_worker: 1}")
+        run = start(
+            home, cluster, server, "workers: 3, cluster: {min_workers: 2, cpus_per_worker: 1}"
+        )
         while not when(home / "store/xstilts/store"):
             assert run.poll() is None, "it ended before a node could be lost"
             time.sleep(0.05)

@@ -1,4 +1,6 @@
-"""One worker in place of two, interrupted on the way: the same examples in each update, and the same losses."""
+"""One worker in place of two, interrupted on the way: the same examples in each update, and the
+same losses.
+"""
 
 import os
 import signal
@@ -25,7 +27,10 @@ def alone(tmp_path: Path, undisturbed: Finished) -> Path:
     plan = tmp_path / "alone.yaml"
     plan.write_text(SMALL.read_text().replace("workers: 2", "workers: 1"))
     process = subprocess.Popen(
-        command(tmp_path, plan), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts
+        command(tmp_path, plan),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=heed_interrupts,
     )
     models = steps_done(undisturbed.home) * 2 // 3  # staged, and some of them trained
     while steps_done(tmp_path) < models:
@@ -38,7 +43,9 @@ def alone(tmp_path: Path, undisturbed: Finished) -> Path:
     return tmp_path
 
 
-def test_one_worker_and_two_agree(alone: Path, undisturbed: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_worker_and_two_agree(
+    alone: Path, undisturbed: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The number of workers is no part of a fingerprint, so the steps are the same steps."""
     one, two = histories(alone, monkeypatch), histories(undisturbed.home, monkeypatch)
     assert one.keys() == two.keys()

@@ -1,5 +1,6 @@
-"""python only_own_packages.py SET [PACKAGE…]: the imports of an image's smoke check, with every package out of sight that
-the image does not hold, and the named ones too."""
+"""python only_own_packages.py SET [PACKAGE…]: the imports of an image's smoke check, with every
+package out of sight that the image does not hold, and the named ones too.
+"""
 
 import runpy
 import sys
@@ -19,7 +20,11 @@ class Without:
         self.finder, self.hidden = finder, hidden
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        return None if name.partition(".")[0] in self.hidden else self.finder.find_spec(name, path, target)
+        return (
+            None
+            if name.partition(".")[0] in self.hidden
+            else self.finder.find_spec(name, path, target)
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.finder, name)
@@ -27,7 +32,10 @@ class Without:
 
 def main(name: str, *absent: str) -> None:
     held = set((ROOT / "images" / "packages" / f"{name}.txt").read_text().split()) - set(absent)
-    owners = {top: {canonicalize_name(d) for d in found} for top, found in packages_distributions().items()}
+    owners = {
+        top: {canonicalize_name(d) for d in found}
+        for top, found in packages_distributions().items()
+    }
     hidden = {top for top, found in owners.items() if not found & held} - {
         "xstilts",
         "components",
@@ -36,7 +44,9 @@ def main(name: str, *absent: str) -> None:
     }
     for module in [module for module in sys.modules if module.partition(".")[0] in hidden]:
         del sys.modules[module]
-    sys.meta_path[:] = [Without(finder, hidden) for finder in sys.meta_path if hasattr(finder, "find_spec")]
+    sys.meta_path[:] = [
+        Without(finder, hidden) for finder in sys.meta_path if hasattr(finder, "find_spec")
+    ]
     sys.path.insert(0, str(ROOT))
     sys.argv = ["smoke", name, "cpu", "--imports"]
     runpy.run_module("images.smoke", run_name="__main__")

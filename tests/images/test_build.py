@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from images import build, wheels
-from images.build import IMAGES, base_reference, build_image, context, files_of, main, refuse_floating_base, sources
+from images.build import (
+    IMAGES,
+    base_reference,
+    build_image,
+    context,
+    files_of,
+    main,
+    refuse_floating_base,
+    sources,
+)
 from images.subsets import ROOTS
 from tests.conftest import ROOT
 from xstilts.errors import InfrastructureError, PlanError
@@ -38,14 +47,22 @@ def wheelhouse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def wheels_of(image: str, torch: str = "cpu") -> set[str]:
-    return {path.name.split("-")[0] for path in files_of(IMAGES[image], torch) if path.suffix == ".whl"}
+    return {
+        path.name.split("-")[0] for path in files_of(IMAGES[image], torch) if path.suffix == ".whl"
+    }
 
 
 @pytest.mark.usefixtures("wheelhouse")
 def test_an_image_is_sent_its_own_wheels_only() -> None:
     assert wheels_of("plan-python") == {"boto3", "pydantic_core"}
     assert wheels_of("finetune-worker") == {"boto3", "pydantic_core", "torch", "ray"}
-    assert wheels_of("finetune-worker", "cuda") == {"boto3", "pydantic_core", "torch", "ray", "nvidia_cublas"}
+    assert wheels_of("finetune-worker", "cuda") == {
+        "boto3",
+        "pydantic_core",
+        "torch",
+        "ray",
+        "nvidia_cublas",
+    }
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -53,8 +70,14 @@ def test_everything_that_a_dockerfile_copies_is_sent(name: str) -> None:
     image = IMAGES[name]
     sent = {path.as_posix() for path in files_of(image, "cpu")}
     text = (ROOT / "images" / image.component / "Dockerfile").read_text()
-    text = text.partition("AS build-worker")[0] if image.stage == "step" else text  # the builder ends at its target
-    wanted = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
+    text = (
+        text.partition("AS build-worker")[0] if image.stage == "step" else text
+    )  # the builder ends at its target
+    wanted = [
+        line.split()[1:-1]
+        for line in text.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+    ]
     for source in {one.replace("${TORCH}", "cpu") for line in wanted for one in line}:
         if (ROOT / source).is_dir():
             assert any(path.startswith(f"{source}/") for path in sent)
@@ -71,7 +94,11 @@ def test_the_context_depends_on_the_files_alone(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(first.getvalue())) as tar:
         names = tar.getnames()
     assert "images/plan/Dockerfile" in names
-    assert not [name for name in names if "__pycache__" in name or name.startswith(("tests", "pipelines", ".git"))]
+    assert not [
+        name
+        for name in names
+        if "__pycache__" in name or name.startswith(("tests", "pipelines", ".git"))
+    ]
 
 
 def test_changed_code_is_other_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -118,7 +145,11 @@ def test_a_build_names_its_base_its_lock_and_its_sources() -> None:
     engine = Engine(60, [{"stream": "Step 1\n"}])
     assert built(engine) == 60_000_000
     arguments = engine.given["buildargs"]
-    assert (arguments["BASE_IMAGE"], arguments["TORCH"], arguments["REVISION"]) == ("base:1", "cpu", "abc")
+    assert (arguments["BASE_IMAGE"], arguments["TORCH"], arguments["REVISION"]) == (
+        "base:1",
+        "cpu",
+        "abc",
+    )
     assert arguments["SOURCES"] == sources()
 
 
@@ -129,11 +160,17 @@ def test_an_image_that_is_too_large_is_refused() -> None:
 
 
 def test_a_failed_build_ends_with_what_it_printed() -> None:
-    with pytest.raises(InfrastructureError, match="plan-python cannot be built:\nno module named yaml"):
-        built(Engine(1, [{"stream": "no module named yaml\n"}, {"error": "returned a non-zero code"}]))
+    with pytest.raises(
+        InfrastructureError, match="plan-python cannot be built:\nno module named yaml"
+    ):
+        built(
+            Engine(1, [{"stream": "no module named yaml\n"}, {"error": "returned a non-zero code"}])
+        )
 
 
-def test_publishing_on_a_base_without_a_digest_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_publishing_on_a_base_without_a_digest_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     refuse_floating_base(f"python@{DIGEST}")
     with pytest.raises(PlanError, match=r"python:3\.11 has no digest.*lock --resolve"):
         refuse_floating_base("python:3.11")
@@ -142,9 +179,13 @@ def test_publishing_on_a_base_without_a_digest_is_refused(capsys: pytest.Capture
 
 
 def test_the_base_is_named_by_its_digest_once_it_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "lock", lambda: {"base": {"reference": "python:3.11", "digest": None}})
+    monkeypatch.setattr(
+        build, "lock", lambda: {"base": {"reference": "python:3.11", "digest": None}}
+    )
     assert base_reference() == "python:3.11"
-    monkeypatch.setattr(build, "lock", lambda: {"base": {"reference": "python:3.11", "digest": DIGEST}})
+    monkeypatch.setattr(
+        build, "lock", lambda: {"base": {"reference": "python:3.11", "digest": DIGEST}}
+    )
     assert base_reference() == f"python@{DIGEST}"
 
 
@@ -155,4 +196,6 @@ def test_no_engine_is_an_infrastructure_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_wheels_are_those_of_all_sets() -> None:
-    assert {"torch", "ray", "kubernetes", "datasets"} <= set[str]().union(*(wheels.names(name) for name in ROOTS))
+    assert {"torch", "ray", "kubernetes", "datasets"} <= set[str]().union(
+        *(wheels.names(name) for name in ROOTS)
+    )

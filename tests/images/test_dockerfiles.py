@@ -1,4 +1,6 @@
-"""The Dockerfiles: one a component, for any builder, non-root, checked at the end of each stage that ships."""
+"""The Dockerfiles: one a component, for any builder, non-root, checked at the end of each stage
+that ships.
+"""
 
 import json
 import re
@@ -35,7 +37,9 @@ def dockerfile(request: pytest.FixtureRequest) -> Path:
 def test_every_stage_starts_from_the_one_base(dockerfile: Path) -> None:
     text = dockerfile.read_text()
     assert f"ARG BASE_IMAGE={LOCK['base']['reference']}\n" in text
-    assert re.findall(r"^FROM .*$", text, re.M) == [f"FROM ${{BASE_IMAGE}} AS {stage}" for stage in stages(dockerfile)]
+    assert re.findall(r"^FROM .*$", text, re.M) == [
+        f"FROM ${{BASE_IMAGE}} AS {stage}" for stage in stages(dockerfile)
+    ]
 
 
 def test_the_classic_builder_understands_it(dockerfile: Path) -> None:
@@ -75,8 +79,14 @@ def test_nothing_is_copied_that_is_kept_out_of_the_context(dockerfile: Path) -> 
 
 
 def test_the_lock_names_every_image_and_invents_no_digest() -> None:
-    stage_of = {component: ("step", "worker") if component in STAGED else ("python",) for component in COMPONENTS}
-    assert set(LOCK) == {"base", *(name(c, stage) for c, found in stage_of.items() for stage in found)}
+    stage_of = {
+        component: ("step", "worker") if component in STAGED else ("python",)
+        for component in COMPONENTS
+    }
+    assert set(LOCK) == {
+        "base",
+        *(name(c, stage) for c, found in stage_of.items() for stage in found),
+    }
     for entry in LOCK.values():
         assert set(entry) == {"reference", "digest"}
         assert entry["digest"] is None or re.fullmatch(r"sha256:[0-9a-f]{64}", entry["digest"])

@@ -17,7 +17,9 @@ torch==2.13.0 ; sys_platform != 'linux' \\
 tqdm==4.70.1 \\
     --hash=sha256:dd
 """
-CUDA = "nvidia-cublas==13.1.1.3 \\\n    --hash=sha256:ee\n" + LOCK.replace("+cpu ; sys_platform == 'linux'", "")
+CUDA = "nvidia-cublas==13.1.1.3 \\\n    --hash=sha256:ee\n" + LOCK.replace(
+    "+cpu ; sys_platform == 'linux'", ""
+)
 
 
 def test_a_pin_keeps_its_markers_and_its_hashes() -> None:
@@ -38,7 +40,7 @@ def test_a_package_that_the_lock_lacks_is_named() -> None:
 
 @pytest.mark.parametrize("build", ["cpu", "cuda"])
 def test_both_locks_name_the_same_versions_of_what_results_depend_on(build: str) -> None:
-    from xstilts.plan.environment import LIBRARIES, numeric_environment
+    from xstilts.environment import LIBRARIES, numeric_environment
 
     found = versions((ROOT / "requirements" / f"{build}.txt").read_text())
     assert set(found) == set(LIBRARIES)
@@ -54,4 +56,7 @@ def test_tests_and_headers_are_taken_out(tmp_path: Path) -> None:
         (packages / lost).parent.mkdir(parents=True, exist_ok=True)
         (packages / lost).touch()
     trim(packages)
-    assert sorted(path.name for path in packages.rglob("*") if path.is_file()) == ["core.py", "testing.py"]
+    assert sorted(path.name for path in packages.rglob("*") if path.is_file()) == [
+        "core.py",
+        "testing.py",
+    ]

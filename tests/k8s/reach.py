@@ -1,4 +1,5 @@
-"""Who may reach whom, worked out from NetworkPolicies as a cluster does: a connection needs both ends' consent.
+"""Who may reach whom, worked out from NetworkPolicies as a cluster does: a connection needs both
+ends' consent.
 
 Covers what our policies use: pod and namespace selectors, ipBlocks, numbered ports.
 """
@@ -13,7 +14,9 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class End:
-    """One end of a connection: a pod with labels in a namespace, or an address outside (labels None)."""
+    """One end of a connection: a pod with labels in a namespace, or an address outside (labels
+    None).
+    """
 
     labels: dict[str, str] | None = None
     namespace: str = "kubeflow"
@@ -39,7 +42,8 @@ def _peer(peer: Document, other: End, home: str) -> bool:
     if "ipBlock" in peer:
         block, address = peer["ipBlock"], ipaddress.ip_address(other.address)
         inside = address in ipaddress.ip_network(block["cidr"])
-        # Pods have addresses too, but clusters differ in whether an ipBlock matches one: count on none.
+        # Pods have addresses too, but clusters differ in whether an ipBlock matches one: count on
+        # none.
         excepted = any(address in ipaddress.ip_network(cidr) for cidr in block.get("except", ()))
         return other.labels is None and inside and not excepted
     if other.labels is None:
@@ -52,7 +56,9 @@ def _peer(peer: Document, other: End, home: str) -> bool:
     return selects(peer.get("podSelector", {}), other.labels)
 
 
-def _consents(policies: Iterable[Document], own: End, other: End, port: int, protocol: str, way: str) -> bool:
+def _consents(
+    policies: Iterable[Document], own: End, other: End, port: int, protocol: str, way: str
+) -> bool:
     if own.labels is None:
         return True
     selecting = [
@@ -68,14 +74,18 @@ def _consents(policies: Iterable[Document], own: End, other: End, port: int, pro
     for policy in selecting:
         for rule in policy["spec"].get(key, ()):
             ports = rule.get("ports")
-            if ports and not any(p["port"] == port and p.get("protocol", "TCP") == protocol for p in ports):
+            if ports and not any(
+                p["port"] == port and p.get("protocol", "TCP") == protocol for p in ports
+            ):
                 continue
             if side not in rule or any(_peer(peer, other, own.namespace) for peer in rule[side]):
                 return True
     return False
 
 
-def reaches(documents: Iterable[Document], source: End, target: End, port: int, protocol: str = "TCP") -> bool:
+def reaches(
+    documents: Iterable[Document], source: End, target: End, port: int, protocol: str = "TCP"
+) -> bool:
     policies = [d for d in documents if d["kind"] == "NetworkPolicy"]
     out = _consents(policies, source, target, port, protocol, "Egress")
     return out and _consents(policies, target, source, port, protocol, "Ingress")

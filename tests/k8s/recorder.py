@@ -1,4 +1,6 @@
-"""Stand-ins for the tools that scripts call: each call is recorded with its arguments and input, and answered from a table."""
+"""Stand-ins for the tools that scripts call: each call is recorded with its arguments and input,
+and answered from a table.
+"""
 
 import json
 import os
@@ -67,15 +69,21 @@ class Done:
 
 @dataclass
 class Recorder:
-    """A machine on which only stand-ins can be called. answers: the first whose regular expression matches is given.
-    An answer may say what must stand in the command's input, and how many times it is given."""
+    """A machine on which only stand-ins can be called. answers: the first whose regular
+    expression matches is given. An answer may say what must stand in the command's input, and
+    how many times it is given.
+    """
 
     folder: Path
     answers: list[dict[str, object]] = field(default_factory=list)
     without: Sequence[str] = ()
 
     def run(self, script: Path, *arguments: str, **environment: str) -> Done:
-        tools, record, answers = self.folder / "bin", self.folder / "record", self.folder / "answers.json"
+        tools, record, answers = (
+            self.folder / "bin",
+            self.folder / "record",
+            self.folder / "answers.json",
+        )
         tools.mkdir(exist_ok=True)
         for name in TOOLS:
             tools.joinpath(name).unlink(missing_ok=True)
@@ -98,7 +106,12 @@ class Recorder:
             stdin=subprocess.DEVNULL, timeout=120,
         )  # fmt: skip
         calls = [json.loads(line) for line in record.read_text().splitlines()]
-        places = {f"{tools}/": "", str(self.folder / "work"): "WORK", str(self.folder): "HOME", str(ROOT): "ROOT"}
+        places = {
+            f"{tools}/": "",
+            str(self.folder / "work"): "WORK",
+            str(self.folder): "HOME",
+            str(ROOT): "ROOT",
+        }
         return Done(done.returncode, done.stdout, done.stderr, calls, places)
 
     def proc(self, instances: int = 1280, watches: int = 655360, free_gib: int = 20) -> Path:

@@ -1,4 +1,6 @@
-"""What the manifests grant, name and open is what the code that runs there uses: names are read from its constants."""
+"""What the manifests grant, name and open is what the code that runs there uses: names are read
+from its constants.
+"""
 
 import ast
 import re
@@ -11,7 +13,7 @@ import yaml
 from components.images import reference
 from components.launch import rayjob
 from components.launch.rules import problems as operator_problems
-from pipelines import dressing
+from pipelines import cluster_settings
 from tests.k8s.manifests import (
     K8S,
     ROOT,
@@ -24,7 +26,7 @@ from tests.k8s.manifests import (
     schema_errors,
 )
 from tests.k8s.reach import End, reaches
-from xstilts.plan.schema import load_plan
+from xstilts.plan.load import load_plan
 
 Builds = dict[str, list[Document]]
 PLAN = load_plan((ROOT / "pipelines" / "plans" / "kind.yaml").read_text())
@@ -32,7 +34,9 @@ CONFIG = {"run_uri": "s3://xstilts/store/runs/kind-1", "group": "tiny-llava", "k
 
 
 def _job(documents: list[Document], resources: Document | None = None) -> Document:
-    """The RayJob that the launcher makes in a step that is dressed for this build: kind's, or one of these resources."""
+    """The RayJob that the launcher makes in a step that is dressed for this build: kind's, or
+    one of these resources.
+    """
     environment = {
         **named(documents, "ConfigMap", "xstilts-config")["data"],
         "XSTILTS_NAMESPACE": "kubeflow", "XSTILTS_POD_NAME": "step", "XSTILTS_POD_UID": "1",
@@ -43,11 +47,13 @@ def _job(documents: list[Document], resources: Document | None = None) -> Docume
 
 @pytest.mark.parametrize("name", ["base", "kind", "gpu"])
 def test_the_configuration_s_keys_are_those_that_steps_read(builds: Builds, name: str) -> None:
-    assert set(named(builds[name], "ConfigMap", "xstilts-config")["data"]) <= set(dressing.CONFIGURATION)
+    assert set(named(builds[name], "ConfigMap", "xstilts-config")["data"]) <= set(
+        cluster_settings.CONFIGURATION
+    )
 
 
 def test_names_are_those_of_the_pipeline_s_settings(builds: Builds) -> None:
-    settings = dressing.Settings()
+    settings = cluster_settings.Settings()
     assert named(builds["base"], "ConfigMap", settings.config_map)
     assert named(builds["base"], "ServiceAccount", settings.service_account)
     container = _gc(builds["base"])["containers"][0]
@@ -55,16 +61,22 @@ def test_names_are_those_of_the_pipeline_s_settings(builds: Builds) -> None:
     for script in (K8S / "kind" / "s3.sh", K8S / "guide" / "keys.sh"):
         text = script.read_text()
         assert settings.secret in text
-        assert all(key in text for key in dressing.CREDENTIALS)
+        assert all(key in text for key in cluster_settings.CREDENTIALS)
 
 
 def test_steps_carry_the_labels_that_policies_select() -> None:
-    assert dressing.LABELS == {"app.kubernetes.io/part-of": "xstilts", "app.kubernetes.io/component": "step"}
+    assert cluster_settings.LABELS == {
+        "app.kubernetes.io/part-of": "xstilts",
+        "app.kubernetes.io/component": "step",
+    }
 
 
 def test_the_clean_up_knows_of_itself_what_a_step_does(builds: Builds) -> None:
-    env = {e["name"]: e["valueFrom"]["fieldRef"]["fieldPath"] for e in _gc(builds["base"])["containers"][0]["env"]}
-    assert env.items() <= dressing.FIELDS.items()
+    env = {
+        e["name"]: e["valueFrom"]["fieldRef"]["fieldPath"]
+        for e in _gc(builds["base"])["containers"][0]["env"]
+    }
+    assert env.items() <= cluster_settings.FIELDS.items()
     assert {"XSTILTS_NAMESPACE", "XSTILTS_POD_NAME", "XSTILTS_POD_UID"} == set(env)
 
 
@@ -113,14 +125,20 @@ def test_ray_pods_of_the_kind_plan_find_nodes_there(builds: Builds) -> None:
     assert [node["role"] for node in nodes] == ["control-plane", "worker", "worker"]
     for _, template in pod_templates(_job(builds["kind"])):
         wanted = template["spec"].get("nodeSelector", {}).items()
-        assert sum(wanted <= node.get("labels", {}).items() for node in nodes) >= min(2, PLAN.resources.workers)
+        assert sum(wanted <= node.get("labels", {}).items() for node in nodes) >= min(
+            2, PLAN.resources.workers
+        )
 
 
 def test_the_quota_of_kind_holds_the_plan_s_group_and_the_clean_up(builds: Builds) -> None:
     hard = named(builds["kind"], "ResourceQuota", "xstilts")["spec"]["hard"]
     job = _job(builds["kind"])["spec"]["rayClusterSpec"]
     (group,) = job["workerGroupSpecs"]
-    pods = [job["headGroupSpec"]["template"], *[group["template"]] * group["replicas"], {"spec": _gc(builds["kind"])}]
+    pods = [
+        job["headGroupSpec"]["template"],
+        *[group["template"]] * group["replicas"],
+        {"spec": _gc(builds["kind"])},
+    ]
     requests = [pod["spec"]["containers"][0]["resources"]["requests"] for pod in pods]
     assert len(pods) <= int(hard["pods"])
     assert sum(_amount(r["cpu"]) for r in requests) <= _amount(hard["requests.cpu"])
@@ -137,7 +155,9 @@ def test_the_queue_covers_every_resource_of_a_rayjob(builds: Builds) -> None:
 
 
 @pytest.mark.parametrize("plan", ["gpu", "modality", "phang-2020"])
-def test_a_plan_of_the_guide_fits_the_queue_the_quota_and_the_pool(builds: Builds, plan: str) -> None:
+def test_a_plan_of_the_guide_fits_the_queue_the_quota_and_the_pool(
+    builds: Builds, plan: str
+) -> None:
     resources = load_plan((ROOT / "pipelines" / "plans" / f"{plan}.yaml").read_text()).resources
     job = _job(builds["gpu"], resources.model_dump(mode="json"))["spec"]["rayClusterSpec"]
     (group,) = job["workerGroupSpecs"]
@@ -169,8 +189,8 @@ def test_policies_let_the_launcher_s_pods_work(builds: Builds) -> None:
 
 
 def test_kind_s_settings_are_settings_of_the_pipeline() -> None:
-    settings = dressing.load_settings(str(K8S / "kind" / "settings.yaml"))
-    assert set(settings.tasks) == set(dressing.NEEDS)
+    settings = cluster_settings.load_settings(str(K8S / "kind" / "settings.yaml"))
+    assert set(settings.tasks) == set(cluster_settings.NEEDS)
     most = max(_amount(needs.memory) for needs in settings.tasks.values())
     assert most <= _amount("2Gi")
 
@@ -232,11 +252,16 @@ def test_roles_grant_the_requests_that_the_launcher_makes(builds: Builds) -> Non
     made = set(re.findall(r'\.request\(\s*"([A-Z]+)", self\._path', file.read_text()))
     assert {"POST", "GET", "DELETE"} <= made
     granted = _granted(builds["base"], "xstilts-step")
-    assert {("rayjobs", VERBS[verb]) for verb in made} | {("rayjobs", "list"), ("events", "list")} <= granted
+    assert {("rayjobs", VERBS[verb]) for verb in made} | {
+        ("rayjobs", "list"),
+        ("events", "list"),
+    } <= granted
 
 
 def test_the_clean_up_may_list_and_delete_rayjobs_and_nothing_else(builds: Builds) -> None:
-    assert _granted(builds["base"], "xstilts-gc") == {("rayjobs", verb) for verb in ("get", "list", "delete")}
+    assert _granted(builds["base"], "xstilts-gc") == {
+        ("rayjobs", verb) for verb in ("get", "list", "delete")
+    }
 
 
 def _granted(documents: list[Document], account: str) -> set[tuple[str, str]]:
@@ -246,11 +271,18 @@ def _granted(documents: list[Document], account: str) -> set[tuple[str, str]]:
         if d["kind"] == "RoleBinding" and account in {subject["name"] for subject in d["subjects"]}
     ]
     rules = [rule for name in bound for rule in named(documents, "Role", name)["rules"]]
-    return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+    return {
+        (resource, verb)
+        for rule in rules
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def _gc(documents: list[Document]) -> Any:
-    return named(documents, "CronJob", "xstilts-gc")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    return named(documents, "CronJob", "xstilts-gc")["spec"]["jobTemplate"]["spec"]["template"][
+        "spec"
+    ]
 
 
 def _amount(quantity: str) -> float:

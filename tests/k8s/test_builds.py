@@ -1,4 +1,6 @@
-"""Every build is what the golden files say, valid to the letter of the API, and within our own rules."""
+"""Every build is what the golden files say, valid to the letter of the API, and within our own
+rules.
+"""
 
 import os
 from pathlib import Path
@@ -8,14 +10,18 @@ import pytest
 from tests.k8s.conftest import BUILDS, COMPONENTS
 from tests.k8s.manifests import Document, Schemas, named, pod_templates, rule_errors, schema_errors
 
-NAMESPACES = {"base": None, "gpu": None, "queue": None, "kind": "kubeflow"} | dict.fromkeys(COMPONENTS, "team-a")
+NAMESPACES = {"base": None, "gpu": None, "queue": None, "kind": "kubeflow"} | dict.fromkeys(
+    COMPONENTS, "team-a"
+)
 GOLDEN = Path(__file__).parent / "golden"
 Builds = dict[str, list[Document]]
 
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_a_build_is_its_golden_file(built: dict[str, str], name: str) -> None:
-    """After a change that is meant: XSTILTS_GOLDEN=write pytest tests/k8s, and read the difference."""
+    """After a change that is meant: XSTILTS_GOLDEN=write pytest tests/k8s, and read the
+    difference.
+    """
     file = GOLDEN / f"{name}.yaml"
     if os.environ.get("XSTILTS_GOLDEN") == "write":
         file.parent.mkdir(exist_ok=True)
@@ -35,7 +41,9 @@ def test_built_in_kinds_are_valid(builds: Builds, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "all", "queue"])
 def test_builds_with_a_queue_are_valid(builds: Builds, kueue_crds: Schemas, name: str) -> None:
-    assert [error for document in builds[name] for error in schema_errors(document, kueue_crds)] == []
+    assert [
+        error for document in builds[name] for error in schema_errors(document, kueue_crds)
+    ] == []
 
 
 @pytest.mark.parametrize("name", NAMESPACES)
@@ -69,7 +77,9 @@ def test_ray_pods_have_no_rights_in_the_api(builds: Builds) -> None:
 
 
 def test_the_quota_counts_our_priority_classes_and_no_other(builds: Builds) -> None:
-    (selector,) = named(builds["base"], "ResourceQuota", "xstilts")["spec"]["scopeSelector"]["matchExpressions"]
+    (selector,) = named(builds["base"], "ResourceQuota", "xstilts")["spec"]["scopeSelector"][
+        "matchExpressions"
+    ]
     ours = [d["metadata"]["name"] for d in builds["base"] if d["kind"] == "PriorityClass"]
     assert selector == {"scopeName": "PriorityClass", "operator": "In", "values": sorted(ours)}
 
@@ -78,11 +88,16 @@ def test_each_priority_class_has_a_place_in_the_queue_of_its_name_and_order(buil
     """Kueue never admits a job that names a WorkloadPriorityClass which is not there."""
     order = {
         kind: [
-            d["metadata"]["name"] for d in sorted((d for d in builds[b] if d["kind"] == kind), key=lambda d: d["value"])
+            d["metadata"]["name"]
+            for d in sorted((d for d in builds[b] if d["kind"] == kind), key=lambda d: d["value"])
         ]
         for b, kind in (("base", "PriorityClass"), ("queue", "WorkloadPriorityClass"))
     }
-    assert order["WorkloadPriorityClass"] == order["PriorityClass"] == ["xstilts-batch", "xstilts-high"]
+    assert (
+        order["WorkloadPriorityClass"]
+        == order["PriorityClass"]
+        == ["xstilts-batch", "xstilts-high"]
+    )
 
 
 def test_no_priority_class_of_ours_evicts_or_is_the_default(builds: Builds) -> None:
@@ -107,7 +122,12 @@ def test_with_static_keys_the_secret_is_required(builds: Builds) -> None:
 
 def test_the_queue_covers_what_pods_ask_for(builds: Builds) -> None:
     (group,) = named(builds["queue"], "ClusterQueue", "xstilts")["spec"]["resourceGroups"]
-    assert set(group["coveredResources"]) == {"cpu", "memory", "ephemeral-storage", "nvidia.com/gpu"}
+    assert set(group["coveredResources"]) == {
+        "cpu",
+        "memory",
+        "ephemeral-storage",
+        "nvidia.com/gpu",
+    }
     flavors = {d["metadata"]["name"] for d in builds["queue"] if d["kind"] == "ResourceFlavor"}
     assert {flavor["name"] for flavor in group["flavors"]} == flavors
     for flavor in group["flavors"]:
@@ -122,5 +142,7 @@ def test_with_a_queue_the_configuration_names_it(builds: Builds) -> None:
 
 
 def _gc(documents: list[Document]) -> Document:
-    spec: Document = named(documents, "CronJob", "xstilts-gc")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    spec: Document = named(documents, "CronJob", "xstilts-gc")["spec"]["jobTemplate"]["spec"][
+        "template"
+    ]["spec"]
     return spec

@@ -1,4 +1,6 @@
-"""The check at the end of `make kind-test`: a whole report passes, and each thing that is missing is named."""
+"""The check at the end of `make kind-test`: a whole report passes, and each thing that is
+missing is named.
+"""
 
 import importlib.util
 import json
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.k8s.manifests import K8S, ROOT
-from xstilts.plan.schema import load_plan
+from xstilts.plan.load import load_plan
 
 PLAN = (ROOT / "pipelines" / "plans" / "kind.yaml").read_text()
 _spec = importlib.util.spec_from_file_location("check_report", K8S / "kind" / "check_report.py")
@@ -24,10 +26,17 @@ ARMS = ("none", "captions-lm", "commonsense-lm")
 
 
 def _report(folder: Path, rows: list[dict[str, Any]], **summary: Any) -> Path:
-    whole = {"missing": [], "not_applicable": [], "skipped_languages": [], "headline": "captions minus commonsense"}
+    whole = {
+        "missing": [],
+        "not_applicable": [],
+        "skipped_languages": [],
+        "headline": "captions minus commonsense",
+    }
     (folder / "summary.json").write_text(json.dumps(whole | summary))
     pd.DataFrame(rows).to_parquet(folder / "results.parquet")
-    pd.DataFrame([{"contrast": "captions minus commonsense"}]).to_parquet(folder / "effects.parquet")
+    pd.DataFrame([{"contrast": "captions minus commonsense"}]).to_parquet(
+        folder / "effects.parquet"
+    )
     for name in ("report.html", "report.md"):
         (folder / name).write_text("a report")
     return folder
@@ -35,7 +44,13 @@ def _report(folder: Path, rows: list[dict[str, Any]], **summary: Any) -> Path:
 
 def _rows() -> list[dict[str, Any]]:
     return [
-        {"backbone": "tiny-llava", "arm": arm, "evaluation": evaluation, "language": language, "value": 12.5}
+        {
+            "backbone": "tiny-llava",
+            "arm": arm,
+            "evaluation": evaluation,
+            "language": language,
+            "value": 12.5,
+        }
         for arm in ARMS
         for evaluation, languages in (("udpos", ("en", "qaa", "avg")), ("tatoeba", ("qaa", "avg")))
         for language in languages
@@ -47,7 +62,11 @@ def test_a_whole_report_passes(tmp_path: Path) -> None:
 
 
 def test_a_missing_score_is_named(tmp_path: Path) -> None:
-    rows = [row for row in _rows() if (row["arm"], row["evaluation"], row["language"]) != ("none", "udpos", "qaa")]
+    rows = [
+        row
+        for row in _rows()
+        if (row["arm"], row["evaluation"], row["language"]) != ("none", "udpos", "qaa")
+    ]
     found = list(problems(PLAN, _report(tmp_path, rows)))
     assert found == ["results.parquet: no score of tiny-llava, none on udpos in qaa"]
 
@@ -61,7 +80,9 @@ def test_a_value_that_is_no_score_is_named(tmp_path: Path, value: float) -> None
 
 
 def test_a_failed_cell_is_named(tmp_path: Path) -> None:
-    (found,) = problems(PLAN, _report(tmp_path, _rows(), missing=[{"what": "a cell", "reason": "out of memory"}]))
+    (found,) = problems(
+        PLAN, _report(tmp_path, _rows(), missing=[{"what": "a cell", "reason": "out of memory"}])
+    )
     assert "out of memory" in found
 
 
@@ -80,10 +101,15 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_the_plan_asks_for_what_the_cluster_has() -> None:
-    """Two workers, a head, a step and KFP must fit the 14 GiB that check.sh asks for, and KFP takes about 4 of them."""
+    """Two workers, a head, a step and KFP must fit the 14 GiB that check.sh asks for, and KFP
+    takes about 4 of them.
+    """
     resources = load_plan(PLAN).resources
     assert resources.cluster is not None
     assert resources.cluster.node_selector == {"xstilts.dev/pool": "gpu"}
-    ray = resources.workers * resources.cluster.memory_gib_per_worker + resources.cluster.head_memory_gib
+    ray = (
+        resources.workers * resources.cluster.memory_gib_per_worker
+        + resources.cluster.head_memory_gib
+    )
     assert ray + 1 + 4 <= 14
     assert resources.gpus_per_worker == 0

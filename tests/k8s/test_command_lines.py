@@ -27,7 +27,9 @@ def _lines() -> list[str]:
 
 
 @pytest.mark.parametrize("line", _lines())
-def test_the_command_line_takes_what_a_script_gives_it(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_takes_what_a_script_gives_it(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "$" not in line
     try:
         parser().parse_args(shlex.split(line)[1:])

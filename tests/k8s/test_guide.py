@@ -1,4 +1,6 @@
-"""docs/cluster.md: every command in it stands in a script, and each of those scripts runs on a machine of stand-ins."""
+"""docs/cluster.md: every command in it stands in a script, and each of those scripts runs on a
+machine of stand-ins.
+"""
 
 import json
 import re
@@ -8,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.manifests import K8S, ROOT, Schemas, documents, kustomize, named, rule_errors, schema_errors, tool
+from tests.k8s.manifests import (
+    K8S,
+    ROOT,
+    Schemas,
+    documents,
+    kustomize,
+    named,
+    rule_errors,
+    schema_errors,
+    tool,
+)
 from tests.k8s.recorder import Done, Recorder
 
 GUIDE = K8S / "guide"
@@ -42,7 +54,9 @@ def _stands(command: str) -> bool:
     if command.startswith("git commit "):
         return (ROOT / words[-1]).exists()
     lines = {
-        line.strip().removeprefix("run ") for script in K8S.rglob("*.sh") for line in script.read_text().splitlines()
+        line.strip().removeprefix("run ")
+        for script in K8S.rglob("*.sh")
+        for line in script.read_text().splitlines()
     }
     return command in lines or any(
         line.startswith(f"{command} ||") or line.startswith(f"{command} |") for line in lines
@@ -72,9 +86,17 @@ def machine(tmp_path: Path) -> Recorder:
     return Recorder(tmp_path, [LOCK])
 
 
-def _run(machine: Recorder, script: str, *arguments: str, settings: dict[str, str] | None = None, **more: str) -> Done:
+def _run(
+    machine: Recorder,
+    script: str,
+    *arguments: str,
+    settings: dict[str, str] | None = None,
+    **more: str,
+) -> Done:
     site = machine.folder / "site.env"
-    site.write_text("".join(f"{key}={value}\n" for key, value in (SETTINGS | (settings or {})).items()))
+    site.write_text(
+        "".join(f"{key}={value}\n" for key, value in (SETTINGS | (settings or {})).items())
+    )
     return machine.run(machine.folder / "k8s" / script, *arguments, SITE_ENV=str(site), **more)
 
 
@@ -85,36 +107,62 @@ def test_settings_that_are_missing_are_named(machine: Recorder) -> None:
 
 
 def test_without_settings_the_guide_says_where_to_begin(machine: Recorder) -> None:
-    done = machine.run(machine.folder / "k8s" / "guide" / "check.sh", SITE_ENV=str(machine.folder / "absent"))
+    done = machine.run(
+        machine.folder / "k8s" / "guide" / "check.sh", SITE_ENV=str(machine.folder / "absent")
+    )
     assert done.status == 1
     assert "copy k8s/guide/site.env.example" in done.errors
 
 
 @pytest.mark.parametrize(
     "script",
-    ["check", "nodes", "store", "images", "remove", "../install/kfp", "../install/kuberay", "../install/kueue"],
+    [
+        "check",
+        "nodes",
+        "store",
+        "images",
+        "remove",
+        "../install/kfp",
+        "../install/kuberay",
+        "../install/kueue",
+    ],
 )
-def test_a_script_runs_what_it_says_and_a_dry_run_changes_nothing(machine: Recorder, script: str) -> None:
-    machine.answers = [{"to": "head-bucket", "status": 1}, {"to": "^curl", "file": "manifests"}, LOCK]
-    real, dry = _run(machine, f"guide/{script}.sh"), _run(machine, f"guide/{script}.sh", DRY_RUN="1")
+def test_a_script_runs_what_it_says_and_a_dry_run_changes_nothing(
+    machine: Recorder, script: str
+) -> None:
+    machine.answers = [
+        {"to": "head-bucket", "status": 1},
+        {"to": "^curl", "file": "manifests"},
+        LOCK,
+    ]
+    real, dry = (
+        _run(machine, f"guide/{script}.sh"),
+        _run(machine, f"guide/{script}.sh", DRY_RUN="1"),
+    )
     assert (real.status, dry.status) == (0, 0), real.errors + dry.errors
     assert dry.announced
     assert [line for line in dry.lines if not _reads(line)] == []
     changes = [line for line in real.lines if not _reads(line)]
     assert changes == real.announced
     temporary = re.compile(r"/tmp/\S+")  # names that are new each time
-    assert [temporary.sub("", line) for line in dry.announced] == [temporary.sub("", line) for line in changes]
+    assert [temporary.sub("", line) for line in dry.announced] == [
+        temporary.sub("", line) for line in changes
+    ]
 
 
 def _reads(line: str) -> bool:
     """Whether a command looks what is there: a dry run does that too."""
-    return line == "xstilts lock" or line.startswith(("aws s3api head-bucket", "aws iam list-policies"))
+    return line == "xstilts lock" or line.startswith(
+        ("aws s3api head-bucket", "aws iam list-policies")
+    )
 
 
 def test_a_mirror_is_pulled_for_its_plan(machine: Recorder) -> None:
     pulled = "xstilts mirror pull s3://bench/x/mirror --plan plan.yaml"
     assert _run(machine, "guide/mirror.sh", "plan.yaml").lines == [f"{pulled} --from hub"]
-    assert _run(machine, "guide/mirror.sh", "plan.yaml", "runs/mirror").lines == [f"{pulled} --from runs/mirror"]
+    assert _run(machine, "guide/mirror.sh", "plan.yaml", "runs/mirror").lines == [
+        f"{pulled} --from runs/mirror"
+    ]
 
 
 def test_the_miniature_is_made_once_for_the_mirror(machine: Recorder) -> None:
@@ -123,7 +171,9 @@ def test_the_miniature_is_made_once_for_the_mirror(machine: Recorder) -> None:
     first = _run(machine, "guide/mirror.sh", "plan.yaml", "miniature", MINIATURE=str(there))
     assert first.lines == ["xstilts mirror miniature HOME/miniature", pulled]
     there.mkdir()
-    assert _run(machine, "guide/mirror.sh", "plan.yaml", "miniature", MINIATURE=str(there)).lines == [pulled]
+    assert _run(
+        machine, "guide/mirror.sh", "plan.yaml", "miniature", MINIATURE=str(there)
+    ).lines == [pulled]
 
 
 def _site(machine: Recorder, settings: dict[str, str]) -> tuple[Done, str]:
@@ -177,7 +227,10 @@ def test_a_registry_s_secret_reaches_every_pod_of_ours_by_its_account(machine: R
 
 def test_a_site_with_another_s3_has_its_address_and_a_way_to_its_port(machine: Recorder) -> None:
     built = documents(_site(machine, {"ENDPOINT": "https://s3.example.org:9000"})[1])
-    assert named(built, "ConfigMap", "xstilts-config")["data"]["AWS_ENDPOINT_URL"] == "https://s3.example.org:9000"
+    assert (
+        named(built, "ConfigMap", "xstilts-config")["data"]["AWS_ENDPOINT_URL"]
+        == "https://s3.example.org:9000"
+    )
     (rule,) = named(built, "NetworkPolicy", "xstilts-s3-endpoint")["spec"]["egress"]
     assert rule["ports"] == [{"port": 9000, "protocol": "TCP"}]
 
@@ -188,19 +241,26 @@ def test_a_site_on_port_443_needs_no_policy_of_its_own(machine: Recorder) -> Non
 
 
 def test_an_image_without_a_digest_is_refused(machine: Recorder) -> None:
-    machine.answers = [{"to": "^xstilts lock$", "says": "finetune-step xstilts/finetune-step:dev null\n"}]
+    machine.answers = [
+        {"to": "^xstilts lock$", "says": "finetune-step xstilts/finetune-step:dev null\n"}
+    ]
     done = _run(machine, "guide/base.sh")
     assert done.status == 1
     assert "has no digest yet" in done.errors
 
 
 def test_keys_go_from_the_environment_into_the_secret_and_nowhere_else(machine: Recorder) -> None:
-    done = _run(machine, "guide/keys.sh", AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY='with"quote')
+    done = _run(
+        machine, "guide/keys.sh", AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY='with"quote'
+    )
     (call,) = done.calls
     assert call["line"] == "kubectl apply --server-side -f -"
     secret = json.loads(call["input"])
     assert secret["metadata"]["namespace"] == "team-a"
-    assert secret["stringData"] == {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": 'with"quote'}
+    assert secret["stringData"] == {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": 'with"quote',
+    }
     assert 'with"quote' not in done.output + done.errors
 
 
@@ -242,7 +302,9 @@ def test_the_guide_asks_for_the_machine_that_kind_s_check_asks_for() -> None:
 
 
 @pytest.mark.parametrize(("namespace", "named"), [("kubeflow", False), ("team-a", True)])
-def test_a_run_is_submitted_waited_for_and_reported(machine: Recorder, namespace: str, named: bool) -> None:
+def test_a_run_is_submitted_waited_for_and_reported(
+    machine: Recorder, namespace: str, named: bool
+) -> None:
     machine.answers = [
         {"to": "port-forward", "seconds": 60}, {"to": "^xstilts submit", "says": "modality-1: submitted\n"},
     ]  # fmt: skip
@@ -259,4 +321,7 @@ def test_a_run_is_submitted_waited_for_and_reported(machine: Recorder, namespace
 def test_the_example_s_settings_are_those_that_the_scripts_read() -> None:
     example = set(re.findall(r"^([A-Z_]+)=", (GUIDE / "site.env.example").read_text(), re.M))
     assert set(SETTINGS) | {"ENDPOINT", "ROLE_ARN", "PROMETHEUS", "PULL_SECRET"} == example
-    subprocess.run([tool("shellcheck"), "-s", "bash", "-e", "SC2034", str(GUIDE / "site.env.example")], check=True)
+    subprocess.run(
+        [tool("shellcheck"), "-s", "bash", "-e", "SC2034", str(GUIDE / "site.env.example")],
+        check=True,
+    )

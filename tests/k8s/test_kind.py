@@ -1,4 +1,6 @@
-"""The scripts behind `make kind-up`, `kind-test` and `kind-down`, on a machine of stand-ins that records every command."""
+"""The scripts behind `make kind-up`, `kind-test` and `kind-down`, on a machine of stand-ins that
+records every command.
+"""
 
 import os
 from pathlib import Path
@@ -29,7 +31,10 @@ SECRET = [
     {"to": "get secret xstilts-s3.*AWS_SECRET_ACCESS_KEY", "says": KEY},
 ]
 FORWARD = {"to": "port-forward", "seconds": 60}
-SUBMITTED = {"to": "^xstilts submit", "says": "kind-20260101-000000: submitted\nkind-20260101-000000: succeeded\n"}
+SUBMITTED = {
+    "to": "^xstilts submit",
+    "says": "kind-20260101-000000: submitted\nkind-20260101-000000: succeeded\n",
+}
 #: Reads that scripts make to see what is there: also in a dry run.
 READS = ("docker info", "kind get clusters", "get secret", "xstilts lock", "s3.bucket.list")
 
@@ -67,7 +72,10 @@ def test_kind_up_again_makes_no_cluster_and_no_keys(machine: Recorder) -> None:
     assert not [line for line in done.lines if line.startswith("kind create")]
     assert "kubectl apply --server-side -f -" not in done.lines
     (configured,) = [call["input"] for call in done.calls if "s3.configure" in call["input"]]
-    assert f"-access_key {ID} -secret_key {KEY} -buckets xstilts -actions Read,Write,List " in configured
+    assert (
+        f"-access_key {ID} -secret_key {KEY} -buckets xstilts -actions Read,Write,List "
+        in configured
+    )
     assert "s3.bucket.create" not in configured
 
 
@@ -160,14 +168,27 @@ def test_a_run_that_fails_is_no_success_and_gives_no_report(machine: Recorder) -
 
 
 def test_a_submit_that_names_no_run_is_an_error(machine: Recorder) -> None:
-    machine.answers = [CLUSTER, *SECRET, FORWARD, {"to": "^xstilts submit", "says": "hello\n"}, *MACHINE]
+    machine.answers = [
+        CLUSTER,
+        *SECRET,
+        FORWARD,
+        {"to": "^xstilts submit", "says": "hello\n"},
+        *MACHINE,
+    ]
     done = machine.run(KIND / "test.sh")
     assert done.status == 1
     assert "no line 'NAME: submitted'" in done.errors
 
 
 def test_a_report_with_something_missing_fails_the_test(machine: Recorder) -> None:
-    machine.answers = [CLUSTER, *SECRET, FORWARD, SUBMITTED, {"to": "check_report.py", "status": 1}, *MACHINE]
+    machine.answers = [
+        CLUSTER,
+        *SECRET,
+        FORWARD,
+        SUBMITTED,
+        {"to": "check_report.py", "status": 1},
+        *MACHINE,
+    ]
     assert machine.run(KIND / "test.sh").status == 1
 
 
@@ -180,7 +201,10 @@ def test_kind_test_without_a_cluster_says_what_to_do(machine: Recorder) -> None:
 
 def test_kind_down_deletes_the_cluster_and_nothing_twice(machine: Recorder) -> None:
     machine.answers = [CLUSTER]
-    assert "kind delete cluster --name xstilts --kubeconfig WORK/kubeconfig" in machine.run(KIND / "down.sh").lines
+    assert (
+        "kind delete cluster --name xstilts --kubeconfig WORK/kubeconfig"
+        in machine.run(KIND / "down.sh").lines
+    )
     machine.answers = [NO_CLUSTER]
     done = machine.run(KIND / "down.sh")
     assert done.status == 0
@@ -204,7 +228,9 @@ def test_a_missing_tool_is_named_with_where_to_get_it(machine: Recorder, tool: s
     machine.answers, machine.without = MACHINE, [tool]
     done = machine.run(KIND / "check.sh")
     assert done.status == 1
-    assert f"missing: {tool} is not installed\n   do: install {tool}" in done.errors.replace("Docker", "docker")
+    assert f"missing: {tool} is not installed\n   do: install {tool}" in done.errors.replace(
+        "Docker", "docker"
+    )
 
 
 def test_the_kubectl_of_make_setup_will_do(machine: Recorder) -> None:
@@ -230,7 +256,9 @@ def test_the_kubectl_of_make_setup_will_do(machine: Recorder) -> None:
         ((1280, 655360, 6), "missing: free memory: 6 GiB, needed 14 GiB\n   do: close programs"),
     ],
 )
-def test_a_limit_that_is_too_low_is_named(machine: Recorder, limits: tuple[int, int, int], message: str) -> None:
+def test_a_limit_that_is_too_low_is_named(
+    machine: Recorder, limits: tuple[int, int, int], message: str
+) -> None:
     machine.answers = MACHINE
     machine.set_limits(*limits)
     done = machine.run(KIND / "check.sh")

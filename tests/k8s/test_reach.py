@@ -1,4 +1,6 @@
-"""What the network policies open and what stays shut, in the namespace of KFP and in a profile's own."""
+"""What the network policies open and what stays shut, in the namespace of KFP and in a profile's
+own.
+"""
 
 import pytest
 
@@ -70,7 +72,9 @@ def _policies(builds: dict[str, list[Document]], home: str, name: str = "kind") 
 
 @pytest.mark.parametrize("home", ["kubeflow", "team-a"])
 @pytest.mark.parametrize(("source", "target", "port"), OPEN)
-def test_open(builds: dict[str, list[Document]], home: str, source: str, target: str, port: int) -> None:
+def test_open(
+    builds: dict[str, list[Document]], home: str, source: str, target: str, port: int
+) -> None:
     there = ends(home)
     protocol = "UDP" if port == 53 else "TCP"
     assert reaches(_policies(builds, home), there[source], there[target], port, protocol)
@@ -78,19 +82,25 @@ def test_open(builds: dict[str, list[Document]], home: str, source: str, target:
 
 @pytest.mark.parametrize("home", ["kubeflow", "team-a"])
 @pytest.mark.parametrize(("source", "target", "port"), SHUT)
-def test_shut(builds: dict[str, list[Document]], home: str, source: str, target: str, port: int) -> None:
+def test_shut(
+    builds: dict[str, list[Document]], home: str, source: str, target: str, port: int
+) -> None:
     there = ends(home)
     assert not reaches(_policies(builds, home), there[source], there[target], port)
 
 
-def test_https_opens_s3_outside_and_not_instance_metadata(builds: dict[str, list[Document]]) -> None:
+def test_https_opens_s3_outside_and_not_instance_metadata(
+    builds: dict[str, list[Document]],
+) -> None:
     there, policies = ends("team-a"), _policies(builds, "team-a", "gpu")
     assert reaches(policies, there["worker"], there["s3 of aws"], 443)
     assert not reaches(policies, there["worker"], there["instance metadata"], 443)
     assert not reaches(policies, there["worker"], there["s3 of aws"], 80)
 
 
-def test_prometheus_reaches_ray_s_metrics_with_its_component(builds: dict[str, list[Document]]) -> None:
+def test_prometheus_reaches_ray_s_metrics_with_its_component(
+    builds: dict[str, list[Document]],
+) -> None:
     there, policies = ends("team-a"), _policies(builds, "team-a", "prometheus")
     assert reaches(policies, there["prometheus"], there["head"], 8080)
     assert reaches(policies, there["prometheus"], there["worker"], 8080)

@@ -1,4 +1,6 @@
-"""Every shell script of the project: shellcheck, strict mode, the bit that makes it a command; and versions.lock."""
+"""Every shell script of the project: shellcheck, strict mode, the bit that makes it a command;
+and versions.lock.
+"""
 
 import hashlib
 import json
@@ -18,7 +20,14 @@ FETCH = 'set -euo pipefail; . "{say}"; fetched kueue "{file}"'
 
 
 def test_scripts_pass_shellcheck() -> None:
-    command = [tool("shellcheck"), "-x", "-P", "SCRIPTDIR", *map(str, SCRIPTS), str(ROOT / ".ci" / "run")]
+    command = [
+        tool("shellcheck"),
+        "-x",
+        "-P",
+        "SCRIPTDIR",
+        *map(str, SCRIPTS),
+        str(ROOT / ".ci" / "run"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -26,7 +35,12 @@ def test_scripts_pass_shellcheck() -> None:
 def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
     planted = tmp_path / "planted.sh"
     planted.write_text("#!/usr/bin/env bash\nrm -rf $1/*\n")
-    assert subprocess.run([tool("shellcheck"), str(planted)], capture_output=True, check=False).returncode == 1
+    assert (
+        subprocess.run(
+            [tool("shellcheck"), str(planted)], capture_output=True, check=False
+        ).returncode
+        == 1
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(K8S)))
@@ -62,7 +76,9 @@ def test_versions_are_pinned_and_no_checksum_is_invented() -> None:
         assert re.search(r"\d+\.\d+\.\d+$", entry.get("version") or entry["image"]), name
         assert re.fullmatch(r"[0-9a-f]{40}", entry.get("commit", "0" * 40)), name
         for key in ("sha256", "digest"):
-            assert entry.get(key) is None or re.fullmatch(r"(sha256:)?[0-9a-f]{64}", entry[key]), name
+            assert entry.get(key) is None or re.fullmatch(r"(sha256:)?[0-9a-f]{64}", entry[key]), (
+                name
+            )
         if "url" in entry:
             assert entry["version"] in entry["url"]
 
@@ -74,11 +90,15 @@ def test_manifests_are_fetched_at_locked_commits_only() -> None:
 
 
 def _fetch(tmp_path: Path, sha256: str | None, body: str) -> tuple[int, str, bool]:
-    """(status, what was said, whether the file was kept) of a download under a lock with this checksum."""
+    """(status, what was said, whether the file was kept) of a download under a lock with this
+    checksum.
+    """
     home = tmp_path / "k8s"
     home.mkdir()
     (home / "say.sh").write_text((K8S / "say.sh").read_text())
-    (home / "versions.lock").write_text(json.dumps({"kueue": {"url": "https://example.test/x", "sha256": sha256}}))
+    (home / "versions.lock").write_text(
+        json.dumps({"kueue": {"url": "https://example.test/x", "sha256": sha256}})
+    )
     script = tmp_path / "fetch.sh"
     file = tmp_path / "download"
     script.write_text(FETCH.format(say=home / "say.sh", file=file))

@@ -1,4 +1,6 @@
-"""The command with which `make kind-test` takes the miniature into S3, run against a real S3 server."""
+"""The command with which `make kind-test` takes the miniature into S3, run against a real S3
+server.
+"""
 
 import os
 import shlex
@@ -14,7 +16,9 @@ from xstilts.store.store import Store
 GOLDEN = Path(__file__).parent / "golden" / "kind-test.txt"
 
 
-def test_the_miniature_s_files_arrive_under_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_miniature_s_files_arrive_under_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (line,) = [line for line in GOLDEN.read_text().splitlines() if line.startswith("rclone copy ")]
     data = tmp_path / "miniature" / "org" / "name"
     data.mkdir(parents=True)

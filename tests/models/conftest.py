@@ -10,20 +10,31 @@ import pytest
 import torch
 from PIL import Image
 
+from xstilts.miniature.backbones import build_tiny
 from xstilts.models.backbone import Backbone
 from xstilts.models.batch import Segment, segment_key
-from xstilts.models.build import build_tiny
 from xstilts.models.processor import Processor
 
 torch.set_num_threads(1)
 
-SETTINGS = {"hidden": 32, "ff": 64, "layers": 3, "heads": 4, "vision_hidden": 32, "vision_ff": 32, "init_std": 0.2}
+SETTINGS = {
+    "hidden": 32,
+    "ff": 64,
+    "layers": 3,
+    "heads": 4,
+    "vision_hidden": 32,
+    "vision_ff": 32,
+    "init_std": 0.2,
+}
 
 
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     random = Random(0)
-    words = ["".join(random.choice(("ba", "ko", "ri", "tu", "მა", "ზე")) for _ in range(3)) for _ in range(60)]
+    words = [
+        "".join(random.choice(("ba", "ko", "ri", "tu", "მა", "ზე")) for _ in range(3))
+        for _ in range(60)
+    ]
     return [" ".join(random.choice(words) for _ in range(7)) + "." for _ in range(200)]
 
 
@@ -55,7 +66,9 @@ def picture() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def mixed(texts: list[str]) -> Callable[[Processor], list[Segment]]:
-    """Segments of different lengths: one picture and text, text, two pictures of other sizes and text, one token."""
+    """Segments of different lengths: one picture and text, text, two pictures of other sizes and
+    text, one token.
+    """
 
     def make(processor: Processor) -> list[Segment]:
         def ids(text: str) -> list[int]:
@@ -64,7 +77,12 @@ def mixed(texts: list[str]) -> Callable[[Processor], list[Segment]]:
         pictures: list[list[bytes]] = [[png(16, 16, 1)], [], [png(40, 24, 2), png(24, 56, 3)], []]
         if processor.images is None:
             pictures = [[], [], [], []]
-        bodies = [ids(texts[0]), ids(texts[1])[:9], ids(texts[2] + " " + texts[3]), ids(texts[4])[:1]]
+        bodies = [
+            ids(texts[0]),
+            ids(texts[1])[:9],
+            ids(texts[2] + " " + texts[3]),
+            ids(texts[4])[:1],
+        ]
         return [
             Segment(
                 [i for p in shown for i in processor.image_placeholder(p)] + body,

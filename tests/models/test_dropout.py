@@ -1,4 +1,6 @@
-"""Dropout masks are a function of seed, update, example, place, channel and module: nothing else can change them."""
+"""Dropout masks are a function of seed, update, example, place, channel and module: nothing else
+can change them.
+"""
 
 import pytest
 import torch
@@ -10,7 +12,9 @@ from xstilts.models.dropout import CounterDropout, DropoutControl, install, keep
 from xstilts.models.lora import add_lora, initial_state, load_trainable
 
 
-def mask(control: DropoutControl, name: str, keys: list[int], offsets: list[int], channels: int = 64) -> torch.Tensor:
+def mask(
+    control: DropoutControl, name: str, keys: list[int], offsets: list[int], channels: int = 64
+) -> torch.Tensor:
     control.begin(torch.tensor(keys), torch.tensor(offsets))
     return CounterDropout(control, "hidden", name)(torch.ones(len(keys), channels))
 
@@ -41,7 +45,9 @@ def test_a_mask_is_a_function_of_its_five_coordinates():
 
 
 def test_masks_do_not_change_between_versions():
-    """Golden: a change here changes trained models, and needs a new version of the finetune recipe."""
+    """Golden: a change here changes trained models, and needs a new version of the finetune
+    recipe.
+    """
     control = DropoutControl(hidden=0.5)
     control.at(seed=0, update=0, stage="")
     kept = (mask(control, "layer", [segment_key(0, 0)], [3], channels=16)[0] > 0).int().tolist()
@@ -80,7 +86,9 @@ def test_adapters_have_their_own_rate(folder):
     backbone = load_backbone(folder("llava"), "llava")
     add_lora(backbone, 4, 8)
     start = initial_state(backbone, {"mode": "lora"}, 0)
-    load_trainable(backbone, {n: t if ".lora_A." in n else torch.full_like(t, 0.1) for n, t in start.items()})
+    load_trainable(
+        backbone, {n: t if ".lora_A." in n else torch.full_like(t, 0.1) for n, t in start.items()}
+    )
     batch = pack([Segment(list(range(300, 312)), key=1)], backbone.train())
     plain = backbone(batch)
     backbone.dropout.hidden = 0.5
@@ -90,9 +98,13 @@ def test_adapters_have_their_own_rate(folder):
 
 
 def test_no_stock_dropout_is_left(folder):
-    text = load_backbone(folder("xlm_r"), "xlm_r").contract.text(load_backbone(folder("xlm_r"), "xlm_r").model)
+    text = load_backbone(folder("xlm_r"), "xlm_r").contract.text(
+        load_backbone(folder("xlm_r"), "xlm_r").model
+    )
     assert not [m for m in text.modules() if isinstance(m, nn.Dropout)]
-    assert install(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1)), DropoutControl(), "hidden") == ["1"]
+    assert install(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1)), DropoutControl(), "hidden") == [
+        "1"
+    ]
 
 
 def test_dropout_outside_the_backbone_is_refused():

@@ -1,4 +1,6 @@
-"""Golden values: a change here makes stored results stale, which RECIPE_VERSION (xstilts/plan/step.py) must say."""
+"""Golden values: a change here makes stored results stale, which RECIPE_VERSION
+(xstilts/step.py) must say.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +12,16 @@ import torch
 
 from xstilts.data.encode import Encoder
 from xstilts.data.encoded import EncodedRow, EncodedRows
+from xstilts.miniature.backbones import build_model
 from xstilts.models.backbone import Backbone, wrap
-from xstilts.models.build import build_model
+from xstilts.models.head_set import pack_rows
 from xstilts.models.heads import initialise, make_head, rows_of
 from xstilts.models.lora import add_lora, initial_state, load_trainable
 from xstilts.models.processor import Processor
-from xstilts.plan.step import RECIPE_VERSION
+from xstilts.step import RECIPE_VERSION
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
-from xstilts.training.losses import pack_rows
 from xstilts.training.workers import Workers
 
 torch.set_num_threads(1)
@@ -31,7 +33,15 @@ TEXTS = (
     "3 small cats are under the old school.",
     "where is the red ball?",
 )
-SETTINGS = {"hidden": 32, "ff": 64, "layers": 2, "heads": 4, "vocab_size": 480, "vision_hidden": 32, "vision_ff": 32}
+SETTINGS = {
+    "hidden": 32,
+    "ff": 64,
+    "layers": 2,
+    "heads": 4,
+    "vocab_size": 480,
+    "vision_hidden": 32,
+    "vision_ff": 32,
+}
 SETTINGS |= {"vision_layers": 1}
 PAIRS = (
     Example(id="a", text=TEXTS[0], text_pair="the dog sees anna.", label=0),
@@ -43,8 +53,10 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Golden:
-    """ids: tokens of the first and the third text. adapted: how many modules LoRA adapts, the first and last by name.
-    lora, full: the losses of three updates of the adapters, and of all weights."""
+    """ids: tokens of the first and the third text. adapted: how many modules LoRA adapts, the
+    first and last by name. lora, full: the losses of three updates of the adapters, and of all
+    weights.
+    """
 
     ids: tuple[list[int], list[int]]
     adapted: tuple[int, str, str]
@@ -57,7 +69,11 @@ _STACK = "model.model.language_model.layers"
 GOLDEN = {
     "xlm_r": Golden(
         ([296, 350, 358, 367, 310, 354, 296, 360, 260], [356, 364, 365, 363, 260]),
-        (12, "model.roberta.encoder.layer.0.attention.output.dense", "model.roberta.encoder.layer.1.output.dense"),
+        (
+            12,
+            "model.roberta.encoder.layer.0.attention.output.dense",
+            "model.roberta.encoder.layer.1.output.dense",
+        ),
         (1.111790, 1.041167, 1.023759),
         (1.119851, 1.062889, 1.038004),
     ),
@@ -79,9 +95,7 @@ GOLDEN = {
 def stale(*kinds: str) -> str:
     """What to do where a golden value changed."""
     named = " and ".join(f"RECIPE_VERSION[{kind!r}] (now {RECIPE_VERSION[kind]})" for kind in kinds)
-    return (
-        f"stored results are stale: bump {named} in xstilts/plan/step.py and record the new values, or undo the change"
-    )
+    return f"stored results are stale: bump {named} in xstilts/step.py and record the new values, or undo the change"
 
 
 @cache
@@ -97,7 +111,10 @@ def backbone(family: str) -> Backbone:
 
 def ids(family: str) -> tuple[list[int], ...]:
     """Of the first and the third text."""
-    return tuple(processor(family).tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS[:3:2])
+    return tuple(
+        processor(family).tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in TEXTS[:3:2]
+    )
 
 
 def adapted(family: str) -> tuple[int, str, str]:
@@ -106,7 +123,9 @@ def adapted(family: str) -> tuple[int, str, str]:
 
 
 def losses(family: str, mode: str) -> tuple[float, ...]:
-    """Of three updates on the four pairs through encoder, backbone, head, dropout and loop as a finetune step has them."""
+    """Of three updates on the four pairs through encoder, backbone, head, dropout and loop as a
+    finetune step has them.
+    """
     trained = backbone(family)
     if mode == "lora":
         add_lora(trained, 4, 8)
@@ -118,7 +137,9 @@ def losses(family: str, mode: str) -> tuple[float, ...]:
     head = make_head("classification", "head", trained.width, 3, trained.pool)
     assert head is not None
     initialise(head, 0, "mnli")
-    encoder = Encoder(TASKS["mnli"], processor(family), "head", {"max_length": 64}, trained.subtoken)
+    encoder = Encoder(
+        TASKS["mnli"], processor(family), "head", {"max_length": 64}, trained.subtoken
+    )
     found = [
         {"row": place, "language": "en", "images": [], **row}
         for place, one in enumerate(PAIRS)
@@ -127,10 +148,14 @@ def losses(family: str, mode: str) -> tuple[float, ...]:
 
     def loss_sum(rows: Sequence[EncodedRow], task: int, update: int) -> torch.Tensor:
         trained.dropout.at(0, update, "mnli")
-        loss: torch.Tensor = head.loss(trained(pack_rows(rows, trained, None, None)), rows_of(rows)).sum()
+        loss: torch.Tensor = head.loss(
+            trained(pack_rows(rows, trained, None, None)), rows_of(rows)
+        ).sum()
         return loss
 
-    settings = Settings(updates=3, examples_per_step=4, lr=5e-3, head_lr_factor=2.0, weight_decay=0.01, stage="mnli")
+    settings = Settings(
+        updates=3, examples_per_step=4, lr=5e-3, head_lr_factor=2.0, weight_decay=0.01, stage="mnli"
+    )
     trainable = {name: p for name, p in trained.named_parameters() if p.requires_grad}
     optimiser = make_optimiser(trainable, head, settings)
     rows = TrainTask("mnli", EncodedRows(pa.Table.from_pylist(found)), "head")
@@ -150,9 +175,13 @@ def test_lora_adapts_these_modules(family: str) -> None:
 
 @pytest.mark.parametrize("family", GOLDEN)
 def test_three_updates_of_adapters_have_these_losses(family: str) -> None:
-    assert losses(family, "lora") == pytest.approx(GOLDEN[family].lora, rel=1e-4), stale("build", "encode", "finetune")
+    assert losses(family, "lora") == pytest.approx(GOLDEN[family].lora, rel=1e-4), stale(
+        "build", "encode", "finetune"
+    )
 
 
 @pytest.mark.parametrize("family", GOLDEN)
 def test_three_updates_of_all_weights_have_these_losses(family: str) -> None:
-    assert losses(family, "full") == pytest.approx(GOLDEN[family].full, rel=1e-4), stale("build", "encode", "finetune")
+    assert losses(family, "full") == pytest.approx(GOLDEN[family].full, rel=1e-4), stale(
+        "build", "encode", "finetune"
+    )

@@ -1,4 +1,6 @@
-"""Heads on small exact arrays: what they read, one loss for each row, predictions as plain values."""
+"""Heads on small exact arrays: what they read, one loss for each row, predictions as plain
+values.
+"""
 
 import math
 
@@ -35,7 +37,9 @@ def row(segments: list[int], **given: object) -> EncodedRow:
 def fill(head: torch.nn.Module, **weights: object) -> None:
     with torch.no_grad():
         for name, parameter in head.named_parameters():
-            parameter.copy_(torch.tensor(weights[name]) if name in weights else torch.zeros(parameter.shape))
+            parameter.copy_(
+                torch.tensor(weights[name]) if name in weights else torch.zeros(parameter.shape)
+            )
 
 
 STATES = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 4.0], [2.0, 2.0], [4.0, 6.0]])
@@ -46,8 +50,15 @@ def test_pooling():
     assert about.cu_seq_lens.tolist() == [0, 3, 5]
     assert pool(STATES, about, "first").tolist() == [[1.0, 0.0], [2.0, 2.0]]
     assert pool(STATES, about, "last").tolist() == [[5.0, 4.0], [4.0, 6.0]]
-    assert pool(STATES, about, "last", "pooled+mean").tolist() == [[5.0, 4.0, 3.0, 2.0], [4.0, 6.0, 3.0, 4.0]]
-    assert mean(STATES, about).tolist() == pool(STATES, about, "last", "mean").tolist() == [[3.0, 2.0], [3.0, 4.0]]
+    assert pool(STATES, about, "last", "pooled+mean").tolist() == [
+        [5.0, 4.0, 3.0, 2.0],
+        [4.0, 6.0, 3.0, 4.0],
+    ]
+    assert (
+        mean(STATES, about).tolist()
+        == pool(STATES, about, "last", "mean").tolist()
+        == [[3.0, 2.0], [3.0, 4.0]]
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,18 +97,24 @@ def test_multiple_choice_with_two_and_three_choices():
 
 
 def test_tagging_weighs_sentences_alike():
-    about = rows_of([row([3], labels=[-100, 0, 1], words=[-1, 0, 1]), row([2], labels=[1, -100], words=[1, -1])])
+    about = rows_of(
+        [row([3], labels=[-100, 0, 1], words=[-1, 0, 1]), row([2], labels=[1, -100], words=[1, -1])]
+    )
     head = make_head("tagging", "head", 2, 2)
     fill(head, **{"out.weight": [[1.0, 0.0], [0.0, 1.0]]})
     one, two = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))
     assert head.loss(STATES, about).tolist() == pytest.approx([(one + two) / 2, math.log(2)])
     assert head.predict(STATES, about) == [{0: 0, 1: 0}, {1: 0}]
-    lost = rows_of([row([3], labels=[-100] * 3, words=[-1] * 3), row([2], labels=[1, 1], words=[0, 1])])
+    lost = rows_of(
+        [row([3], labels=[-100] * 3, words=[-1] * 3), row([2], labels=[1, 1], words=[0, 1])]
+    )
     assert head.loss(STATES, lost)[0] == 0.0
 
 
 def test_span_start_and_end_given_start():
-    """A window: token 0 (no answer), a question's token, then three of the context; start logit the first channel."""
+    """A window: token 0 (no answer), a question's token, then three of the context; start logit
+    the first channel.
+    """
     states = torch.tensor([[0.0, 0.0], [9.0, 9.0], [1.0, 0.0], [2.0, 1.0], [0.0, 3.0]])
     about = rows_of([row([5], span=[3, 4], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
     head = Span(2)
@@ -112,14 +129,19 @@ def test_span_start_and_end_given_start():
     absent = rows_of([row([5], span=[0, 0], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
     assert head.loss(states, absent).tolist() == pytest.approx([float(-(over[0] + ends[0]) / 2)])
     with pytest.raises(ValueError, match="are not in the context"):
-        head.loss(states, rows_of([row([5], span=[1, 3], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])]))
+        head.loss(
+            states, rows_of([row([5], span=[1, 3], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
+        )
     nothing = rows_of([row([5], offsets=[-1] * 10)])
-    assert head.predict(states, nothing) == [{"start": 0, "end": 0, "score": -math.inf, "null": 0.0}]
+    assert head.predict(states, nothing) == [
+        {"start": 0, "end": 0, "score": -math.inf, "null": 0.0}
+    ]
 
 
 def test_the_end_sees_the_start():
-    """Two starts s = ±1 and two ends x = ±1, the end to be that of equal sign: no sum of separate logits can say so,
-    tanh(x + s - 1) + tanh(-x - s - 1) can."""
+    """Two starts s = ±1 and two ends x = ±1, the end to be that of equal sign: no sum of
+    separate logits can say so, tanh(x + s - 1) + tanh(-x - s - 1) can.
+    """
     starts = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     ends = torch.tensor([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
     head = Span(3)
@@ -179,11 +201,15 @@ def test_an_answer_starts_only_where_the_row_says_and_ends_anywhere():
     ],
 )
 def test_an_answer_is_limited_by_tokens_or_characters(limit, expected):
-    """The pairs of three tokens by falling sum of logits: (0, 2), (1, 2), (0, 1), … after their characters."""
+    """The pairs of three tokens by falling sum of logits: (0, 2), (1, 2), (0, 1), … after their
+    characters.
+    """
     states = torch.tensor([[0.0, 0.0], [9.0, 0.0], [8.0, 6.0], [0.0, 8.0]])
     head = Span(2)
     fill(head, **{"start.weight": [[1.0, 0.0]], "end.weight": [[0.0, 1.0]]})
-    (found,) = head.predict(states, rows_of([row([4], offsets=[-1, -1, 0, 3, 4, 12, 13, 30])]), limit)
+    (found,) = head.predict(
+        states, rows_of([row([4], offsets=[-1, -1, 0, 3, 4, 12, 13, 30])]), limit
+    )
     assert (found["start"], found["end"]) == expected
 
 
@@ -204,13 +230,17 @@ def test_windows_of_one_question_give_its_best_answer():
 def test_lm_loss_reads_supervised_tokens_only(folder):
     backbone = load_backbone(folder("llava"), "llava")
     rows = [row([4], labels=[-100, 7, -100, 9]), row([3], labels=[-100, -100, 8])]
-    states = backbone(pack([Segment([300 + i for i in range(len(r.segments[0]))]) for r in rows], backbone))
+    states = backbone(
+        pack([Segment([300 + i for i in range(len(r.segments[0]))]) for r in rows], backbone)
+    )
     total, count = lm_loss(backbone, states, rows_of(rows))
     logits = backbone.lm_logits(states)
     assert count == 3
     expected = sum(F.cross_entropy(logits[i], torch.tensor(t)) for i, t in ((1, 7), (3, 9), (6, 8)))
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
-    none = lm_loss(backbone, states, rows_of([row([4], labels=[-100] * 4), row([3], labels=[-100] * 3)]))
+    none = lm_loss(
+        backbone, states, rows_of([row([4], labels=[-100] * 4), row([3], labels=[-100] * 3)])
+    )
     assert (float(none[0]), none[1]) == (0.0, 0)
 
 
@@ -218,12 +248,19 @@ def test_retrieval():
     states = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [0.0, 1.0], [1.0, 1.0]])
     about = rows_of([row([2, 1]), row([1, 1])])
     vectors = embed(states, about)
-    assert vectors.tolist() == [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], pytest.approx([0.5**0.5, 0.5**0.5])]
+    assert vectors.tolist() == [
+        [1.0, 0.0],
+        [0.0, 1.0],
+        [0.0, 1.0],
+        pytest.approx([0.5**0.5, 0.5**0.5]),
+    ]
 
 
 def test_heads_start_from_their_stream():
     for format_ in ("classification", "multiple_choice", "tagging", "span"):
-        one, two, other = (make_head(format_, "head", 16, 3, "last", "pooled+mean") for _ in range(3))
+        one, two, other = (
+            make_head(format_, "head", 16, 3, "last", "pooled+mean") for _ in range(3)
+        )
         initialise(one, 0, "mnli")
         torch.manual_seed(1)
         initialise(two, 0, "mnli")

@@ -1,4 +1,6 @@
-"""Adapters sit in the text stack only, start from a named stream, and never write to the backbone's weights."""
+"""Adapters sit in the text stack only, start from a named stream, and never write to the
+backbone's weights.
+"""
 
 import re
 
@@ -11,7 +13,11 @@ from xstilts.models.lora import add_lora, initial_state, load_trainable, merged,
 from xstilts.models.processor import load_processor
 
 LORA = {"mode": "lora", "r": 4, "alpha": 8}
-MODULES = {"xlm_r": 18, "llava": 21, "qwen_vl": 21}  # 3 layers × 6 (query, key, value, 3 dense) or 7
+MODULES = {
+    "xlm_r": 18,
+    "llava": 21,
+    "qwen_vl": 21,
+}  # 3 layers × 6 (query, key, value, 3 dense) or 7
 
 
 @pytest.mark.parametrize("family", list(MODULES))
@@ -58,7 +64,11 @@ def test_merging_scores_alike_and_restores_every_bit(family, folder, mixed):
     state = initial_state(backbone, LORA, 0)
     noise = torch.Generator().manual_seed(0)
     load_trainable(
-        backbone, {n: t if ".lora_A." in n else torch.randn(t.shape, generator=noise) * 0.1 for n, t in state.items()}
+        backbone,
+        {
+            n: t if ".lora_A." in n else torch.randn(t.shape, generator=noise) * 0.1
+            for n, t in state.items()
+        },
     )
     batch = pack(mixed(load_processor(folder(family), family)), backbone)
     weights = {n: p.detach().clone() for n, p in backbone.named_parameters()}

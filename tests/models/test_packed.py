@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xstilts.models.backbone import Backbone, contract, load_backbone
+from xstilts.models.backbone import Backbone, load_backbone
 from xstilts.models.batch import Segment, pack
+from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
 
 FAMILIES = ["xlm_r", "llava", "qwen_vl"]
@@ -32,12 +33,16 @@ def test_states_and_gradients_are_those_of_each_segment_alone(family, folder, mi
     other, compared = dict(theirs.named_parameters()), 0
     for name, parameter in ours.named_parameters():
         assert (parameter.grad is None) == (other[name].grad is None), name
-        if parameter.grad is not None and other[name].grad.abs().max() > 1e-3:  # keys' biases have none but noise
+        if (
+            parameter.grad is not None and other[name].grad.abs().max() > 1e-3
+        ):  # keys' biases have none but noise
             scale = other[name].grad.abs().max()
             assert (parameter.grad - other[name].grad).abs().max() / scale < 2e-5, name
             compared += 1
     assert compared > 25
-    frozen = [n for n, p in ours.named_parameters() if "vision" in n or "visual" in n or "projector" in n]
+    frozen = [
+        n for n, p in ours.named_parameters() if "vision" in n or "visual" in n or "projector" in n
+    ]
     assert bool(frozen) == (family != "xlm_r")
     assert all(dict(ours.named_parameters())[n].grad is None for n in frozen)
 
@@ -58,7 +63,9 @@ def test_a_segment_does_not_notice_its_neighbours_or_its_place(family, folder, m
     segments = mixed(load_processor(folder(family), family))
     with torch.inference_mode():
         together = backbone(pack(segments, backbone)).split([len(s.input_ids) for s in segments])
-        turned = backbone(pack(segments[::-1], backbone)).split([len(s.input_ids) for s in segments[::-1]])
+        turned = backbone(pack(segments[::-1], backbone)).split(
+            [len(s.input_ids) for s in segments[::-1]]
+        )
     for a, b in zip(together, turned[::-1], strict=True):
         assert (a - b).abs().max() < 5e-6
 
@@ -99,7 +106,9 @@ def test_qwen_positions_are_those_of_transformers(folder, mixed):
         ids = torch.tensor([list(segment.input_ids)])
         grids = torch.tensor([i.grid for i in segment.images]) if segment.images else None
         kinds = (ids == backbone.config.image_token_id).int()
-        expected = backbone.model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grids)[0][:, 0]
+        expected = backbone.model.model.get_rope_index(
+            ids, mm_token_type_ids=kinds, image_grid_thw=grids
+        )[0][:, 0]
         found = backbone.positions(segment)
         assert torch.equal(found[1:], expected)
         assert found[0].tolist() == list(range(ids.shape[1]))

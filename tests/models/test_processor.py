@@ -11,11 +11,11 @@ import torch
 import transformers
 from PIL import Image
 
-from xstilts.data.ladder import blank
+from xstilts.data.image_conditions import blank
 from xstilts.errors import DataError
+from xstilts.miniature.backbones import save
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
-from xstilts.models.build import save
 from xstilts.models.processor import image_only, llava_image_tokens, load_processor
 from xstilts.tasks.pictures import size_of, upright
 
@@ -52,7 +52,10 @@ def test_sizes_tokens_and_placeholders_agree(width, height, folder, picture):
 
 
 def test_pixels_and_tokens_are_those_of_the_stock_processor(folder, picture):
-    kinds = {"llava": transformers.LlavaProcessor, "qwen_vl": image_only(transformers.Qwen2_5_VLProcessor)}
+    kinds = {
+        "llava": transformers.LlavaProcessor,
+        "qwen_vl": image_only(transformers.Qwen2_5_VLProcessor),
+    }
     for family, kind in kinds.items():
         data, stock = picture(40, 24), kind.from_pretrained(folder(family))
         ours = load_processor(folder(family), family)
@@ -71,8 +74,12 @@ def saved(image, kind="PNG", **more):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_turns_the_pixels_the_grid_and_the_blank_picture(kind, orientation, folder):
-    """A picture that is 24 × 40 when shown, its left half red and its right half blue, stored in each of the eight ways."""
+def test_exif_orientation_turns_the_pixels_the_grid_and_the_blank_picture(
+    kind, orientation, folder
+):
+    """A picture that is 24 × 40 when shown, its left half red and its right half blue, stored in
+    each of the eight ways.
+    """
     shown = Image.new("RGB", (24, 40), "red")
     shown.paste((0, 0, 255), (12, 0, 24, 40))
     undo = {
@@ -83,11 +90,22 @@ def test_exif_orientation_turns_the_pixels_the_grid_and_the_blank_picture(kind, 
     exif = Image.Exif()
     exif[274] = orientation
     stored = shown.transpose(undo[orientation]) if orientation > 1 else shown
-    lossless = {"lossless": True} if kind == "WEBP" else {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+    lossless = (
+        {"lossless": True}
+        if kind == "WEBP"
+        else {"quality": 100, "subsampling": 0}
+        if kind == "JPEG"
+        else {}
+    )
     data = saved(stored, kind, exif=exif, **lossless)
     read = upright(data)
     assert read.size == size_of(data) == (24, 40)
-    assert [read.getpixel(at)[0] > 200 for at in ((2, 2), (2, 37), (21, 2), (21, 37))] == [True, True, False, False]
+    assert [read.getpixel(at)[0] > 200 for at in ((2, 2), (2, 37), (21, 2), (21, 37))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     qwen = load_processor(folder("qwen_vl"), "qwen_vl")
     assert qwen.grid(data) == qwen.grid(saved(shown)) == list(qwen.image_inputs(data).grid)
     assert size_of(blank(data)) == (24, 40)
@@ -101,7 +119,11 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped():
 def test_float_grey_is_read_where_its_range_is_known():
     unit, bytes_ = (np.array([[0, top / 2, top]], dtype=np.float32) for top in (1.0, 255.0))
     for values in (unit, bytes_):
-        assert np.asarray(upright(saved(Image.fromarray(values), "TIFF")))[0, :, 0].tolist() == [0, 128, 255]
+        assert np.asarray(upright(saved(Image.fromarray(values), "TIFF")))[0, :, 0].tolist() == [
+            0,
+            128,
+            255,
+        ]
     with pytest.raises(ValueError, match="no known range"):
         upright(saved(Image.fromarray(unit * 70_000), "TIFF"))
 
@@ -119,10 +141,14 @@ def test_a_budget_of_pixels_or_tokens_bounds_every_picture(folder, picture):
     for width, height in [(40, 24), (640, 480), (1, 200), (200, 1), (2000, 11), (3, 3)]:
         data = picture(width, height)
         for most in (1, 3, 16, 64):
-            bounded = qwen.within({"image_tokens": most, "min_pixels": None, "max_pixels": 640 * 480})
+            bounded = qwen.within(
+                {"image_tokens": most, "min_pixels": None, "max_pixels": 640 * 480}
+            )
             grid = bounded.grid(data)
             assert 1 <= grid[1] * grid[2] // 4 <= most
-            assert qwen.image_inputs(data, grid).tokens == grid[1] * grid[2] // 4  # training has the folder's bounds
+            assert (
+                qwen.image_inputs(data, grid).tokens == grid[1] * grid[2] // 4
+            )  # training has the folder's bounds
     assert qwen.within({"max_pixels": 12 * 64}).grid(picture(640, 480)) == [1, 6, 8]
     assert qwen.within({"min_pixels": 12 * 64}).grid(picture(8, 8)) == [1, 8, 8]
     assert qwen.within({}).grid(picture(640, 480)) == qwen.grid(picture(640, 480))
@@ -132,7 +158,8 @@ def test_pictures_of_a_fixed_size_must_fit_the_budget(folder):
     llava = load_processor(folder("llava"), "llava")
     assert llava.within({"image_tokens": 4}).image_tokens == 4
     with pytest.raises(
-        DataError, match=r"each picture is 4 tokens for this llava backbone, .* image_tokens: 3; set image_tokens"
+        DataError,
+        match=r"each picture is 4 tokens for this llava backbone, .* image_tokens: 3; set image_tokens",
     ):
         llava.within({"image_tokens": 3})
 
@@ -140,21 +167,34 @@ def test_pictures_of_a_fixed_size_must_fit_the_budget(folder):
 def test_pixels_that_do_not_fill_the_encoded_grid_are_refused(folder, picture):
     qwen = load_processor(folder("qwen_vl"), "qwen_vl")
     with pytest.raises(
-        ValueError, match=r"fills \(1, 6, 10\) patches \(t, h, w\) where its encoded row has \(2, 6, 10\)"
+        ValueError,
+        match=r"fills \(1, 6, 10\) patches \(t, h, w\) where its encoded row has \(2, 6, 10\)",
     ):
         qwen.image_inputs(picture(40, 24), [2, 6, 10])
 
 
-TOWERS = {"clip": (transformers.CLIPVisionConfig, 1), "siglip": (transformers.SiglipVisionConfig, 0)}
+TOWERS = {
+    "clip": (transformers.CLIPVisionConfig, 1),
+    "siglip": (transformers.SiglipVisionConfig, 0),
+}
 
 
 @pytest.mark.parametrize(("tower", "strategy", "tokens"), [
     ("clip", "default", 9), ("clip", "full", 10), ("siglip", "full", 9), ("siglip", "default", 8),
 ])  # fmt: skip
-def test_a_tower_s_own_size_and_class_token_count_a_picture(tower, strategy, tokens, folder, picture, tmp_path):
-    """A stock LLaVA of either tower, 28 pixels in patches of 9: the model takes as many features as were counted."""
+def test_a_tower_s_own_size_and_class_token_count_a_picture(
+    tower, strategy, tokens, folder, picture, tmp_path
+):
+    """A stock LLaVA of either tower, 28 pixels in patches of 9: the model takes as many features
+    as were counted.
+    """
     tokenizer = load_processor(folder("llava"), "llava").tokenizer
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     text = transformers.LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=2, **sizes)
     vision = TOWERS[tower][0](**sizes, image_size=28, patch_size=9)
     config = transformers.LlavaConfig(
@@ -167,7 +207,11 @@ def test_a_tower_s_own_size_and_class_token_count_a_picture(tower, strategy, tok
         if tower == "clip"
         else transformers.SiglipImageProcessorPil(size=square)
     )
-    save(transformers.LlavaForConditionalGeneration(config), transformers.LlavaProcessor(images, tokenizer), tmp_path)
+    save(
+        transformers.LlavaForConditionalGeneration(config),
+        transformers.LlavaProcessor(images, tokenizer),
+        tmp_path,
+    )
     processor, backbone = load_processor(tmp_path, "llava"), load_backbone(tmp_path, "llava").eval()
     data = picture(40, 30)
     segment = Segment([*processor.image_placeholder(data), 5, 6], [processor.image_inputs(data)])
@@ -178,22 +222,34 @@ def test_a_tower_s_own_size_and_class_token_count_a_picture(tower, strategy, tok
 
 def test_published_towers_have_their_published_counts():
     """LLaVA-1.5: 576; llava-interleave-qwen: SigLIP 384/14 under `full`, 729."""
-    clip = transformers.CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    clip = transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
+    )
     assert llava_image_tokens(transformers.LlavaConfig(), clip) == 576
     tower = transformers.SiglipVisionConfig(image_size=384, patch_size=14)
     config = transformers.LlavaConfig(
         vision_config=tower, vision_feature_select_strategy="full", vision_feature_layer=-1
     )
-    assert llava_image_tokens(config, transformers.SiglipImageProcessorPil(size={"height": 384, "width": 384})) == 729
+    assert (
+        llava_image_tokens(
+            config, transformers.SiglipImageProcessorPil(size={"height": 384, "width": 384})
+        )
+        == 729
+    )
 
 
 def test_a_tower_of_another_kind_or_size_is_refused():
-    clip = transformers.CLIPImageProcessorPil(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224})
-    with pytest.raises(ValueError, match="makes pictures of 224 × 224 pixels, and the vision tower takes 336 × 336"):
+    clip = transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}
+    )
+    with pytest.raises(
+        ValueError, match="makes pictures of 224 × 224 pixels, and the vision tower takes 336 × 336"
+    ):
         llava_image_tokens(transformers.LlavaConfig(), clip)
     pixtral = transformers.LlavaConfig(vision_config=transformers.PixtralVisionConfig())
     with pytest.raises(
-        ValueError, match="vision tower 'pixtral' is not supported; supported: clip_vision_model, siglip"
+        ValueError,
+        match="vision tower 'pixtral' is not supported; supported: clip_vision_model, siglip",
     ):
         llava_image_tokens(pixtral, clip)
 

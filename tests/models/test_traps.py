@@ -1,11 +1,14 @@
-"""The ways in which packing goes wrong without an error in transformers 5: each is wrong here, and ours is right."""
+"""The ways in which packing goes wrong without an error in transformers 5: each is wrong here,
+and ours is right.
+"""
 
 import pytest
 import torch
 
 from xstilts.models.attention import packed_attention
-from xstilts.models.backbone import Backbone, contract, load_backbone
+from xstilts.models.backbone import Backbone, load_backbone
 from xstilts.models.batch import Segment, pack
+from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
 
 WRONG = 1e-3
@@ -13,7 +16,9 @@ WRONG = 1e-3
 
 @pytest.fixture
 def laid_out(folder, reference, texts):
-    """family → (the packed batch, the error of a way to call the stock model with it); ours is checked to be right."""
+    """family → (the packed batch, the error of a way to call the stock model with it); ours is
+    checked to be right.
+    """
 
     def make(family: str):
         of = contract(family)
@@ -29,7 +34,9 @@ def laid_out(folder, reference, texts):
 
         def error(**call: object) -> float:
             with torch.inference_mode():
-                states = of.core(stock.model)(input_ids=batch.input_ids[None], **call).last_hidden_state[0]
+                states = of.core(stock.model)(
+                    input_ids=batch.input_ids[None], **call
+                ).last_hidden_state[0]
                 return float((states - expected).abs().max())
 
         assert right < 1e-5

@@ -1,8 +1,9 @@
-"""Adversarial files, and what google-research/xtreme evaluate.py (commit 838c13b) makes of them: the same number, or a
-refusal that names the file and the line or key.
+"""Adversarial files, and what google-research/xtreme evaluate.py (commit 838c13b) makes of them:
+the same number, or a refusal that names the file and the line or key.
 
-The official values were computed by running its `evaluate_one_task` on these very texts, with seqeval 0.0.12 and Python
-3.11 in an environment of its own; CRASH stands for an exception there. None of its code is here.
+The official values were computed by running its `evaluate_one_task` on these very texts, with
+seqeval 0.0.12 and Python 3.11 in an environment of its own; CRASH stands for an exception there.
+None of its code is here.
 """
 
 import json
@@ -19,13 +20,16 @@ from xstilts.official.layout import TABLES
 # fmt: off
 #: The official script ends with an exception.
 CRASH: Literal["crash"] = "crash"
-#: Line separators for `str.splitlines()` that do not end a line of a Python text file: VT, FF, FS, GS, RS, NEL, LS, PS.
+#: Line separators for `str.splitlines()` that do not end a line of a Python text file: VT, FF, FS,
+#: GS, RS, NEL, LS, PS.
 NOT_LINE_ENDS = ("\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
 
 
 class Case(NamedTuple):
-    """task, language: as official. prediction, label: the texts of the two files. official: accuracy, F1, (EM, F1) or mAP@20,
-    or CRASH. refusal: what our error says after the name of the file; empty where our scores are the official ones."""
+    """task, language: as official. prediction, label: the texts of the two files. official:
+    accuracy, F1, (EM, F1) or mAP@20, or CRASH. refusal: what our error says after the name of
+    the file; empty where our scores are the official ones.
+    """
 
     name: str
     task: str
@@ -172,7 +176,8 @@ def _answers() -> Iterator[tuple[Any, ...]]:
         squad(("a", ["istanbul"]), ("b", ["ısparta"]), ("c", ["straße"]))), (0.0, 0.0)
 
 
-#: MLQA's language → (prediction, gold answer, EM, F1): articles, punctuation and segmentation of its own.
+#: MLQA's language → (prediction, gold answer, EM, F1): articles, punctuation and segmentation of
+#: its own.
 MLQA: dict[str, list[tuple[str, str, float, float]]] = {
     "en": [
         ("the «cat»!", "cat", 100.0, 100.0), ("theory of a cat", "theory of cat", 100.0, 100.0),

@@ -29,7 +29,12 @@ CASES: dict[str, tuple[str, str, list[Any], list[Any]]] = {
     "tatoeba": ("tatoeba", "ka", [2, 2, 2], [0, 1, 2]),
     "mewslix": ("mewslix", "ta", [["Q2", "Q1"]], [["Q1"]]),
     "pawsx": ("pawsx", "ja", [0, 1, 1], [0, 0, 1]),
-    "bucc_mining": ("bucc2018", "zh", ["test/en-1", "", "test/en-3"], [["test/en-1", "test/en-2"], ["test/en-4"], []]),
+    "bucc_mining": (
+        "bucc2018",
+        "zh",
+        ["test/en-1", "", "test/en-3"],
+        [["test/en-1", "test/en-2"], ["test/en-4"], []],
+    ),
 }
 #: Of XTREME alone.
 EARLIER = ("tatoeba", "pawsx", "bucc_mining")
@@ -53,7 +58,9 @@ def report(folder: Path, evaluation: str, target: int | None = 1) -> Path:
 def test_the_round_trip_gives_our_score(tmp_path: Path, evaluation: str) -> None:
     name, language, predictions, golds = CASES[evaluation]
     benchmark = "xtreme" if evaluation in EARLIER else "xtreme-r"
-    (cell,) = export(report(tmp_path / "report", evaluation), tmp_path / "out", benchmark, unofficial=True)
+    (cell,) = export(
+        report(tmp_path / "report", evaluation), tmp_path / "out", benchmark, unofficial=True
+    )
     assert cell.name == "b.none.t1"
     found = grade(cell / "predictions", cell / "labels", benchmark)["tasks"][name]["score"]
     metric = METRICS[task_metrics(TASKS[evaluation].metrics)[0]]
@@ -63,14 +70,23 @@ def test_the_round_trip_gives_our_score(tmp_path: Path, evaluation: str) -> None
 def test_tatoeba_stands_in_the_alphabetical_order_of_its_english_sentences(tmp_path: Path) -> None:
     """As the official English file does: A cat (row 1), Come in (row 2), Where? (row 0)."""
     (cell,) = export(report(tmp_path / "report", "tatoeba_squad"), tmp_path / "out")
-    found = {side: (cell / side / "tatoeba" / "test-ka.tsv").read_text().split() for side in ("predictions", "labels")}
+    found = {
+        side: (cell / side / "tatoeba" / "test-ka.tsv").read_text().split()
+        for side in ("predictions", "labels")
+    }
     assert found == {"predictions": ["2", "1", "0"], "labels": ["1", "2", "0"]}
 
 
 def test_mined_pairs_stand_by_the_ids_of_the_shared_task(tmp_path: Path) -> None:
     (cell,) = export(report(tmp_path / "report", "bucc_mining"), tmp_path / "out", "xtreme")
-    found = {side: (cell / side / "bucc2018" / "test-zh.tsv").read_text() for side in ("predictions", "labels")}
-    assert found == {"predictions": "q0\ten-1\nq2\ten-3\n", "labels": "q0\ten-1\nq0\ten-2\nq1\ten-4\n"}
+    found = {
+        side: (cell / side / "bucc2018" / "test-zh.tsv").read_text()
+        for side in ("predictions", "labels")
+    }
+    assert found == {
+        "predictions": "q0\ten-1\nq2\ten-3\n",
+        "labels": "q0\ten-1\nq0\ten-2\nq1\ten-4\n",
+    }
 
 
 def test_a_report_without_tatoebas_sentences_is_refused(tmp_path: Path) -> None:
@@ -82,7 +98,9 @@ def test_a_report_without_tatoebas_sentences_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("evaluation", ["xquad", "mewslix", "lareqa"])
 def test_an_example_whose_id_is_data_is_graded_like_others(tmp_path: Path, evaluation: str) -> None:
-    """Of a file with the key `data` the official script reads the value alone: such files are wrapped."""
+    """Of a file with the key `data` the official script reads the value alone: such files are
+    wrapped.
+    """
     path = report(tmp_path / "report", evaluation) / "predictions" / f"{evaluation}.parquet"
     rows = pd.read_parquet(path)
     rows.loc[0, "id"] = "data"
@@ -94,12 +112,19 @@ def test_an_example_whose_id_is_data_is_graded_like_others(tmp_path: Path, evalu
     assert plain == wrapped
 
 
-def test_xtreme_r_takes_tatoeba_after_squad_and_xtreme_the_raw_one_which_is_part_of_every_cell(tmp_path: Path) -> None:
+def test_xtreme_r_takes_tatoeba_after_squad_and_xtreme_the_raw_one_which_is_part_of_every_cell(
+    tmp_path: Path,
+) -> None:
     folder = report(tmp_path / "report", "xnli")
     report(report(folder, "tatoeba_squad"), "tatoeba", target=None)
-    names = [export(folder, tmp_path / benchmark, benchmark) for benchmark in ("xtreme", "xtreme-r")]
+    names = [
+        export(folder, tmp_path / benchmark, benchmark) for benchmark in ("xtreme", "xtreme-r")
+    ]
     assert [[cell.name for cell in cells] for cells in names] == [["b.none.t1"]] * 2
-    raw, tuned = (grade(c / "predictions", c / "labels", c.parent.name)["tasks"]["tatoeba"]["score"] for (c,) in names)
+    raw, tuned = (
+        grade(c / "predictions", c / "labels", c.parent.name)["tasks"]["tatoeba"]["score"]
+        for (c,) in names
+    )
     assert raw == tuned == pytest.approx(100 / 3)
     found = [(c / "predictions/tatoeba/test-ka.tsv").read_text().split() for (c,) in names]
     assert found == [["2", "2", "2"], ["2", "1", "0"]]
@@ -120,7 +145,9 @@ def test_a_report_without_predictions_of_the_benchmark_is_refused(tmp_path: Path
         export(tmp_path, tmp_path / "out")
 
 
-def test_the_command_line_grades_and_says_what_is_missing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_grades_and_says_what_is_missing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (cell,) = export(report(tmp_path / "report", "xnli"), tmp_path / "out")
     assert main(["grade", str(cell / "predictions"), str(cell / "labels"), "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
@@ -137,15 +164,21 @@ def with_one_id(folder: Path, evaluation: str) -> Path:
 
 
 def test_rows_with_one_id_get_ids_of_their_own_in_predictions_and_labels(tmp_path: Path) -> None:
-    """A file by id holds one entry for each; the official script counts every question of the labels."""
+    """A file by id holds one entry for each; the official script counts every question of the
+    labels.
+    """
     (cell,) = export(with_one_id(tmp_path / "report", "xquad"), tmp_path / "out")
     predictions, labels = (
-        json.loads((cell / side / "xquad/test-zh.json").read_text()) for side in ("predictions", "labels")
+        json.loads((cell / side / "xquad/test-zh.json").read_text())
+        for side in ("predictions", "labels")
     )
     assert list(predictions) == ["q", "q#2"]
     assert predictions["q"] == "the red cat"
     questions = labels["data"][0]["paragraphs"][0]["qas"]
-    assert [(question["id"], [answer["text"] for answer in question["answers"]]) for question in questions] == [
+    assert [
+        (question["id"], [answer["text"] for answer in question["answers"]])
+        for question in questions
+    ] == [
         ("q", ["red cat"]),
         ("q#2", ["y", "x z"]),
     ]
@@ -153,7 +186,10 @@ def test_rows_with_one_id_get_ids_of_their_own_in_predictions_and_labels(tmp_pat
 
 def test_queries_with_one_id_get_ids_of_their_own(tmp_path: Path) -> None:
     (cell,) = export(with_one_id(tmp_path / "report", "lareqa"), tmp_path / "out")
-    files = [json.loads((cell / side / "lareqa/test-el.json").read_text()) for side in ("predictions", "labels")]
+    files = [
+        json.loads((cell / side / "lareqa/test-el.json").read_text())
+        for side in ("predictions", "labels")
+    ]
     assert [list(entries) for entries in files] == [["q", "q#2"]] * 2
     assert [entries["q"] for entries in files] == [["a", "x", "b"], ["a", "b"]]
 
@@ -165,7 +201,9 @@ def test_a_new_id_is_never_one_that_another_row_has() -> None:
 def test_rows_with_one_id_keep_their_own_line(tmp_path: Path) -> None:
     (cell,) = export(with_one_id(tmp_path / "report", "xnli"), tmp_path / "out")
     labels = TASKS["xnli"].labels
-    assert (cell / "predictions/xnli/test-sw.tsv").read_text().split() == [labels[n] for n in CASES["xnli"][2]]
+    assert (cell / "predictions/xnli/test-sw.tsv").read_text().split() == [
+        labels[n] for n in CASES["xnli"][2]
+    ]
 
 
 def with_forms(folder: Path, form: str) -> Path:
@@ -192,11 +230,16 @@ def test_words_of_the_treebanks_are_exported(tmp_path: Path) -> None:
 
 
 def test_a_report_that_does_not_state_the_form_has_the_hubs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no prediction of xtreme-r is there.*udpos \(wo\) has the words of the hub"):
+    with pytest.raises(
+        DataError,
+        match=r"no prediction of xtreme-r is there.*udpos \(wo\) has the words of the hub",
+    ):
         export(report(tmp_path / "report", "udpos"), tmp_path / "out")
 
 
-def test_the_command_line_says_what_it_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_says_what_it_left_out(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = with_forms(report(report(tmp_path / "report", "xnli"), "udpos"), "hub")
     assert main(["export", str(folder), str(tmp_path / "out")]) == 0
     assert "left out: udpos (wo)" in capfd.readouterr().err

@@ -6,7 +6,12 @@ from xstilts.official.forms import forms
 
 
 @pytest.mark.parametrize(
-    ("path", "form"), [("universal-dependencies", "official"), ("google/xtreme", "hub"), ("izhx/xtreme-r-udpos", "hub")]
+    ("path", "form"),
+    [
+        ("universal-dependencies", "official"),
+        ("google/xtreme", "hub"),
+        ("izhx/xtreme-r-udpos", "hub"),
+    ],
 )
 def test_the_form_is_that_of_the_source(path: str, form: str) -> None:
     expanded = {

@@ -27,7 +27,9 @@ GROUP_SCORES = {
     "classification": 41.04761904761905, "tagging": 63.862698495741725, "qa": 80.37568011593986,
     "retrieval": 54.30555555555556,
 }  # fmt: skip
-needs_fixture = pytest.mark.skipif(not MOCK.is_dir(), reason=f"the official fixture is not at {MOCK}")
+needs_fixture = pytest.mark.skipif(
+    not MOCK.is_dir(), reason=f"the official fixture is not at {MOCK}"
+)
 
 
 @needs_fixture
@@ -41,7 +43,9 @@ def test_the_official_fixture_gives_the_official_scores(task: str) -> None:
 @needs_fixture
 def test_the_whole_of_xtreme() -> None:
     found = grade(MOCK / "predictions", MOCK / "labels", "xtreme")
-    assert found["all_task"] == found["mean_of_present_tasks"] == pytest.approx(62.173198505, abs=1e-8)
+    assert (
+        found["all_task"] == found["mean_of_present_tasks"] == pytest.approx(62.173198505, abs=1e-8)
+    )
     assert found["missing"] == []
     assert len(found["present_tasks"]) == 9
     assert found["groups"] == pytest.approx(GROUP_SCORES, abs=1e-9)
@@ -50,7 +54,9 @@ def test_the_whole_of_xtreme() -> None:
 @needs_fixture
 def test_mewsli_x_of_xtreme_r_and_what_the_fixture_lacks_is_named() -> None:
     found = grade(MOCK / "predictions", MOCK / "labels", "xtreme-r")
-    assert found["tasks"]["mewslix"]["averages"]["map@20"] == pytest.approx(14.39025156130419, abs=1e-9)
+    assert found["tasks"]["mewslix"]["averages"]["map@20"] == pytest.approx(
+        14.39025156130419, abs=1e-9
+    )
     assert any(line.startswith("xcopa") for line in found["missing"])
     assert any(line.startswith("panx qu") for line in found["missing"])
 
@@ -76,7 +82,9 @@ def whole(folder: Path, benchmark: str) -> dict[str, Any]:
         "rankings": ('{"a": ["Q1"]}', '{"a": ["Q1"]}'),
     }  # fmt: skip
     for name, task in TABLES[benchmark].items():
-        prediction, label = kinds[task.kind] if name != "lareqa" else ('{"a": ["Q2"]}', '{"a": ["Q1"]}')
+        prediction, label = (
+            kinds[task.kind] if name != "lareqa" else ('{"a": ["Q2"]}', '{"a": ["Q1"]}')
+        )
         for language in task.languages:
             written(folder / "p", task.file(language), prediction)
             written(folder / "l", task.file(language), label)
@@ -84,7 +92,9 @@ def whole(folder: Path, benchmark: str) -> dict[str, Any]:
 
 
 def test_the_groups_of_xtreme_r_are_the_official_ones(tmp_path: Path) -> None:
-    """XCOPA is in two, LAReQA in none; there is no official whole, and the means with LAReQA have names of their own."""
+    """XCOPA is in two, LAReQA in none; there is no official whole, and the means with LAReQA
+    have names of their own.
+    """
     found = whole(tmp_path, "xtreme-r")
     assert found["groups"] == {
         "classification": 50.0, "tagging": 100.0, "qa": 100.0, "retrieval": 100.0, "multi_choice": 0.0,
@@ -97,7 +107,12 @@ def test_the_groups_of_xtreme_r_are_the_official_ones(tmp_path: Path) -> None:
 
 def test_the_groups_of_xtreme_are_the_official_ones(tmp_path: Path) -> None:
     found = whole(tmp_path, "xtreme")
-    assert found["groups"] == {"classification": 100.0, "tagging": 100.0, "qa": 100.0, "retrieval": 100.0}
+    assert found["groups"] == {
+        "classification": 100.0,
+        "tagging": 100.0,
+        "qa": 100.0,
+        "retrieval": 100.0,
+    }
     assert found["all_task"] == 100.0
     assert found["retrieval_with_lareqa"] is None
 
@@ -127,7 +142,9 @@ def written(folder: Path, name: str, text: str) -> Path:
 def test_lengths_that_differ_are_refused_with_both_files(tmp_path: Path) -> None:
     predictions = written(tmp_path / "p", "xnli/test-en.tsv", "neutral\n")
     labels = written(tmp_path / "l", "xnli/test-en.tsv", "neutral\nneutral\n")
-    with pytest.raises(DataError, match=r"p/xnli/test-en\.tsv: 1 line, and 2 in .*l/xnli/test-en\.tsv"):
+    with pytest.raises(
+        DataError, match=r"p/xnli/test-en\.tsv: 1 line, and 2 in .*l/xnli/test-en\.tsv"
+    ):
         grade(predictions, labels)
 
 
@@ -153,10 +170,19 @@ def test_several_right_answers_divide_the_average_precision(tmp_path: Path) -> N
 
 
 def test_an_unanswered_question_counts_and_scores_nothing(tmp_path: Path) -> None:
-    qas = ",".join(f'{{"id": "{i}", "answers": [{{"text": "cat", "answer_start": 0}}]}}' for i in range(2))
-    labels = written(tmp_path / "l", "xquad/test-en.json", f'{{"data": [{{"paragraphs": [{{"qas": [{qas}]}}]}}]}}')
+    qas = ",".join(
+        f'{{"id": "{i}", "answers": [{{"text": "cat", "answer_start": 0}}]}}' for i in range(2)
+    )
+    labels = written(
+        tmp_path / "l",
+        "xquad/test-en.json",
+        f'{{"data": [{{"paragraphs": [{{"qas": [{qas}]}}]}}]}}',
+    )
     predictions = written(tmp_path / "p", "xquad/test-en.json", '{"0": "cat"}')
-    assert grade(predictions, labels)["tasks"]["xquad"]["averages"] == {"exact_match": 50.0, "f1": 50.0}
+    assert grade(predictions, labels)["tasks"]["xquad"]["averages"] == {
+        "exact_match": 50.0,
+        "f1": 50.0,
+    }
 
 
 def test_an_unknown_benchmark_is_named(tmp_path: Path) -> None:
@@ -216,7 +242,12 @@ def test_a_candidate_that_is_named_again_takes_a_place_and_is_no_further_hit(
         ("bucc2018/test-de.tsv", "de-1 en-1\n", "de-1\ten-1\n", "test-de.tsv:1: needs two ids separated by a tab"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scored_is_named(tmp_path: Path, file: str, prediction: str, label: str, complaint: str) -> None:
-    predictions, labels = written(tmp_path / "p", file, prediction), written(tmp_path / "l", file, label)
+def test_what_cannot_be_scored_is_named(
+    tmp_path: Path, file: str, prediction: str, label: str, complaint: str
+) -> None:
+    predictions, labels = (
+        written(tmp_path / "p", file, prediction),
+        written(tmp_path / "l", file, label),
+    )
     with pytest.raises(DataError, match=re.escape(complaint)):
         grade(predictions, labels, "xtreme" if file.startswith("bucc") else "xtreme-r")

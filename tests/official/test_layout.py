@@ -13,7 +13,9 @@ COUNTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("benchmark", "evaluation"), [(b, e) for b, counts in COUNTS.items() for e in counts])
+@pytest.mark.parametrize(
+    ("benchmark", "evaluation"), [(b, e) for b, counts in COUNTS.items() for e in counts]
+)
 def test_each_benchmark_has_its_own_number_of_languages(benchmark: str, evaluation: str) -> None:
     assert len(official_languages(benchmark, evaluation)) == COUNTS[benchmark][evaluation]
 
@@ -27,7 +29,11 @@ def test_an_average_covers_the_scored_languages_that_its_benchmark_has() -> None
     assert averaged_languages("xtreme", "xquad", ["ar", "en", "ro"]) == ["ar", "en"]
     assert averaged_languages("xtreme-r", "xquad", ["ar", "en", "ro"]) == ["ar", "en", "ro"]
     assert averaged_languages("xtreme", "xquad", ["en", "qaa", "qab"]) == ["en", "qaa", "qab"]
-    assert averaged_languages("xtreme", "xquad", ["ro"]) == averaged_languages("xtreme", "mine", ["ro"]) == ["ro"]
+    assert (
+        averaged_languages("xtreme", "xquad", ["ro"])
+        == averaged_languages("xtreme", "mine", ["ro"])
+        == ["ro"]
+    )
 
 
 def test_an_unknown_benchmark_is_refused() -> None:

@@ -1,7 +1,8 @@
-"""Submissions made of real rows, against label files that are made straight from the mirror's Parquet files.
+"""Submissions made of real rows, against label files that are made straight from the mirror's
+Parquet files.
 
-No reader of the project takes part in the labels here. Predictions are seeded guesses; rows are read, exported and graded as
-those of a run are.
+No reader of the project takes part in the labels here. Predictions are seeded guesses; rows are
+read, exported and graded as those of a run are.
 """
 
 import json
@@ -16,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from xstilts.data.records import read_rows
-from xstilts.data.source import load_rows, missing_reason, open_mirror
 from xstilts.official.export import export
 from xstilts.official.grade import grade
 from xstilts.scoring.metrics import METRICS
+from xstilts.sources.loader import load_rows, missing_reason, open_mirror
 from xstilts.tasks.registry import TASKS
 
 ROWS = 40
@@ -52,15 +53,23 @@ def parquet(folder: Path, split: str) -> tuple[list[dict[str, Any]], dict[str, A
 def answer_is_there(row: dict[str, Any]) -> bool:
     """At its offset, or once in the context: another row is a bad row of a run."""
     spans = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
-    return all(row["context"][i : i + len(text)] == text or row["context"].count(text) == 1 for text, i in spans)
+    return all(
+        row["context"][i : i + len(text)] == text or row["context"].count(text) == 1
+        for text, i in spans
+    )
 
 
 def squad(rows: list[dict[str, Any]]) -> str:
-    qas = [{"id": row["id"], "answers": [{"text": text} for text in row["answers"]["text"]]} for row in rows]
+    qas = [
+        {"id": row["id"], "answers": [{"text": text} for text in row["answers"]["text"]]}
+        for row in rows
+    ]
     return json.dumps({"data": [{"paragraphs": [{"qas": qas}]}]})
 
 
-def label_text(evaluation: str, language: str, rows: list[dict[str, Any]], features: dict[str, Any]) -> str:
+def label_text(
+    evaluation: str, language: str, rows: list[dict[str, Any]], features: dict[str, Any]
+) -> str:
     """A label file as the official layout has it."""
     if evaluation == "xnli":
         return "".join(f"{features['label']['names'][row['label']]}\n" for row in rows[:ROWS])
@@ -69,10 +78,14 @@ def label_text(evaluation: str, language: str, rows: list[dict[str, Any]], featu
     if evaluation in ("udpos", "wikiann"):
         column = "pos_tags" if evaluation == "udpos" else "ner_tags"
         names = features[column]["feature"]["names"]
-        return "".join("".join(f"{names[tag]}\n" for tag in row[column]) + "\n" for row in rows[:ROWS])
+        return "".join(
+            "".join(f"{names[tag]}\n" for tag in row[column]) + "\n" for row in rows[:ROWS]
+        )
     if evaluation == "tatoeba_squad":
         english = [row["target_sentence"].strip() for row in rows[:ROWS]]
-        return "".join(f"{place}\n" for place in sorted(range(len(english)), key=english.__getitem__))
+        return "".join(
+            f"{place}\n" for place in sorted(range(len(english)), key=english.__getitem__)
+        )
     if evaluation == "tydiqa":
         rows = [row for row in rows if row["id"].startswith(f"{NAMES['tydiqa'][language]}-")]
     return squad([row for row in rows if answer_is_there(row)][:ROWS])
@@ -89,7 +102,9 @@ def guess(evaluation: str, gold: Any, golds: list[Any], random_: random.Random) 
     return random_.choice(golds)
 
 
-def gold_of(evaluation: str, language: str, hub: Path, split: str) -> tuple[list[str], list[Any], list[str]]:
+def gold_of(
+    evaluation: str, language: str, hub: Path, split: str
+) -> tuple[list[str], list[Any], list[str]]:
     """ids, gold answers and (Tatoeba) English sentences of the rows as a run reads them."""
     task = TASKS[evaluation]
     mirror, declared = open_mirror(str(hub)), task.splits["test"]
@@ -103,7 +118,11 @@ def gold_of(evaluation: str, language: str, hub: Path, split: str) -> tuple[list
     }  # fmt: skip
     answer = gold.get(task.format, lambda _, example: example.label)
     golds = [answer(place, example) for place, example in enumerate(examples)]
-    return [example.id for example in examples], golds, [example.text_pair or "" for example in examples]
+    return (
+        [example.id for example in examples],
+        golds,
+        [example.text_pair or "" for example in examples],
+    )
 
 
 @pytest.mark.slow
@@ -116,13 +135,17 @@ def test_exports_of_real_rows_have_our_score_against_labels_that_are_made_indepe
     for language in languages:
         config = NAMES.get(evaluation, {}).get(language, language)
         rows, features = parquet(hub / folder.format(config), split)
-        ending = {"xcopa": "jsonl", "xquad": "json", "mlqa": "json", "tydiqa": "json"}.get(evaluation, "tsv")
+        ending = {"xcopa": "jsonl", "xquad": "json", "mlqa": "json", "tydiqa": "json"}.get(
+            evaluation, "tsv"
+        )
         labels = tmp_path / "labels" / name / f"test-{language}.{ending}"
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.write_text(label_text(evaluation, language, rows, features))
         ids, golds, english = gold_of(evaluation, language, hub, split)
         predictions = [guess(evaluation, gold, golds, random_) for gold in golds]
-        if evaluation == "tydiqa":  # the slice cuts its ids short: an id has one answer in a submission
+        if (
+            evaluation == "tydiqa"
+        ):  # the slice cuts its ids short: an id has one answer in a submission
             first = dict(zip(reversed(ids), reversed(predictions), strict=True))
             predictions = [first[name] for name in ids]
         reported.append(
@@ -136,14 +159,18 @@ def test_exports_of_real_rows_have_our_score_against_labels_that_are_made_indepe
             )
         )  # fmt: skip
         ours = [
-            METRICS[metric].value(METRICS[metric].counts(predictions, golds, language).sum(0)) for metric in metrics
+            METRICS[metric].value(METRICS[metric].counts(predictions, golds, language).sum(0))
+            for metric in metrics
         ]
         expected[language] = ours
         assert 0 < min(ours) <= max(ours) < 100
     (tmp_path / "report/predictions").mkdir(parents=True)
     pd.concat(reported).to_parquet(tmp_path / f"report/predictions/{evaluation}.parquet")
-    # Words of the hub's copy on both sides: a report that states the official form has its UD-POS exported.
-    forms = [{"evaluation": "udpos", "language": language, "form": "official"} for language in languages]
+    # Words of the hub's copy on both sides: a report that states the official form has its UD-POS
+    # exported.
+    forms = [
+        {"evaluation": "udpos", "language": language, "form": "official"} for language in languages
+    ]
     (tmp_path / "report/summary.json").write_text(json.dumps({"forms": forms}))
     (cell,) = export(tmp_path / "report", tmp_path / "exported")
     found = grade(cell / "predictions", tmp_path / "labels")["tasks"][name]["languages"]

@@ -43,10 +43,16 @@ def test_a_submission_as_it_should_be_has_no_problem(tmp_path: Path, benchmark: 
 
 def one_of(name: str, language: str) -> tuple[str, Official]:
     """A task in the benchmark that has it in the language."""
-    return next((b, table[name]) for b, table in TABLES.items() if name in table and language in table[name].languages)
+    return next(
+        (b, table[name])
+        for b, table in TABLES.items()
+        if name in table and language in table[name].languages
+    )
 
 
-def said(folder: Path, name: str, language: str, text: str, labels: Path | None = None) -> list[str]:
+def said(
+    folder: Path, name: str, language: str, text: str, labels: Path | None = None
+) -> list[str]:
     """What is said of one file, without its path."""
     benchmark, task = one_of(name, language)
     path = written(folder, task, language, text) / task.file(language)
@@ -129,22 +135,35 @@ def test_with_labels_questions_that_only_one_side_has_are_named(tmp_path: Path) 
         (["q0", "q1", "q1", "q0"], " duplicate question id 'q0' (and 1 more)"),
     ],
 )
-def test_duplicate_questions_of_the_labels_are_named(tmp_path: Path, gold: list[str], complaint: str) -> None:
+def test_duplicate_questions_of_the_labels_are_named(
+    tmp_path: Path, gold: list[str], complaint: str
+) -> None:
     """The official script counts every entry."""
     _, task = one_of("xquad", "ro")
     questions = [{"id": name, "answers": [{"text": "a"}]} for name in gold]
-    labels = written(tmp_path / "labels", task, "ro", json.dumps({"data": [{"paragraphs": [{"qas": questions}]}]}))
+    labels = written(
+        tmp_path / "labels",
+        task,
+        "ro",
+        json.dumps({"data": [{"paragraphs": [{"qas": questions}]}]}),
+    )
     path = written(tmp_path / "predictions", task, "ro", '{"q0": "", "q1": ""}') / task.file("ro")
     lines = validate(path.parents[1], labels=labels)
-    assert [line for line in lines if ": duplicate " in line] == [f"{labels / task.file('ro')}:{complaint}"]
+    assert [line for line in lines if ": duplicate " in line] == [
+        f"{labels / task.file('ro')}:{complaint}"
+    ]
 
 
 def test_duplicate_keys_of_the_labels_are_named(tmp_path: Path) -> None:
     _, task = one_of("mewslix", "fa")
     labels = written(tmp_path / "labels", task, "fa", '{"q0": ["Q1"], "q0": ["Q2"]}')
-    path = written(tmp_path / "predictions", task, "fa", json.dumps({"q0": RANKED})) / task.file("fa")
+    path = written(tmp_path / "predictions", task, "fa", json.dumps({"q0": RANKED})) / task.file(
+        "fa"
+    )
     lines = validate(path.parents[1], labels=labels)
-    assert [line for line in lines if ": duplicate " in line] == [f"{labels / task.file('fa')}: duplicate key 'q0'"]
+    assert [line for line in lines if ": duplicate " in line] == [
+        f"{labels / task.file('fa')}: duplicate key 'q0'"
+    ]
 
 
 def test_wrapped_predictions_are_no_problem(tmp_path: Path) -> None:
@@ -169,7 +188,9 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_official_sizes_of_ud_pos_are_not_the_hubs() -> None:
-    """XTREME-R's own scripts take other treebanks than the hub's copy, which has 9,465 French and 2,809 Greek sentences."""
+    """XTREME-R's own scripts take other treebanks than the hub's copy, which has 9,465 French
+    and 2,809 Greek sentences.
+    """
     _, task = one_of("udpos", "wo")
     sizes = {language: rows(task, language) for language in task.languages}
     assert (sizes["fr"], sizes["el"], sizes["mr"], len(sizes)) == (5_009, 456, 47, 38)

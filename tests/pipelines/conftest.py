@@ -1,5 +1,7 @@
-"""A Kubeflow Pipelines server that keeps state and checks each request as the real one does: against the API's own
-generated models, unknown fields refused, and packages against the pipeline specification."""
+"""A Kubeflow Pipelines server that keeps state and checks each request as the real one does:
+against the API's own generated models, unknown fields refused, and packages against the pipeline
+specification.
+"""
 
 import json
 import os
@@ -21,8 +23,8 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.dressing import Settings
-from pipelines.package import compiled
+from pipelines.cluster_settings import Settings
+from pipelines.kfp.package import compiled
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
@@ -43,10 +45,16 @@ class Refused(Exception):
 
 
 def check(model: str, data: Any) -> None:
-    """Refuses what is no value of a model of the API: unknown fields, and values that the model does not take."""
+    """Refuses what is no value of a model of the API: unknown fields, and values that the model
+    does not take.
+    """
     kind = getattr(kfp_server_api.models, model, None)
     if kind is None or not isinstance(data, Mapping):
-        if kind is not None and getattr(kind, "allowable_values", None) and data not in kind.allowable_values:
+        if (
+            kind is not None
+            and getattr(kind, "allowable_values", None)
+            and data not in kind.allowable_values
+        ):
             raise Refused(400, f"{data!r} is no {model}")
         expected = {"str": str, "bool": bool, "int": int}.get(model)
         if expected is not None and not isinstance(data, expected):
@@ -76,7 +84,9 @@ class Server:
     address: str = ""
     requests: list[Request] = field(default_factory=list)
     kept: dict[str, dict[str, Json]] = field(
-        default_factory=lambda: {kind: {} for kind in ("experiments", "pipelines", "versions", "runs", "recurringruns")}
+        default_factory=lambda: {
+            kind: {} for kind in ("experiments", "pipelines", "versions", "runs", "recurringruns")
+        }
     )
     packages: dict[str, str] = field(default_factory=dict)
     #: What is answered instead: (part of "METHOD path", status, body).
@@ -106,14 +116,23 @@ class Server:
                 return function(self, request, *match.groups())
         raise Refused(404, f"no such method: {asked}")
 
-    def listed(self, request: Request, kind: str, name: str, keep: Callable[[Json], bool] = lambda _: True) -> Json:
+    def listed(
+        self, request: Request, kind: str, name: str, keep: Callable[[Json], bool] = lambda _: True
+    ) -> Json:
         wanted = None
         if request.query.get("filter"):
             (predicate,) = json.loads(request.query["filter"])["predicates"]
-            check("V2beta1Predicate", {{"stringValue": "string_value"}.get(k, k): v for k, v in predicate.items()})
+            check(
+                "V2beta1Predicate",
+                {{"stringValue": "string_value"}.get(k, k): v for k, v in predicate.items()},
+            )
             assert (predicate["operation"], predicate["key"]) == ("EQUALS", "display_name")
             wanted = predicate["stringValue"]
-        rows = [row for row in self.kept[kind].values() if wanted in (None, row["display_name"]) and keep(row)]
+        rows = [
+            row
+            for row in self.kept[kind].values()
+            if wanted in (None, row["display_name"]) and keep(row)
+        ]
         start = int(request.query.get("page_token") or 0)
         more = {"next_page_token": str(start + PAGE)} if start + PAGE < len(rows) else {}
         return {name: rows[start : start + PAGE], "total_size": len(rows), **more}
@@ -137,7 +156,9 @@ class Server:
         version = self.found("versions", reference["pipeline_version_id"])
         assert version["pipeline_id"] == reference["pipeline_id"]
         self.found("experiments", body["experiment_id"])
-        declared = next(yaml.safe_load_all(self.packages[version["pipeline_version_id"]]))["root"]["inputDefinitions"]
+        declared = next(yaml.safe_load_all(self.packages[version["pipeline_version_id"]]))["root"][
+            "inputDefinitions"
+        ]
         if set(body["runtime_config"]["parameters"]) != set(declared["parameters"]):
             raise Refused(400, "parameters do not match the pipeline's")
 
@@ -182,8 +203,12 @@ class Server:
         body = json.loads(request.body)
         self.runnable(body)
         if not 1 <= int(body.get("max_concurrency") or 0) <= 10:
-            raise Refused(400, "Max concurrency of a recurring run must be at least 1 and at most 10")
-        made = self.made(request, "recurringruns", "V2beta1RecurringRun", "recurring_run_id", unique=False)
+            raise Refused(
+                400, "Max concurrency of a recurring run must be at least 1 and at most 10"
+            )
+        made = self.made(
+            request, "recurringruns", "V2beta1RecurringRun", "recurring_run_id", unique=False
+        )
         for name in [name for name, value in made.items() if value in (False, "", 0)]:
             del made[name]  # the real server leaves out what is unset
         return made
@@ -201,7 +226,9 @@ class Server:
 API = "/apis/v2beta1"
 ROUTES: Mapping[str, Callable[..., Json]] = {
     f"GET {API}/experiments": lambda s, r: s.listed(r, "experiments", "experiments"),
-    f"POST {API}/experiments": lambda s, r: s.made(r, "experiments", "V2beta1Experiment", "experiment_id"),
+    f"POST {API}/experiments": lambda s, r: s.made(
+        r, "experiments", "V2beta1Experiment", "experiment_id"
+    ),
     f"GET {API}/pipelines": lambda s, r: s.listed(r, "pipelines", "pipelines"),
     f"POST {API}/pipelines": lambda s, r: s.made(r, "pipelines", "V2beta1Pipeline", "pipeline_id"),
     f"GET {API}/pipelines/([^/]+)/versions": lambda s, r, key: s.listed(
@@ -214,7 +241,9 @@ ROUTES: Mapping[str, Callable[..., Json]] = {
     f"POST {API}/runs/([^/:]+):terminate": lambda s, r, key: s.terminate(key),
     f"GET {API}/recurringruns": lambda s, r: s.listed(r, "recurringruns", "recurringRuns"),
     f"POST {API}/recurringruns": lambda s, r: s.recur(r),
-    f"POST {API}/recurringruns/([^/:]+):(enable|disable)": lambda s, r, key, what: s.switch(key, what),
+    f"POST {API}/recurringruns/([^/:]+):(enable|disable)": lambda s, r, key, what: s.switch(
+        key, what
+    ),
     f"DELETE {API}/recurringruns/([^/:]+)": lambda s, r, key: s.drop(key),
 }
 
@@ -244,7 +273,9 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             except Refused as error:
                 self.reply(error.status, json.dumps({"message": error.message}).encode())
             except (KeyError, ValueError, AssertionError, TypeError) as error:
-                self.reply(400, json.dumps({"message": f"{type(error).__name__}: {error}"}).encode())
+                self.reply(
+                    400, json.dumps({"message": f"{type(error).__name__}: {error}"}).encode()
+                )
 
         do_GET = do_POST = do_DELETE = work
 
@@ -265,7 +296,9 @@ def kfp_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server()
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler(server))
     http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(
+        target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     server.address = f"http://127.0.0.1:{http.server_address[1]}"
     monkeypatch.setenv("XSTILTS_KFP_TOKEN", TOKEN)
@@ -275,8 +308,12 @@ def kfp_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory, write_mirror: Callable[..., Path]) -> Iterator[Mapping[str, str]]:
-    """An S3 server with a planted secret, and a mirror at s3://xstilts/mirror. Yields its environment."""
+def s3(
+    tmp_path_factory: pytest.TempPathFactory, write_mirror: Callable[..., Path]
+) -> Iterator[Mapping[str, str]]:
+    """An S3 server with a planted secret, and a mirror at s3://xstilts/mirror. Yields its
+    environment.
+    """
     folder = tmp_path_factory.mktemp("s3")
     write_mirror(folder / "xstilts" / "mirror")
     with serve(folder, keys=("xstilts", SECRET)) as server:
@@ -288,7 +325,9 @@ def store(s3: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Store:
     """A new store of its own for each test."""
     for key, value in s3.items():
         monkeypatch.setenv(key, value)
-    return Store.open(f"s3://xstilts/store-{uuid.uuid4().hex[:8]}", cache=Path(os.environ["XSTILTS_CACHE"]))
+    return Store.open(
+        f"s3://xstilts/store-{uuid.uuid4().hex[:8]}", cache=Path(os.environ["XSTILTS_CACHE"])
+    )
 
 
 _PACKAGES: dict[str, tuple[str, str]] = {}
@@ -296,7 +335,9 @@ _PACKAGES: dict[str, tuple[str, str]] = {}
 
 @pytest.fixture(autouse=True)
 def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands compile a package once for equal settings: compiling takes a second, and test_pipeline.py looks at it."""
+    """Commands compile a package once for equal settings: compiling takes a second, and
+    test_pipeline.py looks at it.
+    """
 
     def once(settings: Settings) -> tuple[str, str]:
         key = settings.model_dump_json()

@@ -1,4 +1,6 @@
-"""A Kubernetes API that answers as a cluster's does to whoever reads a run's pods and their logs."""
+"""A Kubernetes API that answers as a cluster's does to whoever reads a run's pods and their
+logs.
+"""
 
 import json
 import threading
@@ -22,8 +24,10 @@ def pod(name: str, phase: str, made: str, labels: dict[str, str], **status: Any)
 
 @dataclass
 class Cluster:
-    """What the API answers; a status other than 200 stands for every request whose path ends with the given word. logs:
-    pod → its lines, each with a time; without one a pod says its name."""
+    """What the API answers; a status other than 200 stands for every request whose path ends
+    with the given word. logs: pod → its lines, each with a time; without one a pod says its
+    name.
+    """
 
     pods: list[dict[str, Any]]
     logs: dict[str, list[str]] = field(default_factory=dict)
@@ -40,7 +44,9 @@ class Cluster:
         if name not in self.logs:
             return 200, f"log of {name}\n"
         lines = self.logs[name]
-        return 200, "".join(f"{line}\n" for line in lines[-int(query.get("tailLines", ["1000"])[0]) :])
+        return 200, "".join(
+            f"{line}\n" for line in lines[-int(query.get("tailLines", ["1000"])[0]) :]
+        )
 
 
 @contextmanager
@@ -52,7 +58,9 @@ def served(state: Cluster, kubeconfig: Path) -> Iterator[None]:
             parts = urlsplit(self.path)
             status, text = state.answer(parts.path, parse_qs(parts.query))
             self.send_response(status)
-            self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/plain")
+            self.send_header(
+                "Content-Type", "application/json" if text.startswith("{") else "text/plain"
+            )
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
             self.wfile.write(text.encode())

@@ -10,7 +10,9 @@ from pipelines.cli import main
 PLAN = (Path(__file__).parents[1] / "e2e" / "small.yaml").read_text()
 
 
-def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, *more: str) -> tuple[int, str]:
+def refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, *more: str
+) -> tuple[int, str]:
     plan = tmp_path / "plan.yaml"
     plan.write_text(text)
     code = main(["plan", str(plan), "--home", str(tmp_path / "home"), *more])
@@ -39,13 +41,17 @@ def test_an_unknown_name_is_refused_with_its_key(
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = PLAN.replace("task: coco_captions", "task: coco_caption").replace("tatoeba]", "tatoebaa]")
+    text = PLAN.replace("task: coco_captions", "task: coco_caption").replace(
+        "tatoeba]", "tatoebaa]"
+    )
     _, error = refused(tmp_path, capsys, text, "--mirror", str(tmp_path))
     assert "coco_caption" in error
     assert "tatoebaa" in error
 
 
-def test_a_contrast_across_objectives_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_contrast_across_objectives_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = PLAN.replace("reference: none, allow_unmatched: true", "reference: csqa")
     text = text.replace("arms:\n", "arms:\n  csqa: {task: commonsense_qa, objective: head}\n")
     code, error = refused(tmp_path, capsys, text, "--mirror", str(tmp_path))
@@ -56,19 +62,25 @@ def test_a_contrast_across_objectives_is_refused(tmp_path: Path, capsys: pytest.
 def test_image_arms_on_text_only_backbones_alone_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, error = refused(tmp_path, capsys, PLAN.replace("llava", "xlm_r"), "--mirror", str(tmp_path))
+    code, error = refused(
+        tmp_path, capsys, PLAN.replace("llava", "xlm_r"), "--mirror", str(tmp_path)
+    )
     assert code == 2
     assert "image" in error
 
 
-def test_a_mirror_without_the_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mirror_without_the_data_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
     code, error = refused(tmp_path, capsys, PLAN, "--mirror", str(tmp_path / "empty"))
     assert code == 2
     assert "nothing was staged" in error
 
 
-def test_a_plan_file_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_file_that_is_not_there_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["plan", str(tmp_path / "no.yaml"), "--home", str(tmp_path)]) == 2
     assert "no such plan file" in capsys.readouterr().err
 
@@ -83,7 +95,18 @@ def test_an_unreachable_store_is_an_infrastructure_error(
     }.items():
         monkeypatch.setenv(key, value)
     plan = Path(__file__).parents[2] / "pipelines" / "plans" / "real-slices.yaml"
-    code = main(["plan", str(plan), "--mirror", str(hub), "--home", str(tmp_path), "--store", "s3://bucket/x"])
+    code = main(
+        [
+            "plan",
+            str(plan),
+            "--mirror",
+            str(hub),
+            "--home",
+            str(tmp_path),
+            "--store",
+            "s3://bucket/x",
+        ]
+    )
     assert code == 3
     assert "http://127.0.0.1:9 cannot be reached" in capsys.readouterr().err
 

@@ -1,4 +1,6 @@
-"""`xstilts lock`: names, references and digests; a digest belongs to the reference that it was computed for."""
+"""`xstilts lock`: names, references and digests; a digest belongs to the reference that it was
+computed for.
+"""
 
 import json
 from collections.abc import Iterator
@@ -59,7 +61,10 @@ def test_resolving_writes_what_the_registries_say(
     assert cli.main(["lock", "--registry", "r.io/y", "--tag", "3", "--resolve"]) == 0
     assert asked == ["python:3.11-slim", "r.io/y/plan-python:3", "r.io/y/stage-python:3"]
     written = json.loads(file.read_text())
-    assert written["stage-python"] == {"reference": "r.io/y/stage-python:3", "digest": f"sha256:{3:064d}"}
+    assert written["stage-python"] == {
+        "reference": "r.io/y/stage-python:3",
+        "digest": f"sha256:{3:064d}",
+    }
     assert images.reference("stage") == f"r.io/y/stage-python@sha256:{3:064d}"
     assert f"sha256:{2:064d}" in capsys.readouterr().out
 
@@ -71,7 +76,9 @@ def test_one_image_can_be_resolved_alone(file: Path, monkeypatch: pytest.MonkeyP
     assert cli.main(["lock", "plam"]) == 2
 
 
-def test_when_one_cannot_be_resolved_nothing_is_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_one_cannot_be_resolved_nothing_is_written(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def digest(reference: str) -> str:
         raise InfrastructureError(f"{reference}: no such image")
 

@@ -10,8 +10,8 @@ from components.launch.log import Said
 from pipelines.cli import main
 from pipelines.logs import Follow, Lines, Stamps
 from tests.pipelines.kubernetes import OURS, Cluster, pod, served
-from xstilts import run as steps
 from xstilts.errors import PlanError, StoreError
+from xstilts.runs import actions as steps
 from xstilts.store.store import Store
 
 RUN, PLAN = "r", "name: r\n"
@@ -42,7 +42,9 @@ class Screen(list[str]):
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     state = Cluster([pod("plan-1", "Running", "01", OURS)], {"plan-1": []})
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
+    )
     with served(state, tmp_path / "config"):
         yield state
 
@@ -67,7 +69,9 @@ def warnings() -> Screen:
 
 @pytest.fixture
 def follow(run: Store, cluster: Cluster, screen: Screen, warnings: Screen) -> Follow:
-    return Follow(run, RUN, "run-1", "kubeflow", 3, screen.append, warnings.append, clock=lambda: 100.0)
+    return Follow(
+        run, RUN, "run-1", "kubeflow", 3, screen.append, warnings.append, clock=lambda: 100.0
+    )
 
 
 # ---- what is new in a log ----
@@ -82,7 +86,9 @@ def test_a_line_is_shown_once_however_often_it_is_read() -> None:
 def test_times_are_in_order_though_their_last_zeros_are_left_out() -> None:
     seen = Stamps()
     assert seen.new(at("01.19", "a")) == ["a"]
-    assert seen.new("\n".join([at("01.1", "before"), at("01.19", "a"), at("01.199", "b"), at("01.2", "c")])) == [
+    assert seen.new(
+        "\n".join([at("01.1", "before"), at("01.19", "a"), at("01.199", "b"), at("01.2", "c")])
+    ) == [
         "b",
         "c",
     ]
@@ -139,7 +145,9 @@ def test_a_look_asks_only_for_what_came_since_the_last(follow: Follow, cluster: 
     assert all(query["timestamps"] == ["True"] for query in logs)
 
 
-def test_a_pod_that_is_over_is_read_once_more_and_not_again(follow: Follow, cluster: Cluster, screen: Screen) -> None:
+def test_a_pod_that_is_over_is_read_once_more_and_not_again(
+    follow: Follow, cluster: Cluster, screen: Screen
+) -> None:
     follow.look()
     cluster.pods = [pod("plan-1", "Succeeded", "01", OURS)]
     cluster.logs["plan-1"] = [at("09", "done")]
@@ -167,7 +175,9 @@ def test_an_outage_is_one_line_and_nothing_is_lost_by_it(
     assert screen.new() == ["==> plan-1 (Running)", "a", "b"]
 
 
-def test_a_pod_without_a_log_hides_no_other(follow: Follow, cluster: Cluster, screen: Screen, warnings: Screen) -> None:
+def test_a_pod_without_a_log_hides_no_other(
+    follow: Follow, cluster: Cluster, screen: Screen, warnings: Screen
+) -> None:
     cluster.pods.append(pod("stage-2", "Running", "02", OURS))
     cluster.logs["stage-2"] = [at("01", "a")]
     cluster.fault = ("/plan-1/log", 404)
@@ -176,7 +186,9 @@ def test_a_pod_without_a_log_hides_no_other(follow: Follow, cluster: Cluster, sc
     assert "the log of plan-1" in warnings.new()[0]
 
 
-def test_a_pod_that_waits_says_why_and_says_it_once(follow: Follow, cluster: Cluster, screen: Screen) -> None:
+def test_a_pod_that_waits_says_why_and_says_it_once(
+    follow: Follow, cluster: Cluster, screen: Screen
+) -> None:
     conditions = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]
     cluster.pods = [pod("stage-2", "Pending", "02", OURS, conditions=conditions)]
     follow.look()
@@ -185,13 +197,18 @@ def test_a_pod_that_waits_says_why_and_says_it_once(follow: Follow, cluster: Clu
 
 
 def test_a_failure_is_shown_when_it_is_recorded(follow: Follow, run: Store, screen: Screen) -> None:
-    run.put_json(f"runs/{RUN}/failures/plan.json", {"what": "plan", "error": "no such task", "log": "Traceback\n"})
+    run.put_json(
+        f"runs/{RUN}/failures/plan.json",
+        {"what": "plan", "error": "no such task", "log": "Traceback\n"},
+    )
     follow.look()
     follow.look()
     assert screen.new() == ["==> failed: plan: no such task", "Traceback"]
 
 
-def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(follow: Follow, cluster: Cluster, screen: Screen) -> None:
+def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(
+    follow: Follow, cluster: Cluster, screen: Screen
+) -> None:
     """A pod that is over ends nothing; the last look comes after the end is known."""
     cluster.pods = [pod("plan-1", "Failed", "01", OURS)]
     asked = iter([None, None, None, "finished, exit code 0"])
@@ -231,7 +248,9 @@ def test_the_log_of_a_ray_job_that_is_gone_comes_from_the_store(
     run: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing of Kubernetes is needed for it."""
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none")
+    )
     put(run, job("epoch 1\nlost its head\n"))
     put(run, job("epoch 1\nepoch 2", started="20261125T110000Z"))
     assert command(run, "--tail", "1") == 0
@@ -256,7 +275,12 @@ def test_a_run_that_fails_before_its_report_ends_by_what_kfp_says(
     run: Store, cluster: Cluster, kfp_server: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.states = ["RUNNING", "FAILED"]
-    kfp_server.kept["runs"]["run-1"] = {"run_id": "run-1", "display_name": RUN, "state": "RUNNING", "asked": 0}
+    kfp_server.kept["runs"]["run-1"] = {
+        "run_id": "run-1",
+        "display_name": RUN,
+        "state": "RUNNING",
+        "asked": 0,
+    }
     run.put_json(f"runs/{RUN}/failures/plan.json", steps.failure("plan", PlanError("no such task")))
     assert command(run, "--follow", "--every", "0.01", "--host", kfp_server.address) == 0
     shown = capfd.readouterr().out

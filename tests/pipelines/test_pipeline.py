@@ -1,4 +1,6 @@
-"""The KFP package: deterministic, the one that is checked in, and ready for a cluster in every task."""
+"""The KFP package: deterministic, the one that is checked in, and ready for a cluster in every
+task.
+"""
 
 import argparse
 import json
@@ -15,7 +17,7 @@ from components import images
 from components.launch import rayjob
 from images.install import VERSIONS
 from pipelines.cluster_commands import settings_for
-from pipelines.dressing import (
+from pipelines.cluster_settings import (
     CONFIGURATION,
     CREDENTIALS,
     FIELDS,
@@ -28,10 +30,10 @@ from pipelines.dressing import (
     load_settings,
 )
 from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
-from pipelines.package import compiled, refuse_unlocked
+from pipelines.kfp.package import compiled, refuse_unlocked
 from xstilts.errors import PlanError
-from xstilts.plan.cluster import Cluster
-from xstilts.plan.schema import load_plan
+from xstilts.plan.load import load_plan
+from xstilts.plan.placement import Cluster
 
 GOLDEN = Path(__file__).parents[2] / "pipelines" / "compiled" / "intermediate_to_xtreme_r.yaml"
 CONFIG = {"run_uri": "s3://b/p/runs/r", "group": "g", "kind": "finetune"}
@@ -57,7 +59,10 @@ def executors(text: str) -> dict[str, Any]:
 
 def tasks(package: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(name, task) of every task that runs a container, in loops too."""
-    dags = [package["root"]["dag"], *(c["dag"] for c in package["components"].values() if "dag" in c)]
+    dags = [
+        package["root"]["dag"],
+        *(c["dag"] for c in package["components"].values() if "dag" in c),
+    ]
     for dag in dags:
         for name, task in dag["tasks"].items():
             if "iteratorPolicy" not in task:
@@ -69,7 +74,9 @@ def test_compiling_twice_gives_the_same_bytes(text: str) -> None:
 
 
 def test_the_package_is_the_one_checked_in(text: str) -> None:
-    """After a change on purpose: xstilts compile -o pipelines/compiled/intermediate_to_xtreme_r.yaml"""
+    """After a change on purpose: xstilts compile -o
+    pipelines/compiled/intermediate_to_xtreme_r.yaml
+    """
     assert text == GOLDEN.read_text()
 
 
@@ -93,24 +100,32 @@ def test_only_strings_and_lists_of_strings_pass_between_components(package: dict
     assert kinds <= {"STRING", "LIST"}
 
 
-def test_a_loop_gets_the_pipelines_own_parameter_and_its_items_only(package: dict[str, Any]) -> None:
+def test_a_loop_gets_the_pipelines_own_parameter_and_its_items_only(
+    package: dict[str, Any],
+) -> None:
     """KFP 2.17's local runner puts the loop's item in the place of any other task's output."""
     for task in package["root"]["dag"]["tasks"].values():
         if "iteratorPolicy" in task:
             inputs = task["inputs"]["parameters"]
             outputs = [value for value in inputs.values() if "taskOutputParameter" in value]
-            assert [value["taskOutputParameter"]["producerTask"].rstrip("-234") for value in outputs] == ["work"]
+            assert [
+                value["taskOutputParameter"]["producerTask"].rstrip("-234") for value in outputs
+            ] == ["work"]
             assert inputs["pipelinechannel--run"] == {"componentInputParameter": "run"}
 
 
-def test_the_local_pipeline_is_the_same_graph_without_a_cluster_in_it(package: dict[str, Any], tmp_path: Path) -> None:
+def test_the_local_pipeline_is_the_same_graph_without_a_cluster_in_it(
+    package: dict[str, Any], tmp_path: Path
+) -> None:
     compiler.Compiler().compile(intermediate_to_xtreme_r, str(tmp_path / "local.yaml"))
     documents = list(yaml.safe_load_all((tmp_path / "local.yaml").read_text()))
     assert len(documents) == 1
     assert [name for name, _ in tasks(documents[0])] == [name for name, _ in tasks(package)]
 
 
-def test_every_executor_reads_the_configuration_and_optional_credentials(executors: dict[str, Any]) -> None:
+def test_every_executor_reads_the_configuration_and_optional_credentials(
+    executors: dict[str, Any],
+) -> None:
     assert len(executors) >= 6
     for label, settings in executors.items():
         tokens = TOKENS.get(label.removeprefix("exec-").rstrip("-0123456789"), ())
@@ -132,24 +147,41 @@ def test_every_executor_has_a_time_out_and_runs_without_root(executors: dict[str
     for label, settings in executors.items():
         component = label.removeprefix("exec-").rstrip("-0123456789")
         assert int(settings["activeDeadlineSeconds"]) == round(NEEDS[component].hours * 3600)
-        assert settings["securityContext"] == {"runAsUser": "1000", "runAsGroup": "1000", "runAsNonRoot": True}
+        assert settings["securityContext"] == {
+            "runAsUser": "1000",
+            "runAsGroup": "1000",
+            "runAsNonRoot": True,
+        }
 
 
-def test_every_executor_asks_for_cpu_and_memory_and_is_held_to_them(package: dict[str, Any]) -> None:
+def test_every_executor_asks_for_cpu_and_memory_and_is_held_to_them(
+    package: dict[str, Any],
+) -> None:
     for executor in package["deploymentSpec"]["executors"].values():
-        wanted = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
+        wanted = {
+            "resourceCpuRequest",
+            "resourceCpuLimit",
+            "resourceMemoryRequest",
+            "resourceMemoryLimit",
+        }
         assert wanted <= set(executor["container"]["resources"])
 
 
-def test_every_task_is_tried_again_with_back_off_however_long_an_attempt_took(package: dict[str, Any]) -> None:
+def test_every_task_is_tried_again_with_back_off_however_long_an_attempt_took(
+    package: dict[str, Any],
+) -> None:
     for name, task in tasks(package):
         needs, policy = NEEDS[name.rstrip("-0123456789")], task["retryPolicy"]
         assert policy["maxRetryCount"] == needs.retries
         assert (policy["backoffDuration"], policy["backoffFactor"]) == ("30s", 2.0)
-        assert float(policy["backoffMaxDuration"].rstrip("s")) > needs.hours * 3600 * (needs.retries + 1)
+        assert float(policy["backoffMaxDuration"].rstrip("s")) > needs.hours * 3600 * (
+            needs.retries + 1
+        )
 
 
-def test_the_report_is_a_task_that_succeeds_and_the_verdict_on_it_another(package: dict[str, Any]) -> None:
+def test_the_report_is_a_task_that_succeeds_and_the_verdict_on_it_another(
+    package: dict[str, Any],
+) -> None:
     """Of a task that fails KFP keeps no artifacts."""
     root = package["root"]["dag"]["tasks"]
     assert set(package["components"]["comp-report"]["outputDefinitions"]["artifacts"]) == {
@@ -159,7 +191,10 @@ def test_the_report_is_a_task_that_succeeds_and_the_verdict_on_it_another(packag
     }
     assert root["verdict"]["dependentTasks"] == ["report"]
     assert (
-        package["root"]["dag"]["outputs"]["parameters"]["Output"]["valueFromParameter"]["producerSubtask"] == "verdict"
+        package["root"]["dag"]["outputs"]["parameters"]["Output"]["valueFromParameter"][
+            "producerSubtask"
+        ]
+        == "verdict"
     )
 
 
@@ -172,7 +207,10 @@ def test_a_run_ends_and_is_cleared_away(text: str) -> None:
 
 def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
     settings = Settings(
-        node_selector={"pool": "cpu"}, tolerations=(Toleration(key="spot", operator="Exists"),), batches=5, groups=3
+        node_selector={"pool": "cpu"},
+        tolerations=(Toleration(key="spot", operator="Exists"),),
+        batches=5,
+        groups=3,
     )
     package, platform = yaml.safe_load_all(compiled(settings)[0])
     for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
@@ -180,7 +218,9 @@ def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
         assert executor["tolerations"] == [{"key": "spot", "operator": "Exists"}]
     loops = package["root"]["dag"]["tasks"]
     assert sorted(
-        task["iteratorPolicy"]["parallelismLimit"] for task in loops.values() if "iteratorPolicy" in task
+        task["iteratorPolicy"]["parallelismLimit"]
+        for task in loops.values()
+        if "iteratorPolicy" in task
     ) == [3, 5, 5, 5]
 
 
@@ -188,16 +228,24 @@ def test_what_launches_workers_hands_on_the_network_s_settings_and_the_secret_s_
     settings = Settings(secret="other", network={"NCCL_IB_HCA": "mlx5", "FI_PROVIDER": "efa"})
     package = next(yaml.safe_load_all(compiled(settings)[0]))
     given = {
-        label.removeprefix("exec-"): {pair["name"]: pair["value"] for pair in executor["container"].get("env", ())}
+        label.removeprefix("exec-"): {
+            pair["name"]: pair["value"] for pair in executor["container"].get("env", ())
+        }
         for label, executor in package["deploymentSpec"]["executors"].items()
     }
     for component in LAUNCHING:
-        pods = rayjob.build({"gpus_per_worker": 1}, {**given.pop(component), "XSTILTS_NAMESPACE": "x"}, CONFIG)["spec"]
+        pods = rayjob.build(
+            {"gpus_per_worker": 1}, {**given.pop(component), "XSTILTS_NAMESPACE": "x"}, CONFIG
+        )["spec"]
         (group,) = pods["rayClusterSpec"]["workerGroupSpecs"]
         env = {one["name"]: one for one in group["template"]["spec"]["containers"][0]["env"]}
         assert (env["NCCL_IB_HCA"]["value"], env["FI_PROVIDER"]["value"]) == ("mlx5", "efa")
         for key in (*CREDENTIALS, "HF_TOKEN"):
-            assert env[key]["valueFrom"]["secretKeyRef"] == {"name": "other", "key": key, "optional": True}
+            assert env[key]["valueFrom"]["secretKeyRef"] == {
+                "name": "other",
+                "key": key,
+                "optional": True,
+            }
     assert not any("NCCL_IB_HCA" in env for env in given.values())
 
 
@@ -220,11 +268,17 @@ def test_all_that_the_launcher_reads_of_its_site_a_step_is_given() -> None:
     assert read <= {*CONFIGURATION, *FIELDS, *ours, *here}
 
 
-@pytest.mark.parametrize(("mirror", "image"), [("hub", "stage-python"), ("s3://b/mirror", "plan-python")])
+@pytest.mark.parametrize(
+    ("mirror", "image"), [("hub", "stage-python"), ("s3://b/mirror", "plan-python")]
+)
 def test_plan_runs_where_its_data_can_be_looked_up(mirror: str, image: str) -> None:
     """images/install.py writes the versions that the fingerprints name into every image."""
     plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
-    package = next(yaml.safe_load_all(compiled(settings_for(argparse.Namespace(settings=None), plan, mirror))[0]))
+    package = next(
+        yaml.safe_load_all(
+            compiled(settings_for(argparse.Namespace(settings=None), plan, mirror))[0]
+        )
+    )
     container = package["deploymentSpec"]["executors"]["exec-plan"]["container"]
     assert container["image"] == f"xstilts/{image}:dev"
     versions = [{"name": "XSTILTS_VERSIONS", "value": str(VERSIONS)}]
@@ -234,7 +288,9 @@ def test_plan_runs_where_its_data_can_be_looked_up(mirror: str, image: str) -> N
 def test_only_the_network_s_own_settings_pass_as_such(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("network: {AWS_SECRET_ACCESS_KEY: x}\n")
-    with pytest.raises(PlanError, match="'AWS_SECRET_ACCESS_KEY' is no setting of the workers' network"):
+    with pytest.raises(
+        PlanError, match="'AWS_SECRET_ACCESS_KEY' is no setting of the workers' network"
+    ):
         load_settings(str(file))
 
 
@@ -250,7 +306,9 @@ def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> No
 def test_the_pages_settings_are_all_there_are_and_right(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "kubeflow.md").read_text()
     (tmp_path / "settings.yaml").write_text(page.split("```yaml")[1].split("```")[0])
-    assert load_settings(str(tmp_path / "settings.yaml")).model_fields_set == set(Settings.model_fields)
+    assert load_settings(str(tmp_path / "settings.yaml")).model_fields_set == set(
+        Settings.model_fields
+    )
 
 
 def test_steps_that_watch_ray_outlive_its_deadline() -> None:
@@ -272,12 +330,16 @@ def test_images_without_a_digest_are_refused_by_name(text: str) -> None:
         refuse_unlocked(text)
 
 
-def test_locked_images_are_named_by_digest_and_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_locked_images_are_named_by_digest_and_accepted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     names = ["plan-python", "stage-python", "report-python"]
     names += [f"{name}-{stage}" for name in images.STAGED for stage in ("step", "worker")]
     lock = tmp_path / "images.lock"
     lock.write_text(
-        json.dumps({name: {"reference": f"registry:5000/x/{name}:1.0", "digest": DIGEST} for name in names})
+        json.dumps(
+            {name: {"reference": f"registry:5000/x/{name}:1.0", "digest": DIGEST} for name in names}
+        )
     )
     monkeypatch.setattr(images, "LOCK", lock)
     images.lock.cache_clear()

@@ -29,12 +29,16 @@ PODS = [
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     state = Cluster(PODS)
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
+    )
     with served(state, tmp_path / "config"):
         yield state
 
 
-def test_logs_come_in_the_order_in_which_pods_started_without_kfps_drivers(cluster: Cluster) -> None:
+def test_logs_come_in_the_order_in_which_pods_started_without_kfps_drivers(
+    cluster: Cluster,
+) -> None:
     found = list(pod_logs("run-1", "kubeflow", tail=50))
     assert [(name, phase) for name, phase, _ in found] == [
         ("plan-1", "Succeeded"),
@@ -51,7 +55,9 @@ def test_a_pod_that_does_not_start_says_why(cluster: Cluster) -> None:
     assert text == "ImagePullBackOff: no such image; 0/3 nodes are available"
 
 
-@pytest.mark.parametrize(("status", "advice"), [(401, "sign in again"), (403, "pods/log"), (500, "API server")])
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "sign in again"), (403, "pods/log"), (500, "API server")]
+)
 def test_a_refusal_says_what_to_do(cluster: Cluster, status: int, advice: str) -> None:
     cluster.fault = ("/pods", status)
     with pytest.raises(InfrastructureError, match=advice):
@@ -65,7 +71,11 @@ def test_a_pod_that_is_gone_hides_no_other(cluster: Cluster) -> None:
     assert "cleared away" in texts["stage-2"]
 
 
-def test_without_a_cluster_it_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+def test_without_a_cluster_it_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none")
+    )
     with pytest.raises(InfrastructureError, match="KUBECONFIG"):
         list(pod_logs("run-1", "kubeflow", tail=50))

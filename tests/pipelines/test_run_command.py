@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import local
+from pipelines import local_runner
 from pipelines.cli import main
 from tests.e2e.runs import SMALL
 from xstilts.store.store import Store
@@ -19,13 +19,18 @@ def test_tasks_that_are_told_as_successes_and_left_nothing_end_the_run_with_3(
 ) -> None:
     def green(run_uri: str, place: Any, *_: Any) -> bool:
         """Every container told as a success; of all tasks only the report's status is there."""
-        store, name = Store.open(local.BUCKET_URI, cache=tmp_path / "cache"), run_uri.rpartition("/")[2]
+        store, name = (
+            Store.open(local_runner.BUCKET_URI, cache=tmp_path / "cache"),
+            run_uri.rpartition("/")[2],
+        )
         store.put_json(f"runs/{name}/status.json", {"exit_code": 0, "missing": []})
         return True
 
-    monkeypatch.setattr(local, "run_pipeline", green)
-    monkeypatch.setattr(local, "ray_head", lambda *_: contextlib.nullcontext())
-    code = main(["run", str(SMALL), "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(local_runner, "run_pipeline", green)
+    monkeypatch.setattr(local_runner, "ray_head", lambda *_: contextlib.nullcontext())
+    code = main(
+        ["run", str(SMALL), "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")]
+    )
     assert code == 3
     told = capsys.readouterr().err
     assert "plan left no manifest" in told

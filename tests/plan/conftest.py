@@ -1,4 +1,6 @@
-"""Small tables in place of the shipped ones: four targets, three intermediates, six evaluations, no files."""
+"""Small tables in place of the shipped ones: four targets, three intermediates, six evaluations,
+no files.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from xstilts.errors import PlanError
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.schema import load_plan
+from xstilts.plan.load import load_plan
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import Example, Source, Task
 
@@ -46,7 +48,10 @@ def _example(row: Mapping[str, Any], index: int, language: str) -> Example:
 
 def _task(name: str, role: Any, format_: Any, splits: tuple[str, ...], **more: Any) -> Task:
     config = "{language}" if role == "evaluation" or "text" in splits else None
-    sources = {split: Source(f"org/{name}", config, "validation" if split == "select" else split) for split in splits}
+    sources = {
+        split: Source(f"org/{name}", config, "validation" if split == "select" else split)
+        for split in splits
+    }
     return Task(name, name, role, format_, more.pop("modality", "text"), sources, _example, **more)
 
 
@@ -84,7 +89,11 @@ def _identity(mirror: Any, source: Source, language: str) -> Mapping[str, Any]:
 
 def _missing(mirror: Any, source: Source, language: str) -> str | None:
     config = source.config_for(language)
-    absent = (source.path, config, source.split) in mirror or (source.path, None, source.split) in mirror
+    absent = (source.path, config, source.split) in mirror or (
+        source.path,
+        None,
+        source.split,
+    ) in mirror
     return f"{source.path} {config} has no split {source.split}" if absent else None
 
 
@@ -100,10 +109,17 @@ def text() -> str:
 
 @pytest.fixture
 def expanded(tables: Tables) -> Callable[..., Expansion]:
-    """expanded(text, absent=…): the expansion of a plan on a mirror lacking {(path, config, split)}; qaa is absent."""
+    """expanded(text, absent=…): the expansion of a plan on a mirror lacking {(path, config,
+    split)}; qaa is absent.
+    """
 
-    def run(text: str = PLAN, absent: tuple[tuple[str, str | None, str], ...] = (), **more: Any) -> Expansion:
-        lacking = {(f"org/{name}", "qaa", "test") for name in ("xquad", "mlqa", "xcopa", "udpos", "tatoeba")}
+    def run(
+        text: str = PLAN, absent: tuple[tuple[str, str | None, str], ...] = (), **more: Any
+    ) -> Expansion:
+        lacking = {
+            (f"org/{name}", "qaa", "test")
+            for name in ("xquad", "mlqa", "xcopa", "udpos", "tatoeba")
+        }
         return expand(load_plan(text, tables), lacking | set(absent), ENVIRONMENT, tables, **more)
 
     return run

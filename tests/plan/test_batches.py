@@ -4,10 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from xstilts.plan.batches import KINDS, MOST, build_batches, encoding_batches, group_batches, source_batches
+from xstilts.plan.batches import (
+    KINDS,
+    MOST,
+    build_batches,
+    encoding_batches,
+    group_batches,
+    source_batches,
+)
 from xstilts.plan.checks import RESERVED
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.step import Step
+from xstilts.step import Step
 
 Expanded = Callable[..., Expansion]
 
@@ -17,7 +24,9 @@ def test_records_and_builds_lie_apart(expanded: Expanded) -> None:
     expansion = expanded()
     for batches, kind in ((expansion.sources, "records"), (expansion.builds, "build")):
         staged = [fp for batch in batches for fp in batch["steps"]]
-        assert sorted(staged) == sorted(fp for fp, step in expansion.steps.items() if step.kind == kind)
+        assert sorted(staged) == sorted(
+            fp for fp, step in expansion.steps.items() if step.kind == kind
+        )
     assert [batch["id"] for batch in expansion.builds] == ["builds-00", "builds-01"]
 
 
@@ -72,7 +81,9 @@ def test_groups_keep_roads_whole(groups: int, expanded: Expanded, text: str) -> 
         done: set[str] = set()
         for fp in [*group["finetune"], *group["score"]]:
             step = expansion.steps[fp]
-            assert {step.parents[role] for role in ("init", "model") if role in step.parents} <= done
+            assert {
+                step.parents[role] for role in ("init", "model") if role in step.parents
+            } <= done
             done.add(fp)
         stages = [expansion.steps[fp].spec["stage"] for fp in group["finetune"]]
         assert stages == sorted(stages)  # intermediates first

@@ -7,33 +7,55 @@ import pytest
 
 from xstilts.errors import DataError
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.step import digest
+from xstilts.step import digest
 
 Expanded = Callable[..., Expansion]
 
 
 def scores(expansion: Expansion) -> dict[tuple[str, str], str]:
     """(cell, evaluation) → fingerprint."""
-    return {(cell["id"], name): fp for cell in expansion.cells for name, fp in cell["scores"].items()}
+    return {
+        (cell["id"], name): fp for cell in expansion.cells for name, fp in cell["scores"].items()
+    }
 
 
 def test_cells_and_seeds(expanded: Expanded) -> None:
     cells = {cell["id"]: cell for cell in expanded().cells if cell["backbone"] == "tiny"}
-    # none: 2 target seeds × 2 targets + raw retrieval; squad and quiz-lm: 2 seeds × 2 targets + 2 road ends
+    # none: 2 target seeds × 2 targets + raw retrieval; squad and quiz-lm: 2 seeds × 2 targets + 2
+    # road ends
     assert len(cells) == 5 + 6 + 6
     none = cells["tiny.none.squad.t1"]
-    assert (none["seed"], none["seed_intermediate"], none["seed_target"], len(none["chain"])) == (1, None, 1, 1)
+    assert (none["seed"], none["seed_intermediate"], none["seed_target"], len(none["chain"])) == (
+        1,
+        None,
+        1,
+        1,
+    )
     raw = cells["tiny.none.none"]
-    assert (raw["seed"], raw["seed_intermediate"], raw["seed_target"], raw["chain"]) == (None, None, None, [])
+    assert (raw["seed"], raw["seed_intermediate"], raw["seed_target"], raw["chain"]) == (
+        None,
+        None,
+        None,
+        [],
+    )
     end = cells["tiny.squad.none.i1"]
-    assert (end["seed"], end["seed_intermediate"], end["seed_target"], len(end["chain"])) == (1, 1, None, 1)
+    assert (end["seed"], end["seed_intermediate"], end["seed_target"], len(end["chain"])) == (
+        1,
+        1,
+        None,
+        1,
+    )
     two_stages = cells["tiny.squad.siqa+copa.i1.t1"]
     assert len(two_stages["chain"]) == 3
 
 
 def test_crossed_seeds_share_none_and_intermediates(expanded: Expanded, text: str) -> None:
-    expansion = expanded(text.replace("seeds: 2", "seeds: {intermediate: [0, 1], target: [0, 1, 2]}"))
-    squad = [c for c in expansion.cells if (c["backbone"], c["trained_target"]) == ("tiny", "squad")]
+    expansion = expanded(
+        text.replace("seeds: 2", "seeds: {intermediate: [0, 1], target: [0, 1, 2]}")
+    )
+    squad = [
+        c for c in expansion.cells if (c["backbone"], c["trained_target"]) == ("tiny", "squad")
+    ]
     assert sum(c["arm"] == "none" for c in squad) == 3
     crossed = [c for c in squad if c["arm"] == "squad"]
     assert len(crossed) == 6
@@ -45,7 +67,11 @@ def test_two_stage_targets_are_chained(expanded: Expanded) -> None:
     expansion = expanded()
     [cell] = [c for c in expansion.cells if c["id"] == "tiny.squad.siqa+copa.i0.t0"]
     first, second, third = (expansion.steps[fp] for fp in cell["chain"])
-    assert (first.spec["stage"], second.spec["name"], third.spec["name"]) == ("intermediate", "siqa", "copa")
+    assert (first.spec["stage"], second.spec["name"], third.spec["name"]) == (
+        "intermediate",
+        "siqa",
+        "copa",
+    )
     assert second.parents["init"] == cell["chain"][0]
     assert third.parents["init"] == cell["chain"][1]
     assert expansion.steps[cell["scores"]["xcopa"]].parents["model"] == cell["chain"][2]
@@ -61,7 +87,10 @@ def test_retrieval_scores_the_end_of_the_road(expanded: Expanded) -> None:
         if cell["trained_target"] == "none"
     }
     assert "model" not in steps["tiny.none.none"].parents
-    assert expansion.steps[steps["tiny.squad.none.i0"].parents["model"]].spec["stage"] == "intermediate"
+    assert (
+        expansion.steps[steps["tiny.squad.none.i0"].parents["model"]].spec["stage"]
+        == "intermediate"
+    )
     assert steps["tiny.none.none"].spec["layer"] == pytest.approx(14 / 24, abs=1e-6)
 
 
@@ -82,19 +111,28 @@ def test_everything_is_shared(expanded: Expanded) -> None:
 def test_arms_with_the_same_content_are_one(expanded: Expanded, text: str) -> None:
     expansion = expanded(text.replace("  captions: {", "  again: {task: squad}\n  captions: {"))
     chains = {
-        c["arm"]: c["chain"] for c in expansion.cells if c["id"].endswith(".squad.i0.t0") and c["backbone"] == "tiny"
+        c["arm"]: c["chain"]
+        for c in expansion.cells
+        if c["id"].endswith(".squad.i0.t0") and c["backbone"] == "tiny"
     }
     assert chains["squad"] == chains["again"]
     assert "again" not in {str(step.spec.get("name")) for step in expansion.steps.values()}
 
 
 def test_shuffled_labels_are_other_records(expanded: Expanded, text: str) -> None:
-    expansion = expanded(text.replace("  captions: {", "  noise: {task: squad, labels: shuffled}\n  captions: {"))
+    expansion = expanded(
+        text.replace("  captions: {", "  noise: {task: squad, labels: shuffled}\n  captions: {")
+    )
     chains = {
-        c["arm"]: c["chain"] for c in expansion.cells if c["id"].endswith(".squad.i0.t0") and c["backbone"] == "tiny"
+        c["arm"]: c["chain"]
+        for c in expansion.cells
+        if c["id"].endswith(".squad.i0.t0") and c["backbone"] == "tiny"
     }
     assert chains["squad"][0] != chains["noise"][0]
-    true = {name: expansion.steps[expansion.steps[chains[name][1]].parents["train:squad"]] for name in chains}
+    true = {
+        name: expansion.steps[expansion.steps[chains[name][1]].parents["train:squad"]]
+        for name in chains
+    }
     assert true["squad"] == true["noise"]  # the target's own rows keep their labels
 
 
@@ -110,7 +148,8 @@ def test_adding_a_language_changes_one_evaluation(expanded: Expanded, text: str)
         expanded(),
         expanded(
             text.replace(
-                "[xquad, mlqa, xcopa, tatoeba]", "{xquad: {languages: [en, de, el]}, mlqa: , xcopa: , tatoeba: }"
+                "[xquad, mlqa, xcopa, tatoeba]",
+                "{xquad: {languages: [en, de, el]}, mlqa: , xcopa: , tatoeba: }",
             )
         ),
     )
@@ -147,14 +186,18 @@ def test_reuse(expanded: Expanded, text: str) -> None:
     exact, recipe = expanded(), expanded(text + "reuse: recipe\n")
     assert all("environment" not in step.spec for step in recipe.steps.values())
     assert all("environment" in step.settings for step in recipe.steps.values())
-    assert all("environment" in step.spec for step in exact.steps.values() if step.kind != "records")
+    assert all(
+        "environment" in step.spec for step in exact.steps.values() if step.kind != "records"
+    )
     one, two = (expanded(text + "reuse: none\n", generation=name) for name in ("one", "two"))
     assert not set(one.steps) & set(two.steps)
     assert list(one.steps) == list(expanded(text + "reuse: none\n", generation="one").steps)
 
 
 def test_golden_fingerprints(expanded: Expanded) -> None:
-    """A change here makes stored results stale: bump RECIPE_VERSION of the kind and say so, or undo the change."""
+    """A change here makes stored results stale: bump RECIPE_VERSION of the kind and say so, or
+    undo the change.
+    """
     expansion = expanded()
     found = {kind: digest(sorted(fps))[:16] for kind, fps in expansion.by_kind().items()}
     assert found == {
@@ -175,7 +218,9 @@ def test_budget_and_caps(expanded: Expanded, text: str) -> None:
     expansion = expanded(text + "rows: {train: 150, test: 30, squad: {train: 20}}\n")
     assert rows(expansion, "tiny.squad.squad.i0.t0", "squad", 0) == 100  # budget
     assert rows(expansion, "tiny.squad.squad.i0.t0", "squad", 1) == 20  # its own cap
-    assert rows(expansion, "tiny.squad.siqa+copa.i0.t0", "siqa", 1) == 150  # the smaller of cap and recipe
+    assert (
+        rows(expansion, "tiny.squad.siqa+copa.i0.t0", "siqa", 1) == 150
+    )  # the smaller of cap and recipe
     [chain] = [c["chain"] for c in expansion.cells if c["id"] == "tiny.squad.squad.i0.t0"]
     first, second = (expansion.steps[fp].spec["recipe"] for fp in chain)
     assert (first["updates"], "epochs" in first) == (10, False)
@@ -183,15 +228,25 @@ def test_budget_and_caps(expanded: Expanded, text: str) -> None:
     assert not {"max_length", "train_rows", "lora", "source"} & set(second)
     mixed = "  mix: {mixture: [{task: quiz, weight: 2}, {task: squad, weight: 1}], sampling: probabilities}\n"
     expansion = expanded(text.replace("  captions: {", f"{mixed}  captions: {{"))
-    assert [rows(expansion, "tiny.mix.squad.i0.t0", task, 0) for task in ("quiz", "squad")] == [67, 33]
+    assert [rows(expansion, "tiny.mix.squad.i0.t0", task, 0) for task in ("quiz", "squad")] == [
+        67,
+        33,
+    ]
     assert [b["examples"] for b in expansion.budgets] == [100] * len(expansion.budgets)
 
 
 def test_overrides_are_used_and_named(expanded: Expanded, text: str) -> None:
-    expansion = expanded(text + "override: {squad: {updates: 7, lr: 1e-5}}\nsplits: {xquad: {train: dev, test: dev}}\n")
+    expansion = expanded(
+        text
+        + "override: {squad: {updates: 7, lr: 1e-5}}\nsplits: {xquad: {train: dev, test: dev}}\n"
+    )
     [chain] = [c["chain"] for c in expansion.cells if c["id"] == "tiny.none.squad.t0"]
     step = expansion.steps[chain[0]]
-    assert (step.spec["recipe"]["updates"], step.spec["recipe"]["lr"], "epochs" in step.spec["recipe"]) == (
+    assert (
+        step.spec["recipe"]["updates"],
+        step.spec["recipe"]["lr"],
+        "epochs" in step.spec["recipe"],
+    ) == (
         7,
         1e-5,
         False,
@@ -204,7 +259,11 @@ def test_overrides_are_used_and_named(expanded: Expanded, text: str) -> None:
         ("split", "squad", "train", "dev"),
         ("split", "xquad", "test", "dev"),
     } <= named
-    [score] = [expansion.steps[c["scores"]["xquad"]] for c in expansion.cells if c["id"] == "tiny.none.squad.t0"]
+    [score] = [
+        expansion.steps[c["scores"]["xquad"]]
+        for c in expansion.cells
+        if c["id"] == "tiny.none.squad.t0"
+    ]
     assert score.settings["splits"] == {"en": "dev", "de": "dev"}
 
 
@@ -214,15 +273,30 @@ def test_a_split_of_another_task(expanded: Expanded, text: str) -> None:
     encoded = expansion.steps[expansion.steps[chain[0]].parents["train:squad"]]
     records = expansion.steps[encoded.parents["records"]]
     assert (encoded.spec["task"], records.spec["task"]) == ("squad", "xquad")
-    assert (records.spec["source"]["path"], records.spec["source"]["split"]) == ("org/xquad", "validation")
+    assert (records.spec["source"]["path"], records.spec["source"]["split"]) == (
+        "org/xquad",
+        "validation",
+    )
 
 
 def test_missing_languages_are_named(expanded: Expanded, text: str) -> None:
-    expansion = expanded(text.replace("languages: [en, de]", "languages: all"), absent=(("org/xquad", "el", "test"),))
+    expansion = expanded(
+        text.replace("languages: [en, de]", "languages: all"), absent=(("org/xquad", "el", "test"),)
+    )
     reason = "org/xquad el has no split test"
-    assert {"evaluation": "xquad", "language": "el", "reason": reason} in expansion.skipped_languages
-    assert all(row["language"] != "qaa" for row in expansion.skipped_languages)  # nobody asked for it by name
-    [score] = [expansion.steps[c["scores"]["xquad"]] for c in expansion.cells if c["id"] == "tiny.none.squad.t0"]
+    assert {
+        "evaluation": "xquad",
+        "language": "el",
+        "reason": reason,
+    } in expansion.skipped_languages
+    assert all(
+        row["language"] != "qaa" for row in expansion.skipped_languages
+    )  # nobody asked for it by name
+    [score] = [
+        expansion.steps[c["scores"]["xquad"]]
+        for c in expansion.cells
+        if c["id"] == "tiny.none.squad.t0"
+    ]
     assert score.spec["languages"] == ["en", "de"]
     asked = expanded(text.replace("languages: [en, de]", "languages: [en, de, qaa]"))
     assert sum(row["language"] == "qaa" for row in asked.skipped_languages) == 4
@@ -248,10 +322,14 @@ def test_missing_splits_stop_everything_at_once(expanded: Expanded) -> None:
         assert words in message
 
 
-def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(expanded: Expanded, text: str) -> None:
+def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(
+    expanded: Expanded, text: str
+) -> None:
     text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
     records = [
-        s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec.get("images") == "caption"
+        s.spec
+        for s in expanded(text).steps.values()
+        if s.kind == "records" and s.spec.get("images") == "caption"
     ]
     assert records
     for spec in records:
@@ -265,25 +343,42 @@ def test_where_an_arm_shows_captions_the_records_of_all_image_conditions_name_th
 ) -> None:
     """A row without a caption is then left out of all of them."""
     text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
-    made = [s.spec for s in expanded(text).steps.values() if s.kind == "records" and s.spec["task"] == "captions"]
-    assert {spec.get("images", "real") for spec in made if spec["split"] == "train"} == {"real", "caption"}
+    made = [
+        s.spec
+        for s in expanded(text).steps.values()
+        if s.kind == "records" and s.spec["task"] == "captions"
+    ]
+    assert {spec.get("images", "real") for spec in made if spec["split"] == "train"} == {
+        "real",
+        "caption",
+    }
     assert all(spec["captions"]["split"] == spec["split"] for spec in made)
     without = expanded(text, absent=(("captions/captions", None, "select"),))
-    select = [s.spec for s in without.steps.values() if s.kind == "records" and s.spec["split"] == "select"]
-    assert not any("captions" in spec for spec in select), "rows that no arm can show in words need no captions"
+    select = [
+        s.spec
+        for s in without.steps.values()
+        if s.kind == "records" and s.spec["split"] == "select"
+    ]
+    assert not any("captions" in spec for spec in select), (
+        "rows that no arm can show in words need no captions"
+    )
 
 
-def test_pictures_without_captions_stop_a_plan_that_wants_words(expanded: Expanded, text: str) -> None:
+def test_pictures_without_captions_stop_a_plan_that_wants_words(
+    expanded: Expanded, text: str
+) -> None:
     text = text.replace("  captions: {", "  told: {task: captions, images: caption}\n  captions: {")
     with pytest.raises(
-        DataError, match=r"captions has no train captions in en: its rows have no captions of their own"
+        DataError,
+        match=r"captions has no train captions in en: its rows have no captions of their own",
     ):
         expanded(text, absent=(("captions/captions", None, "train"),))
 
 
 def test_an_evaluation_scores_its_own_arms_and_none(expanded: Expanded, text: str) -> None:
     asked = text.replace(
-        "evaluations: [xquad, mlqa, xcopa, tatoeba]", "evaluations: {xquad: {}, xcopa: {arms: [squad]}}"
+        "evaluations: [xquad, mlqa, xcopa, tatoeba]",
+        "evaluations: {xquad: {}, xcopa: {arms: [squad]}}",
     )
     cells = expanded(asked).cells
     assert {cell["arm"] for cell in cells if "xcopa" in cell["scores"]} == {"none", "squad"}
@@ -294,8 +389,12 @@ def test_an_evaluation_scores_its_own_arms_and_none(expanded: Expanded, text: st
 
 def test_not_applicable(expanded: Expanded) -> None:
     expansion = expanded()
-    assert [(row["backbone"], row["arm"]) for row in expansion.not_applicable] == [("tiny", "captions")]
-    assert not [cell for cell in expansion.cells if (cell["backbone"], cell["arm"]) == ("tiny", "captions")]
+    assert [(row["backbone"], row["arm"]) for row in expansion.not_applicable] == [
+        ("tiny", "captions")
+    ]
+    assert not [
+        cell for cell in expansion.cells if (cell["backbone"], cell["arm"]) == ("tiny", "captions")
+    ]
 
 
 def test_contrasts_and_overlaps(expanded: Expanded) -> None:

@@ -1,6 +1,8 @@
-"""Every step's fingerprint in two shipped plans. A change here makes users compute these steps again.
+"""Every step's fingerprint in two shipped plans. A change here makes users compute these steps
+again.
 
-To accept a change: `python -m tests.plan.test_fingerprints`, and raise the recipe version of the kinds of step that changed.
+To accept a change: `python -m tests.plan.test_fingerprints`, and raise the recipe version of the
+kinds of step that changed.
 """
 
 import gzip
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from xstilts.plan.expand import expand
-from xstilts.plan.schema import load_plan
+from xstilts.plan.load import load_plan
 from xstilts.plan.tables import Tables
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -20,7 +22,9 @@ NAMES = ("demo", "modality")
 
 
 def fingerprints(name: str) -> list[str]:
-    """`kind fingerprint` of each step, sorted. Data and model identities are constants; no mirror is read."""
+    """`kind fingerprint` of each step, sorted. Data and model identities are constants; no
+    mirror is read.
+    """
     raw = yaml.safe_load((PLANS / f"{name}.yaml").read_text())
     for backbone in raw["backbones"].values():
         if "hub" in backbone:
@@ -31,8 +35,12 @@ def fingerprints(name: str) -> list[str]:
         missing=lambda *_: None,
         model=lambda *_: None,
     )
-    expansion = expand(load_plan(yaml.safe_dump(raw, sort_keys=False), tables), None, {"torch": "0"}, tables)
-    return sorted(f"{step.kind} {fingerprint[:16]}" for fingerprint, step in expansion.steps.items())
+    expansion = expand(
+        load_plan(yaml.safe_dump(raw, sort_keys=False), tables), None, {"torch": "0"}, tables
+    )
+    return sorted(
+        f"{step.kind} {fingerprint[:16]}" for fingerprint, step in expansion.steps.items()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,4 +56,6 @@ def test_fingerprints_are_those_of_earlier_versions(name: str) -> None:
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for plan in NAMES:
-        (GOLDEN / f"{plan}.txt.gz").write_bytes(gzip.compress("\n".join(fingerprints(plan)).encode(), mtime=0))
+        (GOLDEN / f"{plan}.txt.gz").write_bytes(
+            gzip.compress("\n".join(fingerprints(plan)).encode(), mtime=0)
+        )

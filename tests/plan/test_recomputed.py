@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from xstilts.plan import step as steps
+from xstilts import step as steps
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.recomputed import Recomputed, earlier_run, recomputed
 from xstilts.plan.show import overview, render
-from xstilts.plan.step import Step
+from xstilts.step import Step
 
 Expanded = Callable[..., Expansion]
 
@@ -23,10 +23,14 @@ class Runs:
         self.runs = runs
 
     def done(self, kind: str) -> set[str]:
-        return {fp for run in self.runs.values() for fp, step in run.steps.items() if step.kind == kind}
+        return {
+            fp for run in self.runs.values() for fp, step in run.steps.items() if step.kind == kind
+        }
 
     def written(self, prefix: str) -> dict[str, tuple[int, float]]:
-        files = {f"runs/{name}/expanded.json": (1, float(when)) for when, name in enumerate(self.runs)}
+        files = {
+            f"runs/{name}/expanded.json": (1, float(when)) for when, name in enumerate(self.runs)
+        }
         return {**files, "runs/broken/run.json": (1, 99.0)}
 
     def get_json(self, key: str) -> Any | None:
@@ -78,9 +82,13 @@ def test_a_new_recipe_version_is_the_reason_with_its_why_and_what_reads_it_follo
     again = by_kind(found(expanded(), before))
     kinds = expanded().by_kind()
     assert set(again) == {"encode", "finetune", "score"}
-    assert again["encode"] == {(f"recipe version {RECIPE} → 9: lengths count text",): len(kinds["encode"])}
+    assert again["encode"] == {
+        (f"recipe version {RECIPE} → 9: lengths count text",): len(kinds["encode"])
+    }
     assert sum(again["finetune"].values()) == len(kinds["finetune"])
-    assert all(reason.startswith("input steps are computed again: ") for (reason,) in again["score"])
+    assert all(
+        reason.startswith("input steps are computed again: ") for (reason,) in again["score"]
+    )
 
 
 def test_a_changed_key_of_the_plan_is_named_with_both_values(expanded: Expanded, text: str) -> None:
@@ -101,7 +109,9 @@ def test_another_library_is_named(expanded: Expanded, monkeypatch: pytest.Monkey
     assert "records" not in again
 
 
-def test_new_steps_and_steps_that_no_run_finished_are_not_computed_again(expanded: Expanded, text: str) -> None:
+def test_new_steps_and_steps_that_no_run_finished_are_not_computed_again(
+    expanded: Expanded, text: str
+) -> None:
     assert found(expanded(text.replace("seeds: 2", "seeds: 3")), expanded()) == []
 
     class Unfinished(Runs):
@@ -109,12 +119,19 @@ def test_new_steps_and_steps_that_no_run_finished_are_not_computed_again(expande
             return set()
 
     before = expanded()
-    assert recomputed(expanded(text + "override: {squad: {lr: 1e-5}}\n"), before.steps, Unfinished(old=before)) == []
+    assert (
+        recomputed(
+            expanded(text + "override: {squad: {lr: 1e-5}}\n"), before.steps, Unfinished(old=before)
+        )
+        == []
+    )
 
 
 def test_the_newest_run_of_the_same_plan_counts(expanded: Expanded, text: str) -> None:
     other = expanded(text.replace("name: small", "name: other") + "override: {squad: {lr: 1e-5}}\n")
-    store = Runs(old=expanded(text + "override: {squad: {lr: 1e-5}}\n"), new=expanded(), other=other)
+    store = Runs(
+        old=expanded(text + "override: {squad: {lr: 1e-5}}\n"), new=expanded(), other=other
+    )
     found = earlier_run(store, "small")
     assert found is not None
     assert found[0] == "new"
@@ -132,4 +149,6 @@ def test_the_overview_names_them(expanded: Expanded, versions: Callable[..., Non
     out = StringIO()
     Console(width=200, file=out).print(render(view))
     lines = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("  encode: ")]
-    assert lines == [f"  encode: {encode['steps']} steps such as {encode['labels'][0]}, {encode['reasons'][0]}"]
+    assert lines == [
+        f"  encode: {encode['steps']} steps such as {encode['labels'][0]}, {encode['reasons'][0]}"
+    ]

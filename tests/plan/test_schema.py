@@ -6,8 +6,9 @@ import pytest
 
 from xstilts.errors import PlanError
 from xstilts.plan.batches import KINDS
+from xstilts.plan.load import load_plan
 from xstilts.plan.problems import InvalidPlan
-from xstilts.plan.schema import Plan, load_plan
+from xstilts.plan.schema import Plan
 from xstilts.plan.tables import Tables
 
 MINIMAL = """
@@ -121,8 +122,12 @@ splits: {xquad: {test: {task: quiz, split: test}}}
     assert len(found) == len(expected), found
 
 
-def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_with(tables: Tables) -> None:
-    text = MINIMAL.replace("evaluations: [xquad]", "evaluations: {xquad: {arms: [a, e]}, xcopa: {arms: [b]}}")
+def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_with(
+    tables: Tables,
+) -> None:
+    text = MINIMAL.replace(
+        "evaluations: [xquad]", "evaluations: {xquad: {arms: [a, e]}, xcopa: {arms: [b]}}"
+    )
     text += "arms: {a: {task: quiz}, b: {task: quiz2}}\ncontrasts: {c: {arm: a, reference: b, allow_unmatched: true}}\n"
     assert problems(text, tables) == [
         "evaluations.xquad.arms: 'e' is unknown; allowed: none, a, b",
@@ -137,15 +142,23 @@ def test_a_bad_arm_is_still_a_name(tables: Tables) -> None:
 
 def test_image_arms(text: str, tables: Tables) -> None:
     only_text = text.replace("family: llava", "family: xlm_r")
-    assert any("every backbone reads text only" in problem for problem in problems(only_text, tables))
+    assert any(
+        "every backbone reads text only" in problem for problem in problems(only_text, tables)
+    )
     load_plan(text, tables)  # one backbone sees images: not applicable to the other, and no mistake
 
 
 @pytest.mark.parametrize(
     ("arms", "words"),
     [
-        ("x: {task: quiz, objective: lm}, y: {task: quiz, objective: head}", "objective (lm against head)"),
-        ("x: {task: quiz}, y: {mixture: [{task: quiz2}, {task: squad}]}", "examples (200 against 400)"),
+        (
+            "x: {task: quiz, objective: lm}, y: {task: quiz, objective: head}",
+            "objective (lm against head)",
+        ),
+        (
+            "x: {task: quiz}, y: {mixture: [{task: quiz2}, {task: squad}]}",
+            "examples (200 against 400)",
+        ),
     ],
 )
 def test_unmatched_contrasts(arms: str, words: str, tables: Tables) -> None:
@@ -178,7 +191,10 @@ def _rest(tables: Tables) -> tuple[object, ...]:
         ("arms: {x: {task: quiz2}}\nrecipes: xtreme_r", "is not YAML"),
         ("seeds: [[0, 0], [0, 0]]", "seeds: duplicate pair of seeds"),
         ("arms: {none: {task: quiz}}", "arms.none: must stay empty"),
-        ("splits: {squad: {train: a}, xquad: {train: b}}", "splits: squad and xquad name different train splits"),
+        (
+            "splits: {squad: {train: a}, xquad: {train: b}}",
+            "splits: squad and xquad name different train splits",
+        ),
     ],
 )
 def test_single_mistakes(more: str, start: str, tables: Tables) -> None:
@@ -208,12 +224,21 @@ def test_nor_may_one_of_its_many_groups(kind: str, tables: Tables) -> None:
 
 def test_the_ids_of_all_groups_fit_one_list(tables: Tables) -> None:
     many = ", ".join(f"{'b' * 60}{i}: {{hub: o/m, family: llava}}" for i in range(70))
-    assert "over 4096 bytes" in problems(MINIMAL.replace("{b: {hub: org/model, family: llava}", f"{{{many}"), tables)[0]
+    assert (
+        "over 4096 bytes"
+        in problems(MINIMAL.replace("{b: {hub: org/model, family: llava}", f"{{{many}"), tables)[0]
+    )
 
 
-def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_updates(tables: Tables) -> None:
-    """The sensitivity variant: a dozen tokens a caption and one a label, so equal tokens are unequal updates."""
-    text = f"{MINIMAL}arms: {{x: {{task: quiz, objective: lm}}, y: {{task: squad, objective: lm}}}}\n"
+def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_updates(
+    tables: Tables,
+) -> None:
+    """The sensitivity variant: a dozen tokens a caption and one a label, so equal tokens are
+    unequal updates.
+    """
+    text = (
+        f"{MINIMAL}arms: {{x: {{task: quiz, objective: lm}}, y: {{task: squad, objective: lm}}}}\n"
+    )
     text += "contrasts: {c: {arm: x, reference: y}}\noverride: {squad: {updates: 7}}\n"
     [problem] = problems(text, tables)
     assert "updates (2 epochs against 7)" in problem
@@ -225,27 +250,40 @@ def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_upda
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("squad: {question_length: 64}", "override.squad: question_length 64 and 4 special tokens leave no room"),
+        (
+            "squad: {question_length: 64}",
+            "override.squad: question_length 64 and 4 special tokens leave no room",
+        ),
         ("squad: {question_length: 59}", "set question_length to at most 58"),
         (
             "squad: {stride: 44}",
             "override.squad: stride 44 is not smaller than the 44 tokens that max_length 64 leaves",
         ),
         ("squad: {max_length: 36}", "set stride to at most 15"),
-        ("squad: {answer_limit: {tokens: 3, characters: 9}}", "needs exactly one of tokens, characters"),
+        (
+            "squad: {answer_limit: {tokens: 3, characters: 9}}",
+            "needs exactly one of tokens, characters",
+        ),
         (
             "squad: {answer_limit: {words: 3}}",
             "override.squad.answer_limit: key 'words' is unknown; allowed: tokens, characters",
         ),
     ],
 )
-def test_lengths_that_leave_no_room_for_the_context_are_mistakes(override: str, expected: str, tables: Tables) -> None:
+def test_lengths_that_leave_no_room_for_the_context_are_mistakes(
+    override: str, expected: str, tables: Tables
+) -> None:
     (problem,) = problems(f"{MINIMAL}override: {{{override}}}\n", tables)
     assert expected in problem
 
 
 @pytest.mark.parametrize(
-    "override", ["squad: {question_length: 43}", "squad: {stride: 43}", "squad: {answer_limit: {characters: 9}}"]
+    "override",
+    [
+        "squad: {question_length: 43}",
+        "squad: {stride: 43}",
+        "squad: {answer_limit: {characters: 9}}",
+    ],
 )
 def test_lengths_that_leave_room_are_none(override: str, tables: Tables) -> None:
     assert load_plan(f"{MINIMAL}override: {{{override}}}\n", tables).override["squad"]
@@ -254,27 +292,39 @@ def test_lengths_that_leave_room_are_none(override: str, tables: Tables) -> None
 def test_the_lengths_of_one_backbone_are_named_with_it(tables: Tables) -> None:
     text = MINIMAL.replace("family: llava", "family: llava, override: {squad: {stride: 60}}")
     (problem,) = problems(text, tables)
-    assert problem.startswith("backbones.b.override.squad: stride 60 is not smaller than the 44 tokens")
+    assert problem.startswith(
+        "backbones.b.override.squad: stride 60 is not smaller than the 44 tokens"
+    )
 
 
 @pytest.mark.parametrize("key", ["max_length", "lm_length"])
 def test_a_length_beyond_xlm_rs_positions_is_a_mistake(key: str, tables: Tables) -> None:
-    text = MINIMAL.replace("family: llava", "family: xlm_r") + f"override: {{squad: {{{key}: 513}}}}\n"
+    text = (
+        MINIMAL.replace("family: llava", "family: xlm_r") + f"override: {{squad: {{{key}: 513}}}}\n"
+    )
     assert any(
-        f"override.squad.{key}: 513 is more than the 512 tokens" in problem for problem in problems(text, tables)
+        f"override.squad.{key}: 513 is more than the 512 tokens" in problem
+        for problem in problems(text, tables)
     )
 
 
 def test_windows_are_no_matter_of_a_task_that_is_learnt_in_words(tables: Tables) -> None:
     text = MINIMAL.replace("[xquad]", "[xcopa]") + "arms: {words: {task: squad, objective: lm}}\n"
     assert load_plan(text + "override: {squad: {max_length: 16}}\n", tables).arms["words"]
-    (problem,) = problems(text.replace("lm", "head") + "override: {squad: {max_length: 16}}\n", tables)
+    (problem,) = problems(
+        text.replace("lm", "head") + "override: {squad: {max_length: 16}}\n", tables
+    )
     assert "leave no room for the context in max_length 16" in problem
 
 
 def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> None:
-    text = MINIMAL + "arms: {a: {task: quiz}}\ncontrasts: {c: {arm: a, primary: [xquad]}}\nconfidence: 0.99\n"
-    plan = load_plan(text + "controls: {negative: {arm: a, evaluation: xquad, margin: 0.5}}\n", tables)
+    text = (
+        MINIMAL
+        + "arms: {a: {task: quiz}}\ncontrasts: {c: {arm: a, primary: [xquad]}}\nconfidence: 0.99\n"
+    )
+    plan = load_plan(
+        text + "controls: {negative: {arm: a, evaluation: xquad, margin: 0.5}}\n", tables
+    )
     assert plan.contrasts["c"].primary == ("xquad",)
     assert plan.confidence == 0.99
     assert plan.controls.negative is not None
@@ -284,9 +334,18 @@ def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> No
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("contrasts: {c: {arm: a, primary: [xqad]}}", "contrasts.c.primary: 'xqad' is unknown; did you mean 'xquad'?"),
-        ("controls: {negative: {arm: a, evaluation: xquad, margin: 0}}", "controls.negative.margin: 0"),
-        ("controls: {positive: {arm: a, evaluation: xquad, margin: 1}}", "controls.positive: key 'margin' is unknown"),
+        (
+            "contrasts: {c: {arm: a, primary: [xqad]}}",
+            "contrasts.c.primary: 'xqad' is unknown; did you mean 'xquad'?",
+        ),
+        (
+            "controls: {negative: {arm: a, evaluation: xquad, margin: 0}}",
+            "controls.negative.margin: 0",
+        ),
+        (
+            "controls: {positive: {arm: a, evaluation: xquad, margin: 1}}",
+            "controls.positive: key 'margin' is unknown",
+        ),
         ("confidence: 95", "confidence: 95"),
     ],
 )

@@ -8,15 +8,16 @@ import pytest
 import yaml
 from rich.console import Console
 
-from xstilts.data.miniature.write import Sizes, write_miniature
-from xstilts.data.source import open_mirror
+from xstilts.environment import numeric_environment
+from xstilts.miniature.write import Sizes, write_miniature
 from xstilts.plan.checks import matched
-from xstilts.plan.environment import numeric_environment
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.schema import Override, load_plan
+from xstilts.plan.load import load_plan
+from xstilts.plan.schema import Override
 from xstilts.plan.show import overview, render
 from xstilts.plan.tables import Tables
+from xstilts.sources.loader import open_mirror
 from xstilts.tasks import recipes
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import closeness
@@ -50,9 +51,12 @@ def test_shipped_plans_are_right(name: str, plans: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in names() if "mirror: miniature" in (PLANS / f"{name}.yaml").read_text()]
+    "name",
+    [name for name in names() if "mirror: miniature" in (PLANS / f"{name}.yaml").read_text()],
 )
-def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(name: str, plans: Path, miniature: Path) -> None:
+def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(
+    name: str, plans: Path, miniature: Path
+) -> None:
     plan = load_plan(plans / f"{name}.yaml")
     expansion = expanded(plans / f"{name}.yaml", miniature)
     pairs = {"tatoeba", "tatoeba_squad", "bucc", "bucc_mining"}  # of English and another language
@@ -61,18 +65,31 @@ def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(name: str, plans
     }
     scored = {(cell["backbone"], name) for cell in expansion.cells for name in cell["scores"]}
     assert scored == {(backbone, name) for backbone in plan.backbones for name in plan.evaluations}
-    assert {row["kind"] for row in overview(expansion)["steps"]} == {"records", "build", "encode", "finetune", "score"}
+    assert {row["kind"] for row in overview(expansion)["steps"]} == {
+        "records",
+        "build",
+        "encode",
+        "finetune",
+        "score",
+    }
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_view_of_every_shipped_plan_shows_how_long_each_arm_trains(name: str, plans: Path) -> None:
-    """Whatever the unit: updates, epochs or supervised tokens. No mirror is read; unset revisions are filled in."""
+def test_the_view_of_every_shipped_plan_shows_how_long_each_arm_trains(
+    name: str, plans: Path
+) -> None:
+    """Whatever the unit: updates, epochs or supervised tokens. No mirror is read; unset
+    revisions are filled in.
+    """
     raw = yaml.safe_load((plans / f"{name}.yaml").read_text())
     for backbone in raw["backbones"].values():
         if "hub" in backbone:
             backbone["revision"] = "a" * 40
     tables = replace(
-        Tables.shipped(), identity=lambda *_: {"commit": "0" * 40}, missing=lambda *_: None, model=lambda *_: None
+        Tables.shipped(),
+        identity=lambda *_: {"commit": "0" * 40},
+        missing=lambda *_: None,
+        model=lambda *_: None,
     )
     expansion = expand(load_plan(yaml.safe_dump(raw, sort_keys=False), tables), None, {}, tables)
     console = Console(width=300, record=True, file=io.StringIO())
@@ -87,7 +104,9 @@ def test_the_view_of_every_shipped_plan_shows_how_long_each_arm_trains(name: str
             if budget[key] is not None and (key != "epochs" or budget["supervised_tokens"] is None)
         ]  # fmt: skip
         lines = [
-            line for line in view.splitlines() if f" {budget['arm']} " in line and f" {budget['backbone']} " in line
+            line
+            for line in view.splitlines()
+            if f" {budget['arm']} " in line and f" {budget['backbone']} " in line
         ]
         assert any(length.replace(".0 ", " ") in line for line in lines), (length, lines)
 
@@ -102,7 +121,10 @@ def test_the_miniature_twin_of_a_plan_asks_the_same_question(name: str, plans: P
 
 
 def test_the_token_matched_twin_differs_in_the_measure_of_its_budget_alone(plans: Path) -> None:
-    plan, twin = (yaml.safe_load((plans / f"{name}.yaml").read_text()) for name in ("modality", "modality-tokens"))
+    plan, twin = (
+        yaml.safe_load((plans / f"{name}.yaml").read_text())
+        for name in ("modality", "modality-tokens")
+    )
     changed = {key for key in {*plan, *twin} if plan.get(key) != twin.get(key)}
     assert changed == {"name", "title", "budget"}
     assert {key for key in twin["budget"] if key not in plan["budget"]} == {"supervised_tokens"}
@@ -111,12 +133,17 @@ def test_the_token_matched_twin_differs_in_the_measure_of_its_budget_alone(plans
 
 @pytest.mark.parametrize("name", ["modality", "modality-tokens", "modality-miniature"])
 def test_the_mixtures_of_the_headline_differ_in_modality_alone(name: str, plans: Path) -> None:
-    """As many tasks, the same objective, and equal examples and updates; and none of them is a target's own data, so that
-    the headline is pooled over every evaluation that is not retrieval."""
+    """As many tasks, the same objective, and equal examples and updates; and none of them is a
+    target's own data, so that the headline is pooled over every evaluation that is not
+    retrieval.
+    """
     plan = load_plan(plans / f"{name}.yaml")
     contrast = plan.contrasts[plan.headline or ""]
     arms = [plan.arms[arm] for arm in (contrast.arm, contrast.reference)]
-    assert [{TASKS[part.task].modality for part in arm.parts} for arm in arms] == [{"image"}, {"text"}]
+    assert [{TASKS[part.task].modality for part in arm.parts} for arm in arms] == [
+        {"image"},
+        {"text"},
+    ]
     assert len(arms[0].parts) == len(arms[1].parts) == 4
     assert {part.objective for arm in arms for part in arm.parts} == {"lm"}
     assert {arm.sampling for arm in arms} == {"uniform"}
@@ -124,24 +151,38 @@ def test_the_mixtures_of_the_headline_differ_in_modality_alone(name: str, plans:
     assert not contrast.allow_unmatched
     targets = {target for one in plan.evaluations for target in TASKS[one].trained_target or ()}
     assert all(
-        closeness(TASKS[part.task], target) != "same-data" for arm in arms for part in arm.parts for target in targets
+        closeness(TASKS[part.task], target) != "same-data"
+        for arm in arms
+        for part in arm.parts
+        for target in targets
     )
 
 
 def test_model_and_tuning_can_be_told_apart(plans: Path) -> None:
-    kinds = {(b.family, b.tuning.mode) for b in load_plan(plans / "modality.yaml").backbones.values()}
+    kinds = {
+        (b.family, b.tuning.mode) for b in load_plan(plans / "modality.yaml").backbones.values()
+    }
     assert {("xlm_r", "full"), ("xlm_r", "lora"), ("llava", "lora")} <= kinds
 
 
-def test_every_image_task_of_the_question_has_the_conditions_that_are_defined_for_it(plans: Path) -> None:
-    """In words only SNLI-VE: its rows hold captions; those of a caption are the answer, and the others' are the mirror's."""
+def test_every_image_task_of_the_question_has_the_conditions_that_are_defined_for_it(
+    plans: Path,
+) -> None:
+    """In words only SNLI-VE: its rows hold captions; those of a caption are the answer, and the
+    others' are the mirror's.
+    """
     arms = load_plan(plans / "modality.yaml").arms.values()
     conditions: dict[str, set[str]] = {}
     for arm in arms:
         if arm.task and TASKS[arm.task].modality == "image":
             conditions.setdefault(arm.task, set()).add(arm.images)
     shown = {"real", "blank", "shuffled", "removed"}
-    assert conditions == {"snli_ve": shown | {"caption"}, "coco_captions": shown, "vqa_v2": shown, "nlvr2": shown}
+    assert conditions == {
+        "snli_ve": shown | {"caption"},
+        "coco_captions": shown,
+        "vqa_v2": shown,
+        "nlvr2": shown,
+    }
 
 
 @pytest.mark.parametrize("name", names())
@@ -151,8 +192,12 @@ def test_shipped_plans_give_both_sides_of_a_contrast_as_many_seeds(name: str, pl
 
 
 def test_all_tasks_has_an_arm_of_every_intermediate_task(plans: Path) -> None:
-    learnt = {part.task for arm in load_plan(plans / "all-tasks.yaml").arms.values() for part in arm.parts}
-    assert learnt >= {name for name, one in TASKS.items() if one.role == "intermediate" and "train" in one.splits}
+    learnt = {
+        part.task for arm in load_plan(plans / "all-tasks.yaml").arms.values() for part in arm.parts
+    }
+    assert learnt >= {
+        name for name, one in TASKS.items() if one.role == "intermediate" and "train" in one.splits
+    }
 
 
 def test_all_tasks_shows_every_rung_of_the_image_ladder(plans: Path) -> None:
@@ -162,21 +207,37 @@ def test_all_tasks_shows_every_rung_of_the_image_ladder(plans: Path) -> None:
 
 def test_all_tasks_has_every_evaluation(plans: Path) -> None:
     asked = set(load_plan(plans / "all-tasks.yaml").evaluations)
-    assert asked == {name for name, one in TASKS.items() if one.trained_target is not None and "test" in one.splits}
+    assert asked == {
+        name
+        for name, one in TASKS.items()
+        if one.trained_target is not None and "test" in one.splits
+    }
 
 
-def test_no_row_outside_english_reaches_selection(plans: Path, miniature: Path, tmp_path: Path) -> None:
-    """Every target and a translated arm under recipes that look at dev: what a training step can read is known by its
-    parents, and of these what it selects on is English dev, while test rows are none of them."""
+def test_no_row_outside_english_reaches_selection(
+    plans: Path, miniature: Path, tmp_path: Path
+) -> None:
+    """Every target and a translated arm under recipes that look at dev: what a training step can
+    read is known by its parents, and of these what it selects on is English dev, while test rows
+    are none of them.
+    """
     plan = yaml.safe_load((plans / "all-tasks.yaml").read_text())
     arms = {name: plan["arms"][name] for name in ("mnli-translated", "commonsense-lm", "captions")}
     budget = {key: value for key, value in plan["budget"].items() if key != "updates"}
-    plan |= {"recipes": "phang_2020", "override": {}, "contrasts": {}, "arms": arms, "budget": budget}
+    plan |= {
+        "recipes": "phang_2020",
+        "override": {},
+        "contrasts": {},
+        "arms": arms,
+        "budget": budget,
+    }
     del plan["headline"]
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
     steps = expanded(tmp_path / "plan.yaml", miniature).steps
     selecting = [
-        step for step in steps.values() if step.kind == "finetune" and step.spec["recipe"]["selection"] != "last"
+        step
+        for step in steps.values()
+        if step.kind == "finetune" and step.spec["recipe"]["selection"] != "last"
     ]
     assert {step.spec["name"] for step in selecting} >= {
         "mnli", "paws_en", "siqa", "copa", "ud_en", "panx_en", "squad", "tydiqa_en", "commonsense_qa",
@@ -194,9 +255,13 @@ def test_no_row_outside_english_reaches_selection(plans: Path, miniature: Path, 
 def test_real_slices(plans: Path, hub: Path) -> None:
     expansion = expanded(plans / "real-slices.yaml", hub)
     assert {row["arm"] for row in expansion.not_applicable} == {"captions-lm", "mixture"}
-    assert [(row["evaluation"], row["language"]) for row in expansion.skipped_languages] == [("wikiann", "th")]
+    assert [(row["evaluation"], row["language"]) for row in expansion.skipped_languages] == [
+        ("wikiann", "th")
+    ]
     languages = {
-        step.spec["evaluation"]: step.spec["languages"] for step in expansion.steps.values() if step.kind == "score"
+        step.spec["evaluation"]: step.spec["languages"]
+        for step in expansion.steps.values()
+        if step.kind == "score"
     }
     assert len(languages["xquad"]) == 12
     assert set(languages) == {"udpos", "wikiann", "xquad", "xcopa", "tatoeba"}
@@ -204,18 +269,31 @@ def test_real_slices(plans: Path, hub: Path) -> None:
 
 
 def test_all_of_the_real_slices(plans: Path, hub: Path) -> None:
-    """Every intermediate task and evaluation that the mirror has; of a file of many languages, those it has."""
-    expansion = expand(load_plan(plans / "real-slices-all.yaml"), open_mirror(str(hub)), numeric_environment())
+    """Every intermediate task and evaluation that the mirror has; of a file of many languages,
+    those it has.
+    """
+    expansion = expand(
+        load_plan(plans / "real-slices-all.yaml"), open_mirror(str(hub)), numeric_environment()
+    )
     languages = {
-        step.spec["evaluation"]: step.spec["languages"] for step in expansion.steps.values() if step.kind == "score"
+        step.spec["evaluation"]: step.spec["languages"]
+        for step in expansion.steps.values()
+        if step.kind == "score"
     }
     assert languages["tydiqa"] == ["en", "ko", "sw"]
     left_out = {(row["evaluation"], row["language"]) for row in expansion.skipped_languages}
-    assert left_out == {("wikiann", "th"), *(("tydiqa", code) for code in ("ar", "bn", "fi", "id", "ru", "te"))}
-    assert {"xnli", "mlqa", "tatoeba_squad", "xcopa", "udpos", "a_okvqa", "nlvr", "anli"} <= set(languages)
+    assert left_out == {
+        ("wikiann", "th"),
+        *(("tydiqa", code) for code in ("ar", "bn", "fi", "id", "ru", "te")),
+    }
+    assert {"xnli", "mlqa", "tatoeba_squad", "xcopa", "udpos", "a_okvqa", "nlvr", "anli"} <= set(
+        languages
+    )
 
 
-def test_rankings_are_read_as_their_dual_encoders_were_trained(plans: Path, miniature: Path) -> None:
+def test_rankings_are_read_as_their_dual_encoders_were_trained(
+    plans: Path, miniature: Path
+) -> None:
     expansion = expanded(plans / "all-tasks.yaml", miniature)
     scored = [step.spec for step in expansion.steps.values() if step.kind == "score"]
     assert {spec["format"] for spec in scored if "pooling" in spec} == {"ranking"}

@@ -36,8 +36,14 @@ def test_done_and_undone(expanded: Expanded) -> None:
 def test_cell_states(expanded: Expanded) -> None:
     expansion = expanded()
     one, two = expansion.cells[0], expansion.cells[1]
-    states = cell_state(expansion, {"finetune": [*one["chain"], *two["chain"]], "score": [*one["scores"].values()]})
-    assert (states[one["id"]], states[two["id"]], states[expansion.cells[-1]["id"]]) == ("done", "trained", "waiting")
+    states = cell_state(
+        expansion, {"finetune": [*one["chain"], *two["chain"]], "score": [*one["scores"].values()]}
+    )
+    assert (states[one["id"]], states[two["id"]], states[expansion.cells[-1]["id"]]) == (
+        "done",
+        "trained",
+        "waiting",
+    )
 
 
 def test_overview(expanded: Expanded, text: str) -> None:
@@ -45,9 +51,17 @@ def test_overview(expanded: Expanded, text: str) -> None:
     view = overview(expansion, {"records": set(expansion.by_kind()["records"])})
     rows = {row["kind"]: row for row in view["steps"]}
     assert list(rows) == ["records", "build", "encode", "finetune", "score"]
-    assert (rows["records"]["done"], rows["records"]["to_do"], rows["records"]["repeat"]) == (15, 0, 0)
+    assert (rows["records"]["done"], rows["records"]["to_do"], rows["records"]["repeat"]) == (
+        15,
+        0,
+        0,
+    )
     # 40 cells; each of the 36 trained ones would train its whole chain
-    assert rows["finetune"]["without_sharing"] == sum(len(cell["chain"]) for cell in expansion.cells) == 72
+    assert (
+        rows["finetune"]["without_sharing"]
+        == sum(len(cell["chain"]) for cell in expansion.cells)
+        == 72
+    )
     assert rows["finetune"]["steps"] == 52
     again = overview(expanded(text + "reuse: none\n"))
     assert all(row["repeat"] == row["steps"] for row in again["steps"])
@@ -58,9 +72,12 @@ def test_overview(expanded: Expanded, text: str) -> None:
 def test_costs_of_known_models(expanded: Expanded, text: str) -> None:
     hub = "hub: llava-hf/llava-1.5-7b-hf, revision: " + "a" * 40
     plan = text.replace(
-        "build: {family: llava, seed: 0, tokenizer: {from: [miniature_text]}}", f"{hub}\n    family: llava"
+        "build: {family: llava, seed: 0, tokenizer: {from: [miniature_text]}}",
+        f"{hub}\n    family: llava",
     )
-    plan = plan.replace(f"    {hub}", f"    hub: llava-hf/llava-1.5-7b-hf\n    revision: {'a' * 40}")
+    plan = plan.replace(
+        f"    {hub}", f"    hub: llava-hf/llava-1.5-7b-hf\n    revision: {'a' * 40}"
+    )
     expansion = expanded(plan)
     [cell] = [c for c in expansion.cells if c["id"] == "tiny-llava.none.squad.t0"]
     cost = step_cost(expansion.steps[cell["chain"][0]], expansion.steps)
@@ -78,7 +95,11 @@ def test_an_arm_paid_by_supervised_tokens_has_no_estimate_before_its_rows_are_en
     expanded: Expanded, text: str
 ) -> None:
     expansion = expanded(text.replace("updates: 10", "supervised_tokens: 1000"))
-    squad = next(step for step in expansion.steps.values() if "intermediate squad" in step.settings.get("label", ""))
+    squad = next(
+        step
+        for step in expansion.steps.values()
+        if "intermediate squad" in step.settings.get("label", "")
+    )
     assert step_cost(squad, expansion.steps).tokens is None
 
 

@@ -65,7 +65,9 @@ def test_without_either_the_build_of_the_ordinary_index_is_taken(
 ) -> None:
     assert torch_build(fake_pip(index=("", "it cannot be reached (dns error)")), HERE) == "cuda"
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "torch: no CPU build from PyTorch's CPU index: it cannot be reached (dns error)"
+    assert (
+        lines[1] == "torch: no CPU build from PyTorch's CPU index: it cannot be reached (dns error)"
+    )
     assert "CUDA libraries (about 3 GB" in lines[2]
 
 
@@ -76,7 +78,9 @@ def test_a_failure_that_another_place_would_not_mend_ends_the_installation(
         torch_build(fake_pip(INDEX, text="ERROR: [Errno 28] No space left on device"), HERE)
 
 
-def test_the_second_place_is_asked_only_when_the_first_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_place_is_asked_only_when_the_first_has_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def never(lock: str, python: str) -> tuple[str, str]:
         raise AssertionError("asked for without need")
 
@@ -94,7 +98,9 @@ def test_the_second_place_is_asked_only_when_the_first_has_nothing(monkeypatch: 
         (["numpy-2.whl"], "cpu", "cpu"),
     ],
 )
-def test_the_wheels_that_are_held_say_which_build_an_image_gets(wheels: list[str], build: str, held: str) -> None:
+def test_the_wheels_that_are_held_say_which_build_an_image_gets(
+    wheels: list[str], build: str, held: str
+) -> None:
     assert held_build(wheels, build) == held
 
 

@@ -17,12 +17,17 @@ def test_a_chunk_that_never_started_begins_with_the_file() -> None:
 
 
 def test_a_chunk_that_never_started_begins_with_the_chunk_before_it() -> None:
-    """seqeval 0.0.12: get_entities([["O", "B-LOC"], ["O-PER", "L-PER"]]) is [("LOC", 1, 1), ("PER", 1, 4)]."""
+    """seqeval 0.0.12: get_entities([["O", "B-LOC"], ["O-PER", "L-PER"]]) is [("LOC", 1, 1),
+    ("PER", 1, 4)].
+    """
     assert chunks([["O", "B-LOC"], ["O-PER", "L-PER"]]) == [{("LOC", 1, 1)}, {("PER", 1, 4)}]
 
 
 def test_the_same_tags_after_other_chunks_are_another_chunk() -> None:
-    assert chunk_counts([["B-LOC"], ["O-PER", "L-PER"]], [["O"], ["O-PER", "L-PER"]]) == [(0, 1, 0), (1, 1, 1)]
+    assert chunk_counts([["B-LOC"], ["O-PER", "L-PER"]], [["O"], ["O-PER", "L-PER"]]) == [
+        (0, 1, 0),
+        (1, 1, 1),
+    ]
     assert chunk_counts([["O", "B-LOC"], ["O-PER", "L-PER"]], [["O", "O"], ["O-PER", "L-PER"]]) == [
         (0, 1, 0),
         (0, 1, 1),
@@ -30,10 +35,14 @@ def test_the_same_tags_after_other_chunks_are_another_chunk() -> None:
 
 
 @given(SENTENCES)
-def test_with_official_tags_a_sentence_does_not_depend_on_the_others(sentences: list[list[str]]) -> None:
+def test_with_official_tags_a_sentence_does_not_depend_on_the_others(
+    sentences: list[list[str]],
+) -> None:
     together, start = chunks(sentences), 0
     for sentence, found in zip(sentences, together, strict=True):
-        assert found == {(kind, first + start, last + start) for kind, first, last in chunks([sentence])[0]}
+        assert found == {
+            (kind, first + start, last + start) for kind, first, last in chunks([sentence])[0]
+        }
         start += len(sentence) + 1
 
 

@@ -7,8 +7,9 @@ import torch
 
 from tests.models.conftest import SETTINGS, png
 from xstilts.data.encoded import EncodedRow
-from xstilts.models.backbone import contract, load_backbone
-from xstilts.models.build import build_tiny
+from xstilts.miniature.backbones import build_tiny
+from xstilts.models.backbone import load_backbone
+from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
 from xstilts.scoring.decode import LONGEST, decode
 
@@ -29,8 +30,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     return build
 
 
-def row(number: int, prompt: list[int], answer: list[int], images: list[str] | None = None) -> EncodedRow:
-    """A row of the `lm` objective for a causal model: at each answer token's predecessor its id is the label."""
+def row(
+    number: int, prompt: list[int], answer: list[int], images: list[str] | None = None
+) -> EncodedRow:
+    """A row of the `lm` objective for a causal model: at each answer token's predecessor its id
+    is the label.
+    """
     tokens = [*prompt, *answer]
     labels = [-100] * (len(prompt) - 1) + answer + [-100]
     return EncodedRow(
@@ -46,7 +51,10 @@ def asked(processor, number: int, images: list[str] | None = None) -> EncodedRow
 
 @pytest.mark.parametrize("family", ["llava", "qwen_vl"])
 def test_answers_are_those_of_the_stock_greedy_search(family, folder) -> None:
-    processor, ours = load_processor(folder(family), family), load_backbone(folder(family), family).eval()
+    processor, ours = (
+        load_processor(folder(family), family),
+        load_backbone(folder(family), family).eval(),
+    )
     of = contract(family)
     stock = of.load(folder(family), {"attn_implementation": "sdpa"}).eval()
     rows = [asked(processor, number) for number in range(3)]
@@ -67,9 +75,14 @@ def test_answers_are_those_of_the_stock_greedy_search(family, folder) -> None:
 
 @pytest.mark.parametrize("family", ["xlm_r", "llava", "qwen_vl"])
 def test_an_answer_depends_on_no_neighbour(family, folder) -> None:
-    processor, backbone = load_processor(folder(family), family), load_backbone(folder(family), family).eval()
+    processor, backbone = (
+        load_processor(folder(family), family),
+        load_backbone(folder(family), family).eval(),
+    )
     shown = [None, None, None] if processor.images is None else [["small"], None, ["wide"]]
-    rows = [asked(processor, number, images) for number, images in zip((0, 1, 3), shown, strict=True)]
+    rows = [
+        asked(processor, number, images) for number, images in zip((0, 1, 3), shown, strict=True)
+    ]
     with torch.no_grad():
         together = decode(backbone, processor, rows, PICTURES, CPU)
         alone = [decode(backbone, processor, [one], PICTURES, CPU)[0] for one in rows]
@@ -77,8 +90,13 @@ def test_an_answer_depends_on_no_neighbour(family, folder) -> None:
 
 
 def test_an_encoder_fills_in_the_masks_and_nothing_else(folder) -> None:
-    """Two masks in the middle of a sentence: two tokens come back, those that are likeliest there."""
-    processor, backbone = load_processor(folder("xlm_r"), "xlm_r"), load_backbone(folder("xlm_r"), "xlm_r").eval()
+    """Two masks in the middle of a sentence: two tokens come back, those that are likeliest
+    there.
+    """
+    processor, backbone = (
+        load_processor(folder("xlm_r"), "xlm_r"),
+        load_backbone(folder("xlm_r"), "xlm_r").eval(),
+    )
     ids = processor.tokenizer.encode(TEXTS[3], add_special_tokens=False)
     mask = processor.tokenizer.mask_token_id
     tokens = [ids[0], mask, mask, *ids[3:]]

@@ -38,20 +38,28 @@ def test_squad_takes_the_best_of_several_golds_and_normalises() -> None:
 
 
 def test_average_precision_counts_a_candidate_once_and_needs_a_right_one() -> None:
-    """As xtreme's utils_lareqa.average_precision_at_k: a candidate that is named again keeps its place."""
-    assert value("map_at_20", [["a", "a", "b"]], [["a", "b"]]) == pytest.approx(100 * (1 + 2 / 3) / 2)
+    """As xtreme's utils_lareqa.average_precision_at_k: a candidate that is named again keeps its
+    place.
+    """
+    assert value("map_at_20", [["a", "a", "b"]], [["a", "b"]]) == pytest.approx(
+        100 * (1 + 2 / 3) / 2
+    )
     with pytest.raises(ValueError, match="no right candidate"):
         value("map_at_20", [["a"]], [[]])
 
 
 def normalised(answer: str) -> list[str]:
-    """SQuAD's official normalisation in its own order: lower case, punctuation out, articles out, split at spaces."""
+    """SQuAD's official normalisation in its own order: lower case, punctuation out, articles
+    out, split at spaces.
+    """
     kept = "".join(character for character in answer.lower() if character not in string.punctuation)
     return re.sub(r"\b(a|an|the)\b", " ", kept).split()
 
 
 def official_answer(prediction: str, golds: list[str]) -> tuple[float, float]:
-    """(exact match, F1) of SQuAD v1.1's official script, 0..1: the best over the gold answers of each."""
+    """(exact match, F1) of SQuAD v1.1's official script, 0..1: the best over the gold answers of
+    each.
+    """
     exact, best = 0.0, 0.0
     for gold in golds:
         told, true = normalised(prediction), normalised(gold)
@@ -68,7 +76,9 @@ def official_answer(prediction: str, golds: list[str]) -> tuple[float, float]:
 
 
 ANSWERS = st.lists(
-    st.sampled_from(["the", "a", "An", "cat", "Cat!", "cat,", "北京", "北京市", "un'", "-", "Ä", "theatre"])
+    st.sampled_from(
+        ["the", "a", "An", "cat", "Cat!", "cat,", "北京", "北京市", "un'", "-", "Ä", "theatre"]
+    )
 ).map(" ".join)
 
 
@@ -98,7 +108,9 @@ def test_entity_f1_is_seqevals(sentences: list[list[tuple[str, str]]]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_accuracy_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     predictions, golds = [p for p, _ in pairs], [g for _, g in pairs]
-    assert value("accuracy", predictions, golds) == pytest.approx(100 * accuracy_score(golds, predictions))
+    assert value("accuracy", predictions, golds) == pytest.approx(
+        100 * accuracy_score(golds, predictions)
+    )
 
 
 def test_tags_of_another_length_are_refused() -> None:
@@ -116,15 +128,21 @@ def sentences(path: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("task", "metric", "official"), [("udpos", "udpos_f1", 70.21746048354693), ("panx", "ner_f1", 57.50793650793652)]
+    ("task", "metric", "official"),
+    [("udpos", "udpos_f1", 70.21746048354693), ("panx", "ner_f1", 57.50793650793652)],
 )
 def test_the_official_fixture(task: str, metric: str, official: float) -> None:
-    """google-research/xtreme, evaluate_test.py: the values that its own scorer gives under seqeval 0.0.12."""
+    """google-research/xtreme, evaluate_test.py: the values that its own scorer gives under
+    seqeval 0.0.12.
+    """
     if not MOCK.is_dir():
         pytest.skip(f"no official fixture: {MOCK} is absent")
     folders = {side: MOCK / side / task for side in ("predictions", "labels")}
     languages = sorted(path.name for path in folders["labels"].iterdir())
-    scores = [value(metric, sentences(folders["predictions"] / n), sentences(folders["labels"] / n)) for n in languages]  # type: ignore[arg-type]
+    scores = [
+        value(metric, sentences(folders["predictions"] / n), sentences(folders["labels"] / n))
+        for n in languages
+    ]  # type: ignore[arg-type]
     assert sum(scores) / len(scores) == pytest.approx(official, abs=1e-9)
 
 
@@ -135,10 +153,17 @@ def test_mlqa_drops_the_articles_and_punctuation_of_the_language() -> None:
     assert mlqa.normalise("Las casas, ¿de la Ñ?", "es") == ["casas", "de", "ñ"]
     assert mlqa.normalise("những cái của nhà", "vi") == ["nhà"]
     assert mlqa.normalise("في البيت", "ar") == ["في", "بيت"]
-    assert mlqa.normalise("the घर।", "hi") == ["the", "घर"]  # no articles in Hindi, and its full stop is punctuation
+    assert mlqa.normalise("the घर।", "hi") == [
+        "the",
+        "घर",
+    ]  # no articles in Hindi, and its full stop is punctuation
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("ABC")), min_size=1), min_size=1))
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("ABC")), min_size=1), min_size=1
+    )
+)
 def test_macro_f1_is_scikit_learns(sentences: list[list[tuple[str, str]]]) -> None:
     predictions, golds = ([[pair[k] for pair in s] for s in sentences] for k in (0, 1))
     flat = [[tag for s in tags for tag in s] for tags in (golds, predictions)]
@@ -158,13 +183,23 @@ def test_the_threshold_of_squad_v2_is_the_best_on_dev() -> None:
     assert best_threshold([0.0], [1.0], [5.0]) == (100.0, float("inf"))
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), st.integers(-3, 3)), min_size=1, max_size=9))
-def test_no_other_threshold_of_squad_v2_does_better(questions: list[tuple[float, bool, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), st.integers(-3, 3)),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_no_other_threshold_of_squad_v2_does_better(
+    questions: list[tuple[float, bool, int]],
+) -> None:
     answered, empty = ([float(one[k]) for one in questions] for k in (0, 1))
     margins = [float(margin) for *_, margin in questions]
 
     def at(threshold: float) -> float:
-        scores = [a if m >= threshold else e for a, e, m in zip(answered, empty, margins, strict=True)]
+        scores = [
+            a if m >= threshold else e for a, e, m in zip(answered, empty, margins, strict=True)
+        ]
         return 100 * sum(scores) / len(scores)
 
     score, threshold = best_threshold(answered, empty, margins)
@@ -175,22 +210,27 @@ def test_no_other_threshold_of_squad_v2_does_better(questions: list[tuple[float,
 def test_vqa_accuracy_counts_the_other_annotators() -> None:
     """Two of ten agree: for the eight others min(1, 2/3), for the two themselves 1/3."""
     answers = ["cat", *["cat"] * 2, *["dog"] * 8]
-    assert value("vqa_accuracy", ["A cat."], [answers]) == pytest.approx(100 * (8 * 2 / 3 + 2 / 3) / 10)
+    assert value("vqa_accuracy", ["A cat."], [answers]) == pytest.approx(
+        100 * (8 * 2 / 3 + 2 / 3) / 10
+    )
     assert vqa.normalise("Two, 1,000 dogs!") == "2 1000 dogs"
     assert vqa.normalise("It is 2.5 or 3.") == "it is 2.5 or 3"
 
 
 def test_a_box_is_right_from_half_overlap_on() -> None:
     assert vqa.box_overlap("[0.0, 0.0, 1.0, 1.0]", "[0.0, 0.0, 1.0, 0.5]") == 0.5
-    assert value("box_iou50", ["[0, 0, 1, 1]", "no box"], [["[0, 0, 1, 0.5]"], ["[0, 0, 1, 1]"]]) == 50.0
+    assert (
+        value("box_iou50", ["[0, 0, 1, 1]", "no box"], [["[0, 0, 1, 0.5]"], ["[0, 0, 1, 1]"]])
+        == 50.0
+    )
 
 
 def test_a_caption_equal_to_its_references_has_the_highest_cider() -> None:
     texts = ["a red cup on a table", "two dogs run in the snow", "a man rides his old bicycle"]
     assert CORPUS["cider"](texts, [[text] for text in texts]) == pytest.approx(1000.0)
-    assert CORPUS["cider"](["nothing alike here now", *texts[1:]], [[text] for text in texts]) == pytest.approx(
-        2000 / 3
-    )
+    assert CORPUS["cider"](
+        ["nothing alike here now", *texts[1:]], [[text] for text in texts]
+    ) == pytest.approx(2000 / 3)
 
 
 def test_characters_give_credit_where_spaces_do_not_part_words() -> None:

@@ -1,4 +1,6 @@
-"""BUCC mining: the ratio margin, `max` retrieval, and the threshold of dev, against small exact arrays and brute force."""
+"""BUCC mining: the ratio margin, `max` retrieval, and the threshold of dev, against small exact
+arrays and brute force.
+"""
 
 from itertools import combinations
 
@@ -10,18 +12,31 @@ from hypothesis import strategies as st
 from xstilts.scoring import mining, ranking
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS
-from xstilts.scoring.mining import Sentences, best_threshold, by_dev_threshold, candidates, extract, mine, mining_scores
+from xstilts.scoring.mining import (
+    Sentences,
+    best_threshold,
+    by_dev_threshold,
+    candidates,
+    extract,
+    mine,
+    mining_scores,
+)
 from xstilts.scoring.vectors import Vectors
 
-#: Unit vectors of width 6 whose cosines are 0.5, 0.75 and 1 in any precision: brute force can be held to equality.
-EXACT = [[0.5 if place in chosen else 0.0 for place in range(6)] for chosen in combinations(range(6), 4)]
+#: Unit vectors of width 6 whose cosines are 0.5, 0.75 and 1 in any precision: brute force can be
+#: held to equality.
+EXACT = [
+    [0.5 if place in chosen else 0.0 for place in range(6)] for chosen in combinations(range(6), 4)
+]
 SIDE = st.lists(st.sampled_from(EXACT), min_size=1, max_size=12)
 PAIRS = st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz"))
 MINED = st.dictionaries(PAIRS, st.sampled_from([0.5, 0.75, 1.0, 1.25, 1.5]), max_size=12)
 GOLD = st.frozensets(PAIRS, min_size=1, max_size=8)
 
 
-def brute_force(x: list[list[float]], y: list[list[float]], k: int) -> tuple[list[tuple[int, int]], list[float]]:
+def brute_force(
+    x: list[list[float]], y: list[list[float]], k: int
+) -> tuple[list[tuple[int, int]], list[float]]:
     """The definition, in plain loops over all pairs."""
     similarity = [[sum(a * b for a, b in zip(one, other, strict=True)) for other in y] for one in x]
     turned = [list(column) for column in zip(*similarity, strict=True)]
@@ -72,21 +87,27 @@ def test_the_length_of_a_vector_says_nothing() -> None:
 
 
 @given(SIDE, SIDE, st.integers(1, 5))
-def test_candidates_are_those_of_brute_force(x: list[list[float]], y: list[list[float]], k: int) -> None:
+def test_candidates_are_those_of_brute_force(
+    x: list[list[float]], y: list[list[float]], k: int
+) -> None:
     pairs, margins = candidates(torch.tensor(x), torch.tensor(y), k)
     expected = brute_force(x, y, k)
     assert (pairs, margins) == (expected[0], pytest.approx(expected[1]))
 
 
 @given(SIDE, SIDE)
-def test_each_sentence_is_used_once_and_the_best_come_first(x: list[list[float]], y: list[list[float]]) -> None:
+def test_each_sentence_is_used_once_and_the_best_come_first(
+    x: list[list[float]], y: list[list[float]]
+) -> None:
     pairs, margins = candidates(torch.tensor(x), torch.tensor(y))
     assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs) > 0
     assert margins == sorted(margins, reverse=True)
 
 
 @given(SIDE, SIDE, st.integers(1, 5), st.integers(1, 5))
-def test_chunks_change_nothing(x: list[list[float]], y: list[list[float]], queries: int, pool: int) -> None:
+def test_chunks_change_nothing(
+    x: list[list[float]], y: list[list[float]], queries: int, pool: int
+) -> None:
     whole = candidates(torch.tensor(x), torch.tensor(y))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_QUERIES", queries)
@@ -96,7 +117,9 @@ def test_chunks_change_nothing(x: list[list[float]], y: list[list[float]], queri
 
 
 def test_of_equals_the_lower_place_is_nearer() -> None:
-    places, cosines = mining.nearest(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], *[[1.0, 0.0]] * 300]), 4)
+    places, cosines = mining.nearest(
+        torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], *[[1.0, 0.0]] * 300]), 4
+    )
     assert (places.tolist(), cosines.tolist()) == ([[1, 2, 3, 4]], [[1.0] * 4])
 
 
@@ -112,7 +135,11 @@ def test_margins_of_zero_and_below_are_no_candidates() -> None:
     [
         (torch.zeros(0, 2), torch.ones(1, 2), "source vectors have shape"),
         (torch.ones(1, 2), torch.ones(1, 3), "width 2, target vectors 3"),
-        (torch.ones(1, 2), torch.tensor([[1.0, 1.0], [1.0, float("nan")]]), r"target vectors \[1\]"),
+        (
+            torch.ones(1, 2),
+            torch.tensor([[1.0, 1.0], [1.0, float("nan")]]),
+            r"target vectors \[1\]",
+        ),
         (torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), "margin"),
     ],
 )
@@ -122,12 +149,17 @@ def test_what_cannot_be_mined_is_refused(x: torch.Tensor, y: torch.Tensor, what:
 
 
 def test_pairs_are_named_by_their_ids() -> None:
-    source, target = side("de", ["ja", "nein"], EXACT[:2]), side("en", ["no", "yes"], [EXACT[1], EXACT[0]])
+    source, target = (
+        side("de", ["ja", "nein"], EXACT[:2]),
+        side("en", ["no", "yes"], [EXACT[1], EXACT[0]]),
+    )
     assert set(mine(source, target)) == {("de-0", "en-1"), ("de-1", "en-0")}
 
 
 def test_a_sentence_that_stands_twice_is_mined_once_and_is_no_candidate() -> None:
-    """de-0 and de-2 are one sentence with the vector of de-2: it takes en-1, which is then no one else's."""
+    """de-0 and de-2 are one sentence with the vector of de-2: it takes en-1, which is then no
+    one else's.
+    """
     source = side("de", ["ja", "nein", "ja"], [EXACT[9], EXACT[1], EXACT[0]])
     target = side("en", ["no", "yes"], [EXACT[1], EXACT[0]])
     assert set(mine(source, target)) == {("de-1", "en-0")}
@@ -160,13 +192,17 @@ def test_neighbouring_scores_are_still_parted() -> None:
 
 
 def test_no_threshold_parts_pairs_of_one_score() -> None:
-    """Both right pairs alone would score 100, but the wrong ones of the same score come with the second."""
+    """Both right pairs alone would score 100, but the wrong ones of the same score come with the
+    second.
+    """
     mined = {("a", "u"): 1.5, ("b", "v"): 1.0, ("c", "w"): 1.0, ("d", "x"): 1.0, ("e", "y"): 1.0}
     assert best_threshold(mined, {("a", "u"), ("b", "v")}) == 1.25
 
 
 @given(MINED, GOLD)
-def test_no_threshold_beats_the_best_one(mined: dict[tuple[str, str], float], gold: frozenset[tuple[str, str]]) -> None:
+def test_no_threshold_beats_the_best_one(
+    mined: dict[tuple[str, str], float], gold: frozenset[tuple[str, str]]
+) -> None:
     def f1(threshold: float) -> float:
         return mining_scores(extract(mined, threshold), gold)["f1"]
 
@@ -193,12 +229,19 @@ def test_the_threshold_of_dev_is_applied_to_test() -> None:
     dev = {("a", "u"): 1.2, ("b", "v"): 1.0}
     test = {("a", "u"): 1.3, ("b", "v"): 1.0, ("c", "w"): 0.8}
     found = by_dev_threshold(dev, {("a", "u")}, test, {("a", "u"), ("b", "v")})
-    assert found == pytest.approx({"threshold": 1.1, "f1": 200 / 3, "precision": 100.0, "recall": 50.0})
+    assert found == pytest.approx(
+        {"threshold": 1.1, "f1": 200 / 3, "precision": 100.0, "recall": 50.0}
+    )
 
 
 def test_a_pool_is_mined_with_the_threshold_of_its_own_dev_part() -> None:
-    """x1 and y1 are equal, x2 and y2 are left to each other: margins 1.54 and 0.91, of which dev wants the first alone."""
-    near, apart = [[1.0, 0.0, 0.0, 0.0], [0.6, 0.8, 0.0, 0.0]], [[1.0, 0.0, 0.0, 0.0], [0.0, 0.3, 0.9, 0.0]]
+    """x1 and y1 are equal, x2 and y2 are left to each other: margins 1.54 and 0.91, of which dev
+    wants the first alone.
+    """
+    near, apart = (
+        [[1.0, 0.0, 0.0, 0.0], [0.6, 0.8, 0.0, 0.0]],
+        [[1.0, 0.0, 0.0, 0.0], [0.0, 0.3, 0.9, 0.0]],
+    )
     rows: list[tuple[int, torch.Tensor]] = []
     golds, names = [], []
     for part in ("dev", "test"):
@@ -213,7 +256,9 @@ def test_a_pool_is_mined_with_the_threshold_of_its_own_dev_part() -> None:
 
 
 def test_the_f1_of_sentences_is_that_of_the_set_of_pairs() -> None:
-    """As mining_scores gives it: of three found pairs two are right, and one sentence has two translations in gold."""
+    """As mining_scores gives it: of three found pairs two are right, and one sentence has two
+    translations in gold.
+    """
     predictions, golds = ["en-1", "en-2", "en-3", ""], [["en-1", "en-9"], ["en-2"], [], ["en-4"]]
     wanted = mining_scores(
         [(str(k), one) for k, one in enumerate(predictions) if one],

@@ -10,14 +10,14 @@ import torch
 
 from tests.models.conftest import SETTINGS
 from xstilts.data.encoded import EncodedRow, EncodedRows
+from xstilts.miniature.backbones import build_tiny
 from xstilts.models.backbone import Backbone, load_backbone
-from xstilts.models.build import build_tiny
+from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.processor import load_processor
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS
 from xstilts.scoring.predict import Job, Predictor, predict_rows, sorted_batches, withheld
-from xstilts.training.losses import Heads
 
 TEXTS = ["bako ritu zeba.", "koko tuba rima baze.", "riri.", "zeko bama tutu koba rize."] * 20
 FORMATS = {
@@ -29,16 +29,24 @@ FORMATS = {
     "ranking": 0,
     "mining": 0,
 }
-KINDS = [("xlm_r", "bidirectional"), ("llava", "causal"), ("llava", "bidirectional"), ("qwen_vl", "causal")]
+KINDS = [
+    ("xlm_r", "bidirectional"),
+    ("llava", "causal"),
+    ("llava", "bidirectional"),
+    ("qwen_vl", "causal"),
+]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=["-".join(kind) for kind in KINDS])
-def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def predictor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Predictor:
     family, attention = request.param
     folder = build_tiny(family, 1, TEXTS, SETTINGS, tmp_path_factory.mktemp(family))
     backbone: Backbone = load_backbone(folder, family, attention).eval()
     tasks = [
-        {"name": name, "format": name, "objective": "head", "classes": classes} for name, classes in FORMATS.items()
+        {"name": name, "format": name, "objective": "head", "classes": classes}
+        for name, classes in FORMATS.items()
     ]
     heads = Heads(tasks, backbone, {}, 5, "")
     with torch.no_grad():  # as they start, heads hardly tell one row from another
@@ -51,7 +59,9 @@ def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def encoded(format_: str, number: int) -> EncodedRow:
     random = Random(f"{number} {format_}")
     segments = {"multiple_choice": 3, "retrieval": 2}.get(format_, 1)
-    made = [[random.randrange(20, 200) for _ in range(random.randrange(3, 25))] for _ in range(segments)]
+    made = [
+        [random.randrange(20, 200) for _ in range(random.randrange(3, 25))] for _ in range(segments)
+    ]
     n = len(made[0])
     words = list(range(n)) if format_ == "tagging" else [-1] * n
     offsets = [value for i in range(n) for value in ((3 * i, 3 * i + 3) if i else (-1, -1))]
@@ -64,21 +74,35 @@ def encoded(format_: str, number: int) -> EncodedRow:
 def jobs(numbers: list[int]) -> list[Job]:
     found = []
     for place, format_ in enumerate(FORMATS):
-        rows = EncodedRows(pa.Table.from_pylist([asdict(encoded(format_, number)) for number in numbers]))
+        rows = EncodedRows(
+            pa.Table.from_pylist([asdict(encoded(format_, number)) for number in numbers])
+        )
         found.append(
-            Job(format_, "en", format_, rows, depth=0.5 if format_ in ("retrieval", "mining") else None, head=place)
+            Job(
+                format_,
+                "en",
+                format_,
+                rows,
+                depth=0.5 if format_ in ("retrieval", "mining") else None,
+                head=place,
+            )
         )
     return found
 
 
-def predicted(predictor: Predictor, numbers: list[int], budget: int = 10_000) -> dict[str, dict[str, Any]]:
+def predicted(
+    predictor: Predictor, numbers: list[int], budget: int = 10_000
+) -> dict[str, dict[str, Any]]:
     """format → row → prediction"""
-    given = Predictor(predictor.backbone, predictor.heads, predictor.processor, budget, predictor.device)
+    given = Predictor(
+        predictor.backbone, predictor.heads, predictor.processor, budget, predictor.device
+    )
     with torch.no_grad():
         told, spread = predict_rows(given, jobs(numbers))
     found = {format_: dict(rows) for (format_, _), rows in told.items()}
     return found | {
-        format_: dict(zip(rows.rows, rows.take(range(len(rows))), strict=True)) for (format_, _), rows in spread.items()
+        format_: dict(zip(rows.rows, rows.take(range(len(rows))), strict=True))
+        for (format_, _), rows in spread.items()
     }
 
 
@@ -107,7 +131,11 @@ def test_together_as_alone_and_in_any_order(predictor: Predictor, format_: str) 
 def test_answers_of_one_pass_are_limited_each_by_its_own_job(predictor: Predictor) -> None:
     """Every token of these rows has 3 characters."""
     (job,) = [one for one in jobs(list(range(7))) if one.format == "span"]
-    limits = {"none": None, "tokens": AnswerLimit(tokens=2), "characters": AnswerLimit(characters=3)}
+    limits = {
+        "none": None,
+        "tokens": AnswerLimit(tokens=2),
+        "characters": AnswerLimit(characters=3),
+    }
     given = [replace(job, step=name, answer_limit=limit) for name, limit in limits.items()]
     with torch.no_grad():
         told, _ = predict_rows(predictor, given)
@@ -123,18 +151,28 @@ def test_batches_hold_the_longest_first_and_every_row_once() -> None:
     lengths = [given[job].rows.lengths[row] for job, row in flat]
     assert lengths == sorted(lengths, reverse=True)
     assert sorted(flat) == [(job, row) for job in range(2) for row in range(5)]
-    assert all(len(batch) == 1 or sum(given[j].rows.lengths[i] for j, i in batch) <= 40 for batch in batches)
+    assert all(
+        len(batch) == 1 or sum(given[j].rows.lengths[i] for j, i in batch) <= 40
+        for batch in batches
+    )
 
 
 def test_squad_v2_withholds_for_em_and_for_f1_by_thresholds_of_their_own() -> None:
-    """One question has no answer: F1 gains most by answering all three (0 + 0.8 + 0.8), EM by answering none (1)."""
-    golds = [Gold(0, "a", "", []), Gold(1, "b", "", ["red big ball"]), Gold(2, "c", "", ["blue big ball"])]
+    """One question has no answer: F1 gains most by answering all three (0 + 0.8 + 0.8), EM by
+    answering none (1).
+    """
+    golds = [
+        Gold(0, "a", "", []),
+        Gold(1, "b", "", ["red big ball"]),
+        Gold(2, "c", "", ["blue big ball"]),
+    ]
     texts = ["x", "red ball", "blue ball"]
     predicted = {0: [0, 1, 3.0], 1: [0, 1, 2.0], 2: [0, 1, 1.0]}
     told = withheld(texts, golds, predicted)
     assert told == [["", "x"], ["", "red ball"], ["", "blue ball"]]
     both = [
-        METRICS[name].counts(told, [one.gold for one in golds], "en").sum(0) for name in ("squad_v2_em", "squad_v2_f1")
+        METRICS[name].counts(told, [one.gold for one in golds], "en").sum(0)
+        for name in ("squad_v2_em", "squad_v2_f1")
     ]
     assert METRICS["squad_v2_em"].value(both[0]) == pytest.approx(100 / 3)
     assert METRICS["squad_v2_f1"].value(both[1]) == pytest.approx(100 * 1.6 / 3)

@@ -71,13 +71,19 @@ def test_queries_with_one_id_keep_their_own_ranking() -> None:
 
 
 def test_a_name_that_two_candidates_share_takes_two_places_and_is_one_hit() -> None:
-    """utils_lareqa.py average_precision_at_k: the first of Q1's places is a hit, and Q2 is found at rank 3."""
+    """utils_lareqa.py average_precision_at_k: the first of Q1's places is a hit, and Q2 is found
+    at rank 3.
+    """
     rows = {"en": Vectors.of([(0, unit(1.0, 0.0))])}
     pool = Vectors.of([(0, unit(1.0, 0.0)), (1, unit(1.0, 0.1)), (2, unit(1.0, 0.5))])
-    found = ranking.rank(rows, {"en": [query(0, ["Q1", "Q2"])]}, {"en": [""], "pool": ["Q1", "Q1", "Q2"]}, pool)
+    found = ranking.rank(
+        rows, {"en": [query(0, ["Q1", "Q2"])]}, {"en": [""], "pool": ["Q1", "Q1", "Q2"]}, pool
+    )
     assert found == {"en": {0: ["Q1", "Q1", "Q2"]}}
     metric = METRICS["map_at_20"]
-    assert metric.value(metric.counts([found["en"][0]], [["Q1", "Q2"]]).sum(0)) == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert metric.value(metric.counts([found["en"][0]], [["Q1", "Q2"]]).sum(0)) == pytest.approx(
+        100 * (1 + 2 / 3) / 2
+    )
 
 
 def test_without_a_candidate_there_is_nothing_to_rank() -> None:
@@ -114,7 +120,9 @@ def test_average_precision_is_divided_by_what_could_be_found() -> None:
 
 
 def close_vectors(count: int, seed: int, width: int = 1024) -> torch.Tensor:
-    """[count, width] unit vectors with random-pair cosines near 0.999, as a causal model's are, in single precision."""
+    """[count, width] unit vectors with random-pair cosines near 0.999, as a causal model's are,
+    in single precision.
+    """
     stream = torch.Generator().manual_seed(seed)
     common = torch.randn(width, generator=torch.Generator().manual_seed(7)) / width**0.5
     noise = torch.randn(count, width, generator=stream) / width**0.5
@@ -124,12 +132,19 @@ def close_vectors(count: int, seed: int, width: int = 1024) -> torch.Tensor:
 def test_cosines_near_1_are_ranked_as_in_double_precision() -> None:
     queries, pool = close_vectors(200, 1), close_vectors(20_000, 2)
     assert (queries[0] @ pool[:100].T).mean().item() == pytest.approx(0.999, abs=2e-4)
-    expected = (queries.double() @ pool.double().T).argsort(dim=1, descending=True, stable=True)[:, :20]
+    expected = (queries.double() @ pool.double().T).argsort(dim=1, descending=True, stable=True)[
+        :, :20
+    ]
     queries_read, rows = (
-        Vectors.of([(str(place), vector) for place, vector in enumerate(vectors)]) for vectors in (queries, pool)
+        Vectors.of([(str(place), vector) for place, vector in enumerate(vectors)])
+        for vectors in (queries, pool)
     )
-    found, _ = ranking.nearest_candidates(queries_read.take(range(200)), rows.parts(range(20_000), 3_000), rows.take)
+    found, _ = ranking.nearest_candidates(
+        queries_read.take(range(200)), rows.parts(range(20_000), 3_000), rows.take
+    )
     assert torch.equal(found, expected)
-    half = (queries.half().double() @ pool.half().double().T).argsort(dim=1, descending=True, stable=True)[:, :20]
+    half = (queries.half().double() @ pool.half().double().T).argsort(
+        dim=1, descending=True, stable=True
+    )[:, :20]
     kept = sum(len(set(a) & set(b)) for a, b in zip(half.tolist(), expected.tolist(), strict=True))
     assert kept < 0.9 * expected.numel()  # half precision loses more than a tenth of the candidates

@@ -16,7 +16,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def store(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
+def store(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Store:
     for name, value in server.env().items():
         monkeypatch.setenv(name, value)
-    return Store.open(f"s3://xstilts/{request.node.name[:60].strip('[]')}", cache=tmp_path / "cache")
+    return Store.open(
+        f"s3://xstilts/{request.node.name[:60].strip('[]')}", cache=tmp_path / "cache"
+    )

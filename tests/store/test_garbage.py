@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xstilts.errors import StoreError
-from xstilts.plan.step import Step
+from xstilts.step import Step
 from xstilts.store.garbage import DAY, collect, garbage
 from xstilts.store.store import Store
 from xstilts.store.verify import verify
@@ -26,7 +26,9 @@ def named_by_a_run(store: Store, run: str, *steps: Step) -> None:
     store.put_json(f"runs/{run}/status.json", {"exit_code": 0})
 
 
-def test_steps_of_no_run_go_with_the_blobs_that_only_they_name(store: Store, tmp_path: Path) -> None:
+def test_steps_of_no_run_go_with_the_blobs_that_only_they_name(
+    store: Store, tmp_path: Path
+) -> None:
     kept = finished(store, tmp_path, "kept", "shared")
     finished(store, tmp_path, "twin", "shared")
     finished(store, tmp_path, "gone", "its own")
@@ -34,7 +36,9 @@ def test_steps_of_no_run_go_with_the_blobs_that_only_they_name(store: Store, tmp
     orphan = store.put_bytes(b"no manifest names these bytes")
     found = garbage(store, LATER, days=7)
     assert sum(key.startswith("steps/") for key in found.keys) == 2
-    assert [key for key in found.keys if key.startswith("blobs/")].count(f"blobs/{orphan.sha256}") == 1
+    assert [key for key in found.keys if key.startswith("blobs/")].count(
+        f"blobs/{orphan.sha256}"
+    ) == 1
     assert found.size == sum(store.written("")[key][0] for key in found.keys)
     collect(store, found)
     assert store.done("records") == {kept.fingerprint}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from xstilts.errors import PlanError, StoreError
-from xstilts.plan.step import Step
+from xstilts.step import Step
 from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
 from xstilts.store.verify import verify
@@ -47,7 +47,9 @@ def test_a_blob_of_many_parts_reads_back(store: Store, tmp_path: Path) -> None:
     assert store.read_blob(blob.sha256) == data
 
 
-def test_blobs_are_written_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blobs_are_written_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blob = store.put_bytes(b"the same")
     monkeypatch.setattr(store.client, "put_object", lambda **_: pytest.fail("written twice"))
     assert store.put_bytes(b"the same") == blob
@@ -59,8 +61,12 @@ def test_a_spoilt_cache_is_fetched_again(store: Store) -> None:
     assert store.read_blob(blob.sha256) == b"good bytes"
 
 
-def test_those_who_share_a_cache_fetch_a_blob_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight workers of a node, each with a connection of its own, ask for the same blob at the same time."""
+def test_those_who_share_a_cache_fetch_a_blob_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight workers of a node, each with a connection of its own, ask for the same blob at the
+    same time.
+    """
     blob, fetched, fetch = store.put_bytes(b"pixels" * 1000), [], Store._fetch
 
     def counted(self: Store, sha256: str, cached: Path) -> None:
@@ -70,7 +76,9 @@ def test_those_who_share_a_cache_fetch_a_blob_once(store: Store, monkeypatch: py
     monkeypatch.setattr(Store, "_fetch", counted)
     found: list[bytes] = []
     workers = [Store(store.client, store.bucket, store.prefix, store.cache) for _ in range(8)]
-    threads = [threading.Thread(target=lambda w=w: found.append(w.read_blob(blob.sha256))) for w in workers]
+    threads = [
+        threading.Thread(target=lambda w=w: found.append(w.read_blob(blob.sha256))) for w in workers
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -85,7 +93,9 @@ def test_a_spoilt_blob_is_refused_with_what_to_do(store: Store, tmp_path: Path) 
     store.put_bytes_at(f"blobs/{sha}", b"evil")
     with pytest.raises(StoreError, match=r"blobs/.* is spoilt.*delete it and the manifests"):
         store.blob_path(sha)
-    assert [problem.split(" (rows)")[0] for problem in verify(store)] == [f"steps/records/{STEP.fingerprint}"]
+    assert [problem.split(" (rows)")[0] for problem in verify(store)] == [
+        f"steps/records/{STEP.fingerprint}"
+    ]
 
 
 def test_verify_finds_nothing_in_a_sound_store(store: Store, tmp_path: Path) -> None:
@@ -109,7 +119,9 @@ def test_killed_before_the_manifest_the_step_is_not_done(
 
 
 class Interleaved:
-    """A client in front of another: before each of its PUTs, one more PUT of a second writer happens."""
+    """A client in front of another: before each of its PUTs, one more PUT of a second writer
+    happens.
+    """
 
     def __init__(self, client: Any, others: list[Callable[[], object]]) -> None:
         self._client, self._others, self._lock = client, others, threading.Lock()
@@ -129,7 +141,9 @@ class Interleaved:
 
 
 @pytest.mark.parametrize("head_start", range(4))
-def test_two_writers_of_one_step_never_leave_a_mixture(store: Store, tmp_path: Path, head_start: int) -> None:
+def test_two_writers_of_one_step_never_leave_a_mixture(
+    store: Store, tmp_path: Path, head_start: int
+) -> None:
     ours = written(tmp_path / "a", weights="weights of A", head="head of A")
     theirs = written(tmp_path / "b", weights="weights of B", head="head of B")
     other = Store(store.client, store.bucket, store.prefix, tmp_path / "other")
@@ -223,13 +237,18 @@ def test_sha256_is_that_of_the_bytes(store: Store) -> None:
     assert store.put_bytes(b"abc").sha256 == hashlib.sha256(b"abc").hexdigest()
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="a small disk can be mounted by root only")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("mount"),
+    reason="a small disk can be mounted by root only",
+)
 def test_a_full_disk_of_the_server_is_a_store_error_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=False
+    )
     if mounted.returncode:
         pytest.skip("this machine lets nobody mount a small disk")
     try:

@@ -25,7 +25,9 @@ def test_a_set_of_which_only_the_photographs_are_in_the_mixture_is_seen_and_said
     assert why.startswith("its photographs, under other texts: LLaVA README")
 
 
-@pytest.mark.parametrize("name", ["snli_ve", "flickr30k", "nlvr", "nlvr2", "science_qa", "easy_vqa"])
+@pytest.mark.parametrize(
+    "name", ["snli_ve", "flickr30k", "nlvr", "nlvr2", "science_qa", "easy_vqa"]
+)
 def test_what_a_whole_list_does_not_name_is_unseen(name: str) -> None:
     assert exposure(TASKS[name], LLAVA, None)[0] == "unseen"
 
@@ -41,18 +43,25 @@ def test_what_a_list_with_gaps_does_not_name_is_unknown() -> None:
 @pytest.mark.parametrize(
     "hub", ["Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen3-VL-4B-Instruct"]
 )
-def test_qwens_later_models_are_unknown_for_every_task_with_the_place_that_was_looked_at(hub: str) -> None:
+def test_qwens_later_models_are_unknown_for_every_task_with_the_place_that_was_looked_at(
+    hub: str,
+) -> None:
     pictures = [task for task in TASKS.values() if task.modality == "image"]
     assert {exposure(task, hub, None)[0] for task in TASKS.values()} == {"unknown"}
     assert all("QwenLM/" in exposure(task, hub, None)[1] for task in pictures)
 
 
 def test_the_text_of_a_released_language_model_is_unknown() -> None:
-    assert exposure(TASKS["mnli"], LLAVA, None) == ("unknown", "its language model's text is not published")
+    assert exposure(TASKS["mnli"], LLAVA, None) == (
+        "unknown",
+        "its language model's text is not published",
+    )
 
 
 @pytest.mark.parametrize("name", LABELLED)
-def test_xlm_r_learnt_from_unlabelled_text_so_that_every_task_with_labels_is_unseen(name: str) -> None:
+def test_xlm_r_learnt_from_unlabelled_text_so_that_every_task_with_labels_is_unseen(
+    name: str,
+) -> None:
     state, why = exposure(TASKS[name], XLM_R, None)
     assert state == "unseen"
     assert "CommonCrawl" in why
@@ -64,7 +73,13 @@ def test_plain_text_may_be_among_xlm_rs_web_pages(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "hub", ["FacebookAI/xlm-roberta-large-finetuned-conll03-english", "llava-hf/bakLlava-v1-hf", "org/model", None]
+    "hub",
+    [
+        "FacebookAI/xlm-roberta-large-finetuned-conll03-english",
+        "llava-hf/bakLlava-v1-hf",
+        "org/model",
+        None,
+    ],
 )
 def test_a_model_of_which_nothing_is_published_is_unknown_for_every_task(hub: str | None) -> None:
     assert published(hub) is None
@@ -75,12 +90,17 @@ def test_a_model_of_which_nothing_is_published_is_unknown_for_every_task(hub: st
 
 def test_a_backbone_that_the_plan_builds_has_seen_what_the_plan_says() -> None:
     taught = {"miniature_text", "coco_captions"}
-    assert [exposure(TASKS[name], None, taught)[0] for name in ("coco_captions", "vqa_v2")] == ["seen", "unseen"]
+    assert [exposure(TASKS[name], None, taught)[0] for name in ("coco_captions", "vqa_v2")] == [
+        "seen",
+        "unseen",
+    ]
 
 
 @pytest.mark.parametrize("mixture", PUBLISHED.values(), ids=PUBLISHED)
 def test_every_published_list_has_a_source_and_names_tasks_that_exist(mixture: Mixture) -> None:
     assert mixture.source
     assert not mixture.data & mixture.photographs
-    assert mixture.data | mixture.photographs <= {name for name, task in TASKS.items() if task.modality == "image"}
+    assert mixture.data | mixture.photographs <= {
+        name for name, task in TASKS.items() if task.modality == "image"
+    }
     assert set(mixture.unsettled) <= set(TASKS)

@@ -7,10 +7,10 @@ import datasets
 import pytest
 
 from xstilts.data.records import read_rows
-from xstilts.data.source import load_rows, open_mirror
 from xstilts.errors import DataError
+from xstilts.mirror.probe import LOCK, probe
+from xstilts.sources.loader import load_rows, open_mirror
 from xstilts.tasks.labels import LabelColumn
-from xstilts.tasks.probe import LOCK, probe
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.tagging import UPOS
 
@@ -49,7 +49,12 @@ def test_another_value_is_no_label(value: Any, reason: str) -> None:
 
 
 def write(
-    mirror: Path, name: str, rows: dict[str, list[Any]], column: str, names: list[str], many: bool = False
+    mirror: Path,
+    name: str,
+    rows: dict[str, list[Any]],
+    column: str,
+    names: list[str],
+    many: bool = False,
 ) -> None:
     label = datasets.ClassLabel(names=names)
     features = {key: datasets.Value("string") for key in rows}
@@ -95,20 +100,29 @@ def test_tags_in_another_order_are_read_by_name(tmp_path: Path) -> None:
 
 def read_tags(mirror: Path) -> list[tuple[str, ...]]:
     one = TASKS["udpos"]
-    rows = load_rows(open_mirror(str(mirror)), one.splits["test"].alternatives[0], "de", one.label_column)
+    rows = load_rows(
+        open_mirror(str(mirror)), one.splits["test"].alternatives[0], "de", one.label_column
+    )
     return [example.tags for example in read_rows(one, rows, range(len(rows)), "de", None)[0]]
 
 
 def test_paws_names_its_classes_by_numbers(tmp_path: Path) -> None:
     rows = {"id": ["1", "2"], "sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [0, 1]}
-    write(tmp_path, "google-research-datasets/paws-x/en/test-00000-of-00001.parquet", rows, "label", ["1", "0"])
+    write(
+        tmp_path,
+        "google-research-datasets/paws-x/en/test-00000-of-00001.parquet",
+        rows,
+        "label",
+        ["1", "0"],
+    )
     assert [example.label for example in read(tmp_path, "pawsx", "test")] == [1, 0]
 
 
 def test_an_unknown_class_is_refused_with_file_and_column(tmp_path: Path) -> None:
     snli(tmp_path, ["entailment", "not_entailment", "contradiction"])
     with pytest.raises(
-        DataError, match=r"train-00000-of-00001\.parquet: the column label has the class 'not_entailment'"
+        DataError,
+        match=r"train-00000-of-00001\.parquet: the column label has the class 'not_entailment'",
     ):
         read(tmp_path, "snli")
     row = probe(str(tmp_path), LOCK, ["snli"])[0]
@@ -119,7 +133,8 @@ def test_files_of_a_split_that_number_their_classes_differently_are_refused(tmp_
     snli(tmp_path, ["entailment", "neutral", "contradiction"], "train-00000-of-00002")
     snli(tmp_path, ["neutral", "entailment", "contradiction"], "train-00001-of-00002")
     with pytest.raises(
-        DataError, match=r"train-00001-of-00002\.parquet: the column label has the classes neutral, ent"
+        DataError,
+        match=r"train-00001-of-00002\.parquet: the column label has the classes neutral, ent",
     ):
         read(tmp_path, "snli")
 
@@ -127,12 +142,17 @@ def test_files_of_a_split_that_number_their_classes_differently_are_refused(tmp_
 def test_names_in_json_lines_are_read_as_labels(tmp_path: Path) -> None:
     path = tmp_path / "stanfordnlp/snli/plain_text/train.jsonl"
     path.parent.mkdir(parents=True)
-    lines = [f'{{"premise": "a", "hypothesis": "b", "label": {label}}}' for label in ('"neutral"', '"-"', "2")]
+    lines = [
+        f'{{"premise": "a", "hypothesis": "b", "label": {label}}}'
+        for label in ('"neutral"', '"-"', "2")
+    ]
     path.write_text("\n".join(lines))
     assert [example.label for example in read(tmp_path, "snli")] == [1, 2]
 
 
-@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.label_column and task.labels])
+@pytest.mark.parametrize(
+    "name", [name for name, task in TASKS.items() if task.label_column and task.labels]
+)
 def test_a_task_reads_the_labels_that_it_says_it_has(name: str) -> None:
     task = TASKS[name]
     assert task.label_column is not None

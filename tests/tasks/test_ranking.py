@@ -5,10 +5,19 @@ from typing import Any
 
 import pytest
 
-from xstilts.tasks.ranking import entity, mention_and_entity, mention_text, mentions, question_and_sentence
+from xstilts.tasks.ranking import (
+    entity,
+    mention_and_entity,
+    mention_text,
+    mentions,
+    question_and_sentence,
+)
 from xstilts.tasks.sentences import sentence_spans
 
-CONTEXT = "Officials met on Monday in the capital. " * 6 + "The {old} bridge in Prague was closed. It reopened later."
+CONTEXT = (
+    "Officials met on Monday in the capital. " * 6
+    + "The {old} bridge in Prague was closed. It reopened later."
+)
 SPAN = {"start": CONTEXT.index("Prague"), "end": CONTEXT.index("Prague") + 6, "text": "Prague"}
 QUERY = "Prague: The (old) bridge in { Prague } was closed."
 SENTENCES = [{"start": first, "end": last} for first, last in sentence_spans(CONTEXT)]
@@ -27,7 +36,11 @@ def test_a_query_keeps_the_sentence_of_its_mention(sentences: list[tuple[int, in
         ("x {y} z", "{y}", "{y}: x { {y} } z"),  # not those of the mention
         ("one\ntwo three", "two", "two: one { two } three"),
         ("彼は東京にいた。大阪は遠い。", "大阪", "大阪: { 大阪 } は遠い。"),
-        ("He met J. Smith in U.S. courts. Then left.", "Smith", "Smith: He met J. { Smith } in U.S. courts."),
+        (
+            "He met J. Smith in U.S. courts. Then left.",
+            "Smith",
+            "Smith: He met J. { Smith } in U.S. courts.",
+        ),
     ],
 )
 def test_marks_around_a_mention(context: str, mention: str, expected: str) -> None:
@@ -40,7 +53,9 @@ def test_a_mention_across_sentences_keeps_them_all() -> None:
 
 
 def test_the_data_sets_own_sentences_decide() -> None:
-    assert mention_text("One. Two three. Four", 9, 14, [(0, 20)]) == "three: One. Two { three } . Four"
+    assert (
+        mention_text("One. Two three. Four", 9, 14, [(0, 20)]) == "three: One. Two { three } . Four"
+    )
 
 
 @pytest.mark.parametrize("span", [(5, 5), (-1, 3), (3, 999)])
@@ -75,7 +90,11 @@ def test_a_training_pair_is_the_same_in_every_layout(layout: str) -> None:
 def test_flat_queries_and_nested_ones_are_the_same() -> None:
     (nested,) = mentions({"context": NESTED_CONTEXT, "mentions": [NESTED_MENTION]}, 0, "en")
     (flat,) = mentions({"mention": QUERY, "entity_id": "Q1085", "example_id": "m"}, 0, "en")
-    assert (nested.id, nested.text, nested.relevant) == (flat.id, flat.text, flat.relevant) == ("m", QUERY, ("Q1085",))
+    assert (
+        (nested.id, nested.text, nested.relevant)
+        == (flat.id, flat.text, flat.relevant)
+        == ("m", QUERY, ("Q1085",))
+    )
 
 
 def test_a_flat_query_without_an_id_is_named_by_its_row() -> None:
@@ -90,7 +109,10 @@ def test_a_mention_whose_text_stands_elsewhere_is_a_bad_row() -> None:
 
 def test_a_candidate_is_the_sentences_of_its_description() -> None:
     spans = [{"start": 0, "end": 17}, {"start": 18, "end": 42}]
-    assert entity({**DESCRIBED, "sentence_spans": spans}, 0, "en").text == "Prague is a city. It lies on the Vltava."
+    assert (
+        entity({**DESCRIBED, "sentence_spans": spans}, 0, "en").text
+        == "Prague is a city. It lies on the Vltava."
+    )
 
 
 def squad(context: str, answer: str) -> dict[str, Any]:
@@ -108,7 +130,9 @@ def squad(context: str, answer: str) -> dict[str, Any]:
         ("Born in 1900 (b. 1900) he wrote. “So!” he said.", "So", "“So!” he said."),
     ],
 )
-def test_a_training_sentence_is_that_of_the_official_sentence_breaker(context: str, answer: str, sentence: str) -> None:
+def test_a_training_sentence_is_that_of_the_official_sentence_breaker(
+    context: str, answer: str, sentence: str
+) -> None:
     example = question_and_sentence(squad(context, answer), 0, "en")
     assert example is not None
     assert example.text_pair == sentence + context

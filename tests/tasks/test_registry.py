@@ -63,7 +63,8 @@ def test_every_task_has_a_recipe_with_a_source_in_every_set() -> None:
                     assert ("updates" in found) != ("epochs" in found)
 
 
-#: google-research/xtreme scripts/train_*.sh (838c13b): rate for XLM-R large, epochs, batch, warm-up, looks.
+#: google-research/xtreme scripts/train_*.sh (838c13b): rate for XLM-R large, epochs, batch,
+#: warm-up, looks.
 OFFICIAL = {
     "mnli": (3e-5, 5, 32, 0, 100), "paws_en": (2e-5, 5, 32, 0, 200), "ud_en": (2e-5, 10, 32, 0, 500),
     "panx_en": (2e-5, 10, 32, 0, 1000), "siqa": (3e-5, 5, 32, 0, "last"), "copa": (3e-5, 5, 32, 0, "last"),
@@ -73,9 +74,14 @@ OFFICIAL = {
 
 
 @pytest.mark.parametrize(("name", "row"), OFFICIAL.items())
-def test_xtreme_r_trains_its_targets_as_the_official_scripts_do(name: str, row: tuple[object, ...]) -> None:
+def test_xtreme_r_trains_its_targets_as_the_official_scripts_do(
+    name: str, row: tuple[object, ...]
+) -> None:
     found = recipe("xtreme_r", name, "xlm_r", "full")
-    assert tuple(found[key] for key in ("lr", "epochs", "examples_per_step", "warmup", "selection")) == row
+    assert (
+        tuple(found[key] for key in ("lr", "epochs", "examples_per_step", "warmup", "selection"))
+        == row
+    )
 
 
 def test_an_unknown_task_is_named_with_what_is_near() -> None:
@@ -98,8 +104,14 @@ def test_json_says_of_every_evaluation_how_close_each_arm_is_to_what_is_trained_
     assert [rows["xnli"][arm] for arm in ("mnli", "anli_plus", "snli", "squad")] == [
         "same-data", "same-data", "same-format", "unrelated",
     ]  # fmt: skip
-    assert [rows["udpos"][arm] for arm in ("ud_deprel", "ccg", "mnli")] == ["same-data", "same-format", "unrelated"]
-    assert rows["xcopa"]["siqa"] == rows["xcopa"]["copa"] == rows["lareqa"]["squad_v2"] == "same-data"
+    assert [rows["udpos"][arm] for arm in ("ud_deprel", "ccg", "mnli")] == [
+        "same-data",
+        "same-format",
+        "unrelated",
+    ]
+    assert (
+        rows["xcopa"]["siqa"] == rows["xcopa"]["copa"] == rows["lareqa"]["squad_v2"] == "same-data"
+    )
     assert [rows["pawsx"][arm] for arm in ("paws_en", "qqp", "nlvr2", "mnli")] == [
         "same-data", "same-format", "same-format", "unrelated",
     ]  # fmt: skip
@@ -109,7 +121,9 @@ def test_json_says_of_every_evaluation_how_close_each_arm_is_to_what_is_trained_
     assert set(rows["tatoeba"].values()) == {"unrelated"}
 
 
-def test_json_says_of_every_task_that_can_be_an_arm_how_close_it_is_to_each_trained_target() -> None:
+def test_json_says_of_every_task_that_can_be_an_arm_how_close_it_is_to_each_trained_target() -> (
+    None
+):
     rows = {row["name"]: row["overlap"] for row in as_json() if row["trained_target"] is None}
     targets = {target for one in TASKS.values() for target in one.trained_target or ()}
     assert {name for name, overlap in rows.items() if set(overlap) != targets} == {
@@ -140,12 +154,17 @@ def test_sets_that_lmms_eval_has_renamed_are_asked_for_by_both_names() -> None:
     """Its commit 4be7ee0e moved lmms-lab to lmms-lab-encoder."""
     asked = {(name, source.path) for name, source in sources()}
     old = {(name, path) for name, path in asked if path.startswith("lmms-lab/")}
-    assert {path for _, path in old} == {f"lmms-lab/{name}" for name in ("COCO-Caption2017", "GQA", "RefCOCO", "VQAv2")}
+    assert {path for _, path in old} == {
+        f"lmms-lab/{name}" for name in ("COCO-Caption2017", "GQA", "RefCOCO", "VQAv2")
+    }
     assert {(name, path.replace("lmms-lab/", "lmms-lab-encoder/")) for name, path in old} <= asked
 
 
 def test_paws_is_not_read_from_the_filtered_copy_and_refcoco_says_what_it_is_trained_on() -> None:
-    paths = {name: {source.path for other, source in sources() if other == name} for name in ("paws_en", "pawsx")}
+    paths = {
+        name: {source.path for other, source in sources() if other == name}
+        for name in ("paws_en", "pawsx")
+    }
     assert set.union(*paths.values()) == {"google-research-datasets/paws-x"}
     refcoco = next(row for row in as_json() if row["name"] == "refcoco")
     assert refcoco["title"] == "RefCOCO grounding (trained on val, dev testA)"
@@ -160,11 +179,14 @@ def test_sizes_are_of_the_tasks_own_splits_and_languages() -> None:
             split, _, language = name.partition(":")
             assert split in one.splits
             assert not language or language in one.languages
-    assert sum(TASKS["mewslix"].sizes.values()) == 14_624  # as google-research mewsli-x.md adds them up
+    assert (
+        sum(TASKS["mewslix"].sizes.values()) == 14_624
+    )  # as google-research mewsli-x.md adds them up
     assert set(TASKS["tatoeba"].sizes) == {f"test:{code}" for code in TASKS["tatoeba"].languages}
 
 
-#: Splits of which no source states the rows: the set is licensed or generated, or only a rounded figure is public.
+#: Splits of which no source states the rows: the set is licensed or generated, or only a rounded
+#: figure is public.
 WITHOUT_ROWS = {
     "bucc_mining": {"test"}, "ccg": {"train", "select"}, "tydiqa_en": {"train"}, "a_okvqa": {"train"}, "coco_captions": {"train", "select"},
     "miniature_text": {"text"}, "multilingual_text": {"train"},
@@ -172,7 +194,9 @@ WITHOUT_ROWS = {
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_split_has_its_rows_or_is_known_to_have_none_and_rows_have_a_source(name: str) -> None:
+def test_every_split_has_its_rows_or_is_known_to_have_none_and_rows_have_a_source(
+    name: str,
+) -> None:
     one = TASKS[name]
     stated = {size.partition(":")[0] for size in one.sizes}
     assert set(one.splits) - stated == WITHOUT_ROWS.get(name, set())
@@ -187,7 +211,15 @@ def test_a_test_with_rows_by_language_has_them_for_every_language() -> None:
 
 def test_rows_add_up_to_what_the_sources_say_of_the_whole() -> None:
     assert sum(TASKS["tydiqa"].sizes.values()) == 5_077  # GoldP's dev set
-    assert (min(TASKS["udpos"].sizes.values()), max(TASKS["udpos"].sizes.values())) == (47, 22_358)  # mr, de
-    assert TASKS["snli_ve"].sizes["train"] == 176_932 + 176_045 + 176_550  # its README's three labels
+    assert (min(TASKS["udpos"].sizes.values()), max(TASKS["udpos"].sizes.values())) == (
+        47,
+        22_358,
+    )  # mr, de
+    assert (
+        TASKS["snli_ve"].sizes["train"] == 176_932 + 176_045 + 176_550
+    )  # its README's three labels
     parts = [TASKS[name].sizes for name in ("snli", "mnli", "anli")]
-    assert all(TASKS["anli_plus"].sizes[split] == sum(part[split] for part in parts) for split in ("train", "select"))
+    assert all(
+        TASKS["anli_plus"].sizes[split] == sum(part[split] for part in parts)
+        for split in ("train", "select")
+    )

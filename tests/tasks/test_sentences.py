@@ -9,8 +9,8 @@ import pytest
 
 from xstilts.tasks.sentences import sentence_spans
 
-#: SHA-256 of the JSON of the spans that google-research/xtreme third_party/processors/sb_sed.py (838c13b) gives for the paragraphs
-#: of the 4,000 SQuAD rows of the slices.
+#: SHA-256 of the JSON of the spans that google-research/xtreme third_party/processors/sb_sed.py
+#: (838c13b) gives for the paragraphs of the 4,000 SQuAD rows of the slices.
 OFFICIAL_SPANS = "2ad6a16109facb42ea3cdd72fe9a675de25665549389124832dcf8e57bac9cdf"
 
 

@@ -1,4 +1,6 @@
-"""A dual encoder's loss over a whole update: micro-batches and workers change neither loss nor gradient."""
+"""A dual encoder's loss over a whole update: micro-batches and workers change neither loss nor
+gradient.
+"""
 
 import torch
 import torch.nn.functional as F

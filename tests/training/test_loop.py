@@ -1,4 +1,6 @@
-"""The loop on a toy model: workers, budgets and restarts change nothing; errors reach every worker."""
+"""The loop on a toy model: workers, budgets and restarts change nothing; errors reach every
+worker.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +57,9 @@ class Toy:
 
 
 def settings(**more: object) -> Settings:
-    return Settings(**{"updates": 12, "examples_per_step": 5, "lr": 1e-2, "stage": "toy", "seed": 1, **more})
+    return Settings(
+        **{"updates": 12, "examples_per_step": 5, "lr": 1e-2, "stage": "toy", "seed": 1, **more}
+    )
 
 
 def run(path: Path, workers: Workers = ALONE, **more: object) -> list[float]:
@@ -68,7 +72,9 @@ def run(path: Path, workers: Workers = ALONE, **more: object) -> list[float]:
 
 def _spawned(rank: int, world: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    torch.distributed.init_process_group(
+        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+    )
     losses = run(Path(folder) / f"rows-{rank}.parquet", Workers(rank, world))
     torch.save(losses, Path(folder) / f"losses-{rank}.pt")
 
@@ -111,11 +117,16 @@ def test_two_workers_agree_with_one(two_workers: Path, tmp_path: Path) -> None:
 
 def test_a_failure_of_one_worker_is_raised_on_all(two_workers: Path) -> None:
     for rank in (0, 1):
-        assert "worker 1: update 0: ValueError: a bad row" in (two_workers / f"error-{rank}.txt").read_text()
+        assert (
+            "worker 1: update 0: ValueError: a bad row"
+            in (two_workers / f"error-{rank}.txt").read_text()
+        )
 
 
 def test_the_token_budget_changes_no_loss(tmp_path: Path) -> None:
-    assert run(tmp_path / "a", tokens_per_micro_batch=3) == pytest.approx(run(tmp_path / "b"), rel=1e-6)
+    assert run(tmp_path / "a", tokens_per_micro_batch=3) == pytest.approx(
+        run(tmp_path / "b"), rel=1e-6
+    )
 
 
 def test_the_loss_falls(tmp_path: Path) -> None:
@@ -130,7 +141,9 @@ def test_resumed_is_undisturbed_to_the_bit(tmp_path: Path) -> None:
     optimiser = make_optimiser(toy.trainable, toy.head, given)
 
     def stop(progress: Progress) -> None:
-        saved.update(save_state(tmp_path / "state", toy.trainable, toy.head, optimiser, progress, Best()))
+        saved.update(
+            save_state(tmp_path / "state", toy.trainable, toy.head, optimiser, progress, Best())
+        )
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -150,11 +163,22 @@ def test_a_loss_that_is_not_finite_fails_the_step(tmp_path: Path) -> None:
     task = TrainTask("toy", toy_rows(tmp_path / "rows"), "head")
     optimiser = make_optimiser(toy.trainable, toy.head, given)
     with pytest.raises(StepFailed, match="update 0: the loss is nan"):
-        train([task], lambda *_: toy.embed.weight.sum() * float("nan"), optimiser, given, Progress(), Workers())
+        train(
+            [task],
+            lambda *_: toy.embed.weight.sum() * float("nan"),
+            optimiser,
+            given,
+            Progress(),
+            Workers(),
+        )
 
 
 def test_vectors_do_not_decay() -> None:
     toy = Toy()
-    optimiser = make_optimiser(toy.trainable, toy.head, settings(weight_decay=0.1, head_lr_factor=10.0))
-    found = {(g["params"][0].ndim, g["weight_decay"], round(g["lr"], 6)) for g in optimiser.param_groups}
+    optimiser = make_optimiser(
+        toy.trainable, toy.head, settings(weight_decay=0.1, head_lr_factor=10.0)
+    )
+    found = {
+        (g["params"][0].ndim, g["weight_decay"], round(g["lr"], 6)) for g in optimiser.param_groups
+    }
     assert found == {(2, 0.1, 0.01), (2, 0.1, 0.1), (1, 0.0, 0.1)}

@@ -6,17 +6,26 @@ from typing import Any
 
 import torch
 
+from xstilts.models.head_set import Heads
 from xstilts.store.manifest import Manifest
-from xstilts.training.losses import Heads
 
 BACKBONE: Any = SimpleNamespace(width=8, pool="last")
 
 
 def task(name: str, format_: str, classes: int, **more: Any) -> dict[str, Any]:
-    return {"name": name, "format": format_, "objective": "head", "classes": classes, "weight": 1.0, **more}
+    return {
+        "name": name,
+        "format": format_,
+        "objective": "head",
+        "classes": classes,
+        "weight": 1.0,
+        **more,
+    }
 
 
-def kept(tasks: list[dict[str, Any]], trained: list[dict[str, Any]], folder: Path) -> tuple[Heads, Heads]:
+def kept(
+    tasks: list[dict[str, Any]], trained: list[dict[str, Any]], folder: Path
+) -> tuple[Heads, Heads]:
     """(trained heads, the same heads read back). tasks: as the step's spec has them."""
     heads = Heads(trained, BACKBONE, {}, 1, "")
     files: Any = heads.save(folder)
@@ -27,15 +36,23 @@ def kept(tasks: list[dict[str, Any]], trained: list[dict[str, Any]], folder: Pat
 
 def same(one: Heads, other: Heads) -> bool:
     first, second = one.state_dict(), other.state_dict()
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def test_heads_come_back_as_they_were_saved(tmp_path: Path) -> None:
-    tasks = [task("mnli", "classification", 3), task("squad", "span", 0), task("ud_en", "tagging", 17)]
+    tasks = [
+        task("mnli", "classification", 3),
+        task("squad", "span", 0),
+        task("ud_en", "tagging", 17),
+    ]
     assert same(*kept(tasks, tasks, tmp_path))
 
 
-def test_a_head_of_an_open_set_of_tags_has_the_classes_that_it_was_trained_with(tmp_path: Path) -> None:
+def test_a_head_of_an_open_set_of_tags_has_the_classes_that_it_was_trained_with(
+    tmp_path: Path,
+) -> None:
     spec, trained = [task("ud_deprel", "tagging", 0)], [task("ud_deprel", "tagging", 12)]
     heads, back = kept(spec, trained, tmp_path)
     assert same(heads, back)
@@ -43,7 +60,10 @@ def test_a_head_of_an_open_set_of_tags_has_the_classes_that_it_was_trained_with(
 
 
 def test_a_task_and_its_translations_keep_heads_of_their_own(tmp_path: Path) -> None:
-    tasks = [task("mnli", "classification", 3), task("mnli", "classification", 3, translated=["qaa"])]
+    tasks = [
+        task("mnli", "classification", 3),
+        task("mnli", "classification", 3, translated=["qaa"]),
+    ]
     heads = Heads(tasks, BACKBONE, {}, 1, "")
     files = heads.save(tmp_path)
     assert len(files) == 2

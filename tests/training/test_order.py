@@ -6,7 +6,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from xstilts.training.order import Order, epoch_permutation, sampling_weights, task_sequence, updates_for
+from xstilts.training.order import (
+    Order,
+    epoch_permutation,
+    sampling_weights,
+    task_sequence,
+    updates_for,
+)
 
 
 def test_every_row_is_seen_once_an_epoch() -> None:
@@ -65,7 +71,9 @@ def test_unknown_sampling_is_refused() -> None:
 
 
 def test_a_budget_of_supervised_tokens_is_met_by_the_fewest_updates() -> None:
-    """Captions of 12 tokens and labels of one: a twelfth of the updates, for the same tokens with a loss."""
+    """Captions of 12 tokens and labels of one: a twelfth of the updates, for the same tokens
+    with a loss.
+    """
     assert updates_for(9600, [[10, 14]], [1.0], 8) == 100
     assert updates_for(9600, [[1, 1, 1]], [1.0], 8) == 1200
     assert updates_for(9601, [[1, 1, 1]], [1.0], 8) == 1201

@@ -20,7 +20,11 @@ def development(every: int) -> Development:
 
 
 def test_the_first_of_equal_looks_wins() -> None:
-    looks = [{"update": 100, "value": 50.0}, {"update": 200, "value": 61.0}, {"update": 300, "value": 61.0}]
+    looks = [
+        {"update": 100, "value": 50.0},
+        {"update": 200, "value": 61.0},
+        {"update": 300, "value": 61.0},
+    ]
     assert chosen(looks) == 200
 
 

@@ -1,4 +1,6 @@
-"""What a report concludes, in words: the headline's answer, and whether the controls did what they must."""
+"""What a report concludes, in words: the headline's answer, and whether the controls did what
+they must.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +11,9 @@ from xstilts.analysis.estimands import POOLED
 
 
 def clear(p_adjusted: Any, alpha: float) -> bool:
-    """Whether an effect differs from zero after correction. Without a test (one seed, no variance) it does not."""
+    """Whether an effect differs from zero after correction. Without a test (one seed, no
+    variance) it does not.
+    """
     return bool(pd.notna(p_adjusted) and p_adjusted <= alpha)
 
 
@@ -27,9 +31,11 @@ def answer(
     level: float,
     absent: Mapping[str, str] | None = None,
 ) -> str:
-    """The headline contrast in a few sentences: its primary rows (of each backbone the mean over non-English languages, of
-    all evaluations or of those that the plan names), then what single evaluations show. primary: one row a backbone and
-    primary evaluation. rows: averages, one a backbone and evaluation. absent: backbone → why it has no primary row."""
+    """The headline contrast in a few sentences: its primary rows (of each backbone the mean over
+    non-English languages, of all evaluations or of those that the plan names), then what single
+    evaluations show. primary: one row a backbone and primary evaluation. rows: averages, one a
+    backbone and evaluation. absent: backbone → why it has no primary row.
+    """
     if headline is None:
         return "The plan names no contrast as its headline: see every arm against `none` below."
     if rows.empty:
@@ -38,7 +44,9 @@ def answer(
     parts = []
     for evaluation, part in primary.groupby("evaluation", sort=False):
         what = "mean over evaluations" if evaluation == POOLED else evaluation
-        parts.append(f"{what}: {'; '.join(_backbone(row, alpha) for row in part.to_dict('records'))}")
+        parts.append(
+            f"{what}: {'; '.join(_backbone(row, alpha) for row in part.to_dict('records'))}"
+        )
     parts += [f"{backbone} has no result: {reason}" for backbone, reason in (absent or {}).items()]
     said = f"“{headline}”, non-English languages, {'. '.join(parts)}."
     if rows["p"].isna().all():
@@ -49,7 +57,9 @@ def answer(
     each = f"{len(rows)} averages of a backbone and evaluation"
     if tested.empty:
         return f"{said} After correction none of {each} differs from zero; {span}."
-    return f"{said} After correction {len(up)} of {each} are above zero and {len(down)} below; {span}."
+    return (
+        f"{said} After correction {len(up)} of {each} are above zero and {len(down)} below; {span}."
+    )
 
 
 def _backbone(row: Mapping[str, Any], alpha: float) -> str:
@@ -59,7 +69,11 @@ def _backbone(row: Mapping[str, Any], alpha: float) -> str:
         return ", ".join([f"{row['backbone']} {span}", *limits])
     p = row["p_adjusted"]
     value = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    verdict = _direction(row["effect"], row["reference"]) if p <= alpha else "no effect separated from zero"
+    verdict = (
+        _direction(row["effect"], row["reference"])
+        if p <= alpha
+        else "no effect separated from zero"
+    )
     return ", ".join([f"{row['backbone']} {span}, adjusted {value}: {verdict}", *limits])
 
 
@@ -82,8 +96,10 @@ def _untested(rows: pd.DataFrame) -> str:
 
 
 def control_verdicts(controls: Mapping[str, Any], rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Whether each control did what it must. positive: its interval lies above zero. negative: its interval lies within
-    ±margin points, so that an effect of that size is excluded; a wide interval that holds zero shows nothing."""
+    """Whether each control did what it must. positive: its interval lies above zero. negative:
+    its interval lies within ±margin points, so that an effect of that size is excluded; a wide
+    interval that holds zero shows nothing.
+    """
     found = []
     for kind, control in controls.items():
         chosen = rows[
@@ -92,12 +108,23 @@ def control_verdicts(controls: Mapping[str, Any], rows: pd.DataFrame) -> list[di
             & (rows["evaluation"] == control["evaluation"])
         ].drop_duplicates("backbone")
         for row in chosen.itertuples():
-            verdict = _verdict(kind, float(row.ci_low), float(row.ci_high), float(control.get("margin", 1.0)))
+            verdict = _verdict(
+                kind, float(row.ci_low), float(row.ci_high), float(control.get("margin", 1.0))
+            )
             found.append(
-                {"kind": kind, "backbone": row.backbone, "arm": row.arm, "evaluation": row.evaluation, "effect": row.effect,
-                 "ci_low": row.ci_low, "ci_high": row.ci_high, "margin": control.get("margin") if kind == "negative" else None,
-                 "verdict": verdict, "as_expected": verdict in ("helps", "no effect")}
-            )  # fmt: skip
+                {
+                    "kind": kind,
+                    "backbone": row.backbone,
+                    "arm": row.arm,
+                    "evaluation": row.evaluation,
+                    "effect": row.effect,
+                    "ci_low": row.ci_low,
+                    "ci_high": row.ci_high,
+                    "margin": control.get("margin") if kind == "negative" else None,
+                    "verdict": verdict,
+                    "as_expected": verdict in ("helps", "no effect"),
+                }
+            )
     return found
 
 

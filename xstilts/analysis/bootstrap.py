@@ -1,9 +1,9 @@
 """The hierarchical bootstrap that stands beside the t interval where seeds are many.
 
-Each replicate draws seeds with replacement (units of pairs that share seeds; intermediate and target seeds apart where they are
-crossed) and clusters of
-examples with replacement, one draw for all languages and both arms, since their examples are parallel; the corpus
-metrics are computed again from the drawn counts. Percentile interval.
+Each replicate draws seeds with replacement (units of pairs that share seeds; intermediate and
+target seeds apart where they are crossed) and clusters of examples with replacement, one draw for
+all languages and both arms, since their examples are parallel; the corpus metrics are computed
+again from the drawn counts. Percentile interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xstilts.analysis.inputs import Array, Scored
-from xstilts.analysis.layout import Layout
+from xstilts.plan.seed_layout import Layout
 from xstilts.scoring.metrics import ratio_value
 
-#: Fewer seeds than this say too little of their own spread to be resampled: the percentile interval would be too short.
+#: Fewer seeds than this say too little of their own spread to be resampled: the percentile interval
+#: would be too short.
 FEWEST_SEEDS = 5
 REPLICATES = 2000
 
@@ -23,16 +24,25 @@ def bootstrap_interval(
     arms: Sequence[Mapping[str, Scored]], references: Sequence[Mapping[str, Scored]], shape: Layout,
     metric: str, level: float = 0.95, replicates: int = REPLICATES,
 ) -> tuple[float, float]:  # fmt: skip
-    """(low, high) of the mean effect over pairs and languages. arms, references: one {language: Scored} a pair; shape:
-    how the pairs' seeds are laid out. Deterministic."""
+    """(low, high) of the mean effect over pairs and languages. arms, references: one {language:
+    Scored} a pair; shape: how the pairs' seeds are laid out. Deterministic.
+    """
     draws = np.random.default_rng(0)
     clusters = _clusters([*arms, *references])
     index = {cluster: i for i, cluster in enumerate(clusters)}
-    examples = draws.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), replicates).astype(float)
+    examples = draws.multinomial(
+        len(clusters), np.full(len(clusters), 1 / len(clusters)), replicates
+    ).astype(float)
     seeds = _seed_weights(shape, len(arms), draws, replicates)
     # One product for all: [replicates, clusters] · [clusters, cells · languages · 2].
-    tables = [_summed(cell[language], metric, index) for cell in (*arms, *references) for language in arms[0]]
-    sums = (examples @ np.concatenate(tables, axis=1)).reshape(replicates, 2, len(arms), len(arms[0]), 2)
+    tables = [
+        _summed(cell[language], metric, index)
+        for cell in (*arms, *references)
+        for language in arms[0]
+    ]
+    sums = (examples @ np.concatenate(tables, axis=1)).reshape(
+        replicates, 2, len(arms), len(arms[0]), 2
+    )
     values = ratio_value(sums).mean(-1)
     total = (seeds * (values[:, 0] - values[:, 1])).sum(-1)
     low, high = np.quantile(total, [0.5 - level / 2, 0.5 + level / 2])
@@ -40,11 +50,17 @@ def bootstrap_interval(
 
 
 def _clusters(found: Sequence[Mapping[str, Scored]]) -> list[str]:
-    return list(dict.fromkeys(cluster for one in found for scored in one.values() for cluster in scored.clusters))
+    return list(
+        dict.fromkeys(
+            cluster for one in found for scored in one.values() for cluster in scored.clusters
+        )
+    )
 
 
 def _summed(scored: Scored, metric: str, index: Mapping[str, int]) -> Array:
-    """[clusters, 2]: numerator and denominator of the metric, summed over each cluster's examples."""
+    """[clusters, 2]: numerator and denominator of the metric, summed over each cluster's
+    examples.
+    """
     table = np.zeros((len(index), 2))
     np.add.at(table, [index[cluster] for cluster in scored.clusters], scored.ratio(metric))
     return table
@@ -61,5 +77,7 @@ def _seed_weights(shape: Layout, pairs: int, draws: np.random.Generator, replica
     second = drawn(len(shape.members[0])) if shape.kind == "grid" else None
     for row, group in enumerate(shape.members):
         for column, index in enumerate(group):
-            weights[:, index] = first[:, row] * (second[:, column] if second is not None else 1 / len(group))
+            weights[:, index] = first[:, row] * (
+                second[:, column] if second is not None else 1 / len(group)
+            )
     return weights

@@ -26,7 +26,12 @@ def _axes(height: float) -> tuple[Any, Any]:
 
     mpl.use("Agg")
     mpl.rcParams.update(
-        {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "xstilts", "font.size": 10}
+        {
+            "svg.fonttype": "none",
+            "font.family": "sans-serif",
+            "svg.hashsalt": "xstilts",
+            "font.size": 10,
+        }
     )
     import matplotlib.pyplot as plt
 
@@ -40,13 +45,26 @@ def _axes(height: float) -> tuple[Any, Any]:
 
 
 def forest(rows: pd.DataFrame, label: Sequence[str], level: float) -> str:
-    """Effects with their intervals, one line a row; filled where the adjusted p value is below 1 − level."""
+    """Effects with their intervals, one line a row; filled where the adjusted p value is below 1
+    − level.
+    """
     figure, axes = _axes(0.36 * len(rows) + 0.9)
     for place, row in enumerate(rows.to_dict("records")):
         filled = clear(row["p_adjusted"], 1 - level)
-        axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=_ACCENT, linewidth=2, solid_capstyle="round")
         axes.plot(
-            row["effect"], place, "o", color=_ACCENT, markerfacecolor=_ACCENT if filled else "white", markersize=7
+            [row["ci_low"], row["ci_high"]],
+            [place, place],
+            color=_ACCENT,
+            linewidth=2,
+            solid_capstyle="round",
+        )
+        axes.plot(
+            row["effect"],
+            place,
+            "o",
+            color=_ACCENT,
+            markerfacecolor=_ACCENT if filled else "white",
+            markersize=7,
         )
     axes.set_yticks(range(len(rows)), label)
     axes.invert_yaxis()
@@ -55,7 +73,9 @@ def forest(rows: pd.DataFrame, label: Sequence[str], level: float) -> str:
 
 
 def by_language(rows: pd.DataFrame, level: float) -> str:
-    """The headline's effect in each language: one mark a backbone and evaluation, languages down the side."""
+    """The headline's effect in each language: one mark a backbone and evaluation, languages down
+    the side.
+    """
     languages = list(dict.fromkeys(rows["language"]))
     series = list(dict.fromkeys(zip(rows["backbone"], rows["evaluation"], strict=True)))
     figure, axes = _axes(0.3 * len(languages) + 1.4)
@@ -74,11 +94,21 @@ def by_language(rows: pd.DataFrame, level: float) -> str:
     for index, (backbone, evaluation) in enumerate(series):
         chosen = rows[(rows["backbone"] == backbone) & (rows["evaluation"] == evaluation)]
         places = [
-            languages.index(language) + (index / max(1, len(series) - 1) - 0.5) * 0.5 for language in chosen["language"]
+            languages.index(language) + (index / max(1, len(series) - 1) - 0.5) * 0.5
+            for language in chosen["language"]
         ]
         colour = colours[index % len(colours)]
-        axes.hlines(places, chosen["ci_low"], chosen["ci_high"], color=colour, linewidth=1, alpha=0.45)
-        axes.plot(chosen["effect"], places, "o", color=colour, markersize=4.5, label=f"{backbone}, {evaluation}")
+        axes.hlines(
+            places, chosen["ci_low"], chosen["ci_high"], color=colour, linewidth=1, alpha=0.45
+        )
+        axes.plot(
+            chosen["effect"],
+            places,
+            "o",
+            color=colour,
+            markersize=4.5,
+            label=f"{backbone}, {evaluation}",
+        )
     axes.set_yticks(range(len(languages)), languages)
     axes.invert_yaxis()
     axes.set_xlabel(f"effect, points ({100 * level:g} % interval)", color=_INK)

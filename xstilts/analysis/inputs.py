@@ -16,13 +16,15 @@ Array = npt.NDArray[np.float64]
 
 @dataclass
 class Scored:
-    """One cell's predictions of one evaluation in one language. predictions, golds: parsed JSON, in the order of ids.
-    clusters: examples that are resampled together; named apart in each language, unless translations join them.
-    rows: positions in the records, which identify the examples; empty in results of earlier versions. parallel: equal for
-    the translations of one example, empty texts (or nothing at all) where there are none.
-    split: the source split that was scored (it may be the plan's override). last: the same by the weights of the last
-    update, where English dev chose earlier ones; reported beside, never used for effects. asked: of retrieval, the English
-    sentences that were asked for; else empty."""
+    """One cell's predictions of one evaluation in one language. predictions, golds: parsed JSON,
+    in the order of ids. clusters: examples that are resampled together; named apart in each
+    language, unless translations join them. rows: positions in the records, which identify the
+    examples; empty in results of earlier versions. parallel: equal for the translations of one
+    example, empty texts (or nothing at all) where there are none. split: the source split that
+    was scored (it may be the plan's override). last: the same by the weights of the last update,
+    where English dev chose earlier ones; reported beside, never used for effects. asked: of
+    retrieval, the English sentences that were asked for; else empty.
+    """
 
     ids: Sequence[str]
     clusters: Sequence[str]
@@ -40,7 +42,9 @@ class Scored:
         """[n, 2]: each example's share in the metric's numerator and denominator."""
         if metric not in self._ratios:
             one = METRICS[metric]
-            self._ratios[metric] = one.ratio(one.counts(self.predictions, self.golds, self.language))
+            self._ratios[metric] = one.ratio(
+                one.counts(self.predictions, self.golds, self.language)
+            )
         return self._ratios[metric]
 
     def value(self, metric: str) -> float:
@@ -55,13 +59,17 @@ class Scored:
         """One caption and all references of each picture (cluster): COCO has a row a reference."""
         told: dict[str, Any] = {}
         golds: dict[str, list[str]] = {}
-        for cluster, prediction, gold in zip(self.clusters, self.predictions, self.golds, strict=True):
+        for cluster, prediction, gold in zip(
+            self.clusters, self.predictions, self.golds, strict=True
+        ):
             told.setdefault(cluster, prediction)
             golds.setdefault(cluster, []).extend(gold)
         return list(told.values()), list(golds.values())
 
     def influence(self, metric: str) -> Array:
-        """[n]: by how much each example moves the metric, to first order (delta method); sums to zero."""
+        """[n]: by how much each example moves the metric, to first order (delta method); sums to
+        zero.
+        """
         ratio = self.ratio(metric)
         bottom = ratio[:, 1].sum()
         if not bottom:
@@ -85,8 +93,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class ReportInput:
-    """Everything that a report says. expanded: the plan's expansion as JSON (plan, contrasts, overlaps, overrides,
-    skipped languages, …). missing: {what, reason, log}. spent: budgets as used, one row a backbone and arm."""
+    """Everything that a report says. expanded: the plan's expansion as JSON (plan, contrasts,
+    overlaps, overrides, skipped languages, …). missing: {what, reason, log}. spent: budgets as
+    used, one row a backbone and arm.
+    """
 
     expanded: Mapping[str, Any]
     cells: Sequence[Cell]
@@ -96,7 +106,9 @@ class ReportInput:
     staged: Sequence[Mapping[str, Any]]  # bad rows and truncation worth naming
     banner: str
     run: str
-    intermediates: Sequence[Mapping[str, Any]] = ()  # arms on their own English dev rows, one row a metric
+    intermediates: Sequence[
+        Mapping[str, Any]
+    ] = ()  # arms on their own English dev rows, one row a metric
     cut_contexts: Sequence[dict[str, Any]] = ()  # see xstilts.analysis.cut_contexts
 
     @cached_property
@@ -109,10 +121,14 @@ class ReportInput:
         return benchmark_of(str(self.expanded.get("plan", {}).get("recipes", "")))
 
     def averaged(self, evaluation: str, scored: Iterable[str]) -> list[str]:
-        """Those of the scored languages over which an evaluation's average is taken: the benchmark's own."""
+        """Those of the scored languages over which an evaluation's average is taken: the
+        benchmark's own.
+        """
         return averaged_languages(self.benchmark, evaluation, scored)
 
 
 def metrics_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The metrics reported for an evaluation, the official score first (QA: the mean of EM and F1)."""
+    """The metrics reported for an evaluation, the official score first (QA: the mean of EM and
+    F1).
+    """
     return task_metrics(names)

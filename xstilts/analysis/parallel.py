@@ -1,8 +1,9 @@
 """Which test examples belong together: one passage's, and one example's translations.
 
-Translations are not independent examples: counted as such, an average over languages would look more certain than it is.
-So clusters of all languages become one where they share an example, which a task's `parallel` key says. Equal ids say
-nothing: row numbers of UD-POS, WikiANN or Tatoeba are equal in all languages, and the sentences are not.
+Translations are not independent examples: counted as such, an average over languages would look
+more certain than it is. So clusters of all languages become one where they share an example, which
+a task's `parallel` key says. Equal ids say nothing: row numbers of UD-POS, WikiANN or Tatoeba are
+equal in all languages, and the sentences are not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,9 @@ from xstilts.analysis.inputs import Cell, Scored
 
 
 def in_parallel(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells with clusters that translations share. The clusters of an evaluation are the same in all its cells."""
+    """The cells with clusters that translations share. The clusters of an evaluation are the
+    same in all its cells.
+    """
     first: dict[tuple[str, str], Scored] = {}
     for cell in cells:
         for key, scored in cell.scored.items():
@@ -22,7 +25,9 @@ def in_parallel(cells: Sequence[Cell]) -> list[Cell]:
         for evaluation in dict.fromkeys(name for name, _ in first)
     }
     return [
-        replace(cell, scored={key: _in(joined[key[0]], scored) for key, scored in cell.scored.items()})
+        replace(
+            cell, scored={key: _in(joined[key[0]], scored) for key, scored in cell.scored.items()}
+        )
         for cell in cells
     ]
 
@@ -41,7 +46,9 @@ def join(languages: Iterable[Scored]) -> dict[str, str]:
     clusters: dict[str, None] = {}
     for scored in languages:
         clusters.update(dict.fromkeys(scored.clusters))
-        for key, cluster in zip(scored.parallel, scored.clusters, strict=True) if scored.parallel else ():
+        for key, cluster in (
+            zip(scored.parallel, scored.clusters, strict=True) if scored.parallel else ()
+        ):
             if key:
                 parent[root(("example", key))] = root(("cluster", cluster))
     names: dict[tuple[str, str], str] = {}

@@ -11,12 +11,15 @@ from rich.table import Table
 
 from xstilts.analysis.answer import clear, p_text
 
-#: More effects than this are a page of the report and not a screen: then the headline's alone are printed.
+#: More effects than this are a page of the report and not a screen: then the headline's alone are
+#: printed.
 MOST_ROWS = 30
 
 
 def show(report: Path, console: Console | None = None) -> None:
-    """Prints the answer, the effects of a report's folder (of many, the headline's), its controls and what is missing."""
+    """Prints the answer, the effects of a report's folder (of many, the headline's), its
+    controls and what is missing.
+    """
     console = console or Console(file=sys.__stdout__)
     summary = json.loads((report / "summary.json").read_text())
     effects = summary["effects"]

@@ -1,15 +1,18 @@
-"""The mean effect of a contrast, its standard error and degrees of freedom, for every layout of seeds.
+"""The mean effect of a contrast, its standard error and degrees of freedom, for every layout of
+seeds.
 
-The table of paired differences has three random factors: intermediate seeds, target seeds and clusters of examples. The
-variance of its grand mean comes from the expected mean squares of a random-effects analysis of variance (Cornfield and
-Tukey 1956): the seeds' part, which holds the noise of seed × example, and the part of the examples that is more than that
-noise. Counting both parts whole would count the noise twice. Parts that come out negative are zero. Degrees of freedom are
-Satterthwaite's (1946); for them alone, a seeds' part that chance made smaller than the noise in it is taken to be that noise.
-A sum that chance made next to nothing while examples vary is LEAST of the examples' part.
+The table of paired differences has three random factors: intermediate seeds, target seeds and
+clusters of examples. The variance of its grand mean comes from the expected mean squares of a
+random-effects analysis of variance (Cornfield and Tukey 1956): the seeds' part, which holds the
+noise of seed × example, and the part of the examples that is more than that noise. Counting both
+parts whole would count the noise twice. Parts that come out negative are zero. Degrees of freedom
+are Satterthwaite's (1946); for them alone, a seeds' part that chance made smaller than the noise in
+it is taken to be that noise. A sum that chance made next to nothing while examples vary is LEAST of
+the examples' part.
 
-Examples enter by their influence on the metric (delta method), so that corpus metrics such as F1 need no special case.
-All functions broadcast over leading dimensions: `calibrate` passes thousands of simulated tables at once, and
-docs/methods.md has the rates that it finds.
+Examples enter by their influence on the metric (delta method), so that corpus metrics such as F1
+need no special case. All functions broadcast over leading dimensions: `calibrate` passes thousands
+of simulated tables at once, and docs/methods.md has the rates that it finds.
 """
 
 from collections.abc import Sequence
@@ -19,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from xstilts.analysis.layout import Layout
+from xstilts.plan.seed_layout import Layout
 
 Array = npt.NDArray[np.float64]
 
 #: Variance over examples below this, in squared points, is rounding.
 TINY = 1e-18
-#: The smallest variance, as a share of the examples' part. With few seeds, or few examples, all pairs can agree by chance.
+#: The smallest variance, as a share of the examples' part. With few seeds, or few examples, all
+#: pairs can agree by chance.
 LEAST = 0.05
 #: Power of the minimum detectable effect.
 POWER = 0.8
@@ -33,8 +37,9 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Moments:
-    """effect, variance and freedom of its estimate, and the examples' part of the variance; each [...]. examples is positive
-    wherever an example moves any pair, and so is variance."""
+    """effect, variance and freedom of its estimate, and the examples' part of the variance; each
+    [...]. examples is positive wherever an example moves any pair, and so is variance.
+    """
 
     effect: Array
     variance: Array
@@ -44,8 +49,9 @@ class Moments:
 
 @dataclass(frozen=True)
 class Interval:
-    """An effect with its interval, in the metric's units. p: None where nothing can be tested. mde: the smallest effect
-    that a test at this level finds with POWER; None without a test."""
+    """An effect with its interval, in the metric's units. p: None where nothing can be tested.
+    mde: the smallest effect that a test at this level finds with POWER; None without a test.
+    """
 
     effect: float
     low: float
@@ -56,8 +62,9 @@ class Interval:
 
 
 def moments(effects: Array, influence: Array, shape: Layout) -> Moments:
-    """effects: [..., pairs], the difference of each pair. influence: [..., pairs, clusters], by how much each cluster moves
-    that difference (to first order; each row sums to zero)."""
+    """effects: [..., pairs], the difference of each pair. influence: [..., pairs, clusters], by
+    how much each cluster moves that difference (to first order; each row sums to zero).
+    """
     if shape.kind == "grid":
         return _grid(effects, influence, shape)
     units = np.stack([effects[..., list(group)].mean(-1) for group in shape.members], -1)
@@ -66,9 +73,12 @@ def moments(effects: Array, influence: Array, shape: Layout) -> Moments:
     center = moved.mean(-2)
     examples = _scaled(center, clusters, 1)
     if count == 1:
-        return Moments(units[..., 0], examples, np.full_like(examples, max(1, clusters - 1)), examples)
+        return Moments(
+            units[..., 0], examples, np.full_like(examples, max(1, clusters - 1)), examples
+        )
     used = influence[..., [index for group in shape.members for index in group], :]
-    # Where one cell stands against all, its own seed variance is that of a single unit and not of their mean.
+    # Where one cell stands against all, its own seed variance is that of a single unit and not of
+    # their mean.
     times = 1 + count if shape.shared else 1
     seeds = times * units.var(-1, ddof=1) / count
     noise = times * _scaled(moved - center[..., None, :], clusters, (count - 1) * count)
@@ -93,7 +103,12 @@ def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
     )
     over_rows, over_columns = moved.mean(-2), moved.mean(-3)
     center = over_rows.mean(-2)
-    inner = moved - over_rows[..., :, None, :] - over_columns[..., None, :, :] + center[..., None, None, :]
+    inner = (
+        moved
+        - over_rows[..., :, None, :]
+        - over_columns[..., None, :, :]
+        + center[..., None, None, :]
+    )
     examples = _scaled(center, clusters, 1)
     noise = [
         _scaled(over_rows - center[..., None, :], clusters, (first - 1) * first),
@@ -113,8 +128,10 @@ def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
 
 
 def _bounded(raw: Moments, influence: Array, least: int) -> Moments:
-    """The moments with a variance that is at least LEAST of the examples' part; where it is raised, freedom is `least`.
-    influence: [..., pairs, clusters]. Where influences cancel over pairs, the examples' part is that of independent pairs."""
+    """The moments with a variance that is at least LEAST of the examples' part; where it is
+    raised, freedom is `least`. influence: [..., pairs, clusters]. Where influences cancel over
+    pairs, the examples' part is that of independent pairs.
+    """
     pairs, clusters = influence.shape[-2:]
     examples = np.maximum(raw.examples, _scaled(influence, clusters, pairs**2))
     floor = LEAST * examples
@@ -123,8 +140,9 @@ def _bounded(raw: Moments, influence: Array, least: int) -> Moments:
 
 
 def _scaled(moved: Array, clusters: int, size: int) -> Array:
-    """Sum of squared influences, as a variance of the effect over clusters; 0 where one cluster says nothing of it.
-    moved: [..., clusters] with size 1, else [..., rows, clusters]."""
+    """Sum of squared influences, as a variance of the effect over clusters; 0 where one cluster
+    says nothing of it. moved: [..., clusters] with size 1, else [..., rows, clusters].
+    """
     axes = -1 if size == 1 else (-1, -2)
     value: Array = (moved**2).sum(axes) * clusters / (max(1, clusters - 1) * size)
     return value if clusters > 1 else np.zeros_like(value)
@@ -138,23 +156,36 @@ def _freedom(parts: Sequence[tuple[Array, int]], least: int) -> Array:
     return np.maximum(freedom, least)
 
 
-def interval(effects: Array, influence: Array, shape: Layout, level: float = 0.95, bound: float = 100.0) -> Interval:
-    """The mean effect of one contrast with its t interval. effects: [pairs]. influence: [pairs, clusters]. bound: the largest
-    effect that there can be; no interval reaches beyond it.
+def interval(
+    effects: Array, influence: Array, shape: Layout, level: float = 0.95, bound: float = 100.0
+) -> Interval:
+    """The mean effect of one contrast with its t interval. effects: [pairs]. influence: [pairs,
+    clusters]. bound: the largest effect that there can be; no interval reaches beyond it.
 
-    Where examples show no variance at all (a single cluster, or all of them alike), the t interval would claim certainty.
-    Then there is no test, and the interval allows for the share of clusters that could behave differently and not be among
-    the ones seen, at worst by the whole range (Clopper and Pearson's bound for none of n, the exact rule of three)."""
+    Where examples show no variance at all (a single cluster, or all of them alike), the t
+    interval would claim certainty. Then there is no test, and the interval allows for the share
+    of clusters that could behave differently and not be among the ones seen, at worst by the
+    whole range (Clopper and Pearson's bound for none of n, the exact rule of three).
+    """
     estimate = moments(effects, influence, shape)
-    effect, variance, freedom = float(estimate.effect), float(estimate.variance), float(estimate.freedom)
+    effect, variance, freedom = (
+        float(estimate.effect),
+        float(estimate.variance),
+        float(estimate.freedom),
+    )
     tested, notes = shape.kind != "single", list(shape.notes)
     half = float(stats.t.ppf(0.5 + level / 2, freedom)) * variance**0.5
     if not float(estimate.examples) > TINY:
         clusters = influence.shape[-1]
         unseen = 1 - (0.5 - level / 2) ** (1 / clusters)
-        low, high = effect - half - unseen * (bound + effect), effect + half + unseen * (bound - effect)
+        low, high = (
+            effect - half - unseen * (bound + effect),
+            effect + half + unseen * (bound - effect),
+        )
         label = f"rule of three, no variance over {clusters} cluster{'s' * (clusters != 1)}"
-        return Interval(effect, max(low, -bound), min(high, bound), ", ".join([label, *notes]), None)
+        return Interval(
+            effect, max(low, -bound), min(high, bound), ", ".join([label, *notes]), None
+        )
     p = float(2 * stats.t.sf(abs(effect) / variance**0.5, freedom)) if tested else None
     quantiles = float(stats.t.ppf(0.5 + level / 2, freedom) + stats.t.ppf(POWER, freedom))
     method = ", ".join([f"t, Satterthwaite df {freedom:.1f}", *notes])

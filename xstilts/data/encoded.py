@@ -14,7 +14,9 @@ _IN_PYTHON = 50_000
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """One training or scoring row. The columns of encoded.parquet; see xstilts.data.encode for their meaning."""
+    """One training or scoring row. The columns of encoded.parquet; see xstilts.data.encode for
+    their meaning.
+    """
 
     row: int
     language: str
@@ -32,7 +34,9 @@ class EncodedRow:
 
 
 class EncodedRows:
-    """The rows of one encoded.parquet, read once; `lengths` and `supervised` are plain lists of int."""
+    """The rows of one encoded.parquet, read once; `lengths` and `supervised` are plain lists of
+    int.
+    """
 
     def __init__(self, source: Path | pa.Table) -> None:
         self.table = source if isinstance(source, pa.Table) else pq.read_table(source)
@@ -51,7 +55,9 @@ class EncodedRows:
         return [EncodedRow(**row) for row in self.table.to_pylist()]
 
     def rows(self, indices: Sequence[int]) -> list[EncodedRow]:
-        """The rows at these places. Small sets are read into Python once, large ones stay in Arrow."""
+        """The rows at these places. Small sets are read into Python once, large ones stay in
+        Arrow.
+        """
         if len(self) <= _IN_PYTHON:
             return [self._all[index] for index in indices]
         return [EncodedRow(**row) for row in self.table.take(list(indices)).to_pylist()]
@@ -64,7 +70,10 @@ class Images:
         self.data: Mapping[str, bytes] = {
             sha: data
             for path in paths
-            for sha, data in zip(*(pq.read_table(path).column(c).to_pylist() for c in ("sha256", "bytes")), strict=True)
+            for sha, data in zip(
+                *(pq.read_table(path).column(c).to_pylist() for c in ("sha256", "bytes")),
+                strict=True,
+            )
         }
 
     def __getitem__(self, sha: str) -> bytes:

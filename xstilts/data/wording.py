@@ -1,4 +1,6 @@
-"""Examples in words, for the `lm` objective: what a model reads, and the answer that it learns to give."""
+"""Examples in words, for the `lm` objective: what a model reads, and the answer that it learns
+to give.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +13,10 @@ NO_ANSWER = "unanswerable"
 
 @dataclass(frozen=True)
 class InWords:
-    """An example for the `lm` objective. texts: in order, each with whether it is a context, which may be cut, or the
-    question, which may not. instruction follows them, and then the answer."""
+    """An example for the `lm` objective. texts: in order, each with whether it is a context,
+    which may be cut, or the question, which may not. instruction follows them, and then the
+    answer.
+    """
 
     texts: tuple[tuple[str, bool], ...]
     instruction: str
@@ -20,19 +24,27 @@ class InWords:
 
 
 def in_words(task: Task, example: Example) -> InWords:
-    """An example in words. A text alone is the question where the format asks one (generation, multiple choice)."""
+    """An example in words. A text alone is the question where the format asks one (generation,
+    multiple choice).
+    """
     asked = example.question is not None
     texts: list[tuple[str | None, bool]] = [(example.text, asked), (example.question, False)]
     if task.format == "generation":
         return _worded(texts, task.instruction, example.targets[0])
     label = example.label if example.label is not None else -1
     if task.format == "classification":
-        return _worded([(example.text, True), (example.text_pair, True)], task.instruction, task.verbalised[label])
+        return _worded(
+            [(example.text, True), (example.text_pair, True)],
+            task.instruction,
+            task.verbalised[label],
+        )
     if task.format == "multiple_choice":
         options = " ".join(f"({chr(65 + i)}) {choice}" for i, choice in enumerate(example.choices))
         return _worded(texts, f"{options} {task.instruction}", example.choices[label])
     if task.format == "tagging":
-        return _worded([(" ".join(example.tokens), False)], task.instruction, " ".join(example.tags))
+        return _worded(
+            [(" ".join(example.tokens), False)], task.instruction, " ".join(example.tags)
+        )
     if task.format == "span":
         answer = example.answers[0][0] if example.answers else NO_ANSWER
         return _worded([(example.question, False), (example.text, True)], task.instruction, answer)

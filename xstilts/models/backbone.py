@@ -1,10 +1,10 @@
-"""A pretrained backbone as the rest of xstilts sees it: a flat batch in, the states of its tokens out.
+"""A pretrained backbone as the rest of xstilts sees it: a flat batch in, the states of its tokens
+out.
 
-What differs between families is one `Contract` each (xlm_r.py, llava.py, qwen_vl.py); everything else is here.
+What differs between families is one `Contract` each (xlm_r.py, llava.py, qwen_vl.py); everything
+else is here.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +13,17 @@ from torch import Tensor, nn
 
 from xstilts.models import attention as packed
 from xstilts.models.batch import PackedBatch, Segment
+from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
-
-
-@dataclass(frozen=True)
-class Contract:
-    """One family of backbones.
-
-    pool: the token that stands for a segment (`last` where attention is causal). subtoken: which sub-token of a word
-    carries its tag. load: (folder, keyword arguments of from_pretrained) → the transformers model with its LM head.
-    core: that model's inner model, which gives hidden states. text: its text stack. vision: name prefixes, within the
-    whole model, of tower and projector, which are frozen. lora: anchored regex of the modules that LoRA adapts, text
-    stack only. positions: (segment, config) → [n] or [4, n]. image_features: (core, batch) → [image tokens, width].
-    """
-
-    family: str
-    pool: str
-    subtoken: str
-    implementation: str | Mapping[str, str]
-    load: Callable[[Path, Mapping[str, Any]], nn.Module]
-    core: Callable[[nn.Module], nn.Module]
-    text: Callable[[nn.Module], nn.Module]
-    vision: tuple[str, ...]
-    lora: str
-    positions: Callable[[Segment, Any], Tensor]
-    image_features: Callable[[nn.Module, PackedBatch], Any] | None
-
-
-def contract(family: str) -> Contract:
-    """The contract of a family; ValueError names those that exist."""
-    from xstilts.models.llava import LLAVA
-    from xstilts.models.qwen_vl import QWEN_VL
-    from xstilts.models.xlm_r import XLM_R
-
-    families = {c.family: c for c in (XLM_R, LLAVA, QWEN_VL)}
-    if family not in families:
-        raise ValueError(f"family {family!r} is not one of {', '.join(families)}")
-    return families[family]
+from xstilts.models.families import contract
 
 
 class Backbone(nn.Module):
     """A backbone with its contract.
 
-    `dropout` holds the rates (0 at first) and is told the update: `backbone.dropout.at(seed, update, stage)`. Tower and
-    projector never train here; all else does, until `add_lora` leaves only the adapters.
+    `dropout` holds the rates (0 at first) and is told the update: `backbone.dropout.at(seed,
+    update, stage)`. Tower and projector never train here; all else does, until `add_lora` leaves
+    only the adapters.
     """
 
     def __init__(self, model: nn.Module, of: Contract, attention: str = "causal") -> None:
@@ -89,11 +56,15 @@ class Backbone(nn.Module):
         return self.contract.subtoken
 
     def positions(self, segment: Segment) -> Tensor:
-        """Positions of one segment alone: [n], or [4, n] for Qwen-VL. ValueError where it cannot be placed."""
+        """Positions of one segment alone: [n], or [4, n] for Qwen-VL. ValueError where it cannot
+        be placed.
+        """
         return self.contract.positions(segment, self.config)
 
     def parameter_count(self) -> int:
-        """Weights of the text stack that a token passes through: without the embedding tables, which are looked up."""
+        """Weights of the text stack that a token passes through: without the embedding tables,
+        which are looked up.
+        """
         text = self.contract.text(self.model)
         tables = {id(m.weight) for m in text.modules() if isinstance(m, nn.Embedding)}
         return sum(p.numel() for p in text.parameters() if id(p) not in tables)
@@ -104,8 +75,9 @@ class Backbone(nn.Module):
         return states
 
     def hidden_at(self, batch: PackedBatch, depth: float) -> Tensor:
-        """States [T, width] at a relative depth: 0 the embeddings, 1 the last layer, layer round(depth × layers)
-        between (XTREME-R's Tatoeba reads 14/24)."""
+        """States [T, width] at a relative depth: 0 the embeddings, 1 the last layer, layer
+        round(depth × layers) between (XTREME-R's Tatoeba reads 14/24).
+        """
         return self.hidden_and_last(batch, depth)[0]
 
     def hidden_and_last(self, batch: PackedBatch, depth: float) -> tuple[Tensor, Tensor]:
@@ -116,7 +88,9 @@ class Backbone(nn.Module):
         return out.hidden_states[round(depth * self.layers)][0], out.last_hidden_state[0]
 
     def lm_logits(self, states: Tensor) -> Tensor:
-        """Vocabulary logits [n, vocabulary] of the given states [n, width]: pass supervised rows only."""
+        """Vocabulary logits [n, vocabulary] of the given states [n, width]: pass supervised rows
+        only.
+        """
         head: Any = self.model.lm_head
         logits: Tensor = head(states)
         return logits
@@ -127,7 +101,8 @@ class Backbone(nn.Module):
         if batch.pixel_values is not None:
             if self.contract.image_features is None:
                 raise ValueError(f"{self.family} takes no pictures")
-            # given on their own, so that the text stack's boundaries do not reach the tower's own attention
+            # given on their own, so that the text stack's boundaries do not reach the tower's own
+            # attention
             kwargs["mm_encoder_outputs"] = {"image": self.contract.image_features(core, batch)}
         if self.contract.vision:
             kwargs["use_cache"] = False
@@ -144,7 +119,9 @@ class Backbone(nn.Module):
 
 
 def _look_both_ways(text: nn.Module) -> None:
-    """Drops the causal mask, as LLM2Vec does. The packed attention reads each layer's `is_causal`."""
+    """Drops the causal mask, as LLM2Vec does. The packed attention reads each layer's
+    `is_causal`.
+    """
     config: Any = text.config
     config.is_causal = False
     for module in text.modules():
@@ -152,8 +129,12 @@ def _look_both_ways(text: nn.Module) -> None:
             module.is_causal = False  # type: ignore[assignment]
 
 
-def load_backbone(folder: Path, family: str, attention: str = "causal", dtype: torch.dtype = torch.float32) -> Backbone:
-    """Loads a model folder (a hub snapshot, or one that `build_tiny` wrote) in evaluation mode, on the CPU."""
+def load_backbone(
+    folder: Path, family: str, attention: str = "causal", dtype: torch.dtype = torch.float32
+) -> Backbone:
+    """Loads a model folder (a hub snapshot, or one that `build_tiny` wrote) in evaluation mode,
+    on the CPU.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -164,7 +145,9 @@ def load_backbone(folder: Path, family: str, attention: str = "causal", dtype: t
 
 
 def wrap(model: nn.Module, family: str, attention: str = "causal") -> Backbone:
-    """A Backbone around a transformers model that is already in memory (see `build.build_model`)."""
+    """A Backbone around a transformers model that is already in memory (see
+    `build.build_model`).
+    """
     packed.register()
     of = contract(family)
     of.core(model).set_attn_implementation(of.implementation)  # type: ignore[operator]

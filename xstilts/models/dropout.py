@@ -1,9 +1,10 @@
 """Dropout by counting instead of by drawing.
 
-Whether a channel of a token is dropped is a pure function of (seed, update, the segment's key, the token's place in its
-segment, the channel, the module's name). It therefore does not depend on packing, micro-batches, workers, order or
-restarts, and recomputing a layer (activation checkpointing) meets the same mask. Dropout on attention probabilities is
-not applied in this project: no variable-length kernel offers it with a mask of one's own.
+Whether a channel of a token is dropped is a pure function of (seed, update, the segment's key, the
+token's place in its segment, the channel, the module's name). It therefore does not depend on
+packing, micro-batches, workers, order or restarts, and recomputing a layer (activation
+checkpointing) meets the same mask. Dropout on attention probabilities is not applied in this
+project: no variable-length kernel offers it with a mask of one's own.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from xstilts.training.streams import stream_seed
+from xstilts.random_streams import stream_seed
 
 
 @dataclass
@@ -31,18 +32,24 @@ class DropoutControl:
         self._base = stream_seed(f"dropout/{update}", seed, stage)
 
     def begin(self, keys: Tensor, offsets: Tensor) -> None:
-        """Says which tokens the coming forward pass has: keys [T] and places in their segments [T]."""
+        """Says which tokens the coming forward pass has: keys [T] and places in their segments
+        [T].
+        """
         self._tokens = _mix64(_mix64(keys ^ self._base) + offsets)
 
     def tokens(self) -> Tensor:
         """[T] int64: the hash of each token of this forward pass."""
         if self._tokens is None:
-            raise RuntimeError("dropout is on but does not know the tokens: call the backbone, not its inner model")
+            raise RuntimeError(
+                "dropout is on but does not know the tokens: call the backbone, not its inner model"
+            )
         return self._tokens
 
 
 class CounterDropout(nn.Module):
-    """In place of nn.Dropout on states [..., T, channels]; does nothing at rate 0 or outside training."""
+    """In place of nn.Dropout on states [..., T, channels]; does nothing at rate 0 or outside
+    training.
+    """
 
     p = 0.0  # XLM-R's attention reads this rate for its probabilities
 
@@ -57,19 +64,24 @@ class CounterDropout(nn.Module):
             return states
         tokens = self.control.tokens()
         if tokens.shape[0] != states.shape[-2]:
-            raise RuntimeError(f"dropout {self.name}: {states.shape[-2]} states for {tokens.shape[0]} tokens")
+            raise RuntimeError(
+                f"dropout {self.name}: {states.shape[-2]} states for {tokens.shape[0]} tokens"
+            )
         keep = keep_mask(tokens ^ self._salt, states.shape[-1], rate)
-        return torch.where(keep, states / (1.0 - rate), torch.zeros((), dtype=states.dtype, device=states.device))
+        return torch.where(
+            keep, states / (1.0 - rate), torch.zeros((), dtype=states.dtype, device=states.device)
+        )
 
     def extra_repr(self) -> str:
         return f"{self.kind}, {self.name}"
 
 
 def keep_mask(tokens: Tensor, channels: int, rate: float) -> Tensor:
-    """[T, channels] bool, True with probability 1 - rate, from the hashes [T] of the tokens (int64).
+    """[T, channels] bool, True with probability 1 - rate, from the hashes [T] of the tokens
+    (int64).
 
-    Each 64-bit hash serves four channels, 16 bits (in the order of little-endian machines) each: a rate is met to
-    within 1/131072.
+    Each 64-bit hash serves four channels, 16 bits (in the order of little-endian machines) each: a
+    rate is met to within 1/131072.
     """
     columns = _mix64(torch.arange(1, (channels + 3) // 4 + 1, device=tokens.device))
     bits = _mix64(tokens[:, None] ^ columns[None]).view(torch.int16)
@@ -84,7 +96,9 @@ def _mix64(x: Tensor) -> Tensor:
 
 
 def install(root: nn.Module, control: DropoutControl, kind: str) -> list[str]:
-    """Replaces every nn.Dropout below `root` by a CounterDropout; returns the names of the modules replaced."""
+    """Replaces every nn.Dropout below `root` by a CounterDropout; returns the names of the
+    modules replaced.
+    """
     found = [name for name, module in root.named_modules() if isinstance(module, nn.Dropout)]
     for name in found:
         root.set_submodule(name, CounterDropout(control, kind, name))

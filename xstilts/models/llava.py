@@ -1,4 +1,6 @@
-"""LLaVA 1.5: a CLIP tower, a two-layer projector and a Llama decoder. A picture is a fixed number of <image> tokens."""
+"""LLaVA 1.5: a CLIP tower, a two-layer projector and a Llama decoder. A picture is a fixed
+number of <image> tokens.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xstilts.models.backbone import Contract
 from xstilts.models.batch import PackedBatch, Segment
+from xstilts.models.contract import Contract
 
 #: Anchored at the text stack, since `q_proj` alone would hit the vision tower too.
-DECODER_LORA = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+DECODER_LORA = (
+    r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+)
 
 
 def _load(folder: Path, settings: Mapping[str, Any]) -> nn.Module:
@@ -29,9 +33,14 @@ def positions(segment: Segment, config: Any) -> Tensor:
 
 def check_image_tokens(segment: Segment, token: int) -> None:
     """ValueError unless the segment holds as many image tokens as its pictures become."""
-    found, wanted = sum(i == token for i in segment.input_ids), sum(image.tokens for image in segment.images)
+    found, wanted = (
+        sum(i == token for i in segment.input_ids),
+        sum(image.tokens for image in segment.images),
+    )
     if found != wanted:
-        raise ValueError(f"a segment has {found} image tokens for pictures of {wanted}: was it truncated through them?")
+        raise ValueError(
+            f"a segment has {found} image tokens for pictures of {wanted}: was it truncated through them?"
+        )
 
 
 def _image_features(core: Any, batch: PackedBatch) -> Any:

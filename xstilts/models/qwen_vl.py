@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xstilts.models.backbone import Contract
 from xstilts.models.batch import PackedBatch, Segment
+from xstilts.models.contract import Contract
 from xstilts.models.llava import DECODER_LORA, check_image_tokens
 
 
@@ -21,9 +21,11 @@ def _load(folder: Path, settings: Mapping[str, Any]) -> nn.Module:
 
 
 def positions(segment: Segment, config: Any) -> Tensor:
-    """[4, n]: the token's place, then time, height and width (numpy twin of transformers' get_rope_index).
+    """[4, n]: the token's place, then time, height and width (numpy twin of transformers'
+    get_rope_index).
 
-    The first row is not rotary: with it transformers 5 takes the row as packed, without it the rest are misread.
+    The first row is not rotary: with it transformers 5 takes the row as packed, without it the rest
+    are misread.
     """
     check_image_tokens(segment, int(config.image_token_id))
     merge, ids = int(config.vision_config.spatial_merge_size), np.asarray(segment.input_ids)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xstilts.models.backbone import Contract
 from xstilts.models.batch import Segment
+from xstilts.models.contract import Contract
 
 
 def _load(folder: Path, settings: Mapping[str, Any]) -> nn.Module:
@@ -19,11 +19,15 @@ def _load(folder: Path, settings: Mapping[str, Any]) -> nn.Module:
 
 
 def positions(segment: Segment, config: Any) -> Tensor:
-    """[n] from pad_token_id + 1 on: position 0 and 1 belong to no token (fairseq's make_positions)."""
+    """[n] from pad_token_id + 1 on: position 0 and 1 belong to no token (fairseq's
+    make_positions).
+    """
     first = int(config.pad_token_id) + 1
     count, room = len(segment.input_ids), int(config.max_position_embeddings) - first
     if count > room:
-        raise ValueError(f"a segment of {count} tokens is longer than the {room} positions of this XLM-R")
+        raise ValueError(
+            f"a segment of {count} tokens is longer than the {room} positions of this XLM-R"
+        )
     if segment.images:
         raise ValueError("xlm_r takes no pictures")
     return torch.arange(first, first + count)

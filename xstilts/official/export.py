@@ -1,4 +1,6 @@
-"""A report's predictions as a submission in the official layout, with the labels that they were scored against."""
+"""A report's predictions as a submission in the official layout, with the labels that they were
+scored against.
+"""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,20 +18,29 @@ CELL = ("backbone", "arm", "seed_intermediate", "seed_target")
 Cell = tuple[str, str, int | None, int | None]
 
 
-def export(report: Path, out: Path, benchmark: str = "xtreme-r", unofficial: bool = False) -> list[Path]:
-    """Writes `<out>/<cell>/predictions|labels/<task>/test-<language>.<ending>` for every cell of a run's report folder, a
-    cell being a backbone, an arm and its seeds; returns the cells' folders. Raw retrieval has no target seed: it is part of
-    every cell of its backbone, arm and intermediate seed. unofficial: also what `left_out` names. DataError where the report
-    holds no prediction of the benchmark; PlanError for a benchmark that does not exist."""
+def export(
+    report: Path, out: Path, benchmark: str = "xtreme-r", unofficial: bool = False
+) -> list[Path]:
+    """Writes `<out>/<cell>/predictions|labels/<task>/test-<language>.<ending>` for every cell of
+    a run's report folder, a cell being a backbone, an arm and its seeds; returns the cells'
+    folders. Raw retrieval has no target seed: it is part of every cell of its backbone, arm and
+    intermediate seed. unofficial: also what `left_out` names. DataError where the report holds
+    no prediction of the benchmark; PlanError for a benchmark that does not exist.
+    """
     if benchmark not in TABLES:
         raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
-    paths = {task: report / "predictions" / f"{task.evaluation}.parquet" for task in TABLES[benchmark].values()}
+    paths = {
+        task: report / "predictions" / f"{task.evaluation}.parquet"
+        for task in TABLES[benchmark].values()
+    }
     there = {task: path for task, path in paths.items() if path.is_file()}
     known = _cells(there.values())
     hidden = set() if unofficial else set(_unofficial(report, benchmark))
     cells: dict[str, None] = {}
     for task, path in there.items():
-        for keys, rows in pd.read_parquet(path).groupby([*CELL, "language"], sort=False, dropna=False):
+        for keys, rows in pd.read_parquet(path).groupby(
+            [*CELL, "language"], sort=False, dropna=False
+        ):
             cell, language = _cell(keys), str(keys[-1])
             for seed in _target_seeds(cell, known) if _is_exported(task, language, hidden) else ():
                 folder = out / cell_name((*cell[:3], seed))
@@ -48,17 +59,25 @@ def _is_exported(task: Official, language: str, hidden: Collection[tuple[str, st
 
 
 def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
-    """(evaluation, language) of predictions for rows in another form than the official labels have: words of UD-POS that did not
-    come from the treebanks. A report that does not state the form was made when only the hub's was read."""
+    """(evaluation, language) of predictions for rows in another form than the official labels
+    have: words of UD-POS that did not come from the treebanks. A report that does not state the
+    form was made when only the hub's was read.
+    """
     path = report / "summary.json"
     stated = json.loads(path.read_text(encoding="utf-8")).get("forms", []) if path.is_file() else []
-    official = {(row["evaluation"], row["language"]) for row in stated if row["form"] == OFFICIAL_FORM}
+    official = {
+        (row["evaluation"], row["language"]) for row in stated if row["form"] == OFFICIAL_FORM
+    }
     found = []
     for task in TABLES[benchmark].values():
         predictions = report / "predictions" / f"{task.evaluation}.parquet"
         if task.evaluation in FORMS_OF and predictions.is_file():
             languages = pd.read_parquet(predictions, columns=["language"])["language"].unique()
-            found += [(task.evaluation, code) for code in languages if (task.evaluation, code) not in official]
+            found += [
+                (task.evaluation, code)
+                for code in languages
+                if (task.evaluation, code) not in official
+            ]
     return [one for one in found if one[1] in official_languages(benchmark, one[0])]
 
 
@@ -82,7 +101,9 @@ def _cell(keys: Sequence[Any]) -> Cell:
 def _cells(paths: Iterable[Path]) -> list[Cell]:
     """The cells that any task has, each once."""
     rows = [pd.read_parquet(path, columns=[*CELL]).drop_duplicates() for path in paths]
-    return list(dict.fromkeys(_cell(keys) for frame in rows for keys in frame.itertuples(index=False)))
+    return list(
+        dict.fromkeys(_cell(keys) for frame in rows for keys in frame.itertuples(index=False))
+    )
 
 
 def _target_seeds(cell: Cell, known: Sequence[Cell]) -> list[int | None]:
@@ -110,7 +131,9 @@ def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> N
         path = folder / side / task.file(language)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = _WRITERS[task.kind](task, ids, values, side)
-        if "data" in ids and (task.kind == "rankings" or (task.kind == "answers" and side == "predictions")):
+        if "data" in ids and (
+            task.kind == "rankings" or (task.kind == "answers" and side == "predictions")
+        ):
             text = f'{{"data": {text}}}'  # of a file with this key the official script reads the value alone
         part = path.with_name(f"{path.name}.part")
         part.write_text(text, encoding="utf-8")
@@ -118,8 +141,10 @@ def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> N
 
 
 def distinct(ids: Sequence[str]) -> list[str]:
-    """The ids, the second and later rows of one id as `<id>#2`, `<id>#3`, …: a file by id has one entry for each. Labels with
-    the original ids are scored by the first row's answer, as the official script scores any repeated id."""
+    """The ids, the second and later rows of one id as `<id>#2`, `<id>#3`, …: a file by id has
+    one entry for each. Labels with the original ids are scored by the first row's answer, as the
+    official script scores any repeated id.
+    """
     used = set(ids)
     seen: dict[str, int] = {}
     names = []
@@ -133,8 +158,10 @@ def distinct(ids: Sequence[str]) -> list[str]:
 
 
 def _alphabetical(rows: pd.DataFrame) -> pd.DataFrame:
-    """Tatoeba's rows in the order of the official English file: sorted by code points, equal ones as they were (xtreme
-    utils_preprocess.py tatoeba_preprocess). DataError for a report that does not hold the sentences."""
+    """Tatoeba's rows in the order of the official English file: sorted by code points, equal
+    ones as they were (xtreme utils_preprocess.py tatoeba_preprocess). DataError for a report
+    that does not hold the sentences.
+    """
     if "asked" not in rows or rows["asked"].isna().any():
         raise DataError(
             "predictions/tatoeba.parquet has no column asked: run the plan again: it writes the report anew"
@@ -161,10 +188,17 @@ def _answers(task: Official, ids: Sequence[str], values: Sequence[Any], side: st
     if side == "predictions":
         return json.dumps(dict(zip(ids, values, strict=True)), ensure_ascii=False)
     questions = [
-        {"id": name, "question": "", "answers": [{"text": text, "answer_start": 0} for text in texts]}
+        {
+            "id": name,
+            "question": "",
+            "answers": [{"text": text, "answer_start": 0} for text in texts],
+        }
         for name, texts in zip(ids, values, strict=True)
     ]
-    return json.dumps({"data": [{"title": "", "paragraphs": [{"context": "", "qas": questions}]}]}, ensure_ascii=False)
+    return json.dumps(
+        {"data": [{"title": "", "paragraphs": [{"context": "", "qas": questions}]}]},
+        ensure_ascii=False,
+    )
 
 
 def _rankings(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
@@ -175,9 +209,16 @@ def _pairs(task: Official, ids: Sequence[str], values: Sequence[Any], side: str)
     """BUCC: pairs of ids, as the pool's own files have them."""
     told = ([value] if isinstance(value, str) else value for value in values)
     pairs = [(name, one) for name, found in zip(ids, told, strict=True) for one in found if one]
-    return "".join(f"{name.removeprefix('test/')}\t{one.removeprefix('test/')}\n" for name, one in pairs)
+    return "".join(
+        f"{name.removeprefix('test/')}\t{one.removeprefix('test/')}\n" for name, one in pairs
+    )
 
 
 _WRITERS: Mapping[str, Callable[[Official, Sequence[str], Sequence[Any], str], str]] = {
-    "labels": _labels, "tags": _tags, "objects": _objects, "answers": _answers, "rankings": _rankings, "pairs": _pairs,
-}  # fmt: skip
+    "labels": _labels,
+    "tags": _tags,
+    "objects": _objects,
+    "answers": _answers,
+    "rankings": _rankings,
+    "pairs": _pairs,
+}

@@ -1,9 +1,11 @@
-"""Scores a folder in the official layout: per task and language, averages over languages, groups and the whole.
+"""Scores a folder in the official layout: per task and language, averages over languages, groups
+and the whole.
 
-As google-research/xtreme evaluate.py does (commit 838c13b): an average is over languages, English included; a question
-answering task's score is the mean of its averaged exact match and F1; a group's and the whole's are unweighted means over
-tasks. `groups` and `all_task` are the official values and exist only where the official script would give them: with every
-task and language that they are over. Since it never gives the whole of XTREME-R, and does not score LAReQA, further means
+As google-research/xtreme evaluate.py does (commit 838c13b): an average is over languages, English
+included; a question answering task's score is the mean of its averaged exact match and F1; a
+group's and the whole's are unweighted means over tasks. `groups` and `all_task` are the official
+values and exist only where the official script would give them: with every task and language that
+they are over. Since it never gives the whole of XTREME-R, and does not score LAReQA, further means
 have names of their own.
 """
 
@@ -23,14 +25,17 @@ def grade(predictions: Path, labels: Path, benchmark: str = "xtreme-r") -> dict[
     """The scores of a submission, 0..100:
 
     - tasks: {task: {languages: {language: {metric: score}}, averages: {metric: score}, score}}
-    - groups: {official name: score} of the groups that are complete; all_task: the official whole, of XTREME only, or None
-    - mean_of_present_tasks: over all tasks that have a score, LAReQA included; present_tasks: their names;
+    - groups: {official name: score} of the groups that are complete; all_task: the official whole,
+    of XTREME only, or None
+    - mean_of_present_tasks: over all tasks that have a score, LAReQA included; present_tasks: their
+    names;
       retrieval_with_lareqa: the mean of Tatoeba, Mewsli-X and LAReQA, or None
-    - missing: what has no file. A language without a file is left out of its task's averages, and its task is then in no
+    - missing: what has no file. A language without a file is left out of its task's averages, and
+    its task is then in no
       official group.
 
-    DataError for a file that the official script cannot score, with its line or key; PlanError for a benchmark that does
-    not exist.
+    DataError for a file that the official script cannot score, with its line or key; PlanError for
+    a benchmark that does not exist.
     """
     if benchmark not in TABLES:
         raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
@@ -59,16 +64,19 @@ def grade(predictions: Path, labels: Path, benchmark: str = "xtreme-r") -> dict[
         if len(task["languages"]) == len(TABLES[benchmark][name].languages)
     }
     return {
-        "benchmark": benchmark, "tasks": tasks,
+        "benchmark": benchmark,
+        "tasks": tasks,
         "groups": {
             group: _mean([complete[name] for name in names])
             for group, names in GROUPS[benchmark].items()
             if complete.keys() >= set(names)
         },
         "all_task": _mean_of(complete, tuple(TABLES[benchmark])) if benchmark == "xtreme" else None,
-        "mean_of_present_tasks": _mean([task["score"] for task in tasks.values()]), "present_tasks": list(tasks),
-        "retrieval_with_lareqa": _mean_of(complete, ("tatoeba", "mewslix", "lareqa")), "missing": missing,
-    }  # fmt: skip
+        "mean_of_present_tasks": _mean([task["score"] for task in tasks.values()]),
+        "present_tasks": list(tasks),
+        "retrieval_with_lareqa": _mean_of(complete, ("tatoeba", "mewslix", "lareqa")),
+        "missing": missing,
+    }
 
 
 def _mean_of(scores: Mapping[str, float], names: Sequence[str]) -> float | None:
@@ -77,7 +85,9 @@ def _mean_of(scores: Mapping[str, float], names: Sequence[str]) -> float | None:
 
 
 def score_language(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """The official metrics of one language, 0..100. DataError when the two files do not belong together."""
+    """The official metrics of one language, 0..100. DataError when the two files do not belong
+    together.
+    """
     return _SCORERS[task.kind](task, predictions, labels, language)
 
 
@@ -99,8 +109,9 @@ def _objects(task: Official, predictions: Path, labels: Path, language: str) -> 
 
 
 def _tags(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """The official script compares only the numbers of sentences. A sentence with a tag too many or too few would move all
-    chunks after it: it is refused."""
+    """The official script compares only the numbers of sentences. A sentence with a tag too many
+    or too few would move all chunks after it: it is refused.
+    """
     predicted, gold = read.sentences(predictions), read.sentences(labels)
     _same_length(predictions, len(predicted), labels, len(gold), "sentence")
     line = 1  # each sentence has a line a tag, and the blank line that ends it
@@ -114,8 +125,9 @@ def _tags(task: Official, predictions: Path, labels: Path, language: str) -> Sco
 
 
 def _answers(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """Exact match and F1 over the entries of the label file: one with the id of another counts again, one without an answer
-    scores 0 and counts."""
+    """Exact match and F1 over the entries of the label file: one with the id of another counts
+    again, one without an answer scores 0 and counts.
+    """
     predicted, gold = read.answers(predictions), read.questions(labels)
     prefix = "mlqa" if task.name == "mlqa" else "squad"
     if empty := [name for name, texts in gold if not texts]:
@@ -126,20 +138,26 @@ def _answers(task: Official, predictions: Path, labels: Path, language: str) -> 
     scores = {}
     for key, name in (("exact_match", f"{prefix}_em"), ("f1", f"{prefix}_f1")):
         metric = METRICS[name]
-        counts = metric.counts([text for text, _ in answered], [texts for _, texts in answered], language)
+        counts = metric.counts(
+            [text for text, _ in answered], [texts for _, texts in answered], language
+        )
         scores[key] = 100.0 * float(metric.ratio(counts)[:, 0].sum()) / len(gold)
     return scores
 
 
 def _rankings(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """mAP@20; a query that is not ranked scores 0 and counts. A mention of Mewsli-X has one entity, whose id is stripped as
-    the official script does; of several it would take the first, and they are refused."""
+    """mAP@20; a query that is not ranked scores 0 and counts. A mention of Mewsli-X has one
+    entity, whose id is stripped as the official script does; of several it would take the first,
+    and they are refused.
+    """
     predicted, gold = read.rankings(predictions), read.rankings(labels)
     if empty := [name for name, right in gold.items() if not right]:
         raise DataError(f"{labels}: {empty[0]} has no right candidate")
     if task.name == "mewslix":
         if several := [name for name, right in gold.items() if len(right) > 1]:
-            raise DataError(f"{labels}: {several[0]} needs one right candidate, and has {len(gold[several[0]])}")
+            raise DataError(
+                f"{labels}: {several[0]} needs one right candidate, and has {len(gold[several[0]])}"
+            )
         gold = {name: [entity.strip() for entity in right] for name, right in gold.items()}
     if not gold:
         raise DataError(f"{labels}: has no query")
@@ -156,8 +174,13 @@ def _pairs(task: Official, predictions: Path, labels: Path, language: str) -> Sc
 
 
 _SCORERS: Mapping[str, Callable[[Official, Path, Path, str], Scores]] = {
-    "labels": _labels, "objects": _objects, "tags": _tags, "answers": _answers, "rankings": _rankings, "pairs": _pairs,
-}  # fmt: skip
+    "labels": _labels,
+    "objects": _objects,
+    "tags": _tags,
+    "answers": _answers,
+    "rankings": _rankings,
+    "pairs": _pairs,
+}
 
 
 def _same_length(predictions: Path, count: int, labels: Path, right: int, what: str) -> None:
@@ -174,7 +197,11 @@ def _count(count: int, what: str) -> str:
 def _with_averages(task: Official, by_language: Mapping[str, Scores]) -> dict[str, Any]:
     names = list(next(iter(by_language.values())))
     averages = {name: _mean([scores[name] for scores in by_language.values()]) for name in names}
-    score = _mean([averages["exact_match"], averages["f1"]]) if task.kind == "answers" else averages[names[0]]
+    score = (
+        _mean([averages["exact_match"], averages["f1"]])
+        if task.kind == "answers"
+        else averages[names[0]]
+    )
     return {"languages": dict(by_language), "averages": averages, "score": score}
 
 

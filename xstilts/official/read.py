@@ -1,8 +1,10 @@
-"""Readers of submission and label files, as google-research/xtreme evaluate.py reads them (commit 838c13b).
+"""Readers of submission and label files, as google-research/xtreme evaluate.py reads them (commit
+838c13b).
 
-Lines are those of a Python text file: they end at `\\n`, `\\r\\n` or `\\r`, and nowhere else. VT, FF, FS to RS, NEL, U+2028 and
-U+2029 inside a line are text; at its ends they are white space, which is stripped. A byte order mark is text. Of duplicate
-JSON keys the last one counts. Every error is a DataError that names the file, and the line or the key.
+Lines are those of a Python text file: they end at `\\n`, `\\r\\n` or `\\r`, and nowhere else. VT,
+FF, FS to RS, NEL, U+2028 and U+2029 inside a line are text; at its ends they are white space, which
+is stripped. A byte order mark is text. Of duplicate JSON keys the last one counts. Every error is a
+DataError that names the file, and the line or the key.
 """
 
 import json
@@ -21,7 +23,9 @@ def lines(path: Path) -> list[str]:
 
 
 def sentences(path: Path) -> list[list[str]]:
-    """Tags by sentence (official `read_tag`). A blank line ends a sentence; a second one makes an empty sentence."""
+    """Tags by sentence (official `read_tag`). A blank line ends a sentence; a second one makes
+    an empty sentence.
+    """
     read: list[list[str]] = []
     tags: list[str] = []
     for line in lines(path):
@@ -34,33 +38,44 @@ def sentences(path: Path) -> list[list[str]]:
 
 
 def objects(path: Path) -> list[int | float]:
-    """The `label` of the JSON object on each line (official `read_xcopa`). The official script compares JSON values, so that
-    `1.0` and `true` equal 1, and `"1"` does not: a label that is not a whole number is refused."""
+    """The `label` of the JSON object on each line (official `read_xcopa`). The official script
+    compares JSON values, so that `1.0` and `true` equal 1, and `"1"` does not: a label that is
+    not a whole number is refused.
+    """
     labels = []
     for number, line in enumerate(_lines(path), 1):
         try:
             label = json.loads(line)["label"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: needs an object with an integer label ({error})") from error
+            raise DataError(
+                f"{path}:{number}: needs an object with an integer label ({error})"
+            ) from error
         if not (isinstance(label, int) or (isinstance(label, float) and label.is_integer())):
-            raise DataError(f"{path}:{number}: needs an object with an integer label, and has {label!r}")
+            raise DataError(
+                f"{path}:{number}: needs an object with an integer label, and has {label!r}"
+            )
         labels.append(label)
     return labels
 
 
 def questions(path: Path) -> list[tuple[str, list[str]]]:
-    """(question id, gold answers) of every entry of a SQuAD document, in its order. An id can be there more than once: the
-    official script counts every entry."""
+    """(question id, gold answers) of every entry of a SQuAD document, in its order. An id can be
+    there more than once: the official script counts every entry.
+    """
     entries = []
     for place, question in _question_entries(path):
         try:
             name, texts = question["id"], [answer["text"] for answer in question["answers"]]
         except (KeyError, TypeError) as error:
-            raise DataError(f"{path}: {place} is not a SQuAD question ({type(error).__name__}: {error})") from error
+            raise DataError(
+                f"{path}: {place} is not a SQuAD question ({type(error).__name__}: {error})"
+            ) from error
         if not isinstance(name, str):
             raise DataError(f"{path}: {place} needs a string as its id, and has {name!r}")
         if not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{path}: the question {name} has an answer that is not a string: {str(texts)[:60]}")
+            raise DataError(
+                f"{path}: the question {name} has an answer that is not a string: {str(texts)[:60]}"
+            )
         entries.append((name, texts))
     return entries
 
@@ -76,7 +91,9 @@ def _question_entries(path: Path) -> Iterator[tuple[str, Any]]:
                 for k, question in enumerate(paragraph["qas"]):
                     yield f"{place}.qas[{k}]", question
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: {place} is not SQuAD format ({type(error).__name__}: {error})") from error
+        raise DataError(
+            f"{path}: {place} is not SQuAD format ({type(error).__name__}: {error})"
+        ) from error
 
 
 def answers(path: Path) -> dict[str, str]:
@@ -89,12 +106,15 @@ def answers(path: Path) -> dict[str, str]:
 
 
 def rankings(path: Path) -> dict[str, list[str]]:
-    """Query → candidates, best first, or the right ones. A single id instead of a list is refused: of a string the official
-    script takes the first letter."""
+    """Query → candidates, best first, or the right ones. A single id instead of a list is
+    refused: of a string the official script takes the first letter.
+    """
     read = mapping(path)
     for name, ids in read.items():
         if not isinstance(ids, list) or not all(isinstance(candidate, str) for candidate in ids):
-            raise DataError(f"{path}: {name} needs a list of candidate ids, and has {str(ids)[:60]!r}")
+            raise DataError(
+                f"{path}: {name} needs a list of candidate ids, and has {str(ids)[:60]!r}"
+            )
     return read
 
 
@@ -102,20 +122,27 @@ def mapping(path: Path) -> dict[str, Any]:
     """A JSON object by id: answers, or ranked or right candidates."""
     read = _content(path)
     if not isinstance(read, dict):
-        where = " (the value of its key `data`, which the official script reads instead of the file)"
+        where = (
+            " (the value of its key `data`, which the official script reads instead of the file)"
+        )
         unwrapped = where if isinstance(document(path), dict) else ""
-        raise DataError(f"{path}: needs a JSON object by id, and is a {type(read).__name__}{unwrapped}")
+        raise DataError(
+            f"{path}: needs a JSON object by id, and is a {type(read).__name__}{unwrapped}"
+        )
     return read
 
 
 def pairs(path: Path) -> list[tuple[str, str]]:
-    """Pairs of sentence ids, separated by a tab, by line. The official script would count a blank line as a pair: it is
-    refused."""
+    """Pairs of sentence ids, separated by a tab, by line. The official script would count a
+    blank line as a pair: it is refused.
+    """
     read = []
     for number, line in enumerate(lines(path), 1):
         source, tab, target = line.partition("\t")
         if not (source and tab and target) or "\t" in target:
-            raise DataError(f"{path}:{number}: needs two ids separated by a tab, and is {line[:60]!r}")
+            raise DataError(
+                f"{path}:{number}: needs two ids separated by a tab, and is {line[:60]!r}"
+            )
         read.append((source, target))
     return read
 
@@ -137,8 +164,9 @@ def _content(path: Path) -> Any:
 
 
 def duplicate_keys(path: Path, by_line: bool = False) -> list[tuple[int, str]]:
-    """(line, key) of each key that its object already has. by_line: every line is a JSON document; else the line is 0. For a
-    file that `document` or `objects` can read."""
+    """(line, key) of each key that its object already has. by_line: every line is a JSON
+    document; else the line is 0. For a file that `document` or `objects` can read.
+    """
     duplicates: list[tuple[int, str]] = []
 
     def remember(number: int, items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """All problems of a submission, at once.
 
-What a file may hold is known without its labels: the registry has each task's labels and, where a source states them, the
-rows of its test set. The official script checks none of this; it scores what is wrong as 0, or ends.
+What a file may hold is known without its labels: the registry has each task's labels and, where a
+source states them, the rows of its test set. The official script checks none of this; it scores
+what is wrong as 0, or ends.
 """
 
 import re
@@ -18,14 +19,19 @@ from xstilts.tasks.registry import TASKS
 
 CANDIDATES = 20
 XCOPA_CHOICES = 2
-#: Of a sentence's number in its id: `de-000413461` (google-research/xtreme mock_test_data/labels/bucc2018).
+#: Of a sentence's number in its id: `de-000413461` (google-research/xtreme
+#: mock_test_data/labels/bucc2018).
 BUCC_DIGITS = 9
 
 
-def validate(predictions: Path, benchmark: str = "xtreme-r", labels: Path | None = None) -> list[str]:
-    """The problems of a folder of predictions: tasks, languages and files that are missing; files that cannot be read, or
-    hold invalid or duplicate entries, or another number of rows than the test set; and, with labels, files that do not fit
-    them, and duplicates in the labels. Empty for a submission that can be sent in."""
+def validate(
+    predictions: Path, benchmark: str = "xtreme-r", labels: Path | None = None
+) -> list[str]:
+    """The problems of a folder of predictions: tasks, languages and files that are missing;
+    files that cannot be read, or hold invalid or duplicate entries, or another number of rows
+    than the test set; and, with labels, files that do not fit them, and duplicates in the
+    labels. Empty for a submission that can be sent in.
+    """
     if benchmark not in TABLES:
         raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
     problems = []
@@ -77,8 +83,9 @@ def _duplicate_keys(task: Official, path: Path) -> Iterator[str]:
 
 
 def _against(task: Official, path: Path, labels: Path, language: str) -> Iterator[str]:
-    """What keeps a file from being scored, ids that only one side has, which the official script passes over, and duplicates
-    in the labels, which it counts."""
+    """What keeps a file from being scored, ids that only one side has, which the official script
+    passes over, and duplicates in the labels, which it counts.
+    """
     try:
         score_language(task, path, labels, language)
     except DataError as error:
@@ -87,7 +94,11 @@ def _against(task: Official, path: Path, labels: Path, language: str) -> Iterato
     yield from _duplicate_keys(task, labels)
     if task.kind in ("answers", "rankings"):
         predicted = read.mapping(path).keys()
-        right = [name for name, _ in read.questions(labels)] if task.kind == "answers" else [*read.rankings(labels)]
+        right = (
+            [name for name, _ in read.questions(labels)]
+            if task.kind == "answers"
+            else [*read.rankings(labels)]
+        )
         if again := [name for name, count in Counter(right).items() if count > 1]:
             yield f"{labels}: duplicate question id {again[0]!r}{_more(again)}"
         for lost, where in (
@@ -113,7 +124,9 @@ def _allowed(task: Official, language: str) -> _Allowed:
     """Texts, since the official script compares them as such: `01` is not 1."""
     if task.name == "tatoeba":
         size = rows(task, language) or 0
-        return _Allowed({str(place) for place in range(size)}, f"an integer between 0 and {size - 1}")
+        return _Allowed(
+            {str(place) for place in range(size)}, f"an integer between 0 and {size - 1}"
+        )
     names = TASKS[task.evaluation].labels
     if task.kind == "labels" and task.name != "xnli":
         names = tuple(str(number) for number in range(len(names)))
@@ -123,7 +136,9 @@ def _allowed(task: Official, language: str) -> _Allowed:
 def _labels(task: Official, language: str, content: Sequence[str]) -> Iterator[str]:
     values, words = _allowed(task, language)
     return (
-        f"{number}: {label[:60]!r} is not {words}" for number, label in enumerate(content, 1) if label not in values
+        f"{number}: {label[:60]!r} is not {words}"
+        for number, label in enumerate(content, 1)
+        if label not in values
     )
 
 
@@ -141,7 +156,11 @@ def _tags(task: Official, language: str, content: Sequence[Sequence[str]]) -> It
     for number, sentence in enumerate(content, 1):
         if not sentence:
             yield f" sentence {number} has no tag"
-        yield from (f" sentence {number}: {tag[:60]!r} is not {words}" for tag in sentence if tag not in values)
+        yield from (
+            f" sentence {number}: {tag[:60]!r} is not {words}"
+            for tag in sentence
+            if tag not in values
+        )
 
 
 def _rankings(task: Official, language: str, content: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -172,7 +191,9 @@ def _nothing(task: Official, language: str, content: Any) -> Iterator[str]:
 
 
 class _Kind(NamedTuple):
-    """How a file is read, what it is counted in, and its invalid entries: `<line>: …`, or ` <id> …`."""
+    """How a file is read, what it is counted in, and its invalid entries: `<line>: …`, or ` <id>
+    …`.
+    """
 
     read: Callable[[Path], Any]
     what: str

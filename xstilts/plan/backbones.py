@@ -12,9 +12,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) -> dict[str, Any]:
-    """mirrored: the commit at which the run's mirror holds the model; a floating revision stands for that.
-    Returns `{"hub", "revision"}` with the commit that a floating revision stands for now, or `{"path", "identity"}` with the
-    SHA-256 of the folder's file names and contents. Raises DataError. Built backbones have a step instead."""
+    """mirrored: the commit at which the run's mirror holds the model; a floating revision stands
+    for that. Returns `{"hub", "revision"}` with the commit that a floating revision stands for
+    now, or `{"path", "identity"}` with the SHA-256 of the folder's file names and contents.
+    Raises DataError. Built backbones have a step instead.
+    """
     if backbone.hub is not None and mirrored is not None:
         asked = backbone.revision or "main"
         if _COMMIT.fullmatch(asked) and asked != mirrored:
@@ -23,9 +25,15 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
             )
         return {"hub": backbone.hub, "revision": mirrored}
     if backbone.hub is not None:
-        return {"hub": backbone.hub, "revision": _commit(name, backbone.hub, backbone.revision or "main")}
+        return {
+            "hub": backbone.hub,
+            "revision": _commit(name, backbone.hub, backbone.revision or "main"),
+        }
     if backbone.path is not None:
-        return {"path": backbone.path, "identity": folder_digest(Path(backbone.path), f"backbones.{name}.path")}
+        return {
+            "path": backbone.path,
+            "identity": folder_digest(Path(backbone.path), f"backbones.{name}.path"),
+        }
     raise ValueError(f"backbone {name} is built: its identity is the fingerprint of its build step")
 
 
@@ -48,13 +56,19 @@ def _commit(name: str, hub: str, revision: str) -> str:
 
 
 def folder_digest(folder: Path, where: str) -> str:
-    """SHA-256 over the sorted (relative name, SHA-256) of a folder's files; hidden files are no part of a model."""
+    """SHA-256 over the sorted (relative name, SHA-256) of a folder's files; hidden files are no
+    part of a model.
+    """
     if not (folder / "config.json").is_file():
-        raise DataError(f"{where}: {folder} holds no config.json; give a folder written by save_pretrained")
+        raise DataError(
+            f"{where}: {folder} holds no config.json; give a folder written by save_pretrained"
+        )
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         if not any(part.startswith(".") for part in name.split("/")):
             with path.open("rb") as file:
-                total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+                total.update(
+                    f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+                )
     return total.hexdigest()

@@ -1,12 +1,15 @@
-"""How steps are dealt out to the tasks of a run. Nothing here changes a step, so nothing here changes a result."""
+"""How steps are dealt out to the tasks of a run. Nothing here changes a step, so nothing here
+changes a result.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from xstilts.plan.step import Step
+from xstilts.step import Step
 
-#: What the ids of batches begin with. A batch's spec lies beside those of groups, so no group may have such an id.
+#: What the ids of batches begin with. A batch's spec lies beside those of groups, so no group may
+#: have such an id.
 KINDS = ("sources", "builds", "encode")
 #: Most batches in a list: their ids pass between components, which takes short strings only.
 MOST = 16
@@ -26,8 +29,9 @@ def source_batches(steps: Steps) -> list[Batch]:
 
 
 def build_batches(steps: Steps) -> list[Batch]:
-    """Batches of the tiny backbones' builds: the only staging that needs torch. Without any, one batch that is empty: a
-    loop of the pipeline goes over something."""
+    """Batches of the tiny backbones' builds: the only staging that needs torch. Without any, one
+    batch that is empty: a loop of the pipeline goes over something.
+    """
     builds = [fp for fp, step in steps.items() if step.kind == "build"]
     return _batches("builds", _chunks(builds, min(len(builds), MOST // 2)) or [[]])
 
@@ -49,25 +53,32 @@ def encoding_batches(steps: Steps) -> list[Batch]:
 
 
 def group_batches(steps: Steps, wanted: Mapping[str, Sequence[str]], most: int) -> list[Batch]:
-    """The groups of each backbone: at most `most`, a road never cut. wanted: backbone → finetune and score steps."""
+    """The groups of each backbone: at most `most`, a road never cut. wanted: backbone → finetune
+    and score steps.
+    """
     groups = []
     for backbone, fps in wanted.items():
         roads: dict[str, list[str]] = {}
         roots: dict[str, str] = {}
         for fp in dict.fromkeys(fps):
             step = steps[fp]
-            # A step goes where the step it continues goes, back to the intermediate; the raw backbone's scores apart.
+            # A step goes where the step it continues goes, back to the intermediate; the raw
+            # backbone's scores apart.
             before = step.parents.get("init") or step.parents.get("model")
-            roots[fp] = roots.get(before, before) if before else (fp if step.kind == "finetune" else "")
+            roots[fp] = (
+                roots.get(before, before) if before else (fp if step.kind == "finetune" else "")
+            )
             roads.setdefault(roots[fp], []).append(fp)
         dealt: list[list[str]] = [[] for _ in range(max(1, min(most, len(roads))))]
         for road in roads.values():
             min(dealt, key=len).extend(road)
         for number, mine in enumerate(dealt):
             name = backbone if most == 1 else f"{backbone}-{number}"
-            # Python's sort keeps the order of equals: intermediates first, then targets as their chains have them.
+            # Python's sort keeps the order of equals: intermediates first, then targets as their
+            # chains have them.
             finetune = sorted(
-                (fp for fp in mine if steps[fp].kind == "finetune"), key=lambda fp: steps[fp].spec["stage"] == "target"
+                (fp for fp in mine if steps[fp].kind == "finetune"),
+                key=lambda fp: steps[fp].spec["stage"] == "target",
             )
             score = [fp for fp in mine if steps[fp].kind == "score"]
             groups.append({"id": name, "backbone": backbone, "finetune": finetune, "score": score})

@@ -1,4 +1,6 @@
-"""What a plan asks for that its schema cannot see: names that do not exist, arms that cannot be compared."""
+"""What a plan asks for that its schema cannot see: names that do not exist, arms that cannot be
+compared.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,9 +9,9 @@ from typing import Any
 from xstilts.errors import PlanError
 from xstilts.plan.batches import KINDS
 from xstilts.plan.problems import Loc, not_one_of
-from xstilts.plan.recipes import Recipes
 from xstilts.plan.schema import Arm, BackbonePlan, MixtureTask, Plan
-from xstilts.plan.sources import choice, sources_of
+from xstilts.plan.split_sources import choice, sources_of
+from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import SHOWN, Task
 
@@ -19,9 +21,11 @@ RESERVED = re.compile(rf"({'|'.join(KINDS)})-\d+")
 FIRST_OF_TWO_DIGITS = 10
 #: What a list of ids may take where it passes between components.
 MOST_BYTES = 4096
-#: The most special tokens around a question and its context: XLM-R's <s> question </s></s> context </s>.
+#: The most special tokens around a question and its context: XLM-R's <s> question </s></s> context
+#: </s>.
 FRAME_TOKENS = 4
-#: Family → tokens of its longest sequence: XLM-R has 514 positions, of which the first two are not used.
+#: Family → tokens of its longest sequence: XLM-R has 514 positions, of which the first two are not
+#: used.
 MOST_POSITIONS = {"xlm_r": 512}
 #: Families that see no images.
 TEXT_ONLY = ("xlm_r",)
@@ -36,7 +40,9 @@ def group_ids(plan: Plan) -> list[str]:
 def has_images(arm: Arm, tables: Tables) -> bool:
     """Whether a task of the arm shows images: on the rungs `removed` and `caption` it does not."""
     return arm.images in SHOWN and any(
-        tables.tasks[part.task].modality == "image" for part in arm.parts if part.task in tables.tasks
+        tables.tasks[part.task].modality == "image"
+        for part in arm.parts
+        if part.task in tables.tasks
     )
 
 
@@ -46,8 +52,9 @@ def applicable(arm: Arm, backbone: BackbonePlan, tables: Tables) -> bool:
 
 
 def matched(plan: Plan, tables: Tables, arm: str, reference: str) -> list[str]:
-    """In what two arms differ that a contrast between them should not: objective, examples, updates, examples a step.
-    Empty when one of them is `none`: its budget is zero by definition."""
+    """In what two arms differ that a contrast between them should not: objective, examples,
+    updates, examples a step. Empty when one of them is `none`: its budget is zero by definition.
+    """
     one, other = plan.arms[arm], plan.arms[reference]
     if not one.parts or not other.parts:
         return []
@@ -56,7 +63,9 @@ def matched(plan: Plan, tables: Tables, arm: str, reference: str) -> list[str]:
     found: list[str] = []
     for backbone in plan.backbones.values():
         if applicable(one, backbone, tables) and applicable(other, backbone, tables):
-            found += recipes.spend(one, backbone).differences(recipes.spend(other, backbone), *names)
+            found += recipes.spend(one, backbone).differences(
+                recipes.spend(other, backbone), *names
+            )
     return list(dict.fromkeys(found))
 
 
@@ -64,8 +73,15 @@ def used_tasks(plan: Plan, tables: Tables) -> list[str]:
     """Every task, evaluation or text that the plan reads, by name."""
     names = [part.task for arm in plan.arms.values() for part in arm.parts]
     names += list(plan.evaluations)
-    names += [t for e in plan.evaluations if e in tables.tasks for t in tables.tasks[e].trained_target or ()]
-    names += [tables.tasks[e].pool for e in plan.evaluations if e in tables.tasks and tables.tasks[e].pool]
+    names += [
+        t
+        for e in plan.evaluations
+        if e in tables.tasks
+        for t in tables.tasks[e].trained_target or ()
+    ]
+    names += [
+        tables.tasks[e].pool for e in plan.evaluations if e in tables.tasks and tables.tasks[e].pool
+    ]
     for backbone in plan.backbones.values():
         if backbone.build:
             names += [*backbone.build.tokenizer.from_, *(backbone.build.text or ())]
@@ -73,7 +89,9 @@ def used_tasks(plan: Plan, tables: Tables) -> list[str]:
 
 
 def check(plan: Plan, raw: Mapping[str, Any], cut: Iterable[Loc], tables: Tables) -> list[str]:
-    """Every problem of a plan. raw: its plain shape, whose names count as known even where their content was cut."""
+    """Every problem of a plan. raw: its plain shape, whose names count as known even where their
+    content was cut.
+    """
     return list(dict.fromkeys(_Check(plan, raw, set(cut), tables).problems()))
 
 
@@ -92,7 +110,11 @@ class _Check:
         return not any(old[: len(loc)] == loc or loc[: len(old)] == old for old in self.cut)
 
     def problems(self) -> Iterator[str]:
-        for key, hint in (("name", "a short name"), ("backbones", "at least one"), ("evaluations", "at least one")):
+        for key, hint in (
+            ("name", "a short name"),
+            ("backbones", "at least one"),
+            ("evaluations", "at least one"),
+        ):
             if not self.raw.get(key) and self._whole(key):
                 yield f"{key}: is required ({hint})"
         yield from self._backbones()
@@ -120,16 +142,23 @@ class _Check:
         for name, backbone in self.plan.backbones.items():
             if backbone.build is None:
                 continue
-            for key, names in (("tokenizer.from", backbone.build.tokenizer.from_), ("text", backbone.build.text or ())):
+            for key, names in (
+                ("tokenizer.from", backbone.build.tokenizer.from_),
+                ("text", backbone.build.text or ()),
+            ):
                 for task in names:
                     if task not in self.tables.tasks:
                         yield f"backbones.{name}.build.{key}: {not_one_of(task, self.tables.tasks)}"
-                    elif sources_of(self.plan, self.tables, self.tables.tasks[task], "text") is None:
+                    elif (
+                        sources_of(self.plan, self.tables, self.tables.tasks[task], "text") is None
+                    ):
                         yield f"backbones.{name}.build.{key}: {task} has no text to learn from"
 
     def _trainable(self) -> list[str]:
         return [
-            name for name, task in self.tables.tasks.items() if task.role != "evaluation" and "train" in task.splits
+            name
+            for name, task in self.tables.tasks.items()
+            if task.role != "evaluation" and "train" in task.splits
         ]
 
     def _arms(self) -> Iterator[str]:
@@ -154,7 +183,9 @@ class _Check:
                 )
 
     def _rung(self, name: str, arm: Arm) -> Iterator[str]:
-        known = [self.tables.tasks[part.task] for part in arm.parts if part.task in self.tables.tasks]
+        known = [
+            self.tables.tasks[part.task] for part in arm.parts if part.task in self.tables.tasks
+        ]
         pictured = [task for task in known if task.modality == "image"]
         if known and not pictured:
             yield f"arms.{name}.images: {arm.images!r} belongs to tasks with pictures, and {known[0].name} has none"
@@ -189,18 +220,27 @@ class _Check:
                     yield f"evaluations.{name}.arms: {not_one_of(arm, self.arms)}"
 
     def _languages(self) -> Iterator[str]:
-        known = {name: task for name, task in self._all_evaluations().items() if name in self.plan.evaluations}
+        known = {
+            name: task
+            for name, task in self._all_evaluations().items()
+            if name in self.plan.evaluations
+        }
         if not known or self.plan.languages is None:
             return
         if len(set(self.plan.languages)) != len(self.plan.languages):
             yield "languages: duplicate language"
-        allowed = sorted({code for task in known.values() for code in task.languages} | set(self.tables.invented))
+        allowed = sorted(
+            {code for task in known.values() for code in task.languages} | set(self.tables.invented)
+        )
         for language in self.plan.languages:
             if language not in allowed:
                 yield f"languages: no evaluation of the plan has it: {not_one_of(language, allowed)}"
         for name, task in known.items():
             own = self.plan.evaluations[name].languages
-            if own is None and not set(self.plan.languages) & {*task.languages, *self.tables.invented}:
+            if own is None and not set(self.plan.languages) & {
+                *task.languages,
+                *self.tables.invented,
+            }:
                 yield f"evaluations.{name}: has none of the plan's languages; allowed: {', '.join(task.languages)}"
 
     def _recipes(self) -> Iterator[str]:
@@ -238,16 +278,26 @@ class _Check:
         most = MOST_POSITIONS.get(backbone.family)
         for key, length in self.recipes.lengths(task, backbone, "lm").items():
             if most is not None and key in ("max_length", "lm_length") and length and length > most:
-                where = f"backbones.{name}.override.{task}" if task in (backbone.override or {}) else f"override.{task}"
+                where = (
+                    f"backbones.{name}.override.{task}"
+                    if task in (backbone.override or {})
+                    else f"override.{task}"
+                )
                 yield f"{where}.{key}: {length} is more than the {most} tokens of family {backbone.family}; lower it"
 
     def _windows(self, name: str, task: str) -> Iterator[str]:
-        """Lengths of question answering that leave no room for the context, or windows that do not overlap."""
+        """Lengths of question answering that leave no room for the context, or windows that do
+        not overlap.
+        """
         if self.tables.tasks[task].format != "span":
             return
         backbone = self.plan.backbones[name]
         lengths = self.recipes.lengths(task, backbone)
-        most, question, stride = lengths["max_length"], lengths["question_length"] or 0, lengths["stride"] or 1
+        most, question, stride = (
+            lengths["max_length"],
+            lengths["question_length"] or 0,
+            lengths["stride"] or 1,
+        )
         room = most - question - FRAME_TOKENS
         path = f"override.{task}" if task in self.plan.override else f"recipes: {task}"
         if task in (backbone.override or {}):
@@ -275,7 +325,9 @@ class _Check:
                 yield f"contrasts.{name}: compares {contrast.arm!r} with itself"
                 continue
             both = [
-                e for e in self.plan.evaluations.values() if e.scores(contrast.arm) and e.scores(contrast.reference)
+                e
+                for e in self.plan.evaluations.values()
+                if e.scores(contrast.arm) and e.scores(contrast.reference)
             ]
             if known and self.plan.evaluations and not both:
                 yield f"contrasts.{name}: no evaluation scores both {contrast.arm} and {contrast.reference}"
@@ -284,7 +336,10 @@ class _Check:
                     yield f"contrasts.{name}.primary: {not_one_of(evaluation, self._names('evaluations'))}"
             if known and not contrast.allow_unmatched:
                 yield from self._unmatched(name, contrast.arm, contrast.reference)
-        allowed = [*self._names("contrasts"), *(f"{arm} minus none" for arm in self.arms if arm != "none")]
+        allowed = [
+            *self._names("contrasts"),
+            *(f"{arm} minus none" for arm in self.arms if arm != "none"),
+        ]
         if self.plan.headline is not None and self.plan.headline not in allowed:
             yield f"headline: {not_one_of(self.plan.headline, allowed)}"
 
@@ -321,13 +376,20 @@ class _Check:
                 yield f"controls.{kind}: {control.evaluation} does not score {control.arm}; add it to its arms"
 
     def _unused(self) -> Iterator[str]:
-        """Keys named after a task that the plan does not read would change nothing without a word."""
+        """Keys named after a task that the plan does not read would change nothing without a
+        word.
+        """
         used = used_tasks(self.plan, self.tables)
         whole = all(self._whole(key) for key in ("arms", "evaluations", "backbones"))
         named: list[tuple[str, Mapping[str, Any]]] = [
-            ("rows", self.plan.rows.tasks), ("override", self.plan.override), ("splits", self.plan.splits),
-        ]  # fmt: skip
-        named += [(f"backbones.{name}.override", one.override or {}) for name, one in self.plan.backbones.items()]
+            ("rows", self.plan.rows.tasks),
+            ("override", self.plan.override),
+            ("splits", self.plan.splits),
+        ]
+        named += [
+            (f"backbones.{name}.override", one.override or {})
+            for name, one in self.plan.backbones.items()
+        ]
         for key, entries in named:
             for name in entries:
                 if name not in self.tables.tasks:

@@ -1,8 +1,9 @@
-"""What a plan costs in tokens and GPU-hours, before anything is staged: to be trusted within a factor of two.
+"""What a plan costs in tokens and GPU-hours, before anything is staged: to be trusted within a
+factor of two.
 
-A forward pass takes 2 N FLOPs a token, training 6 N, or 4 N when the base weights are frozen (adapters); attention and
-vision towers are left out. Utilisation is that of a padding-free loop. Lengths are means of English text through a 7B
-tokenizer, and include the image tokens.
+A forward pass takes 2 N FLOPs a token, training 6 N, or 4 N when the base weights are frozen
+(adapters); attention and vision towers are left out. Utilisation is that of a padding-free loop.
+Lengths are means of English text through a 7B tokenizer, and include the image tokens.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.step import Step, training_role
+from xstilts.step import Step, training_role
 
 H100_FLOPS = 989e12  # bf16, dense
 TRAIN_UTILISATION = 0.40
@@ -32,17 +33,36 @@ PARAMETERS: Mapping[str, float] = {
 
 #: task → (training rows, mean tokens of a row, its choices included).
 TRAINING: Mapping[str, tuple[int, int]] = {
-    "mnli": (392_702, 40), "snli": (549_367, 30), "qqp": (363_846, 32), "squad": (87_599, 165),
-    "squad_v2": (130_319, 170), "hellaswag": (39_905, 440), "cosmos_qa": (25_262, 480), "commonsense_qa": (9_741, 125),
-    "siqa": (33_410, 105), "copa": (400, 70), "ud_en": (21_253, 25), "panx_en": (20_000, 14),
-    "tydiqa_en": (3_696, 260), "squad_dual": (87_599, 180), "mewsli_pairs": (167_719, 100), "coco_captions": (591_753, 360),
-}  # fmt: skip
+    "mnli": (392_702, 40),
+    "snli": (549_367, 30),
+    "qqp": (363_846, 32),
+    "squad": (87_599, 165),
+    "squad_v2": (130_319, 170),
+    "hellaswag": (39_905, 440),
+    "cosmos_qa": (25_262, 480),
+    "commonsense_qa": (9_741, 125),
+    "siqa": (33_410, 105),
+    "copa": (400, 70),
+    "ud_en": (21_253, 25),
+    "panx_en": (20_000, 14),
+    "tydiqa_en": (3_696, 260),
+    "squad_dual": (87_599, 180),
+    "mewsli_pairs": (167_719, 100),
+    "coco_captions": (591_753, 360),
+}
 
 #: evaluation → (test rows of a language, mean tokens of a row).
 TESTS: Mapping[str, tuple[int, int]] = {
-    "xnli": (5_010, 65), "xcopa": (500, 90), "udpos": (1_580, 45), "wikiann": (6_325, 22), "xquad": (1_190, 363),
-    "mlqa": (6_035, 375), "tydiqa": (564, 338), "tatoeba": (900, 36), "tatoeba_squad": (900, 36),
-}  # fmt: skip
+    "xnli": (5_010, 65),
+    "xcopa": (500, 90),
+    "udpos": (1_580, 45),
+    "wikiann": (6_325, 22),
+    "xquad": (1_190, 363),
+    "mlqa": (6_035, 375),
+    "tydiqa": (564, 338),
+    "tatoeba": (900, 36),
+    "tatoeba_squad": (900, 36),
+}
 
 
 @dataclass(frozen=True)
@@ -57,24 +77,35 @@ def step_cost(step: Step, steps: Mapping[str, Step]) -> Cost:
     """The estimate of one finetune or score step; other kinds need no GPU."""
     if step.kind == "finetune":
         tokens = _training_tokens(step, steps)
-        flops, utilisation = (4.0 if step.spec["tuning"]["mode"] == "lora" else 6.0), TRAIN_UTILISATION
+        flops, utilisation = (
+            (4.0 if step.spec["tuning"]["mode"] == "lora" else 6.0),
+            TRAIN_UTILISATION,
+        )
     elif step.kind == "score":
         tokens = _scoring_tokens(step, steps)
         flops, utilisation = 2.0, SCORE_UTILISATION
     else:
         return Cost(0.0, 0.0)
     identity: Any = step.spec["backbone"]
-    parameters = PARAMETERS.get(identity["hub"]) if isinstance(identity, Mapping) and "hub" in identity else None
+    parameters = (
+        PARAMETERS.get(identity["hub"])
+        if isinstance(identity, Mapping) and "hub" in identity
+        else None
+    )
     if tokens is None or parameters is None:
         return Cost(tokens, None)
     return Cost(tokens, tokens * flops * parameters / (H100_FLOPS * utilisation) / 3600)
 
 
-def estimate(expansion: Expansion, finished: Mapping[str, Collection[str]] | None = None) -> dict[str, Cost]:
+def estimate(
+    expansion: Expansion, finished: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Cost]:
     """intermediate, target, score, total → Cost of the steps that are not finished."""
     found: dict[str, list[Cost]] = {"intermediate": [], "target": [], "score": []}
     for fingerprint, step in expansion.steps.items():
-        if step.kind in ("finetune", "score") and fingerprint not in (finished or {}).get(step.kind, ()):
+        if step.kind in ("finetune", "score") and fingerprint not in (finished or {}).get(
+            step.kind, ()
+        ):
             found[step.spec.get("stage", "score")].append(step_cost(step, expansion.steps))
     total = _sum([cost for costs in found.values() for cost in costs])
     return {**{kind: _sum(costs) for kind, costs in found.items()}, "total": total}
@@ -100,7 +131,9 @@ def _training_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
     lengths: list[int] = []
     for task in tasks:
         known = TRAINING.get(task["name"])
-        encoded = steps[step.parents[f"train:{training_role(task['name'], task.get('translated'))}"]]
+        encoded = steps[
+            step.parents[f"train:{training_role(task['name'], task.get('translated'))}"]
+        ]
         records = steps[encoded.parents["records"]]
         count = _rows_of(known[0] if known else None, records.spec["rows"])
         if known is None or count is None:
@@ -119,5 +152,7 @@ def _scoring_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
     known = TESTS.get(step.spec["evaluation"])
     if known is None:
         return None
-    caps = [steps[step.parents[f"gold:{language}"]].spec["rows"] for language in step.spec["languages"]]
+    caps = [
+        steps[step.parents[f"gold:{language}"]].spec["rows"] for language in step.spec["languages"]
+    ]
     return float(sum((_rows_of(known[0], cap) or 0) * known[1] for cap in caps))

@@ -1,4 +1,6 @@
-"""From a plan to roads, cells and steps. Everything that two cells share is one step with one fingerprint."""
+"""From a plan to roads, cells and steps. Everything that two cells share is one step with one
+fingerprint.
+"""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,8 +11,8 @@ from xstilts.plan.batches import build_batches, encoding_batches, group_batches,
 from xstilts.plan.checks import applicable, has_images, matched, used_tasks
 from xstilts.plan.expansion import Expansion, Json
 from xstilts.plan.schema import Arm, Plan
-from xstilts.plan.sources import Sources, choice
-from xstilts.plan.steps import NOTHING_LEFT, Steps
+from xstilts.plan.split_sources import Sources, choice
+from xstilts.plan.step_factory import NOTHING_LEFT, Steps
 from xstilts.plan.tables import Tables
 from xstilts.tasks.exposure import exposure
 from xstilts.tasks.task import OVERLAPS, Task, closeness
@@ -25,11 +27,17 @@ class Scored:
 
 
 def expand(
-    plan: Plan, mirror: Any, environment: Mapping[str, str], tables: Tables | None = None, generation: str | None = None
+    plan: Plan,
+    mirror: Any,
+    environment: Mapping[str, str],
+    tables: Tables | None = None,
+    generation: str | None = None,
 ) -> Expansion:
-    """Every step of a plan. mirror: what open_mirror returned. environment: numeric_environment(). generation: what
-    makes the steps of `reuse: none` new (a run's name); default: the time.
-    Raises DataError that names everything that the mirror lacks and the plan cannot do without."""
+    """Every step of a plan. mirror: what open_mirror returned. environment:
+    numeric_environment(). generation: what makes the steps of `reuse: none` new (a run's name);
+    default: the time. Raises DataError that names everything that the mirror lacks and the plan
+    cannot do without.
+    """
     tables = tables or Tables.shipped()
     sources = Sources(plan, tables, mirror)
     stamp: dict[str, Any] = {} if plan.reuse == "recipe" else {"environment": dict(environment)}
@@ -63,7 +71,12 @@ def expand(
         cells=cells,
         not_applicable=_not_applicable(plan, tables)
         + [
-            {"backbone": backbone, "arm": arm, "reason": reason, "partly": not reason.endswith(NOTHING_LEFT)}
+            {
+                "backbone": backbone,
+                "arm": arm,
+                "reason": reason,
+                "partly": not reason.endswith(NOTHING_LEFT),
+            }
             for (backbone, arm), reason in steps.without.items()
         ],
         skipped_languages=skipped,
@@ -84,7 +97,8 @@ def _test(steps: Steps, task: Task) -> Scored:
     asked = steps.plan.evaluations[task.name].languages or steps.plan.languages
     known = steps.sources.languages(task, "test")
     if asked is None:
-        # Nobody asked for the invented languages by name: they are scored where the mirror has them.
+        # Nobody asked for the invented languages by name: they are scored where the mirror has
+        # them.
         asked = tuple(
             code
             for code in known
@@ -106,7 +120,9 @@ def _test(steps: Steps, task: Task) -> Scored:
 
 
 def _roads(plan: Plan, arm: Arm) -> Iterator[tuple[int | None, list[int]]]:
-    """(intermediate seed, its target seeds) of an arm. `none` has no intermediate: its cells serve all of them."""
+    """(intermediate seed, its target seeds) of an arm. `none` has no intermediate: its cells
+    serve all of them.
+    """
     if not arm.parts:
         yield None, list(dict.fromkeys(target for _, target in plan.seeds))
         return
@@ -126,14 +142,20 @@ def _cells(steps: Steps, tests: Mapping[str, Scored]) -> Iterator[Json]:
             if not applicable(arm, plan.backbones[backbone], tables):
                 continue
             for intermediate, targets in _roads(plan, arm):
-                begun = steps.intermediate(backbone, arm_name, arm, intermediate) if intermediate is not None else None
+                begun = (
+                    steps.intermediate(backbone, arm_name, arm, intermediate)
+                    if intermediate is not None
+                    else None
+                )
                 if arm.parts and begun is None:
                     continue  # what is lacking is reported once everything has been looked at
                 if begun is not None and intermediate is not None and plan.intermediate_scores:
                     steps.score_intermediate(backbone, arm_name, arm, intermediate, begun)
                 road = arm_name if intermediate is None else f"{arm_name} ({intermediate})"
                 for trained, all_evaluations in by_target.items():
-                    evaluations = [name for name in all_evaluations if plan.evaluations[name].scores(arm_name)]
+                    evaluations = [
+                        name for name in all_evaluations if plan.evaluations[name].scores(arm_name)
+                    ]
                     if not evaluations:
                         continue
                     for seed in targets if trained else [None]:
@@ -143,31 +165,57 @@ def _cells(steps: Steps, tests: Mapping[str, Scored]) -> Iterator[Json]:
                         scores = {}
                         for name in evaluations:
                             model = chain[-1] if chain else None
-                            label = f"{road} → {'+'.join(trained) or 'none'}" + ("" if seed is None else f" ({seed})")
+                            label = f"{road} → {'+'.join(trained) or 'none'}" + (
+                                "" if seed is None else f" ({seed})"
+                            )
                             test = tests[name]
                             scores[name] = steps.score(
-                                backbone, test.task, test.gold, encoded[name], model, label, pools[name]
+                                backbone,
+                                test.task,
+                                test.gold,
+                                encoded[name],
+                                model,
+                                label,
+                                pools[name],
                             )
                         yield _cell(backbone, arm_name, intermediate, seed, trained, chain, scores)
 
 
 def _cell(
-    backbone: str, arm: str, intermediate: int | None, seed: int | None, trained: tuple[str, ...], chain: list[str],
+    backbone: str,
+    arm: str,
+    intermediate: int | None,
+    seed: int | None,
+    trained: tuple[str, ...],
+    chain: list[str],
     scores: Mapping[str, str],
-) -> Json:  # fmt: skip
+) -> Json:
     target = "+".join(trained) or "none"
-    seeds = "".join(f".{kind}{value}" for kind, value in (("i", intermediate), ("t", seed)) if value is not None)
+    seeds = "".join(
+        f".{kind}{value}" for kind, value in (("i", intermediate), ("t", seed)) if value is not None
+    )
     return {
-        "id": f"{backbone}.{arm}.{target}{seeds}", "backbone": backbone, "arm": arm,
-        # The intermediate seed is the unit of replication; arms are paired by the two columns, where null meets all.
+        "id": f"{backbone}.{arm}.{target}{seeds}",
+        "backbone": backbone,
+        "arm": arm,
+        # The intermediate seed is the unit of replication; arms are paired by the two columns,
+        # where null meets all.
         "seed": intermediate if intermediate is not None else seed,
-        "seed_intermediate": intermediate, "seed_target": seed, "trained_target": target, "chain": chain,
+        "seed_intermediate": intermediate,
+        "seed_target": seed,
+        "trained_target": target,
+        "chain": chain,
         "scores": dict(scores),
-    }  # fmt: skip
+    }
 
 
 def _chain(
-    steps: Steps, backbone: str, trained: tuple[str, ...], begun: str | None, seed: int | None, road: str
+    steps: Steps,
+    backbone: str,
+    trained: tuple[str, ...],
+    begun: str | None,
+    seed: int | None,
+    road: str,
 ) -> list[str] | None:
     """Finetune steps from the intermediate to the last target; None when data is absent."""
     chain = [begun] if begun else []
@@ -193,13 +241,21 @@ def _pool(steps: Steps, backbone: str, test: Scored) -> str | None:
     if not test.task.pool:
         return None
     task = steps.tables.tasks[test.task.pool]
-    lengths = steps.recipes.lengths((test.task.trained_target or ())[-1], steps.plan.backbones[backbone])
-    return steps.encode_pool(backbone, task, test.gold, lengths, steps.recipes.cap(task.name, "text"))
+    lengths = steps.recipes.lengths(
+        (test.task.trained_target or ())[-1], steps.plan.backbones[backbone]
+    )
+    return steps.encode_pool(
+        backbone, task, test.gold, lengths, steps.recipes.cap(task.name, "text")
+    )
 
 
 def _not_applicable(plan: Plan, tables: Tables) -> list[Json]:
     return [
-        {"backbone": backbone, "arm": name, "reason": f"the arm shows images and {given.family} reads text only"}
+        {
+            "backbone": backbone,
+            "arm": name,
+            "reason": f"the arm shows images and {given.family} reads text only",
+        }
         for backbone, given in plan.backbones.items()
         for name, arm in plan.arms.items()
         if has_images(arm, tables) and not applicable(arm, given, tables)
@@ -220,12 +276,16 @@ def _contrasts(plan: Plan, tables: Tables) -> list[Json]:
     ]  # fmt: skip
     rows += [
         {
-            "name": f"{arm} minus none", "arm": arm, "reference": "none", "implicit": True, "allow_unmatched": False,
+            "name": f"{arm} minus none",
+            "arm": arm,
+            "reference": "none",
+            "implicit": True,
+            "allow_unmatched": False,
             "differences": [],
         }
         for arm in plan.arms
         if arm != "none" and (arm, "none") not in named
-    ]  # fmt: skip
+    ]
     return rows
 
 
@@ -234,11 +294,17 @@ def _overlaps(plan: Plan, tables: Tables, tests: Mapping[str, Scored]) -> list[J
     trained = dict.fromkeys(tuple(test.task.trained_target or ()) for test in tests.values())
 
     def closest(arm: Arm, targets: tuple[str, ...]) -> str:
-        found = [closeness(tables.tasks[part.task], target) for part in arm.parts for target in targets]
+        found = [
+            closeness(tables.tasks[part.task], target) for part in arm.parts for target in targets
+        ]
         return max(found, key=OVERLAPS.index, default="unrelated")
 
     return [
-        {"arm": name, "trained_target": "+".join(targets) or "none", "overlap": closest(arm, targets)}
+        {
+            "arm": name,
+            "trained_target": "+".join(targets) or "none",
+            "overlap": closest(arm, targets),
+        }
         for name, arm in plan.arms.items()
         if arm.parts
         for targets in trained
@@ -258,11 +324,17 @@ def _budgets(steps: Steps) -> list[Json]:
 
 
 def _exposures(plan: Plan, tables: Tables) -> list[Json]:
-    """Whether each backbone was already trained on each arm's data: the most exposed of its tasks counts."""
+    """Whether each backbone was already trained on each arm's data: the most exposed of its
+    tasks counts.
+    """
     ranks = ("unseen", "unknown", "seen")
     rows = []
     for backbone, given in plan.backbones.items():
-        taught = None if given.build is None else {*given.build.tokenizer.from_, *(given.build.text or ())}
+        taught = (
+            None
+            if given.build is None
+            else {*given.build.tokenizer.from_, *(given.build.text or ())}
+        )
         for name, arm in plan.arms.items():
             if not arm.parts or not applicable(arm, given, tables):
                 continue

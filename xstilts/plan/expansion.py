@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xstilts.plan.step import Step
+from xstilts.step import Step
 
 Json = dict[str, Any]
 
@@ -13,19 +13,19 @@ Json = dict[str, Any]
 class Expansion:
     """What a plan comes to. docs/plan.md shows the JSON of each part.
 
-    plan: the plan in its plain shape.  environment: versions that the results depend on.
-    steps: fingerprint → Step, parents before children.
-    sources, builds, encodings: batches {id, steps}; those of one list may run side by side.
-    groups: {id, backbone, finetune, score}, fingerprints in the order in which they run.
-    cells: {id, backbone, arm, seed, seed_intermediate, seed_target, trained_target, chain, scores}.
-    not_applicable: {backbone, arm, reason, partly: the arm's other tasks are trained}.  skipped_languages: {evaluation, language, reason}.
-    contrasts: {name, arm, reference, implicit, allow_unmatched, differences}.
-    overlaps: {arm, trained_target, overlap}.
-    budgets: {backbone, arm, tasks, objective, examples, updates, epochs, supervised_tokens, examples_per_step}.
-    overrides: what the plan changes of the shipped tables.  identities: every source with its identity.
-    exposures: {backbone, arm, exposure: seen | unseen | unknown, why}.
-    intermediates: {backbone, arm, seed, task, objective, score: a step or null, split, metrics; or reason}.
-    order: {backbones, arms, evaluations}: their names as the plan has them, since the keys of a stored object are sorted.
+    plan: the plan in its plain shape.  environment: versions that the results depend on. steps:
+    fingerprint → Step, parents before children. sources, builds, encodings: batches {id, steps};
+    those of one list may run side by side. groups: {id, backbone, finetune, score}, fingerprints in
+    the order in which they run. cells: {id, backbone, arm, seed, seed_intermediate, seed_target,
+    trained_target, chain, scores}. not_applicable: {backbone, arm, reason, partly: the arm's other
+    tasks are trained}.  skipped_languages: {evaluation, language, reason}. contrasts: {name, arm,
+    reference, implicit, allow_unmatched, differences}. overlaps: {arm, trained_target, overlap}.
+    budgets: {backbone, arm, tasks, objective, examples, updates, epochs, supervised_tokens,
+    examples_per_step}. overrides: what the plan changes of the shipped tables.  identities: every
+    source with its identity. exposures: {backbone, arm, exposure: seen | unseen | unknown, why}.
+    intermediates: {backbone, arm, seed, task, objective, score: a step or null, split, metrics; or
+    reason}. order: {backbones, arms, evaluations}: their names as the plan has them, since the keys
+    of a stored object are sorted.
     """
 
     name: str
@@ -58,7 +58,9 @@ class Expansion:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Expansion":
-        """Inverse of to_json; raises ValueError when a step's fingerprint is not that of its content."""
+        """Inverse of to_json; raises ValueError when a step's fingerprint is not that of its
+        content.
+        """
         steps = {fingerprint: Step.from_json(step) for fingerprint, step in value["steps"].items()}
         return cls(**{**value, "steps": steps})
 

@@ -1,4 +1,6 @@
-"""Mistakes in a plan: how they are worded, and how a plan with some is read so that the others are found as well."""
+"""Mistakes in a plan: how they are worded, and how a plan with some is read so that the others
+are found as well.
+"""
 
 import copy
 import difflib
@@ -15,7 +17,9 @@ Loc = tuple[int | str, ...]
 
 
 class InvalidPlan(PlanError):
-    """A plan with mistakes. `problems` holds them all, each with its key path and what is allowed."""
+    """A plan with mistakes. `problems` holds them all, each with its key path and what is
+    allowed.
+    """
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.problems = tuple(dict.fromkeys(problems))
@@ -25,7 +29,9 @@ class InvalidPlan(PlanError):
 
 
 def not_one_of(value: object, allowed: Iterable[str]) -> str:
-    """`'sqad' is not one of …; did you mean 'squad'?`: long lists are cut, the close match is always named."""
+    """`'sqad' is not one of …; did you mean 'squad'?`: long lists are cut, the close match is
+    always named.
+    """
     names = list(dict.fromkeys(allowed))
     close = difflib.get_close_matches(str(value), names, n=1)
     shown = ", ".join(names[:40]) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
@@ -34,8 +40,10 @@ def not_one_of(value: object, allowed: Iterable[str]) -> str:
 
 
 def validate(model: type[M], raw: Mapping[str, Any]) -> tuple[M, list[str], set[Loc]]:
-    """(a model, problems, places that were cut). Bad values are cut out and the rest is read again until it holds; the
-    model is whole only when there are no problems. Every field of `model` needs a default."""
+    """(a model, problems, places that were cut). Bad values are cut out and the rest is read
+    again until it holds; the model is whole only when there are no problems. Every field of
+    `model` needs a default.
+    """
     data: Any = copy.deepcopy(dict(raw))
     problems: list[str] = []
     cut: set[Loc] = set()
@@ -56,7 +64,9 @@ def validate(model: type[M], raw: Mapping[str, Any]) -> tuple[M, list[str], set[
 
 
 def key_path(loc: Loc) -> str:
-    """`('arms', 'x', 'mixture', 0)` → `arms.x.mixture[0]`. Parts that only the plain shape has are left out."""
+    """`('arms', 'x', 'mixture', 0)` → `arms.x.mixture[0]`. Parts that only the plain shape has
+    are left out.
+    """
     parts = list(loc)
     if parts[:1] == ["rows"] and parts[1:2] in (["default"], ["tasks"]):
         del parts[1]
@@ -72,12 +82,18 @@ def _worded(model: type[BaseModel], loc: Loc, item: Mapping[str, Any]) -> str:
     path, kind, given = key_path(loc), item["type"], item.get("input")
     if kind == "extra_forbidden":
         fields = _fields(_annotation(model, loc[:-1]))
-        return f"{key_path(loc[:-1]) + ': ' if len(loc) > 1 else ''}key {not_one_of(loc[-1], fields)}"
+        return (
+            f"{key_path(loc[:-1]) + ': ' if len(loc) > 1 else ''}key {not_one_of(loc[-1], fields)}"
+        )
     if kind == "missing":
         return f"{path}: is required"
     if kind == "literal_error":
         allowed = [str(value) for value in _literals(_annotation(model, loc))]
-        return f"{path}: {not_one_of(given, allowed)}" if allowed else f"{path}: {given!r}; {item['msg']}"
+        return (
+            f"{path}: {not_one_of(given, allowed)}"
+            if allowed
+            else f"{path}: {given!r}; {item['msg']}"
+        )
     if kind == "value_error":
         return f"{path}: {item['ctx']['error']}"
     if kind == "string_pattern_mismatch":
@@ -89,7 +105,9 @@ def _worded(model: type[BaseModel], loc: Loc, item: Mapping[str, Any]) -> str:
 
 
 def _cut(data: Any, loc: Loc) -> Loc | None:
-    """Removes what stands at loc, or the nearest thing around it that exists. Returns the loc of what was removed."""
+    """Removes what stands at loc, or the nearest thing around it that exists. Returns the loc of
+    what was removed.
+    """
     holder: Any = None
     here: Any = data
     at: list[int | str] = []

@@ -1,21 +1,16 @@
-"""The plan file: what may stand in it. `load_plan` returns a Plan or raises InvalidPlan with every mistake at once.
+"""The plan file: what may stand in it. `load_plan` returns a Plan or raises InvalidPlan with every
+mistake at once.
 
 docs/plan.md explains each key. What needs more than one key to judge is in checks.py.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from xstilts.errors import PlanError
-from xstilts.plan.cluster import Cluster, cluster_problems
 from xstilts.plan.part import Part
-from xstilts.plan.problems import InvalidPlan, validate
-from xstilts.plan.shapes import plain_shape
-from xstilts.plan.tables import Tables
+from xstilts.plan.placement import Cluster, cluster_problems
 
 Family = Literal["xlm_r", "llava", "qwen_vl"]
 Mode = Literal["full", "lora"]
@@ -28,9 +23,13 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _selection(value: Any) -> Any:
-    if value in (None, "last") or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if value in (None, "last") or (
+        isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    ):
         return value
-    raise ValueError(f"{value!r} is no selection; allowed: last, or the updates between looks at English dev")
+    raise ValueError(
+        f"{value!r} is no selection; allowed: last, or the updates between looks at English dev"
+    )
 
 
 class Tokenizer(Part):
@@ -42,7 +41,9 @@ class Tokenizer(Part):
 
 
 class Build(Part):
-    """A tiny backbone made from a seed. text: tasks it is pre-trained on (default: the tokenizer's)."""
+    """A tiny backbone made from a seed. text: tasks it is pre-trained on (default: the
+    tokenizer's).
+    """
 
     family: Family
     seed: Seed = 0
@@ -53,7 +54,9 @@ class Build(Part):
 
 
 class Tuning(Part):
-    """What is trained: all weights of the language model, or adapters of rank r (None: the recipe's)."""
+    """What is trained: all weights of the language model, or adapters of rank r (None: the
+    recipe's).
+    """
 
     mode: Mode = "full"
     r: Count | None = None
@@ -67,7 +70,9 @@ class Tuning(Part):
 
 
 class AnswerLength(Part):
-    """The most tokens or characters of a predicted answer; characters are the same for every tokenizer."""
+    """The most tokens or characters of a predicted answer; characters are the same for every
+    tokenizer.
+    """
 
     tokens: Count | None = None
     characters: Count | None = None
@@ -114,7 +119,9 @@ class Override(Part):
 
 
 class BackbonePlan(Part):
-    """One backbone: exactly one of build, hub, path. override: recipe keys for it alone, before the plan's own."""
+    """One backbone: exactly one of build, hub, path. override: recipe keys for it alone, before
+    the plan's own.
+    """
 
     build: Build | None = None
     hub: str | None = None
@@ -129,11 +136,17 @@ class BackbonePlan(Part):
     def _one_origin(self) -> "BackbonePlan":
         given = [name for name in ("build", "hub", "path") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"needs exactly one of build, hub, path; it has {', '.join(given) or 'none of them'}")
+            raise ValueError(
+                f"needs exactly one of build, hub, path; it has {', '.join(given) or 'none of them'}"
+            )
         if self.build is None and self.family_ is None:
-            raise ValueError(f"family is required beside {given[0]}; allowed: xlm_r, llava, qwen_vl")
+            raise ValueError(
+                f"family is required beside {given[0]}; allowed: xlm_r, llava, qwen_vl"
+            )
         if self.build is not None and self.family_ not in (None, self.build.family):
-            raise ValueError(f"family {self.family_!r} contradicts build.family {self.build.family!r}; leave it out")
+            raise ValueError(
+                f"family {self.family_!r} contradicts build.family {self.build.family!r}; leave it out"
+            )
         if self.hub is None and self.revision is not None:
             raise ValueError("revision belongs to hub")
         if self.family == "xlm_r" and self.attention is not None:
@@ -148,8 +161,9 @@ class BackbonePlan(Part):
 
 
 class MixtureTask(Part):
-    """translated: codes of the languages whose machine translations (the user's, `translated/<task>/<code>` in the
-    mirror) are trained on in place of English."""
+    """translated: codes of the languages whose machine translations (the user's,
+    `translated/<task>/<code>` in the mirror) are trained on in place of English.
+    """
 
     task: str
     objective: Literal["head", "lm"] | None = None
@@ -158,8 +172,10 @@ class MixtureTask(Part):
 
 
 class Arm(Part):
-    """What happens before the target. Empty: nothing (the arm `none`). sampling: None means proportional. images: what is
-    shown of an image task's pictures. cap: most rows that a task counts for under sampling: temperature."""
+    """What happens before the target. Empty: nothing (the arm `none`). sampling: None means
+    proportional. images: what is shown of an image task's pictures. cap: most rows that a task
+    counts for under sampling: temperature.
+    """
 
     task: str | None = None
     objective: Literal["head", "lm"] | None = None
@@ -177,7 +193,9 @@ class Arm(Part):
             raise ValueError("has both task and mixture; keep one")
         if self.mixture is None and (self.sampling is not None or self.temperature is not None):
             raise ValueError("sampling and temperature belong to a mixture")
-        if self.task is None and (self.objective is not None or self.labels != "true" or self.translated):
+        if self.task is None and (
+            self.objective is not None or self.labels != "true" or self.translated
+        ):
             raise ValueError(
                 "objective, labels and translated belong to a task (in a mixture: objective and translated to each)"
             )
@@ -188,14 +206,18 @@ class Arm(Part):
                 raise ValueError("sampling: temperature and the key temperature go together")
             weights = [part.weight is not None for part in self.mixture]
             if self.sampling == "probabilities" and not all(weights):
-                raise ValueError("sampling: probabilities needs a weight for every task of the mixture")
+                raise ValueError(
+                    "sampling: probabilities needs a weight for every task of the mixture"
+                )
             if self.sampling != "probabilities" and any(weights):
                 raise ValueError(
                     f"weight belongs to sampling: probabilities, and this mixture has {self.sampling or 'proportional'}"
                 )
             names = [(part.task, part.translated) for part in self.mixture]
             if len(set(names)) != len(names):
-                raise ValueError("a mixture names each task once (and once for each set of translations)")
+                raise ValueError(
+                    "a mixture names each task once (and once for each set of translations)"
+                )
         return self
 
     @property
@@ -209,7 +231,9 @@ class Arm(Part):
 
 
 class EvaluationPlan(Part):
-    """languages: None means the plan's. arms: those that are scored with it besides `none`; None means all."""
+    """languages: None means the plan's. arms: those that are scored with it besides `none`; None
+    means all.
+    """
 
     languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     arms: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
@@ -233,9 +257,11 @@ class Rows(Part):
 
 
 class Budget(Part):
-    """What every intermediate gets. None: what its recipe says. examples: distinct rows, shared out in a mixture.
-    supervised_tokens: as many updates as it takes to train on so many tokens with a loss (in place of updates): the
-    sensitivity variant of design §4, since a caption has a dozen of them and a label one."""
+    """What every intermediate gets. None: what its recipe says. examples: distinct rows, shared
+    out in a mixture. supervised_tokens: as many updates as it takes to train on so many tokens
+    with a loss (in place of updates): the sensitivity variant of design §4, since a caption has
+    a dozen of them and a label one.
+    """
 
     examples: Count | None = None
     supervised_tokens: Count | None = None
@@ -263,8 +289,9 @@ class SplitPlan(Part):
 
 
 class Contrast(Part):
-    """primary: the evaluations whose tests are corrected together with those of the other contrasts; None: the mean over
-    evaluations (`pooled`)."""
+    """primary: the evaluations whose tests are corrected together with those of the other
+    contrasts; None: the mean over evaluations (`pooled`).
+    """
 
     arm: str
     reference: str = "none"
@@ -284,15 +311,19 @@ class NegativeControl(Control):
 
 
 class Controls(Part):
-    """positive: an arm that must help; negative: one that must not. The report says whether they did."""
+    """positive: an arm that must help; negative: one that must not. The report says whether they
+    did.
+    """
 
     positive: Control | None = None
     negative: NegativeControl | None = None
 
 
 class Resources(Part):
-    """Nothing here can change a result, and nothing here is fingerprinted. groups: worker groups a backbone. cluster:
-    what each group asks for on Kubernetes; other launchers take no notice of it."""
+    """Nothing here can change a result, and nothing here is fingerprinted. groups: worker groups
+    a backbone. cluster: what each group asks for on Kubernetes; other launchers take no notice
+    of it.
+    """
 
     workers: Count = 1
     threads: Count = 1
@@ -304,7 +335,9 @@ class Resources(Part):
 
     @model_validator(mode="after")
     def _cluster_fits(self) -> "Resources":
-        if self.cluster and (found := cluster_problems(self.cluster, self.workers, self.gpus_per_worker)):
+        if self.cluster and (
+            found := cluster_problems(self.cluster, self.workers, self.gpus_per_worker)
+        ):
             raise ValueError("; ".join(found))
         return self
 
@@ -316,9 +349,12 @@ def _distinct(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]
 
 
 class Plan(Part):
-    """A whole plan. seeds: pairs (intermediate, target). languages: None means all of each evaluation."""
+    """A whole plan. seeds: pairs (intermediate, target). languages: None means all of each
+    evaluation.
+    """
 
-    # checks.py asks for name, backbones and evaluations: a default here lets a plan with mistakes be read further.
+    # checks.py asks for name, backbones and evaluations: a default here lets a plan with mistakes
+    # be read further.
     name: Name = ""
     title: str = ""
     mirror: str = "hub"
@@ -328,7 +364,9 @@ class Plan(Part):
     arms: Mapping[Name, Arm] = {}
     evaluations: Mapping[str, EvaluationPlan] = {}
     languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    seeds: Annotated[tuple[tuple[Seed, Seed], ...], Field(min_length=1), AfterValidator(_distinct)] = ((0, 0),)
+    seeds: Annotated[
+        tuple[tuple[Seed, Seed], ...], Field(min_length=1), AfterValidator(_distinct)
+    ] = ((0, 0),)
     rows: Rows = Rows()
     budget: Budget = Budget()
     override: Mapping[str, Override] = {}
@@ -350,48 +388,3 @@ class Plan(Part):
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON, in its plain shape; `Plan.model_validate` reads it back."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def load_plan(plan: Path | str, tables: Tables | None = None) -> Plan:
-    """Reads a plan from a file, or from YAML text (a str with a line break). Raises InvalidPlan, a PlanError: every
-    mistake with its key path and what is allowed."""
-    from xstilts.plan.checks import check  # it reads Plan
-
-    tables = tables or Tables.shipped()
-    text, source = (plan, "the plan") if isinstance(plan, str) and "\n" in plan else _read(Path(plan))
-    try:
-        raw = yaml.load(text, Loader=_Strict)
-    except yaml.YAMLError as error:
-        raise InvalidPlan(source, [f"is not YAML: {error}"]) from error
-    if not isinstance(raw, Mapping):
-        raise InvalidPlan(source, [f"must be a mapping with the keys {', '.join(Plan.model_fields)}"])
-    shaped, problems = plain_shape(raw)
-    # What a mistake made unreadable is left out, so that the rest is still checked; names as given stay known.
-    parsed, more, cut = validate(Plan, shaped)
-    problems += [*more, *check(parsed, shaped, cut, tables)]
-    if problems:
-        raise InvalidPlan(source, problems)
-    return parsed
-
-
-def _read(path: Path) -> tuple[str, str]:
-    try:
-        return path.read_text(encoding="utf-8"), str(path)
-    except OSError as error:
-        raise PlanError(f"{path}: cannot read the plan: {error.strerror}") from error
-
-
-class _Strict(yaml.SafeLoader):
-    """YAML in which a key that stands twice is a mistake."""
-
-
-def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if str(key.value) in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
-        seen.add(str(key.value))
-    return loader.construct_mapping(node, deep=True)
-
-
-_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

@@ -3,14 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xstilts.analysis.layout import Pair, layout
+from xstilts.plan.seed_layout import Pair, layout
 
 #: Of so many seeds each kind of interval has the rates that docs/methods.md shows.
 ENOUGH = 5
 
 
-def seed_warnings(cells: Sequence[Mapping[str, Any]], contrasts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line for each way in which contrasts fall short, with their number. cells, contrasts: an expansion's."""
+def seed_warnings(
+    cells: Sequence[Mapping[str, Any]], contrasts: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """One line for each way in which contrasts fall short, with their number. cells, contrasts:
+    an expansion's.
+    """
     held: dict[tuple[str, str, str], list[Pair]] = {}
     for cell in cells:
         key = (cell["backbone"], cell["trained_target"], cell["arm"])
@@ -21,7 +25,9 @@ def seed_warnings(cells: Sequence[Mapping[str, Any]], contrasts: Sequence[Mappin
             line
             for backbone, target, arm in held
             if arm == contrast["arm"] and (backbone, target, contrast["reference"]) in held
-            for line in _lines(held[backbone, target, arm], held[backbone, target, contrast["reference"]])
+            for line in _lines(
+                held[backbone, target, arm], held[backbone, target, contrast["reference"]]
+            )
         }
         for line in sorted(lines):
             counts.setdefault(line, []).append(contrast["name"])
@@ -35,7 +41,10 @@ def _lines(arms: Sequence[Pair], references: Sequence[Pair]) -> Iterator[str]:
     ]  # fmt: skip
     if not pairs:
         return
-    seeds = [tuple(b if a is None else a for a, b in zip(arm, other, strict=True)) for arm, other in pairs]
+    seeds = [
+        tuple(b if a is None else a for a, b in zip(arm, other, strict=True))
+        for arm, other in pairs
+    ]
     shape = layout(seeds, *zip(*pairs, strict=True))  # type: ignore[arg-type]
     if shape.kind == "single":
         yield f"one seed: intervals are conditional on it, and there is no test; seeds: {ENOUGH} gives pairs"

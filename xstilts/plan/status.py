@@ -13,7 +13,9 @@ class Finished(Protocol):
 
 
 def done(expansion: Expansion, store: Finished) -> dict[str, set[str]]:
-    """kind → fingerprints of the plan's steps that are finished. One listing of the store for each kind."""
+    """kind → fingerprints of the plan's steps that are finished. One listing of the store for
+    each kind.
+    """
     return {kind: set(fps) & set(store.done(kind)) for kind, fps in expansion.by_kind().items()}
 
 
@@ -31,5 +33,7 @@ def cell_state(expansion: Expansion, finished: Mapping[str, Collection[str]]) ->
         if set(cell["scores"].values()) <= scored:
             states[cell["id"]] = "done"
         else:
-            states[cell["id"]] = "trained" if cell["chain"] and set(cell["chain"]) <= finetuned else "waiting"
+            states[cell["id"]] = (
+                "trained" if cell["chain"] and set(cell["chain"]) <= finetuned else "waiting"
+            )
     return states

@@ -1,13 +1,15 @@
 """Chunks in sequences of tags, exactly as seqeval 0.0.12 finds them.
 
-XTREME-R's official tagging scores are seqeval's chunk F1, for PAN-X on IOB2 tags and for UD-POS on *bare* tags. On bare
-tags the result depends on seqeval's version: 0.0.12 takes the whole tag as the chunk's type and its first letter as the
-prefix (so runs of equal tags merge, except tags that begin with S, B or E); 1.2.2 strips the first letter. Only 0.0.12
-gives the number that the official scorer's own test expects, so its rules are written down here.
+XTREME-R's official tagging scores are seqeval's chunk F1, for PAN-X on IOB2 tags and for UD-POS on
+*bare* tags. On bare tags the result depends on seqeval's version: 0.0.12 takes the whole tag as the
+chunk's type and its first letter as the prefix (so runs of equal tags merge, except tags that begin
+with S, B or E); 1.2.2 strips the first letter. Only 0.0.12 gives the number that the official
+scorer's own test expects, so its rules are written down here.
 
-seqeval reads all sentences as one sequence with an `O` after each. That matters only for tags like `O-PER` or `O-X`, where a
-chunk can end without having started: its start is then that of the chunk before it, possibly in an earlier sentence. No
-tag set of UD-POS or PAN-X has such tags; with them, a sentence's counts depend on the sentences before it.
+seqeval reads all sentences as one sequence with an `O` after each. That matters only for tags like
+`O-PER` or `O-X`, where a chunk can end without having started: its start is then that of the chunk
+before it, possibly in an earlier sentence. No tag set of UD-POS or PAN-X has such tags; with them,
+a sentence's counts depend on the sentences before it.
 """
 
 from collections.abc import Sequence
@@ -21,8 +23,9 @@ _OUTSIDE = frozenset({"O", "."})
 
 
 def chunks(sentences: Sequence[Sequence[str]]) -> list[set[Chunk]]:
-    """The chunks that end in each sentence: (type, first, last), as positions in all sentences with an `O` after each.
-    ValueError for an empty tag."""
+    """The chunks that end in each sentence: (type, first, last), as positions in all sentences
+    with an `O` after each. ValueError for an empty tag.
+    """
     ended: list[set[Chunk]] = []
     prefix, kind, begin, position = "O", "", 0, 0
     for number, tags in enumerate(sentences):
@@ -31,7 +34,11 @@ def chunks(sentences: Sequence[Sequence[str]]) -> list[set[Chunk]]:
             if not tag:
                 raise ValueError(f"sentence {number}: the tag at position {i} is empty")
             next_prefix, next_kind = tag[0], tag.rpartition("-")[2]
-            if prefix in ("E", "S") or (prefix, next_prefix) in _ENDS or (prefix not in _OUTSIDE and kind != next_kind):
+            if (
+                prefix in ("E", "S")
+                or (prefix, next_prefix) in _ENDS
+                or (prefix not in _OUTSIDE and kind != next_kind)
+            ):
                 ended[-1].add((kind, begin, position - 1))
             if (
                 next_prefix in ("B", "S")
@@ -43,11 +50,16 @@ def chunks(sentences: Sequence[Sequence[str]]) -> list[set[Chunk]]:
     return ended
 
 
-def chunk_counts(predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]]) -> list[tuple[int, int, int]]:
-    """(chunks in both, predicted chunks, gold chunks) of each sentence; their sums are those of the official score.
-    ValueError when a sentence's lengths differ."""
+def chunk_counts(
+    predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]]
+) -> list[tuple[int, int, int]]:
+    """(chunks in both, predicted chunks, gold chunks) of each sentence; their sums are those of
+    the official score. ValueError when a sentence's lengths differ.
+    """
     for number, (prediction, gold) in enumerate(zip(predictions, golds, strict=True)):
         if len(prediction) != len(gold):
-            raise ValueError(f"sentence {number}: {len(prediction)} predicted tags for {len(gold)} gold tags")
+            raise ValueError(
+                f"sentence {number}: {len(prediction)} predicted tags for {len(gold)} gold tags"
+            )
     both = zip(chunks(predictions), chunks(golds), strict=True)
     return [(len(predicted & true), len(predicted), len(true)) for predicted, true in both]

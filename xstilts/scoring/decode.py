@@ -1,7 +1,8 @@
 """Answers in words, for the scores of intermediate tasks on their own English dev rows.
 
-Greedy decoding over packed prompts, without a cache: a few words are asked for, every family goes the same way, and an
-answer depends on no neighbour. XLM-R fills in the masks that stand where the answer does, so it is told its length.
+Greedy decoding over packed prompts, without a cache: a few words are asked for, every family goes
+the same way, and an answer depends on no neighbour. XLM-R fills in the masks that stand where the
+answer does, so it is told its length.
 """
 
 from collections.abc import Sequence
@@ -14,17 +15,27 @@ from xstilts.models.backbone import Backbone
 from xstilts.models.batch import Segment, pack, segment_key
 from xstilts.models.processor import Processor
 
-#: Most tokens of an answer, for every row alike: a limit that followed the batch would make answers depend on it.
+#: Most tokens of an answer, for every row alike: a limit that followed the batch would make answers
+#: depend on it.
 LONGEST = 48
 _IGNORED = -100
 
 
 def decode(
-    backbone: Backbone, processor: Processor, rows: Sequence[EncodedRow], images: Images | None, device: torch.device
+    backbone: Backbone,
+    processor: Processor,
+    rows: Sequence[EncodedRow],
+    images: Images | None,
+    device: torch.device,
 ) -> list[str]:
-    """The words that the model gives after each row's prompt (the tokens before its first supervised one)."""
+    """The words that the model gives after each row's prompt (the tokens before its first
+    supervised one).
+    """
     pictures = [
-        [processor.image_inputs(images[sha], grid) for sha, grid in zip(row.images, row.grids, strict=True)]
+        [
+            processor.image_inputs(images[sha], grid)
+            for sha, grid in zip(row.images, row.grids, strict=True)
+        ]
         if images
         else []
         for row in rows
@@ -35,9 +46,13 @@ def decode(
         best = _best(backbone, segments, device, None)
         ends = torch.tensor([len(row.segments[0]) for row in rows]).cumsum(0).tolist()
         told = [
-            [token for token, label in zip(best[end - len(row.labels) : end], row.labels, strict=True) if label != _IGNORED]
+            [
+                token
+                for token, label in zip(best[end - len(row.labels) : end], row.labels, strict=True)
+                if label != _IGNORED
+            ]
             for end, row in zip(ends, rows, strict=True)
-        ]  # fmt: skip
+        ]
         return [_text(processor, tokens) for tokens in told]
     prompts = [row.segments[0][: _answer_at(row)] for row in rows]
     found: list[list[int]] = [[] for _ in rows]
@@ -54,11 +69,15 @@ def decode(
 
 
 def _answer_at(row: EncodedRow) -> int:
-    """Tokens of the prompt: a causal model predicts the first of the answer at the last of these."""
+    """Tokens of the prompt: a causal model predicts the first of the answer at the last of
+    these.
+    """
     return next(place for place, label in enumerate(row.labels) if label != _IGNORED) + 1
 
 
-def _best(backbone: Backbone, segments: Sequence[Segment], device: torch.device, which: str | None) -> list[int]:
+def _best(
+    backbone: Backbone, segments: Sequence[Segment], device: torch.device, which: str | None
+) -> list[int]:
     """The likeliest token at every place, or at the last of each segment."""
     batch = pack(segments, backbone).to(device)
     states: Tensor = backbone(batch)

@@ -1,9 +1,11 @@
-"""The metrics, as sums of per-example counts, so that every statistic can be computed again from predictions.
+"""The metrics, as sums of per-example counts, so that every statistic can be computed again from
+predictions.
 
-Each metric is a ratio of two weighted sums of counts: `100 · (numerator · S) / (denominator · S)`, S the counts summed
-over examples. Resampling examples and the delta method therefore need nothing but the counts.
-Official definitions: XTREME-R's `evaluate.py`. Beside them stand better-behaved ones: token_accuracy and macro_f1 beside
-udpos_f1, char_f1 beside F1 over words that spaces do not part.
+Each metric is a ratio of two weighted sums of counts: `100 · (numerator · S) / (denominator · S)`,
+S the counts summed over examples. Resampling examples and the delta method therefore need nothing
+but the counts. Official definitions: XTREME-R's `evaluate.py`. Beside them stand better-behaved
+ones: token_accuracy and macro_f1 beside udpos_f1, char_f1 beside F1 over words that spaces do not
+part.
 """
 
 from collections import Counter
@@ -22,20 +24,28 @@ Counts = Callable[[Sequence[Any], Sequence[Any], str], Array]
 
 
 class Metric(NamedTuple):
-    """counts(predictions, golds, language) → float array [n, k]; the ratio's weights, each of length k."""
+    """counts(predictions, golds, language) → float array [n, k]; the ratio's weights, each of
+    length k.
+    """
 
     counts: Counts
     numerator: tuple[float, ...]
     denominator: tuple[float, ...]
 
     def value(self, total: npt.ArrayLike) -> Any:
-        """The metric, 0..100, of counts summed over examples: [..., k] → [...]. 0 where there is nothing to score."""
+        """The metric, 0..100, of counts summed over examples: [..., k] → [...]. 0 where there is
+        nothing to score.
+        """
         return ratio_value(self.ratio(total))
 
     def ratio(self, counts: npt.ArrayLike) -> Array:
-        """[..., k] counts → [..., 2]: the numerator and the denominator of the metric. Linear in the counts."""
+        """[..., k] counts → [..., 2]: the numerator and the denominator of the metric. Linear in
+        the counts.
+        """
         counts = np.asarray(counts, dtype=np.float64)
-        return np.stack([counts @ np.asarray(self.numerator), counts @ np.asarray(self.denominator)], axis=-1)
+        return np.stack(
+            [counts @ np.asarray(self.numerator), counts @ np.asarray(self.denominator)], axis=-1
+        )
 
 
 def ratio_value(ratio: Array) -> Any:
@@ -56,7 +66,10 @@ def _rows_in(count: Callable[[Any, Any, str], Sequence[float]], width: int) -> C
     def counts(predictions: Sequence[Any], golds: Sequence[Any], language: str = "en") -> Array:
         if len(predictions) != len(golds):
             raise ValueError(f"{len(predictions)} predictions for {len(golds)} gold answers")
-        rows = [count(prediction, gold, language) for prediction, gold in zip(predictions, golds, strict=True)]
+        rows = [
+            count(prediction, gold, language)
+            for prediction, gold in zip(predictions, golds, strict=True)
+        ]
         return np.asarray(rows, dtype=np.float64).reshape(len(rows), width)
 
     return counts
@@ -67,7 +80,11 @@ def _correct(prediction: Any, gold: Any) -> tuple[float, float]:
 
 
 def _qa(prediction: str, golds: Sequence[str]) -> tuple[float, float, float]:
-    return squad.best(squad.exact_match, prediction, golds), squad.best(squad.f1, prediction, golds), 1.0
+    return (
+        squad.best(squad.exact_match, prediction, golds),
+        squad.best(squad.f1, prediction, golds),
+        1.0,
+    )
 
 
 def _mlqa(prediction: str, golds: Sequence[str], language: str) -> tuple[float, float, float]:
@@ -79,9 +96,12 @@ def _characters(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
     return squad.best(squad.character_f1, prediction, golds), 1.0
 
 
-def _unanswerable(prediction: str | Sequence[str], golds: Sequence[str]) -> tuple[float, float, float]:
-    """SQuAD v2: no gold answer is answered by the empty text. prediction: one text, or one for EM and one for F1, which the
-    official script withholds by thresholds of their own."""
+def _unanswerable(
+    prediction: str | Sequence[str], golds: Sequence[str]
+) -> tuple[float, float, float]:
+    """SQuAD v2: no gold answer is answered by the empty text. prediction: one text, or one for
+    EM and one for F1, which the official script withholds by thresholds of their own.
+    """
     exact, overlap = (prediction, prediction) if isinstance(prediction, str) else prediction
     if not golds:
         return float(not exact), float(not overlap), 1.0
@@ -101,8 +121,9 @@ def _tokens(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, floa
 
 
 def _average_precision(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, float]:
-    """A candidate that is named again takes a place and is no further hit (xtreme utils_lareqa.py average_precision_at_k).
-    ValueError where no candidate is right."""
+    """A candidate that is named again takes a place and is no further hit (xtreme
+    utils_lareqa.py average_precision_at_k). ValueError where no candidate is right.
+    """
     if not gold:
         raise ValueError("a query has no right candidate")
     hits, total = 0, 0.0
@@ -117,7 +138,9 @@ def _average_precision(prediction: Sequence[str], gold: Sequence[str]) -> tuple[
 
 
 def _mined(prediction: str, gold: Sequence[str]) -> tuple[float, float, float]:
-    """(right, found, gold) pairs of a sentence: it is mined with one other, or with none (the empty text)."""
+    """(right, found, gold) pairs of a sentence: it is mined with one other, or with none (the
+    empty text).
+    """
     return float(prediction in gold), float(bool(prediction)), float(len(gold))
 
 
@@ -143,7 +166,9 @@ METRICS: Mapping[str, Metric] = {
     "squad_v2": Metric(_V2, (0.5, 0.5, 0), (0, 0, 1)),
     "binary_f1": Metric(_rows(lambda p, g: (p == g == 1, p == 1, g == 1), 3), (2, 0, 0), (0, 1, 1)),
     "vqa_accuracy": Metric(_rows(lambda p, g: (vqa.accuracy(p, g), 1.0), 2), (1, 0), (0, 1)),
-    "box_iou50": Metric(_rows(lambda p, g: (float(vqa.box_overlap(p, g[0]) >= 0.5), 1.0), 2), (1, 0), (0, 1)),
+    "box_iou50": Metric(
+        _rows(lambda p, g: (float(vqa.box_overlap(p, g[0]) >= 0.5), 1.0), 2), (1, 0), (0, 1)
+    ),
     "token_accuracy": Metric(_rows(_tokens, 2), (1, 0), (0, 1)),
     "retrieval_accuracy": _ACCURACY,
     "bucc_f1": Metric(_PAIRS_FOUND, (2, 0, 0), (0, 1, 1)),  # of sets of pairs: evaluate.py bucc_f1
@@ -154,7 +179,9 @@ METRICS: Mapping[str, Metric] = {
 
 
 def macro_f1(predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]]) -> float:
-    """0..100: the mean over tags, of the gold or predicted, of each tag's F1 over tokens (scikit-learn's f1_score, macro)."""
+    """0..100: the mean over tags, of the gold or predicted, of each tag's F1 over tokens
+    (scikit-learn's f1_score, macro).
+    """
     both: Counter[str] = Counter()
     told: Counter[str] = Counter()
     true: Counter[str] = Counter()
@@ -162,25 +189,37 @@ def macro_f1(predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]
         told.update(prediction)
         true.update(gold)
         both.update(p for p, g in zip(prediction, gold, strict=True) if p == g)
-    tags = sorted(told.keys() | true.keys())  # a sum in the order of a set would differ between processes
+    tags = sorted(
+        told.keys() | true.keys()
+    )  # a sum in the order of a set would differ between processes
     return 100.0 * sum(2 * both[tag] / (told[tag] + true[tag]) for tag in tags) / len(tags)
 
 
-#: Statistics of a whole language that are no ratio of sums: they stand in the results and take no part in effects.
-CORPUS: Mapping[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {"macro_f1": macro_f1, "cider": cider}
+#: Statistics of a whole language that are no ratio of sums: they stand in the results and take no
+#: part in effects.
+CORPUS: Mapping[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
+    "macro_f1": macro_f1,
+    "cider": cider,
+}
 #: Pairs whose mean is the official score of a question answering task.
-_PAIRS = {"qa": ("squad_f1", "squad_em"), "mlqa": ("mlqa_f1", "mlqa_em"), "squad_v2": ("squad_v2_f1", "squad_v2_em")}
+_PAIRS = {
+    "qa": ("squad_f1", "squad_em"),
+    "mlqa": ("mlqa_f1", "mlqa_em"),
+    "squad_v2": ("squad_v2_f1", "squad_v2_em"),
+}
 
 
 def task_metrics(names: Sequence[str]) -> tuple[str, ...]:
-    """The metrics to report for a task, its score first: the names, before a pair of EM and F1 their mean, after it F1
-    over characters.
+    """The metrics to report for a task, its score first: the names, before a pair of EM and F1
+    their mean, after it F1 over characters.
 
     Raises KeyError for a metric that does not exist.
     """
     for name in names:
         if name not in METRICS and name not in CORPUS:
             raise KeyError(f"unknown metric {name!r}; there are {', '.join([*METRICS, *CORPUS])}")
-    means = tuple(mean for mean, pair in _PAIRS.items() if set(pair) <= set(names) and mean not in names)
+    means = tuple(
+        mean for mean, pair in _PAIRS.items() if set(pair) <= set(names) and mean not in names
+    )
     characters = ("char_f1",) if {"qa", "mlqa"} & {*means} and "char_f1" not in names else ()
     return (*means, *names, *characters)

@@ -1,5 +1,7 @@
-"""MLQA's own exact match and F1 (Lewis et al. 2020; xtreme third_party/evaluate_mlqa.py): punctuation of all scripts is
-removed, articles are the language's own, and Chinese is cut into characters."""
+"""MLQA's own exact match and F1 (Lewis et al. 2020; xtreme third_party/evaluate_mlqa.py):
+punctuation of all scripts is removed, articles are the language's own, and Chinese is cut into
+characters.
+"""
 
 import re
 import string
@@ -25,7 +27,9 @@ def _is_punctuation(character: str) -> bool:
 
 
 def normalise(answer: str, language: str) -> list[str]:
-    """The words of an answer: lower case, no punctuation, no articles of its language; Han characters one by one."""
+    """The words of an answer: lower case, no punctuation, no articles of its language; Han
+    characters one by one.
+    """
     text = "".join(character for character in answer.lower() if not _is_punctuation(character))
     if language in _ARTICLES:
         text = re.sub(_ARTICLES[language], " ", text)
@@ -40,7 +44,9 @@ def exact_match(prediction: str, gold: str, language: str) -> float:
 
 
 def f1(prediction: str, gold: str, language: str) -> float:
-    """Harmonic mean of precision and recall over the bags of normalised words; 0.0 when they share none."""
+    """Harmonic mean of precision and recall over the bags of normalised words; 0.0 when they
+    share none.
+    """
     predicted, true = normalise(prediction, language), normalise(gold, language)
     shared = sum((Counter(predicted) & Counter(true)).values())
     if shared == 0:

@@ -1,7 +1,7 @@
 """Predictions of one model for all its evaluations and languages in one pass, longest rows first.
 
-Every row is computed as if it stood alone (the packed attention sees to it), so a prediction depends on no batch, order
-or neighbour.
+Every row is computed as if it stood alone (the packed attention sees to it), so a prediction
+depends on no batch, order or neighbour.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.models.backbone import Backbone
+from xstilts.models.head_set import Heads, pack_rows
 from xstilts.models.heads import AnswerLimit, embed, join_windows, rows_of
 from xstilts.models.processor import Processor
 from xstilts.scoring import vectors
@@ -25,16 +26,18 @@ from xstilts.scoring.mining import translations
 from xstilts.scoring.ranking import rank
 from xstilts.scoring.squad import best_threshold
 from xstilts.scoring.vectors import Vectors
-from xstilts.training.losses import Heads, pack_rows
 
 
 @dataclass(frozen=True)
 class Job:
-    """The rows of one evaluation in one language. `step` names the score step that they belong to. depth: the relative
-    layer that retrieval and mining read. queries: a ranking's rows that ask, None where all of them are candidates; of
-    mining all rows. names: of a ranking or a pool to mine, each row's name as a candidate. head: which of the model's heads
-    answers, in the order of its tasks. vectors: those of its rows, where they are there already. answer_limit: of question
-    answering, how long an answer may be. pooling: where a ranking's vectors come from (models/heads.py POOLINGS)."""
+    """The rows of one evaluation in one language. `step` names the score step that they belong
+    to. depth: the relative layer that retrieval and mining read. queries: a ranking's rows that
+    ask, None where all of them are candidates; of mining all rows. names: of a ranking or a pool
+    to mine, each row's name as a candidate. head: which of the model's heads answers, in the
+    order of its tasks. vectors: those of its rows, where they are there already. answer_limit:
+    of question answering, how long an answer may be. pooling: where a ranking's vectors come
+    from (models/heads.py POOLINGS).
+    """
 
     step: str
     language: str
@@ -52,7 +55,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model as it predicts. budget: tokens of a batch. scratch: a folder for vectors; in memory without one."""
+    """A model as it predicts. budget: tokens of a batch. scratch: a folder for vectors; in
+    memory without one.
+    """
 
     backbone: Backbone
     heads: Heads | None
@@ -66,10 +71,12 @@ Key = tuple[str, str]  # (step, language)
 
 
 def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[Key, dict[int, Any]]:
-    """(step, language) → row of the example in its records → prediction: a label, tag ids by word, an answer's (start, end)
-    characters and by how much it is likelier than no answer, or the row of the nearest neighbour. Of a ranking, the names of
-    the nearest candidates: see `ranked`. Of a pool to mine, the name of the sentence that translates one of the test part's
-    foreign ones, or the empty text."""
+    """(step, language) → row of the example in its records → prediction: a label, tag ids by
+    word, an answer's (start, end) characters and by how much it is likelier than no answer, or
+    the row of the nearest neighbour. Of a ranking, the names of the nearest candidates: see
+    `ranked`. Of a pool to mine, the name of the sentence that translates one of the test part's
+    foreign ones, or the empty text.
+    """
     told, spread = predict_rows(predictor, jobs)
     formats = {(job.step, job.language): job.format for job in jobs}
     found: dict[Key, dict[int, Any]] = {key: join(formats[key], rows) for key, rows in told.items()}
@@ -83,8 +90,9 @@ def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[Key, dict[int, An
 def ranked(
     jobs: Sequence[Job], spread: Mapping[Key, Vectors], device: torch.device | str = "cpu"
 ) -> dict[Key, dict[int, Any]]:
-    """(step, language) → row of a query → its nearest candidates' names. The candidates of a step are those of all its
-    jobs."""
+    """(step, language) → row of a query → its nearest candidates' names. The candidates of a
+    step are those of all its jobs.
+    """
     found: dict[Key, dict[int, Any]] = {}
     for step in dict.fromkeys(job.step for job in jobs if job.format == "ranking"):
         own = [job for job in jobs if job.step == step]
@@ -100,14 +108,17 @@ def ranked(
 def predict_rows(
     predictor: Predictor, jobs: Sequence[Job]
 ) -> tuple[dict[Key, list[tuple[int, Any]]], dict[Key, Vectors]]:
-    """The prediction of each encoded row, in their order: (row of the example in its records, prediction), and of rankings
-    and pools to mine their vectors."""
+    """The prediction of each encoded row, in their order: (row of the example in its records,
+    prediction), and of rankings and pools to mine their vectors.
+    """
     told: dict[Key, list[Any]] = {}
     spread: dict[Key, Vectors] = {}
     for job in jobs:
         key, rows = (job.step, job.language), len(job.rows)
         if job.format in vectors.FORMATS:
-            spread[key] = job.vectors or Vectors.empty(rows, predictor.backbone.width, predictor.scratch)
+            spread[key] = job.vectors or Vectors.empty(
+                rows, predictor.backbone.width, predictor.scratch
+            )
         else:
             told[key] = [None] * rows
     for batch in sorted_batches(jobs, predictor.budget):
@@ -127,7 +138,9 @@ def predict_rows(
 
 
 def _read(jobs: Sequence[Job], batch: Sequence[tuple[int, int]]) -> list[EncodedRow]:
-    """The rows of a batch, read at once from each job: one by one, a pool of a million would take longer than the model."""
+    """The rows of a batch, read at once from each job: one by one, a pool of a million would
+    take longer than the model.
+    """
     found: dict[tuple[int, int], EncodedRow] = {}
     for job in dict.fromkeys(j for j, _ in batch):
         places = [i for j, i in batch if j == job]
@@ -136,7 +149,9 @@ def _read(jobs: Sequence[Job], batch: Sequence[tuple[int, int]]) -> list[Encoded
 
 
 def sorted_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[tuple[int, int]]]:
-    """(job, row) pairs of all jobs that have no vectors yet, longest first, cut into batches of at most `budget` tokens."""
+    """(job, row) pairs of all jobs that have no vectors yet, longest first, cut into batches of
+    at most `budget` tokens.
+    """
     todo = [(j, job) for j, job in enumerate(jobs) if job.vectors is None]
     everything = [(length, j, i) for j, job in todo for i, length in enumerate(job.rows.lengths)]
     everything.sort(key=lambda item: (-item[0], item[1], item[2]))
@@ -157,10 +172,18 @@ def _kind(job: Job) -> tuple[str, float | None, int, int, AnswerLimit | None, st
 
 
 def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[Any]:
-    backbone, heads, device, format_ = predictor.backbone, predictor.heads, predictor.device, job.format
+    backbone, heads, device, format_ = (
+        predictor.backbone,
+        predictor.heads,
+        predictor.device,
+        job.format,
+    )
     if format_ == "words":
         return list(decode(backbone, predictor.processor, rows, job.images, device))
-    batch, about = pack_rows(rows, backbone, predictor.processor, job.images).to(device), rows_of(rows, device)
+    batch, about = (
+        pack_rows(rows, backbone, predictor.processor, job.images).to(device),
+        rows_of(rows, device),
+    )
     if format_ == "retrieval":
         if job.depth is None:
             raise ValueError("retrieval needs the relative depth of the layer that it reads")
@@ -177,8 +200,10 @@ def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[A
 
 
 def join(format_: str, found: Sequence[tuple[int, Any]]) -> dict[int, Any]:
-    """Encoded rows → examples, by their row in the records: windows of a context give the best answer of any, pieces of a
-    sentence give all its words, and pairs are matched over the whole language."""
+    """Encoded rows → examples, by their row in the records: windows of a context give the best
+    answer of any, pieces of a sentence give all its words, and pairs are matched over the whole
+    language.
+    """
     if format_ == "retrieval":
         return nearest([row for row, _ in found], torch.stack([vectors for _, vectors in found]))
     if format_ == "span":
@@ -194,17 +219,25 @@ def join(format_: str, found: Sequence[tuple[int, Any]]) -> dict[int, Any]:
 
 
 def nearest(rows: Sequence[int], pairs: Tensor) -> dict[int, int]:
-    """Row of each English sentence → row of its nearest foreign one by cosine. pairs: [n, (English, foreign),
-    width]. Equals faiss's FlatL2 on normalised vectors (xtreme utils_retrieve.similarity_search), which breaks ties by
-    the lower position."""
-    english, foreign = F.normalize(pairs[:, 0].double(), dim=-1), F.normalize(pairs[:, 1].double(), dim=-1)
+    """Row of each English sentence → row of its nearest foreign one by cosine. pairs: [n,
+    (English, foreign), width]. Equals faiss's FlatL2 on normalised vectors (xtreme
+    utils_retrieve.similarity_search), which breaks ties by the lower position.
+    """
+    english, foreign = (
+        F.normalize(pairs[:, 0].double(), dim=-1),
+        F.normalize(pairs[:, 1].double(), dim=-1),
+    )
     best: list[int] = (english @ foreign.T).argmax(-1).tolist()
     return {row: rows[place] for row, place in zip(rows, best, strict=True)}
 
 
-def written(format_: str, labels: Sequence[str], examples: Sequence[Gold], predicted: Mapping[int, Any]) -> list[Any]:
-    """The predictions of a language as predictions.parquet holds them, in the order of the examples. ValueError names
-    the first example that has none. predicted: by row in the records. labels: tag names in the order of their ids."""
+def written(
+    format_: str, labels: Sequence[str], examples: Sequence[Gold], predicted: Mapping[int, Any]
+) -> list[Any]:
+    """The predictions of a language as predictions.parquet holds them, in the order of the
+    examples. ValueError names the first example that has none. predicted: by row in the records.
+    labels: tag names in the order of their ids.
+    """
     found = []
     for example in examples:
         if example.row not in predicted:
@@ -214,23 +247,40 @@ def written(format_: str, labels: Sequence[str], examples: Sequence[Gold], predi
     return found
 
 
-def withheld(texts: Sequence[str], examples: Sequence[Gold], predicted: Mapping[int, Any]) -> list[list[str]]:
-    """SQuAD v2 on its own dev rows: for EM and for F1 the answer, or the empty text where its margin does not reach the
-    threshold that is best for these very rows, each its own: `best_exact` and `best_f1` of the official script."""
-    golds, margins = [example.gold for example in examples], [predicted[example.row][2] for example in examples]
+def withheld(
+    texts: Sequence[str], examples: Sequence[Gold], predicted: Mapping[int, Any]
+) -> list[list[str]]:
+    """SQuAD v2 on its own dev rows: for EM and for F1 the answer, or the empty text where its
+    margin does not reach the threshold that is best for these very rows, each its own:
+    `best_exact` and `best_f1` of the official script.
+    """
+    golds, margins = (
+        [example.gold for example in examples],
+        [predicted[example.row][2] for example in examples],
+    )
     told = []
     for name in ("squad_v2_em", "squad_v2_f1"):
         metric = METRICS[name]
         answered, empty = (
-            metric.ratio(metric.counts(given, golds, "en"))[:, 0].tolist() for given in (texts, [""] * len(golds))
+            metric.ratio(metric.counts(given, golds, "en"))[:, 0].tolist()
+            for given in (texts, [""] * len(golds))
         )
         threshold = best_threshold(answered, empty, margins)[1]
-        told.append([text if margin >= threshold else "" for text, margin in zip(texts, margins, strict=True)])
+        told.append(
+            [
+                text if margin >= threshold else ""
+                for text, margin in zip(texts, margins, strict=True)
+            ]
+        )
     return [list(pair) for pair in zip(*told, strict=True)]
 
 
-def as_written(format_: str, prediction: Any, context: str, labels: Sequence[str], words: int) -> Any:
-    """A prediction as predictions.parquet holds it: tag names for every word, the answer's text, or as it is."""
+def as_written(
+    format_: str, prediction: Any, context: str, labels: Sequence[str], words: int
+) -> Any:
+    """A prediction as predictions.parquet holds it: tag names for every word, the answer's text,
+    or as it is.
+    """
     if format_ == "span":
         return context[prediction[0] : prediction[1]]
     if format_ == "tagging":

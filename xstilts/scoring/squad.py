@@ -1,7 +1,7 @@
 """SQuAD's exact match and F1 as XTREME's `third_party/evaluate_squad.py` defines them.
 
-English normalisation for every language: that is what the official scores of XQuAD and TyDiQA are made of, although it
-segments nothing in Chinese, Japanese and Thai.
+English normalisation for every language: that is what the official scores of XQuAD and TyDiQA are
+made of, although it segments nothing in Chinese, Japanese and Thai.
 """
 
 import re
@@ -24,7 +24,9 @@ def exact_match(prediction: str, gold: str) -> float:
 
 
 def f1(prediction: str, gold: str) -> float:
-    """Harmonic mean of precision and recall over the bags of normalised words; 0.0 when they share none."""
+    """Harmonic mean of precision and recall over the bags of normalised words; 0.0 when they
+    share none.
+    """
     predicted, true = normalise(prediction).split(), normalise(gold).split()
     shared = sum((Counter(predicted) & Counter(true)).values())
     if shared == 0:
@@ -34,16 +36,22 @@ def f1(prediction: str, gold: str) -> float:
 
 
 def character_f1(prediction: str, gold: str) -> float:
-    """F1 over the bags of characters of the normalised answers, spaces left out: for text that spaces do not part."""
+    """F1 over the bags of characters of the normalised answers, spaces left out: for text that
+    spaces do not part.
+    """
     predicted, true = ("".join(normalise(text).split()) for text in (prediction, gold))
     shared = sum((Counter(predicted) & Counter(true)).values())
     return 2 * shared / (len(predicted) + len(true)) if shared else 0.0
 
 
-def best_threshold(answered: Sequence[float], empty: Sequence[float], margins: Sequence[float]) -> tuple[float, float]:
-    """(score 0..100, threshold) of SQuAD v2 where a question is answered if its margin is above a threshold that is tuned
-    on these very questions: English dev, as the official script's `best_f1`. answered, empty: a question's score if it is
-    answered and if it is not; margins: log p(answer) - log p(no answer)."""
+def best_threshold(
+    answered: Sequence[float], empty: Sequence[float], margins: Sequence[float]
+) -> tuple[float, float]:
+    """(score 0..100, threshold) of SQuAD v2 where a question is answered if its margin is above
+    a threshold that is tuned on these very questions: English dev, as the official script's
+    `best_f1`. answered, empty: a question's score if it is answered and if it is not; margins:
+    log p(answer) - log p(no answer).
+    """
     order = sorted(range(len(margins)), key=lambda i: -margins[i])
     total = sum(empty)
     found = (total, float("inf"))
@@ -56,7 +64,9 @@ def best_threshold(answered: Sequence[float], empty: Sequence[float], margins: S
 
 
 def best(score: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
-    """The best score of a prediction over the gold answers. Raises ValueError when there is no gold answer."""
+    """The best score of a prediction over the gold answers. Raises ValueError when there is no
+    gold answer.
+    """
     if not golds:
         raise ValueError("a question has no gold answer")
     return max(score(prediction, gold) for gold in golds)

@@ -1,7 +1,8 @@
 """Answers to questions on pictures: VQA accuracy (Antol et al. 2015) and the overlap of boxes.
 
-The normalisation is that of the official VQA evaluation (vqaEval.py): commas between digits, full stops that no digit
-follows, punctuation, number words and articles. Deviation: its table that puts lost apostrophes back (`dont`) is not used.
+The normalisation is that of the official VQA evaluation (vqaEval.py): commas between digits, full
+stops that no digit follows, punctuation, number words and articles. Deviation: its table that puts
+lost apostrophes back (`dont`) is not used.
 """
 
 import re
@@ -27,8 +28,10 @@ def normalise(answer: str) -> str:
 
 
 def accuracy(prediction: str, answers: Sequence[str]) -> float:
-    """0..1: over the annotators, the mean of min(1, equal answers among the others / 3). answers: the first is the one
-    that is trained on, the annotators' own follow; with none of these, equality with the first."""
+    """0..1: over the annotators, the mean of min(1, equal answers among the others / 3).
+    answers: the first is the one that is trained on, the annotators' own follow; with none of
+    these, equality with the first.
+    """
     told, others = normalise(prediction), [normalise(answer) for answer in answers[1:]]
     if not others:
         return float(told == normalise(answers[0]))
@@ -38,8 +41,12 @@ def accuracy(prediction: str, answers: Sequence[str]) -> float:
 
 
 def box_overlap(prediction: str, gold: str) -> float:
-    """Intersection over union of two boxes written `[left, top, right, bottom]`; 0 for what is no box."""
-    boxes = [[float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", text)] for text in (prediction, gold)]
+    """Intersection over union of two boxes written `[left, top, right, bottom]`; 0 for what is
+    no box.
+    """
+    boxes = [
+        [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", text)] for text in (prediction, gold)
+    ]
     if any(len(box) != 4 for box in boxes):
         return 0.0
     (a, b, c, d), (e, f, g, h) = boxes

@@ -11,17 +11,23 @@ from xstilts.errors import StoreError
 def make_client() -> Any:
     """A boto3 S3 client with endpoint and keys from the AWS_* environment.
 
-    Path-style addressing and no checksum trailers, so that every S3-compatible server is met on common ground; short
-    time-outs and few tries, so that a server that is not there is reported within seconds.
+    Path-style addressing and no checksum trailers, so that every S3-compatible server is met on
+    common ground; short time-outs and few tries, so that a server that is not there is reported
+    within seconds.
     """
     import boto3
     from botocore.config import Config
 
     config = Config(
-        signature_version="s3v4", s3={"addressing_style": "path"}, connect_timeout=4, read_timeout=60,
-        retries={"max_attempts": 3, "mode": "standard"}, max_pool_connections=32,
-        request_checksum_calculation="when_required", response_checksum_validation="when_required",
-    )  # fmt: skip
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=4,
+        read_timeout=60,
+        retries={"max_attempts": 3, "mode": "standard"},
+        max_pool_connections=32,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
     region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "us-east-1"
     return boto3.session.Session().client("s3", region_name=region, config=config)
 
@@ -35,17 +41,26 @@ def status_of(error: Any) -> int:
 def explained(where: str) -> Iterator[None]:
     """Turns what boto3 raises into a StoreError that names the address and what to do."""
     from boto3.exceptions import S3UploadFailedError
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+    )
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StoreError(f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+        raise StoreError(
+            f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
     except ClientError as error:
         raise StoreError(f"{where} at {endpoint}: {_client_error(error)}") from error
     except S3UploadFailedError as error:
-        raise StoreError(f"{where} at {endpoint}: the upload failed: {error}; is the server's disk full?") from error
+        raise StoreError(
+            f"{where} at {endpoint}: the upload failed: {error}; is the server's disk full?"
+        ) from error
     except BotoCoreError as error:
         raise StoreError(
             f"{where}: the S3 server at {endpoint} cannot be reached ({type(error).__name__}: {error}); "
@@ -53,7 +68,9 @@ def explained(where: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno == 28:
-            raise StoreError(f"{where}: no space is left on the local disk; free some and run again") from error
+            raise StoreError(
+                f"{where}: no space is left on the local disk; free some and run again"
+            ) from error
         raise
 
 

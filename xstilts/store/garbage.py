@@ -1,13 +1,15 @@
-"""What a store holds and nothing needs: steps that no run names, blobs that no step names, checkpoints left behind.
+"""What a store holds and nothing needs: steps that no run names, blobs that no step names,
+checkpoints left behind.
 
-Deleting a run's folder is how one says that its steps may go. What is young stays: it may belong to work in progress.
+Deleting a run's folder is how one says that its steps may go. What is young stays: it may belong to
+work in progress.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xstilts.errors import StoreError
-from xstilts.plan.step import RECIPE_VERSION
+from xstilts.step import RECIPE_VERSION
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 
@@ -16,7 +18,9 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Garbage:
-    """keys: what may go, in the order in which to delete it. size: its bytes. kept: bytes of what stays."""
+    """keys: what may go, in the order in which to delete it. size: its bytes. kept: bytes of
+    what stays.
+    """
 
     keys: tuple[str, ...]
     size: int
@@ -24,11 +28,15 @@ class Garbage:
 
 
 def garbage(store: Store, now: float, days: float) -> Garbage:
-    """What nothing needs and is older than so many days. Raises StoreError while a run may be at work: a step that finds
-    its bytes in the store already writes only its manifest, so the age of a blob says nothing then."""
+    """What nothing needs and is older than so many days. Raises StoreError while a run may be at
+    work: a step that finds its bytes in the store already writes only its manifest, so the age
+    of a blob says nothing then.
+    """
     everything = store.written("")
     old = {key for key, (_, written) in everything.items() if now - written > days * DAY}
-    runs = sorted({key.split("/")[1] for key in everything if key.startswith("runs/") and key.count("/") > 1})
+    runs = sorted(
+        {key.split("/")[1] for key in everything if key.startswith("runs/") and key.count("/") > 1}
+    )
     if busy := [run for run in runs if _at_work(run, everything.keys(), old)]:
         raise StoreError(
             f"{store.uri}: {', '.join(busy)} may be at work (no status, and changed within {days:g} days); wait for it, "
@@ -36,7 +44,9 @@ def garbage(store: Store, now: float, days: float) -> Garbage:
         )
     manifests = _manifests(store)
     needed = _needed(store, runs)
-    steps = [_key_of(kind, fp) for kind, fp in manifests if fp not in needed and _key_of(kind, fp) in old]
+    steps = [
+        _key_of(kind, fp) for kind, fp in manifests if fp not in needed and _key_of(kind, fp) in old
+    ]
     gone = set(steps)
     named = {
         f"blobs/{blob.sha256}"
@@ -46,7 +56,11 @@ def garbage(store: Store, now: float, days: float) -> Garbage:
     }
     blobs = sorted(key for key in old if key.startswith("blobs/") and key not in named)
     work = sorted(key for key in old if key.startswith("work/"))
-    keys = (*steps, *blobs, *work)  # a step's manifest goes first: it is never there without its blobs
+    keys = (
+        *steps,
+        *blobs,
+        *work,
+    )  # a step's manifest goes first: it is never there without its blobs
     size = sum(everything[key][0] for key in keys)
     return Garbage(keys, size, sum(size for size, _ in everything.values()) - size)
 
@@ -77,8 +91,9 @@ def _manifests(store: Store) -> dict[tuple[str, str], Manifest]:
 
 
 def _needed(store: Store, runs: Iterable[str]) -> set[str]:
-    """The steps that any run names. A run that was never expanded names none; one whose expansion cannot be read stops
-    the collection."""
+    """The steps that any run names. A run that was never expanded names none; one whose
+    expansion cannot be read stops the collection.
+    """
     needed: set[str] = set()
     for run in runs:
         expanded = store.get_json(f"runs/{run}/expanded.json")

@@ -15,7 +15,9 @@ class Blob:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A finished step. files: name → blob. step: Step.to_json(). info: counts, licences, cost; never fingerprinted."""
+    """A finished step. files: name → blob. step: Step.to_json(). info: counts, licences, cost;
+    never fingerprinted.
+    """
 
     kind: str
     fingerprint: str
@@ -24,14 +26,23 @@ class Manifest:
     info: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        files = {name: {"sha256": blob.sha256, "size": blob.size} for name, blob in sorted(self.files.items())}
+        files = {
+            name: {"sha256": blob.sha256, "size": blob.size}
+            for name, blob in sorted(self.files.items())
+        }
         return {
-            "kind": self.kind, "fingerprint": self.fingerprint, "files": files, "step": dict(self.step),
+            "kind": self.kind,
+            "fingerprint": self.fingerprint,
+            "files": files,
+            "step": dict(self.step),
             "info": dict(self.info),
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Manifest":
         """Inverse of to_json; KeyError or TypeError for what is no manifest."""
-        files = {name: Blob(str(blob["sha256"]), int(blob["size"])) for name, blob in value["files"].items()}
+        files = {
+            name: Blob(str(blob["sha256"]), int(blob["size"]))
+            for name, blob in value["files"].items()
+        }
         return cls(value["kind"], value["fingerprint"], files, value["step"], value["info"])

@@ -1,8 +1,8 @@
 """The object store: blobs by content, one manifest a step, a folder a run.
 
-Needs Put, Get, Head, List, Delete and multipart of a server and nothing else; integrity is our own SHA-256, checked on
-every read. A step is done when its manifest is there, and the manifest is one PUT, written last: two writers of one
-step can only race for which complete manifest stands.
+Needs Put, Get, Head, List, Delete and multipart of a server and nothing else; integrity is our own
+SHA-256, checked on every read. A step is done when its manifest is there, and the manifest is one
+PUT, written last: two writers of one step can only race for which complete manifest stands.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import PlanError, StoreError
-from xstilts.plan.step import Step, canonical_json
+from xstilts.step import Step, canonical_json
 from xstilts.store.client import explained, make_client, status_of
 from xstilts.store.manifest import Blob, Manifest
 
@@ -42,8 +42,10 @@ class Store:
 
     @classmethod
     def open(cls, uri: str, cache: Path | None = None) -> "Store":
-        """The store at `s3://bucket/prefix`; endpoint and keys from the AWS_* environment. Lists once, so that a wrong
-        address, key or bucket is a StoreError now and not in an hour. cache: where blobs are kept locally."""
+        """The store at `s3://bucket/prefix`; endpoint and keys from the AWS_* environment. Lists
+        once, so that a wrong address, key or bucket is a StoreError now and not in an hour.
+        cache: where blobs are kept locally.
+        """
         match = _URI.match(uri)
         if match is None:
             raise PlanError(f"--store {uri!r}: expected s3://bucket/prefix")
@@ -73,7 +75,9 @@ class Store:
         if self.size(key) != blob.size:
             from boto3.s3.transfer import TransferConfig
 
-            config = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=_THREADS)
+            config = TransferConfig(
+                multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=_THREADS
+            )
             with explained(self._where(key)):
                 self.client.upload_file(str(path), self.bucket, self._key(key), Config=config)
         return blob
@@ -86,9 +90,11 @@ class Store:
         return blob
 
     def blob_path(self, sha256: str) -> Path:
-        """A local file with the blob's bytes. Its SHA-256 is checked on every read; a spoilt cached copy is fetched
-        again, a spoilt blob in the store is a StoreError. Of all processes that share the cache one fetches a blob, and
-        the others wait for it: the workers of a node pull their data once."""
+        """A local file with the blob's bytes. Its SHA-256 is checked on every read; a spoilt
+        cached copy is fetched again, a spoilt blob in the store is a StoreError. Of all
+        processes that share the cache one fetches a blob, and the others wait for it: the
+        workers of a node pull their data once.
+        """
         cached = self.cache / sha256[:2] / sha256
         if cached.is_file() and file_sha256(cached) == sha256:
             return cached
@@ -122,7 +128,9 @@ class Store:
 
         with explained(self._where(key)):
             try:
-                return int(self.client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"])
+                return int(
+                    self.client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"]
+                )
             except ClientError as error:
                 if status_of(error) == 404:
                     return None
@@ -131,7 +139,9 @@ class Store:
     # ---- steps ----
 
     def commit(self, step: Step, files: Mapping[str, Path], info: Mapping[str, Any]) -> Manifest:
-        """Stores a step's files, then its manifest. Killed before the last PUT, the step is simply not done."""
+        """Stores a step's files, then its manifest. Killed before the last PUT, the step is
+        simply not done.
+        """
         with ThreadPoolExecutor(_THREADS) as pool:
             blobs = dict(zip(files, pool.map(self.put_blob, files.values()), strict=True))
         manifest = Manifest(step.kind, step.fingerprint, blobs, step.to_json(), info)
@@ -149,7 +159,9 @@ class Store:
         return {key.split("/")[2] for key in keys if key.endswith("/manifest.json")}
 
     def file(self, manifest: Manifest, name: str) -> Path:
-        """A local, verified copy of one file of a finished step; KeyError when it has none of that name."""
+        """A local, verified copy of one file of a finished step; KeyError when it has none of
+        that name.
+        """
         return self.blob_path(manifest.files[name].sha256)
 
     def folder(self, manifest: Manifest, into: Path) -> Path:
@@ -173,10 +185,15 @@ class Store:
 
         with explained(self._where(key)):
             try:
-                body: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
+                body: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(key))[
+                    "Body"
+                ].read()
                 return body
             except ClientError as error:
-                if status_of(error) == 404 and error.response["Error"].get("Code") != "NoSuchBucket":
+                if (
+                    status_of(error) == 404
+                    and error.response["Error"].get("Code") != "NoSuchBucket"
+                ):
                     return None
                 raise
 
@@ -207,7 +224,9 @@ class Store:
     def _items(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         cut = len(self._key(""))
         with explained(self._where(prefix)):
-            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(prefix))
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._key(prefix)
+            )
             for page in pages:
                 yield from ((item["Key"][cut:], item) for item in page.get("Contents", []))
 
@@ -216,8 +235,13 @@ class Store:
         return {key: (item["Size"], item.get("ETag", "")) for key, item in self._items(prefix)}
 
     def written(self, prefix: str) -> dict[str, tuple[int, float]]:
-        """Key → (size, when it was written in seconds since 1970, by the server's clock) of everything under a prefix."""
-        return {key: (item["Size"], item["LastModified"].timestamp()) for key, item in self._items(prefix)}
+        """Key → (size, when it was written in seconds since 1970, by the server's clock) of
+        everything under a prefix.
+        """
+        return {
+            key: (item["Size"], item["LastModified"].timestamp())
+            for key, item in self._items(prefix)
+        }
 
     def delete(self, prefix: str) -> None:
         """Deletes a key, or everything under a prefix that ends with `/`."""
@@ -230,7 +254,9 @@ class Store:
     def put_checkpoint(
         self, fingerprint: str, attempt: str, files: Mapping[str, Path], state: Mapping[str, Any]
     ) -> None:
-        """A checkpoint of a step in flight, in its attempt's own folder; `state.json` (with `update`) is written last."""
+        """A checkpoint of a step in flight, in its attempt's own folder; `state.json` (with
+        `update`) is written last.
+        """
         folder = f"work/{fingerprint}/{attempt}/{int(state['update']):09d}"
         hashes = {}
         for name, path in files.items():
@@ -245,13 +271,19 @@ class Store:
         complete = [(folder, state) for folder, state in found.items() if state]
         return max(complete, key=lambda item: (item[1]["update"], item[1]["time"]), default=None)
 
-    def checkpoint_files(self, folder: str, state: Mapping[str, Any], into: Path) -> dict[str, Path]:
-        """A checkpoint's files, fetched into a folder and verified; StoreError when one is not what was written."""
+    def checkpoint_files(
+        self, folder: str, state: Mapping[str, Any], into: Path
+    ) -> dict[str, Path]:
+        """A checkpoint's files, fetched into a folder and verified; StoreError when one is not
+        what was written.
+        """
         files = {}
         for name, sha256 in state["files"].items():
             files[name] = self.get_file(f"{folder}/{name}", into / name)
             if file_sha256(files[name]) != sha256:
-                raise StoreError(f"{self._where(folder)}/{name} is spoilt; delete that folder and run again")
+                raise StoreError(
+                    f"{self._where(folder)}/{name} is spoilt; delete that folder and run again"
+                )
         return files
 
     def clear_work(self, fingerprint: str) -> None:

@@ -1,12 +1,14 @@
 """Checks that everything a store's manifests name is there and is what it says."""
 
 from xstilts.errors import StoreError
-from xstilts.plan.step import RECIPE_VERSION
+from xstilts.step import RECIPE_VERSION
 from xstilts.store.store import Store
 
 
 def verify(store: Store) -> list[str]:
-    """One line for each problem: a manifest that cannot be read, a blob that is missing or has other bytes."""
+    """One line for each problem: a manifest that cannot be read, a blob that is missing or has
+    other bytes.
+    """
     problems: list[str] = []
     blobs: dict[str, str] = {}
     for kind in RECIPE_VERSION:
@@ -15,7 +17,9 @@ def verify(store: Store) -> list[str]:
             try:
                 manifest = store.manifest(kind, fingerprint)
             except (ValueError, KeyError, TypeError) as error:
-                problems.append(f"{where}: the manifest cannot be read ({error}); delete it and run again")
+                problems.append(
+                    f"{where}: the manifest cannot be read ({error}); delete it and run again"
+                )
                 continue
             for name, blob in manifest.files.items() if manifest else ():
                 blobs.setdefault(blob.sha256, f"{where} ({name})")

@@ -1,9 +1,11 @@
-"""Whether a released model was already trained on an intermediate task's data: seen, unseen or unknown.
+"""Whether a released model was already trained on an intermediate task's data: seen, unseen or
+unknown.
 
-An arm on data that a model has seen is a re-exposure, not new training; every plan should have an arm on an unseen image
-task. Stated only as far as the model's makers publish what they trained it on; everything else is unknown. It is said of
-data sets, whichever of their splits and rows. Single photographs were not compared: one of an unseen set may still be among
-the many that were gathered from the web.
+An arm on data that a model has seen is a re-exposure, not new training; every plan should have an
+arm on an unseen image task. Stated only as far as the model's makers publish what they trained it
+on; everything else is unknown. It is said of data sets, whichever of their splits and rows. Single
+photographs were not compared: one of an unseen set may still be among the many that were gathered
+from the web.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,9 +21,10 @@ Found = tuple[str, str]  # (seen | unseen | unknown, why)
 class Mixture:
     """What a model's makers say that they trained it on, by our task names.
 
-    data: sets that are in the mixture themselves. photographs: sets of which only the photographs are, under other texts;
-    they count as seen, and the reason says so. gap: why what is not named is unknown; empty where the list is whole, so
-    that it is unseen. covers: the modalities of which the list speaks. unsettled: tasks that a whole list does not settle.
+    data: sets that are in the mixture themselves. photographs: sets of which only the photographs
+    are, under other texts; they count as seen, and the reason says so. gap: why what is not named
+    is unknown; empty where the list is whole, so that it is unseen. covers: the modalities of which
+    the list speaks. unsettled: tasks that a whole list does not settle.
     """
 
     source: str
@@ -51,16 +54,19 @@ _XLM_R = Mixture(
     unsettled={"text_lm": _ANY_WEB_PAGE, "multilingual_text": _ANY_WEB_PAGE},
 )
 
-#: Hub ids, as shell patterns → what their makers publish. Only models of a type that an adapter of ours takes.
+#: Hub ids, as shell patterns → what their makers publish. Only models of a type that an adapter of
+#: ours takes.
 PUBLISHED: Mapping[str, Mixture] = {
-    # Pre-training: BLIP's captions of LAION, CC and SBU pictures. Instructions: LLaVA, ShareGPT, VQAv2, GQA, OKVQA, OCR-VQA,
-    # A-OKVQA, TextCaps, RefCOCO, Visual Genome: their counts add up to the mixture's 665,298 rows, so that the list is whole.
+    # Pre-training: BLIP's captions of LAION, CC and SBU pictures. Instructions: LLaVA, ShareGPT,
+    # VQAv2, GQA, OKVQA, OCR-VQA, A-OKVQA, TextCaps, RefCOCO, Visual Genome: their counts add up to
+    # the mixture's 665,298 rows, so that the list is whole.
     "llava-hf/llava-1.5-*": Mixture(
         "LLaVA README, Train (haotian-liu/LLaVA c121f0432da2), and the makers' count in its issue 702",
         data=frozenset({"llava_instruct", "vqa_v2", "gqa", "a_okvqa", "refcoco"}),
         photographs=frozenset({"coco_captions"}),
     ),
-    # M4-Instruct holds NLVR2's train split (86,372 of 86,373); the single-picture part is not listed by data set.
+    # M4-Instruct holds NLVR2's train split (86,372 of 86,373); the single-picture part is not
+    # listed by data set.
     "llava-hf/llava-interleave-*": Mixture(
         "LLaVA-VL/LLaVA-NeXT df179663ae8b, README and scripts/train/README.md (M4-Instruct), playground/llava_ov_plot.ipynb",
         data=frozenset({"nlvr2"}),
@@ -76,12 +82,15 @@ PUBLISHED: Mapping[str, Mixture] = {
 
 def published(hub: str | None) -> Mixture | None:
     """What is published of a released model."""
-    return next((one for pattern, one in PUBLISHED.items() if hub and fnmatchcase(hub, pattern)), None)
+    return next(
+        (one for pattern, one in PUBLISHED.items() if hub and fnmatchcase(hub, pattern)), None
+    )
 
 
 def exposure(task: Task, hub: str | None, taught_with: Collection[str] | None) -> Found:
-    """(seen | unseen | unknown, why). hub: the released model's id. taught_with: the texts of a backbone that the plan
-    builds itself; None for a released one."""
+    """(seen | unseen | unknown, why). hub: the released model's id. taught_with: the texts of a
+    backbone that the plan builds itself; None for a released one.
+    """
     if taught_with is not None:
         seen = task.name in taught_with
         return ("seen" if seen else "unseen"), "the plan builds this backbone and says from what"

@@ -1,7 +1,8 @@
-"""Labels by name: a file may number its classes in another order than the task, or write their names.
+"""Labels by name: a file may number its classes in another order than the task, or write their
+names.
 
-A column of numbers has no names of its own, so its numbers are the task's ids. Where a file names its classes (the feature
-ClassLabel of `datasets`) or holds names, these decide.
+A column of numbers has no names of its own, so its numbers are the task's ids. Where a file names
+its classes (the feature ClassLabel of `datasets`) or holds names, these decide.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,10 @@ NO_LABEL = -1
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """A column of labels. labels: in the order of the task's ids. other_names: further names of the same classes, an empty
-    label for "no gold label". A decimal number is the name of the class with this id (PAWS-X names its classes 0 and 1)."""
+    """A column of labels. labels: in the order of the task's ids. other_names: further names of
+    the same classes, an empty label for "no gold label". A decimal number is the name of the
+    class with this id (PAWS-X names its classes 0 and 1).
+    """
 
     column: str
     labels: tuple[str, ...]
@@ -30,7 +33,9 @@ class LabelColumn:
         if value is None:
             raise ValueError(f"{self.column} is null")
         if not isinstance(value, int | float) or int(value) != value:
-            raise ValueError(f"{self.column}: {value!r} is not a label; allowed: {', '.join(self.labels)}")
+            raise ValueError(
+                f"{self.column}: {value!r} is not a label; allowed: {', '.join(self.labels)}"
+            )
         return self._in_range(int(value))
 
     def _id_of_name(self, name: str) -> int | None:
@@ -61,7 +66,9 @@ class LabelColumn:
         return [number for number in ids if number is not None]
 
     def check(self, names: Sequence[str], where: str) -> None:
-        """DataError, naming file and column, where a file has a class that the task does not have."""
+        """DataError, naming file and column, where a file has a class that the task does not
+        have.
+        """
         for name in names:
             try:
                 self.id_of(name)

@@ -1,7 +1,8 @@
 """The 50 languages of XTREME-R, and the miniature's invented ones.
 
-Families and scripts are standard knowledge; `cc100` is the pre-training size in GiB of XLM-R (Conneau et al. 2020,
-Table 6), None where XLM-R saw none. `ud` is the name in google/xtreme's udpos configs, `iso3` the code that Tatoeba uses.
+Families and scripts are standard knowledge; `cc100` is the pre-training size in GiB of XLM-R
+(Conneau et al. 2020, Table 6), None where XLM-R saw none. `ud` is the name in google/xtreme's udpos
+configs, `iso3` the code that Tatoeba uses.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Language:
-    """One language: ISO 639 code, English name, family, script, GiB in CC-100, name in UD, Tatoeba's code."""
+    """One language: ISO 639 code, English name, family, script, GiB in CC-100, name in UD,
+    Tatoeba's code.
+    """
 
     code: str
     name: str
@@ -86,7 +89,9 @@ def _row(line: str) -> Language:
     return Language(code, name, family, script, None if size == "none" else float(size), iso3)
 
 
-LANGUAGES: Mapping[str, Language] = {row.code: row for row in map(_row, _TABLE.strip().splitlines())} | {
+LANGUAGES: Mapping[str, Language] = {
+    row.code: row for row in map(_row, _TABLE.strip().splitlines())
+} | {
     code: Language(code, code.capitalize(), "invented", "invented", None, code) for code in INVENTED
 }
 

@@ -1,7 +1,9 @@
-"""Reads a picture from its bytes, in one way for every part of the program: upright (EXIF orientation applied), 8-bit RGB.
+"""Reads a picture from its bytes, in one way for every part of the program: upright (EXIF
+orientation applied), 8-bit RGB.
 
-Grey pictures of 16 bits are scaled to 8, not clipped. Transparent pixels are shown on white, as qwen-vl-utils' `to_rgb`
-does. Both sizes that are read here, from the header and from the pixels, are those of the upright picture.
+Grey pictures of 16 bits are scaled to 8, not clipped. Transparent pixels are shown on white, as
+qwen-vl-utils' `to_rgb` does. Both sizes that are read here, from the header and from the pixels,
+are those of the upright picture.
 """
 
 import io
@@ -9,16 +11,18 @@ from functools import lru_cache
 
 from PIL import ExifTags, Image, ImageOps
 
-#: Longer side over shorter side of a picture. Qwen-VL's resizing (transformers' smart_resize) refuses more, so a picture
-#: beyond it is a bad row for every family: all backbones and image conditions of a task train on the same rows.
+#: Longer side over shorter side of a picture. Qwen-VL's resizing (transformers' smart_resize)
+#: refuses more, so a picture beyond it is a bad row for every family: all backbones and image
+#: conditions of a task train on the same rows.
 MOST_RATIO = 200
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _16_BIT = 65535
 
 
 def upright(data: bytes) -> Image.Image:
-    """The picture as it is shown: mode RGB. OSError for bytes that are not a picture, ValueError for values without a
-    known range (32-bit or float grey)."""
+    """The picture as it is shown: mode RGB. OSError for bytes that are not a picture, ValueError
+    for values without a known range (32-bit or float grey).
+    """
     with Image.open(io.BytesIO(data)) as picture:
         turned = ImageOps.exif_transpose(picture)
     if turned.mode.startswith("I") or turned.mode == "F":
@@ -29,21 +33,32 @@ def upright(data: bytes) -> Image.Image:
     return turned.convert("RGB")
 
 
-@lru_cache(maxsize=16)  # a PNG file may hold its orientation after its pixels, so that each look reads it whole
+@lru_cache(
+    maxsize=16
+)  # a PNG file may hold its orientation after its pixels, so that each look reads it whole
 def size_of(data: bytes) -> tuple[int, int]:
-    """(width, height) in pixels of the upright picture, from its header. OSError for bytes that are not a picture."""
+    """(width, height) in pixels of the upright picture, from its header. OSError for bytes that
+    are not a picture.
+    """
     with Image.open(io.BytesIO(data)) as picture:
         width, height = picture.size
         # Pillow exchanges the sides of a TIFF file itself.
-        sideways = picture.format != "TIFF" and picture.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        sideways = (
+            picture.format != "TIFF"
+            and picture.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        )
     return (height, width) if sideways else (width, height)
 
 
 def check_picture(data: bytes) -> None:
-    """Decodes a picture whole. ValueError when it is truncated, not a picture, or too long for its width."""
+    """Decodes a picture whole. ValueError when it is truncated, not a picture, or too long for
+    its width.
+    """
     try:
         width, height = upright(data).size
-    except Exception as error:  # Pillow's readers raise whatever a broken file makes them stumble over
+    except (
+        Exception
+    ) as error:  # Pillow's readers raise whatever a broken file makes them stumble over
         raise ValueError(f"image cannot be decoded: {error}") from error
     if max(width, height) > MOST_RATIO * min(width, height):
         raise ValueError(
@@ -52,12 +67,16 @@ def check_picture(data: bytes) -> None:
 
 
 def _scaled(grey: Image.Image) -> Image.Image:
-    """Grey of 16 bits (Pillow's modes I;16… and I) or of floats in 0…1 or 0…255 (F) as 8-bit grey."""
+    """Grey of 16 bits (Pillow's modes I;16… and I) or of floats in 0…1 or 0…255 (F) as 8-bit
+    grey.
+    """
     import numpy as np
 
     values = np.asarray(grey).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     most = _16_BIT if grey.mode != "F" else 1.0 if high <= 1 else 255.0
     if not (low >= 0 and high <= most):
-        raise ValueError(f"values from {low:g} to {high:g} in mode {grey.mode}, which has no known range")
+        raise ValueError(
+            f"values from {low:g} to {high:g} in mode {grey.mode}, which has no known range"
+        )
     return Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))

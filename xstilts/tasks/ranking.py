@@ -1,10 +1,12 @@
-"""Retrieval from a pool with a trained dual encoder: LAReQA / XQuAD-R (Roy et al. 2020), where a question's answers in
-all languages lie in one pool of sentences, and Mewsli-X (Ruder et al. 2021), where a mention's entity lies in one pool of
-descriptions. The dual encoders are trained on English SQuAD and on English Wikipedia mentions.
+"""Retrieval from a pool with a trained dual encoder: LAReQA / XQuAD-R (Roy et al. 2020), where a
+question's answers in all languages lie in one pool of sentences, and Mewsli-X (Ruder et al. 2021),
+where a mention's entity lies in one pool of descriptions. The dual encoders are trained on English
+SQuAD and on English Wikipedia mentions.
 
-A query names its answers in `relevant`, a candidate has its name in `candidate`. Candidate text of LAReQA is the sentence and its
-paragraph joined with nothing between them (xtreme utils_lareqa.py); query text of Mewsli-X is `mention: left { mention }
-right`, of the mention's sentence alone (xtreme utils_mewslix.py).
+A query names its answers in `relevant`, a candidate has its name in `candidate`. Candidate text of
+LAReQA is the sentence and its paragraph joined with nothing between them (xtreme utils_lareqa.py);
+query text of Mewsli-X is `mention: left { mention } right`, of the mention's sentence alone (xtreme
+utils_mewslix.py).
 """
 
 import json
@@ -36,9 +38,11 @@ def _candidate_text(sentence: str, context: str) -> str:
 
 
 def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
-    """An article of XQuAD-R: its questions, each with the sentence that answers it, and all its sentences. A sentence's
-    name is `<language>/<article>.<paragraph>.<sentence>`; `relevant` names the answer in the question's own language. The
-    answers in the other languages are those of the questions with the same `parallel` key, the question's id."""
+    """An article of XQuAD-R: its questions, each with the sentence that answers it, and all its
+    sentences. A sentence's name is `<language>/<article>.<paragraph>.<sentence>`; `relevant`
+    names the answer in the question's own language. The answers in the other languages are those
+    of the questions with the same `parallel` key, the question's id.
+    """
     found = []
     for number, paragraph in enumerate(row["paragraphs"]):
         context = text_of(paragraph, "context")
@@ -47,7 +51,10 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
         found += each(paragraph["qas"], partial(_question, names, breaks, f"{index}.{number}"))
         found += [
             Example(
-                id=name, text=_candidate_text(context[first:last], context), cluster=f"{index}.{number}", candidate=name
+                id=name,
+                text=_candidate_text(context[first:last], context),
+                cluster=f"{index}.{number}",
+                candidate=name,
             )
             for name, (first, last) in zip(names, breaks, strict=True)
         ]
@@ -55,24 +62,42 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
 
 
 def _question(
-    names: Sequence[str], breaks: list[tuple[int, int]], cluster: str, number: int, question: Mapping[str, Any]
+    names: Sequence[str],
+    breaks: list[tuple[int, int]],
+    cluster: str,
+    number: int,
+    question: Mapping[str, Any],
 ) -> Example:
     right = names[_sentence_of(breaks, int(question["answers"][0]["answer_start"]))]
-    return Example(id=str(question["id"]), text=text_of(question, "question"), relevant=(right,), cluster=cluster)
+    return Example(
+        id=str(question["id"]),
+        text=text_of(question, "question"),
+        relevant=(right,),
+        cluster=cluster,
+    )
 
 
 def question_and_sentence(row: Row, index: int, language: str) -> Example | None:
-    """A SQuAD row as a pair for the dual encoder: the question, and the sentence in which its answer begins with its paragraph.
-    An answer that begins in no sentence drops the row, as in xtreme's processors/lareqa.py (_create_examples)."""
+    """A SQuAD row as a pair for the dual encoder: the question, and the sentence in which its
+    answer begins with its paragraph. An answer that begins in no sentence drops the row, as in
+    xtreme's processors/lareqa.py (_create_examples).
+    """
     from xstilts.tasks.span import squad
 
     example = squad(row, index, language)
     _, start = example.answers[0]
-    sentence = next((span for span in sentence_spans(example.text) if span[0] <= start < span[1]), None)
+    sentence = next(
+        (span for span in sentence_spans(example.text) if span[0] <= start < span[1]), None
+    )
     if sentence is None:
         return None
     candidate = _candidate_text(example.text[sentence[0] : sentence[1]], example.text)
-    return Example(id=example.id, text=example.question or "", text_pair=candidate, cluster=passage_name(example.text))
+    return Example(
+        id=example.id,
+        text=example.question or "",
+        text_pair=candidate,
+        cluster=passage_name(example.text),
+    )
 
 
 _BRACES = re.compile(r"\{(.*?)\}")
@@ -80,13 +105,19 @@ _BRACES = re.compile(r"\{(.*?)\}")
 _FURTHER_ENDS = re.compile(r"(?<=[。！？؟۔।])\s*")
 
 
-def mention_text(context: str, start: int, end: int, sentences: Sequence[tuple[int, int]] = ()) -> str:
-    """A mention as Mewsli-X's queries show it: `mention: left { mention } right`, of its own sentence alone, balanced braces
-    outside the mention turned into parentheses (xtreme utils_mewslix.py preprocess_mention). sentences: spans of the context,
-    as the data states them; without them they are found. A mention across sentences keeps all of them. ValueError for an
-    empty span."""
+def mention_text(
+    context: str, start: int, end: int, sentences: Sequence[tuple[int, int]] = ()
+) -> str:
+    """A mention as Mewsli-X's queries show it: `mention: left { mention } right`, of its own
+    sentence alone, balanced braces outside the mention turned into parentheses (xtreme
+    utils_mewslix.py preprocess_mention). sentences: spans of the context, as the data states
+    them; without them they are found. A mention across sentences keeps all of them. ValueError
+    for an empty span.
+    """
     if not 0 <= start < end <= len(context):
-        raise ValueError(f"mention_span {start}-{end} is not in a context of {len(context)} characters")
+        raise ValueError(
+            f"mention_span {start}-{end} is not in a context of {len(context)} characters"
+        )
     spans = sentences or _found_sentences(context)
     first = max((span[0] for span in spans if span[0] <= start), default=0)
     last = min((span[1] for span in spans if span[1] >= end), default=len(context))
@@ -98,7 +129,11 @@ def mention_text(context: str, start: int, end: int, sentences: Sequence[tuple[i
 def _found_sentences(context: str) -> list[tuple[int, int]]:
     found = []
     for first, last in sentence_spans(context):
-        cuts = [first, *(first + match.end() for match in _FURTHER_ENDS.finditer(context[first:last])), last]
+        cuts = [
+            first,
+            *(first + match.end() for match in _FURTHER_ENDS.finditer(context[first:last])),
+            last,
+        ]
         found += [(one, other) for one, other in pairwise(cuts) if one < other]
     return found
 
@@ -119,10 +154,15 @@ def _document(value: Any) -> Any:
 
 
 def _spans(holder: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """`sentence_spans`: a list of {start, end}, or {start: list, end: list} as datasets writes such lists."""
+    """`sentence_spans`: a list of {start, end}, or {start: list, end: list} as datasets writes
+    such lists.
+    """
     spans = holder.get("sentence_spans") or ()
     if isinstance(spans, Mapping):
-        return [(int(first), int(last)) for first, last in zip(spans["start"], spans["end"], strict=True)]
+        return [
+            (int(first), int(last))
+            for first, last in zip(spans["start"], spans["end"], strict=True)
+        ]
     return [(int(span["start"]), int(span["end"])) for span in spans]
 
 
@@ -138,22 +178,29 @@ def _query(context: Mapping[str, Any], mention: Mapping[str, Any]) -> str:
 
 
 def _description(entity: Mapping[str, Any]) -> str:
-    """An entity's text: the sentences of its description (xtreme utils_mewslix.py preprocess_entity_description)."""
+    """An entity's text: the sentences of its description (xtreme utils_mewslix.py
+    preprocess_entity_description).
+    """
     text = text_of(entity, "description")
     spans = _spans(entity)
     return _in_a_line(" ".join(text[first:last] for first, last in spans) if spans else text)
 
 
 def mentions(row: Row, index: int, language: str) -> list[Example]:
-    """A row of queries in either layout. Nested: context{text, sentence_spans, document_id}, and mentions[{example_id,
-    mention_span{start, end, text}, entity_id}] or one such `mention`. Flat: mention (the query's text), entity_id and
-    example_id, without which the row's number is the id."""
+    """A row of queries in either layout. Nested: context{text, sentence_spans, document_id}, and
+    mentions[{example_id, mention_span{start, end, text}, entity_id}] or one such `mention`.
+    Flat: mention (the query's text), entity_id and example_id, without which the row's number is
+    the id.
+    """
     if "context" not in row:
         text, name = text_of(row, "mention"), row.get("example_id")
         answer = str(row["entity_id"])
         return [
             Example(
-                id=str(index if name is None else name), text=_in_a_line(text), relevant=(answer,), cluster=str(index)
+                id=str(index if name is None else name),
+                text=_in_a_line(text),
+                relevant=(answer,),
+                cluster=str(index),
             )
         ]
     context = _document(row["context"])
@@ -161,25 +208,35 @@ def mentions(row: Row, index: int, language: str) -> list[Example]:
 
     def query(number: int, mention: Mapping[str, Any]) -> Example:
         return Example(
-            id=str(mention["example_id"]), text=_query(context, mention), relevant=(str(mention["entity_id"]),),
+            id=str(mention["example_id"]),
+            text=_query(context, mention),
+            relevant=(str(mention["entity_id"]),),
             cluster=str(context["document_id"]),
-        )  # fmt: skip
+        )
 
     return each(several, query)
 
 
 def mention_and_entity(row: Row, index: int, language: str) -> Example:
-    """A pair for the dual encoder in either layout. Nested: contextual_mention{context, mention} or these two columns, and
-    entity{entity_id, description}. Flat: mention and entity, the texts as they are encoded."""
+    """A pair for the dual encoder in either layout. Nested: contextual_mention{context, mention}
+    or these two columns, and entity{entity_id, description}. Flat: mention and entity, the texts
+    as they are encoded.
+    """
     pair = _document(row["contextual_mention"]) if "contextual_mention" in row else row
     mention, described = _document(pair["mention"]), _document(row["entity"])
-    if isinstance(mention, Mapping) and "context" in mention:  # the pair of context and mention as one JSON text
+    if (
+        isinstance(mention, Mapping) and "context" in mention
+    ):  # the pair of context and mention as one JSON text
         pair, mention = mention, mention["mention"]
     if isinstance(mention, Mapping):
         name, text = mention["example_id"], _query(_document(pair["context"]), mention)
     else:
         name, text = row.get("example_id"), _in_a_line(text_of(row, "mention"))
-    described = _description(described) if isinstance(described, Mapping) else _in_a_line(text_of(row, "entity"))
+    described = (
+        _description(described)
+        if isinstance(described, Mapping)
+        else _in_a_line(text_of(row, "entity"))
+    )
     return Example(id=str(index if name is None else name), text=text, text_pair=described)
 
 
@@ -190,46 +247,97 @@ def entity(row: Row, index: int, language: str) -> Example:
 
 
 SQUAD_DUAL = Task(
-    name="squad_dual", title="SQuAD questions and answer sentences", role="target", format="ranking", modality="text",
+    name="squad_dual",
+    title="SQuAD questions and answer sentences",
+    role="target",
+    format="ranking",
+    modality="text",
     splits={
         "train": Source("rajpurkar/squad", "plain_text", "train"),
         "select": Source("rajpurkar/squad", "plain_text", "validation"),
     },
-    to_example=question_and_sentence, licence="cc-by-sa-4.0", citation="Rajpurkar et al. 2016; Roy et al. 2020",
+    to_example=question_and_sentence,
+    licence="cc-by-sa-4.0",
+    citation="Rajpurkar et al. 2016; Roy et al. 2020",
     overlap={"squad_dual": "same-data", "squad": "same-data", "mewsli_pairs": "same-format"},
-    sizes={"train": 87_599, "select": 10_570}, sizes_source=infos("squad"),
-)  # fmt: skip
+    sizes={"train": 87_599, "select": 10_570},
+    sizes_source=infos("squad"),
+)
 LAREQA = Task(
-    name="lareqa", title="LAReQA (XQuAD-R)", role="evaluation", format="ranking", modality="text",
-    splits={"test": Source("lareqa/xquad-r", None, "{language}", field="data")}, to_example=sentence_pool,
-    languages=LAREQA_LANGUAGES, metrics=("map_at_20",), trained_target=("squad_dual",), licence="cc-by-sa-4.0",
-    citation="Roy et al. 2020", sizes={"test": 1_190}, sizes_source=infos("xquad_r"), parallel="id",
-)  # fmt: skip
+    name="lareqa",
+    title="LAReQA (XQuAD-R)",
+    role="evaluation",
+    format="ranking",
+    modality="text",
+    splits={"test": Source("lareqa/xquad-r", None, "{language}", field="data")},
+    to_example=sentence_pool,
+    languages=LAREQA_LANGUAGES,
+    metrics=("map_at_20",),
+    trained_target=("squad_dual",),
+    licence="cc-by-sa-4.0",
+    citation="Roy et al. 2020",
+    sizes={"test": 1_190},
+    sizes_source=infos("xquad_r"),
+    parallel="id",
+)
 MEWSLI_PAIRS = Task(
-    name="mewsli_pairs", title="English Wikipedia mentions and entities", role="target", format="ranking",
-    modality="text", overlap={"mewsli_pairs": "same-data", "squad_dual": "same-format"},
+    name="mewsli_pairs",
+    title="English Wikipedia mentions and entities",
+    role="target",
+    format="ranking",
+    modality="text",
+    overlap={"mewsli_pairs": "same-data", "squad_dual": "same-format"},
     splits={
         "train": Source("izhx/mewsli-x", "wikipedia_pairs", "train"),
         "select": Source("izhx/mewsli-x", "wikipedia_pairs", "validation"),
     },
-    to_example=mention_and_entity, licence="cc-by-sa", citation="Ruder et al. 2021", sizes={"train": 167_719, "select": 14_051},
+    to_example=mention_and_entity,
+    licence="cc-by-sa",
+    citation="Ruder et al. 2021",
+    sizes={"train": 167_719, "select": 14_051},
     sizes_source=MEWSLI_X,
-)  # fmt: skip
+)
 MEWSLI_CANDIDATES = Task(
-    name="mewsli_candidates", title="Mewsli-X candidate entities", role="evaluation", format="ranking",
-    modality="text", splits={"text": Source("izhx/mewsli-x", "candidate_entities", "test")}, to_example=entity,
-    licence="cc-by-sa", citation="Ruder et al. 2021", sizes={"text": 1_003_893}, sizes_source=MEWSLI_X,
-)  # fmt: skip
+    name="mewsli_candidates",
+    title="Mewsli-X candidate entities",
+    role="evaluation",
+    format="ranking",
+    modality="text",
+    splits={"text": Source("izhx/mewsli-x", "candidate_entities", "test")},
+    to_example=entity,
+    licence="cc-by-sa",
+    citation="Ruder et al. 2021",
+    sizes={"text": 1_003_893},
+    sizes_source=MEWSLI_X,
+)
 MEWSLIX = Task(
-    name="mewslix", title="Mewsli-X", role="evaluation", format="ranking", modality="text",
-    splits={"test": Source("izhx/mewsli-x", "{language}", "test")}, to_example=mentions,
-    languages=MEWSLIX_LANGUAGES, metrics=("map_at_20",), trained_target=("mewsli_pairs",), licence="cc-by-sa",
-    citation="Ruder et al. 2021", pool="mewsli_candidates",
+    name="mewslix",
+    title="Mewsli-X",
+    role="evaluation",
+    format="ranking",
+    modality="text",
+    splits={"test": Source("izhx/mewsli-x", "{language}", "test")},
+    to_example=mentions,
+    languages=MEWSLIX_LANGUAGES,
+    metrics=("map_at_20",),
+    trained_target=("mewsli_pairs",),
+    licence="cc-by-sa",
+    citation="Ruder et al. 2021",
+    pool="mewsli_candidates",
     sizes={
-        "test:ar": 1_501, "test:de": 1_551, "test:en": 1_490, "test:es": 1_552, "test:fa": 458, "test:ja": 1_519,
-        "test:pl": 1_562, "test:ro": 672, "test:ta": 1_567, "test:tr": 1_215, "test:uk": 1_537,
+        "test:ar": 1_501,
+        "test:de": 1_551,
+        "test:en": 1_490,
+        "test:es": 1_552,
+        "test:fa": 458,
+        "test:ja": 1_519,
+        "test:pl": 1_562,
+        "test:ro": 672,
+        "test:ta": 1_567,
+        "test:tr": 1_215,
+        "test:uk": 1_537,
     },
     sizes_source=MEWSLI_X,
-)  # fmt: skip
+)
 
 TASKS = (SQUAD_DUAL, LAREQA, MEWSLI_PAIRS, MEWSLI_CANDIDATES, MEWSLIX)

@@ -31,25 +31,49 @@ def as_json() -> list[dict[str, Any]]:
 
 def _as_json(one: Task) -> dict[str, Any]:
     return {
-        "name": one.name, "title": one.title, "role": one.role, "format": one.format, "modality": one.modality,
-        "objectives": list(one.objectives), "languages": list(one.languages), "labels": list(one.labels),
-        "metrics": list(one.metrics), "licence": one.licence, "citation": one.citation, "overlap": _overlap(one),
-        "sizes": dict(one.sizes), "sizes_source": one.sizes_source or None, "english_training_data": _english(one), "licensed": one.licensed or None,
+        "name": one.name,
+        "title": one.title,
+        "role": one.role,
+        "format": one.format,
+        "modality": one.modality,
+        "objectives": list(one.objectives),
+        "languages": list(one.languages),
+        "labels": list(one.labels),
+        "metrics": list(one.metrics),
+        "licence": one.licence,
+        "citation": one.citation,
+        "overlap": _overlap(one),
+        "sizes": dict(one.sizes),
+        "sizes_source": one.sizes_source or None,
+        "english_training_data": _english(one),
+        "licensed": one.licensed or None,
         "trained_target": None if one.trained_target is None else list(one.trained_target),
-        "splits": {split: [_source(s) for s in (source, *source.alternatives)] for split, source in one.splits.items()},
-    }  # fmt: skip
+        "splits": {
+            split: [_source(s) for s in (source, *source.alternatives)]
+            for split, source in one.splits.items()
+        },
+    }
 
 
 def _overlap(one: Task) -> dict[str, Overlap]:
-    """How close a task that can be an arm is to each target that some evaluation trains; of an evaluation, how close each
-    such task is to what is trained for it (the closest of several)."""
+    """How close a task that can be an arm is to each target that some evaluation trains; of an
+    evaluation, how close each such task is to what is trained for it (the closest of several).
+    """
     if one.trained_target is None:
-        targets = dict.fromkeys(name for other in TASKS.values() for name in other.trained_target or ())
+        targets = dict.fromkeys(
+            name for other in TASKS.values() for name in other.trained_target or ()
+        )
         return {name: closeness(one, name) for name in targets} if "train" in one.splits else {}
-    arms = [name for name, other in TASKS.items() if other.role != "evaluation" and "train" in other.splits]
+    arms = [
+        name
+        for name, other in TASKS.items()
+        if other.role != "evaluation" and "train" in other.splits
+    ]
     return {
         name: max(
-            (closeness(TASKS[name], target) for target in one.trained_target), key=OVERLAPS.index, default="unrelated"
+            (closeness(TASKS[name], target) for target in one.trained_target),
+            key=OVERLAPS.index,
+            default="unrelated",
         )
         for name in arms
     }

@@ -1,9 +1,9 @@
-"""Sentences of English Wikipedia paragraphs, by the rules with which XTREME-R makes LAReQA's training pairs (google-research/xtreme
-third_party/processors/sb_sed.py, commit 838c13b).
+"""Sentences of English Wikipedia paragraphs, by the rules with which XTREME-R makes LAReQA's
+training pairs (google-research/xtreme third_party/processors/sb_sed.py, commit 838c13b).
 
-A rule is a pattern whose groups are single characters between two words: a cut makes them a sentence end, a join makes them a
-space again. Rules apply in order, each to the text that the rules before it left. Lengths do not change, so places in the text
-stay places in the paragraph.
+A rule is a pattern whose groups are single characters between two words: a cut makes them a
+sentence end, a join makes them a space again. Rules apply in order, each to the text that the rules
+before it left. Lengths do not change, so places in the text stay places in the paragraph.
 """
 
 import re
@@ -52,7 +52,10 @@ _RULES: tuple[tuple[str, str], ...] = (
     (_JOIN, r"Warner Bros\.(\n)(?=Records|Entertainment)"),
     (_JOIN, r"U\.S\.(\n)(?=\(?\d\d)"),
     (_JOIN, r"\bRs\.(\n)(?=\d)"),
-    *((_CUT, rf"\b{re.escape(name)}( )[A-Z]") for name in ("Jay Z.", "Washington, D.C.", "for 4.)", "Wii U.")),
+    *(
+        (_CUT, rf"\b{re.escape(name)}( )[A-Z]")
+        for name in ("Jay Z.", "Washington, D.C.", "for 4.)", "Wii U.")
+    ),
     (_CUT, r"\.( )(?=iPod|iTunes)"),
     (_CUT, r"( )(?=\[\.\.\.\]\n)"),
     (_JOIN, r"\.Sc\.(\n)"),

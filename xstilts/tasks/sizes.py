@@ -1,12 +1,16 @@
-"""Where the tasks' row counts come from, and the counts of the tests that have a figure of their own in each language.
+"""Where the tasks' row counts come from, and the counts of the tests that have a figure of their
+own in each language.
 
-A count is that of the official split, in the unit of its rows (questions, statements, sentences), as a source states it; a
-split that no source was found for has none. Rows that a task drops (no gold label, no picture) count.
+A count is that of the official split, in the unit of its rows (questions, statements, sentences),
+as a source states it; a split that no source was found for has none. Rows that a task drops (no
+gold label, no picture) count.
 """
 
 from collections.abc import Mapping
 
-_DATASETS = "huggingface/datasets d7dfbc83d68e"  # the last commit that held the data sets' own files
+_DATASETS = (
+    "huggingface/datasets d7dfbc83d68e"  # the last commit that held the data sets' own files
+)
 
 UD_TREEBANKS = f"{_DATASETS}, datasets/universal_dependencies/dataset_infos.json (UD 2.7)"
 LASER = "facebookresearch/LASER 74bc6ae7ffb7, data/tatoeba/v1 (lines)"
@@ -30,8 +34,9 @@ def by_language(table: str) -> Mapping[str, int]:
     return {f"test:{code}": int(count) for code, count in zip(words[::2], words[1::2], strict=True)}
 
 
-#: The sentences of the test files that XTREME-R's own scripts make of UD 2.5 and 2.7 (download_data.sh, utils_preprocess.py),
-#: as a copy of their output has them; its blocks of lines are counted. The hub's copy has other treebanks in de el fr lt ru zh.
+#: The sentences of the test files that XTREME-R's own scripts make of UD 2.5 and 2.7
+#: (download_data.sh, utils_preprocess.py), as a copy of their output has them; its blocks of lines
+#: are counted. The hub's copy has other treebanks in de el fr lt ru zh.
 UDPOS_TEST = by_language(
     """
     af 425 ar 1680 bg 1116 de 22358 el 456 en 5440 es 3147 et 3760 eu 1799 fa 600 fi 4422 fr 5009 he 491 hi 2684 hu 449
@@ -39,7 +44,9 @@ UDPOS_TEST = by_language(
     tl 55 tr 4785 uk 892 ur 535 vi 800 wo 470 yo 100 zh 3455
     """
 )
-UDPOS_SOURCE = "wuhjie/few_shots_that_matters_wu 6bfe6324e428, data/udpos/test-*.tsv (blocks of lines)"
+UDPOS_SOURCE = (
+    "wuhjie/few_shots_that_matters_wu 6bfe6324e428, data/udpos/test-*.tsv (blocks of lines)"
+)
 
 #: 10,000 sentences, but of these languages fewer.
 _SMALL_TESTS = {

@@ -1,4 +1,6 @@
-"""The tables in docs/tasks.md, made from the registry: python -m xstilts.tasks.table > docs/tasks.md."""
+"""The tables in docs/tasks.md, made from the registry: python -m xstilts.tasks.table >
+docs/tasks.md.
+"""
 
 from xstilts.tasks.exposure import PUBLISHED
 from xstilts.tasks.registry import TASKS
@@ -37,12 +39,24 @@ def _row(cells: list[str]) -> str:
 def _cells(one: Task) -> list[str]:
     source = next(iter(one.splits.values()))
     further = [*source.plus, *([source.pictures] if source.pictures else [])]
-    place = ", ".join(one.path if one.config is None else f"{one.path} `{one.config}`" for one in (source, *further))
+    place = ", ".join(
+        one.path if one.config is None else f"{one.path} `{one.config}`"
+        for one in (source, *further)
+    )
     trained = "" if one.trained_target is None else ", then ".join(one.trained_target) or "nothing"
     return [
-        f"`{one.name}`", one.title, one.role, one.format + (", pictures" if one.modality == "image" else ""),
-        ", ".join(one.objectives), str(len(one.languages)), ", ".join(one.metrics), trained, _rows(one), place, one.licence,
-    ]  # fmt: skip
+        f"`{one.name}`",
+        one.title,
+        one.role,
+        one.format + (", pictures" if one.modality == "image" else ""),
+        ", ".join(one.objectives),
+        str(len(one.languages)),
+        ", ".join(one.metrics),
+        trained,
+        _rows(one),
+        place,
+        one.licence,
+    ]
 
 
 def _rows(one: Task) -> str:
@@ -51,7 +65,8 @@ def _rows(one: Task) -> str:
     for name, count in one.sizes.items():
         counts.setdefault(name.partition(":")[0], set()).add(count)
     return ", ".join(
-        f"{split} {min(found):,}" + (f" to {max(found):,}" if len(found) > 1 else "") for split, found in counts.items()
+        f"{split} {min(found):,}" + (f" to {max(found):,}" if len(found) > 1 else "")
+        for split, found in counts.items()
     )
 
 
@@ -61,11 +76,15 @@ def _exposures() -> str:
     models = {name: one for name, one in PUBLISHED.items() if "text" not in one.covers}
     head = ["task", *(f"`{name}`" for name in models)]
     rows = [
-        [f"`{task.name}`", *(_state(task.name in one.photographs, one.of(task)[0]) for one in models.values())]
+        [
+            f"`{task.name}`",
+            *(_state(task.name in one.photographs, one.of(task)[0]) for one in models.values()),
+        ]
         for task in pictures
     ]
     sources = "".join(
-        f"- `{name}`: {f'{one.gap}: ' if one.gap else ''}{one.source}\n" for name, one in PUBLISHED.items()
+        f"- `{name}`: {f'{one.gap}: ' if one.gap else ''}{one.source}\n"
+        for name, one in PUBLISHED.items()
     )
     return _row(head) + "|---" * len(head) + "|\n" + "".join(map(_row, rows)) + "\n" + sources
 

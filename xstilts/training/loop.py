@@ -1,8 +1,9 @@
 """The training loop of one finetune step.
 
-Each update draws a fixed set of examples, cuts it into padding-free micro-batches for each worker, sums the gradients
-of losses that are already divided by the whole update's count, and steps. The number of workers, the token budget and
-restarts change nothing but the order of floating-point sums.
+Each update draws a fixed set of examples, cuts it into padding-free micro-batches for each worker,
+sums the gradients of losses that are already divided by the whole update's count, and steps. The
+number of workers, the token budget and restarts change nothing but the order of floating-point
+sums.
 """
 
 import math
@@ -15,20 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from xstilts.data.encoded import EncodedRow, EncodedRows
-from xstilts.training.micro import micro_batches
+from xstilts.training.learning_rate import factor
+from xstilts.training.micro_batches import micro_batches
 from xstilts.training.order import Order, task_sequence
-from xstilts.training.schedule import factor
 from xstilts.training.workers import StepFailed, Workers
 
 #: (rows of one micro-batch, task index, update) → sum of their losses, already on the graph.
 LossSum = Callable[[Sequence[EncodedRow], int, int], Tensor]
-#: (this worker's micro-batches of an update, task index, update): called before them, on every worker.
+#: (this worker's micro-batches of an update, task index, update): called before them, on every
+#: worker.
 Prepare = Callable[[Sequence[Sequence[EncodedRow]], int, int], None]
 
 
 @dataclass(frozen=True)
 class TrainTask:
-    """One task of a finetune step: its encoded rows and how its loss is normalised (`lm`: by supervised tokens)."""
+    """One task of a finetune step: its encoded rows and how its loss is normalised (`lm`: by
+    supervised tokens).
+    """
 
     name: str
     rows: EncodedRows
@@ -37,7 +41,9 @@ class TrainTask:
 
 @dataclass
 class Progress:
-    """Where a step stands: updates done, what was spent, the loss of each update, and the looks at English dev."""
+    """Where a step stands: updates done, what was spent, the loss of each update, and the looks
+    at English dev.
+    """
 
     update: int = 0
     supervised_tokens: int = 0
@@ -48,7 +54,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the recipe asks (it changes the result) and what only memory and time ask (the last two do not)."""
+    """What the recipe asks (it changes the result) and what only memory and time ask (the last
+    two do not).
+    """
 
     updates: int
     examples_per_step: int
@@ -68,21 +76,32 @@ class Settings:
 def parameter_groups(
     backbone: Mapping[str, Tensor], heads: nn.Module, lr: float, head_factor: float, decay: float
 ) -> list[dict[str, Any]]:
-    """AdamW groups: no decay on vectors (biases, norms), the heads' rate scaled by `head_factor`."""
+    """AdamW groups: no decay on vectors (biases, norms), the heads' rate scaled by
+    `head_factor`.
+    """
     groups: list[dict[str, Any]] = []
     named: tuple[list[tuple[str, Any]], ...] = ([*backbone.items()], [*heads.named_parameters()])
     for parameters, rate in zip(named, (lr, lr * head_factor), strict=True):
         for matrix in (True, False):
             chosen = [p for _, p in parameters if (p.ndim > 1) == matrix]
             if chosen:
-                groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay if matrix else 0.0})
+                groups.append(
+                    {
+                        "params": chosen,
+                        "lr": rate,
+                        "peak": rate,
+                        "weight_decay": decay if matrix else 0.0,
+                    }
+                )
     return groups
 
 
 def make_optimiser(
     trainable: Mapping[str, nn.Parameter], heads: nn.Module, settings: Settings
 ) -> torch.optim.Optimizer:
-    groups = parameter_groups(trainable, heads, settings.lr, settings.head_lr_factor, settings.weight_decay)
+    groups = parameter_groups(
+        trainable, heads, settings.lr, settings.head_lr_factor, settings.weight_decay
+    )
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
@@ -97,9 +116,12 @@ def train(
     watch: Callable[[Progress], None] | None = None,
     prepare: Prepare | None = None,
 ) -> Progress:
-    """Runs the updates that are left. Raises StepFailed on every worker when one fails or the loss is not finite."""
+    """Runs the updates that are left. Raises StepFailed on every worker when one fails or the
+    loss is not finite.
+    """
     orders = [
-        Order(len(t.rows), settings.examples_per_step, settings.seed, f"{settings.stage}/{t.name}") for t in tasks
+        Order(len(t.rows), settings.examples_per_step, settings.seed, f"{settings.stage}/{t.name}")
+        for t in tasks
     ]
     sequence = task_sequence(settings.weights, settings.updates, settings.seed, settings.stage)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -107,7 +129,15 @@ def train(
         index, seen = sequence[update]
         started = time.perf_counter()
         loss, spent = _update(
-            tasks[index], index, orders[index].draw(seen), loss_sum, parameters, settings, update, workers, prepare
+            tasks[index],
+            index,
+            orders[index].draw(seen),
+            loss_sum,
+            parameters,
+            settings,
+            update,
+            workers,
+            prepare,
         )
         norm = nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         scale = factor(update, settings.updates, settings.warmup, settings.schedule)
@@ -118,21 +148,40 @@ def train(
         progress.supervised_tokens += spent["supervised"]
         progress.tokens += spent["tokens"]
         progress.history.append(
-            {"update": update, "task": index, "loss": loss, "lr": settings.lr * scale, "norm": float(norm),
-             "seconds": time.perf_counter() - started}
-        )  # fmt: skip
+            {
+                "update": update,
+                "task": index,
+                "loss": loss,
+                "lr": settings.lr * scale,
+                "norm": float(norm),
+                "seconds": time.perf_counter() - started,
+            }
+        )
         if watch:
             watch(progress)
-        if checkpoint and settings.checkpoint_every and progress.update % settings.checkpoint_every == 0:
+        if (
+            checkpoint
+            and settings.checkpoint_every
+            and progress.update % settings.checkpoint_every == 0
+        ):
             checkpoint(progress)
     return progress
 
 
 def _update(
-    task: TrainTask, index: int, drawn: Sequence[int], loss_sum: LossSum, parameters: Sequence[nn.Parameter],
-    settings: Settings, update: int, workers: Workers, prepare: Prepare | None,
-) -> tuple[float, dict[str, int]]:  # fmt: skip
-    """Gradients of one update, summed over workers into the parameters' `.grad`; (loss, tokens spent)."""
+    task: TrainTask,
+    index: int,
+    drawn: Sequence[int],
+    loss_sum: LossSum,
+    parameters: Sequence[nn.Parameter],
+    settings: Settings,
+    update: int,
+    workers: Workers,
+    prepare: Prepare | None,
+) -> tuple[float, dict[str, int]]:
+    """Gradients of one update, summed over workers into the parameters' `.grad`; (loss, tokens
+    spent).
+    """
     lengths = [task.rows.lengths[i] for i in drawn]
     supervised = sum(task.rows.supervised[i] for i in drawn)
     count = supervised if task.objective == "lm" else len(drawn)
@@ -156,20 +205,29 @@ def _update(
 
 
 def _sum_gradients(
-    parameters: Sequence[nn.Parameter], total: Tensor, error: str | None, update: int, workers: Workers
+    parameters: Sequence[nn.Parameter],
+    total: Tensor,
+    error: str | None,
+    update: int,
+    workers: Workers,
 ) -> None:
-    """All-reduces gradients, loss and a failure flag. The flag travels with the gradients so that a worker that failed
-    never leaves the others waiting in a collective."""
+    """All-reduces gradients, loss and a failure flag. The flag travels with the gradients so
+    that a worker that failed never leaves the others waiting in a collective.
+    """
     touched = [0.0 if parameter.grad is None else 1.0 for parameter in parameters]
     flag = torch.tensor([1.0 if error else 0.0, float(total), *touched], dtype=torch.float64)
     workers.sum_(flag)
     if flag[0] > 0:
         workers.agree(error and f"update {update}: {error}")
     if not math.isfinite(float(flag[1])):
-        raise StepFailed(f"update {update}: the loss is {float(flag[1])}; lower the learning rate or look at the data")
+        raise StepFailed(
+            f"update {update}: the loss is {float(flag[1])}; lower the learning rate or look at the data"
+        )
     total.copy_(flag[1])
     for parameter, used in zip(parameters, flag[2:].tolist(), strict=True):
-        if parameter.grad is None and used:  # another worker's rows reached it; what no row reached must not decay
+        if (
+            parameter.grad is None and used
+        ):  # another worker's rows reached it; what no row reached must not decay
             parameter.grad = torch.zeros_like(parameter)
     if workers.world > 1:
         for bucket in _buckets([p.grad for p in parameters if p.grad is not None]):
@@ -180,7 +238,9 @@ def _sum_gradients(
 
 
 def _buckets(gradients: Sequence[Tensor], elements: int = 16_000_000) -> Iterator[list[Tensor]]:
-    """Gradients in order, in groups of about `elements` numbers: one collective for many small tensors."""
+    """Gradients in order, in groups of about `elements` numbers: one collective for many small
+    tensors.
+    """
     bucket: list[Tensor] = []
     size = 0
     for gradient in gradients:

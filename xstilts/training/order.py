@@ -1,7 +1,8 @@
 """Which training rows an optimiser step sees: a pure function of seed, stage and update.
 
-Nothing here knows lengths, workers or arms; two arms of one seed therefore see equal steps, and one worker or many see
-the same rows. Rows are drawn by concatenated epoch permutations, so every row is seen once before any is seen twice.
+Nothing here knows lengths, workers or arms; two arms of one seed therefore see equal steps, and one
+worker or many see the same rows. Rows are drawn by concatenated epoch permutations, so every row is
+seen once before any is seen twice.
 """
 
 import math
@@ -10,18 +11,22 @@ from dataclasses import dataclass, field
 
 import torch
 
-from xstilts.training.streams import generator
+from xstilts.random_streams import generator
 
 
 def epoch_permutation(rows: int, seed: int, stage: str, epoch: int) -> list[int]:
     """The order of `rows` rows in one epoch: a permutation of range(rows)."""
-    order: list[int] = torch.randperm(rows, generator=generator(f"order/{epoch}", seed, stage)).tolist()
+    order: list[int] = torch.randperm(
+        rows, generator=generator(f"order/{epoch}", seed, stage)
+    ).tolist()
     return order
 
 
 @dataclass
 class Order:
-    """Draws the rows of each optimiser step of one task. `draw(k)` gives the rows of that task's k-th step."""
+    """Draws the rows of each optimiser step of one task. `draw(k)` gives the rows of that task's
+    k-th step.
+    """
 
     rows: int
     examples_per_step: int
@@ -31,10 +36,14 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.examples_per_step < 1:
-            raise ValueError(f"{self.stage}: cannot draw {self.examples_per_step} rows a step from {self.rows} rows")
+            raise ValueError(
+                f"{self.stage}: cannot draw {self.examples_per_step} rows a step from {self.rows} rows"
+            )
 
     def draw(self, step: int) -> list[int]:
-        """Row indices [examples_per_step] of a step; the same for any number of workers and after any restart."""
+        """Row indices [examples_per_step] of a step; the same for any number of workers and
+        after any restart.
+        """
         first = step * self.examples_per_step
         return [self._at(position) for position in range(first, first + self.examples_per_step)]
 
@@ -47,13 +56,19 @@ class Order:
         return self._epochs[epoch][offset]
 
 
-def task_sequence(weights: Sequence[float], updates: int, seed: int, stage: str) -> list[tuple[int, int]]:
-    """For each update, (index of its task, how many steps that task has had before): one task a step, as jiant's
-    `run_train_step` draws it. `weights` need not sum to one."""
+def task_sequence(
+    weights: Sequence[float], updates: int, seed: int, stage: str
+) -> list[tuple[int, int]]:
+    """For each update, (index of its task, how many steps that task has had before): one task a
+    step, as jiant's `run_train_step` draws it. `weights` need not sum to one.
+    """
     if len(weights) == 1:
         return [(0, update) for update in range(updates)]
     drawn = torch.multinomial(
-        torch.tensor(weights, dtype=torch.float64), updates, replacement=True, generator=generator("tasks", seed, stage)
+        torch.tensor(weights, dtype=torch.float64),
+        updates,
+        replacement=True,
+        generator=generator("tasks", seed, stage),
     ).tolist()
     seen = [0] * len(weights)
     sequence = []
@@ -64,10 +79,16 @@ def task_sequence(weights: Sequence[float], updates: int, seed: int, stage: str)
 
 
 def sampling_weights(
-    sizes: Sequence[int], sampling: str, given: Sequence[float] | None = None, temperature: float = 1.0, cap: int = 0
+    sizes: Sequence[int],
+    sampling: str,
+    given: Sequence[float] | None = None,
+    temperature: float = 1.0,
+    cap: int = 0,
 ) -> list[float]:
-    """Probability of each task in a mixture: `uniform`, `proportional` to its rows, `temperature` (rows, capped if cap
-    is set, to the power 1/temperature) or `probabilities` as given. Sums to one."""
+    """Probability of each task in a mixture: `uniform`, `proportional` to its rows,
+    `temperature` (rows, capped if cap is set, to the power 1/temperature) or `probabilities` as
+    given. Sums to one.
+    """
     if sampling == "uniform":
         raw = [1.0] * len(sizes)
     elif sampling == "proportional":
@@ -77,16 +98,25 @@ def sampling_weights(
     elif sampling == "probabilities" and given is not None:
         raw = list(given)
     else:
-        raise ValueError(f"sampling {sampling!r} is not one of uniform, proportional, temperature, probabilities")
+        raise ValueError(
+            f"sampling {sampling!r} is not one of uniform, proportional, temperature, probabilities"
+        )
     total = sum(raw)
     return [value / total for value in raw]
 
 
 def updates_for(
-    tokens: int, supervised: Sequence[Sequence[int]], weights: Sequence[float], examples_per_step: int
+    tokens: int,
+    supervised: Sequence[Sequence[int]],
+    weights: Sequence[float],
+    examples_per_step: int,
 ) -> int:
-    """The fewest updates in which, on average over the draws of tasks, so many tokens with a loss are trained on.
-    supervised: tokens with a loss of each row of each task. Equal for all seeds, so that arms of one budget are comparable."""
+    """The fewest updates in which, on average over the draws of tasks, so many tokens with a
+    loss are trained on. supervised: tokens with a loss of each row of each task. Equal for all
+    seeds, so that arms of one budget are comparable.
+    """
     mean = [sum(rows) / len(rows) for rows in supervised]
-    each = examples_per_step * sum(weight * value for weight, value in zip(weights, mean, strict=True))
+    each = examples_per_step * sum(
+        weight * value for weight, value in zip(weights, mean, strict=True)
+    )
     return max(1, math.ceil(tokens / each))

@@ -1,8 +1,9 @@
 """Looks at English dev while a step trains; the best weights become the step's result.
 
-As the official scripts of XNLI, UD-POS and PAN-X do (xtreme third_party/run_classify.py, run_tag.py: a look every
-`save_steps` updates, kept when strictly better). One more look is taken at the last update, so that a step shorter than
-that has one. Only the English `select` split is ever looked at. The last weights are kept beside the best.
+As the official scripts of XNLI, UD-POS and PAN-X do (xtreme third_party/run_classify.py,
+run_tag.py: a look every `save_steps` updates, kept when strictly better). One more look is taken at
+the last update, so that a step shorter than that has one. Only the English `select` split is ever
+looked at. The last weights are kept beside the best.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,26 +23,34 @@ from xstilts.scoring.metrics import METRICS, task_metrics
 from xstilts.scoring.predict import Job, Predictor, join, predict_rows, withheld, written
 from xstilts.tasks.task import Task
 from xstilts.training.losses import Learner
-from xstilts.training.micro import micro_batches
+from xstilts.training.micro_batches import micro_batches
 from xstilts.training.workers import Workers
 
 
 @dataclass
 class Best:
-    """The best weights so far, on the CPU; empty before the first look. Only the first worker keeps them."""
+    """The best weights so far, on the CPU; empty before the first look. Only the first worker
+    keeps them.
+    """
 
     weights: dict[str, Tensor] = field(default_factory=dict)
     heads: dict[str, Tensor] = field(default_factory=dict)
 
     def keep(self, backbone: Backbone, heads: nn.Module) -> None:
-        self.weights = {name: tensor.detach().cpu().clone() for name, tensor in trainable_state(backbone).items()}
-        self.heads = {name: tensor.detach().cpu().clone() for name, tensor in heads.state_dict().items()}
+        self.weights = {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in trainable_state(backbone).items()
+        }
+        self.heads = {
+            name: tensor.detach().cpu().clone() for name, tensor in heads.state_dict().items()
+        }
 
 
 @dataclass(frozen=True)
 class Development:
-    """English dev of the one task that a step trains. `every`: updates between looks. gold: empty for `lm`, which is
-    judged by its loss."""
+    """English dev of the one task that a step trains. `every`: updates between looks. gold:
+    empty for `lm`, which is judged by its loss.
+    """
 
     task: Task
     objective: str
@@ -58,8 +67,10 @@ class Development:
         return update % self.every == 0 or update == updates
 
     def value(self, learner: Learner, workers: Workers, update: int) -> float:
-        """How good the weights are now, higher is better: the task's official metric, 0..100, or for `lm` the negative
-        loss per supervised token. Equal on every worker; each computes a share of the rows."""
+        """How good the weights are now, higher is better: the task's official metric, 0..100, or
+        for `lm` the negative loss per supervised token. Equal on every worker; each computes a
+        share of the rows.
+        """
         backbone, training = learner.backbone, learner.backbone.training
         backbone.eval()
         try:
@@ -73,8 +84,12 @@ class Development:
 
     def _metric(self, learner: Learner, workers: Workers) -> float:
         rows = self.rows.share(workers.rank, workers.world)
-        job = Job("select", "en", self.task.format, rows, self.images, answer_limit=self.answer_limit)
-        predictor = Predictor(learner.backbone, learner.heads, learner.processor, self.budget, learner.device)
+        job = Job(
+            "select", "en", self.task.format, rows, self.images, answer_limit=self.answer_limit
+        )
+        predictor = Predictor(
+            learner.backbone, learner.heads, learner.processor, self.budget, learner.device
+        )
         own = predict_rows(predictor, [job])[0]["select", "en"]
         shares: list[Any] = [own]
         if workers.world > 1:
@@ -100,4 +115,8 @@ class Development:
 
 def chosen(looks: Sequence[Mapping[str, float]]) -> int | None:
     """The update whose weights are kept: the first of the best looks; None without looks."""
-    return int(max(looks, key=lambda look: (look["value"], -look["update"]))["update"]) if looks else None
+    return (
+        int(max(looks, key=lambda look: (look["value"], -look["update"]))["update"])
+        if looks
+        else None
+    )

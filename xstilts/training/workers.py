@@ -1,4 +1,6 @@
-"""The workers of one group: rank, number, and the few collectives the loop needs. One worker needs no process group."""
+"""The workers of one group: rank, number, and the few collectives the loop needs. One worker
+needs no process group.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,9 @@ from xstilts.errors import XstiltsError
 
 
 class StepFailed(XstiltsError):
-    """A step cannot be finished; every worker of the group raises it together, so that the group goes on in step."""
+    """A step cannot be finished; every worker of the group raises it together, so that the group
+    goes on in step.
+    """
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,9 @@ class Workers:
             dist.all_reduce(tensor)
 
     def agree(self, error: str | None) -> None:
-        """Raises StepFailed on every worker when one of them reports an error, else returns on all of them."""
+        """Raises StepFailed on every worker when one of them reports an error, else returns on
+        all of them.
+        """
         errors: list[str | None] = [error]
         if self.world > 1:
             errors = [None] * self.world

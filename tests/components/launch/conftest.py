@@ -1,4 +1,6 @@
-"""What the tests of the launchers share: settings of a group, a step's environment, and the strict schema of a RayJob."""
+"""What the tests of the launchers share: settings of a group, a step's environment, and the
+strict schema of a RayJob.
+"""
 
 import copy
 import hashlib
@@ -12,8 +14,8 @@ import yaml
 
 from components.launch import submit
 from components.launch.rayjob import build
-from xstilts import run
-from xstilts.run import split_run_uri
+from xstilts.runs import actions, folder
+from xstilts.runs.folder import split_run_uri
 from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
 
@@ -43,7 +45,9 @@ def job() -> dict[str, Any]:
 
 
 def _strict(schema: Any) -> Any:
-    """A CRD's schema in which unknown fields are mistakes, as the API server's strict validation has it."""
+    """A CRD's schema in which unknown fields are mistakes, as the API server's strict validation
+    has it.
+    """
     if isinstance(schema, list):
         return [_strict(item) for item in schema]
     if not isinstance(schema, dict):
@@ -53,21 +57,30 @@ def _strict(schema: Any) -> Any:
         made.pop("type", None)
         made["anyOf"] = [{"type": "integer"}, {"type": "string"}]
     closed = made.get("type") == "object" and "properties" in made
-    if closed and not made.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in made:
+    if (
+        closed
+        and not made.get("x-kubernetes-preserve-unknown-fields")
+        and "additionalProperties" not in made
+    ):
         made["additionalProperties"] = False
     return made
 
 
 @pytest.fixture(scope="session")
 def matches_crd() -> Callable[[dict[str, Any]], None]:
-    """Raises jsonschema.ValidationError where a RayJob is not what the CRD allows; unknown fields are mistakes."""
+    """Raises jsonschema.ValidationError where a RayJob is not what the CRD allows; unknown
+    fields are mistakes.
+    """
     file = Path(__file__).resolve().parents[4] / "shared" / "crds" / "ray.io_rayjobs.yaml"
     if not file.is_file():
         pytest.skip(f"no schema of RayJobs: {file} is absent")
     versions = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["spec"]["versions"]
     schema = next(v for v in versions if v["name"] == "v1")["schema"]["openAPIV3Schema"]
     # The API server checks metadata itself.
-    schema["properties"]["metadata"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema["properties"]["metadata"] = {
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": True,
+    }
     validator = jsonschema.Draft7Validator(_strict(schema))
     return validator.validate
 
@@ -88,12 +101,14 @@ def opened(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def store(opened: Store, server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
+def store(
+    opened: Store, server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Store:
     """A store of the test's own, which is what `open_run` opens."""
     for name, value in {**server.env(), "XSTILTS_CACHE": str(opened.cache)}.items():
         monkeypatch.setenv(name, value)
     prefix = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
     store = Store(opened.client, opened.bucket, prefix, opened.cache)
-    for module in (run, submit):
+    for module in (actions, folder, submit):
         monkeypatch.setattr(module, "open_run", lambda uri: (store, split_run_uri(uri)[1]))
     return store

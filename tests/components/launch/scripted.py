@@ -1,7 +1,9 @@
-"""A scripted cluster: a real HTTP server that speaks the paths of the Kubernetes API and of Ray's job API.
+"""A scripted cluster: a real HTTP server that speaks the paths of the Kubernetes API and of Ray's
+job API.
 
-It keeps objects with uids and resource versions, refuses what the API server refuses, collects what has lost all its
-owners, and plays the operator from a script: one step of it a tick. `faults` are answers given in place of the next ones.
+It keeps objects with uids and resource versions, refuses what the API server refuses, collects what
+has lost all its owners, and plays the operator from a script: one step of it a tick. `faults` are
+answers given in place of the next ones.
 """
 
 import json
@@ -30,7 +32,12 @@ RAY = {"RUNNING": "RUNNING", "SUCCEEDED": "SUCCEEDED", "STOPPED": "STOPPED", "FA
 
 def failed(reason: str, message: str = "", job: str = "FAILED") -> Step:
     deployment = "ValidationFailed" if reason == "ValidationFailed" else "Failed"
-    return {"jobDeploymentStatus": deployment, "jobStatus": job, "reason": reason, "message": message}
+    return {
+        "jobDeploymentStatus": deployment,
+        "jobStatus": job,
+        "reason": reason,
+        "message": message,
+    }
 
 
 def vanish(cluster: "ScriptedCluster", job: Object) -> None:
@@ -40,7 +47,9 @@ def vanish(cluster: "ScriptedCluster", job: Object) -> None:
 
 @dataclass
 class ScriptedCluster:
-    """scripts: one for each job that is made; the last one also for those after it. A script ends in its last step."""
+    """scripts: one for each job that is made; the last one also for those after it. A script
+    ends in its last step.
+    """
 
     scripts: list[list[Step]] = field(default_factory=lambda: [[RUNNING]])
     now: float = 1_800_000_000.0
@@ -49,7 +58,9 @@ class ScriptedCluster:
     requests: list[str] = field(default_factory=list)
     made: int = 0
     #: Resources of the nodes of a Ray cluster that is there already; whether it has an autoscaler.
-    nodes: list[Mapping[str, float]] = field(default_factory=lambda: [{"CPU": 16.0, "GPU": 8.0}] * 2)
+    nodes: list[Mapping[str, float]] = field(
+        default_factory=lambda: [{"CPU": 16.0, "GPU": 8.0}] * 2
+    )
     autoscaling: bool = False
     #: Which rights there are, by the spec of an access review; whether KubeRay is installed.
     allowed: Callable[[Mapping[str, Any]], bool] = lambda spec: True
@@ -70,7 +81,9 @@ class ScriptedCluster:
         return sum(request.startswith(start) for request in self.requests)
 
     def tick(self, seconds: float = 5.0) -> None:
-        """Time passes: the operator takes one step with every job, and the garbage collector goes round."""
+        """Time passes: the operator takes one step with every job, and the garbage collector
+        goes round.
+        """
         with self._lock:
             self.now += seconds
             for (kind, name), job in list(self.objects.items()):
@@ -94,9 +107,14 @@ class ScriptedCluster:
             self.collect()
 
     def collect(self) -> None:
-        """Deletes what has owners and none of them left; an owner in another namespace counts as gone."""
+        """Deletes what has owners and none of them left; an owner in another namespace counts as
+        gone.
+        """
         while True:
-            there = {(o["metadata"]["uid"], o["metadata"].get("namespace")) for o in self.objects.values()}
+            there = {
+                (o["metadata"]["uid"], o["metadata"].get("namespace"))
+                for o in self.objects.values()
+            }
             lost = [
                 key for key, thing in self.objects.items()
                 if (owners := thing["metadata"].get("ownerReferences"))
@@ -130,7 +148,16 @@ class ScriptedCluster:
     def _own(self, kind: str, name: str, owner: Object) -> None:
         metadata = owner["metadata"]
         reference = {"uid": metadata["uid"], "name": metadata["name"]}
-        self.add(kind, {"metadata": {"name": name, "namespace": metadata["namespace"], "ownerReferences": [reference]}})
+        self.add(
+            kind,
+            {
+                "metadata": {
+                    "name": name,
+                    "namespace": metadata["namespace"],
+                    "ownerReferences": [reference],
+                }
+            },
+        )
 
     def _touch(self, thing: Object) -> None:
         self._version += 1
@@ -149,18 +176,32 @@ class ScriptedCluster:
         parts = url.path.strip("/").split("/")
         with self._lock:
             if parts == ["api", "v0", "nodes"]:
-                dead = {"node_id": "gone", "state": "DEAD", "resources_total": {"CPU": 1000.0, "GPU": 1000.0}}
-                alive = [{"node_id": i, "state": "ALIVE", "resources_total": n} for i, n in enumerate(self.nodes)]
+                dead = {
+                    "node_id": "gone",
+                    "state": "DEAD",
+                    "resources_total": {"CPU": 1000.0, "GPU": 1000.0},
+                }
+                alive = [
+                    {"node_id": i, "state": "ALIVE", "resources_total": n}
+                    for i, n in enumerate(self.nodes)
+                ]
                 return 200, {"result": True, "data": {"result": {"result": [dead, *alive]}}}
             if parts == ["api", "cluster_status"]:
                 types = {
-                    f"n{i}": "gpu-workers" if self.autoscaling else f"node_n{i}" for i in range(len(self.nodes) + 1)
+                    f"n{i}": "gpu-workers" if self.autoscaling else f"node_n{i}"
+                    for i in range(len(self.nodes) + 1)
                 }
-                return 200, {"data": {"clusterStatus": {"autoscalerReport": {"nodeTypeMapping": types}}}}
+                return 200, {
+                    "data": {"clusterStatus": {"autoscalerReport": {"nodeTypeMapping": types}}}
+                }
             if parts[:2] == ["api", "jobs"]:
                 return self._ray(verb, parts[2:], body)
             if parts == ["apis", "ray.io", "v1"]:
-                return (200, {"resources": [{"name": "rayjobs"}]}) if self.kuberay else (404, said("not found"))
+                return (
+                    (200, {"resources": [{"name": "rayjobs"}]})
+                    if self.kuberay
+                    else (404, said("not found"))
+                )
             if parts[:3] == ["apis", "ray.io", "v1"]:
                 return self._rayjobs(verb, parts[4], parts[6:], query, body)
             return self._rest(url.path, parts, query, body)
@@ -179,17 +220,25 @@ class ScriptedCluster:
             if ("rayjobs", body["metadata"]["name"]) in self.objects:
                 return 409, said(f'rayjobs.ray.io "{body["metadata"]["name"]}" already exists')
             if body["metadata"]["namespace"] != namespace:
-                return 400, said("the namespace of the object does not match the namespace of the request")
+                return 400, said(
+                    "the namespace of the object does not match the namespace of the request"
+                )
             return 201, self._start(body)
         assert found is not None
         if verb == "PATCH":
             given = body["metadata"].get("resourceVersion")
             if given not in (None, found["metadata"]["resourceVersion"]):
-                return 409, said("the object has been modified; please apply your changes to the latest version")
-            found["metadata"] |= {k: v for k, v in body["metadata"].items() if k != "resourceVersion"}
+                return 409, said(
+                    "the object has been modified; please apply your changes to the latest version"
+                )
+            found["metadata"] |= {
+                k: v for k, v in body["metadata"].items() if k != "resourceVersion"
+            }
             self._touch(found)
             return 200, found
-        if (body or {}).get("preconditions", {}).get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
+        if (body or {}).get("preconditions", {}).get("uid", found["metadata"]["uid"]) != found[
+            "metadata"
+        ]["uid"]:
             return 409, said("the UID in the precondition does not match the UID in record")
         self.remove("rayjobs", name[0])
         return 200, {}
@@ -197,8 +246,13 @@ class ScriptedCluster:
     def _ray(self, verb: str, name: list[str], body: Any) -> tuple[int, Any]:
         if verb == "POST" and not name:
             if ("rayjobs", body["submission_id"]) in self.objects:
-                return 500, f"ValueError: Job with submission_id {body['submission_id']} already exists."
-            self._start({"metadata": {"name": body["submission_id"], "namespace": "ray"}, "spec": body})
+                return (
+                    500,
+                    f"ValueError: Job with submission_id {body['submission_id']} already exists.",
+                )
+            self._start(
+                {"metadata": {"name": body["submission_id"], "namespace": "ray"}, "spec": body}
+            )
             return 200, {"submission_id": body["submission_id"]}
         found = self.objects.get(("rayjobs", name[0]))
         if found is None:
@@ -206,7 +260,11 @@ class ScriptedCluster:
         status = found.get("status", {})
         state = RAY.get(status.get("jobStatus", ""), "PENDING")
         if verb == "GET":
-            return 200, {"status": state, "message": status.get("message"), "submission_id": name[0]}
+            return 200, {
+                "status": state,
+                "message": status.get("message"),
+                "submission_id": name[0],
+            }
         if name[1:] == ["stop"]:
             found["status"], found["at"] = dict(STOPPED), 10**6  # type: ignore[call-overload]
             return 200, {"stopped": True}
@@ -218,14 +276,22 @@ class ScriptedCluster:
     def _selected(self, kind: str, query: Mapping[str, str]) -> list[Object]:
         wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
         things = [thing for (k, _), thing in self.objects.items() if k == kind]
-        return [thing for thing in things if wanted.items() <= thing["metadata"].get("labels", {}).items()]
+        return [
+            thing
+            for thing in things
+            if wanted.items() <= thing["metadata"].get("labels", {}).items()
+        ]
 
-    def _rest(self, path: str, parts: list[str], query: Mapping[str, str], body: Any) -> tuple[int, Any]:
+    def _rest(
+        self, path: str, parts: list[str], query: Mapping[str, str], body: Any
+    ) -> tuple[int, Any]:
         if path == "/version":
             return 200, {"gitVersion": "v1.36.1"}
         if parts[-1].endswith("accessreviews"):
             return 201, {"status": {"allowed": self.allowed(body["spec"])}}
-        kind, name = (parts[-2], parts[-1]) if (parts[-2], parts[-1]) in self.objects else (parts[-1], "")
+        kind, name = (
+            (parts[-2], parts[-1]) if (parts[-2], parts[-1]) in self.objects else (parts[-1], "")
+        )
         if name:
             return 200, self.objects[kind, name]
         items = self._selected(kind, query)
@@ -256,8 +322,16 @@ def served(cluster: ScriptedCluster) -> Iterator[str]:
                 cluster.answer(self.command, self.path, body)
                 self.close_connection = True
                 return
-            status, answer = (fault, said("scripted")) if fault else cluster.answer(self.command, self.path, body)
-            data = answer.encode() if isinstance(answer, str) else json.dumps(answer, default=lambda _: None).encode()
+            status, answer = (
+                (fault, said("scripted"))
+                if fault
+                else cluster.answer(self.command, self.path, body)
+            )
+            data = (
+                answer.encode()
+                if isinstance(answer, str)
+                else json.dumps(answer, default=lambda _: None).encode()
+            )
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
@@ -271,7 +345,9 @@ def served(cluster: ScriptedCluster) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -32,12 +32,19 @@ def cluster(store: Store) -> ScriptedCluster:
     """A cluster that has everything."""
     cluster = ScriptedCluster()
     cluster.add("pods", operator("True"))
-    for kind, name in (*NAMES.items(), ("serviceaccounts", "xstilts-step"), ("serviceaccounts", "xstilts-ray")):
+    for kind, name in (
+        *NAMES.items(),
+        ("serviceaccounts", "xstilts-step"),
+        ("serviceaccounts", "xstilts-ray"),
+    ):
         cluster.add(kind, {"metadata": {"name": name, "namespace": "xstilts"}})
     cluster.objects["configmaps", "xstilts-config"]["data"] = {
         "XSTILTS_STORE": store.uri, "XSTILTS_QUEUE": "xstilts", "XSTILTS_PRIORITY_CLASS": "xstilts-batch",
     }  # fmt: skip
-    quota = {"metadata": {"name": "gpus"}, "status": {"hard": {"pods": "64"}, "used": {"pods": "3"}}}
+    quota = {
+        "metadata": {"name": "gpus"},
+        "status": {"hard": {"pods": "64"}, "used": {"pods": "3"}},
+    }
     cluster.add("resourcequotas", quota)
     return cluster
 
@@ -66,17 +73,24 @@ ABSENT = {
     ("cronjobs", "xstilts-gc"): "without it RayJobs of killed runs stay",
     ("localqueues", "xstilts"): "a RayJob would wait for it for ever",
     ("priorityclasses", "xstilts-batch"): "pods that name it would be refused",
-    ("workloadpriorityclasses", "xstilts-batch"): "Kueue admits no RayJob that names a class which is not there",
+    (
+        "workloadpriorityclasses",
+        "xstilts-batch",
+    ): "Kueue admits no RayJob that names a class which is not there",
 }
 
 
 @pytest.mark.parametrize("thing", ABSENT)
-def test_what_is_absent_is_named(cluster: ScriptedCluster, address: str, thing: tuple[str, str]) -> None:
+def test_what_is_absent_is_named(
+    cluster: ScriptedCluster, address: str, thing: tuple[str, str]
+) -> None:
     del cluster.objects[thing]
     assert any(ABSENT[thing] in line for line in missing(address))
 
 
-def test_a_cluster_whose_pods_have_an_identity_needs_no_secret(cluster: ScriptedCluster, address: str) -> None:
+def test_a_cluster_whose_pods_have_an_identity_needs_no_secret(
+    cluster: ScriptedCluster, address: str
+) -> None:
     del cluster.objects["secrets", "xstilts-s3"]
     assert missing(address) == []
 
@@ -86,7 +100,9 @@ def test_without_kuberay_it_says_what_to_install(cluster: ScriptedCluster, addre
     assert missing(address) == ["KubeRay's CRD rayjobs.ray.io/v1: absent; install KubeRay 1.7"]
 
 
-def test_a_cluster_whose_operator_is_gone_still_has_its_crd(cluster: ScriptedCluster, address: str) -> None:
+def test_a_cluster_whose_operator_is_gone_still_has_its_crd(
+    cluster: ScriptedCluster, address: str
+) -> None:
     cluster.remove("pods", "kuberay-operator-7d")
     [line] = missing(address)
     assert "KubeRay's operator" in line
@@ -108,7 +124,9 @@ def test_an_operator_that_does_not_run_is_named(cluster: ScriptedCluster, addres
     assert "not ready; `kubectl -n default describe pod kuberay-operator-7d` says why" in line
 
 
-def test_who_may_not_look_for_the_operator_is_told_so(cluster: ScriptedCluster, address: str) -> None:
+def test_who_may_not_look_for_the_operator_is_told_so(
+    cluster: ScriptedCluster, address: str
+) -> None:
     """As in a step's pod: what cannot be seen is not called missing."""
     assert missing(address) == []
     asked = next(n for n, request in enumerate(cluster.requests) if "/api/v1/pods" in request)
@@ -118,14 +136,20 @@ def test_who_may_not_look_for_the_operator_is_told_so(cluster: ScriptedCluster, 
     assert any("KubeRay's operator" in what and "may not be listed" in what for _, what in lines)
 
 
-def test_a_right_that_lacks_is_named_with_its_account(cluster: ScriptedCluster, address: str) -> None:
+def test_a_right_that_lacks_is_named_with_its_account(
+    cluster: ScriptedCluster, address: str
+) -> None:
     cluster.allowed = lambda spec: spec["resourceAttributes"]["verb"] != "patch"
-    assert missing(address) == ["xstilts-step may create, get, patch, delete rayjobs: not patch; apply k8s/base"]
+    assert missing(address) == [
+        "xstilts-step may create, get, patch, delete rayjobs: not patch; apply k8s/base"
+    ]
 
 
 def test_who_may_not_ask_for_others_asks_for_itself(cluster: ScriptedCluster, address: str) -> None:
     assert missing(address) == []
-    first = next(n for n, request in enumerate(cluster.requests) if "subjectaccessreviews" in request)
+    first = next(
+        n for n, request in enumerate(cluster.requests) if "subjectaccessreviews" in request
+    )
     cluster.requests.clear()
     cluster.faults = [None] * first + [403]
     assert missing(address) == []

@@ -15,7 +15,7 @@ from components.launch import lease
 from components.launch.log import said
 from components.launch.state import LEASE_LOST
 from xstilts.errors import InfrastructureError
-from xstilts.plan.step import Step
+from xstilts.step import Step
 from xstilts.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,7 +36,9 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Ray of the tests' own, in other processes."""
     file = tmp_path_factory.mktemp("ray") / "address"
     environment = {**os.environ, "XSTILTS_LOCAL": str(os.getpid()), "PYTHONPATH": str(ROOT)}
-    head = subprocess.Popen([sys.executable, "-m", "components.launch.head", "3", str(file)], env=environment, cwd=ROOT)
+    head = subprocess.Popen(
+        [sys.executable, "-m", "components.launch.head", "3", str(file)], env=environment, cwd=ROOT
+    )
     try:
         end = time.monotonic() + 120
         while not file.is_file():
@@ -52,11 +54,16 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def put_step(store: Store) -> None:
     """A run with one group of one step."""
     step = Step("finetune", {"n": 1}, {}, SETTINGS)
-    body = {"spec": {"finetune": [step.fingerprint], "score": []}, "steps": {step.fingerprint: step.to_json()}}
+    body = {
+        "spec": {"finetune": [step.fingerprint], "score": []},
+        "steps": {step.fingerprint: step.to_json()},
+    }
     store.put_json("runs/r/specs/llava.json", body)
 
 
-def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -> subprocess.Popen[bytes]:
+def driver(
+    worker: str, store: Store, folder: Path, ray: str, lifetime: float
+) -> subprocess.Popen[bytes]:
     put_step(store)
     environment = {
         **os.environ, "RAY_ADDRESS": ray, "PYTHONPATH": str(ROOT), "XSTILTS_LEASE_SECONDS": str(lifetime),
@@ -64,7 +71,9 @@ def driver(worker: str, store: Store, folder: Path, ray: str, lifetime: float) -
     }  # fmt: skip
     code = textwrap.dedent(CODE % (worker, f"{store.uri}/runs/r"))
     with open(folder / "log", "ab") as log:  # as Ray's job supervisor starts it
-        return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=log, stderr=log)
+        return subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=log, stderr=log
+        )
 
 
 def stored(store: Store) -> str:
@@ -73,7 +82,9 @@ def stored(store: Store) -> str:
     return found.text
 
 
-def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_address: str) -> None:
+def test_it_runs_the_group_s_worker_function(
+    store: Store, tmp_path: Path, ray_address: str
+) -> None:
     with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         process = driver("quick", store, tmp_path, ray_address, 60)
         assert process.wait(180) == 0
@@ -81,9 +92,14 @@ def test_it_runs_the_group_s_worker_function(store: Store, tmp_path: Path, ray_a
     assert f"finetune of llava, for {store.uri}/runs/r" in stored(store)
 
 
-def test_what_ends_it_stands_in_the_log_that_is_kept(store: Store, tmp_path: Path, ray_address: str) -> None:
+def test_what_ends_it_stands_in_the_log_that_is_kept(
+    store: Store, tmp_path: Path, ray_address: str
+) -> None:
     with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
-        assert driver("no_such_function", store, tmp_path, ray_address, 60).wait(180) == InfrastructureError.exit_code
+        assert (
+            driver("no_such_function", store, tmp_path, ray_address, 60).wait(180)
+            == InfrastructureError.exit_code
+        )
     assert "has no attribute 'no_such_function'" in stored(store)
     assert "xstilts: the worker group was lost" in stored(store)
 
@@ -105,7 +121,9 @@ def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
     assert (tmp_path / "told").read_text() == "finetune llava"
 
 
-def test_a_group_that_this_machine_can_never_place_is_refused_at_once(store: Store, tmp_path: Path) -> None:
+def test_a_group_that_this_machine_can_never_place_is_refused_at_once(
+    store: Store, tmp_path: Path
+) -> None:
     code = """
         from components.launch.choose import launcher
         config = {"run_uri": "%s", "group": "llava", "kind": "finetune"}
@@ -114,9 +132,12 @@ def test_a_group_that_this_machine_can_never_place_is_refused_at_once(store: Sto
     put_step(store)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_TEST_FOLDER": str(tmp_path)}
     code = textwrap.dedent(code % f"{store.uri}/runs/r")
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True
+    )
     assert (
-        "Ray on this machine: the group needs 1 and no node has room for a worker of 1 CPUs and 64 GPUs" in done.stderr
+        "Ray on this machine: the group needs 1 and no node has room for a worker of 1 CPUs and 64 GPUs"
+        in done.stderr
     )
 
 
@@ -130,13 +151,20 @@ def test_a_driver_that_cannot_guard_its_gpus_works_on_none(store: Store, tmp_pat
         driver.watch, local.launch = broken, lambda *_, **__: time.sleep(600)
         driver.main("%s", "llava", "finetune")
     """
-    code, environment = textwrap.dedent(code % f"{store.uri}/runs/r"), {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True)
+    code, environment = (
+        textwrap.dedent(code % f"{store.uri}/runs/r"),
+        {**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True
+    )
     assert done.returncode == LEASE_LOST
     assert "its lease cannot be watched (OSError: no descriptors left)" in done.stderr
 
 
-def test_its_workers_end_when_the_run_is_cancelled(store: Store, tmp_path: Path, ray_address: str) -> None:
+def test_its_workers_end_when_the_run_is_cancelled(
+    store: Store, tmp_path: Path, ray_address: str
+) -> None:
     with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         process = driver("endless", store, tmp_path, ray_address, 12)
         end = time.monotonic() + 180

@@ -1,4 +1,6 @@
-"""The collector: what it removes, what it leaves, and that a terminated run leaves nothing in the cluster."""
+"""The collector: what it removes, what it leaves, and that a terminated run leaves nothing in
+the cluster.
+"""
 
 import os
 import signal
@@ -20,7 +22,7 @@ from components.launch.state import LEASE_LOST
 from tests.components.launch.conftest import ENVIRONMENT
 from tests.components.launch.scripted import RUNNING, ScriptedCluster, served
 from xstilts.errors import StoreError
-from xstilts.plan.step import Step
+from xstilts.step import Step
 from xstilts.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,12 +55,21 @@ def posted(jobs: RayJobs, cluster: ScriptedCluster, uri: str, group: str = "llav
     return str(job["metadata"]["name"])
 
 
-def held(store: Store, group: str = "llava", renewed: float | None = None, kind: str = "finetune") -> None:
-    document = {"holder": "pod", "beat": 1, "renewed": renewed or time.time(), "seconds": lease.SECONDS}
+def held(
+    store: Store, group: str = "llava", renewed: float | None = None, kind: str = "finetune"
+) -> None:
+    document = {
+        "holder": "pod",
+        "beat": 1,
+        "renewed": renewed or time.time(),
+        "seconds": lease.SECONDS,
+    }
     store.put_json(lease_key("runs/r", work_of(kind, group)), document)
 
 
-def test_a_job_is_kept_while_its_lease_is_held(store: Store, jobs: RayJobs, cluster: ScriptedCluster) -> None:
+def test_a_job_is_kept_while_its_lease_is_held(
+    store: Store, jobs: RayJobs, cluster: ScriptedCluster
+) -> None:
     name = posted(jobs, cluster, f"{store.uri}/runs/r")
     held(store)
     assert list(gc.collect(jobs, store, time.time())) == [f"kept {name}: its lease is held"]
@@ -77,7 +88,9 @@ def test_what_nobody_waits_for_is_removed_with_all_that_it_made(
     assert list(cluster.objects) == [("pods", "step-pod")]
 
 
-def test_a_cancelled_run_s_jobs_are_removed_at_once(store: Store, jobs: RayJobs, cluster: ScriptedCluster) -> None:
+def test_a_cancelled_run_s_jobs_are_removed_at_once(
+    store: Store, jobs: RayJobs, cluster: ScriptedCluster
+) -> None:
     for group in ("llava", "qwen"):
         posted(jobs, cluster, f"{store.uri}/runs/r", group)
         held(store, group)
@@ -105,9 +118,13 @@ def test_a_training_job_does_not_live_on_the_lease_of_the_scoring_after_it(
     assert line == f"removed {name}: it has no lease: nobody waits for it"
 
 
-def test_what_is_not_ours_is_left_alone(store: Store, jobs: RayJobs, cluster: ScriptedCluster) -> None:
+def test_what_is_not_ours_is_left_alone(
+    store: Store, jobs: RayJobs, cluster: ScriptedCluster
+) -> None:
     posted(jobs, cluster, "s3://another/store/runs/r")
-    jobs.create({"metadata": {"name": "theirs", "namespace": "xstilts", "labels": {"app": "x"}}, "spec": {}})
+    jobs.create(
+        {"metadata": {"name": "theirs", "namespace": "xstilts", "labels": {"app": "x"}}, "spec": {}}
+    )
     [line] = gc.collect(jobs, store, time.time() + LATE)
     assert "in another store, s3://another/store" in line
     assert len(cluster.jobs()) == 2
@@ -125,7 +142,9 @@ def test_a_retry_s_new_job_is_not_removed_for_the_old_one(
     assert cluster.jobs() == [name]
 
 
-def test_a_deletion_that_does_not_end_is_reported(store: Store, jobs: RayJobs, cluster: ScriptedCluster) -> None:
+def test_a_deletion_that_does_not_end_is_reported(
+    store: Store, jobs: RayJobs, cluster: ScriptedCluster
+) -> None:
     posted(jobs, cluster, f"{store.uri}/runs/r")
     cluster.job()["metadata"]["deletionTimestamp"] = cluster.job()["metadata"]["creationTimestamp"]
     assert "being deleted" in next(gc.collect(jobs, store, time.time()))
@@ -176,11 +195,16 @@ def until(condition: Any, seconds: float = 60) -> None:
 def test_a_run_that_is_killed_leaves_no_gpu_busy_and_no_job_behind(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster, address: str
 ) -> None:
-    """The step and the driver are processes of their own. The step is killed as KFP's `terminate` kills it, with no time
-    for anything; the driver ends itself within the lease; the collector removes what the cluster still holds."""
+    """The step and the driver are processes of their own. The step is killed as KFP's
+    `terminate` kills it, with no time for anything; the driver ends itself within the lease; the
+    collector removes what the cluster still holds.
+    """
     cluster.scripts, lifetime = [[RUNNING]], 4.0
     step = Step("finetune", {"n": 1}, {}, {})
-    body = {"spec": {"finetune": [step.fingerprint], "score": []}, "steps": {step.fingerprint: step.to_json()}}
+    body = {
+        "spec": {"finetune": [step.fingerprint], "score": []},
+        "steps": {step.fingerprint: step.to_json()},
+    }
     store.put_json("runs/r/specs/llava.json", body)
     uid = cluster.objects["pods", "step-pod"]["metadata"]["uid"]
     environment = {
@@ -212,7 +236,9 @@ def test_a_run_that_is_killed_leaves_no_gpu_busy_and_no_job_behind(
     assert list(cluster.objects) == [("pods", "step-pod")]
 
 
-def test_it_runs_as_the_cron_job_runs_it(store: Store, jobs: RayJobs, cluster: ScriptedCluster, address: str) -> None:
+def test_it_runs_as_the_cron_job_runs_it(
+    store: Store, jobs: RayJobs, cluster: ScriptedCluster, address: str
+) -> None:
     posted(jobs, cluster, f"{store.uri}/runs/r")
     lease.cancel(store, "runs/r")
     environment = {

@@ -32,7 +32,9 @@ def test_a_passing_fault_is_tried_again(cluster: ScriptedCluster, api: Api, faul
 
 
 @pytest.mark.parametrize("fault", [429, 503, "drop"])
-def test_patience_ends_and_names_what_was_asked(cluster: ScriptedCluster, api: Api, fault: object) -> None:
+def test_patience_ends_and_names_what_was_asked(
+    cluster: ScriptedCluster, api: Api, fault: object
+) -> None:
     cluster.faults, start = [fault] * 10_000, cluster.now
     with pytest.raises(ApiError, match="GET /version: ") as caught:
         api.request("GET", "/version")
@@ -42,8 +44,12 @@ def test_patience_ends_and_names_what_was_asked(cluster: ScriptedCluster, api: A
     assert len(cluster.requests) < 40
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "token"), (403, "Role xstilts-step"), (422, "refuses the object")])
-def test_a_refusal_is_final_and_says_what_to_do(cluster: ScriptedCluster, api: Api, status: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "token"), (403, "Role xstilts-step"), (422, "refuses the object")]
+)
+def test_a_refusal_is_final_and_says_what_to_do(
+    cluster: ScriptedCluster, api: Api, status: int, said: str
+) -> None:
     cluster.faults = [status]
     with pytest.raises(ApiError, match=rf"GET /version: HTTP {status}: scripted; .*{said}"):
         api.request("GET", "/version")
@@ -57,7 +63,9 @@ def test_no_error_shows_the_token(cluster: ScriptedCluster, api: Api) -> None:
     assert "secret-token" not in str(caught.value)
 
 
-def test_an_absent_job_is_none_and_an_absent_api_is_an_error(cluster: ScriptedCluster, api: Api) -> None:
+def test_an_absent_job_is_none_and_an_absent_api_is_an_error(
+    cluster: ScriptedCluster, api: Api
+) -> None:
     assert RayJobs(api, "ns").get("a") is None
     cluster.faults = [404]
     with pytest.raises(ApiError, match="is KubeRay installed"):

@@ -1,6 +1,7 @@
 """One suite for every launcher: what a group's step may rely on, wherever its job runs.
 
-`xstilts.run.finetune` is called as the component calls it. The cluster is scripted; its time passes when somebody waits.
+`xstilts.runs.actions.finetune` is called as the component calls it. The cluster is scripted; its
+time passes when somebody waits.
 """
 
 import functools
@@ -28,14 +29,17 @@ from tests.components.launch.scripted import (
     served,
     vanish,
 )
-from xstilts import run
 from xstilts.errors import InfrastructureError, StoreError
-from xstilts.plan.step import Step as PlanStep
-from xstilts.run import Launch, failure_key
+from xstilts.runs import actions
+from xstilts.runs.actions import Launch
+from xstilts.runs.folder import failure_key
+from xstilts.step import Step as PlanStep
 from xstilts.store.store import Store
 
 CLUSTER = {"deadline_hours": 0.25, "queue_hours": 2}
-WORK = PlanStep("finetune", {"n": 1}, {}, {"label": "the only step", "workers": 2, "cluster": CLUSTER})
+WORK = PlanStep(
+    "finetune", {"n": 1}, {}, {"label": "the only step", "workers": 2, "cluster": CLUSTER}
+)
 
 
 class Killed(BaseException):
@@ -60,12 +64,17 @@ class Place:
         self.store.commit(WORK, {}, {})
 
     def settle(self) -> dict[str, int]:
-        return run.finetune(self.uri, "llava", self.launch)
+        return actions.finetune(self.uri, "llava", self.launch)
 
     def asks(self, cluster: dict[str, Any], gpus: float) -> None:
         """The group's workers ask for this; no fingerprint changes."""
-        step = WORK.to_json() | {"settings": {**WORK.settings, "gpus_per_worker": gpus, "cluster": CLUSTER | cluster}}
-        body = {"spec": {"finetune": [WORK.fingerprint], "score": []}, "steps": {WORK.fingerprint: step}}
+        step = WORK.to_json() | {
+            "settings": {**WORK.settings, "gpus_per_worker": gpus, "cluster": CLUSTER | cluster}
+        }
+        body = {
+            "spec": {"finetune": [WORK.fingerprint], "score": []},
+            "steps": {WORK.fingerprint: step},
+        }
         self.store.put_json("runs/r/specs/llava.json", body)
 
     def paced(self, poll: float) -> None:
@@ -81,15 +90,25 @@ class Place:
         """Jobs of the place that still run, or would."""
         over = ("Complete", "Failed")
         jobs = [job for (kind, _), job in self.cluster.objects.items() if kind == "rayjobs"]
-        return [job["metadata"]["name"] for job in jobs if job.get("status", {}).get("jobDeploymentStatus") not in over]
+        return [
+            job["metadata"]["name"]
+            for job in jobs
+            if job.get("status", {}).get("jobDeploymentStatus") not in over
+        ]
 
     def things(self) -> list[tuple[str, str]]:
         """All that is in the cluster, the steps' own pods left out."""
         things = self.cluster.objects.items()
-        return [key for key, thing in things if key[0] != "pods" or thing["metadata"].get("ownerReferences")]
+        return [
+            key
+            for key, thing in things
+            if key[0] != "pods" or thing["metadata"].get("ownerReferences")
+        ]
 
     def killed_after(self, ticks: int) -> None:
-        """Settles, and kills the step after some ticks: nothing of it is cleaned up, its lease neither."""
+        """Settles, and kills the step after some ticks: nothing of it is cleaned up, its lease
+        neither.
+        """
 
         def tick(seconds: float) -> None:
             nonlocal ticks
@@ -103,15 +122,20 @@ class Place:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(lease.Keeper, "__exit__", lambda keeper, *_: keeper._stop.set())
             with pytest.raises(Killed):
-                run.finetune(self.uri, "llava", launch)
+                actions.finetune(self.uri, "llava", launch)
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
     cluster, name = ScriptedCluster(), request.param
     store.put_json(
         "runs/r/specs/llava.json",
-        {"spec": {"finetune": [WORK.fingerprint], "score": []}, "steps": {WORK.fingerprint: WORK.to_json()}},
+        {
+            "spec": {"finetune": [WORK.fingerprint], "score": []},
+            "steps": {WORK.fingerprint: WORK.to_json()},
+        },
     )
     for key, value in ENVIRONMENT.items():
         if not key.startswith("AWS_"):
@@ -130,7 +154,9 @@ def place(request: pytest.FixtureRequest, store: Store, monkeypatch: pytest.Monk
 
 
 def _played(cluster: ScriptedCluster, worker: str, config: Any, resources: Any) -> None:
-    """Stands for Ray on this machine: the script is played at once. Ray itself is tested in tests/e2e."""
+    """Stands for Ray on this machine: the script is played at once. Ray itself is tested in
+    tests/e2e.
+    """
     cluster.made += 1
     for step in cluster.scripts[0]:
         if callable(step):
@@ -192,12 +218,14 @@ def test_a_failed_job_is_reported_with_its_reason(place: Place) -> None:
 def test_a_step_with_its_failure_recorded_is_settled(place: Place) -> None:
     def record(cluster: ScriptedCluster, job: Object) -> None:
         key = failure_key("runs/r", "finetune", WORK.fingerprint)
-        place.store.put_json(key, run.failure("the only step", ValueError("NaN in update 7")))
+        place.store.put_json(key, actions.failure("the only step", ValueError("NaN in update 7")))
 
     place.script([RUNNING, record, failed("AppFailed", "and then it fell over")])
     assert place.settle() == LOST
     assert place.failure() == ""
-    assert "NaN" in place.store.get_json(failure_key("runs/r", "finetune", WORK.fingerprint))["error"]
+    assert (
+        "NaN" in place.store.get_json(failure_key("runs/r", "finetune", WORK.fingerprint))["error"]
+    )
 
 
 @remote
@@ -214,7 +242,7 @@ def test_a_retry_keeps_what_the_running_job_has_recorded(place: Place) -> None:
     key = failure_key("runs/r", "finetune", WORK.fingerprint)
 
     def record(cluster: ScriptedCluster, job: Object) -> None:
-        place.store.put_json(key, run.failure("the only step", ValueError("NaN in update 7")))
+        place.store.put_json(key, actions.failure("the only step", ValueError("NaN in update 7")))
 
     place.script([RUNNING, record, SAME, SAME, SAME, SUCCEEDED])
     place.killed_after(3)
@@ -240,7 +268,7 @@ def test_a_job_that_ended_between_two_tries_is_taken_as_it_is(place: Place) -> N
     key = failure_key("runs/r", "finetune", WORK.fingerprint)
 
     def record(cluster: ScriptedCluster, job: Object) -> None:
-        place.store.put_json(key, run.failure("the only step", ValueError("NaN in update 7")))
+        place.store.put_json(key, actions.failure("the only step", ValueError("NaN in update 7")))
 
     place.script([RUNNING, record, SUCCEEDED])
     place.killed_after(1)
@@ -252,7 +280,9 @@ def test_a_job_that_ended_between_two_tries_is_taken_as_it_is(place: Place) -> N
 
 
 @remote
-def test_a_store_that_is_away_when_the_job_ends_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_when_the_job_ends_is_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known, fails = submit.settled, iter([False, *[True] * 5])
 
     def flaky(*arguments: Any) -> bool:
@@ -297,7 +327,9 @@ def test_a_stopped_job_is_not_started_again(place: Place) -> None:
 
 
 @remote
-def test_a_cancelled_run_stops_waiting_and_leaves_no_job_running(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_run_stops_waiting_and_leaves_no_job_running(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def cancel(cluster: ScriptedCluster, job: Object) -> None:
         lease.cancel(place.store, "runs/r")
         keeper[0].renew()  # the keeper's thread looks on the clock on the wall
@@ -323,7 +355,9 @@ FAULTS = {
 @remote
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_server_that_fails_for_a_while_costs_nothing_but_time(place: Place, fault: str, before: int) -> None:
+def test_a_server_that_fails_for_a_while_costs_nothing_but_time(
+    place: Place, fault: str, before: int
+) -> None:
     """before: how many requests are answered first, so that each verb meets the fault."""
     place.script([PENDING, RUNNING, SAME, SAME, SAME, place.work, SUCCEEDED])
     place.cluster.faults = [None] * before + FAULTS[fault]
@@ -362,7 +396,10 @@ def test_a_job_that_its_queue_never_admits_is_given_up_and_leaves_nothing(place:
     assert "not admitted within 2 hours" in place.failure()
     assert "the queue xstilts of namespace xstilts" in place.failure()
     assert f"kubectl -n xstilts describe workload rayjob-{name}" in place.failure()
-    assert place.store.get_json("runs/r/failures/finetune-llava.json")["exit_code"] == InfrastructureError.exit_code
+    assert (
+        place.store.get_json("runs/r/failures/finetune-llava.json")["exit_code"]
+        == InfrastructureError.exit_code
+    )
     assert (place.cluster.made, place.things()) == (1, [])
 
 
@@ -377,8 +414,18 @@ def test_a_job_that_no_operator_takes_up_is_given_up(place: Place) -> None:
 
 NODE, GPUS = {"CPU": 8.0, "memory": 1e10}, {"CPU": 8.0, "GPU": 1.0}
 TOO_SMALL = {
-    "no node is large enough": ({"cpus_per_worker": 9}, 0, [NODE, NODE], "no node has room for a worker of 9 CPUs"),
-    "too few nodes": ({"cpus_per_worker": 5}, 0, [NODE], "the group needs 2 and it has room for 1 workers of 5 CPUs"),
+    "no node is large enough": (
+        {"cpus_per_worker": 9},
+        0,
+        [NODE, NODE],
+        "no node has room for a worker of 9 CPUs",
+    ),
+    "too few nodes": (
+        {"cpus_per_worker": 5},
+        0,
+        [NODE],
+        "the group needs 2 and it has room for 1 workers of 5 CPUs",
+    ),
     "no GPUs": ({}, 1, [NODE, NODE], "no node has room for a worker of 2 CPUs and 1 GPUs"),
     "too few GPUs": ({}, 1, [NODE, GPUS], "room for 1 workers of 2 CPUs and 1 GPUs"),
     "no nodes": ({}, 0, [], "nodes: none"),
@@ -387,7 +434,9 @@ TOO_SMALL = {
 
 @ray
 @pytest.mark.parametrize("name", TOO_SMALL)
-def test_a_group_that_its_cluster_can_never_place_is_refused_at_once(place: Place, name: str) -> None:
+def test_a_group_that_its_cluster_can_never_place_is_refused_at_once(
+    place: Place, name: str
+) -> None:
     more, gpus, place.cluster.nodes, words = TOO_SMALL[name]
     place.asks(more, gpus)
     before = place.cluster.now
@@ -413,7 +462,9 @@ def test_a_cluster_with_room_for_the_fewest_workers_is_large_enough(place: Place
 
 
 @rayjob
-@pytest.mark.parametrize("reason", ["DeadlineExceeded", "PreRunningDeadlineExceeded", "ValidationFailed"])
+@pytest.mark.parametrize(
+    "reason", ["DeadlineExceeded", "PreRunningDeadlineExceeded", "ValidationFailed"]
+)
 def test_a_reason_that_will_come_again_is_final(place: Place, reason: str) -> None:
     place.script([PENDING, failed(reason, "says the operator", job="")])
     assert place.settle() == LOST
@@ -434,7 +485,9 @@ def test_a_lost_head_is_replaced(place: Place, reason: str) -> None:
 @rayjob
 def test_both_status_fields_count(place: Place) -> None:
     complete_but_failed: Step = {"jobDeploymentStatus": "Complete", "jobStatus": "FAILED"}
-    place.script([{"jobDeploymentStatus": "Running", "jobStatus": "SUCCEEDED"}, SAME, complete_but_failed])
+    place.script(
+        [{"jobDeploymentStatus": "Running", "jobStatus": "SUCCEEDED"}, SAME, complete_but_failed]
+    )
     assert place.settle() == LOST
 
 
@@ -459,7 +512,10 @@ def test_an_operator_that_never_comes_back_does_not_hold_the_step_for_ever(place
 def test_why_pods_do_not_start_is_said(place: Place) -> None:
     place.script([PENDING, failed("PreRunningDeadlineExceeded", "", job="")])
     [name] = [backends.name_of("r", "llava", "finetune")]
-    for kind, text in ((name + "-x-worker", "Insufficient nvidia.com/gpu"), ("somebody-else", "not ours")):
+    for kind, text in (
+        (name + "-x-worker", "Insufficient nvidia.com/gpu"),
+        ("somebody-else", "not ours"),
+    ):
         place.cluster.add("events", {
             "metadata": {"name": kind}, "type": "Warning", "reason": "FailedScheduling", "message": text,
             "involvedObject": {"kind": "Pod", "name": kind},
@@ -479,7 +535,9 @@ def test_a_retry_in_another_pod_becomes_an_owner_beside_the_first(
         owners.append([owner["uid"] for owner in job["metadata"]["ownerReferences"]])
 
     first = place.cluster.objects["pods", "step-pod"]["metadata"]["uid"]
-    other = place.cluster.add("pods", {"metadata": {"name": "other-pod", "namespace": "xstilts"}})["metadata"]["uid"]
+    other = place.cluster.add("pods", {"metadata": {"name": "other-pod", "namespace": "xstilts"}})[
+        "metadata"
+    ]["uid"]
     place.script([PENDING, RUNNING, look, SAME, SAME, look, place.work, SUCCEEDED])
     place.killed_after(3)
     monkeypatch.setenv("XSTILTS_POD_NAME", "other-pod")

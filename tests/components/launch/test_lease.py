@@ -40,7 +40,9 @@ def test_a_cancelled_run_is_seen_by_its_keeper_and_stays_cancelled(store: Store)
 
 
 def test_a_group_can_be_cancelled_alone(store: Store) -> None:
-    store.put_json("runs/r/leases/g.json", {"cancelled": True, "renewed": time.time(), "seconds": 60})
+    store.put_json(
+        "runs/r/leases/g.json", {"cancelled": True, "renewed": time.time(), "seconds": 60}
+    )
     assert status(store, RUN, GROUP, time.time()) == "cancelled"
     assert status(store, RUN, "another", time.time()) == "absent"
     with Keeper(store, RUN, GROUP, "pod-1", 60) as keeper:
@@ -48,7 +50,9 @@ def test_a_group_can_be_cancelled_alone(store: Store) -> None:
     assert status(store, RUN, GROUP, time.time()) == "cancelled"
 
 
-def renewed(store: Store, monkeypatch: pytest.MonkeyPatch, errors: list[Exception], beats: int) -> None:
+def renewed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, errors: list[Exception], beats: int
+) -> None:
     """Renewals fail by these errors in turn, and the lease is renewed so often all the same."""
     put, left = store.put_json, iter(errors)
 
@@ -69,7 +73,9 @@ def test_a_store_that_is_away_is_waited_for(store: Store, monkeypatch: pytest.Mo
     renewed(store, monkeypatch, [StoreError("away"), StoreError("away")], beats=4)
 
 
-def test_nothing_that_goes_wrong_once_ends_the_renewals(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_goes_wrong_once_ends_the_renewals(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     renewed(store, monkeypatch, [OSError("too many open files")], beats=3)
 
 
@@ -97,7 +103,9 @@ def test_a_guard_waits_for_the_first_renewal_and_for_another_holder() -> None:
 
 def test_a_guard_ends_at_once_when_cancelled() -> None:
     assert Guard(180, 0.0).see(beat(1), True, 1.0) == "the run was cancelled"
-    assert Guard(180, 0.0).see({**beat(1), "cancelled": True}, False, 1.0) == "the run was cancelled"
+    assert (
+        Guard(180, 0.0).see({**beat(1), "cancelled": True}, False, 1.0) == "the run was cancelled"
+    )
 
 
 def test_a_guard_that_cannot_read_has_more_patience() -> None:

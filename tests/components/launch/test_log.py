@@ -70,7 +70,9 @@ def test_a_log_is_stored_only_when_there_is_more_of_it(
     assert found == Said("finetune", "llava", copy.started, 0, "starting\n")
 
 
-def test_it_is_stored_by_itself_and_at_the_end(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_stored_by_itself_and_at_the_end(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XSTILTS_LEASE_SECONDS", "0.3")
     path = tmp_path / "log"
     path.write_text("one\n")

@@ -1,4 +1,6 @@
-"""The RayJob of a worker group: the golden file of 2 × 8 GPUs, and what must hold for every group."""
+"""The RayJob of a worker group: the golden file of 2 × 8 GPUs, and what must hold for every
+group.
+"""
 
 import copy
 import os
@@ -14,7 +16,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.launch.rayjob import KIND, LONGEST_NAME, RAY_VERSION, build, entrypoint, label, name_of
+from components.launch.rayjob import (
+    KIND,
+    LONGEST_NAME,
+    RAY_VERSION,
+    build,
+    entrypoint,
+    label,
+    name_of,
+)
 from components.launch.rules import DNS_1035, problems
 from tests.components.launch.conftest import CONFIG, ENVIRONMENT, SETTINGS
 from xstilts.errors import InfrastructureError
@@ -25,7 +35,10 @@ Job = dict[str, Any]
 
 def pods(job: Job) -> list[Job]:
     cluster = job["spec"]["rayClusterSpec"]
-    return [cluster["headGroupSpec"]["template"], *(group["template"] for group in cluster["workerGroupSpecs"])]
+    return [
+        cluster["headGroupSpec"]["template"],
+        *(group["template"] for group in cluster["workerGroupSpecs"]),
+    ]
 
 
 def worker(job: Job) -> Job:
@@ -33,7 +46,10 @@ def worker(job: Job) -> Job:
 
 
 def env(pod: Job) -> dict[str, Any]:
-    return {item["name"]: item.get("value", item.get("valueFrom")) for item in pod["spec"]["containers"][0]["env"]}
+    return {
+        item["name"]: item.get("value", item.get("valueFrom"))
+        for item in pod["spec"]["containers"][0]["env"]
+    }
 
 
 def test_two_nodes_of_eight_gpus(job: Job) -> None:
@@ -44,12 +60,16 @@ def test_two_nodes_of_eight_gpus(job: Job) -> None:
     assert text == GOLDEN.read_text()
 
 
-def test_the_golden_file_is_what_the_crd_and_the_operator_take(job: Job, matches_crd: Callable[[Job], None]) -> None:
+def test_the_golden_file_is_what_the_crd_and_the_operator_take(
+    job: Job, matches_crd: Callable[[Job], None]
+) -> None:
     matches_crd(job)
     assert problems(job) == []
 
 
-def test_the_strict_schema_sees_a_misspelt_field(job: Job, matches_crd: Callable[[Job], None]) -> None:
+def test_the_strict_schema_sees_a_misspelt_field(
+    job: Job, matches_crd: Callable[[Job], None]
+) -> None:
     job["spec"]["shutdownAfterJobFinish"] = True
     with pytest.raises(jsonschema.ValidationError, match="shutdownAfterJobFinish"):
         matches_crd(job)
@@ -58,10 +78,18 @@ def test_the_strict_schema_sees_a_misspelt_field(job: Job, matches_crd: Callable
 def test_one_worker_a_gpu_one_pod_a_node(job: Job) -> None:
     group = worker(job)
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert (group["replicas"], limits["nvidia.com/gpu"], limits["cpu"], limits["memory"]) == (2, "8", "96", "768Gi")
+    assert (group["replicas"], limits["nvidia.com/gpu"], limits["cpu"], limits["memory"]) == (
+        2,
+        "8",
+        "96",
+        "768Gi",
+    )
     [spread] = group["template"]["spec"]["topologySpreadConstraints"]
     assert spread["topologyKey"] == "kubernetes.io/hostname"
-    assert spread["labelSelector"]["matchLabels"].items() <= group["template"]["metadata"]["labels"].items()
+    assert (
+        spread["labelSelector"]["matchLabels"].items()
+        <= group["template"]["metadata"]["labels"].items()
+    )
     assert job["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
@@ -77,7 +105,10 @@ def test_a_plan_without_a_cluster_gets_the_defaults(matches_crd: Callable[[Job],
     matches_crd(job)
     assert problems(job) == []
     assert worker(job)["replicas"] == 2
-    assert "nvidia.com/gpu" not in worker(job)["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert (
+        "nvidia.com/gpu"
+        not in worker(job)["template"]["spec"]["containers"][0]["resources"]["limits"]
+    )
     assert "NCCL_DEBUG" not in env(worker(job)["template"])
 
 
@@ -135,7 +166,10 @@ def test_the_plan_s_queue_and_priority_come_before_the_installation_s(job: Job) 
     settings["cluster"] |= {"queue": "mine", "priority_class": "xstilts-high"}
     other = build(settings, ENVIRONMENT, CONFIG)
     queue = "kueue.x-k8s.io/queue-name"
-    assert (job["metadata"]["labels"][queue], other["metadata"]["labels"][queue]) == ("xstilts", "mine")
+    assert (job["metadata"]["labels"][queue], other["metadata"]["labels"][queue]) == (
+        "xstilts",
+        "mine",
+    )
     assert pods(job)[1]["spec"]["priorityClassName"] == "xstilts-batch"
     assert pods(other)[1]["spec"]["priorityClassName"] == "xstilts-high"
     free = build(SETTINGS, {**ENVIRONMENT, "XSTILTS_QUEUE": ""}, CONFIG)
@@ -144,14 +178,24 @@ def test_the_plan_s_queue_and_priority_come_before_the_installation_s(job: Job) 
 
 
 def test_kueue_orders_a_queue_by_the_class_that_the_pods_name(job: Job) -> None:
-    """A WorkloadPriorityClass of the PriorityClass's name; without a queue Kueue is told nothing."""
+    """A WorkloadPriorityClass of the PriorityClass's name; without a queue Kueue is told
+    nothing.
+    """
     high = copy.deepcopy(SETTINGS)
     high["cluster"] |= {"queue": "mine", "priority_class": "xstilts-high"}
     label = "kueue.x-k8s.io/priority-class"
     assert job["metadata"]["labels"][label] == "xstilts-batch"
     assert build(high, ENVIRONMENT, CONFIG)["metadata"]["labels"][label] == "xstilts-high"
-    assert label not in build(SETTINGS, {**ENVIRONMENT, "XSTILTS_QUEUE": ""}, CONFIG)["metadata"]["labels"]
-    assert label not in build(SETTINGS, {**ENVIRONMENT, "XSTILTS_PRIORITY_CLASS": ""}, CONFIG)["metadata"]["labels"]
+    assert (
+        label
+        not in build(SETTINGS, {**ENVIRONMENT, "XSTILTS_QUEUE": ""}, CONFIG)["metadata"]["labels"]
+    )
+    assert (
+        label
+        not in build(SETTINGS, {**ENVIRONMENT, "XSTILTS_PRIORITY_CLASS": ""}, CONFIG)["metadata"][
+            "labels"
+        ]
+    )
 
 
 def test_the_step_s_pod_owns_it_in_its_own_namespace_only(job: Job) -> None:
@@ -163,23 +207,39 @@ def test_the_step_s_pod_owns_it_in_its_own_namespace_only(job: Job) -> None:
 
 
 def test_what_the_environment_lacks_is_named() -> None:
-    with pytest.raises(InfrastructureError, match="XSTILTS_NAMESPACE, XSTILTS_WORKER_IMAGE not set"):
+    with pytest.raises(
+        InfrastructureError, match="XSTILTS_NAMESPACE, XSTILTS_WORKER_IMAGE not set"
+    ):
         build(SETTINGS, {}, CONFIG)
 
 
 def test_the_ray_it_names_is_the_ray_that_is_installed() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    assert any(re.fullmatch(rf"ray(\[[\w,]+\])?=={re.escape(RAY_VERSION)}", need) for need in project["dependencies"])
+    assert any(
+        re.fullmatch(rf"ray(\[[\w,]+\])?=={re.escape(RAY_VERSION)}", need)
+        for need in project["dependencies"]
+    )
 
 
 def test_the_entry_point_survives_a_shell() -> None:
     import shlex
 
     words = shlex.split(entrypoint({**CONFIG, "group": "it's $HOME"}))
-    assert words == ["python", "-m", "components.launch.driver", CONFIG["run_uri"], "it's $HOME", "finetune"]
+    assert words == [
+        "python",
+        "-m",
+        "components.launch.driver",
+        CONFIG["run_uri"],
+        "it's $HOME",
+        "finetune",
+    ]
 
 
-@given(st.text(min_size=1, max_size=90), st.text(min_size=1, max_size=90), st.sampled_from(["finetune", "score"]))
+@given(
+    st.text(min_size=1, max_size=90),
+    st.text(min_size=1, max_size=90),
+    st.sampled_from(["finetune", "score"]),
+)
 def test_a_name_is_always_one_that_the_operator_takes(run: str, group: str, kind: str) -> None:
     name = name_of(run, group, kind)
     assert len(name) <= LONGEST_NAME
@@ -187,7 +247,14 @@ def test_a_name_is_always_one_that_the_operator_takes(run: str, group: str, kind
     assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", label(run))
 
 
-@given(st.lists(st.tuples(st.text("ab-", min_size=1), st.text("ab-", min_size=1)), min_size=2, max_size=2, unique=True))
+@given(
+    st.lists(
+        st.tuples(st.text("ab-", min_size=1), st.text("ab-", min_size=1)),
+        min_size=2,
+        max_size=2,
+        unique=True,
+    )
+)
 def test_two_groups_never_share_a_name(pairs: list[tuple[str, str]]) -> None:
     assert name_of(*pairs[0], "finetune") != name_of(*pairs[1], "finetune")
 
@@ -197,4 +264,7 @@ def test_its_labels_find_it(job: Job) -> None:
         "app.kubernetes.io/part-of": "xstilts", "xstilts.dev/run": "captions-7", "xstilts.dev/group": "llava",
         KIND: "finetune",
     }.items()  # fmt: skip
-    assert [pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods(job)] == ["ray-head", "ray-worker"]
+    assert [pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods(job)] == [
+        "ray-head",
+        "ray-worker",
+    ]

@@ -68,7 +68,9 @@ def test_what_is_done(name: str) -> None:
 
 @pytest.mark.parametrize("reason", ["AppFailed", "DeadlineExceeded", "PreRunningDeadlineExceeded"])
 def test_a_failure_says_what_to_do_and_is_not_tried_again(reason: str) -> None:
-    decision = decide(Observation("Failed", "FAILED", reason, "the end"), OURS, 0.0, False, False, HOUR)
+    decision = decide(
+        Observation("Failed", "FAILED", reason, "the end"), OURS, 0.0, False, False, HOUR
+    )
     assert decision.action == "fail"
     assert WHAT_TO_DO[reason] in decision.why
     assert "the end" in decision.why
@@ -115,12 +117,17 @@ def test_a_wait_in_the_queue_ends_and_says_where_it_waited() -> None:
     assert decide(SUSPENDED, memory, 7300.0, False, False, HOUR).action == "wait"
     late = decide(SUSPENDED, memory, 7301.0, False, False, HOUR)
     assert late.action == "fail"
-    assert "not admitted within 2 hours (resources.cluster.queue_hours); it waits in the queue q" in late.why
+    assert (
+        "not admitted within 2 hours (resources.cluster.queue_hours); it waits in the queue q"
+        in late.why
+    )
     assert decide(SUSPENDED, memory, 1e9, False, False, Limits()).action == "wait"
 
 
 def test_each_wait_in_the_queue_counts_alone() -> None:
-    """A job that is preempted waits anew; being suspended and having been suspended are one wait."""
+    """A job that is preempted waits anew; being suspended and having been suspended are one
+    wait.
+    """
     memory = remember(OURS, SUSPENDED, 0.0)
     memory = remember(memory, RUNNING, 7000.0)
     memory = remember(memory, Observation("Suspending"), 8000.0)
@@ -130,7 +137,9 @@ def test_each_wait_in_the_queue_counts_alone() -> None:
 
 
 @pytest.mark.parametrize("seen", NOT_STARTED, ids=str)
-def test_a_job_that_never_starts_is_given_up_when_the_operator_does_not_end_it(seen: Observation) -> None:
+def test_a_job_that_never_starts_is_given_up_when_the_operator_does_not_end_it(
+    seen: Observation,
+) -> None:
     memory, late = remember(OURS, seen, 0.0), 1800 + OVERDUE_SECONDS
     assert decide(seen, memory, late, False, False, HOUR).action == "wait"
     decision = decide(seen, memory, late + 1, False, False, HOUR)
@@ -142,15 +151,22 @@ def test_all_that_comes_before_a_job_runs_is_one_start() -> None:
     memory = OURS
     for at, seen in enumerate(NOT_STARTED):
         memory = remember(memory, seen, 500.0 * at)
-    assert decide(NOT_STARTED[-1], memory, 1800 + OVERDUE_SECONDS, False, False, HOUR).action == "wait"
-    assert decide(NOT_STARTED[-1], memory, 1801 + OVERDUE_SECONDS, False, False, HOUR).action == "fail"
+    assert (
+        decide(NOT_STARTED[-1], memory, 1800 + OVERDUE_SECONDS, False, False, HOUR).action == "wait"
+    )
+    assert (
+        decide(NOT_STARTED[-1], memory, 1801 + OVERDUE_SECONDS, False, False, HOUR).action == "fail"
+    )
 
 
 @pytest.mark.parametrize("seen", NOT_STARTED, ids=str)
 def test_a_job_that_an_earlier_try_left_unstarted_is_given_up_as_well(seen: Observation) -> None:
     memory, late = remember(NEW, seen, 0.0), 1801 + OVERDUE_SECONDS
     assert decide(seen, memory, 0.0, False, False, HOUR).action == "adopt"
-    assert decide(seen, remember(after(memory, "adopt"), seen, late), late, False, False, HOUR).action == "fail"
+    assert (
+        decide(seen, remember(after(memory, "adopt"), seen, late), late, False, False, HOUR).action
+        == "fail"
+    )
 
 
 @pytest.mark.parametrize("memory", [NEW, OURS])

@@ -54,7 +54,8 @@ def test_a_report_with_missing_cells_succeeds_with_all_its_artifacts(
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(None, "has not been written"), ({"missing": SUMMARY["missing"]}, "llava on tatoeba")]
+    ("status", "said"),
+    [(None, "has not been written"), ({"missing": SUMMARY["missing"]}, "llava on tatoeba")],
 )
 def test_the_verdict_is_red_when_cells_are_missing_or_nothing_is_there(
     monkeypatch: pytest.MonkeyPatch, status: Mapping[str, Any] | None, said: str

@@ -1,0 +1,55 @@
+"""Whether a Ray cluster can ever place a group."""
+
+from typing import Any
+
+import pytest
+
+from components.launch.capacity import grows, lacking, short
+
+BIG, SMALL = {"CPU": 16.0, "GPU": 8.0}, {"CPU": 4.0}
+
+
+def test_workers_are_counted_node_by_node() -> None:
+    """What is left over on two nodes makes no third worker."""
+    assert short([SMALL, SMALL], 2, 3, 0) is None
+    assert "it has room for 2 workers of 3 CPUs" in str(short([SMALL, SMALL], 3, 3, 0))
+
+
+def test_the_scarcer_of_processors_and_gpus_decides() -> None:
+    assert short([BIG], 8, 2, 1) is None
+    assert "room for 5" in str(short([BIG], 8, 3, 1))
+    assert "room for 8" in str(short([BIG], 9, 1, 1))
+
+
+def test_workers_may_share_a_gpu() -> None:
+    assert short([{"CPU": 8.0, "GPU": 1.0}], 3, 1, 1 / 3) is None
+    assert short([{"CPU": 8.0, "GPU": 1.0}], 4, 1, 1 / 3) is not None
+
+
+def test_what_the_nodes_have_is_said() -> None:
+    problem = lacking([BIG, SMALL, SMALL], {"workers": 2, "gpus_per_worker": 16})
+    assert "no node has room for a worker of 2 CPUs and 16 GPUs" in str(problem)
+    assert "nodes: 16 CPUs and 8 GPUs, 4 CPUs and 0 GPUs" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("types", "expected"),
+    [
+        ({"ab": "node_ab", "cd": "node_cd"}, False),
+        ({"ab": "node_ab", "10.0.0.7": "workers"}, True),
+        ({}, True),
+    ],
+)
+def test_an_autoscaler_is_known_by_the_types_of_its_nodes(
+    types: dict[str, str], expected: bool
+) -> None:
+    assert grows({"clusterStatus": {"autoscalerReport": {"nodeTypeMapping": types}}}) is expected
+
+
+@pytest.mark.parametrize(
+    "status", [{}, {"clusterStatus": None}, {"clusterStatus": {"autoscalerReport": None}}]
+)
+def test_a_cluster_that_reports_no_autoscaler_of_either_kind_may_be_growing(
+    status: dict[str, Any],
+) -> None:
+    assert grows(status)

@@ -1,0 +1,175 @@
+"""A hub on this machine: the paths that huggingface_hub asks, over a dict of repositories, with
+faults on demand.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+#: Files of at least this many bytes are listed as LFS files, with a SHA-256.
+LFS = 200
+
+
+@dataclass
+class FakeHub:
+    """repos: `datasets/org/name` or `models/org/name` → revision → file → bytes; refs: the same
+    → branch → revision. gated: names that answer 401; busy: how many requests are still answered
+    429; spoil: file → how often other bytes are served; cut: file → how often the connection
+    breaks half-way; stall: files of which half comes and then nothing. requests counts files
+    served, by name; ranges holds the Range headers.
+    """
+
+    repos: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
+    refs: dict[str, dict[str, str]] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
+    busy: int = 0
+    spoil: Counter[str] = field(default_factory=Counter)
+    cut: Counter[str] = field(default_factory=Counter)
+    stall: set[str] = field(default_factory=set)
+    requests: Counter[str] = field(default_factory=Counter)
+    ranges: list[str] = field(default_factory=list)
+
+    def add(self, name: str, files: dict[str, bytes], ref: str = "main") -> str:
+        """A new commit on a branch, named after its content."""
+        said = json.dumps(
+            {file: hashlib.sha1(data).hexdigest() for file, data in sorted(files.items())}
+        )
+        commit = hashlib.sha1(f"{name}{ref}{said}".encode()).hexdigest()
+        self.repos.setdefault(name, {})[commit] = files
+        self.refs.setdefault(name, {})[ref] = commit
+        return commit
+
+
+def _tree(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    rows = []
+    for name, data in sorted(files.items()):
+        git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        row: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": git}
+        if len(data) >= LFS:
+            row["lfs"] = {
+                "oid": hashlib.sha256(data).hexdigest(),
+                "size": len(data),
+                "pointerSize": 130,
+            }
+        rows.append(row)
+    return rows
+
+
+@contextmanager
+def serving(hub: FakeHub) -> Iterator[str]:
+    """Serves on a free port; yields the address for HF_ENDPOINT."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None: ...
+
+        def _say(self, status: int, body: bytes, **headers: str) -> None:
+            self.send_response(status)
+            for key, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(key.replace("_", "-"), value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def _no(self, status: int, code: str) -> None:
+            self._say(
+                status,
+                json.dumps({"error": code}).encode(),
+                X_Error_Code=code,
+                X_Error_Message=code,
+            )
+
+        def do_GET(self) -> None:
+            path = unquote(urlsplit(self.path).path).strip("/")
+            if hub.busy > 0:
+                hub.busy -= 1
+                return self._say(429, b"{}", Retry_After="0")
+            if path.startswith("api/") and path.count("/") < 4:
+                return self._no(404, "NotFound")  # what else a client asks for
+            if path.startswith("api/"):
+                kind, org, name, what, *rest = path.removeprefix("api/").split("/", 4)
+                repo, revision = f"{kind}/{org}/{name}", rest[0] if rest else ""
+            else:
+                parts = (
+                    path.split("/")
+                    if path.startswith("datasets/")
+                    else ["models", *path.split("/")]
+                )
+                repo, what, revision = "/".join(parts[:3]), parts[3], parts[4]
+            if repo in hub.gated:
+                return self._no(401, "GatedRepo")
+            if repo not in hub.repos:
+                return self._no(404, "RepoNotFound")
+            commit = hub.refs[repo].get(revision, revision)
+            if commit not in hub.repos[repo]:
+                return self._no(404, "RevisionNotFound")
+            files = hub.repos[repo][commit]
+            if what == "revision":
+                return self._say(
+                    200,
+                    json.dumps(
+                        {"id": repo.split("/", 1)[1], "sha": commit, "siblings": []}
+                    ).encode(),
+                )
+            if what == "tree":
+                return self._say(
+                    200, json.dumps(_tree(files)).encode(), Content_Type="application/json"
+                )
+            return self._file(files, "/".join(path.split("/" + revision + "/", 1)[1:]))
+
+        def _file(self, files: dict[str, bytes], name: str) -> None:
+            if name not in files:
+                return self._no(404, "EntryNotFound")
+            hub.requests[name] += 1
+            data = files[name]
+            if hub.spoil[name] > 0:
+                hub.spoil[name] -= 1
+                data = bytes(byte ^ 1 for byte in data)
+            first, last = 0, len(data)
+            if given := self.headers.get("Range"):
+                hub.ranges.append(given)
+                start, _, end = given.removeprefix("bytes=").partition("-")
+                first, last = int(start), int(end) + 1 if end else len(data)
+            body = data[first:last]
+            if name in hub.stall:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: len(body) // 2])
+                self.wfile.flush()
+                while name in hub.stall:
+                    time.sleep(0.05)
+                self.close_connection = True
+                return
+            if hub.cut[name] > 0:
+                hub.cut[name] -= 1
+                self.send_response(206 if first else 200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: len(body) // 2])
+                self.wfile.flush()
+                self.close_connection = True
+                return
+            self._say(206 if given else 200, body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,107 @@
+"""A task is done when what it leaves is there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
+from pipelines.kfp.task_results import unfinished
+from xstilts.runs.finished import CHECKS, forget, lacking, leave
+from xstilts.runs.folder import failure_key
+from xstilts.step import Step
+from xstilts.store.server import serve
+from xstilts.store.store import Store
+
+RECORDS = Step("records", {"n": 1}, settings={"label": "records of snli"})
+BUILD = Step("build", {"n": 1}, settings={"label": "tiny"})
+TRAIN = Step("finetune", {"n": 1}, settings={"label": "tiny: none → ud_en"})
+FOLDER = "runs/r"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with serve(tmp_path_factory.mktemp("s3")) as server:
+        yield server.env()
+
+
+@pytest.fixture
+def store(
+    address: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Store:
+    """A store with a planned run of one step of each kind, none of them done."""
+    for name, value in address.items():
+        monkeypatch.setenv(name, value)
+    store = Store.open(f"s3://xstilts/{request.node.name[:50]}", cache=tmp_path)
+    document = {
+        "steps": {step.fingerprint: step.to_json() for step in (RECORDS, BUILD, TRAIN)},
+        "sources": [{"id": "sources-00", "steps": [RECORDS.fingerprint]}], "encodings": [],
+        "builds": [{"id": "builds-00", "steps": [BUILD.fingerprint]}],
+        "groups": [{"id": "tiny", "finetune": [TRAIN.fingerprint], "score": []}],
+    }  # fmt: skip
+    store.put_json(f"{FOLDER}/expanded.json", document)
+    leave(store, FOLDER, "plan", {"expanded.json": document})
+    return store
+
+
+def test_a_task_that_left_no_manifest_is_not_done(store: Store) -> None:
+    assert lacking(store, FOLDER, "plan") == []
+    assert lacking(store, FOLDER, "report") == ["report left no manifest"]
+
+
+def test_a_manifest_holds_only_while_what_it_names_is_there_unchanged(
+    store: Store, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("<p>")
+    store.put_file(f"{FOLDER}/report/report.html", page)
+    leave(store, FOLDER, "report", {"report/report.html": page})
+    assert lacking(store, FOLDER, "report") == []
+    store.put_bytes_at(f"{FOLDER}/report/report.html", b"another")
+    assert lacking(store, FOLDER, "report") == [
+        "report: report/report.html is not what its manifest says"
+    ]
+
+
+def test_what_was_left_the_last_time_can_be_forgotten(store: Store) -> None:
+    forget(store, FOLDER)
+    assert lacking(store, FOLDER, "plan") == ["plan left no manifest"]
+
+
+@pytest.mark.parametrize(("task", "step"), [("stage", RECORDS), ("build", BUILD)])
+def test_staging_is_done_when_every_step_of_its_batches_is(
+    store: Store, task: str, step: Step
+) -> None:
+    assert lacking(store, FOLDER, task) == [f"{task}: {step.settings['label']} is not done"]
+    store.commit(step, {}, {})
+    assert lacking(store, FOLDER, task) == []
+
+
+def test_a_group_is_done_when_its_steps_are_done_or_told_to_have_failed(store: Store) -> None:
+    assert lacking(store, FOLDER, "score") == []
+    assert lacking(store, FOLDER, "finetune") == [
+        "finetune: tiny: none → ud_en is neither done nor failed"
+    ]
+    store.put_json(failure_key(FOLDER, "finetune", TRAIN.fingerprint), {"error": "out of memory"})
+    assert lacking(store, FOLDER, "finetune") == []
+
+
+def test_a_task_without_a_check_is_an_error(store: Store) -> None:
+    with pytest.raises(KeyError):
+        lacking(store, FOLDER, "deploy")
+
+
+def test_every_task_of_the_package_is_checked(store: Store) -> None:
+    """A container that was told as a success and left nothing is found, whichever component it
+    is.
+    """
+    found = unfinished(intermediate_to_xtreme_r, store, "r")
+    assert {line.split(":")[0].split(" ")[0] for line in found} == set(CHECKS) - {
+        "plan",
+        "work",
+        "score",
+        "verdict",
+    }

@@ -1,0 +1,328 @@
+"""A schedule's firings: each makes its own run, adds its seeds, and follows or holds what the
+schedule says.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xstilts.analysis.alpha_spending import Spending
+from xstilts.environment import numeric_environment
+from xstilts.errors import PlanError
+from xstilts.plan.expand import expand
+from xstilts.plan.load import load_plan
+from xstilts.runs import actions, recurring
+from xstilts.runs.recurring import Repeat, further_seeds
+from xstilts.sources.loader import Mirror, identity, open_mirror
+from xstilts.store.server import serve
+from xstilts.store.store import Store
+from xstilts.tasks.task import Source
+
+WriteMirror = Callable[..., Path]
+PLAN = (Path(__file__).parents[1] / "e2e" / "small.yaml").read_text()
+HUB_PLAN = PLAN.replace(
+    "    build: {family: llava, seed: 0, tokenizer: {from: [miniature_text], byte_fallback: true}, pretrain: {updates: 20}}",
+    "    hub: org/model\n    family: llava",
+)
+
+
+@pytest.fixture(scope="module")
+def mirror(write_mirror: WriteMirror, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mirror(tmp_path_factory.mktemp("mirror"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    before = dict(os.environ)
+    with serve(tmp_path_factory.mktemp("s3")) as server:
+        os.environ.update(server.env() | {"XSTILTS_CACHE": str(tmp_path_factory.mktemp("cache"))})
+        yield Store.open("s3://xstilts/store")
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def applied(
+    store: Store, name: str, repeat: Repeat, mirror: str, holds: dict[str, object] | None = None
+) -> str:
+    recurring.put(store, name, PLAN, recurring.document_of(mirror, repeat, holds or {}))
+    return f"{store.uri}/schedules/{name}"
+
+
+def fired(uri: str, firing: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("XSTILTS_FIRING", firing)
+    actions.plan(uri)
+    return actions.open_run(uri)[1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([(0, 0)], [(0, 0), (1, 1), (2, 2)]),
+        ([(0, 0), (1, 1)], [(0, 0), (1, 1), (2, 2), (3, 3)]),
+        ([(0, 0), (1, 0)], [(0, 0), (1, 0), (2, 0), (3, 0)]),
+        ([(0, 0), (0, 1)], [(0, 0), (0, 1), (0, 2), (0, 3)]),
+        (
+            [(0, 0), (0, 1), (1, 0), (1, 1)],
+            [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)],
+        ),
+        ([(4, 7), (9, 2)], [(4, 7), (9, 2), (10, 8), (11, 9)]),
+    ],
+    ids=["one", "pairs", "intermediate", "target", "crossed", "odd"],
+)
+def test_seeds_grow_in_the_shape_that_the_plan_gave_them(
+    before: list[tuple[int, int]], after: list[tuple[int, int]]
+) -> None:
+    assert further_seeds(before, 2) == after
+
+
+def test_each_firing_makes_its_own_run_with_more_seeds_than_the_one_before(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = applied(store, "growing", Repeat(add_seeds=1, follow=("data",)), str(mirror))
+    folders = [fired(uri, f"firing-{number}", monkeypatch) for number in range(3)]
+    assert len(set(folders)) == 3
+    plans = [
+        load_plan((store.get_bytes_at(f"{folder}/plan.yaml") or b"").decode()) for folder in folders
+    ]
+    assert [plan.seeds for plan in plans] == [
+        ((0, 0), (0, 1)),
+        ((0, 0), (0, 1), (0, 2)),
+        ((0, 0), (0, 1), (0, 2), (0, 3)),
+    ]
+    assert [one["number"] for one in recurring.firings(store, "growing")] == [0, 1, 2]
+
+
+def test_what_the_firings_share_is_named_the_same_so_that_it_is_not_done_again(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = applied(store, "sharing", Repeat(add_seeds=1, follow=("data",)), str(mirror))
+    first, second = (
+        set((store.get_json(f"{fired(uri, firing, monkeypatch)}/expanded.json") or {})["steps"])
+        for firing in "ab"
+    )
+    assert first < second
+
+
+def test_a_plan_step_that_is_tried_again_goes_on_with_the_same_run(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = applied(store, "retried", Repeat(add_seeds=1, follow=("data",)), str(mirror))
+    assert fired(uri, "once", monkeypatch) == fired(uri, "once", monkeypatch)
+    assert len(recurring.firings(store, "retried")) == 1
+
+
+def test_every_component_of_a_firing_finds_its_run(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = applied(store, "found", Repeat(follow=("data",)), str(mirror))
+    folder = fired(uri, "one", monkeypatch)
+    run_uri = f"{store.uri}/{folder}"
+    assert actions.work(uri, "groups") == actions.work(run_uri, "groups")
+    seen = []
+    actions.finetune(
+        uri,
+        actions.work(uri, "groups")[0],
+        lambda worker, config, _: seen.append(config["run_uri"]),
+    )
+    assert seen == [run_uri]  # workers elsewhere know nothing of the firing
+
+
+def test_a_schedule_whose_firing_nobody_names_is_refused(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = applied(store, "unnamed", Repeat(), str(mirror))
+    monkeypatch.delenv("XSTILTS_FIRING", raising=False)
+    with pytest.raises(PlanError, match="XSTILTS_FIRING"):
+        actions.plan(uri)
+
+
+def test_a_schedule_that_is_not_there_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XSTILTS_FIRING", "one")
+    with pytest.raises(PlanError, match="no such schedule"):
+        actions.plan(f"{store.uri}/schedules/nowhere")
+
+
+def test_data_that_is_not_followed_and_changed_is_refused_by_name(
+    store: Store, tmp_path: Path, write_mirror: WriteMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_mirror(tmp_path)
+    now = expand(load_plan(PLAN), open_mirror(str(folder)), numeric_environment())
+    uri = applied(
+        store,
+        "holding",
+        Repeat(add_seeds=1),
+        str(folder),
+        recurring.held(load_plan(PLAN), Repeat(), now),
+    )
+    fired(uri, "before", monkeypatch)
+    write_mirror(folder, "other rows")
+    with pytest.raises(PlanError, match=r"the mirror's data changed.*follow"):
+        fired(uri, "after", monkeypatch)
+
+
+@pytest.mark.parametrize(("follow", "refused"), [((), True), (("environment",), False)])
+def test_an_environment_that_changed_is_followed_or_refused(
+    store: Store,
+    mirror: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    follow: tuple[str, ...],
+    refused: bool,
+) -> None:
+    name = f"environment-{refused}"
+    repeat = Repeat.model_validate({"follow": ("data", *follow), "add_seeds": 1})
+    uri = applied(store, name, repeat, str(mirror))
+    fired(uri, "before", monkeypatch)
+    now = {**numeric_environment(), "torch": "99.0"}
+    monkeypatch.setattr("xstilts.environment.numeric_environment", lambda: now)
+    if refused:
+        with pytest.raises(PlanError, match=r"torch .* → 99\.0.*follow"):
+            fired(uri, "after", monkeypatch)
+    else:
+        fired(uri, "after", monkeypatch)
+
+
+def test_a_schedule_that_is_applied_with_another_plan_holds_the_environment_anew(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New images and, with them, a new plan: what the firings before were computed with no
+    longer counts.
+    """
+    repeat = Repeat.model_validate({"follow": ("data",), "add_seeds": 1})
+    fired(applied(store, "anew", repeat, str(mirror)), "before", monkeypatch)
+    now = {**numeric_environment(), "torch": "99.0"}
+    monkeypatch.setattr("xstilts.environment.numeric_environment", lambda: now)
+    uri = applied(store, "anew", repeat, str(mirror))
+    fired(uri, "after", monkeypatch)
+    held = recurring.stored(store, "anew")
+    assert held is not None
+    assert held[1]["held"]["environment"]["torch"] == "99.0"
+    monkeypatch.setattr(
+        "xstilts.environment.numeric_environment", lambda: {**now, "torch": "100.0"}
+    )
+    with pytest.raises(PlanError, match=r"torch 99\.0 → 100\.0"):
+        fired(uri, "later", monkeypatch)
+
+
+def test_a_firing_of_the_plan_before_does_not_say_what_the_new_one_holds(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plan step still runs, in the old images, while the schedule is applied again."""
+    repeat = Repeat.model_validate({"follow": ("data",)})
+    folder = fired(applied(store, "overtaken", repeat, str(mirror)), "before", monkeypatch)
+    found = store.get_json(f"{folder}/run.json") or {}
+    text = (store.get_bytes_at(f"{folder}/plan.yaml") or b"").decode()
+    after = recurring.document_of(str(mirror), repeat, {})
+    recurring.put(store, "overtaken", PLAN.replace("name: small", "name: other"), after)
+    recurring.hold_environment(store, "overtaken", found, text, {"torch": "1.0"})
+    assert recurring.stored(store, "overtaken") == (
+        PLAN.replace("name: small", "name: other"),
+        after,
+    )
+    recurring.put(store, "overtaken", PLAN, after)
+    recurring.hold_environment(store, "overtaken", found, text, {"torch": "1.0"})
+    held = recurring.stored(store, "overtaken")
+    assert held is not None
+    assert held[1]["held"] == {"environment": {"torch": "1.0"}}
+
+
+def test_the_environment_is_held_when_the_first_run_is_gone(
+    store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = applied(
+        store,
+        "collected",
+        Repeat.model_validate({"follow": ("data",), "add_seeds": 1}),
+        str(mirror),
+    )
+    store.delete(f"{fired(uri, 'before', monkeypatch)}/")
+    now = {**numeric_environment(), "torch": "99.0"}
+    monkeypatch.setattr("xstilts.environment.numeric_environment", lambda: now)
+    with pytest.raises(PlanError, match="the environment changed"):
+        fired(uri, "after", monkeypatch)
+
+
+def test_models_that_are_not_followed_stay_at_the_commit_that_was_found() -> None:
+    text = recurring.repeated(HUB_PLAN, Repeat(), 3, {"tiny-llava": "a" * 40})
+    assert yaml.safe_load(text)["backbones"]["tiny-llava"]["revision"] == "a" * 40
+    assert load_plan(text).seeds == load_plan(PLAN).seeds
+
+
+def test_the_commit_that_is_held_is_the_one_that_the_plan_found(
+    mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xstilts.plan.backbones._commit", lambda name, hub, revision: "b" * 40)
+    plan = load_plan(HUB_PLAN)
+    expansion = expand(plan, open_mirror(str(mirror)), numeric_environment())
+    assert recurring.held(plan, Repeat(follow=("data",)), expansion) == {
+        "models": {"tiny-llava": "b" * 40}
+    }
+    assert recurring.held(plan, Repeat(follow=("data", "models")), expansion) == {}
+
+
+def test_the_hubs_data_is_read_at_the_commit_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xstilts.sources.loader._hub_revision", lambda path: "new")
+    mirror = Mirror("hub").at(
+        [{"path": "org/set", "identity": {"hub": "org/set", "revision": "old"}}]
+    )
+    assert identity(mirror, Source("org/set", None, "train"), "en")["revision"] == "old"
+    assert identity(mirror, Source("org/other", None, "train"), "en")["revision"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("repeat", "why", "idle"),
+    [
+        (Repeat(), 0, 0),
+        (Repeat(reuse="none"), 1, 0),
+        (Repeat(add_seeds=2), 1, 0),
+        (Repeat(follow=("data", "environment")), 2, 0),
+        (Repeat(follow=("models",)), 0, 1),
+        (Repeat(follow=("environment",), reuse="recipe"), 0, 1),
+    ],
+)
+def test_a_schedule_says_what_its_firings_compute_and_what_gives_them_nothing(
+    repeat: Repeat, why: int, idle: int
+) -> None:
+    found = recurring.reasons(load_plan(PLAN), repeat)
+    assert (len(found[0]), len(found[1])) == (why, idle)
+
+
+def test_following_models_counts_only_backbones_at_a_branch_or_tag() -> None:
+    assert recurring.floating_models(load_plan(HUB_PLAN)) == ["tiny-llava"]
+    pinned = HUB_PLAN.replace("hub: org/model", f"hub: org/model\n    revision: {'a' * 40}")
+    assert recurring.floating_models(load_plan(pinned)) == []
+
+
+def test_a_schedule_is_the_same_until_its_plan_its_mirror_or_its_reasons_change(
+    store: Store,
+) -> None:
+    recurring.put(
+        store, "steady", PLAN, recurring.document_of("hub", Repeat(add_seeds=1), {"data": []})
+    )
+    stored = recurring.stored(store, "steady")
+    assert recurring.same(stored, PLAN, "hub", Repeat(add_seeds=1))
+    assert not recurring.same(stored, PLAN + "\n", "hub", Repeat(add_seeds=1))
+    assert not recurring.same(stored, PLAN, "s3://other/mirror", Repeat(add_seeds=1))
+    assert not recurring.same(stored, PLAN, "hub", Repeat(add_seeds=2))
+
+
+def test_a_schedule_that_adds_seeds_says_that_looks_add_up_unless_it_spends_its_error() -> None:
+    assert (
+        "11 looks at 95 %, one seed more at each: 16 %"
+        in recurring.cautions(Repeat(add_seeds=1))[0]
+    )
+    assert recurring.cautions(Repeat(add_seeds=1, spending=Spending(looks=11))) == []
+    assert recurring.cautions(Repeat(follow=("data",))) == []
+
+
+def test_each_firing_tests_at_its_share_of_the_level_and_the_last_one_ends_the_growth() -> None:
+    repeat = Repeat(add_seeds=2, spending=Spending(looks=3))
+    plans = [load_plan(recurring.repeated(f"{PLAN}", repeat, number, {})) for number in range(5)]
+    assert [len({target for _, target in plan.seeds}) for plan in plans] == [2, 4, 6, 6, 6]
+    levels = [plan.confidence for plan in plans]
+    assert levels[0] > levels[1] > levels[2] == levels[3] == levels[4] > 0.95
+    assert sum(1 - level for level in levels[:3]) == pytest.approx(0.05)

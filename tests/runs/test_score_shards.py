@@ -1,0 +1,150 @@
+"""Vectors on disk, and the shards of large pools: what is read is what one worker alone would
+have made.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from tests.models.conftest import SETTINGS
+from xstilts.data.encoded import EncodedRow, EncodedRows
+from xstilts.errors import StoreError
+from xstilts.miniature.backbones import build_tiny
+from xstilts.models.backbone import load_backbone
+from xstilts.models.processor import load_processor
+from xstilts.runs import score_shards
+from xstilts.runs.score_shards import bounds
+from xstilts.scoring.predict import Job, Predictor, predict_rows
+from xstilts.scoring.vectors import Vectors
+from xstilts.store.server import serve
+from xstilts.store.store import Store
+
+
+def test_vectors_on_disk_are_those_that_were_put(tmp_path: Path) -> None:
+    found = Vectors.empty(3, 2, tmp_path)
+    for place in (2, 0, 1):
+        found.put(place, place + 10, torch.tensor([place, 0.5]))
+    assert found.rows == [10, 11, 12]
+    assert found.take([2, 0]).tolist() == [[2.0, 0.5], [0.0, 0.5]]
+    assert [len(part) for part in found.parts(range(3), 2)] == [2, 1]
+
+
+def test_they_leave_no_file_behind(tmp_path: Path) -> None:
+    found = Vectors.empty(3, 2, tmp_path)
+    assert len(found) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_sets_have_no_shards() -> None:
+    assert bounds(score_shards.SHARD) == []
+    assert bounds(2 * score_shards.SHARD + 1)[1:] == [
+        range(score_shards.SHARD, 2 * score_shards.SHARD), range(2 * score_shards.SHARD, 2 * score_shards.SHARD + 1)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with pytest.MonkeyPatch.context() as patch, serve(tmp_path_factory.mktemp("s3")) as server:
+        for name, value in server.env().items():
+            patch.setenv(name, value)
+        yield Store.open("s3://xstilts/vectors", cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    texts = ["bako ritu zeba.", "koko tuba rima baze.", "zeko bama tutu koba rize."] * 20
+    folder = build_tiny("xlm_r", 1, texts, SETTINGS, tmp_path_factory.mktemp("xlm_r"))
+    backbone = load_backbone(folder, "xlm_r", "bidirectional").eval()
+    scratch = tmp_path_factory.mktemp("scratch")
+    return Predictor(
+        backbone, None, load_processor(folder, "xlm_r"), 500, torch.device("cpu"), scratch
+    )
+
+
+def job(step: str, rows: int, format_: str = "ranking") -> Job:
+    random = Random(step)
+    made = [
+        EncodedRow(n, "en", [[random.randrange(20, 200) for _ in range(random.randrange(3, 25))]], 0, [], [], 0, [], [], [], [], 1)
+        for n in range(rows)
+    ]  # fmt: skip
+    table = [{**asdict(row), "length": len(row.segments[0])} for row in made]
+    return Job(
+        step,
+        "pool",
+        format_,
+        EncodedRows(pa.Table.from_pylist(table)),
+        depth=0.5 if format_ == "mining" else None,
+    )
+
+
+def test_shards_of_two_workers_are_what_one_pass_makes(
+    store: Store, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_shards, "SHARD", 10)
+    jobs = [job("sharded", 37), job("mined", 21, "mining"), job("small", 8)]
+    with torch.no_grad():
+        whole = predict_rows(predictor, jobs)[1]
+        every = {"model": list(score_shards.shards(jobs, "selected"))}
+        assert [len(one.places) for one in every["model"]] == [10, 10, 10, 7, 10, 10, 1]
+        for rank in range(2):
+            score_shards.make(store, predictor, score_shards.share(every, rank, 2)["model"])
+        monkeypatch.setattr(
+            score_shards, "predict_rows", None
+        )  # whoever gathers need not compute any more
+        gathered = score_shards.gathered(store, predictor, jobs, "selected")
+    assert [one.vectors is not None for one in gathered] == [True, True, False]
+    for one in gathered[:2]:
+        assert one.vectors is not None
+        assert one.vectors.rows == whole[one.step, "pool"].rows
+        assert np.allclose(one.vectors.table, whole[one.step, "pool"].table, atol=2e-3)
+
+
+def test_a_lacking_shard_is_made_by_whoever_scores(
+    store: Store, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker was lost before its second shard."""
+    monkeypatch.setattr(score_shards, "SHARD", 10)
+    jobs = [job("lost", 25)]
+    with torch.no_grad():
+        score_shards.make(store, predictor, list(score_shards.shards(jobs, "selected"))[:1])
+        (found,) = score_shards.gathered(store, predictor, jobs, "selected")
+    assert found.vectors is not None
+    assert found.vectors.rows == list(range(25))
+
+
+def test_a_shard_of_another_width_is_refused(store: Store, tmp_path: Path) -> None:
+    key = score_shards.shard_key("wide", "selected", "pool", 0)
+    score_shards.put_shard(store, key, Vectors.of([(0, torch.ones(3))]), tmp_path)
+    with pytest.raises(StoreError, match="delete it"):
+        score_shards.read_shard(store, key, Vectors.empty(1, 4), range(1), tmp_path)
+
+
+def test_shards_are_dealt_on_from_model_to_model(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three shards each for two workers: the second model's first goes to who has fewer."""
+    monkeypatch.setattr(score_shards, "SHARD", 10)
+    every = {name: list(score_shards.shards([job(name, 30)], "selected")) for name in ("a", "b")}
+    shares = [score_shards.share(every, rank, 2) for rank in range(2)]
+    assert [{model: len(own) for model, own in one.items()} for one in shares] == [
+        {"a": 2, "b": 1},
+        {"a": 1, "b": 2},
+    ]
+
+
+def test_a_shard_in_half_precision_is_refused(store: Store, tmp_path: Path) -> None:
+    key = score_shards.shard_key("half", "selected", "pool", 0)
+    half = Vectors([0], np.ones((1, 4), np.float16))  # type: ignore[arg-type]
+    score_shards.put_shard(store, key, half, tmp_path)
+    with pytest.raises(StoreError, match="float16, and float32 is needed; delete it"):
+        score_shards.read_shard(store, key, Vectors.empty(1, 4), range(1), tmp_path)
+
+
+def test_a_shard_of_the_widest_models_is_half_a_gigabyte() -> None:
+    assert score_shards.SHARD * 4_096 * np.dtype(np.float32).itemsize == 2**29

@@ -1,0 +1,3 @@
+"""The miniature: a generated mirror of the hub with invented languages and drawn pictures,
+learnable in minutes.
+"""

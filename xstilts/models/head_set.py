@@ -1,0 +1,127 @@
+"""The heads of a finetune step, and encoded rows packed for a backbone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from xstilts.data.encoded import EncodedRow, Images
+from xstilts.models.backbone import Backbone
+from xstilts.models.batch import PackedBatch, Segment, pack, segment_key
+from xstilts.models.heads import initialise, make_head
+from xstilts.models.processor import Processor
+from xstilts.step import training_role
+from xstilts.store.manifest import Manifest
+from xstilts.store.store import Store
+
+
+class Heads(nn.Module):
+    """The heads of a finetune step, one per task; `lm` tasks have none (an empty module)."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        backbone: Backbone,
+        recipe: Mapping[str, Any],
+        seed: int,
+        stage: str,
+    ) -> None:
+        """New heads, drawn from the stream `head` of seed and stage: equal in all arms of a
+        seed.
+        """
+        super().__init__()
+        self.tasks = [dict(task) for task in tasks]
+        pooling = recipe.get("pooling") or "pooled"
+        made = [
+            make_head(
+                t["format"], t["objective"], backbone.width, t["classes"], backbone.pool, pooling
+            )
+            for t in tasks
+        ]
+        for head in made:
+            if head is not None:
+                initialise(head, seed, stage)
+        self.heads = nn.ModuleList(nn.Module() if head is None else head for head in made)
+
+    def save(self, folder: Path, before: str = "") -> dict[str, Path]:
+        """<before>head.<task>.safetensors for each task with parameters (a task's translations
+        are another task); name → path.
+        """
+        files = {}
+        for task, head in zip(self.tasks, self.heads, strict=True):
+            state = {k: v.detach().contiguous().cpu() for k, v in head.state_dict().items()}
+            if state:
+                name = f"{before}{_file(task)}"
+                save_file(state, folder / name)
+                files[name] = folder / name
+        return files
+
+    @classmethod
+    def load(
+        cls, manifest: Manifest, store: Store, backbone: Backbone, before: str = ""
+    ) -> "Heads":
+        """The heads that a finished finetune step left; before: `last.` for those of the last
+        update.
+        """
+        spec = manifest.step["spec"]
+        names = [f"{before}{_file(task)}" for task in spec["tasks"]]
+        states = [
+            load_file(store.file(manifest, name)) if name in manifest.files else {}
+            for name in names
+        ]
+        # An open set of tags (CCG) has as many classes as the training rows had: its spec says 0,
+        # its weights know.
+        tasks = [
+            {
+                **task,
+                "classes": task["classes"]
+                or (len(state["out.bias"]) if task["format"] == "tagging" and state else 0),
+            }
+            for task, state in zip(spec["tasks"], states, strict=True)
+        ]
+        heads = cls(tasks, backbone, spec["recipe"], 0, "")
+        for head, state in zip(heads.heads, states, strict=True):
+            head.load_state_dict(state)
+        return heads
+
+    def continue_from(self, manifest: Manifest, store: Store) -> None:
+        """Takes over the head of the stage before (SIQA → COPA): same format, one task each."""
+        before = manifest.step["spec"]["tasks"]
+        if (
+            len(before) != 1
+            or len(self.tasks) != 1
+            or before[0]["format"] != self.tasks[0]["format"]
+        ):
+            raise ValueError(f"the head of {before} cannot be continued by {self.tasks}")
+        self.heads[0].load_state_dict(load_file(store.file(manifest, _file(before[0]))))
+
+
+def _file(task: Mapping[str, Any]) -> str:
+    return f"head.{training_role(task['name'], task.get('translated'))}.safetensors"
+
+
+def pack_rows(
+    rows: Sequence[EncodedRow],
+    backbone: Backbone,
+    processor: Processor | None,
+    images: Images | None,
+) -> PackedBatch:
+    """All segments of the rows on one flat batch, in order. KeyError for a row with images and
+    nothing to read them.
+    """
+    segments = []
+    for row in rows:
+        if row.images and (images is None or processor is None):
+            raise KeyError(f"row {row.row} shows images, and its records have none")
+        shown = zip(row.images, row.grids, strict=True)
+        pictures = (
+            [processor.image_inputs(images[sha], grid) for sha, grid in shown]
+            if processor and images
+            else []
+        )
+        segments += [
+            Segment(ids, pictures, segment_key(row.row, i)) for i, ids in enumerate(row.segments)
+        ]
+    return pack(segments, backbone)

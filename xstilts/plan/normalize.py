@@ -1,0 +1,139 @@
+"""The short forms that a plan may use, rewritten as the one plain shape that the schema knows.
+
+What has no readable shape is reported and left out; everything else passes through for the schema
+to judge.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from typing import Any
+
+Problems = list[str]
+
+
+def plain_shape(raw: Mapping[Any, Any]) -> tuple[dict[str, Any], Problems]:
+    """(the plan in its plain shape, problems). The input is not changed."""
+    problems: Problems = []
+    shaped = {str(key): value for key, value in raw.items()}
+    for key, rewrite in _REWRITES.items():
+        if key in shaped:
+            value = rewrite(shaped.pop(key), problems)
+            if value is not None:
+                shaped[key] = value
+    return shaped, problems
+
+
+def _seeds(value: Any, problems: Problems) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value >= 1:
+            return [[seed, seed] for seed in range(value)]
+    elif isinstance(value, Mapping):
+        if set(value) == {"intermediate", "target"} and all(
+            isinstance(v, list) and v for v in value.values()
+        ):
+            return [list(pair) for pair in product(value["intermediate"], value["target"])]
+    elif (
+        isinstance(value, list)
+        and value
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+    ):
+        return value
+    problems.append(
+        f"seeds: cannot read {value!r}; allowed: a number (3), {{intermediate: [0], target: [0, 1]}}, "
+        "or pairs [[intermediate, target], …]"
+    )
+    return None
+
+
+def _languages(value: Any, problems: Problems, path: str = "languages") -> Any:
+    if value == "all":
+        return None
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return value
+    hint = " (YAML reads no, yes, on and off as truth values: put them in quotes)"
+    bare = isinstance(value, list) and any(isinstance(item, bool) for item in value)
+    problems.append(
+        f"{path}: cannot read {value!r}; allowed: all, or a list of codes [en, de]{hint if bare else ''}"
+    )
+    return None
+
+
+def _evaluations(value: Any, problems: Problems) -> Any:
+    if isinstance(value, list):
+        if not all(isinstance(item, str) for item in value):
+            problems.append(f"evaluations: cannot read {value!r}; a list holds names only")
+            return {item: {} for item in value if isinstance(item, str)} or None
+        for name in {name for name in value if value.count(name) > 1}:
+            problems.append(f"evaluations: {name!r} stands twice")
+        return {name: {} for name in value}
+    if not isinstance(value, Mapping):
+        return value
+    shaped: dict[Any, Any] = {}
+    for name, body in value.items():
+        shaped[name] = dict(body) if isinstance(body, Mapping) else ({} if body is None else body)
+        if isinstance(body, Mapping) and "languages" in body:
+            languages = _languages(
+                shaped[name].pop("languages"), problems, f"evaluations.{name}.languages"
+            )
+            if languages is not None:
+                shaped[name]["languages"] = languages
+    return shaped
+
+
+def _backbones(value: Any, problems: Problems) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: {**body, "tuning": {"mode": body["tuning"]}}
+        if isinstance(body, Mapping) and isinstance(body.get("tuning"), str)
+        else body
+        for name, body in value.items()
+    }
+
+
+def _arms(value: Any, problems: Problems) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    # `labels: true` is a truth value in YAML, and means the true labels.
+    shaped = {name: {} if body is None else body for name, body in value.items()}
+    return {
+        name: {**body, "labels": "true"}
+        if isinstance(body, Mapping) and body.get("labels") is True
+        else body
+        for name, body in shaped.items()
+    }
+
+
+def _rows(value: Any, problems: Problems) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    tasks = {name: body for name, body in value.items() if isinstance(body, Mapping)}
+    return {
+        "default": {name: body for name, body in value.items() if name not in tasks},
+        "tasks": tasks,
+    }
+
+
+def _splits(value: Any, problems: Problems) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: {
+            role: {"split": choice} if isinstance(choice, str) else choice
+            for role, choice in body.items()
+        }
+        if isinstance(body, Mapping)
+        else body
+        for name, body in value.items()
+    }
+
+
+_REWRITES: Mapping[str, Callable[[Any, Problems], Any]] = {
+    "seeds": _seeds,
+    "languages": _languages,
+    "evaluations": _evaluations,
+    "backbones": _backbones,
+    "arms": _arms,
+    "rows": _rows,
+    "splits": _splits,
+}

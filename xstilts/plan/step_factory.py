@@ -1,0 +1,513 @@
+"""Makes the steps of a plan, each once: two askers of the same content get the same fingerprint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xstilts.errors import DataError
+from xstilts.plan.backbones import identity_of
+from xstilts.plan.checks import TEXT_ONLY
+from xstilts.plan.schema import Arm, BackbonePlan, Plan
+from xstilts.plan.split_sources import Sources
+from xstilts.plan.step_recipes import Recipes
+from xstilts.plan.tables import Tables
+from xstilts.step import Step, training_role
+from xstilts.tasks.task import SHOWN, Task
+
+#: How the reason ends where all of an arm's tasks are left out.
+NOTHING_LEFT = "; nothing is left of the arm"
+#: Where retrieval reads sentence vectors, as a share of the layers: the output of block 14 of 24,
+#: as Phang et al. and XTREME do for XLM-R large.
+RETRIEVAL_DEPTH = 0.583333
+ENGLISH = "en"
+#: Splits that an arm's image condition applies to.
+_TRAINED_ON = ("train", "select")
+
+
+class Steps:
+    """The steps of one plan. `made`: fingerprint → Step, parents before children. `lacking`:
+    what the mirror has not and the plan cannot do without; `skipped`: languages that it lacks;
+    `without`: (backbone, arm) → what is left out for its licence. intermediates: the scores of
+    arms on their own English dev rows.
+    """
+
+    def __init__(
+        self, plan: Plan, tables: Tables, sources: Sources, stamp: Mapping[str, Any]
+    ) -> None:
+        """stamp: what else every spec holds: environment (not the records' specs), generation,
+        or nothing.
+        """
+        self.plan, self.tables, self.sources = plan, tables, sources
+        self.recipes = Recipes(plan, tables)
+        self.stamp = dict(stamp)
+        self.settings = plan.resources.model_dump(
+            mode="json", by_alias=True, exclude={"groups"}, exclude_none=True
+        )
+        self.settings["most_bad"] = plan.most_bad_rows
+        if any(self._mirrored(backbone) for backbone in plan.backbones.values()):
+            self.settings["models"] = (
+                sources.mirror.address
+            )  # where workers find them; the commit is what counts
+        self.made: dict[str, Step] = {}
+        self.lacking: dict[str, str] = {}
+        self.skipped: dict[tuple[str, str], str] = {}
+        self.without: dict[tuple[str, str], str] = {}
+        self.intermediates: list[dict[str, Any]] = []
+        self._identities: dict[str, Any] = {}
+        self._captioned = {
+            part.task for arm in plan.arms.values() if arm.images == "caption" for part in arm.parts
+        }
+
+    def _add(
+        self,
+        kind: str,
+        label: str,
+        spec: Mapping[str, Any],
+        parents: Mapping[str, str],
+        **more: Any,
+    ) -> str:
+        step = Step(
+            kind, {**spec, **self._stamp(kind)}, parents, {"label": label, **self.settings, **more}
+        )
+        fingerprint = step.fingerprint
+        self.made.setdefault(fingerprint, step)
+        return fingerprint
+
+    def _stamp(self, kind: str) -> dict[str, Any]:
+        return {k: v for k, v in self.stamp.items() if kind != "records" or k != "environment"}
+
+    def need(
+        self,
+        task: Task,
+        split: str,
+        language: str,
+        cap: int | None,
+        labels: str = "true",
+        images: str = "real",
+    ) -> str | None:
+        """The records of a split that the plan cannot do without; None and an entry in `lacking`
+        when it is absent.
+        """
+        found = self.records(task, split, language, cap, labels, images)
+        if found is None:
+            reason = self.skipped.pop((task.name, language))
+            if isinstance(self.sources.find(task, split, language), str):
+                what, advice = "rows", f"; name another under splits.{task.name}.{split}"
+            else:
+                what, advice = "captions", ""
+            self.lacking[f"{task.name} has no {split} {what} in {language}"] = f"{reason}{advice}"
+        return found
+
+    def records(
+        self,
+        task: Task,
+        split: str,
+        language: str,
+        cap: int | None,
+        labels: str = "true",
+        images: str = "real",
+    ) -> str | None:
+        """The records of a split in a language; None and an entry in `skipped` when the mirror
+        lacks them. Where an arm of the plan shows a task's captions, the records of all its
+        image conditions name them: they share the rows that have a caption.
+        """
+        origin = self.sources.find(task, split, language)
+        captions = (
+            self.sources.captions(task, split)
+            if task.name in self._captioned and split in _TRAINED_ON
+            else None
+        )
+        if images != "caption" and isinstance(captions, str):
+            captions = None  # no arm can show this split's captions
+        if isinstance(origin, str) or isinstance(captions, str):
+            self.skipped[(task.name, language)] = (
+                origin if isinstance(origin, str) else str(captions)
+            )
+            return None
+        spec = {
+            "task": origin.task,
+            "split": split,
+            "language": language,
+            "source": origin.source,
+            "rows": cap,
+            "labels": labels,
+            **({"images": images} if images != "real" else {}),
+            **({"captions": captions} if captions else {}),
+        }
+        marks = [
+            text
+            for text, on in (
+                (", labels shuffled", labels == "shuffled"),
+                (f", images {images}", images != "real"),
+            )
+            if on
+        ]
+        return self._add("records", f"{task.name} {split} {language}{''.join(marks)}", spec, {})
+
+    def unlicensed(self, task: str) -> str | None:
+        """Why a licensed task cannot be had here, or None."""
+        one = self.tables.tasks[task]
+        if not one.licensed or not isinstance(self.sources.find(one, "train", ENGLISH), str):
+            return None
+        return f"{task} is skipped for its licence: {one.licensed}"
+
+    def identity(self, name: str) -> Any:
+        """A backbone's identity: the fingerprint of its build step, or where its files are."""
+        if name not in self._identities:
+            backbone = self.plan.backbones[name]
+            self._identities[name] = (
+                self._build(name)
+                if backbone.build
+                else identity_of(name, backbone, self._mirrored(backbone))
+            )
+        return self._identities[name]
+
+    def _mirrored(self, backbone: BackbonePlan) -> str | None:
+        """The commit at which the mirror holds a backbone of the hub."""
+        return self.tables.model(self.sources.mirror, backbone.hub) if backbone.hub else None
+
+    def _build(self, name: str) -> str:
+        build = self.plan.backbones[name].build
+        assert build is not None  # asked by identity()
+        teachers = {
+            "tokenizer": build.tokenizer.from_,
+            "pretrain": build.text or build.tokenizer.from_,
+        }
+        parents: dict[str, str] = {}
+        for task in (
+            self.tables.tasks[t]
+            for t in dict.fromkeys([*teachers["tokenizer"], *teachers["pretrain"]])
+        ):
+            cap = self.recipes.cap(task.name, "text")
+            # All languages of the text and not the plan's: adding a language to a plan must not
+            # make a new backbone.
+            for language in build.languages or self.sources.languages(task, "text"):
+                if not isinstance(self.sources.find(task, "text", language), str):
+                    found = self.records(task, "text", language, cap)
+                    parents[f"text:{task.name}:{language}"] = str(found)
+            if not any(role.startswith(f"text:{task.name}:") for role in parents):
+                reason = self.sources.find(task, "text", ENGLISH)
+                self.lacking[f"backbones.{name}.build: {task.name} has no text"] = str(reason)
+        spec = {
+            "family": build.family,
+            "seed": build.seed,
+            "tokenizer": {
+                "vocab_size": build.tokenizer.vocab_size,
+                "byte_fallback": build.tokenizer.byte_fallback,
+            },
+            "text": {role: list(names) for role, names in teachers.items()},
+            "pretrain": dict(build.pretrain),
+            "languages": list(dict.fromkeys(role.rpartition(":")[2] for role in parents)),
+        }
+        return self._add("build", f"build {name}", spec, parents)
+
+    def _made_by(self, name: str) -> dict[str, str]:
+        identity = self.identity(name)
+        return {"backbone": identity} if isinstance(identity, str) else {}
+
+    def encode(
+        self,
+        name: str,
+        task: Task,
+        split: str,
+        language: str,
+        objective: str,
+        lengths: Any,
+        records: str,
+    ) -> str:
+        """Records through a backbone's processor."""
+        family = self.plan.backbones[name].family
+        spec = {
+            "task": task.name,
+            "split": split,
+            "language": language,
+            "objective": objective,
+            "family": family,
+            "processor": self.identity(name),
+            "lengths": lengths,
+            "subtoken": "first" if family in TEXT_ONLY else "last",
+        }
+        if task.modality == "image" and self.made[records].spec.get("images", "real") in SHOWN:
+            spec["image_budget"] = self.recipes.image_budget(task.name, self.plan.backbones[name])
+        label = f"{name}: {task.name} {split} {language} ({objective})"
+        return self._add("encode", label, spec, {"records": records, **self._made_by(name)})
+
+    def encode_pool(
+        self, name: str, task: Task, gold: Mapping[str, str], lengths: Any, size: int | None
+    ) -> str | None:
+        """A ranking's candidates; size: so many of them besides those that answer a query (a
+        declared smaller pool).
+        """
+        records = self.need(task, "text", ENGLISH, None)
+        if records is None:
+            return None
+        family = self.plan.backbones[name].family
+        spec = {
+            "task": task.name,
+            "split": "text",
+            "language": ENGLISH,
+            "objective": "eval",
+            "family": family,
+            "processor": self.identity(name),
+            "lengths": lengths,
+            "subtoken": "last",
+            "pool_size": size,
+        }
+        queries = (
+            {f"gold:{language}": fingerprint for language, fingerprint in gold.items()}
+            if size
+            else {}
+        )
+        return self._add(
+            "encode",
+            f"{name}: {task.name} ({size or 'all'})",
+            spec,
+            {"records": records, **queries, **self._made_by(name)},
+        )
+
+    def model(self, name: str) -> dict[str, Any]:
+        """The part of a spec that says which backbone it is and how it is tuned and read."""
+        backbone = self.plan.backbones[name]
+        tuning: dict[str, Any] = {"mode": backbone.tuning.mode}
+        if backbone.tuning.mode == "lora":
+            tuning["r"], tuning["alpha"] = self.recipes.adapters[name]
+        return {
+            "family": backbone.family, "backbone": self.identity(name), "tuning": tuning,
+            "attention": attention_of(backbone),
+        }  # fmt: skip
+
+    def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:
+        """The finetune step of an arm; None when its data is absent. The spec does not hold the
+        arm's name.
+        """
+        backbone = self.plan.backbones[name]
+        refused = [reason for part in arm.parts if (reason := self.unlicensed(part.task))]
+        parts = [part for part in arm.parts if not self.unlicensed(part.task)]
+        if refused:
+            self.without[name, arm_name] = "; ".join(refused) + ("" if parts else NOTHING_LEFT)
+        if not parts:
+            return None
+        if refused:  # the budget is shared by those that are trained
+            arm = arm.model_copy(update={"mixture": tuple(parts)})
+        caps = self.recipes.arm_caps(arm, backbone)
+        tasks, parents, whole = [], self._made_by(name), True
+        recipe = self.recipes.arm_training(arm, backbone)
+        for part in parts:
+            objective = self.recipes.objective(part.task, part.objective)
+            roles = self._training_rows(
+                name, part.task, objective, caps[part.task], arm, recipe, part.translated
+            )
+            whole = whole and roles is not None
+            parents.update(roles or {})
+            tasks.append(self._task(part.task, objective, part.weight or 1.0, part.translated))
+        sampling = None
+        if arm.mixture:
+            sampling = {
+                "kind": arm.sampling or "proportional",
+                "temperature": arm.temperature,
+                "cap": arm.cap,
+            }
+        spec = {
+            **self.model(name),
+            "stage": "intermediate",
+            "name": "+".join(part.task for part in parts),
+            "tasks": tasks,
+            "sampling": sampling,
+            "recipe": recipe,
+            "seed": {"kind": "intermediate", "value": seed},
+        }
+        label = f"{name}: intermediate {arm_name}, seed {seed}"
+        return self._add("finetune", label, spec, parents) if whole else None
+
+    def target(self, name: str, target: str, init: str | None, seed: int, road: str) -> str | None:
+        """The finetune step of a target that continues `init` (None: the backbone); None when
+        its data is absent.
+        """
+        backbone = self.plan.backbones[name]
+        recipe = self.recipes.training(target, backbone)
+        roles = self._training_rows(
+            name, target, "head", self.recipes.train_cap(target, backbone), Arm(), recipe
+        )
+        if roles is None:
+            return None
+        parents = {**self._made_by(name), **({"init": init} if init else {}), **roles}
+        spec = {
+            **self.model(name),
+            "stage": "target",
+            "name": target,
+            "tasks": [self._task(target, "head", 1.0)],
+            "sampling": None,
+            "recipe": recipe,
+            "seed": {"kind": "target", "value": seed},
+        }
+        return self._add("finetune", f"{name}: {road} → {target}, seed {seed}", spec, parents)
+
+    def _task(
+        self, name: str, objective: str, weight: float, translated: tuple[str, ...] | None = None
+    ) -> dict[str, Any]:
+        task = self.tables.tasks[name]
+        return {
+            **({"translated": list(translated)} if translated else {}),
+            "name": name,
+            "format": task.format,
+            "objective": objective,
+            "classes": len(task.labels),
+            "weight": weight,
+        }
+
+    def _training_rows(
+        self,
+        name: str,
+        task_name: str,
+        objective: str,
+        cap: int | None,
+        arm: Arm,
+        recipe: Mapping[str, Any],
+        translated: tuple[str, ...] | None = None,
+    ) -> dict[str, str] | None:
+        """Roles train:<task> and, when the recipe selects on English dev, select:<task>; None
+        when rows are absent.
+        """
+        backbone, task = self.plan.backbones[name], self.tables.tasks[task_name]
+        images = arm.images if task.modality == "image" else "real"
+        languages = "+".join(translated) if translated else ENGLISH
+        role = training_role(task_name, translated)
+        wanted = [("train", cap, arm.labels, languages)]
+        if self.recipes.selects(recipe):
+            wanted.append(("select", self.recipes.cap(task_name, "select"), "true", ENGLISH))
+        roles = {}
+        for split, rows, kind, language in wanted:
+            records = self.need(task, split, language, rows, kind, images)
+            if records is None:
+                return None
+            lengths = self.recipes.lengths(task_name, backbone, objective)
+            roles[f"{split}:{role}"] = self.encode(
+                name, task, split, language, objective, lengths, records
+            )
+        return roles
+
+    def score(
+        self,
+        name: str,
+        task: Task,
+        gold: Mapping[str, str],
+        tests: Mapping[str, str],
+        model: str | None,
+        road: str,
+        pool: str | None = None,
+    ) -> str:
+        """An evaluation in all its languages. gold, tests: language → records, encoded. pool:
+        encoded candidates.
+        """
+        parents = (
+            self._made_by(name)
+            | ({"model": model} if model else {})
+            | ({"pool": pool} if pool else {})
+        )
+        parents |= {f"test:{language}": fingerprint for language, fingerprint in tests.items()}
+        parents |= {f"gold:{language}": fingerprint for language, fingerprint in gold.items()}
+        spec = {
+            "evaluation": task.name,
+            "languages": list(tests),
+            "format": task.format,
+            "metrics": list(task.metrics),
+            **self.model(name),
+            "layer": RETRIEVAL_DEPTH if task.format in ("retrieval", "mining") else None,
+            **self._answers(name, task, (task.trained_target or (task.name,))[-1]),
+        }
+        if (
+            task.format == "ranking" and task.trained_target
+        ):  # queries and candidates are read as they were in training
+            spec["pooling"] = self.recipes.full(task.trained_target[-1], self.plan.backbones[name])[
+                "pooling"
+            ]
+        splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
+        return self._add("score", f"{name}: {road} on {task.name}", spec, parents, splits=splits)
+
+    def _answers(self, name: str, task: Task, read_as: str) -> dict[str, Any]:
+        """The part of a score step's spec that question answering alone has. read_as: the task
+        whose recipe it follows.
+        """
+        if task.format != "span":
+            return {}
+        return {"answer_limit": self.recipes.answer_limit(read_as, self.plan.backbones[name])}
+
+    def score_intermediate(self, name: str, arm_name: str, arm: Arm, seed: int, model: str) -> None:
+        """An arm's tasks on their own English dev rows, as the arm learnt them: by its heads, or
+        in words. A task whose dev rows the mirror lacks is entered with the reason.
+        """
+        backbone = self.plan.backbones[name]
+        for place, given in enumerate(self.made[model].spec["tasks"]):
+            task, objective = self.tables.tasks[given["name"]], given["objective"]
+            entry = {
+                "backbone": name,
+                "arm": arm_name,
+                "seed": seed,
+                "task": task.name,
+                "objective": objective,
+            }
+            images = arm.images if task.modality == "image" else "real"
+            records = self.records(
+                task, "select", ENGLISH, self.recipes.cap(task.name, "select"), images=images
+            )
+            metrics = scored_by(task, objective)
+            if records is None or not metrics:
+                reason = (
+                    self.skipped.pop((task.name, ENGLISH))
+                    if records is None
+                    else "no metric is defined for it"
+                )
+                self.intermediates.append({**entry, "score": None, "reason": reason})
+                continue
+            lengths = self.recipes.lengths(task.name, backbone, objective)
+            rows = self.encode(
+                name,
+                task,
+                "select",
+                ENGLISH,
+                objective if objective == "lm" else "eval",
+                lengths,
+                records,
+            )
+            parents = self._made_by(name) | {"model": model, "test:en": rows, "gold:en": records}
+            spec = {
+                "evaluation": task.name,
+                "languages": [ENGLISH],
+                "format": "words" if objective == "lm" else task.format,
+                "metrics": list(metrics),
+                "head": place,
+                **self.model(name),
+                "layer": None,
+                **(self._answers(name, task, task.name) if objective != "lm" else {}),
+            }
+            split = self.made[records].spec["source"]["split"]
+            label = f"{name}: {arm_name} ({seed}) on its own {task.name}"
+            score = self._add("score", label, spec, parents, splits={ENGLISH: split})
+            self.intermediates.append(
+                {**entry, "score": score, "split": split, "metrics": list(metrics)}
+            )
+
+    def raise_lacking(self) -> None:
+        """Raises DataError that names everything the plan needs and the mirror lacks."""
+        if self.lacking:
+            lines = [f"  - {what}: {reason}" for what, reason in self.lacking.items()]
+            raise DataError(
+                "\n".join(["the mirror lacks what the plan needs; nothing was staged", *lines])
+            )
+
+
+def scored_by(task: Task, objective: str) -> tuple[str, ...]:
+    """The metrics of an intermediate task on its own dev rows; in words, equality of the answers
+    where the task's own metrics do not compare words.
+    """
+    return (
+        ("squad_em",)
+        if objective == "lm" and task.format not in ("generation", "span")
+        else task.metrics
+    )
+
+
+def attention_of(backbone: BackbonePlan) -> str:
+    """The attention of a backbone's text model."""
+    if backbone.family in TEXT_ONLY:
+        return "bidirectional"
+    return backbone.attention or "causal"

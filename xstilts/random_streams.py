@@ -1,0 +1,22 @@
+"""Named random streams: each is a function of its name, a seed and a stage, and of nothing else.
+
+No stream knows the arm, the worker or the group, so two arms of one seed share their draws: that is
+what pairs them.
+"""
+
+import hashlib
+
+import torch
+
+
+def stream_seed(name: str, seed: int, stage: str = "") -> int:
+    """The 63-bit seed of a stream: the first bytes of the SHA-256 of its name, seed and stage."""
+    text = "\0".join((name, str(int(seed)), stage))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(name: str, seed: int, stage: str = "") -> torch.Generator:
+    """A CPU generator at the start of the stream (name, seed, stage); equal arguments give equal
+    draws everywhere.
+    """
+    return torch.Generator().manual_seed(stream_seed(name, seed, stage))

@@ -1,0 +1,341 @@
+"""What each worker of a group does: its finetune steps one after another, the backbone loaded once.
+
+Every step starts from weights that are set anew, so nothing of one cell reaches the next. A step
+that fails is recorded and the group goes on; a worker that is killed is started again by Ray Train,
+and the step resumes from its checkpoint.
+"""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xstilts.data.encoded import EncodedRow
+from xstilts.environment import require
+from xstilts.models.head_set import Heads
+from xstilts.models.heads import AnswerLimit
+from xstilts.models.lora import load_trainable, trainable_state
+from xstilts.runs.folder import failure, failure_key, open_run, spec_of
+from xstilts.runs.loaded_backbone import LoadedBackbone, task_role
+from xstilts.runs.score import group as score_group
+from xstilts.scoring.gold import encoded_gold, gold_answers
+from xstilts.step import Step
+from xstilts.store.store import Store
+from xstilts.tasks.registry import TASKS
+from xstilts.training.checkpoint import load_state, save_state
+from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
+from xstilts.training.losses import Learner
+from xstilts.training.order import sampling_weights, updates_for
+from xstilts.training.selection import Best, Development, chosen
+from xstilts.training.workers import StepFailed, Workers
+
+#: A step that was begun this often without being settled has killed its workers; it is failed and
+#: the group goes on.
+MAX_ATTEMPTS = 3
+
+
+def work(config: Mapping[str, Any]) -> None:
+    """Ray Train's `train_loop_per_worker`: config holds `run_uri` and `group`."""
+    import ray.train
+    import ray.train.torch
+
+    context = ray.train.get_context()
+    workers = Workers(context.get_world_rank(), context.get_world_size())
+    group(
+        config["run_uri"], config["group"], workers, ray.train.torch.get_device(), ray.train.report
+    )
+
+
+def group(
+    run_uri: str,
+    name: str,
+    workers: Workers,
+    device: torch.device,
+    beat: Callable[[dict[str, Any]], None],
+) -> None:
+    """Settles every finetune step of a group. `beat` is called on every worker after each
+    settled step.
+    """
+    store, folder = open_run(run_uri)
+    spec, steps = spec_of(store, folder, name)
+    wanted: list[str] = list(spec["finetune"])
+    undone = workers.from_first([fp for fp in wanted if fp not in store.done("finetune")])
+    if not undone:
+        return
+    require(steps[undone[0]].spec.get("environment"))
+    torch.set_num_threads(int(steps[undone[0]].settings.get("threads", 1)))
+    with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
+        loaded = LoadedBackbone(store, steps[undone[0]], Path(scratch), device)
+        for fingerprint in undone:
+            step, key = steps[fingerprint], failure_key(folder, "finetune", fingerprint)
+            if workers.from_first(store.get_json(key) is not None):
+                continue  # failed before this worker group was started again
+            started = time.perf_counter()
+            try:
+                _count_attempt(store, folder, fingerprint, workers)
+                _check_parents(store, folder, step, workers)
+                finetune(loaded, step, workers)
+            except StepFailed as error:
+                if workers.rank == 0:
+                    store.put_json(key, failure(step.settings.get("label", "finetune"), error))
+            beat({"step": fingerprint, "seconds": time.perf_counter() - started})
+        # The models are at hand and starting a group costs more than scoring: what is left to the
+        # score step is what failed here, and evaluations that a later plan adds.
+        score_group(run_uri, name, workers, device, loaded)
+
+
+def _count_attempt(store: Store, folder: str, fingerprint: str, workers: Workers) -> None:
+    begun = 0
+    if workers.rank == 0:
+        begun = len(store.list(f"{folder}/attempts/{fingerprint}/"))
+        store.put_json(f"{folder}/attempts/{fingerprint}/{time.time_ns()}.json", {})
+    if workers.from_first(begun) >= MAX_ATTEMPTS:
+        raise StepFailed(
+            f"its workers were lost {MAX_ATTEMPTS} times; look at memory and at the workers' logs"
+        )
+
+
+def _check_parents(store: Store, folder: str, step: Step, workers: Workers) -> None:
+    init = step.parents.get("init")
+    missing = bool(init) and store.manifest("finetune", str(init)) is None
+    if workers.from_first(missing):
+        raise StepFailed(f"it continues finetune/{str(init)[:12]}, which failed")
+
+
+def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
+    """Does one finetune step and commits it. Raises StepFailed on every worker."""
+    spec, recipe, store = step.spec, step.spec["recipe"], loaded.store
+    seed = int(spec["seed"]["value"])
+    started = time.perf_counter()
+    error: str | None = None
+    try:
+        init = store.manifest("finetune", step.parents["init"]) if "init" in step.parents else None
+        loaded.reset(seed)
+        if init:
+            loaded.load(init)
+        data = [loaded.rows(f"train:{task_role(one)}", step) for one in spec["tasks"]]
+        tasks = [
+            TrainTask(one["name"], rows, one["objective"])
+            for one, (rows, _) in zip(spec["tasks"], data, strict=True)
+        ]
+        stage = spec["name"] if spec["stage"] == "target" else "intermediate"
+        heads = Heads(_with_classes(loaded, step), loaded.backbone, recipe, seed, stage).to(
+            loaded.device
+        )
+        if init and init.step["spec"]["stage"] == "target":
+            heads.continue_from(init, store)
+        development = _development(loaded, step)
+        settings = _settings(
+            spec,
+            tasks,
+            step.settings,
+            seed,
+            stage,
+            [_source_rows(loaded, step, t) for t in spec["tasks"]],
+        )
+    except (KeyError, ValueError, OSError, RuntimeError) as raised:
+        error = f"{type(raised).__name__}: {raised}"
+    workers.agree(error)
+
+    trainable = {n: p for n, p in loaded.backbone.named_parameters() if p.requires_grad}
+    optimiser = make_optimiser(trainable, heads, settings)
+    progress, best = _resume(loaded, step, heads, optimiser, workers)
+    images = [found for _, found in data]
+    learner = Learner(
+        loaded.backbone, heads, loaded.processor, images, recipe, seed, stage, loaded.device
+    )
+    attempt = f"{time.time_ns()}"
+
+    def checkpoint(now: Progress) -> None:
+        if workers.rank == 0:
+            files = save_state(
+                loaded.scratch / "checkpoint",
+                trainable_state(loaded.backbone),
+                heads,
+                optimiser,
+                now,
+                best,
+            )
+            store.put_checkpoint(step.fingerprint, attempt, files, {"update": now.update})
+
+    def look(now: Progress) -> None:
+        if development and development.due(now.update, settings.updates):
+            value = development.value(learner, workers, now.update)
+            if workers.rank == 0 and value > max(
+                (seen["value"] for seen in now.looks), default=-math.inf
+            ):
+                best.keep(loaded.backbone, heads)
+            now.looks.append({"update": now.update, "value": value})
+
+    loaded.backbone.train()
+
+    def prepare(batches: Sequence[Sequence[EncodedRow]], task: int, update: int) -> None:
+        learner.prepare(batches, task, update, workers)
+
+    train(
+        tasks, learner.loss_sum, optimiser, settings, progress, workers, checkpoint, look, prepare
+    )
+    if workers.rank == 0:
+        _commit(loaded, step, heads, progress, best, settings, time.perf_counter() - started)
+    workers.agree(None)
+
+
+def _source_rows(loaded: LoadedBackbone, step: Step, task: Mapping[str, Any]) -> int:
+    """Rows of a task's source: what a cap or a budget leaves of it does not change how often a
+    mixture draws it.
+    """
+    encoded = loaded.parent("encode", step.parents[f"train:{task_role(task)}"], step)
+    return int(
+        loaded.parent("records", encoded.step["parents"]["records"], step).info["source_rows"]
+    )
+
+
+def _settings(
+    spec: Mapping[str, Any],
+    tasks: list[TrainTask],
+    free: Mapping[str, Any],
+    seed: int,
+    stage: str,
+    sizes: Sequence[int],
+) -> Settings:
+    recipe = spec["recipe"]
+    batch = int(recipe["examples_per_step"])
+    given = [one.get("weight", 1.0) for one in spec["tasks"]]
+    sampling = spec.get("sampling") or {}
+    kind = sampling if isinstance(sampling, str) else sampling.get("kind", "proportional")
+    temperature = 1.0 if isinstance(sampling, str) else float(sampling.get("temperature") or 1.0)
+    cap = 0 if isinstance(sampling, str) else int(sampling.get("cap") or 0)
+    weights = sampling_weights(sizes, kind or "proportional", given, temperature, cap)
+    if recipe.get("supervised_tokens"):
+        rows = [task.rows.supervised for task in tasks]
+        updates = updates_for(int(recipe["supervised_tokens"]), rows, weights, batch)
+    else:
+        # The first task, whose recipe a mixture trains by, is seen as often as alone; of
+        # proportional draws all are.
+        passes = (
+            float(recipe.get("epochs") or 0) * len(tasks[0].rows) / weights[0]
+            if weights[0]
+            else 0.0
+        )
+        updates = recipe.get("updates") or max(1, round(passes / batch))
+    return Settings(
+        updates=int(updates),
+        examples_per_step=batch,
+        lr=float(recipe["lr"]),
+        schedule=recipe.get("schedule", "linear"),
+        warmup=float(recipe.get("warmup", 0.1)),
+        weight_decay=float(recipe.get("weight_decay", 0.0)),
+        max_grad_norm=float(recipe.get("max_grad_norm", 1.0)),
+        head_lr_factor=float(recipe.get("head_lr_factor", 1.0)),
+        seed=seed,
+        stage=stage,
+        weights=tuple(weights),
+        tokens_per_micro_batch=int(free.get("tokens_per_micro_batch", 4096)),
+        checkpoint_every=int(free.get("checkpoint_every", 0)),
+    )
+
+
+def _with_classes(loaded: LoadedBackbone, step: Step) -> list[dict[str, Any]]:
+    """The step's tasks; where the training rows' own tags are the classes, their number is what
+    encoding found.
+    """
+    found = []
+    for one in step.spec["tasks"]:
+        encoded = loaded.parent("encode", step.parents[f"train:{task_role(one)}"], step)
+        found.append({**one, "classes": one["classes"] or int(encoded.info.get("classes", 0))})
+    return found
+
+
+def _development(loaded: LoadedBackbone, step: Step) -> Development | None:
+    """What the step selects its weights on; None where its recipe keeps the last."""
+    every = step.spec["recipe"].get("selection")
+    if every in (None, "last"):
+        return None
+    given = step.spec["tasks"][0]
+    role = f"select:{task_role(given)}"
+    rows, images = loaded.rows(role, step)
+    encoded = loaded.parent("encode", step.parents[role], step)
+    records = loaded.parent("records", encoded.step["parents"]["records"], step)
+    gold = encoded_gold(
+        gold_answers(loaded.store.file(records, "records.parquet"), given["format"]),
+        set(rows.table.column("row").to_pylist()),
+        int(encoded.info.get("bad_rows", 0)),
+    )
+    budget = int(step.settings.get("tokens_per_micro_batch", 4096))
+    task = TASKS[given["name"]]
+    labels = task.labels or (loaded.trained_tags(step, given) if task.format == "tagging" else ())
+    limit = AnswerLimit(**step.spec["recipe"].get("answer_limit", {}))
+    return Development(
+        task, given["objective"], rows, images, gold, int(every), budget, labels, limit
+    )
+
+
+def _resume(
+    loaded: LoadedBackbone,
+    step: Step,
+    heads: Heads,
+    optimiser: torch.optim.Optimizer,
+    workers: Workers,
+) -> tuple[Progress, Best]:
+    found = workers.from_first(
+        loaded.store.latest_checkpoint(step.fingerprint) if workers.rank == 0 else None
+    )
+    if found is None:
+        return Progress(), Best()
+    folder, state = found
+    files = loaded.store.checkpoint_files(folder, state, loaded.scratch / "resumed")
+    weights, progress, best = load_state(files, heads, optimiser)
+    load_trainable(loaded.backbone, weights)
+    return progress, best
+
+
+def _commit(
+    loaded: LoadedBackbone,
+    step: Step,
+    heads: Heads,
+    progress: Progress,
+    best: Best,
+    settings: Settings,
+    seconds: float,
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = loaded.scratch / "out"
+    out.mkdir(exist_ok=True)
+    files = {"history.parquet": out / "history.parquet"}
+    kept = chosen(progress.looks)
+    last = "" if kept in (None, progress.update) else "last."  # both are kept where they differ
+    files.update(_weights(out, trainable_state(loaded.backbone), heads, last))
+    if last:
+        heads.load_state_dict(best.heads)
+        files.update(_weights(out, best.weights, heads, ""))
+    pq.write_table(pa.Table.from_pylist(progress.history), files["history.parquet"])
+    budget = {
+        "examples": progress.update * settings.examples_per_step, "updates": progress.update,
+        "supervised_tokens": progress.supervised_tokens, "tokens": progress.tokens,
+        "flops": 6 * loaded.backbone.parameter_count() * progress.tokens,
+    }  # fmt: skip
+    selection = {"selection": {"update": kept, "looks": progress.looks}} if progress.looks else {}
+    info = {
+        **selection,
+        "budget": budget,
+        "loss": progress.history[-1]["loss"],
+        "seconds": round(seconds, 3),
+    }
+    loaded.store.commit(step, files, info)
+    loaded.store.clear_work(step.fingerprint)
+
+
+def _weights(
+    folder: Path, state: Mapping[str, Tensor], heads: Heads, before: str
+) -> dict[str, Path]:
+    path = folder / f"{before}trainable.safetensors"
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}, path)
+    return {path.name: path, **heads.save(folder, before)}

@@ -1,0 +1,128 @@
+"""A backbone on its device, shared by all finetune and score steps of a group."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from xstilts.data.encoded import EncodedRows, Images
+from xstilts.models.backbone import Backbone, load_backbone
+from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
+from xstilts.models.processor import load_processor
+from xstilts.runs.stage import model_folder, parent
+from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
+from xstilts.step import Step, training_role
+from xstilts.store.manifest import Manifest
+from xstilts.store.store import Store
+from xstilts.tasks.registry import TASKS
+
+
+class LoadedBackbone:
+    """A backbone on its device, with what makes every step start afresh: the weights as loaded
+    and the processor.
+    """
+
+    def __init__(self, store: Store, step: Step, scratch: Path, device: torch.device) -> None:
+        self.store, self.device, self.scratch = store, device, scratch
+        folder = model_folder(step, store, scratch)
+        self.tuning: Mapping[str, Any] = step.spec["tuning"]
+        self.backbone: Backbone = load_backbone(
+            folder, step.spec["family"], step.spec.get("attention", "causal")
+        )
+        self.processor = load_processor(folder, step.spec["family"])
+        if self.tuning["mode"] == "lora":
+            add_lora(self.backbone, self.tuning["r"], self.tuning["alpha"])
+        self.backbone.to(device)
+        self.lora = self.tuning["mode"] == "lora"
+        # Full tuning writes to the weights, so every step starts from this copy; under LoRA they
+        # are never written to.
+        self.pristine = (
+            {} if self.lora else {n: t.clone() for n, t in trainable_state(self.backbone).items()}
+        )
+        self._images: dict[str, Images] = {}
+        self._rows: dict[str, EncodedRows] = {}
+        self._parents: dict[tuple[str, str], Manifest] = {}
+        self._gold: dict[tuple[str, str], list[Gold]] = {}
+        self._names: dict[str, list[str]] = {}
+
+    def reset(self, seed: int) -> None:
+        """The weights from which every road starts: the backbone's own, and adapters drawn from
+        the seed.
+        """
+        state = initial_state(self.backbone, self.tuning, seed) if self.lora else self.pristine
+        load_trainable(self.backbone, state)
+
+    def load(self, manifest: Manifest, before: str = "") -> None:
+        """The weights that a finished finetune step left; before: `last.` for those of its last
+        update.
+        """
+        load_trainable(
+            self.backbone, load_file(self.store.file(manifest, f"{before}trainable.safetensors"))
+        )
+
+    def parent(self, kind: str, fingerprint: str, child: Step) -> Manifest:
+        """A parent's manifest, read once: many models are scored on one set of rows."""
+        if (kind, fingerprint) not in self._parents:
+            self._parents[kind, fingerprint] = parent(self.store, kind, fingerprint, child)
+        return self._parents[kind, fingerprint]
+
+    def folded(self) -> AbstractContextManager[Backbone]:
+        """Inside, adapters are folded into the weights for scoring."""
+        return merged(self.backbone)
+
+    def gold(self, step: Step, language: str) -> list[Gold]:
+        """The right answers of a score step in a language, read once for all models."""
+        fingerprint = step.parents[f"gold:{language}"]
+        key = (fingerprint, step.spec["format"])
+        if key not in self._gold:
+            path = self.store.file(self.parent("records", fingerprint, step), "records.parquet")
+            in_words = step.spec["format"] == "words"
+            self._gold[key] = (
+                answers_in_words(path, TASKS[step.spec["evaluation"]])
+                if in_words
+                else gold_answers(path, step.spec["format"])
+            )
+        return self._gold[key]
+
+    def candidates(self, role: str, step: Step) -> list[str]:
+        """Of a ranking or a pool to mine, the name of each row of the records behind an encoded
+        parent as a candidate.
+        """
+        fingerprint = self.parent("encode", step.parents[role], step).step["parents"]["records"]
+        if fingerprint not in self._names:
+            manifest = self.parent("records", fingerprint, step)
+            self._names[fingerprint] = candidate_names(self.store.file(manifest, "records.parquet"))
+        return self._names[fingerprint]
+
+    def tags(self, step: Step) -> Sequence[str]:
+        """The tag names of a score step in the order of their ids: the task's, else those of its
+        model's training rows.
+        """
+        task = TASKS[step.spec["evaluation"]]
+        if task.labels or task.format != "tagging" or "model" not in step.parents:
+            return task.labels
+        trained = Step.from_json(self.parent("finetune", step.parents["model"], step).step)
+        return self.trained_tags(trained, trained.spec["tasks"][int(step.spec.get("head", 0))])
+
+    def trained_tags(self, step: Step, task: Mapping[str, Any]) -> Sequence[str]:
+        """The tags that a finetune step's head of an open set of tags tells apart."""
+        encoded = self.parent("encode", step.parents[f"train:{task_role(task)}"], step)
+        return list(encoded.info["tags"])
+
+    def rows(self, role: str, step: Step) -> tuple[EncodedRows, Images | None]:
+        """What an encode step left, read once for all steps that share it."""
+        fingerprint = step.parents[role]
+        manifest = self.parent("encode", fingerprint, step)
+        sha = manifest.info.get("images_sha")
+        if sha and sha not in self._images:
+            self._images[sha] = Images([self.store.blob_path(sha)])
+        if fingerprint not in self._rows:
+            self._rows[fingerprint] = EncodedRows(self.store.file(manifest, "encoded.parquet"))
+        return self._rows[fingerprint], self._images[sha] if sha else None
+
+
+def task_role(task: Mapping[str, Any]) -> str:
+    return training_role(task["name"], task.get("translated"))

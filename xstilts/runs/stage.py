@@ -1,0 +1,129 @@
+"""The stage steps between the store and the functions that do the work: records, build, encode."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xstilts.environment import require
+from xstilts.step import Step
+from xstilts.store.manifest import Manifest
+from xstilts.store.store import Store
+
+Outcome = tuple[Mapping[str, Path], Mapping[str, Any]]
+
+
+def parent(store: Store, kind: str, fingerprint: str, child: Step) -> Manifest:
+    """The manifest of a step's parent; KeyError naming both when it is not there."""
+    manifest = store.manifest(kind, fingerprint)
+    if manifest is None:
+        raise KeyError(
+            f"{child.settings.get('label', child.kind)} needs {kind}/{fingerprint[:12]}, which is not done"
+        )
+    return manifest
+
+
+def records(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+    """Source → canonical records."""
+    from xstilts.data.records import make_records
+    from xstilts.sources.loader import open_mirror
+
+    return make_records(step, open_mirror(mirror), scratch)
+
+
+def build(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+    """A tiny backbone: tokenizer and weights from a seed, then a short pre-training on the
+    records' text.
+    """
+    import torch
+
+    from xstilts.miniature.pretraining import build_backbone
+
+    require(step.spec.get("environment"))
+    torch.set_num_threads(int(step.settings.get("threads", 1)))
+    texts = {
+        role: store.file(parent(store, "records", fingerprint, step), "records.parquet")
+        for role, fingerprint in sorted(step.parents.items())
+    }
+    images = {}
+    for role, fingerprint in step.parents.items():
+        manifest = parent(store, "records", fingerprint, step)
+        if "images.parquet" in manifest.files:
+            images[role] = store.file(manifest, "images.parquet")
+    folder, info = build_backbone(step.spec, texts, images, scratch / "model")
+    return {path.name: path for path in sorted(folder.iterdir())}, info
+
+
+def encode(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+    """Canonical records × a backbone's processor → token ids with lengths and image grids."""
+    from xstilts.data.encode import encode as encode_records
+    from xstilts.models.processor import load_processor
+
+    require(step.spec.get("environment"))
+    manifest = parent(store, "records", step.parents["records"], step)
+    path = store.file(manifest, "records.parquet")
+    if "images.parquet" in manifest.files:  # the reader finds the images beside the records
+        beside = scratch / "records"
+        beside.mkdir()
+        for name in ("records.parquet", "images.parquet"):
+            (beside / name).symlink_to(store.file(manifest, name).resolve())
+        path = beside / "records.parquet"
+    folder = model_folder(step, store, scratch)
+    keep = None
+    if step.spec.get("pool_size"):
+        answers = [
+            store.file(parent(store, "records", fingerprint, step), "records.parquet")
+            for role, fingerprint in step.parents.items()
+            if role.startswith("gold:")
+        ]
+        keep = smaller_pool(path, answers, int(step.spec["pool_size"]))
+    bad = int(manifest.info.get("bad_rows", 0))
+    files, info = encode_records(
+        step, path, load_processor(folder, step.spec["family"]), scratch, keep, bad
+    )
+    images = manifest.files.get("images.parquet")
+    return files, {**info, "images_sha": images.sha256 if images else None}
+
+
+def smaller_pool(pool: Path, queries: Sequence[Path], size: int) -> list[bool]:
+    """Which candidates a declared smaller pool holds: all that answer a query, and `size` others
+    by a seeded draw.
+    """
+    import pyarrow.parquet as pq
+
+    right = {
+        identity
+        for path in queries
+        for answers in pq.read_table(path, columns=["relevant"]).column("relevant").to_pylist()
+        for identity in answers
+    }
+    names = pq.read_table(pool, columns=["candidate"]).column("candidate").to_pylist()
+    others = [place for place, name in enumerate(names) if name not in right]
+    drawn = set(random.Random("smaller pool").sample(others, min(size, len(others))))
+    return [name in right or place in drawn for place, name in enumerate(names)]
+
+
+def model_folder(step: Step, store: Store, scratch: Path) -> Path:
+    """The folder with a backbone's files: a built one from the store, else the hub's or the
+    plan's own folder.
+    """
+    if "backbone" in step.parents:
+        target = scratch / "backbone"
+        return (
+            target
+            if target.is_dir()
+            else store.folder(parent(store, "build", step.parents["backbone"], step), target)
+        )
+    identity = step.spec.get("backbone") or step.spec["processor"]
+    if "path" in identity:
+        return Path(identity["path"])
+    if "models" in step.settings:
+        from xstilts.sources.loader import model_folder as mirrored
+        from xstilts.sources.loader import model_revision, open_mirror
+
+        mirror = open_mirror(step.settings["models"])
+        if model_revision(mirror, identity["hub"]) is not None:
+            return mirrored(mirror, identity["hub"], identity["revision"])
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(identity["hub"], revision=identity["revision"]))
