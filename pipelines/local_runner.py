@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import InfrastructureError, PlanError
+from xstilts.errors import InfrastructureError
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
@@ -193,28 +193,3 @@ def run_name(plan_name: str, out: Path) -> str:
     part.write_text(json.dumps({"run": name}))
     os.replace(part, marker)
     return name
-
-
-def mirror_for(text: str | None, plan_mirror: str | None, home: Path) -> str:
-    """The mirror to use: --mirror, else the plan's. `miniature` is generated once into <home>,
-    under the number of its edition.
-    """
-    chosen = text or plan_mirror
-    if chosen is None:
-        raise PlanError(
-            "no mirror: give --mirror hub|miniature|DIR|s3://…, or `mirror:` in the plan"
-        )
-    if chosen != "miniature":
-        return (
-            chosen
-            if chosen == "hub" or chosen.startswith("s3://")
-            else str(Path(chosen).expanduser().resolve())
-        )
-    from xstilts.miniature.write import EDITION, write_miniature
-
-    folder = home / f"miniature-{EDITION}"
-    if not folder.is_dir():
-        part = folder.with_name(f"miniature.part.{os.getpid()}")
-        write_miniature(part)
-        os.replace(part, folder)
-    return str(folder)

@@ -39,6 +39,14 @@ class InfrastructureError(XstiltsError):
     exit_code = 3
 
 
+class RunFailed(XstiltsError):
+    """A run ended with an exit code other than 0, which `exit_code` holds."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def in_a_line(error: str) -> str:
     """A recorded error in one line: its first, and of several the last as well, which says what
     broke.

@@ -1,0 +1,105 @@
+"""The wheel: one top-level package, and a command line that works without the repository."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy, since setuptools leaves its build folder behind."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("xstilts", "components", "images", "pipelines"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, source],
+        check=True,
+    )  # fmt: skip
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def xstilts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs the installed command. The environment has the wheel and the packages it depends on; the
+    working folder has packages of another project with the names of our folders.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "-q", "--python", python, "install", "--no-deps", wheel],
+        check=True,
+    )
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    work = tmp_path_factory.mktemp("project")
+    for name in ("components", "images", "pipelines"):
+        (work / name).mkdir()
+        (work / name / "__init__.py").write_text("raise ImportError('another project')")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [folder / "bin" / "xstilts", *arguments],
+            capture_output=True, text=True, cwd=work, env=environment, timeout=300, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def test_the_wheel_has_one_package_at_the_top(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"xstilts"}
+
+
+def test_it_holds_every_module_and_data_file_of_the_repository(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    kinds = (".py", ".yaml", ".lock", ".j2", ".typed")
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("xstilts", "components", "images", "pipelines")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in kinds and "__pycache__" not in path.parts
+    }
+    inside = {name if name.startswith("xstilts/") else f"xstilts/_kfp/{name}" for name in wanted}
+    assert inside - names == set()
+
+
+def test_the_installed_command_is_ours(xstilts: Run) -> None:
+    done = xstilts("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, "0.1.0"), done.stderr
+
+
+def test_it_compiles_the_package_that_the_repository_compiles(xstilts: Run, tmp_path: Path) -> None:
+    done = xstilts("compile", "-o", str(tmp_path / "package.yaml"))
+    assert done.returncode == 0, done.stderr
+    golden = ROOT / "pipelines" / "compiled" / "intermediate_to_xtreme_r.yaml"
+    assert (tmp_path / "package.yaml").read_text() == golden.read_text()
+
+
+@pytest.mark.e2e
+@pytest.mark.ray
+def test_it_runs_a_plan(xstilts: Run, tmp_path: Path) -> None:
+    plan = ROOT / "tests" / "e2e" / "small.yaml"
+    done = xstilts(
+        "run", str(plan), "--out", str(tmp_path / "out"), "--home", str(tmp_path / "home")
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (tmp_path / "out" / "report" / "report.html").is_file()

@@ -1,0 +1,33 @@
+"""Which mirror a run reads: the caller's, else the plan's. Writes the miniature on first use."""
+
+import os
+from pathlib import Path
+
+from xstilts.errors import PlanError
+
+
+def mirror_for(mirror: str | None, plan_mirror: str | None, home: Path) -> str:
+    """The mirror as `open_mirror` takes it: `hub`, an `s3://` URI, or an absolute folder.
+
+    Args:
+        mirror: what the caller asks for (`--mirror`), or None.
+        plan_mirror: the plan's own `mirror`.
+        home: where `miniature` is written once per edition; other mirrors do not use it.
+    """
+    chosen = mirror or plan_mirror
+    if chosen is None:
+        raise PlanError(
+            "no mirror: pass --mirror hub|miniature|DIR|s3://…, or set `mirror:` in the plan"
+        )
+    if chosen == "hub" or chosen.startswith("s3://"):
+        return chosen
+    if chosen != "miniature":
+        return str(Path(chosen).expanduser().resolve())
+    from xstilts.miniature.write import EDITION, write_miniature
+
+    folder = home / f"miniature-{EDITION}"
+    if not folder.is_dir():
+        part = folder.with_name(f"miniature.part.{os.getpid()}")
+        write_miniature(part)
+        os.replace(part, folder)
+    return str(folder)
