@@ -30,10 +30,11 @@ test-nodes: setup   ## Ray over several nodes, as network namespaces of this mac
 test-docker: setup  ## the small plan, every component in its own image (needs an engine and make images)
 	XSTILTS_DOCKER=required $(VENV)/bin/python -m pytest -q -m docker tests/e2e
 
-lint: setup      ## ruff and mypy
+lint: setup      ## ruff, mypy and deptry
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/deptry --no-ansi xstilts components pipelines images
 
 lock:            ## resolve requirements/cpu.in again (needs uv and an index)
 	$(VENV)/bin/python -m requirements.lock $(TORCH_CPU_WHEEL)

@@ -4,6 +4,8 @@ package out of sight that the image does not hold, and the named ones too.
 
 import runpy
 import sys
+import sysconfig
+from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -11,20 +13,24 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+SITE = Path(sysconfig.get_path("purelib"))
 
 
 class Without:
-    """An import finder that does not see some top-level modules."""
+    """An import finder that does not see some top-level modules of the environment. Copies that a
+    package carries in a folder of its own (Ray's colorama) stay visible.
+    """
 
     def __init__(self, finder: Any, hidden: set[str]) -> None:
         self.finder, self.hidden = finder, hidden
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        return (
-            None
-            if name.partition(".")[0] in self.hidden
-            else self.finder.find_spec(name, path, target)
-        )
+        if name.partition(".")[0] not in self.hidden:
+            return self.finder.find_spec(name, path, target)
+        if self.finder is not PathFinder:
+            return None
+        elsewhere = [entry for entry in path or sys.path if Path(entry) != SITE]
+        return PathFinder.find_spec(name, elsewhere, target)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.finder, name)

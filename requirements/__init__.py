@@ -1,0 +1,1 @@
+"""The locked requirements, and the programs that write and install them."""
