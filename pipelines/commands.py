@@ -23,10 +23,10 @@ def _expand(given: argparse.Namespace, home: Path, run: str | None = None) -> tu
     """(plan, expansion, mirror) of a plan file; every mistake of the plan is an error here,
     before anything starts.
     """
-    from pipelines.local_runner import mirror_for
     from xstilts.environment import numeric_environment
     from xstilts.plan.expand import expand
     from xstilts.plan.load import load_plan
+    from xstilts.runs.mirror_choice import mirror_for
     from xstilts.sources.loader import open_mirror
 
     path = Path(given.plan)

@@ -73,7 +73,7 @@ def rates(given: argparse.Namespace) -> int:
 
 
 def _expansion(given: argparse.Namespace, trial: Trial, home: Path) -> Expansion:
-    mirror = local_runner.mirror_for(given.mirror, trial.plan.mirror, home)
+    mirror = mirror_for(given.mirror, trial.plan.mirror, home)
     return expand(trial.plan, open_mirror(mirror), numeric_environment())
 
 
