@@ -106,22 +106,22 @@ def test_an_arm_paid_by_supervised_tokens_has_no_estimate_before_its_rows_are_en
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
-        ("1", ["one seed: intervals are conditional on it"]),
+        ("1", ["one seed: intervals are conditional on this seed"]),
         ("3", ["approximate: only 3 seeds"]),
         ("5", []),
         (
             "{intermediate: [0, 1, 2, 3], target: [0]}",
-            ["1 cell on one side against 4 on the other", "conditional on the target seed"],
+            ["1 cell on one side, 4 on the other", "conditional on the target seed"],
         ),
         ("{intermediate: [0], target: [0, 1, 2, 3]}", ["conditional on the intermediate seed"]),
         ("{intermediate: [0, 1, 2, 3], target: [0, 1]}", ["approximate: only 2 target seeds"]),
         ("{intermediate: [0, 1, 2, 3], target: [0, 1, 2, 3]}", []),
     ],
 )
-def test_seeds_that_leave_something_untold_are_warned_of(
+def test_insufficient_seeds_cause_warnings(
     expanded: Expanded, text: str, seeds: str, said: list[str]
 ) -> None:
-    """Raw retrieval apart, of which `none` has no seed."""
+    """Without raw retrieval, where `none` has no seed."""
     plan = text.replace("seeds: 2", f"seeds: {seeds}").replace(", tatoeba]", "]")
     view = overview(expanded(plan))
     for line in said:
