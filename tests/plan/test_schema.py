@@ -47,6 +47,33 @@ def test_from_a_file(text: str, tables: Tables, tmp_path: Path) -> None:
         load_plan(tmp_path / "absent.yaml", tables)
 
 
+def test_a_file_that_is_not_utf_8_is_named(tables: Tables, tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_bytes("name: für\n".encode("latin-1"))
+    with pytest.raises(PlanError, match=r"plan\.yaml: not UTF-8 text .*; save the file as UTF-8"):
+        load_plan(path, tables)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: p\nseeds: 1\nname: q\n", "line 3: duplicate key 'name', first used in line 1"),
+        ("name: p\nbackbones: {b\n", "line 3: invalid YAML: while parsing a flow mapping"),
+        ("name: p\ntitle: 2024-13-45\n", "line 2: invalid YAML: invalid value '2024-13-45'"),
+    ],
+)
+def test_invalid_yaml_is_reported_with_file_and_line(
+    text: str, problem: str, tables: Tables, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidPlan) as caught:
+        load_plan(path, tables)
+    first, second = str(caught.value).splitlines()
+    assert first == f"{path}: 1 error; nothing was started"
+    assert second.startswith(f"  - {problem}")
+
+
 @pytest.mark.parametrize(
     ("written", "pairs"),
     [
@@ -97,7 +124,7 @@ splits: {xquad: {test: {task: quiz, split: test}}}
 """
     found = problems(text, tables)
     expected = [
-        "seeds: cannot read 0",
+        "seeds: invalid value 0",
         "key 'colour' is unknown",
         "recipes: 'miniatur' is unknown; did you mean 'miniature'?",
         "backbones.b.tuning.mode: 'lorra' is unknown; did you mean 'lora'?",
@@ -185,10 +212,13 @@ def _rest(tables: Tables) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     ("more", "start"),
     [
-        ("languages: [no, en]", "languages: cannot read [False, 'en']"),
+        ("languages: [no, en]", "languages: invalid value [False, 'en']"),
         ("languages: [it]", "languages: no evaluation of the plan has it: 'it'"),
         ("rows: {copa: {train: 3}}", "rows.copa: the plan does not use this task"),
-        ("arms: {x: {task: quiz2}}\nrecipes: xtreme_r", "is not YAML"),
+        (
+            "arms: {x: {task: quiz2}}\nrecipes: xtreme_r",
+            "line 7: duplicate key 'recipes', first used in line 3; keep one",
+        ),
         ("seeds: [[0, 0], [0, 0]]", "seeds: duplicate pair of seeds"),
         ("arms: {none: {task: quiz}}", "arms.none: must stay empty"),
         (
