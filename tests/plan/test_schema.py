@@ -137,12 +137,12 @@ splits: {xquad: {test: {task: quiz, split: test}}}
         "arms.a.task: 'squda' is unknown; did you mean 'squad'?",
         "arms.empty: is empty",
         "evaluations: 'mlaq' is unknown; did you mean 'mlqa'?",
-        "languages: no evaluation of the plan has it: 'xx' is unknown",
+        "languages: not in any of the evaluations: 'xx' is unknown",
         "contrasts.one.arm: 'aa' is unknown; did you mean 'a'?",
         "headline: 'two' is unknown",
         "controls.positive.arm: 'none' is unknown",
         "controls.positive.evaluation: 'tatoeba' is unknown",
-        "splits.xquad.test.task: quiz (multiple_choice; no labels) cannot stand for xquad (span; no labels)",
+        "splits.xquad.test.task: quiz (multiple_choice; no labels) cannot replace xquad (span; no labels)",
     ]
     for start in expected:
         assert sum(problem.startswith(start) for problem in found) == 1, (start, found)
@@ -158,7 +158,7 @@ def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_w
     text += "arms: {a: {task: quiz}, b: {task: quiz2}}\ncontrasts: {c: {arm: a, reference: b, allow_unmatched: true}}\n"
     assert problems(text, tables) == [
         "evaluations.xquad.arms: 'e' is unknown; allowed: none, a, b",
-        "contrasts.c: no evaluation scores both a and b",
+        "contrasts.c: no evaluation scores both a and b; add both to the arms of an evaluation",
     ]
 
 
@@ -213,14 +213,14 @@ def _rest(tables: Tables) -> tuple[object, ...]:
     ("more", "start"),
     [
         ("languages: [no, en]", "languages: invalid value [False, 'en']"),
-        ("languages: [it]", "languages: no evaluation of the plan has it: 'it'"),
+        ("languages: [it]", "languages: not in any of the evaluations: 'it'"),
         ("rows: {copa: {train: 3}}", "rows.copa: the plan does not use this task"),
         (
             "arms: {x: {task: quiz2}}\nrecipes: xtreme_r",
             "line 7: duplicate key 'recipes', first used in line 3; keep one",
         ),
         ("seeds: [[0, 0], [0, 0]]", "seeds: duplicate pair of seeds"),
-        ("arms: {none: {task: quiz}}", "arms.none: must stay empty"),
+        ("arms: {none: {task: quiz}}", "arms.none: must be empty"),
         (
             "splits: {squad: {train: a}, xquad: {train: b}}",
             "splits: squad and xquad name different train splits",
@@ -240,7 +240,7 @@ def test_missing_recipe(tables: Tables) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_backbone_may_not_be_called_as_a_batch_is(kind: str, tables: Tables) -> None:
     """Its group's spec would take the place of the batch's."""
-    named = f"backbones.{kind}-00: names like sources-00, builds-00, encode-00 are taken"
+    named = f"backbones.{kind}-00: names like sources-00, builds-00, encode-00 are reserved"
     assert problems(MINIMAL.replace("{b:", f"{{{kind}-00:"), tables)[0].startswith(named)
 
 
@@ -255,7 +255,7 @@ def test_nor_may_one_of_its_many_groups(kind: str, tables: Tables) -> None:
 def test_the_ids_of_all_groups_fit_one_list(tables: Tables) -> None:
     many = ", ".join(f"{'b' * 60}{i}: {{hub: o/m, family: llava}}" for i in range(70))
     assert (
-        "over 4096 bytes"
+        "more than 4096 bytes"
         in problems(MINIMAL.replace("{b: {hub: org/model, family: llava}", f"{{{many}"), tables)[0]
     )
 

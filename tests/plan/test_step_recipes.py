@@ -157,7 +157,7 @@ def test_pictures_that_are_not_shown_have_no_budget(
 def test_fewer_pixels_at_most_than_at_least_are_a_mistake(text: str, tables: Tables) -> None:
     with pytest.raises(
         InvalidPlan,
-        match=r"override.captions.min_pixels: 900 is more than max_pixels, 800; lower it",
+        match=r"override.captions.min_pixels: 900 is more than max_pixels: 800; lower it",
     ):
         load_plan(text + "override: {captions: {min_pixels: 900, max_pixels: 800}}\n", tables)
 
