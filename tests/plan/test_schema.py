@@ -164,7 +164,18 @@ def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_w
 
 def test_a_bad_arm_is_still_a_name(tables: Tables) -> None:
     found = problems(MINIMAL + "arms: {x: {task: 3}}\ncontrasts: {c: {arm: x}}\n", tables)
-    assert found == ["arms.x.task: 3 should be a valid string"]
+    assert found == ["arms.x.task: invalid value 3; must be a string"]
+
+
+def test_a_control_on_an_invalid_evaluation_adds_no_error(tables: Tables) -> None:
+    text = MINIMAL.replace("[xquad]", "{xquad: 5}") + "arms: {a: {task: quiz}}\n"
+    text += "controls: {positive: {arm: a, evaluation: xquad}}\n"
+    assert problems(text, tables) == ["evaluations.xquad: invalid value 5; must be a mapping"]
+
+
+def test_an_invalid_item_is_the_only_error_of_its_list(tables: Tables) -> None:
+    found = problems(MINIMAL + "seeds: [[0, -1]]\n", tables)
+    assert found == ["seeds[0][1]: -1 should be greater than or equal to 0"]
 
 
 def test_image_arms(text: str, tables: Tables) -> None:
@@ -247,8 +258,8 @@ def test_a_backbone_may_not_be_called_as_a_batch_is(kind: str, tables: Tables) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_nor_may_one_of_its_many_groups(kind: str, tables: Tables) -> None:
     many = MINIMAL.replace("{b:", f"{{{kind}:") + "resources: {groups: 11}\n"
-    said = f"backbones.{kind}: 11 groups (resources.groups) have ids like {kind}-10"
-    assert problems(many, tables)[0].startswith(said)
+    message = f"backbones.{kind}: 11 groups (resources.groups) have ids like {kind}-10"
+    assert problems(many, tables)[0].startswith(message)
     load_plan(many.replace("11", "10"), tables)
 
 
@@ -362,7 +373,7 @@ def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> No
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (
             "contrasts: {c: {arm: a, primary: [xqad]}}",
@@ -379,6 +390,6 @@ def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> No
         ("confidence: 95", "confidence: 95"),
     ],
 )
-def test_mistakes_in_what_is_concluded(more: str, said: str, tables: Tables) -> None:
+def test_mistakes_in_what_is_concluded(more: str, message: str, tables: Tables) -> None:
     found = problems(f"{MINIMAL}arms: {{a: {{task: quiz}}}}\n{more}\n", tables)
-    assert [problem[: len(said)] for problem in found] == [said]
+    assert [problem[: len(message)] for problem in found] == [message]

@@ -403,7 +403,9 @@ class _Check:
             evaluations = self._names("evaluations")
             if control.evaluation not in evaluations:
                 yield f"controls.{kind}.evaluation: {not_one_of(control.evaluation, evaluations)}"
-            elif not self.plan.evaluations[control.evaluation].scores(control.arm):
+            elif control.evaluation in self.plan.evaluations and not self.plan.evaluations[
+                control.evaluation
+            ].scores(control.arm):
                 yield (
                     f"controls.{kind}: {control.evaluation} does not score {control.arm}; add it "
                     f"to evaluations.{control.evaluation}.arms"

@@ -47,15 +47,26 @@ def validate(model: type[M], raw: Mapping[str, Any]) -> tuple[M, list[str], set[
             return model.model_validate(data), problems, cut
         except ValidationError as error:
             items = error.errors(include_url=False)
+        inner = {item["loc"][:end] for item in items for end in range(len(item["loc"]))}
         for item in items:
             loc = item["loc"]
-            # An error in an object from which something was cut may be caused by the cut.
-            if not any(removed[: len(loc)] == loc for removed in cut):
+            # An error may be the consequence of an invalid or cut value inside.
+            if loc not in inner and not any(removed[: len(loc)] == loc for removed in cut):
                 problems.append(_message(model, loc, item))
         before = len(cut)
         cut |= {removed for item in items if (removed := _cut(data, item["loc"])) is not None}
         if len(cut) == before:  # nothing left to cut: the whole plan is invalid
             return model(), problems, cut
+
+
+#: Pydantic's error type → what the value must be, in terms of YAML.
+_SHAPES: Mapping[str, str] = {
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "tuple_type": "a list",
+    "string_type": "a string",
+}
 
 
 def key_path(loc: Loc) -> str:
@@ -96,6 +107,8 @@ def _message(model: type[BaseModel], loc: Loc, item: Mapping[str, Any]) -> str:
         )
     if kind in ("too_short", "too_long"):
         return f"{path}: {item['msg'].lower()}"
+    if kind in _SHAPES:
+        return f"{path}: invalid value {value!r}; must be {_SHAPES[kind]}"
     message = str(item["msg"]).removeprefix("Input ")
     return f"{path}: {value!r} {message[0].lower() + message[1:]}"
 
