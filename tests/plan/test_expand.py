@@ -267,6 +267,15 @@ def test_overrides_are_used_and_named(expanded: Expanded, text: str) -> None:
     assert score.settings["splits"] == {"en": "dev", "de": "dev"}
 
 
+def test_a_split_that_the_task_itself_does_not_have_is_an_override(
+    expanded: Expanded, text: str
+) -> None:
+    text = text.replace("  captions: {", "  more: {task: quiz2}\n  captions: {")
+    expansion = expanded(text + "splits: {quiz2: {select: dev}}\n")
+    row = {"kind": "split", "task": "quiz2", "key": "select", "value": "dev"}
+    assert row in expansion.overrides
+
+
 def test_a_split_of_another_task(expanded: Expanded, text: str) -> None:
     expansion = expanded(text + "splits: {squad: {train: {task: xquad, split: validation}}}\n")
     [chain] = [c["chain"] for c in expansion.cells if c["id"] == "tiny.none.squad.t0"]

@@ -383,6 +383,9 @@ def _overrides(steps: Steps) -> Iterable[Json]:
     for name in used_tasks(plan, tables):
         for split in ("train", "select", "test"):
             chosen = choice(plan, tables, name, split)
-            if chosen is not None and (split in tables.tasks[name].splits):
+            # The train and select splits of an evaluation are listed with its trained target.
+            if chosen is not None and (split == "test") == (
+                tables.tasks[name].role == "evaluation"
+            ):
                 value = f"{chosen.task}/{chosen.split}" if chosen.task else chosen.split
                 yield {"kind": "split", "task": name, "key": split, "value": value}
