@@ -234,7 +234,7 @@ def _rest(tables: Tables) -> tuple[object, ...]:
         ("arms: {none: {task: quiz}}", "arms.none: must be empty"),
         (
             "splits: {squad: {train: a}, xquad: {train: b}}",
-            "splits: squad and xquad name different train splits",
+            "splits: squad and xquad set different train splits",
         ),
     ],
 )
