@@ -235,6 +235,20 @@ def test_budget_and_caps(expanded: Expanded, text: str) -> None:
     assert [b["examples"] for b in expansion.budgets] == [100] * len(expansion.budgets)
 
 
+def test_a_task_and_its_translation_have_shares_of_their_own(expanded: Expanded, text: str) -> None:
+    tasks = "[{task: quiz, weight: 3}, {task: quiz, weight: 1, translated: [de]}]"
+    mixture = f"  mix: {{mixture: {tasks}, sampling: probabilities}}\n"
+    expansion = expanded(text.replace("  captions: {", f"{mixture}  captions: {{"))
+    rows = {
+        step.spec["language"]: step.spec["rows"]
+        for step in expansion.steps.values()
+        if step.kind == "records" and step.spec["task"] == "quiz" and step.spec["split"] == "train"
+        and step.spec["rows"] != 100
+    }  # fmt: skip
+    assert rows == {"en": 75, "de": 25}
+    assert {b["examples"] for b in expansion.budgets if b["arm"] == "mix"} == {100}
+
+
 def test_overrides_are_used_and_named(expanded: Expanded, text: str) -> None:
     expansion = expanded(
         text

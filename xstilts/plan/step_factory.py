@@ -291,10 +291,10 @@ class Steps:
         caps = self.recipes.arm_caps(arm, backbone)
         tasks, parents, whole = [], self._made_by(name), True
         recipe = self.recipes.arm_training(arm, backbone)
-        for part in parts:
+        for part, cap in zip(parts, caps, strict=True):
             objective = self.recipes.objective(part.task, part.objective)
             roles = self._training_rows(
-                name, part.task, objective, caps[part.task], arm, recipe, part.translated
+                name, part.task, objective, cap, arm, recipe, part.translated
             )
             whole = whole and roles is not None
             parents.update(roles or {})

@@ -159,21 +159,22 @@ class Recipes:
         ]
         return min(caps) if caps else None
 
-    def arm_caps(self, arm: Arm, backbone: BackbonePlan) -> dict[str, int | None]:
-        """Most training rows of each task of an arm. budget.examples is shared out: by weight,
-        else evenly.
+    def arm_caps(self, arm: Arm, backbone: BackbonePlan) -> list[int | None]:
+        """Maximum training rows of each of the arm's parts, in order.
+
+        budget.examples is split by weight, or evenly without weights.
         """
         parts = arm.parts
         examples = self.plan.budget.examples
         if examples is None:
-            return {part.task: self.train_cap(part.task, backbone) for part in parts}
+            return [self.train_cap(part.task, backbone) for part in parts]
         weights = [part.weight or 1.0 for part in parts]
         exact = [examples * weight / sum(weights) for weight in weights]
         counts = [int(share) for share in exact]
         by_rest = sorted(range(len(parts)), key=lambda i: (counts[i] - exact[i], i))
         for index in by_rest[: examples - sum(counts)]:
             counts[index] += 1
-        return {part.task: max(1, count) for part, count in zip(parts, counts, strict=True)}
+        return [max(1, count) for count in counts]
 
     def arm_training(self, arm: Arm, backbone: BackbonePlan) -> dict[str, Any]:
         """The recipe of an arm's finetune step: that of its first task, with the plan's budget."""
@@ -204,7 +205,7 @@ class Recipes:
 
     def spend(self, arm: Arm, backbone: BackbonePlan) -> Spend:
         """The planned amount of an arm's intermediate training."""
-        caps = list(self.arm_caps(arm, backbone).values())
+        caps = self.arm_caps(arm, backbone)
         recipe = self.arm_training(arm, backbone)
         return Spend(
             objective=tuple(
