@@ -345,6 +345,17 @@ def test_missing_splits_stop_everything_at_once(expanded: Expanded) -> None:
         assert words in message
 
 
+def test_the_text_that_a_backbone_lacks_is_named_with_the_reason(
+    expanded: Expanded, text: str
+) -> None:
+    text = text.replace("seed: 0, tokenizer", "seed: 0, languages: [de], tokenizer", 1)
+    with pytest.raises(DataError) as caught:
+        expanded(text, absent=(("org/miniature_text", "de", "text"),))
+    assert str(caught.value).splitlines()[1] == (
+        "  - backbones.tiny.build: miniature_text has no text: org/miniature_text de has no split text"
+    )
+
+
 def test_captions_of_the_mirror_are_part_of_the_rows_that_they_are_put_into(
     expanded: Expanded, text: str
 ) -> None:
