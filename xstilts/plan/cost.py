@@ -1,9 +1,8 @@
-"""What a plan costs in tokens and GPU-hours, before anything is staged: to be trusted within a
-factor of two.
+"""Estimates the tokens and GPU-hours of a plan before staging, within a factor of two.
 
-A forward pass takes 2 N FLOPs a token, training 6 N, or 4 N when the base weights are frozen
-(adapters); attention and vision towers are left out. Utilisation is that of a padding-free loop.
-Lengths are means of English text through a 7B tokenizer, and include the image tokens.
+A forward pass takes 2 N FLOPs per token, training 6 N, or 4 N if the base weights are frozen
+(adapters). Attention and vision towers are ignored. Utilization is that of a padding-free loop.
+Lengths are means of English text with the tokenizer of a 7B model and include image tokens.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,7 +16,7 @@ H100_FLOPS = 989e12  # bf16, dense
 TRAIN_UTILISATION = 0.40
 SCORE_UTILISATION = 0.45
 
-#: Parameters of backbones whose size is known here; others get tokens and no hours.
+#: Backbone → number of parameters. Others get an estimate of tokens, but not of hours.
 PARAMETERS: Mapping[str, float] = {
     "FacebookAI/xlm-roberta-base": 0.28e9,
     "FacebookAI/xlm-roberta-large": 0.56e9,
@@ -67,14 +66,14 @@ TESTS: Mapping[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """tokens, H100-hours. None: not all of the steps can be estimated."""
+    """Tokens and H100-hours. None: not all steps can be estimated."""
 
     tokens: float | None
     gpu_hours: float | None
 
 
 def step_cost(step: Step, steps: Mapping[str, Step]) -> Cost:
-    """The estimate of one finetune or score step; other kinds need no GPU."""
+    """The estimate of a finetune or score step. Other kinds need no GPU."""
     if step.kind == "finetune":
         tokens = _training_tokens(step, steps)
         flops, utilisation = (
@@ -100,7 +99,7 @@ def step_cost(step: Step, steps: Mapping[str, Step]) -> Cost:
 def estimate(
     expansion: Expansion, finished: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, Cost]:
-    """intermediate, target, score, total → Cost of the steps that are not finished."""
+    """intermediate, target, score, total → Cost of the unfinished steps."""
     found: dict[str, list[Cost]] = {"intermediate": [], "target": [], "score": []}
     for fingerprint, step in expansion.steps.items():
         if step.kind in ("finetune", "score") and fingerprint not in (finished or {}).get(
@@ -142,7 +141,7 @@ def _training_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
         lengths.append(known[1])
     mean = sum(n * length for n, length in zip(rows, lengths, strict=True)) / sum(rows)
     if recipe.get("supervised_tokens"):
-        return None  # how many updates that takes is known when the rows are encoded
+        return None  # the number of updates is only known once the rows are encoded
     if recipe.get("updates"):
         return float(recipe["updates"] * recipe["examples_per_step"] * mean)
     return float(recipe["epochs"] * sum(rows) * mean)
