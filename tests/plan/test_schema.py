@@ -1,4 +1,4 @@
-"""Plans that are read, and plans with mistakes: all of them at once, each with its place."""
+"""Loading plans: short forms, defaults, and errors, reported all at once with their keys."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def problems(text: str, tables: Tables) -> list[str]:
     return list(caught.value.problems)
 
 
-def test_minimal_plan(tables: Tables) -> None:
+def test_a_minimal_plan_has_defaults(tables: Tables) -> None:
     plan = load_plan(MINIMAL, tables)
     assert list(plan.arms) == ["none"]
     assert plan.seeds == ((0, 0),)
@@ -34,12 +34,12 @@ def test_minimal_plan(tables: Tables) -> None:
     assert plan.backbones["b"].tuning.mode == "full"
 
 
-def test_round_trip(text: str, tables: Tables) -> None:
+def test_a_plan_reads_its_own_json(text: str, tables: Tables) -> None:
     plan = load_plan(text, tables)
     assert Plan.model_validate(plan.to_json()) == plan
 
 
-def test_from_a_file(text: str, tables: Tables, tmp_path: Path) -> None:
+def test_a_plan_is_read_from_a_file_or_from_text(text: str, tables: Tables, tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(text)
     assert load_plan(path, tables) == load_plan(str(path), tables) == load_plan(text, tables)
@@ -82,11 +82,13 @@ def test_invalid_yaml_is_reported_with_file_and_line(
         ("[[5, 6], [5, 7]]", ((5, 6), (5, 7))),
     ],
 )
-def test_seeds(written: str, pairs: tuple[tuple[int, int], ...], tables: Tables) -> None:
+def test_seeds_have_three_forms(
+    written: str, pairs: tuple[tuple[int, int], ...], tables: Tables
+) -> None:
     assert load_plan(f"{MINIMAL}seeds: {written}\n", tables).seeds == pairs
 
 
-def test_short_forms(tables: Tables) -> None:
+def test_short_forms_are_normalized(tables: Tables) -> None:
     plan = load_plan(
         MINIMAL.replace("[xquad]", "{xquad: {languages: all}, udpos: {languages: [de]}}")
         + "rows: {train: 9, squad: {train: 3}}\nsplits: {udpos: {test: validation}}\narms: {none: }\n",
@@ -99,7 +101,7 @@ def test_short_forms(tables: Tables) -> None:
     assert plan.splits["udpos"].test.split == "validation"
 
 
-def test_all_mistakes_at_once(tables: Tables) -> None:
+def test_all_errors_are_reported_at_once(tables: Tables) -> None:
     text = """
 title: no name
 recipes: miniatur
@@ -122,7 +124,7 @@ headline: two
 controls: {positive: {arm: none, evaluation: tatoeba}}
 splits: {xquad: {test: {task: quiz, split: test}}}
 """
-    found = problems(text, tables)
+    reported = problems(text, tables)
     expected = [
         "seeds: invalid value 0",
         "key 'colour' is unknown",
@@ -145,11 +147,11 @@ splits: {xquad: {test: {task: quiz, split: test}}}
         "splits.xquad.test.task: quiz (multiple_choice; no labels) cannot replace xquad (span; no labels)",
     ]
     for start in expected:
-        assert sum(problem.startswith(start) for problem in found) == 1, (start, found)
-    assert len(found) == len(expected), found
+        assert sum(problem.startswith(start) for problem in reported) == 1, (start, reported)
+    assert len(reported) == len(expected), reported
 
 
-def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_with(
+def test_arms_of_an_evaluation_exist_and_include_both_sides_of_a_contrast(
     tables: Tables,
 ) -> None:
     text = MINIMAL.replace(
@@ -162,9 +164,9 @@ def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_w
     ]
 
 
-def test_a_bad_arm_is_still_a_name(tables: Tables) -> None:
-    found = problems(MINIMAL + "arms: {x: {task: 3}}\ncontrasts: {c: {arm: x}}\n", tables)
-    assert found == ["arms.x.task: invalid value 3; must be a string"]
+def test_the_name_of_an_invalid_arm_is_known(tables: Tables) -> None:
+    reported = problems(MINIMAL + "arms: {x: {task: 3}}\ncontrasts: {c: {arm: x}}\n", tables)
+    assert reported == ["arms.x.task: invalid value 3; must be a string"]
 
 
 def test_a_control_on_an_invalid_evaluation_adds_no_error(tables: Tables) -> None:
@@ -174,16 +176,16 @@ def test_a_control_on_an_invalid_evaluation_adds_no_error(tables: Tables) -> Non
 
 
 def test_an_invalid_item_is_the_only_error_of_its_list(tables: Tables) -> None:
-    found = problems(MINIMAL + "seeds: [[0, -1]]\n", tables)
-    assert found == ["seeds[0][1]: -1 should be greater than or equal to 0"]
+    reported = problems(MINIMAL + "seeds: [[0, -1]]\n", tables)
+    assert reported == ["seeds[0][1]: -1 should be greater than or equal to 0"]
 
 
-def test_image_arms(text: str, tables: Tables) -> None:
+def test_image_arms_need_a_backbone_that_reads_images(text: str, tables: Tables) -> None:
     only_text = text.replace("family: llava", "family: xlm_r")
     assert any(
         "every backbone reads text only" in problem for problem in problems(only_text, tables)
     )
-    load_plan(text, tables)  # one backbone sees images: not applicable to the other, and no mistake
+    load_plan(text, tables)  # one backbone reads images; for the other the arm is not applicable
 
 
 @pytest.mark.parametrize(
@@ -199,16 +201,16 @@ def test_image_arms(text: str, tables: Tables) -> None:
         ),
     ],
 )
-def test_unmatched_contrasts(arms: str, words: str, tables: Tables) -> None:
+def test_unmatched_contrasts_are_errors(arms: str, words: str, tables: Tables) -> None:
     text = f"{MINIMAL}arms: {{{arms}}}\ncontrasts: {{c: {{arm: x, reference: y}}}}\n"
     [problem] = problems(text, tables)
     assert problem.startswith(f"contrasts.c: x and y differ in {words}")
     load_plan(text.replace("reference: y", "reference: y, allow_unmatched: true"), tables)
 
 
-def test_all_rows_of_two_tasks_are_not_the_same_number(tables: Tables) -> None:
+def test_all_rows_of_two_tasks_are_different_numbers(tables: Tables) -> None:
     everything = Tables(
-        tables.tasks, lambda *given: {**tables.recipe(*given), "train_rows": None}, *_rest(tables)
+        tables.tasks, lambda *key: {**tables.recipe(*key), "train_rows": None}, *_rest(tables)
     )  # fmt: skip
     text = f"{MINIMAL}arms: {{x: {{task: quiz}}, y: {{task: quiz2}}}}\ncontrasts: {{c: {{arm: x, reference: y}}}}\n"
     [problem] = problems(text, everything)
@@ -238,32 +240,32 @@ def _rest(tables: Tables) -> tuple[object, ...]:
         ),
     ],
 )
-def test_single_mistakes(more: str, start: str, tables: Tables) -> None:
-    found = problems(f"{MINIMAL}{more}\n", tables)
-    assert any(problem.startswith(start) for problem in found), found
+def test_an_error_names_its_key(more: str, start: str, tables: Tables) -> None:
+    reported = problems(f"{MINIMAL}{more}\n", tables)
+    assert any(problem.startswith(start) for problem in reported), reported
 
 
-def test_missing_recipe(tables: Tables) -> None:
+def test_a_missing_recipe_is_an_error(tables: Tables) -> None:
     text = MINIMAL.replace("miniature", "xtreme_r") + "arms: {x: {task: quiz2}}\n"
     assert problems(text, tables) == ["recipes: xtreme_r has no recipe for quiz2"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_backbone_may_not_be_called_as_a_batch_is(kind: str, tables: Tables) -> None:
-    """Its group's spec would take the place of the batch's."""
+def test_a_backbone_cannot_have_the_id_of_a_batch(kind: str, tables: Tables) -> None:
+    """The spec of its group would overwrite that of the batch."""
     named = f"backbones.{kind}-00: names like sources-00, builds-00, encode-00 are reserved"
     assert problems(MINIMAL.replace("{b:", f"{{{kind}-00:"), tables)[0].startswith(named)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nor_may_one_of_its_many_groups(kind: str, tables: Tables) -> None:
+def test_a_group_cannot_have_the_id_of_a_batch(kind: str, tables: Tables) -> None:
     many = MINIMAL.replace("{b:", f"{{{kind}:") + "resources: {groups: 11}\n"
     message = f"backbones.{kind}: 11 groups (resources.groups) have ids like {kind}-10"
     assert problems(many, tables)[0].startswith(message)
     load_plan(many.replace("11", "10"), tables)
 
 
-def test_the_ids_of_all_groups_fit_one_list(tables: Tables) -> None:
+def test_the_list_of_group_ids_has_a_maximum_length(tables: Tables) -> None:
     many = ", ".join(f"{'b' * 60}{i}: {{hub: o/m, family: llava}}" for i in range(70))
     assert (
         "more than 4096 bytes"
@@ -271,12 +273,10 @@ def test_the_ids_of_all_groups_fit_one_list(tables: Tables) -> None:
     )
 
 
-def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_updates(
+def test_arms_with_equal_supervised_tokens_are_matched_with_any_updates(
     tables: Tables,
 ) -> None:
-    """The sensitivity variant: a dozen tokens a caption and one a label, so equal tokens are
-    unequal updates.
-    """
+    """A caption has a dozen supervised tokens, a label one: equal tokens need different updates."""
     text = (
         f"{MINIMAL}arms: {{x: {{task: quiz, objective: lm}}, y: {{task: squad, objective: lm}}}}\n"
     )
@@ -311,7 +311,7 @@ def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_upda
         ),
     ],
 )
-def test_lengths_that_leave_no_room_for_the_context_are_mistakes(
+def test_lengths_without_room_for_the_context_are_errors(
     override: str, expected: str, tables: Tables
 ) -> None:
     (problem,) = problems(f"{MINIMAL}override: {{{override}}}\n", tables)
@@ -326,11 +326,11 @@ def test_lengths_that_leave_no_room_for_the_context_are_mistakes(
         "squad: {answer_limit: {characters: 9}}",
     ],
 )
-def test_lengths_that_leave_room_are_none(override: str, tables: Tables) -> None:
+def test_lengths_with_room_for_the_context_are_valid(override: str, tables: Tables) -> None:
     assert load_plan(f"{MINIMAL}override: {{{override}}}\n", tables).override["squad"]
 
 
-def test_the_lengths_of_one_backbone_are_named_with_it(tables: Tables) -> None:
+def test_length_errors_of_a_backbone_name_its_override(tables: Tables) -> None:
     text = MINIMAL.replace("family: llava", "family: llava, override: {squad: {stride: 60}}")
     (problem,) = problems(text, tables)
     assert problem.startswith(
@@ -339,7 +339,7 @@ def test_the_lengths_of_one_backbone_are_named_with_it(tables: Tables) -> None:
 
 
 @pytest.mark.parametrize("key", ["max_length", "lm_length"])
-def test_a_length_beyond_xlm_rs_positions_is_a_mistake(key: str, tables: Tables) -> None:
+def test_a_length_beyond_xlm_rs_positions_is_an_error(key: str, tables: Tables) -> None:
     text = (
         MINIMAL.replace("family: llava", "family: xlm_r") + f"override: {{squad: {{{key}: 513}}}}\n"
     )
@@ -349,7 +349,7 @@ def test_a_length_beyond_xlm_rs_positions_is_a_mistake(key: str, tables: Tables)
     )
 
 
-def test_windows_are_no_matter_of_a_task_that_is_learnt_in_words(tables: Tables) -> None:
+def test_windows_are_not_checked_for_the_lm_objective(tables: Tables) -> None:
     text = MINIMAL.replace("[xquad]", "[xcopa]") + "arms: {words: {task: squad, objective: lm}}\n"
     assert load_plan(text + "override: {squad: {max_length: 16}}\n", tables).arms["words"]
     (problem,) = problems(
@@ -358,7 +358,7 @@ def test_windows_are_no_matter_of_a_task_that_is_learnt_in_words(tables: Tables)
     assert "leave no room for the context in max_length 16" in problem
 
 
-def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> None:
+def test_primary_evaluations_margin_and_confidence_are_read(tables: Tables) -> None:
     text = (
         MINIMAL
         + "arms: {a: {task: quiz}}\ncontrasts: {c: {arm: a, primary: [xquad]}}\nconfidence: 0.99\n"
@@ -390,6 +390,8 @@ def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> No
         ("confidence: 95", "confidence: 95"),
     ],
 )
-def test_mistakes_in_what_is_concluded(more: str, message: str, tables: Tables) -> None:
-    found = problems(f"{MINIMAL}arms: {{a: {{task: quiz}}}}\n{more}\n", tables)
-    assert [problem[: len(message)] for problem in found] == [message]
+def test_errors_in_contrasts_controls_and_confidence(
+    more: str, message: str, tables: Tables
+) -> None:
+    reported = problems(f"{MINIMAL}arms: {{a: {{task: quiz}}}}\n{more}\n", tables)
+    assert [problem[: len(message)] for problem in reported] == [message]
