@@ -450,9 +450,9 @@ def test_an_expansion_reads_its_own_json(expanded: Expanded) -> None:
 
 
 def test_ten_thousand_cells_expand_within_seconds(expanded: Expanded, text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     expansion = expanded(text.replace("seeds: 2", "seeds: 530"))
     assert len(expansion.cells) > 9_999
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     for batches in (expansion.sources, expansion.builds, expansion.encodings, expansion.groups):
         assert sum(len(batch["id"]) for batch in batches) < 4096
