@@ -43,8 +43,9 @@ RECIPE_CHANGES: Mapping[str, Mapping[int, str]] = {
 
 
 def canonical_json(value: Any) -> str:
-    """The canonical JSON text of a value: sorted keys, no spaces. Raises ValueError for NaN and
-    infinity.
+    """The canonical JSON text of a value: sorted keys, no spaces.
+
+    Raises ValueError for NaN and infinity.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False

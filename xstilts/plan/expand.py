@@ -199,6 +199,17 @@ def _cell(
     chain: list[str],
     scores: Mapping[str, str],
 ) -> Json:
+    """The JSON of a cell.
+
+    Args:
+        backbone: Name of the backbone.
+        arm: Name of the arm.
+        intermediate: The intermediate seed, or None.
+        seed: The target seed, or None.
+        trained: The targets, in training order.
+        chain: Finetune steps, in training order.
+        scores: Evaluation → score step.
+    """
     target = "+".join(trained) or "none"
     seeds = "".join(
         f".{kind}{value}" for kind, value in (("i", intermediate), ("t", seed)) if value is not None

@@ -144,6 +144,15 @@ def trials(
 
 
 def _trial(plan: Plan, tables: Tables, mode: str, names: Sequence[str], rate: float) -> Plan:
+    """The plan of one trial.
+
+    Args:
+        plan: The plan to derive it from.
+        tables: Tables of tasks and recipes.
+        mode: Tuning mode of the backbones.
+        names: Names of the backbones.
+        rate: The learning rate of all targets.
+    """
     data, suffix = plan.to_json(), f".rate-{mode}-{rate}"
     data["name"] = plan.name[: MAX_NAME - len(suffix)] + suffix
     data["title"] = f"Learning rate trial: arm none at {rate:g}, scored on English dev"

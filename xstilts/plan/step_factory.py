@@ -86,7 +86,10 @@ class Steps:
         labels: str = "true",
         images: str = "real",
     ) -> str | None:
-        """The records step of required rows; None and an entry in `lacking` if they are missing."""
+        """The records step of required rows; None and an entry in `lacking` if they are missing.
+
+        Args: those of `records`.
+        """
         found = self.records(task, split, language, cap, labels, images)
         if found is None:
             reason = self.skipped.pop((task.name, language))
@@ -111,6 +114,14 @@ class Steps:
         None and an entry in `skipped` if the mirror lacks the rows. If any arm of the plan shows
         the task's captions, the records of all its image conditions include the caption source,
         so that all conditions share the rows that have a caption.
+
+        Args:
+            task: The task of the rows.
+            split: Split of the task.
+            language: Language of the rows; `a+b` for several translations.
+            cap: Maximum number of rows. None: all.
+            labels: true or shuffled.
+            images: The image condition.
         """
         origin = self.sources.find(task, split, language)
         captions = (
@@ -396,6 +407,15 @@ class Steps:
         """Roles and encode steps of a task's training rows, or None if rows are missing.
 
         The roles are train:<task> and, if the recipe selects on English dev, select:<task>.
+
+        Args:
+            name: Name of the backbone.
+            task_name: Name of the task.
+            objective: head or lm.
+            cap: Maximum number of training rows. None: all.
+            arm: The arm with labels and image condition.
+            recipe: The recipe of the finetune step.
+            translated: Languages to train on in place of English.
         """
         backbone, task = self.plan.backbones[name], self.tables.tasks[task_name]
         images = arm.images if task.modality == "image" else "real"
@@ -473,6 +493,13 @@ class Steps:
 
         The arm answers as it was trained: with its heads, or in words. A task without dev rows or
         metrics is added with the reason.
+
+        Args:
+            name: Name of the backbone.
+            arm_name: Name of the arm.
+            arm: The arm.
+            seed: The intermediate seed.
+            model: Finetune step of the arm.
         """
         backbone = self.plan.backbones[name]
         for place, given in enumerate(self.made[model].spec["tasks"]):
