@@ -62,6 +62,6 @@ def test_a_step_planned_for_other_library_versions_is_refused() -> None:
     require(None)
     with pytest.raises(
         InfrastructureError,
-        match=r"transformers .* instead of 0\.0\.1; build all images from one lock file",
+        match=r"transformers .* is installed, the plan has 0\.0\.1; build all images from one lock",
     ):
         require({**here, "transformers": "0.0.1"})

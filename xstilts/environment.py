@@ -1,6 +1,5 @@
-"""What results depend on besides the plan: library versions and the kind of arithmetic.
-
-Imports none of these libraries.
+"""The numeric environment: library versions and kind of arithmetic, which results depend on besides
+the plan. Imports none of these libraries.
 """
 
 import json
@@ -18,13 +17,14 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "pillow")
 def numeric_environment(
     dtype: str = "float32", attention: str = "packed", image_backend: str = "pil"
 ) -> dict[str, str]:
-    """Returns library → version, plus image_backend, dtype and attention.
+    """library → version, and `image_backend`, `dtype`, `attention`.
 
-    Local version parts such as `+cpu` are dropped: they name a device, which is not part of a
-    result. Versions of libraries that are not installed come from the JSON file that
-    XSTILTS_VERSIONS names: the image of the plan component has none of these libraries, and its
-    build writes the versions from the lock file that the workers' images are installed from.
-    Raises InfrastructureError if a version is in neither place.
+    Local version parts such as `+cpu` are dropped: the device is not part of a result's identity.
+    The JSON file XSTILTS_VERSIONS has the versions of libraries that are not installed: the plan
+    component's image has none of them, so its build records the versions of the workers' lock file.
+
+    Raises:
+        InfrastructureError: a library is neither installed nor in the file.
     """
     file = os.environ.get("XSTILTS_VERSIONS")
     versions = {**(json.loads(Path(file).read_text()) if file else {}), **_installed()}
@@ -46,18 +46,20 @@ def _installed() -> dict[str, str]:
 
 
 def require(environment: Mapping[str, str] | None) -> None:
-    """Raises InfrastructureError if an installed library has another version than the step's.
+    """Refuses a step whose fingerprint has other library versions than those installed here.
 
-    The result would be stored under the fingerprint of another environment. None means that the
-    step does not depend on the environment.
+    `environment` is the step's; None if the step does not depend on it.
+
+    Raises:
+        InfrastructureError: a version differs.
     """
     mismatches = [
-        f"{library} {installed} instead of {environment[library]}"
+        f"{library} {installed} is installed, the plan has {environment[library]}"
         for library, installed in _installed().items()
         if environment is not None and environment.get(library, installed) != installed
     ]
     if mismatches:
         raise InfrastructureError(
-            f"library versions differ from the plan's: {', '.join(mismatches)}; "
-            "build all images from one lock file"
+            f"library versions differ from the plan's: {'; '.join(mismatches)}; build all images "
+            "from one lock file"
         )

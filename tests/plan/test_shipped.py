@@ -188,13 +188,11 @@ def test_shipped_plans_pair_their_seeds(name: str, plans: Path) -> None:
 
 
 def test_all_tasks_has_an_arm_of_every_intermediate_task(plans: Path) -> None:
-    trained = {
+    learnt = {
         part.task for arm in load_plan(plans / "all-tasks.yaml").arms.values() for part in arm.parts
     }
-    assert trained >= {
-        name
-        for name, task in TASKS.items()
-        if task.role == "intermediate" and "train" in task.splits
+    assert learnt >= {
+        name for name, one in TASKS.items() if one.role == "intermediate" and "train" in one.splits
     }
 
 
@@ -204,11 +202,11 @@ def test_all_tasks_has_every_image_condition(plans: Path) -> None:
 
 
 def test_all_tasks_has_every_evaluation(plans: Path) -> None:
-    evaluations = set(load_plan(plans / "all-tasks.yaml").evaluations)
-    assert evaluations == {
+    asked = set(load_plan(plans / "all-tasks.yaml").evaluations)
+    assert asked == {
         name
-        for name, task in TASKS.items()
-        if task.trained_target is not None and "test" in task.splits
+        for name, one in TASKS.items()
+        if one.trained_target is not None and "test" in one.splits
     }
 
 

@@ -19,8 +19,8 @@ RESERVED = re.compile(rf"({'|'.join(KINDS)})-\d+")
 FIRST_OF_TWO_DIGITS = 10
 #: Maximum length of a list of ids that passes between components.
 MOST_BYTES = 4096
-#: Maximum number of special tokens around a question and its context, which XLM-R has:
-#: <s> question </s></s> context </s>.
+#: The most special tokens around a question and its context: XLM-R's <s> question </s></s> context
+#: </s>.
 FRAME_TOKENS = 4
 #: Family → tokens of its longest sequence: XLM-R has 514 positions, of which the first two are not
 #: used.

@@ -16,7 +16,7 @@ H100_FLOPS = 989e12  # bf16, dense
 TRAIN_UTILISATION = 0.40
 SCORE_UTILISATION = 0.45
 
-#: Backbone → number of parameters. Others get an estimate of tokens, but not of hours.
+#: Parameters of backbones whose size is known here; others get tokens and no hours.
 PARAMETERS: Mapping[str, float] = {
     "FacebookAI/xlm-roberta-base": 0.28e9,
     "FacebookAI/xlm-roberta-large": 0.56e9,
@@ -73,7 +73,7 @@ class Cost:
 
 
 def step_cost(step: Step, steps: Mapping[str, Step]) -> Cost:
-    """The estimate of a finetune or score step. Other kinds need no GPU."""
+    """The estimate of one finetune or score step; other kinds need no GPU."""
     if step.kind == "finetune":
         tokens = _training_tokens(step, steps)
         flops, utilisation = (
@@ -99,7 +99,7 @@ def step_cost(step: Step, steps: Mapping[str, Step]) -> Cost:
 def estimate(
     expansion: Expansion, finished: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, Cost]:
-    """intermediate, target, score, total → Cost of the unfinished steps."""
+    """intermediate, target, score, total → Cost of the steps that are not finished."""
     found: dict[str, list[Cost]] = {"intermediate": [], "target": [], "score": []}
     for fingerprint, step in expansion.steps.items():
         if step.kind in ("finetune", "score") and fingerprint not in (finished or {}).get(
