@@ -121,7 +121,11 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         for part, c in view["cost"].items()
     ]
     parts.append(
-        _table("estimated cost, within a factor of two", ("part", "tokens", "H100-hours"), cost)
+        _table(
+            "estimated cost of unfinished steps, within a factor of two",
+            ("part", "tokens", "H100-hours"),
+            cost,
+        )
     )
     if view["hours_on_gpus"]:
         duration = view["hours_on_gpus"]
