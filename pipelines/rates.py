@@ -13,14 +13,14 @@ from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.rate_trials import (
-    Look,
     Trial,
+    TrialScore,
     dev_score,
-    looked_at,
-    pick,
+    override_yaml,
+    pick_rates,
     plan_text,
+    trained_targets,
     trials,
-    written,
 )
 from xstilts.plan.tables import Tables
 from xstilts.runs.mirror_choice import mirror_for
@@ -65,8 +65,8 @@ def rates(given: argparse.Namespace) -> int:
                 4,
             ):  # a failed training is named below, with those of the other rates
                 return code
-    found = pick(look for looks in _looks(given, tried, expansions, home) for look in looks)
-    text = written(plan, tables, found)
+    found = pick_rates(look for looks in _looks(given, tried, expansions, home) for look in looks)
+    text = override_yaml(plan, tables, found)
     print(text)
     if given.output:
         Path(given.output).write_text(text, encoding="utf-8")
@@ -80,17 +80,17 @@ def _expansion(given: argparse.Namespace, trial: Trial, home: Path) -> Expansion
 
 def _looks(
     given: argparse.Namespace, tried: list[Trial], expansions: list[Expansion], home: Path
-) -> list[list[Look]]:
+) -> list[list[TrialScore]]:
     """What each trial's finished steps saw of English dev."""
     found = []
     with local_runner.store_at(given.store, home) as uri:
         store = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         for trial, expansion in zip(tried, expansions, strict=True):
             rows = []
-            for fingerprint, (backbone, target) in looked_at(expansion).items():
+            for fingerprint, (backbone, target) in trained_targets(expansion).items():
                 manifest = store.manifest("finetune", fingerprint)
                 rows.append(
-                    Look(
+                    TrialScore(
                         backbone, target, trial.rate, dev_score(manifest.info) if manifest else None
                     )
                 )

@@ -1,4 +1,4 @@
-"""The numeric environment comes from metadata and imports nothing heavy."""
+"""The numeric environment is read from metadata, without importing the libraries."""
 
 import json
 import subprocess
@@ -13,11 +13,11 @@ from xstilts.environment import LIBRARIES, numeric_environment, require
 from xstilts.errors import InfrastructureError
 
 
-def test_keys() -> None:
-    found = numeric_environment(dtype="bfloat16")
-    assert set(found) == {*LIBRARIES, "image_backend", "dtype", "attention"}
-    assert found["dtype"] == "bfloat16"
-    assert "+" not in found["torch"]
+def test_the_environment_has_library_versions_and_arithmetic() -> None:
+    values = numeric_environment(dtype="bfloat16")
+    assert set(values) == {*LIBRARIES, "image_backend", "dtype", "attention"}
+    assert values["dtype"] == "bfloat16"
+    assert "+" not in values["torch"]
 
 
 def test_planning_imports_nothing_heavy() -> None:
@@ -40,7 +40,7 @@ def without_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_libraries")
-def test_what_is_not_installed_is_read_from_the_versions_that_the_images_are_built_from(
+def test_versions_of_libraries_that_are_not_installed_come_from_xstilts_versions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "versions.json"
@@ -50,18 +50,18 @@ def test_what_is_not_installed_is_read_from_the_versions_that_the_images_are_bui
 
 
 @pytest.mark.usefixtures("without_libraries")
-def test_a_library_of_which_nothing_is_known_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_without_a_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XSTILTS_VERSIONS", raising=False)
     with pytest.raises(InfrastructureError, match="torch, transformers"):
         numeric_environment()
 
 
-def test_a_step_of_other_versions_is_not_computed_here() -> None:
+def test_a_step_planned_for_other_library_versions_is_refused() -> None:
     here = numeric_environment()
     require(here)
     require(None)
     with pytest.raises(
         InfrastructureError,
-        match=r"transformers .* and not 0\.0\.1; build all images from one lock",
+        match=r"transformers .* is installed, the plan has 0\.0\.1; build all images from one lock",
     ):
         require({**here, "transformers": "0.0.1"})

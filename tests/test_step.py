@@ -1,4 +1,4 @@
-"""A step's name, its recipe version, and steps of earlier versions."""
+"""Fingerprint and recipe version of a step, and steps of earlier versions."""
 
 import pytest
 
@@ -30,12 +30,12 @@ def test_a_new_step_has_the_current_version() -> None:
 
 def test_a_step_with_other_content_is_refused() -> None:
     changed = {**made_earlier(3), "spec": {"task": "snli"}}
-    with pytest.raises(ValueError, match="another fingerprint"):
+    with pytest.raises(ValueError, match="fingerprint mismatch"):
         Step.from_json(changed)
 
 
 def test_a_stored_version_is_the_only_one_that_counts() -> None:
-    with pytest.raises(ValueError, match="another fingerprint"):
+    with pytest.raises(ValueError, match="fingerprint mismatch"):
         Step.from_json({**made_earlier(3), "version": 2})
 
 

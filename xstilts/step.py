@@ -1,4 +1,4 @@
-"""A step: one unit of work, named by the SHA-256 of everything that can change its result."""
+"""A step: one unit of work, identified by the SHA-256 of everything that can change its result."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 from xstilts.errors import PlanError
 
-#: Bumped by hand whenever a step of that kind would compute something else; golden tests guard it.
+#: Bump a kind by hand when its steps compute something else. Golden tests catch a missing bump.
 RECIPE_VERSION: Mapping[str, int] = {
     "build": 2,
     "records": 4,
@@ -17,36 +17,35 @@ RECIPE_VERSION: Mapping[str, int] = {
     "score": 4,
     "report": 1,
 }
-#: kind → version → why steps of that kind compute something else from this version on: what
-#: `xstilts plan` says.
+#: kind → version → what that version changed. `xstilts plan` shows it for recomputed steps.
 RECIPE_CHANGES: Mapping[str, Mapping[int, str]] = {
     "records": {
         4: (
-            "rows are identified by their position, bad images and answer offsets are bad rows, labels are mapped by name, all "
-            "image conditions share their rows, sentence breaks and Mewsli-X queries are the official ones"
+            "rows are identified by position; bad images and answer offsets are bad rows; labels "
+            "are mapped by name; all image conditions share their rows; sentence breaks and "
+            "Mewsli-X queries are the official ones"
         )
     },
     "encode": {
         4: (
-            "length limits count text and not image tokens, every word has exactly one tag, windows of question answering "
-            "advance by the official step, special tokens written in data are text"
+            "length limits count text, not image tokens; every word has exactly one tag; question "
+            "answering windows advance by the official step; special tokens in data are plain text"
         )
     },
-    "finetune": {
-        4: "training keeps windows without the answer, dropout is keyed by the position of the row"
-    },
+    "finetune": {4: "training keeps windows without the answer; dropout is keyed by row position"},
     "score": {
         4: (
-            "predictions are joined by the position of the row, retrieval ranks in float32, the answer limit is the same in "
-            "all languages, an answer keeps the combining characters at its end"
+            "predictions are joined by row position; retrieval ranks in float32; the answer limit "
+            "is the same in all languages; an answer keeps its trailing combining characters"
         )
     },
 }
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: keys sorted, no spaces, no NaN. Raises ValueError for NaN or
-    infinity.
+    """The canonical JSON text of a value: sorted keys, no spaces.
+
+    Raises ValueError for NaN and infinity.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -54,7 +53,7 @@ def canonical_json(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of the canonical JSON of a value."""
+    """Hex SHA-256 of the canonical JSON of a value."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
@@ -62,12 +61,15 @@ def digest(value: Any) -> str:
 class Step:
     """A unit of work.
 
-    kind: one of RECIPE_VERSION's keys. spec: JSON object of all that can change the result
-    (parents' fingerprints and the numeric environment included). settings: JSON object of what
-    cannot (worker count, micro-batch budget, device, label for people, paths); it is
-        recorded in the manifest and never fingerprinted.
-    parents: role → fingerprint of the steps whose outputs this one reads. Part of the fingerprint.
-    version: of the recipe, part of the fingerprint; 0 becomes the current one.
+    Attributes:
+        kind: A key of RECIPE_VERSION.
+        spec: JSON object with everything that can change the result, including parents'
+            fingerprints and the numeric environment.
+        parents: Role → fingerprint of the steps whose outputs this step reads. Fingerprinted.
+        settings: JSON object with everything that cannot change the result: worker count,
+            micro-batch budget, device, label for people, paths. Recorded in the manifest, never
+            fingerprinted.
+        version: Recipe version, part of the fingerprint. 0 means the current version.
     """
 
     kind: str
@@ -98,9 +100,10 @@ class Step:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Step":
-        """Inverse of to_json, for steps of any recipe version. JSON without a version has the
-        one that gives its fingerprint. ValueError when the stored fingerprint is not that of the
-        content.
+        """Inverse of to_json, for steps of any recipe version.
+
+        If the JSON has no version, the version that matches the fingerprint is used. Raises
+        ValueError if the stored fingerprint does not match the content.
         """
         versions = (
             [value["version"]]
@@ -112,21 +115,24 @@ class Step:
             if step.fingerprint == value["fingerprint"]:
                 return step
         raise ValueError(
-            f"step {value['kind']}/{value['fingerprint'][:12]}: its content has another fingerprint"
+            f"step {value['kind']}/{value['fingerprint'][:12]}: fingerprint mismatch: the content "
+            "has changed; run the plan again"
         )
 
 
 def require_current(step: Step) -> None:
-    """PlanError for a step of another recipe version: this program would compute something else
-    under its name.
+    """Raises PlanError if this program computes another version of the step's recipe.
+
+    Its result would be stored under the wrong fingerprint.
     """
     if step.version != RECIPE_VERSION[step.kind]:
         raise PlanError(
-            f"{step.settings.get('label', step.kind)} was planned with version {step.version} of the {step.kind} recipe, and "
-            f"this program computes version {RECIPE_VERSION[step.kind]}; run the plan again"
+            f"{step.settings.get('label', step.kind)} was planned with version {step.version} of "
+            f"the {step.kind} recipe, but this program computes version "
+            f"{RECIPE_VERSION[step.kind]}; run the plan again"
         )
 
 
 def training_role(task: str, translated: Sequence[str] | None) -> str:
-    """The name under which a finetune step's parents hold the rows of one of its tasks."""
+    """The role of a task's training rows among the parents of a finetune step."""
     return f"{task}@{'+'.join(translated)}" if translated else task

@@ -1,6 +1,4 @@
-"""Small tables in place of the shipped ones: four targets, three intermediates, six evaluations,
-no files.
-"""
+"""Small tables in place of the shipped ones: four targets, four intermediates, five evaluations."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,7 +77,7 @@ def _recipe(set_: str, task: str, family: str, mode: str) -> Mapping[str, Any]:
     return {
         "lr": 1e-3, "epochs": 2.0, "examples_per_step": 16, "warmup": 0.1, "schedule": "linear", "max_length": 64,
         "stride": 16, "question_length": 16, "selection": "last", "train_rows": 200, "lora": {"r": 8, "alpha": 16},
-        "source": "made up",
+        "source": "invented",
     }  # fmt: skip
 
 
@@ -109,8 +107,9 @@ def text() -> str:
 
 @pytest.fixture
 def expanded(tables: Tables) -> Callable[..., Expansion]:
-    """expanded(text, absent=…): the expansion of a plan on a mirror lacking {(path, config,
-    split)}; qaa is absent.
+    """expanded(text, absent=…): expands a plan on a mirror without {(path, config, split)}.
+
+    The mirror has no test rows in qaa.
     """
 
     def run(

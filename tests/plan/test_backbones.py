@@ -1,4 +1,4 @@
-"""The identities of backbones that are not built."""
+"""Identities of backbones that are not built."""
 
 from pathlib import Path
 
@@ -14,20 +14,20 @@ def test_a_pinned_commit_is_its_own_identity() -> None:
     assert identity_of("b", backbone) == {"hub": "org/model", "revision": "b" * 40}
 
 
-def test_a_floating_revision_without_a_way_out() -> None:
+def test_a_branch_cannot_be_resolved_offline() -> None:
     backbone = BackbonePlan(hub="org/model", family="llava")  # tests run with HF_HUB_OFFLINE
-    with pytest.raises(DataError, match="give the commit"):
+    with pytest.raises(DataError, match="set revision to the commit"):
         identity_of("b", backbone)
 
 
-def test_folder_digest(tmp_path: Path) -> None:
+def test_the_digest_of_a_folder_ignores_hidden_files_only(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no config\.json"):
         folder_digest(tmp_path, "backbones.b.path")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"1")
     before = folder_digest(tmp_path, "backbones.b.path")
     (tmp_path / ".cache").mkdir()
-    (tmp_path / ".cache" / "x").write_text("no part of the model")
+    (tmp_path / ".cache" / "x").write_text("not part of the model")
     assert folder_digest(tmp_path, "backbones.b.path") == before
     (tmp_path / "model.safetensors").write_bytes(b"2")
     assert folder_digest(tmp_path, "backbones.b.path") != before

@@ -1,4 +1,4 @@
-"""How steps are dealt out: each once, a build with what it reads, a road never cut."""
+"""Batches and groups: every step once, training paths never split."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 
 from xstilts.plan.batches import (
     KINDS,
-    MOST,
+    MAX_BATCHES,
     build_batches,
     encoding_batches,
     group_batches,
@@ -19,8 +19,8 @@ from xstilts.step import Step
 Expanded = Callable[..., Expansion]
 
 
-def test_records_and_builds_lie_apart(expanded: Expanded) -> None:
-    """A build needs torch, which the image that makes records has not."""
+def test_records_and_builds_are_separate_batches(expanded: Expanded) -> None:
+    """A build needs torch, which the image that makes records does not contain."""
     expansion = expanded()
     for batches, kind in ((expansion.sources, "records"), (expansion.builds, "build")):
         staged = [fp for batch in batches for fp in batch["steps"]]
@@ -30,18 +30,18 @@ def test_records_and_builds_lie_apart(expanded: Expanded) -> None:
     assert [batch["id"] for batch in expansion.builds] == ["builds-00", "builds-01"]
 
 
-def test_without_builds_there_is_one_batch_and_nothing_in_it() -> None:
+def test_without_builds_there_is_one_empty_batch() -> None:
     assert build_batches({}) == [{"id": "builds-00", "steps": []}]
 
 
-def test_the_id_of_every_batch_is_one_that_no_backbone_may_have(expanded: Expanded) -> None:
+def test_batch_ids_are_reserved_names(expanded: Expanded) -> None:
     expansion = expanded()
     ids = [batch["id"] for batch in (*expansion.sources, *expansion.builds, *expansion.encodings)]
-    assert {one.rpartition("-")[0] for one in ids} == set(KINDS)
-    assert all(RESERVED.fullmatch(one) for one in ids)
+    assert {name.rpartition("-")[0] for name in ids} == set(KINDS)
+    assert all(RESERVED.fullmatch(name) for name in ids)
 
 
-def test_encodings_by_backbone(expanded: Expanded) -> None:
+def test_encodings_are_grouped_by_processor(expanded: Expanded) -> None:
     expansion = expanded()
     assert [{expansion.steps[fp].spec["family"] for fp in batch["steps"]} for batch in expansion.encodings] == [
         {"xlm_r"}, {"llava"},
@@ -49,7 +49,7 @@ def test_encodings_by_backbone(expanded: Expanded) -> None:
 
 
 @pytest.mark.parametrize("processors", [1, 5, 40])
-def test_never_too_many_batches(processors: int) -> None:
+def test_the_number_of_batches_is_limited(processors: int) -> None:
     steps = {}
     for processor in range(processors):
         for number in range(1000 // processors):
@@ -58,25 +58,25 @@ def test_never_too_many_batches(processors: int) -> None:
     for number in range(500):
         step = Step("records", {"source": {"path": f"org/{number}"}})
         steps[step.fingerprint] = step
-    for dealt, kind in ((encoding_batches(steps), "encode"), (source_batches(steps), "records")):
-        assert 1 < len(dealt) <= MOST
-        flat = [fp for batch in dealt for fp in batch["steps"]]
+    for batches, kind in ((encoding_batches(steps), "encode"), (source_batches(steps), "records")):
+        assert 1 < len(batches) <= MAX_BATCHES
+        flat = [fp for batch in batches for fp in batch["steps"]]
         assert sorted(flat) == sorted(fp for fp, step in steps.items() if step.kind == kind)
 
 
 def test_many_builds_share_batches() -> None:
     builds = [Step("build", {"number": number}) for number in range(30)]
     batches = build_batches({build.fingerprint: build for build in builds})
-    assert len(batches) == MOST // 2
+    assert len(batches) == MAX_BATCHES // 2
     assert sum(len(batch["steps"]) for batch in batches) == 30
 
 
 @pytest.mark.parametrize("groups", [1, 3])
-def test_groups_keep_roads_whole(groups: int, expanded: Expanded, text: str) -> None:
+def test_groups_do_not_split_training_paths(groups: int, expanded: Expanded, text: str) -> None:
     expansion = expanded(text + f"resources: {{groups: {groups}}}\n")
     assert len(expansion.groups) == 2 * groups
     assert len({group["id"] for group in expansion.groups}) == len(expansion.groups)
-    every: list[str] = []
+    assigned: list[str] = []
     for group in expansion.groups:
         done: set[str] = set()
         for fp in [*group["finetune"], *group["score"]]:
@@ -87,12 +87,12 @@ def test_groups_keep_roads_whole(groups: int, expanded: Expanded, text: str) -> 
             done.add(fp)
         stages = [expansion.steps[fp].spec["stage"] for fp in group["finetune"]]
         assert stages == sorted(stages)  # intermediates first
-        every += done
-    wanted = [fp for fp, step in expansion.steps.items() if step.kind in ("finetune", "score")]
-    assert sorted(every) == sorted(wanted)
+        assigned += done
+    expected = [fp for fp, step in expansion.steps.items() if step.kind in ("finetune", "score")]
+    assert sorted(assigned) == sorted(expected)
 
 
-def test_no_group_without_work() -> None:
+def test_a_group_can_consist_of_scores_only() -> None:
     step = Step("score", {"evaluation": "tatoeba"})
     [group] = group_batches({step.fingerprint: step}, {"b": [step.fingerprint]}, 1)
     assert group == {"id": "b", "backbone": "b", "finetune": [], "score": [step.fingerprint]}

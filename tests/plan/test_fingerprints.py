@@ -1,8 +1,7 @@
-"""Every step's fingerprint in two shipped plans. A change here makes users compute these steps
-again.
+"""Fingerprints of all steps of two shipped plans. If one changes, users recompute the step.
 
-To accept a change: `python -m tests.plan.test_fingerprints`, and raise the recipe version of the
-kinds of step that changed.
+To accept a change, bump the recipe version of the changed kinds and run
+`python -m tests.plan.test_fingerprints`.
 """
 
 import gzip
@@ -22,9 +21,7 @@ NAMES = ("demo", "modality")
 
 
 def fingerprints(name: str) -> list[str]:
-    """`kind fingerprint` of each step, sorted. Data and model identities are constants; no
-    mirror is read.
-    """
+    """Sorted `kind fingerprint` of all steps. Identities are constants; no mirror is read."""
     raw = yaml.safe_load((PLANS / f"{name}.yaml").read_text())
     for backbone in raw["backbones"].values():
         if "hub" in backbone:
@@ -44,7 +41,7 @@ def fingerprints(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fingerprints_are_those_of_earlier_versions(name: str) -> None:
+def test_fingerprints_are_the_same_as_in_earlier_versions(name: str) -> None:
     with gzip.open(GOLDEN / f"{name}.txt.gz", "rt") as file:
         golden = file.read().splitlines()
     now = fingerprints(name)

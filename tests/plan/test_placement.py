@@ -1,4 +1,4 @@
-"""resources.cluster: what it may hold, what does not fit together, and that it names no result."""
+"""resources.cluster: allowed values, contradictions, and no effect on fingerprints."""
 
 from collections.abc import Callable
 
@@ -52,37 +52,37 @@ def test_a_plan_with_a_cluster_reads_its_own_json_back(tables: Tables, text: str
 
 
 @pytest.mark.parametrize(
-    ("resources", "said"),
+    ("resources", "message"),
     [
         (
             "workers: 10, cluster: {workers_per_node: 8}",
-            "10 is no multiple of resources.cluster.workers_per_node: 8",
+            "10 is not a multiple of resources.cluster.workers_per_node: 8",
         ),
         (
             "workers: 2, cluster: {min_workers: 3}",
             "min_workers: 3 is more than resources.workers: 2",
         ),
-        ("gpus_per_worker: 0.5, cluster: {}", "a node is asked for whole GPUs"),
-        ("cluster: {shm_gib: 8}", "counts towards the pod's memory, which is 8 GiB"),
-        ("cluster: {queue: My_Queue}", "'My_Queue' names no object"),
-        ("cluster: {node_selector: {'a b': c}}", "'a b' is no label key"),
-        ("cluster: {node_selector: {a: 'c d'}}", "'c d' is no label value"),
-        ("cluster: {tolerations: [{operator: Exists, key: a, value: b}]}", "Exists has no value"),
+        ("gpus_per_worker: 0.5, cluster: {}", "makes 0.5 GPUs per node"),
+        ("cluster: {shm_gib: 8}", "counts towards the pod's memory of 8 GiB"),
+        ("cluster: {queue: My_Queue}", "invalid object name 'My_Queue'"),
+        ("cluster: {node_selector: {'a b': c}}", "invalid label key 'a b'"),
+        ("cluster: {node_selector: {a: 'c d'}}", "invalid label value 'c d'"),
+        ("cluster: {tolerations: [{operator: Exists, key: a, value: b}]}", "Exists takes no value"),
         ("cluster: {tolerations: [{value: b}]}", "Equal needs a key"),
         (
             "cluster: {tolerations: [{key: a, tolerationSeconds: 3}]}",
-            "belongs to effect: NoExecute",
+            "only allowed with effect: NoExecute",
         ),
         ("cluster: {queue_hours: 0}", "resources.cluster.queue_hours"),
         ("cluster: {deadline_hours: 0}", "resources.cluster.deadline_hours"),
         ("cluster: {gpu: 1}", "resources.cluster: key 'gpu' is unknown"),
     ],
 )
-def test_a_mistake_is_named_with_its_place(
-    tables: Tables, text: str, resources: str, said: str
+def test_an_invalid_value_is_reported_with_its_key(
+    tables: Tables, text: str, resources: str, message: str
 ) -> None:
     with pytest.raises(InvalidPlan) as caught:
         load_plan(f"{text}resources: {{{resources}}}\n", tables)
-    assert any("resources" in problem and said in problem for problem in caught.value.problems), (
-        caught.value
-    )
+    assert any(
+        "resources" in problem and message in problem for problem in caught.value.problems
+    ), caught.value

@@ -1,4 +1,4 @@
-"""Which steps are computed again although an earlier run of the plan has done them, and why."""
+"""Which steps are recomputed although an earlier run of the plan finished them, and why."""
 
 from collections.abc import Callable, Mapping
 from io import StringIO
@@ -17,7 +17,7 @@ Expanded = Callable[..., Expansion]
 
 
 class Runs:
-    """A store of these runs, the oldest first, which have done all of their steps."""
+    """A store with runs that finished all of their steps, oldest first."""
 
     def __init__(self, **runs: Expansion) -> None:
         self.runs = runs
@@ -42,7 +42,7 @@ class Runs:
 
 @pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """versions(encode=(5, "why")): the program's next recipe version of a kind."""
+    """versions(encode=(5, "why")): sets a newer recipe version of a kind, and its reason."""
 
     def bump(**kinds: tuple[int, str]) -> None:
         now = {kind: version for kind, (version, _) in kinds.items()}
@@ -53,66 +53,64 @@ def versions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return bump
 
 
-def found(expansion: Expansion, *runs: Expansion) -> list[Recomputed]:
+def groups(expansion: Expansion, *runs: Expansion) -> list[Recomputed]:
     store = Runs(**{f"r{number}": run for number, run in enumerate(runs)})
     earlier = earlier_run(store, expansion.name)
     assert earlier is not None
     return recomputed(expansion, earlier[1], store)
 
 
-def by_kind(groups: list[Recomputed]) -> Mapping[str, dict[tuple[str, ...], int]]:
+def by_kind(recomputed_steps: list[Recomputed]) -> Mapping[str, dict[tuple[str, ...], int]]:
     kinds: dict[str, dict[tuple[str, ...], int]] = {}
-    for group in groups:
+    for group in recomputed_steps:
         kinds.setdefault(group.kind, {})[group.reasons] = len(group.labels)
     return kinds
 
 
-def test_nothing_is_computed_again_in_the_same_plan(expanded: Expanded) -> None:
-    assert found(expanded(), expanded()) == []
+def test_a_repeated_plan_recomputes_nothing(expanded: Expanded) -> None:
+    assert groups(expanded(), expanded()) == []
 
 
 RECIPE = steps.RECIPE_VERSION["encode"]
 
 
-def test_a_new_recipe_version_is_the_reason_with_its_why_and_what_reads_it_follows(
+def test_a_new_recipe_version_is_a_reason_and_its_dependents_follow(
     expanded: Expanded, versions: Callable[..., None]
 ) -> None:
     before = expanded()
     versions(encode=(9, "lengths count text"))
-    again = by_kind(found(expanded(), before))
+    again = by_kind(groups(expanded(), before))
     kinds = expanded().by_kind()
     assert set(again) == {"encode", "finetune", "score"}
     assert again["encode"] == {
         (f"recipe version {RECIPE} → 9: lengths count text",): len(kinds["encode"])
     }
     assert sum(again["finetune"].values()) == len(kinds["finetune"])
-    assert all(
-        reason.startswith("input steps are computed again: ") for (reason,) in again["score"]
-    )
+    assert all(reason.startswith("recomputed input steps: ") for (reason,) in again["score"])
 
 
-def test_a_changed_key_of_the_plan_is_named_with_both_values(expanded: Expanded, text: str) -> None:
+def test_a_changed_plan_key_is_named_with_both_values(expanded: Expanded, text: str) -> None:
     after = expanded(text + "override: {squad: {lr: 1e-5}}\n")
-    again = by_kind(found(after, expanded()))
+    again = by_kind(groups(after, expanded()))
     assert set(again) == {"finetune", "score"}
     assert ("recipe.lr: 0.001 → 1e-05",) in again["finetune"]
-    assert ("input steps are computed again: model",) in again["score"]
+    assert ("recomputed input steps: model",) in again["score"]
 
 
-def test_another_library_is_named(expanded: Expanded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_library_version_is_named(
+    expanded: Expanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tests.plan import conftest
 
     before = expanded()
     monkeypatch.setitem(conftest.ENVIRONMENT, "torch", "2.0")
-    again = by_kind(found(expanded(), before))
+    again = by_kind(groups(expanded(), before))
     assert again["build"] == {('environment.torch: "1.0" → "2.0"',): 2}
     assert "records" not in again
 
 
-def test_new_steps_and_steps_that_no_run_finished_are_not_computed_again(
-    expanded: Expanded, text: str
-) -> None:
-    assert found(expanded(text.replace("seeds: 2", "seeds: 3")), expanded()) == []
+def test_new_and_unfinished_steps_are_not_recomputed(expanded: Expanded, text: str) -> None:
+    assert groups(expanded(text.replace("seeds: 2", "seeds: 3")), expanded()) == []
 
     class Unfinished(Runs):
         def done(self, kind: str) -> set[str]:
@@ -127,22 +125,25 @@ def test_new_steps_and_steps_that_no_run_finished_are_not_computed_again(
     )
 
 
-def test_the_newest_run_of_the_same_plan_counts(expanded: Expanded, text: str) -> None:
+def test_the_newest_run_of_the_same_plan_is_compared(expanded: Expanded, text: str) -> None:
     other = expanded(text.replace("name: small", "name: other") + "override: {squad: {lr: 1e-5}}\n")
     store = Runs(
         old=expanded(text + "override: {squad: {lr: 1e-5}}\n"), new=expanded(), other=other
     )
-    found = earlier_run(store, "small")
-    assert found is not None
-    assert found[0] == "new"
-    assert all(isinstance(step, Step) for step in found[1].values())
+    earlier = earlier_run(store, "small")
+    assert earlier is not None
+    name, earlier_steps = earlier
+    assert name == "new"
+    assert all(isinstance(step, Step) for step in earlier_steps.values())
     assert earlier_run(store, "third") is None
 
 
-def test_the_overview_names_them(expanded: Expanded, versions: Callable[..., None]) -> None:
+def test_the_overview_lists_recomputed_steps(
+    expanded: Expanded, versions: Callable[..., None]
+) -> None:
     before = expanded()
     versions(encode=(9, "lengths count text"))
-    view = overview(expanded(), {}, again=found(expanded(), before), earlier="small-1")
+    view = overview(expanded(), {}, recomputed=groups(expanded(), before), earlier="small-1")
     assert view["compared_with"] == "small-1"
     (encode,) = (group for group in view["again"] if group["kind"] == "encode")
     assert (encode["steps"], len(encode["labels"])) == (len(before.by_kind()["encode"]),) * 2
@@ -150,5 +151,5 @@ def test_the_overview_names_them(expanded: Expanded, versions: Callable[..., Non
     Console(width=200, file=out).print(render(view))
     lines = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("  encode: ")]
     assert lines == [
-        f"  encode: {encode['steps']} steps such as {encode['labels'][0]}, {encode['reasons'][0]}"
+        f"  encode: {encode['steps']} steps, for example {encode['labels'][0]}: {encode['reasons'][0]}"
     ]

@@ -1,4 +1,4 @@
-"""Plans that are read, and plans with mistakes: all of them at once, each with its place."""
+"""Loading plans: short forms, defaults, and errors, reported all at once with their keys."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def problems(text: str, tables: Tables) -> list[str]:
     return list(caught.value.problems)
 
 
-def test_minimal_plan(tables: Tables) -> None:
+def test_a_minimal_plan_has_defaults(tables: Tables) -> None:
     plan = load_plan(MINIMAL, tables)
     assert list(plan.arms) == ["none"]
     assert plan.seeds == ((0, 0),)
@@ -34,17 +34,44 @@ def test_minimal_plan(tables: Tables) -> None:
     assert plan.backbones["b"].tuning.mode == "full"
 
 
-def test_round_trip(text: str, tables: Tables) -> None:
+def test_a_plan_reads_its_own_json(text: str, tables: Tables) -> None:
     plan = load_plan(text, tables)
     assert Plan.model_validate(plan.to_json()) == plan
 
 
-def test_from_a_file(text: str, tables: Tables, tmp_path: Path) -> None:
+def test_a_plan_is_read_from_a_file_or_from_text(text: str, tables: Tables, tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(text)
     assert load_plan(path, tables) == load_plan(str(path), tables) == load_plan(text, tables)
     with pytest.raises(PlanError, match="cannot read the plan"):
         load_plan(tmp_path / "absent.yaml", tables)
+
+
+def test_a_file_that_is_not_utf_8_is_named(tables: Tables, tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_bytes("name: für\n".encode("latin-1"))
+    with pytest.raises(PlanError, match=r"plan\.yaml: not UTF-8 text .*; save the file as UTF-8"):
+        load_plan(path, tables)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: p\nseeds: 1\nname: q\n", "line 3: duplicate key 'name', first used in line 1"),
+        ("name: p\nbackbones: {b\n", "line 3: invalid YAML: while parsing a flow mapping"),
+        ("name: p\ntitle: 2024-13-45\n", "line 2: invalid YAML: invalid value '2024-13-45'"),
+    ],
+)
+def test_invalid_yaml_is_reported_with_file_and_line(
+    text: str, problem: str, tables: Tables, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidPlan) as caught:
+        load_plan(path, tables)
+    first, second = str(caught.value).splitlines()
+    assert first == f"{path}: 1 error; nothing was started"
+    assert second.startswith(f"  - {problem}")
 
 
 @pytest.mark.parametrize(
@@ -55,11 +82,13 @@ def test_from_a_file(text: str, tables: Tables, tmp_path: Path) -> None:
         ("[[5, 6], [5, 7]]", ((5, 6), (5, 7))),
     ],
 )
-def test_seeds(written: str, pairs: tuple[tuple[int, int], ...], tables: Tables) -> None:
+def test_seeds_have_three_forms(
+    written: str, pairs: tuple[tuple[int, int], ...], tables: Tables
+) -> None:
     assert load_plan(f"{MINIMAL}seeds: {written}\n", tables).seeds == pairs
 
 
-def test_short_forms(tables: Tables) -> None:
+def test_short_forms_are_normalized(tables: Tables) -> None:
     plan = load_plan(
         MINIMAL.replace("[xquad]", "{xquad: {languages: all}, udpos: {languages: [de]}}")
         + "rows: {train: 9, squad: {train: 3}}\nsplits: {udpos: {test: validation}}\narms: {none: }\n",
@@ -72,7 +101,7 @@ def test_short_forms(tables: Tables) -> None:
     assert plan.splits["udpos"].test.split == "validation"
 
 
-def test_all_mistakes_at_once(tables: Tables) -> None:
+def test_all_errors_are_reported_at_once(tables: Tables) -> None:
     text = """
 title: no name
 recipes: miniatur
@@ -95,34 +124,34 @@ headline: two
 controls: {positive: {arm: none, evaluation: tatoeba}}
 splits: {xquad: {test: {task: quiz, split: test}}}
 """
-    found = problems(text, tables)
+    reported = problems(text, tables)
     expected = [
-        "seeds: cannot read 0",
+        "seeds: invalid value 0",
         "key 'colour' is unknown",
         "recipes: 'miniatur' is unknown; did you mean 'miniature'?",
         "backbones.b.tuning.mode: 'lorra' is unknown; did you mean 'lora'?",
-        "backbones.two: needs exactly one of build, hub, path; it has hub, path",
+        "backbones.two: needs exactly one of: build, hub, path; it has hub, path",
         "arms.b: key 'temprature' is unknown; did you mean 'temperature'?",
-        "arms.c: sampling: temperature and the key temperature go together",
+        "arms.c: sampling: temperature needs the key temperature",
         "budget.updates: -1 should be greater than or equal to 1",
         "override.quiz: key 'learning_rate' is unknown",
         "name: is required",
         "arms.a.task: 'squda' is unknown; did you mean 'squad'?",
         "arms.empty: is empty",
         "evaluations: 'mlaq' is unknown; did you mean 'mlqa'?",
-        "languages: no evaluation of the plan has it: 'xx' is unknown",
+        "languages: not in any of the evaluations: 'xx' is unknown",
         "contrasts.one.arm: 'aa' is unknown; did you mean 'a'?",
         "headline: 'two' is unknown",
         "controls.positive.arm: 'none' is unknown",
         "controls.positive.evaluation: 'tatoeba' is unknown",
-        "splits.xquad.test.task: quiz (multiple_choice; no labels) cannot stand for xquad (span; no labels)",
+        "splits.xquad.test.task: quiz (multiple_choice; no labels) cannot replace xquad (span; no labels)",
     ]
     for start in expected:
-        assert sum(problem.startswith(start) for problem in found) == 1, (start, found)
-    assert len(found) == len(expected), found
+        assert sum(problem.startswith(start) for problem in reported) == 1, (start, reported)
+    assert len(reported) == len(expected), reported
 
 
-def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_with(
+def test_arms_of_an_evaluation_exist_and_include_both_sides_of_a_contrast(
     tables: Tables,
 ) -> None:
     text = MINIMAL.replace(
@@ -131,21 +160,32 @@ def test_arms_of_an_evaluation_exist_and_share_one_with_what_they_are_compared_w
     text += "arms: {a: {task: quiz}, b: {task: quiz2}}\ncontrasts: {c: {arm: a, reference: b, allow_unmatched: true}}\n"
     assert problems(text, tables) == [
         "evaluations.xquad.arms: 'e' is unknown; allowed: none, a, b",
-        "contrasts.c: no evaluation scores both a and b",
+        "contrasts.c: no evaluation scores both a and b; add both to the arms of an evaluation",
     ]
 
 
-def test_a_bad_arm_is_still_a_name(tables: Tables) -> None:
-    found = problems(MINIMAL + "arms: {x: {task: 3}}\ncontrasts: {c: {arm: x}}\n", tables)
-    assert found == ["arms.x.task: 3 should be a valid string"]
+def test_the_name_of_an_invalid_arm_is_known(tables: Tables) -> None:
+    reported = problems(MINIMAL + "arms: {x: {task: 3}}\ncontrasts: {c: {arm: x}}\n", tables)
+    assert reported == ["arms.x.task: invalid value 3; must be a string"]
 
 
-def test_image_arms(text: str, tables: Tables) -> None:
+def test_a_control_on_an_invalid_evaluation_adds_no_error(tables: Tables) -> None:
+    text = MINIMAL.replace("[xquad]", "{xquad: 5}") + "arms: {a: {task: quiz}}\n"
+    text += "controls: {positive: {arm: a, evaluation: xquad}}\n"
+    assert problems(text, tables) == ["evaluations.xquad: invalid value 5; must be a mapping"]
+
+
+def test_an_invalid_item_is_the_only_error_of_its_list(tables: Tables) -> None:
+    reported = problems(MINIMAL + "seeds: [[0, -1]]\n", tables)
+    assert reported == ["seeds[0][1]: -1 should be greater than or equal to 0"]
+
+
+def test_image_arms_need_a_backbone_that_reads_images(text: str, tables: Tables) -> None:
     only_text = text.replace("family: llava", "family: xlm_r")
     assert any(
         "every backbone reads text only" in problem for problem in problems(only_text, tables)
     )
-    load_plan(text, tables)  # one backbone sees images: not applicable to the other, and no mistake
+    load_plan(text, tables)  # one backbone reads images; for the other the arm is not applicable
 
 
 @pytest.mark.parametrize(
@@ -161,16 +201,16 @@ def test_image_arms(text: str, tables: Tables) -> None:
         ),
     ],
 )
-def test_unmatched_contrasts(arms: str, words: str, tables: Tables) -> None:
+def test_unmatched_contrasts_are_errors(arms: str, words: str, tables: Tables) -> None:
     text = f"{MINIMAL}arms: {{{arms}}}\ncontrasts: {{c: {{arm: x, reference: y}}}}\n"
     [problem] = problems(text, tables)
     assert problem.startswith(f"contrasts.c: x and y differ in {words}")
     load_plan(text.replace("reference: y", "reference: y, allow_unmatched: true"), tables)
 
 
-def test_all_rows_of_two_tasks_are_not_the_same_number(tables: Tables) -> None:
+def test_all_rows_of_two_tasks_are_different_numbers(tables: Tables) -> None:
     everything = Tables(
-        tables.tasks, lambda *given: {**tables.recipe(*given), "train_rows": None}, *_rest(tables)
+        tables.tasks, lambda *key: {**tables.recipe(*key), "train_rows": None}, *_rest(tables)
     )  # fmt: skip
     text = f"{MINIMAL}arms: {{x: {{task: quiz}}, y: {{task: quiz2}}}}\ncontrasts: {{c: {{arm: x, reference: y}}}}\n"
     [problem] = problems(text, everything)
@@ -185,57 +225,58 @@ def _rest(tables: Tables) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     ("more", "start"),
     [
-        ("languages: [no, en]", "languages: cannot read [False, 'en']"),
-        ("languages: [it]", "languages: no evaluation of the plan has it: 'it'"),
+        ("languages: [no, en]", "languages: invalid value [False, 'en']"),
+        ("languages: [it]", "languages: not in any of the evaluations: 'it'"),
         ("rows: {copa: {train: 3}}", "rows.copa: the plan does not use this task"),
-        ("arms: {x: {task: quiz2}}\nrecipes: xtreme_r", "is not YAML"),
+        (
+            "arms: {x: {task: quiz2}}\nrecipes: xtreme_r",
+            "line 7: duplicate key 'recipes', first used in line 3; keep one",
+        ),
         ("seeds: [[0, 0], [0, 0]]", "seeds: duplicate pair of seeds"),
-        ("arms: {none: {task: quiz}}", "arms.none: must stay empty"),
+        ("arms: {none: {task: quiz}}", "arms.none: must be empty"),
         (
             "splits: {squad: {train: a}, xquad: {train: b}}",
-            "splits: squad and xquad name different train splits",
+            "splits: squad and xquad set different train splits",
         ),
     ],
 )
-def test_single_mistakes(more: str, start: str, tables: Tables) -> None:
-    found = problems(f"{MINIMAL}{more}\n", tables)
-    assert any(problem.startswith(start) for problem in found), found
+def test_an_error_names_its_key(more: str, start: str, tables: Tables) -> None:
+    reported = problems(f"{MINIMAL}{more}\n", tables)
+    assert any(problem.startswith(start) for problem in reported), reported
 
 
-def test_missing_recipe(tables: Tables) -> None:
+def test_a_missing_recipe_is_an_error(tables: Tables) -> None:
     text = MINIMAL.replace("miniature", "xtreme_r") + "arms: {x: {task: quiz2}}\n"
     assert problems(text, tables) == ["recipes: xtreme_r has no recipe for quiz2"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_backbone_may_not_be_called_as_a_batch_is(kind: str, tables: Tables) -> None:
-    """Its group's spec would take the place of the batch's."""
-    named = f"backbones.{kind}-00: names like sources-00, builds-00, encode-00 are taken"
+def test_a_backbone_cannot_have_the_id_of_a_batch(kind: str, tables: Tables) -> None:
+    """The spec of its group would overwrite that of the batch."""
+    named = f"backbones.{kind}-00: names like sources-00, builds-00, encode-00 are reserved"
     assert problems(MINIMAL.replace("{b:", f"{{{kind}-00:"), tables)[0].startswith(named)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nor_may_one_of_its_many_groups(kind: str, tables: Tables) -> None:
+def test_a_group_cannot_have_the_id_of_a_batch(kind: str, tables: Tables) -> None:
     many = MINIMAL.replace("{b:", f"{{{kind}:") + "resources: {groups: 11}\n"
-    said = f"backbones.{kind}: 11 groups (resources.groups) have ids like {kind}-10"
-    assert problems(many, tables)[0].startswith(said)
+    message = f"backbones.{kind}: 11 groups (resources.groups) have ids like {kind}-10"
+    assert problems(many, tables)[0].startswith(message)
     load_plan(many.replace("11", "10"), tables)
 
 
-def test_the_ids_of_all_groups_fit_one_list(tables: Tables) -> None:
+def test_the_list_of_group_ids_has_a_maximum_length(tables: Tables) -> None:
     many = ", ".join(f"{'b' * 60}{i}: {{hub: o/m, family: llava}}" for i in range(70))
     assert (
-        "over 4096 bytes"
+        "more than 4096 bytes"
         in problems(MINIMAL.replace("{b: {hub: org/model, family: llava}", f"{{{many}"), tables)[0]
     )
 
 
-def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_updates(
+def test_arms_with_equal_supervised_tokens_are_matched_with_any_updates(
     tables: Tables,
 ) -> None:
-    """The sensitivity variant: a dozen tokens a caption and one a label, so equal tokens are
-    unequal updates.
-    """
+    """A caption has a dozen supervised tokens, a label one: equal tokens need different updates."""
     text = (
         f"{MINIMAL}arms: {{x: {{task: quiz, objective: lm}}, y: {{task: squad, objective: lm}}}}\n"
     )
@@ -244,7 +285,7 @@ def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_upda
     assert "updates (2 epochs against 7)" in problem
     load_plan(text + "budget: {examples: 100, supervised_tokens: 5000}\n", tables)
     [problem] = problems(text + "budget: {supervised_tokens: 5000, updates: 5}\n", tables)
-    assert "keep one" in problem
+    assert problem == "budget: has both updates and supervised_tokens; remove one"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +303,7 @@ def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_upda
         ("squad: {max_length: 36}", "set stride to at most 15"),
         (
             "squad: {answer_limit: {tokens: 3, characters: 9}}",
-            "needs exactly one of tokens, characters",
+            "needs exactly one of: tokens, characters",
         ),
         (
             "squad: {answer_limit: {words: 3}}",
@@ -270,7 +311,7 @@ def test_arms_of_equal_supervised_tokens_are_matched_whatever_their_recipes_upda
         ),
     ],
 )
-def test_lengths_that_leave_no_room_for_the_context_are_mistakes(
+def test_lengths_without_room_for_the_context_are_errors(
     override: str, expected: str, tables: Tables
 ) -> None:
     (problem,) = problems(f"{MINIMAL}override: {{{override}}}\n", tables)
@@ -285,11 +326,11 @@ def test_lengths_that_leave_no_room_for_the_context_are_mistakes(
         "squad: {answer_limit: {characters: 9}}",
     ],
 )
-def test_lengths_that_leave_room_are_none(override: str, tables: Tables) -> None:
+def test_lengths_with_room_for_the_context_are_valid(override: str, tables: Tables) -> None:
     assert load_plan(f"{MINIMAL}override: {{{override}}}\n", tables).override["squad"]
 
 
-def test_the_lengths_of_one_backbone_are_named_with_it(tables: Tables) -> None:
+def test_length_errors_of_a_backbone_name_its_override(tables: Tables) -> None:
     text = MINIMAL.replace("family: llava", "family: llava, override: {squad: {stride: 60}}")
     (problem,) = problems(text, tables)
     assert problem.startswith(
@@ -298,7 +339,7 @@ def test_the_lengths_of_one_backbone_are_named_with_it(tables: Tables) -> None:
 
 
 @pytest.mark.parametrize("key", ["max_length", "lm_length"])
-def test_a_length_beyond_xlm_rs_positions_is_a_mistake(key: str, tables: Tables) -> None:
+def test_a_length_beyond_xlm_rs_positions_is_an_error(key: str, tables: Tables) -> None:
     text = (
         MINIMAL.replace("family: llava", "family: xlm_r") + f"override: {{squad: {{{key}: 513}}}}\n"
     )
@@ -308,7 +349,7 @@ def test_a_length_beyond_xlm_rs_positions_is_a_mistake(key: str, tables: Tables)
     )
 
 
-def test_windows_are_no_matter_of_a_task_that_is_learnt_in_words(tables: Tables) -> None:
+def test_windows_are_not_checked_for_the_lm_objective(tables: Tables) -> None:
     text = MINIMAL.replace("[xquad]", "[xcopa]") + "arms: {words: {task: squad, objective: lm}}\n"
     assert load_plan(text + "override: {squad: {max_length: 16}}\n", tables).arms["words"]
     (problem,) = problems(
@@ -317,7 +358,7 @@ def test_windows_are_no_matter_of_a_task_that_is_learnt_in_words(tables: Tables)
     assert "leave no room for the context in max_length 16" in problem
 
 
-def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> None:
+def test_primary_evaluations_margin_and_confidence_are_read(tables: Tables) -> None:
     text = (
         MINIMAL
         + "arms: {a: {task: quiz}}\ncontrasts: {c: {arm: a, primary: [xquad]}}\nconfidence: 0.99\n"
@@ -332,7 +373,7 @@ def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> No
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (
             "contrasts: {c: {arm: a, primary: [xqad]}}",
@@ -349,6 +390,8 @@ def test_primary_evaluations_a_margin_and_a_level_are_read(tables: Tables) -> No
         ("confidence: 95", "confidence: 95"),
     ],
 )
-def test_mistakes_in_what_is_concluded(more: str, said: str, tables: Tables) -> None:
-    found = problems(f"{MINIMAL}arms: {{a: {{task: quiz}}}}\n{more}\n", tables)
-    assert [problem[: len(said)] for problem in found] == [said]
+def test_errors_in_contrasts_controls_and_confidence(
+    more: str, message: str, tables: Tables
+) -> None:
+    reported = problems(f"{MINIMAL}arms: {{a: {{task: quiz}}}}\n{more}\n", tables)
+    assert [problem[: len(message)] for problem in reported] == [message]

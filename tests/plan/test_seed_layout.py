@@ -1,4 +1,4 @@
-"""Which formula a contrast's seeds need."""
+"""How the pairs of a contrast are classified, by the seeds that they share."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_equal_seeds_are_independent_units() -> None:
     assert of([(s, s) for s in range(4)]) == Layout("units", ((0,), (1,), (2,), (3,)))
 
 
-def test_few_seeds_are_said() -> None:
+def test_few_seeds_are_noted() -> None:
     assert of([(0, 0), (1, 1), (2, 2)]).notes == ("approximate: only 3 seeds",)
     assert of(grid(5, 2)).notes == ("approximate: only 2 target seeds",)
     assert of(grid(2, 5)).notes == ("approximate: only 2 intermediate seeds",)
@@ -32,8 +32,8 @@ def test_targets_of_one_intermediate_are_one_unit() -> None:
 
 def test_raw_retrieval_has_one_unit_an_intermediate_seed() -> None:
     pairs: list[Pair] = [(0, None), (1, None)]
-    found = layout(pairs, pairs, [(None, None)] * 2)
-    assert (found.kind, found.shared, len(found.members)) == ("units", False, 2)
+    raw = layout(pairs, pairs, [(None, None)] * 2)
+    assert (raw.kind, raw.shared, len(raw.members)) == ("units", False, 2)
 
 
 def test_one_pair_is_conditional_on_its_seed() -> None:
@@ -48,12 +48,12 @@ def test_one_pair_is_conditional_on_its_seed() -> None:
         ([(0, 0), (0, 1)], True, False, "intermediate"),
     ],
 )
-def test_one_seed_of_a_kind_is_what_the_interval_is_conditional_on(
+def test_with_one_seed_of_a_kind_the_interval_is_conditional_on_it(
     pairs: list[Pair], none: bool, shared: bool, seed: str
 ) -> None:
-    found = of(pairs, none)
-    assert found.shared == shared
-    assert found.notes[0] == f"conditional on the {seed} seed"
+    result = of(pairs, none)
+    assert result.shared == shared
+    assert result.notes[0] == f"conditional on the {seed} seed"
 
 
 def test_crossed_seeds_are_a_grid() -> None:
@@ -69,22 +69,22 @@ def test_crossed_seeds_are_a_grid() -> None:
         (3, 3, (1, 1), (2, 3)),
     ],
 )
-def test_a_grid_with_a_missing_cell_is_its_complete_part_and_says_so(
+def test_a_grid_with_missing_cells_is_reduced_to_its_complete_part(
     first: int, second: int, gone: Pair, shape: tuple[int, int]
 ) -> None:
-    found = of([pair for pair in grid(first, second) if pair != gone])
-    assert found.kind == "grid"
-    assert sorted((len(found.members), len(found.members[0]))) == sorted(shape)
+    result = of([pair for pair in grid(first, second) if pair != gone])
+    assert result.kind == "grid"
+    assert sorted((len(result.members), len(result.members[0]))) == sorted(shape)
     assert (
-        found.notes[0]
-        == f"complete {len(found.members)} × {len(found.members[0])} part of {first * second - 1} cells"
+        result.notes[0]
+        == f"complete {len(result.members)} × {len(result.members[0])} part of {first * second - 1} cells"
     )
-    assert found.dropped == first * second - 1 - shape[0] * shape[1]
+    assert result.dropped == first * second - 1 - shape[0] * shape[1]
 
 
-def test_without_a_complete_part_cells_without_a_common_seed_are_left() -> None:
-    found = of([(0, 0), (0, 1), (1, 0)])
-    assert (found.kind, found.members, found.dropped) == ("units", ((1,), (2,)), 1)
+def test_without_a_complete_part_pairs_without_a_common_seed_remain() -> None:
+    result = of([(0, 0), (0, 1), (1, 0)])
+    assert (result.kind, result.members, result.dropped) == ("units", ((1,), (2,)), 1)
 
 
 def test_no_pair_is_an_error() -> None:

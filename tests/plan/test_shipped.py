@@ -1,4 +1,4 @@
-"""The plan layer over the shipped tables, plans and, where it is at hand, a mirror of real data."""
+"""The shipped plans with the shipped tables and, if available, a mirror of real data."""
 
 import io
 from dataclasses import replace
@@ -25,9 +25,9 @@ from xstilts.tasks.task import closeness
 PLANS = Path(__file__).resolve().parents[2] / "pipelines" / "plans"
 
 
-def test_overrides_are_the_recipes_keys() -> None:
+def test_overrides_are_the_keys_of_recipes() -> None:
     known = {*recipes.DEFAULTS, "lr", "epochs", "updates", "examples_per_step"} - {"lora"}
-    assert set(Override.model_fields) == known  # adapters' size belongs to tuning
+    assert set(Override.model_fields) == known  # the adapter size belongs to tuning
 
 
 def names() -> list[str]:
@@ -46,7 +46,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", names())
-def test_shipped_plans_are_right(name: str, plans: Path) -> None:
+def test_shipped_plans_are_valid(name: str, plans: Path) -> None:
     assert load_plan(plans / f"{name}.yaml").name == name
 
 
@@ -54,14 +54,14 @@ def test_shipped_plans_are_right(name: str, plans: Path) -> None:
     "name",
     [name for name in names() if "mirror: miniature" in (PLANS / f"{name}.yaml").read_text()],
 )
-def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(
+def test_a_plan_for_the_miniature_finds_all_data_there(
     name: str, plans: Path, miniature: Path
 ) -> None:
     plan = load_plan(plans / f"{name}.yaml")
     expansion = expanded(plans / f"{name}.yaml", miniature)
     pairs = {"tatoeba", "tatoeba_squad", "bucc", "bucc_mining"}  # of English and another language
     assert {(row["evaluation"], row["language"]) for row in expansion.skipped_languages} <= {
-        (one, "en") for one in pairs
+        (evaluation, "en") for evaluation in pairs
     }
     scored = {(cell["backbone"], name) for cell in expansion.cells for name in cell["scores"]}
     assert scored == {(backbone, name) for backbone in plan.backbones for name in plan.evaluations}
@@ -75,12 +75,8 @@ def test_a_plan_for_the_miniature_finds_all_that_it_needs_there(
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_view_of_every_shipped_plan_shows_how_long_each_arm_trains(
-    name: str, plans: Path
-) -> None:
-    """Whatever the unit: updates, epochs or supervised tokens. No mirror is read; unset
-    revisions are filled in.
-    """
+def test_the_overview_shows_the_training_length_of_every_arm(name: str, plans: Path) -> None:
+    """In updates, epochs or supervised tokens. No mirror is read; unset revisions are filled in."""
     raw = yaml.safe_load((plans / f"{name}.yaml").read_text())
     for backbone in raw["backbones"].values():
         if "hub" in backbone:
@@ -112,15 +108,17 @@ def test_the_view_of_every_shipped_plan_shows_how_long_each_arm_trains(
 
 
 @pytest.mark.parametrize("name", ["modality", "phang-2020"])
-def test_the_miniature_twin_of_a_plan_asks_the_same_question(name: str, plans: Path) -> None:
-    plan, twin = (load_plan(plans / f"{one}.yaml") for one in (name, f"{name}-miniature"))
+def test_the_miniature_twin_of_a_plan_has_the_same_arms_and_contrasts(
+    name: str, plans: Path
+) -> None:
+    plan, twin = (load_plan(plans / f"{file}.yaml") for file in (name, f"{name}-miniature"))
     for key in ("arms", "contrasts", "headline", "evaluations"):
         assert getattr(twin, key) == getattr(plan, key), key
-    kinds = [[(b.family, b.tuning.mode) for b in one.backbones.values()] for one in (plan, twin)]
+    kinds = [[(b.family, b.tuning.mode) for b in each.backbones.values()] for each in (plan, twin)]
     assert sorted(kinds[0]) == sorted(kinds[1])
 
 
-def test_the_token_matched_twin_differs_in_the_measure_of_its_budget_alone(plans: Path) -> None:
+def test_the_token_matched_twin_differs_only_in_its_budget(plans: Path) -> None:
     plan, twin = (
         yaml.safe_load((plans / f"{name}.yaml").read_text())
         for name in ("modality", "modality-tokens")
@@ -132,10 +130,10 @@ def test_the_token_matched_twin_differs_in_the_measure_of_its_budget_alone(plans
 
 
 @pytest.mark.parametrize("name", ["modality", "modality-tokens", "modality-miniature"])
-def test_the_mixtures_of_the_headline_differ_in_modality_alone(name: str, plans: Path) -> None:
-    """As many tasks, the same objective, and equal examples and updates; and none of them is a
-    target's own data, so that the headline is pooled over every evaluation that is not
-    retrieval.
+def test_the_mixtures_of_the_headline_differ_only_in_modality(name: str, plans: Path) -> None:
+    """Equal numbers of tasks, examples and updates, and the same objective.
+
+    No task has the data of a target, so the headline pools all evaluations except retrieval.
     """
     plan = load_plan(plans / f"{name}.yaml")
     contrast = plan.contrasts[plan.headline or ""]
@@ -149,7 +147,7 @@ def test_the_mixtures_of_the_headline_differ_in_modality_alone(name: str, plans:
     assert {arm.sampling for arm in arms} == {"uniform"}
     assert matched(plan, Tables.shipped(), contrast.arm, contrast.reference) == []
     assert not contrast.allow_unmatched
-    targets = {target for one in plan.evaluations for target in TASKS[one].trained_target or ()}
+    targets = {target for name in plan.evaluations for target in TASKS[name].trained_target or ()}
     assert all(
         closeness(TASKS[part.task], target) != "same-data"
         for arm in arms
@@ -158,19 +156,17 @@ def test_the_mixtures_of_the_headline_differ_in_modality_alone(name: str, plans:
     )
 
 
-def test_model_and_tuning_can_be_told_apart(plans: Path) -> None:
+def test_modality_separates_the_effects_of_model_and_tuning(plans: Path) -> None:
     kinds = {
         (b.family, b.tuning.mode) for b in load_plan(plans / "modality.yaml").backbones.values()
     }
     assert {("xlm_r", "full"), ("xlm_r", "lora"), ("llava", "lora")} <= kinds
 
 
-def test_every_image_task_of_the_question_has_the_conditions_that_are_defined_for_it(
+def test_every_image_task_of_modality_has_its_image_conditions(
     plans: Path,
 ) -> None:
-    """In words only SNLI-VE: its rows hold captions; those of a caption are the answer, and the
-    others' are the mirror's.
-    """
+    """Only SNLI-VE has captions: in captioning they are the answer, and other rows have none."""
     arms = load_plan(plans / "modality.yaml").arms.values()
     conditions: dict[str, set[str]] = {}
     for arm in arms:
@@ -186,7 +182,7 @@ def test_every_image_task_of_the_question_has_the_conditions_that_are_defined_fo
 
 
 @pytest.mark.parametrize("name", names())
-def test_shipped_plans_give_both_sides_of_a_contrast_as_many_seeds(name: str, plans: Path) -> None:
+def test_shipped_plans_pair_their_seeds(name: str, plans: Path) -> None:
     plan = load_plan(plans / f"{name}.yaml")
     assert len({i for i, _ in plan.seeds}) == len({t for _, t in plan.seeds}) == len(plan.seeds)
 
@@ -200,7 +196,7 @@ def test_all_tasks_has_an_arm_of_every_intermediate_task(plans: Path) -> None:
     }
 
 
-def test_all_tasks_shows_every_rung_of_the_image_ladder(plans: Path) -> None:
+def test_all_tasks_has_every_image_condition(plans: Path) -> None:
     arms = load_plan(plans / "all-tasks.yaml").arms.values()
     assert {arm.images for arm in arms} == {"real", "blank", "shuffled", "removed", "caption"}
 
@@ -217,9 +213,10 @@ def test_all_tasks_has_every_evaluation(plans: Path) -> None:
 def test_no_row_outside_english_reaches_selection(
     plans: Path, miniature: Path, tmp_path: Path
 ) -> None:
-    """Every target and a translated arm under recipes that look at dev: what a training step can
-    read is known by its parents, and of these what it selects on is English dev, while test rows
-    are none of them.
+    """Every target and a translated arm, with recipes that select on English dev.
+
+    A training step reads only its parents: none of them are test rows, and selection rows are
+    English dev.
     """
     plan = yaml.safe_load((plans / "all-tasks.yaml").read_text())
     arms = {name: plan["arms"][name] for name in ("mnli-translated", "commonsense-lm", "captions")}
@@ -248,11 +245,11 @@ def test_no_row_outside_english_reaches_selection(
         assert ("select" in roles) == (step in selecting)
         if step in selecting:
             rows = steps[roles["select"]]
-            for one in (rows, steps[rows.parents["records"]]):
-                assert (one.spec["split"], one.spec["language"]) == ("select", "en")
+            for source_step in (rows, steps[rows.parents["records"]]):
+                assert (source_step.spec["split"], source_step.spec["language"]) == ("select", "en")
 
 
-def test_real_slices(plans: Path, hub: Path) -> None:
+def test_real_slices_skip_only_missing_languages(plans: Path, hub: Path) -> None:
     expansion = expanded(plans / "real-slices.yaml", hub)
     assert {row["arm"] for row in expansion.not_applicable} == {"captions-lm", "mixture"}
     assert [(row["evaluation"], row["language"]) for row in expansion.skipped_languages] == [
@@ -268,10 +265,8 @@ def test_real_slices(plans: Path, hub: Path) -> None:
     assert all(source["identity"] for source in expansion.identities)
 
 
-def test_all_of_the_real_slices(plans: Path, hub: Path) -> None:
-    """Every intermediate task and evaluation that the mirror has; of a file of many languages,
-    those it has.
-    """
+def test_all_real_slices_are_used(plans: Path, hub: Path) -> None:
+    """All tasks and evaluations that the mirror has, in the languages that its files have."""
     expansion = expand(
         load_plan(plans / "real-slices-all.yaml"), open_mirror(str(hub)), numeric_environment()
     )
@@ -291,9 +286,7 @@ def test_all_of_the_real_slices(plans: Path, hub: Path) -> None:
     )
 
 
-def test_rankings_are_read_as_their_dual_encoders_were_trained(
-    plans: Path, miniature: Path
-) -> None:
+def test_rankings_use_the_pooling_of_their_training(plans: Path, miniature: Path) -> None:
     expansion = expanded(plans / "all-tasks.yaml", miniature)
     scored = [step.spec for step in expansion.steps.values() if step.kind == "score"]
     assert {spec["format"] for spec in scored if "pooling" in spec} == {"ranking"}

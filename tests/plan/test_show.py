@@ -1,4 +1,4 @@
-"""What is done, what is left, and what people see of it."""
+"""Status of steps and cells, cost estimates, and the overview of `xstilts plan`."""
 
 import io
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from xstilts.plan.status import cell_state, done, undone
 Expanded = Callable[..., Expansion]
 
 
-class Shelf:
+class FakeStore:
     def __init__(self, finished: dict[str, set[str]]) -> None:
         self.finished = finished
 
@@ -25,7 +25,7 @@ class Shelf:
 def test_done_and_undone(expanded: Expanded) -> None:
     expansion = expanded()
     kinds = expansion.by_kind()
-    store = Shelf({"records": set(kinds["records"]), "finetune": set(kinds["finetune"][:2])})
+    store = FakeStore({"records": set(kinds["records"]), "finetune": set(kinds["finetune"][:2])})
     assert done(expansion, store)["finetune"] == set(kinds["finetune"][:2])
     left = undone(expansion, store)
     assert left["records"] == set()
@@ -35,11 +35,12 @@ def test_done_and_undone(expanded: Expanded) -> None:
 
 def test_cell_states(expanded: Expanded) -> None:
     expansion = expanded()
-    one, two = expansion.cells[0], expansion.cells[1]
+    first, second = expansion.cells[0], expansion.cells[1]
     states = cell_state(
-        expansion, {"finetune": [*one["chain"], *two["chain"]], "score": [*one["scores"].values()]}
+        expansion,
+        {"finetune": [*first["chain"], *second["chain"]], "score": [*first["scores"].values()]},
     )
-    assert (states[one["id"]], states[two["id"]], states[expansion.cells[-1]["id"]]) == (
+    assert (states[first["id"]], states[second["id"]], states[expansion.cells[-1]["id"]]) == (
         "done",
         "trained",
         "waiting",
@@ -65,8 +66,16 @@ def test_overview(expanded: Expanded, text: str) -> None:
     assert rows["finetune"]["steps"] == 52
     again = overview(expanded(text + "reuse: none\n"))
     assert all(row["repeat"] == row["steps"] for row in again["steps"])
-    console = Console(width=160, record=True, quiet=True)
-    console.print(render(overview(expansion, gpus=2)))
+    out = io.StringIO()
+    Console(width=160, file=out).print(render(overview(expansion, gpus=2)))
+    assert "on 2 GPUs: unknown" in out.getvalue()
+
+
+def test_names_with_brackets_are_shown_as_they_are(expanded: Expanded, text: str) -> None:
+    view = overview(expanded(text.replace("captions minus quiz", "captions [red] minus quiz")))
+    out = io.StringIO()
+    Console(width=160, file=out).print(render(view))
+    assert "captions [red] minus quiz" in out.getvalue()
 
 
 def test_costs_of_known_models(expanded: Expanded, text: str) -> None:
@@ -91,7 +100,7 @@ def test_costs_of_known_models(expanded: Expanded, text: str) -> None:
     assert total["target"].gpu_hours is None  # the tiny backbone has no known size
 
 
-def test_an_arm_paid_by_supervised_tokens_has_no_estimate_before_its_rows_are_encoded(
+def test_a_budget_in_supervised_tokens_has_no_estimate_before_encoding(
     expanded: Expanded, text: str
 ) -> None:
     expansion = expanded(text.replace("updates: 10", "supervised_tokens: 1000"))
@@ -104,29 +113,29 @@ def test_an_arm_paid_by_supervised_tokens_has_no_estimate_before_its_rows_are_en
 
 
 @pytest.mark.parametrize(
-    ("seeds", "said"),
+    ("seeds", "warnings"),
     [
-        ("1", ["one seed: intervals are conditional on it"]),
+        ("1", ["one seed: intervals are conditional on this seed"]),
         ("3", ["approximate: only 3 seeds"]),
         ("5", []),
         (
             "{intermediate: [0, 1, 2, 3], target: [0]}",
-            ["1 cell on one side against 4 on the other", "conditional on the target seed"],
+            ["1 cell on one side, 4 on the other", "conditional on the target seed"],
         ),
         ("{intermediate: [0], target: [0, 1, 2, 3]}", ["conditional on the intermediate seed"]),
         ("{intermediate: [0, 1, 2, 3], target: [0, 1]}", ["approximate: only 2 target seeds"]),
         ("{intermediate: [0, 1, 2, 3], target: [0, 1, 2, 3]}", []),
     ],
 )
-def test_seeds_that_leave_something_untold_are_warned_of(
-    expanded: Expanded, text: str, seeds: str, said: list[str]
+def test_insufficient_seeds_cause_warnings(
+    expanded: Expanded, text: str, seeds: str, warnings: list[str]
 ) -> None:
-    """Raw retrieval apart, of which `none` has no seed."""
+    """Without raw retrieval, where `none` has no seed."""
     plan = text.replace("seeds: 2", f"seeds: {seeds}").replace(", tatoeba]", "]")
     view = overview(expanded(plan))
-    for line in said:
+    for line in warnings:
         assert any(line in warning for warning in view["seed_warnings"]), view["seed_warnings"]
-    assert bool(view["seed_warnings"]) == bool(said)
+    assert bool(view["seed_warnings"]) == bool(warnings)
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render(view))
-    assert ("warning: " in console.export_text()) == bool(said)
+    assert ("warning: " in console.export_text()) == bool(warnings)

@@ -1,4 +1,4 @@
-"""A plan's overrides, for all backbones and for one."""
+"""Overrides of a plan and of its backbones, answer limits and image budgets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +15,11 @@ from xstilts.tasks.recipes import SETS, recipe
 FULL = "    tuning: full\n"
 
 
-def test_a_backbones_override_comes_before_the_plans_and_leaves_other_backbones_alone(
+def test_a_backbones_override_precedes_the_plans_and_applies_to_no_other_backbone(
     text: str, tables: Tables
 ) -> None:
-    own = text.replace(FULL, FULL + "    override: {squad: {lr: 2.0e-5, updates: 9}}\n")
-    plan = load_plan(own + "override: {squad: {lr: 3.0e-4, epochs: 4, warmup: 0.2}}\n", tables)
+    changed = text.replace(FULL, FULL + "    override: {squad: {lr: 2.0e-5, updates: 9}}\n")
+    plan = load_plan(changed + "override: {squad: {lr: 3.0e-4, epochs: 4, warmup: 0.2}}\n", tables)
     recipes = Recipes(plan, tables)
     tiny, llava = (recipes.full("squad", plan.backbones[name]) for name in ("tiny", "tiny-llava"))
     assert (tiny["lr"], tiny["updates"], tiny.get("epochs"), tiny["warmup"]) == (2e-5, 9, None, 0.2)
@@ -45,9 +45,7 @@ def test_backbones_of_one_family_and_mode_keep_their_own_overrides(
     ]
 
 
-def test_a_backbones_override_of_a_task_that_the_plan_does_not_use_is_a_mistake(
-    text: str, tables: Tables
-) -> None:
+def test_a_backbones_override_of_an_unused_task_is_an_error(text: str, tables: Tables) -> None:
     with pytest.raises(
         InvalidPlan, match=r"backbones.tiny.override.ud_en: the plan does not use this task"
     ):
@@ -82,24 +80,22 @@ def test_only_the_official_xlm_r_recipes_limit_answers_by_tokens(
             assert recipe(set_, task, family, mode)["answer_limit"] == limit
 
 
-def test_the_limit_of_answers_is_in_the_score_steps_that_predict_them(
+def test_answer_limits_belong_to_the_steps_that_predict_answers(
     text: str, expanded: Callable[..., Expansion]
 ) -> None:
-    """Of evaluations that follow the target's recipe; in training only where a recipe predicts
-    to select weights.
-    """
+    """Score steps of the target's evaluations, and finetune steps that select on English dev."""
     limit = {"characters": 7}
 
     def limits(kind: str, more: str = "") -> dict[str, list[object]]:
         override = f"override: {{squad: {{answer_limit: {{characters: 7}}{more}}}}}\n"
-        found: dict[str, list[object]] = {}
+        by_name: dict[str, list[object]] = {}
         for step in expanded(text + override).steps.values():
             if step.kind == kind:
                 spec = step.spec["recipe"] if kind == "finetune" else step.spec
-                found.setdefault(str(step.spec.get("evaluation") or step.spec["name"]), []).append(
-                    spec.get("answer_limit")
-                )
-        return {name: list(dict.fromkeys(map(str, values))) for name, values in found.items()}
+                by_name.setdefault(
+                    str(step.spec.get("evaluation") or step.spec["name"]), []
+                ).append(spec.get("answer_limit"))
+        return {name: list(dict.fromkeys(map(str, values))) for name, values in by_name.items()}
 
     scored = limits("score")
     assert scored["xquad"] == scored["mlqa"] == [str(limit)]
@@ -109,11 +105,11 @@ def test_the_limit_of_answers_is_in_the_score_steps_that_predict_them(
     assert limits("finetune", ", selection: 5")["copa"] == ["None"]
 
 
-# ---- the budget of pictures ----
+# ---- image budgets ----
 
 
 def budgets(expansion: Expansion) -> dict[str, Any]:
-    """Label of each encode step of the captions' training rows → its image budget."""
+    """Backbone → image budget of the encode step of the captions' training rows."""
     return {
         step.settings["label"].partition(":")[0]: step.spec.get("image_budget")
         for step in expansion.steps.values()
@@ -123,7 +119,7 @@ def budgets(expansion: Expansion) -> dict[str, Any]:
     }
 
 
-def test_rows_with_pictures_are_encoded_within_the_recipes_budget_and_others_have_none(
+def test_only_rows_with_images_have_an_image_budget(
     text: str, expanded: Callable[..., Expansion]
 ) -> None:
     plan = text + "override: {captions: {image_tokens: 64, max_pixels: 50176}}\n"
@@ -145,7 +141,7 @@ def test_rows_with_pictures_are_encoded_within_the_recipes_budget_and_others_hav
 
 
 @pytest.mark.parametrize("images", ["removed", "caption"])
-def test_pictures_that_are_not_shown_have_no_budget(
+def test_images_that_are_not_shown_have_no_budget(
     text: str, expanded: Callable[..., Expansion], images: str
 ) -> None:
     plan = text.replace(
@@ -154,23 +150,23 @@ def test_pictures_that_are_not_shown_have_no_budget(
     assert budgets(expanded(plan)) == {"tiny": None, "tiny-llava": None}
 
 
-def test_fewer_pixels_at_most_than_at_least_are_a_mistake(text: str, tables: Tables) -> None:
+def test_min_pixels_above_max_pixels_are_an_error(text: str, tables: Tables) -> None:
     with pytest.raises(
         InvalidPlan,
-        match=r"override.captions.min_pixels: 900 is more than max_pixels, 800; lower it",
+        match=r"override.captions.min_pixels: 900 is more than max_pixels: 800; lower it",
     ):
         load_plan(text + "override: {captions: {min_pixels: 900, max_pixels: 800}}\n", tables)
 
 
-def test_each_family_has_the_budget_that_its_makers_publish() -> None:
+def test_each_family_has_its_published_image_budget() -> None:
     keys = ("image_tokens", "min_pixels", "max_pixels")
-    found = {
+    published = {
         (name, family): tuple(recipe(name, "vqa_v2", family, "lora")[key] for key in keys)
         for name in SETS
         for family in ("llava", "qwen_vl")
     }
     llava, qwen = (729, None, None), (576, 16 * 28 * 28, 576 * 28 * 28)
-    assert found == {
+    assert published == {
         **{(name, "llava"): llava for name in ("xtreme_r", "phang_2020", "vlm")},
         **{(name, "qwen_vl"): qwen for name in ("xtreme_r", "phang_2020", "vlm")},
         ("miniature", "llava"): (None,) * 3, ("miniature", "qwen_vl"): (None,) * 3,

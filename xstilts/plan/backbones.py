@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, named so that equal names mean equal bytes."""
+"""Identities of backbones. Equal identities mean equal bytes."""
 
 import hashlib
 import re
@@ -12,16 +12,18 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) -> dict[str, Any]:
-    """mirrored: the commit at which the run's mirror holds the model; a floating revision stands
-    for that. Returns `{"hub", "revision"}` with the commit that a floating revision stands for
-    now, or `{"path", "identity"}` with the SHA-256 of the folder's file names and contents.
-    Raises DataError. Built backbones have a step instead.
+    """The identity of a backbone that is not built (built ones have a step instead).
+
+    mirrored: the commit at which the run's mirror has the model, which a branch or tag resolves
+    to. Returns `{"hub", "revision"}` with a commit, or `{"path", "identity"}` with a SHA-256 of
+    the folder's file names and contents. Raises DataError.
     """
     if backbone.hub is not None and mirrored is not None:
         asked = backbone.revision or "main"
         if _COMMIT.fullmatch(asked) and asked != mirrored:
             raise DataError(
-                f"backbones.{name}: the mirror holds {backbone.hub} at {mirrored} and not at {asked}; pull it"
+                f"backbones.{name}.revision: the mirror has {backbone.hub} at {mirrored}, not at "
+                f"{asked}; run xstilts mirror pull"
             )
         return {"hub": backbone.hub, "revision": mirrored}
     if backbone.hub is not None:
@@ -47,21 +49,22 @@ def _commit(name: str, hub: str, revision: str) -> str:
         found = HfApi().model_info(hub, revision=revision).sha
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise DataError(
-            f"backbones.{name}: cannot resolve {hub} at {revision!r}: {error}. Without a way to the hub, give the "
-            "commit (40 hex digits) as revision, or a folder as path"
+            f"backbones.{name}: cannot resolve {hub} at {revision!r}: {error}. Without access to "
+            "the hub, set revision to the commit (40 hex digits), or path to a folder"
         ) from error
     if not found:
-        raise DataError(f"backbones.{name}: the hub names no commit for {hub} at {revision!r}")
+        raise DataError(
+            f"backbones.{name}: the hub returned no commit for {hub} at {revision!r}; set revision "
+            "to a commit"
+        )
     return found
 
 
 def folder_digest(folder: Path, where: str) -> str:
-    """SHA-256 over the sorted (relative name, SHA-256) of a folder's files; hidden files are no
-    part of a model.
-    """
+    """SHA-256 over the sorted (relative name, SHA-256) pairs of a folder's visible files."""
     if not (folder / "config.json").is_file():
         raise DataError(
-            f"{where}: {folder} holds no config.json; give a folder written by save_pretrained"
+            f"{where}: {folder} has no config.json; use a folder written by save_pretrained"
         )
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):

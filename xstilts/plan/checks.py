@@ -1,6 +1,4 @@
-"""What a plan asks for that its schema cannot see: names that do not exist, arms that cannot be
-compared.
-"""
+"""Checks that the schema cannot do: unknown names, and keys that contradict each other."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,11 +13,11 @@ from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import SHOWN, Task
 
-#: Ids of batches, which lie beside those of groups.
+#: Ids of batches. Specs of batches and groups share a folder.
 RESERVED = re.compile(rf"({'|'.join(KINDS)})-\d+")
-#: The first of a backbone's groups whose id, NAME-10, has two digits as those of batches have.
+#: The first group number with two digits: the id NAME-10 could be that of a batch.
 FIRST_OF_TWO_DIGITS = 10
-#: What a list of ids may take where it passes between components.
+#: Maximum length of a list of ids that passes between components.
 MOST_BYTES = 4096
 #: The most special tokens around a question and its context: XLM-R's <s> question </s></s> context
 #: </s>.
@@ -32,13 +30,13 @@ TEXT_ONLY = ("xlm_r",)
 
 
 def group_ids(plan: Plan) -> list[str]:
-    """The ids that the plan's groups can have."""
+    """The possible ids of the plan's groups."""
     many = plan.resources.groups
     return [name if many == 1 else f"{name}-{k}" for name in plan.backbones for k in range(many)]
 
 
 def has_images(arm: Arm, tables: Tables) -> bool:
-    """Whether a task of the arm shows images: on the rungs `removed` and `caption` it does not."""
+    """Whether a task of the arm shows images. The conditions `removed` and `caption` do not."""
     return arm.images in SHOWN and any(
         tables.tasks[part.task].modality == "image"
         for part in arm.parts
@@ -52,8 +50,9 @@ def applicable(arm: Arm, backbone: BackbonePlan, tables: Tables) -> bool:
 
 
 def matched(plan: Plan, tables: Tables, arm: str, reference: str) -> list[str]:
-    """In what two arms differ that a contrast between them should not: objective, examples,
-    updates, examples a step. Empty when one of them is `none`: its budget is zero by definition.
+    """Unwanted differences between two arms: objective, examples, updates, examples per step.
+
+    Empty if one of them is `none`, whose budget is zero by definition.
     """
     one, other = plan.arms[arm], plan.arms[reference]
     if not one.parts or not other.parts:
@@ -70,7 +69,7 @@ def matched(plan: Plan, tables: Tables, arm: str, reference: str) -> list[str]:
 
 
 def used_tasks(plan: Plan, tables: Tables) -> list[str]:
-    """Every task, evaluation or text that the plan reads, by name."""
+    """Names of all tasks that the plan reads, including evaluations and texts of tokenizers."""
     names = [part.task for arm in plan.arms.values() for part in arm.parts]
     names += list(plan.evaluations)
     names += [
@@ -89,8 +88,10 @@ def used_tasks(plan: Plan, tables: Tables) -> list[str]:
 
 
 def check(plan: Plan, raw: Mapping[str, Any], cut: Iterable[Loc], tables: Tables) -> list[str]:
-    """Every problem of a plan. raw: its plain shape, whose names count as known even where their
-    content was cut.
+    """All problems of a plan.
+
+    raw: the normalized plan before validation. Its names count as known even if their values were
+    cut.
     """
     return list(dict.fromkeys(_Check(plan, raw, set(cut), tables).problems()))
 
@@ -106,7 +107,7 @@ class _Check:
         return [str(name) for name in value] if isinstance(value, Mapping) else []
 
     def _whole(self, *loc: str) -> bool:
-        """Whether nothing was cut from, in or around a place."""
+        """Whether nothing was cut at, inside or around a location."""
         return not any(old[: len(loc)] == loc or loc[: len(old)] == old for old in self.cut)
 
     def problems(self) -> Iterator[str]:
@@ -131,14 +132,21 @@ class _Check:
         ids, many = group_ids(self.plan), self.plan.resources.groups
         for name in self.plan.backbones:
             if RESERVED.fullmatch(name):
-                yield f"backbones.{name}: names like {', '.join(f'{kind}-00' for kind in KINDS)} are taken; choose another"
+                yield (
+                    f"backbones.{name}: names like {', '.join(f'{kind}-00' for kind in KINDS)} are "
+                    "reserved; choose another name"
+                )
             elif name in KINDS and many > FIRST_OF_TWO_DIGITS:
                 yield (
-                    f"backbones.{name}: {many} groups (resources.groups) have ids like {name}-{FIRST_OF_TWO_DIGITS}, which are "
-                    f"taken; choose another name, or at most {FIRST_OF_TWO_DIGITS} groups"
+                    f"backbones.{name}: {many} groups (resources.groups) have ids like "
+                    f"{name}-{FIRST_OF_TWO_DIGITS}, which are reserved; choose another name, or at "
+                    f"most {FIRST_OF_TWO_DIGITS} groups"
                 )
         if sum(len(group) + 4 for group in ids) > MOST_BYTES:
-            yield f"backbones: the ids of {len(ids)} groups take over {MOST_BYTES} bytes; shorter names, or two plans"
+            yield (
+                f"backbones: the ids of {len(ids)} groups take more than {MOST_BYTES} bytes; use "
+                "shorter names, or split the plan"
+            )
         for name, backbone in self.plan.backbones.items():
             if backbone.build is None:
                 continue
@@ -152,7 +160,8 @@ class _Check:
                     elif (
                         sources_of(self.plan, self.tables, self.tables.tasks[task], "text") is None
                     ):
-                        yield f"backbones.{name}.build.{key}: {task} has no text to learn from"
+                        path = f"backbones.{name}.build.{key}"
+                        yield f"{path}: {task} has no text; choose another task"
 
     def _trainable(self) -> list[str]:
         return [
@@ -166,11 +175,14 @@ class _Check:
             if not self._whole("arms", name):
                 continue
             if name == "none" and arm.parts:
-                yield "arms.none: must stay empty: it is the arm without a task; give this one another name"
+                yield (
+                    "arms.none: must be empty, since it is the arm without intermediate training; "
+                    "rename this arm"
+                )
             if name != "none" and not arm.parts:
-                yield f"arms.{name}: is empty; give it a task or a mixture (the empty arm is called none)"
+                yield f"arms.{name}: is empty; set task or mixture (the empty arm is named none)"
             if arm.images != "real":
-                yield from self._rung(name, arm)
+                yield from self._image_condition(name, arm)
             for index, part in enumerate(arm.parts):
                 path = f"arms.{name}" + (f".mixture[{index}]" if arm.mixture else "")
                 yield from self._part(path, part)
@@ -182,13 +194,16 @@ class _Check:
                     f"({', '.join(backbones)}); add a llava or qwen_vl backbone, or remove the arm"
                 )
 
-    def _rung(self, name: str, arm: Arm) -> Iterator[str]:
+    def _image_condition(self, name: str, arm: Arm) -> Iterator[str]:
         known = [
             self.tables.tasks[part.task] for part in arm.parts if part.task in self.tables.tasks
         ]
         pictured = [task for task in known if task.modality == "image"]
         if known and not pictured:
-            yield f"arms.{name}.images: {arm.images!r} belongs to tasks with pictures, and {known[0].name} has none"
+            yield (
+                f"arms.{name}.images: {arm.images!r} needs a task with images, and "
+                f"{known[0].name} has none; remove images"
+            )
 
     def _part(self, path: str, part: MixtureTask) -> Iterator[str]:
         if part.task not in self._trainable():
@@ -196,7 +211,10 @@ class _Check:
             return
         objectives = self.tables.tasks[part.task].objectives
         if part.objective is not None and part.objective not in objectives:
-            yield f"{path}.objective: {part.task} has no objective {part.objective!r}; allowed: {', '.join(objectives)}"
+            yield (
+                f"{path}.objective: {part.task} has no objective {part.objective!r}; "
+                f"allowed: {', '.join(objectives)}"
+            )
 
     def _all_evaluations(self) -> dict[str, Task]:
         return {
@@ -228,20 +246,23 @@ class _Check:
         if not known or self.plan.languages is None:
             return
         if len(set(self.plan.languages)) != len(self.plan.languages):
-            yield "languages: duplicate language"
+            yield "languages: duplicate language; list each language once"
         allowed = sorted(
             {code for task in known.values() for code in task.languages} | set(self.tables.invented)
         )
         for language in self.plan.languages:
             if language not in allowed:
-                yield f"languages: no evaluation of the plan has it: {not_one_of(language, allowed)}"
+                yield f"languages: not in any of the evaluations: {not_one_of(language, allowed)}"
         for name, task in known.items():
             own = self.plan.evaluations[name].languages
             if own is None and not set(self.plan.languages) & {
                 *task.languages,
                 *self.tables.invented,
             }:
-                yield f"evaluations.{name}: has none of the plan's languages; allowed: {', '.join(task.languages)}"
+                yield (
+                    f"evaluations.{name}: has none of the plan's languages; add one of: "
+                    f"{', '.join(task.languages)}"
+                )
 
     def _recipes(self) -> Iterator[str]:
         if not self._whole("recipes"):
@@ -265,7 +286,10 @@ class _Check:
                     yield from self._positions(name, task)
                     low, high = budget["min_pixels"], budget["max_pixels"]
                     if low and high and low > high:
-                        yield f"override.{task}.min_pixels: {low} is more than max_pixels, {high}; lower it or raise max_pixels"
+                        yield (
+                            f"override.{task}.min_pixels: {low} is more than max_pixels: {high}; "
+                            "lower it, or raise max_pixels"
+                        )
         if self._whole():
             try:
                 _ = self.recipes.adapters
@@ -286,9 +310,7 @@ class _Check:
                 yield f"{where}.{key}: {length} is more than the {most} tokens of family {backbone.family}; lower it"
 
     def _windows(self, name: str, task: str) -> Iterator[str]:
-        """Lengths of question answering that leave no room for the context, or windows that do
-        not overlap.
-        """
+        """Question answering lengths without room for the context, or with disjoint windows."""
         if self.tables.tasks[task].format != "span":
             return
         backbone = self.plan.backbones[name]
@@ -304,14 +326,15 @@ class _Check:
             path = f"backbones.{name}.override.{task}"
         if room < 2:
             yield (
-                f"{path}: question_length {question} and {FRAME_TOKENS} special tokens leave no room for the context in "
-                f"max_length {most}; set question_length to at most {most - FRAME_TOKENS - 2}, or raise max_length"
+                f"{path}: question_length {question} and {FRAME_TOKENS} special tokens leave no "
+                f"room for the context in max_length {most}; set question_length to at most "
+                f"{most - FRAME_TOKENS - 2}, or raise max_length"
             )
         elif stride >= room:
             yield (
-                f"{path}: stride {stride} is not smaller than the {room} tokens that max_length {most} leaves for the context "
-                f"(question_length {question}, {FRAME_TOKENS} special tokens), so windows would not overlap; set stride to "
-                f"at most {room - 1}"
+                f"{path}: stride {stride} is not smaller than the {room} tokens that max_length "
+                f"{most} leaves for the context (question_length {question}, {FRAME_TOKENS} "
+                f"special tokens), so windows would not overlap; set stride to at most {room - 1}"
             )
 
     def _contrasts(self) -> Iterator[str]:
@@ -322,7 +345,10 @@ class _Check:
                     known = False
                     yield f"contrasts.{name}.{key}: {not_one_of(arm, self.arms)}"
             if contrast.arm == contrast.reference:
-                yield f"contrasts.{name}: compares {contrast.arm!r} with itself"
+                yield (
+                    f"contrasts.{name}: compares {contrast.arm!r} with itself; change arm or "
+                    "reference"
+                )
                 continue
             both = [
                 e
@@ -330,10 +356,14 @@ class _Check:
                 if e.scores(contrast.arm) and e.scores(contrast.reference)
             ]
             if known and self.plan.evaluations and not both:
-                yield f"contrasts.{name}: no evaluation scores both {contrast.arm} and {contrast.reference}"
+                yield (
+                    f"contrasts.{name}: no evaluation scores both {contrast.arm} and "
+                    f"{contrast.reference}; add both to the arms of an evaluation"
+                )
             for evaluation in contrast.primary or ():
                 if evaluation not in self._names("evaluations"):
-                    yield f"contrasts.{name}.primary: {not_one_of(evaluation, self._names('evaluations'))}"
+                    evaluations = self._names("evaluations")
+                    yield f"contrasts.{name}.primary: {not_one_of(evaluation, evaluations)}"
             if known and not contrast.allow_unmatched:
                 yield from self._unmatched(name, contrast.arm, contrast.reference)
         allowed = [
@@ -354,11 +384,12 @@ class _Check:
         try:
             differences = matched(self.plan, self.tables, arm, reference)
         except (PlanError, KeyError):
-            return  # _recipes names the missing recipe
+            return  # _recipes reports the missing recipe
         if differences:
             yield (
-                f"contrasts.{name}: {arm} and {reference} differ in {', '.join(differences)}; give both the same "
-                "(budget: {examples, updates, examples_per_step}), or set allow_unmatched: true"
+                f"contrasts.{name}: {arm} and {reference} differ in {', '.join(differences)}; make "
+                "them equal (budget: {examples, updates, examples_per_step}), or set "
+                "allow_unmatched: true"
             )
 
     def _controls(self) -> Iterator[str]:
@@ -372,13 +403,16 @@ class _Check:
             evaluations = self._names("evaluations")
             if control.evaluation not in evaluations:
                 yield f"controls.{kind}.evaluation: {not_one_of(control.evaluation, evaluations)}"
-            elif not self.plan.evaluations[control.evaluation].scores(control.arm):
-                yield f"controls.{kind}: {control.evaluation} does not score {control.arm}; add it to its arms"
+            elif control.evaluation in self.plan.evaluations and not self.plan.evaluations[
+                control.evaluation
+            ].scores(control.arm):
+                yield (
+                    f"controls.{kind}: {control.evaluation} does not score {control.arm}; add it "
+                    f"to evaluations.{control.evaluation}.arms"
+                )
 
     def _unused(self) -> Iterator[str]:
-        """Keys named after a task that the plan does not read would change nothing without a
-        word.
-        """
+        """Settings of tasks that the plan does not read would have no effect."""
         used = used_tasks(self.plan, self.tables)
         whole = all(self._whole(key) for key in ("arms", "evaluations", "backbones"))
         named: list[tuple[str, Mapping[str, Any]]] = [
@@ -395,7 +429,9 @@ class _Check:
                 if name not in self.tables.tasks:
                     yield f"{key}.{name}: {not_one_of(name, used)}"
                 elif name not in used and whole:
-                    yield f"{key}.{name}: the plan does not use this task; allowed: {', '.join(used)}"
+                    yield (
+                        f"{key}.{name}: the plan does not use this task; allowed: {', '.join(used)}"
+                    )
 
     def _splits(self) -> Iterator[str]:
         for name, splits in self.plan.splits.items():
@@ -411,11 +447,12 @@ class _Check:
                 if other is None:
                     yield f"{path}.task: {not_one_of(given.task, self.tables.tasks)}"
                 elif not other.splits:
-                    yield f"{path}.task: {other.name} has no source"
+                    yield f"{path}.task: {other.name} has no data source; choose another task"
                 elif (other.format, other.labels) != (task.format, task.labels):
                     yield (
-                        f"{path}.task: {other.name} ({other.format}; {', '.join(other.labels) or 'no labels'}) cannot "
-                        f"stand for {name} ({task.format}; {', '.join(task.labels) or 'no labels'})"
+                        f"{path}.task: {other.name} ({other.format}; "
+                        f"{', '.join(other.labels) or 'no labels'}) cannot replace {name} "
+                        f"({task.format}; {', '.join(task.labels) or 'no labels'})"
                     )
         for task_name in used_tasks(self.plan, self.tables):
             for role in ("train", "select"):

@@ -1,9 +1,8 @@
-"""What a plan costs in tokens and GPU-hours, before anything is staged: to be trusted within a
-factor of two.
+"""Estimates the tokens and GPU-hours of a plan before staging, within a factor of two.
 
-A forward pass takes 2 N FLOPs a token, training 6 N, or 4 N when the base weights are frozen
-(adapters); attention and vision towers are left out. Utilisation is that of a padding-free loop.
-Lengths are means of English text through a 7B tokenizer, and include the image tokens.
+A forward pass takes 2 N FLOPs per token, training 6 N, or 4 N if the base weights are frozen
+(adapters). Attention and vision towers are ignored. Utilization is that of a padding-free loop.
+Lengths are means of English text with the tokenizer of a 7B model and include image tokens.
 """
 
 from collections.abc import Collection, Mapping
@@ -67,7 +66,7 @@ TESTS: Mapping[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """tokens, H100-hours. None: not all of the steps can be estimated."""
+    """Tokens and H100-hours. None: not all steps can be estimated."""
 
     tokens: float | None
     gpu_hours: float | None
@@ -142,7 +141,7 @@ def _training_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
         lengths.append(known[1])
     mean = sum(n * length for n, length in zip(rows, lengths, strict=True)) / sum(rows)
     if recipe.get("supervised_tokens"):
-        return None  # how many updates that takes is known when the rows are encoded
+        return None  # the number of updates is only known once the rows are encoded
     if recipe.get("updates"):
         return float(recipe["updates"] * recipe["examples_per_step"] * mean)
     return float(recipe["epochs"] * sum(rows) * mean)

@@ -1,5 +1,6 @@
-"""From a plan to roads, cells and steps. Everything that two cells share is one step with one
-fingerprint.
+"""Expands a plan into training paths, cells and steps.
+
+Work that several cells share is one step with one fingerprint.
 """
 
 import time
@@ -19,8 +20,8 @@ from xstilts.tasks.task import OVERLAPS, Task, closeness
 
 
 @dataclass(frozen=True)
-class Scored:
-    """An evaluation as it is scored: language → records with the gold answers."""
+class TestSet:
+    """The test set of an evaluation. gold: language → records step with the gold answers."""
 
     task: Task
     gold: Mapping[str, str]
@@ -33,10 +34,18 @@ def expand(
     tables: Tables | None = None,
     generation: str | None = None,
 ) -> Expansion:
-    """Every step of a plan. mirror: what open_mirror returned. environment:
-    numeric_environment(). generation: what makes the steps of `reuse: none` new (a run's name);
-    default: the time. Raises DataError that names everything that the mirror lacks and the plan
-    cannot do without.
+    """Expands a plan.
+
+    Args:
+        plan: A loaded plan.
+        mirror: A mirror from open_mirror.
+        environment: The result of numeric_environment.
+        tables: Tables of tasks and recipes. Default: the shipped ones.
+        generation: With `reuse: none`, a value that makes the steps new, such as the name of the
+            run. Default: the time.
+
+    Raises:
+        DataError: The mirror lacks required data. The error lists all of it.
     """
     tables = tables or Tables.shipped()
     sources = Sources(plan, tables, mirror)
@@ -44,21 +53,21 @@ def expand(
     if plan.reuse == "none":
         stamp["generation"] = generation or str(time.time_ns())
     steps = Steps(plan, tables, sources, stamp)
-    if plan.reuse == "recipe":  # kept in the manifest all the same
+    if plan.reuse == "recipe":  # not fingerprinted, but recorded in the manifest
         steps.settings["environment"] = dict(environment)
-    tests = {name: _test(steps, tables.tasks[name]) for name in plan.evaluations}
+    test_sets = {name: _test_set(steps, tables.tasks[name]) for name in plan.evaluations}
     skipped = [
         {"evaluation": name, "language": language, "reason": reason}
         for (name, language), reason in steps.skipped.items()
-        if name in tests and tests[name].gold
+        if name in test_sets and test_sets[name].gold
     ]
-    cells = list(_cells(steps, tests))
+    cells = list(_cells(steps, test_sets))
     steps.raise_lacking()
-    origins: dict[str, list[str]] = {name: [] for name in plan.backbones}
+    by_backbone: dict[str, list[str]] = {name: [] for name in plan.backbones}
     for cell in cells:
-        origins[cell["backbone"]] += [*cell["chain"], *cell["scores"].values()]
-    for one in steps.intermediates:
-        origins[one["backbone"]] += [one["score"]] if one["score"] else []
+        by_backbone[cell["backbone"]] += [*cell["chain"], *cell["scores"].values()]
+    for entry in steps.intermediates:
+        by_backbone[entry["backbone"]] += [entry["score"]] if entry["score"] else []
     return Expansion(
         name=plan.name,
         plan=plan.to_json(),
@@ -67,7 +76,7 @@ def expand(
         sources=source_batches(steps.made),
         builds=build_batches(steps.made),
         encodings=encoding_batches(steps.made),
-        groups=group_batches(steps.made, origins, plan.resources.groups),
+        groups=group_batches(steps.made, by_backbone, plan.resources.groups),
         cells=cells,
         not_applicable=_not_applicable(plan, tables)
         + [
@@ -83,7 +92,7 @@ def expand(
         contrasts=_contrasts(plan, tables),
         headline=plan.headline,
         controls=plan.controls.model_dump(mode="json", exclude_none=True),
-        overlaps=_overlaps(plan, tables, tests),
+        overlaps=_overlaps(plan, tables, test_sets),
         budgets=_budgets(steps),
         overrides=list(_overrides(steps)),
         identities=sources.identities,
@@ -93,35 +102,36 @@ def expand(
     )
 
 
-def _test(steps: Steps, task: Task) -> Scored:
-    asked = steps.plan.evaluations[task.name].languages or steps.plan.languages
+def _test_set(steps: Steps, task: Task) -> TestSet:
+    requested = steps.plan.evaluations[task.name].languages or steps.plan.languages
     known = steps.sources.languages(task, "test")
-    if asked is None:
-        # Nobody asked for the invented languages by name: they are scored where the mirror has
-        # them.
-        asked = tuple(
+    if requested is None:
+        # `languages: all` does not name the invented languages: skip them silently where the
+        # mirror lacks them.
+        requested = tuple(
             code
             for code in known
             if code in task.languages or not isinstance(steps.sources.find(task, "test", code), str)
         )
-    # A pool is mined whole: its first rows would hold next to no pair.
+    # Mining needs the whole pool: its first rows would contain almost no pair.
     cap = None if task.format == "mining" else steps.recipes.cap(task.name, "test")
     gold = {}
-    for language in (code for code in known if code in asked):
+    for language in (code for code in known if code in requested):
         records = steps.records(task, "test", language, cap)
         if records is not None:
             gold[language] = records
     if not gold:
         reasons = {reason for (name, _), reason in steps.skipped.items() if name == task.name}
-        steps.lacking[f"{task.name} has no test rows in any language asked for"] = (
-            f"{'; '.join(sorted(reasons)[:3])}; name another under splits.{task.name}.test"
+        steps.lacking[f"{task.name} has no test rows in any of the plan's languages"] = (
+            f"{'; '.join(sorted(reasons)[:3])}; set another split at splits.{task.name}.test"
         )
-    return Scored(task, gold)
+    return TestSet(task, gold)
 
 
-def _roads(plan: Plan, arm: Arm) -> Iterator[tuple[int | None, list[int]]]:
-    """(intermediate seed, its target seeds) of an arm. `none` has no intermediate: its cells
-    serve all of them.
+def _seed_paths(plan: Plan, arm: Arm) -> Iterator[tuple[int | None, list[int]]]:
+    """(intermediate seed, target seeds) of each training path of an arm.
+
+    The arm `none` has one path without an intermediate seed, which serves all of them.
     """
     if not arm.parts:
         yield None, list(dict.fromkeys(target for _, target in plan.seeds))
@@ -130,28 +140,28 @@ def _roads(plan: Plan, arm: Arm) -> Iterator[tuple[int | None, list[int]]]:
         yield seed, [target for intermediate, target in plan.seeds if intermediate == seed]
 
 
-def _cells(steps: Steps, tests: Mapping[str, Scored]) -> Iterator[Json]:
+def _cells(steps: Steps, test_sets: Mapping[str, TestSet]) -> Iterator[Json]:
     plan, tables = steps.plan, steps.tables
     by_target: dict[tuple[str, ...], list[str]] = {}
-    for name, test in tests.items():
-        by_target.setdefault(tuple(test.task.trained_target or ()), []).append(name)
+    for name, test_set in test_sets.items():
+        by_target.setdefault(tuple(test_set.task.trained_target or ()), []).append(name)
     for backbone in plan.backbones:
-        encoded = {name: _encode(steps, backbone, test) for name, test in tests.items()}
-        pools = {name: _pool(steps, backbone, test) for name, test in tests.items()}
+        encoded = {name: _encode(steps, backbone, test) for name, test in test_sets.items()}
+        pools = {name: _pool(steps, backbone, test) for name, test in test_sets.items()}
         for arm_name, arm in plan.arms.items():
             if not applicable(arm, plan.backbones[backbone], tables):
                 continue
-            for intermediate, targets in _roads(plan, arm):
-                begun = (
+            for intermediate, targets in _seed_paths(plan, arm):
+                first = (
                     steps.intermediate(backbone, arm_name, arm, intermediate)
                     if intermediate is not None
                     else None
                 )
-                if arm.parts and begun is None:
-                    continue  # what is lacking is reported once everything has been looked at
-                if begun is not None and intermediate is not None and plan.intermediate_scores:
-                    steps.score_intermediate(backbone, arm_name, arm, intermediate, begun)
-                road = arm_name if intermediate is None else f"{arm_name} ({intermediate})"
+                if arm.parts and first is None:
+                    continue  # missing data is reported at the end, all at once
+                if first is not None and intermediate is not None and plan.intermediate_scores:
+                    steps.score_intermediate(backbone, arm_name, arm, intermediate, first)
+                path = arm_name if intermediate is None else f"{arm_name} ({intermediate})"
                 for trained, all_evaluations in by_target.items():
                     evaluations = [
                         name for name in all_evaluations if plan.evaluations[name].scores(arm_name)
@@ -159,25 +169,24 @@ def _cells(steps: Steps, tests: Mapping[str, Scored]) -> Iterator[Json]:
                     if not evaluations:
                         continue
                     for seed in targets if trained else [None]:
-                        chain = _chain(steps, backbone, trained, begun, seed, road)
+                        chain = _chain(steps, backbone, trained, first, seed, path)
                         if chain is None:
                             continue
-                        scores = {}
-                        for name in evaluations:
-                            model = chain[-1] if chain else None
-                            label = f"{road} → {'+'.join(trained) or 'none'}" + (
-                                "" if seed is None else f" ({seed})"
-                            )
-                            test = tests[name]
-                            scores[name] = steps.score(
+                        label = f"{path} → {'+'.join(trained) or 'none'}" + (
+                            "" if seed is None else f" ({seed})"
+                        )
+                        scores = {
+                            name: steps.score(
                                 backbone,
-                                test.task,
-                                test.gold,
+                                test_sets[name].task,
+                                test_sets[name].gold,
                                 encoded[name],
-                                model,
+                                chain[-1] if chain else None,
                                 label,
                                 pools[name],
                             )
+                            for name in evaluations
+                        }
                         yield _cell(backbone, arm_name, intermediate, seed, trained, chain, scores)
 
 
@@ -190,6 +199,17 @@ def _cell(
     chain: list[str],
     scores: Mapping[str, str],
 ) -> Json:
+    """The JSON of a cell.
+
+    Args:
+        backbone: Name of the backbone.
+        arm: Name of the arm.
+        intermediate: The intermediate seed, or None.
+        seed: The target seed, or None.
+        trained: The targets, in training order.
+        chain: Finetune steps, in training order.
+        scores: Evaluation → score step.
+    """
     target = "+".join(trained) or "none"
     seeds = "".join(
         f".{kind}{value}" for kind, value in (("i", intermediate), ("t", seed)) if value is not None
@@ -198,8 +218,8 @@ def _cell(
         "id": f"{backbone}.{arm}.{target}{seeds}",
         "backbone": backbone,
         "arm": arm,
-        # The intermediate seed is the unit of replication; arms are paired by the two columns,
-        # where null meets all.
+        # The intermediate seed is the unit of replication. Arms are paired by the next two
+        # columns, where null matches every seed.
         "seed": intermediate if intermediate is not None else seed,
         "seed_intermediate": intermediate,
         "seed_target": seed,
@@ -213,39 +233,54 @@ def _chain(
     steps: Steps,
     backbone: str,
     trained: tuple[str, ...],
-    begun: str | None,
+    first: str | None,
     seed: int | None,
-    road: str,
+    path: str,
 ) -> list[str] | None:
-    """Finetune steps from the intermediate to the last target; None when data is absent."""
-    chain = [begun] if begun else []
+    """Finetune steps from the intermediate to the last target.
+
+    Args:
+        steps: The steps of the plan.
+        backbone: Name of the backbone.
+        trained: The targets, in training order.
+        first: The intermediate's finetune step. None: the arm `none`.
+        seed: The target seed. None: no target is trained.
+        path: The training path, for labels.
+
+    Returns:
+        Fingerprints, or None if data is missing.
+    """
+    chain = [first] if first else []
     for target in trained:
-        assert seed is not None  # a trained target has one
-        done = steps.target(backbone, target, chain[-1] if chain else None, seed, road)
-        if done is None:
+        assert seed is not None  # every trained target has a seed
+        step = steps.target(backbone, target, chain[-1] if chain else None, seed, path)
+        if step is None:
             return None
-        chain.append(done)
+        chain.append(step)
     return chain
 
 
-def _encode(steps: Steps, backbone: str, test: Scored) -> dict[str, str]:
-    read_as = (test.task.trained_target or (test.task.name,))[-1]
-    lengths = steps.recipes.lengths(read_as, steps.plan.backbones[backbone])
+def _encode(steps: Steps, backbone: str, test_set: TestSet) -> dict[str, str]:
+    """language → encode step of a test set."""
+    task = test_set.task
+    recipe_of = (task.trained_target or (task.name,))[-1]
+    lengths = steps.recipes.lengths(recipe_of, steps.plan.backbones[backbone])
     return {
-        language: steps.encode(backbone, test.task, "test", language, "eval", lengths, records)
-        for language, records in test.gold.items()
+        language: steps.encode(backbone, task, "test", language, "eval", lengths, records)
+        for language, records in test_set.gold.items()
     }
 
 
-def _pool(steps: Steps, backbone: str, test: Scored) -> str | None:
-    if not test.task.pool:
+def _pool(steps: Steps, backbone: str, test_set: TestSet) -> str | None:
+    """The encode step of a ranking's candidates; None for other formats."""
+    if not test_set.task.pool:
         return None
-    task = steps.tables.tasks[test.task.pool]
+    task = steps.tables.tasks[test_set.task.pool]
     lengths = steps.recipes.lengths(
-        (test.task.trained_target or ())[-1], steps.plan.backbones[backbone]
+        (test_set.task.trained_target or ())[-1], steps.plan.backbones[backbone]
     )
     return steps.encode_pool(
-        backbone, task, test.gold, lengths, steps.recipes.cap(task.name, "text")
+        backbone, task, test_set.gold, lengths, steps.recipes.cap(task.name, "text")
     )
 
 
@@ -254,16 +289,16 @@ def _not_applicable(plan: Plan, tables: Tables) -> list[Json]:
         {
             "backbone": backbone,
             "arm": name,
-            "reason": f"the arm shows images and {given.family} reads text only",
+            "reason": f"the arm shows images and {settings.family} reads text only",
         }
-        for backbone, given in plan.backbones.items()
+        for backbone, settings in plan.backbones.items()
         for name, arm in plan.arms.items()
-        if has_images(arm, tables) and not applicable(arm, given, tables)
+        if has_images(arm, tables) and not applicable(arm, settings, tables)
     ]
 
 
 def _contrasts(plan: Plan, tables: Tables) -> list[Json]:
-    """The plan's contrasts, then each other arm against `none`."""
+    """The plan's contrasts, then every other arm minus `none`."""
     named = {(contrast.arm, contrast.reference) for contrast in plan.contrasts.values()}
     rows: list[Json] = [
         {
@@ -289,15 +324,15 @@ def _contrasts(plan: Plan, tables: Tables) -> list[Json]:
     return rows
 
 
-def _overlaps(plan: Plan, tables: Tables, tests: Mapping[str, Scored]) -> list[Json]:
-    """How close each arm's data is to each trained target's: the closest of its tasks counts."""
-    trained = dict.fromkeys(tuple(test.task.trained_target or ()) for test in tests.values())
+def _overlaps(plan: Plan, tables: Tables, test_sets: Mapping[str, TestSet]) -> list[Json]:
+    """How close the data of each arm is to each trained target: the maximum over its tasks."""
+    trained = dict.fromkeys(tuple(test.task.trained_target or ()) for test in test_sets.values())
 
     def closest(arm: Arm, targets: tuple[str, ...]) -> str:
-        found = [
+        overlaps = [
             closeness(tables.tasks[part.task], target) for part in arm.parts for target in targets
         ]
-        return max(found, key=OVERLAPS.index, default="unrelated")
+        return max(overlaps, key=OVERLAPS.index, default="unrelated")
 
     return [
         {
@@ -315,37 +350,34 @@ def _budgets(steps: Steps) -> list[Json]:
     return [
         {
             "backbone": name, "arm": arm_name, "tasks": [part.task for part in arm.parts],
-            **steps.recipes.spend(arm, given).to_json(),
+            **steps.recipes.spend(arm, backbone).to_json(),
         }
-        for name, given in steps.plan.backbones.items()
+        for name, backbone in steps.plan.backbones.items()
         for arm_name, arm in steps.plan.arms.items()
-        if arm.parts and applicable(arm, given, steps.tables)
+        if arm.parts and applicable(arm, backbone, steps.tables)
     ]  # fmt: skip
 
 
 def _exposures(plan: Plan, tables: Tables) -> list[Json]:
-    """Whether each backbone was already trained on each arm's data: the most exposed of its
-    tasks counts.
-    """
+    """Whether each backbone was pre-trained on the data of each arm: the maximum over its tasks."""
     ranks = ("unseen", "unknown", "seen")
     rows = []
-    for backbone, given in plan.backbones.items():
-        taught = (
-            None
-            if given.build is None
-            else {*given.build.tokenizer.from_, *(given.build.text or ())}
-        )
-        for name, arm in plan.arms.items():
-            if not arm.parts or not applicable(arm, given, tables):
+    for name, backbone in plan.backbones.items():
+        build = backbone.build
+        pretraining = None if build is None else {*build.tokenizer.from_, *(build.text or ())}
+        for arm_name, arm in plan.arms.items():
+            if not arm.parts or not applicable(arm, backbone, tables):
                 continue
-            found = [exposure(tables.tasks[part.task], given.hub, taught) for part in arm.parts]
-            state, why = max(found, key=lambda one: ranks.index(one[0]))
-            rows.append({"backbone": backbone, "arm": name, "exposure": state, "why": why})
+            exposures = [
+                exposure(tables.tasks[part.task], backbone.hub, pretraining) for part in arm.parts
+            ]
+            state, why = max(exposures, key=lambda item: ranks.index(item[0]))
+            rows.append({"backbone": name, "arm": arm_name, "exposure": state, "why": why})
     return rows
 
 
 def _overrides(steps: Steps) -> Iterable[Json]:
-    """Everything in which the plan leaves the shipped tables."""
+    """Every value of the shipped tables that the plan replaces."""
     plan, tables = steps.plan, steps.tables
     for task, override in plan.override.items():
         for key, value in override.model_dump(exclude_none=True).items():
@@ -362,6 +394,9 @@ def _overrides(steps: Steps) -> Iterable[Json]:
     for name in used_tasks(plan, tables):
         for split in ("train", "select", "test"):
             chosen = choice(plan, tables, name, split)
-            if chosen is not None and (split in tables.tasks[name].splits):
+            # The train and select splits of an evaluation are listed with its trained target.
+            if chosen is not None and (split == "test") == (
+                tables.tasks[name].role == "evaluation"
+            ):
                 value = f"{chosen.task}/{chosen.split}" if chosen.task else chosen.split
                 yield {"kind": "split", "task": name, "key": split, "value": value}

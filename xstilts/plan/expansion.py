@@ -1,4 +1,4 @@
-"""An expanded plan: its steps, what reads what, and how the work is dealt out. JSON in and out."""
+"""An expanded plan: its steps, their dependencies, and the batches and groups that run them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,21 +11,31 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Expansion:
-    """What a plan comes to. docs/plan.md shows the JSON of each part.
+    """An expanded plan. docs/plan.md shows the JSON of each attribute.
 
-    plan: the plan in its plain shape.  environment: versions that the results depend on. steps:
-    fingerprint → Step, parents before children. sources, builds, encodings: batches {id, steps};
-    those of one list may run side by side. groups: {id, backbone, finetune, score}, fingerprints in
-    the order in which they run. cells: {id, backbone, arm, seed, seed_intermediate, seed_target,
-    trained_target, chain, scores}. not_applicable: {backbone, arm, reason, partly: the arm's other
-    tasks are trained}.  skipped_languages: {evaluation, language, reason}. contrasts: {name, arm,
-    reference, implicit, allow_unmatched, differences}. overlaps: {arm, trained_target, overlap}.
-    budgets: {backbone, arm, tasks, objective, examples, updates, epochs, supervised_tokens,
-    examples_per_step}. overrides: what the plan changes of the shipped tables.  identities: every
-    source with its identity. exposures: {backbone, arm, exposure: seen | unseen | unknown, why}.
-    intermediates: {backbone, arm, seed, task, objective, score: a step or null, split, metrics; or
-    reason}. order: {backbones, arms, evaluations}: their names as the plan has them, since the keys
-    of a stored object are sorted.
+    Attributes:
+        plan: The normalized plan.
+        environment: The numeric environment that the results depend on.
+        steps: Fingerprint → Step, parents before children.
+        sources, builds, encodings: Batches {id, steps}. Batches of one list can run in parallel.
+        groups: {id, backbone, finetune, score}, fingerprints in execution order.
+        cells: {id, backbone, arm, seed, seed_intermediate, seed_target, trained_target, chain,
+            scores}.
+        not_applicable: {backbone, arm, reason, partly}. partly: the arm's other tasks are trained.
+        skipped_languages: {evaluation, language, reason}.
+        contrasts: {name, arm, reference, implicit, allow_unmatched, differences}.
+        headline: Name of the main contrast.
+        controls: The plan's positive and negative control.
+        overlaps: {arm, trained_target, overlap}.
+        budgets: {backbone, arm, tasks, objective, examples, updates, epochs, supervised_tokens,
+            examples_per_step}.
+        overrides: Where the plan replaces values of the shipped tables.
+        identities: Every source with its identity.
+        exposures: {backbone, arm, exposure, why}. exposure: seen, unseen or unknown.
+        intermediates: {backbone, arm, seed, task, objective, score, …}: with a score step also
+            split and metrics, without one (null) the reason.
+        order: {backbones, arms, evaluations}: names in plan order, since stored JSON has sorted
+            keys.
     """
 
     name: str
@@ -51,22 +61,20 @@ class Expansion:
     order: Json = field(default_factory=dict)
 
     def to_json(self) -> Json:
-        """A JSON object that from_json reads back."""
+        """Returns a JSON object that from_json reads."""
         value: Json = {name: getattr(self, name) for name in self.__dataclass_fields__}
         value["steps"] = {fingerprint: step.to_json() for fingerprint, step in self.steps.items()}
         return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Expansion":
-        """Inverse of to_json; raises ValueError when a step's fingerprint is not that of its
-        content.
-        """
+        """Inverse of to_json. Raises ValueError if a fingerprint does not match its content."""
         steps = {fingerprint: Step.from_json(step) for fingerprint, step in value["steps"].items()}
         return cls(**{**value, "steps": steps})
 
     def by_kind(self) -> dict[str, list[str]]:
-        """kind → fingerprints, in order."""
-        found: dict[str, list[str]] = {}
+        """kind → fingerprints, parents before children."""
+        kinds: dict[str, list[str]] = {}
         for fingerprint, step in self.steps.items():
-            found.setdefault(step.kind, []).append(fingerprint)
-        return found
+            kinds.setdefault(step.kind, []).append(fingerprint)
+        return kinds

@@ -1,7 +1,6 @@
-"""The short forms that a plan may use, rewritten as the one plain shape that the schema knows.
+"""Rewrites the short forms that a plan may use into the normalized form that the schema knows.
 
-What has no readable shape is reported and left out; everything else passes through for the schema
-to judge.
+A value in no known form is reported and dropped. Everything else is left for the schema to check.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,16 +10,16 @@ from typing import Any
 Problems = list[str]
 
 
-def plain_shape(raw: Mapping[Any, Any]) -> tuple[dict[str, Any], Problems]:
-    """(the plan in its plain shape, problems). The input is not changed."""
+def normalize(raw: Mapping[Any, Any]) -> tuple[dict[str, Any], Problems]:
+    """Returns (the normalized plan, problems). Does not change the input."""
     problems: Problems = []
-    shaped = {str(key): value for key, value in raw.items()}
+    normalized = {str(key): value for key, value in raw.items()}
     for key, rewrite in _REWRITES.items():
-        if key in shaped:
-            value = rewrite(shaped.pop(key), problems)
+        if key in normalized:
+            value = rewrite(normalized.pop(key), problems)
             if value is not None:
-                shaped[key] = value
-    return shaped, problems
+                normalized[key] = value
+    return normalized, problems
 
 
 def _seeds(value: Any, problems: Problems) -> Any:
@@ -39,8 +38,8 @@ def _seeds(value: Any, problems: Problems) -> Any:
     ):
         return value
     problems.append(
-        f"seeds: cannot read {value!r}; allowed: a number (3), {{intermediate: [0], target: [0, 1]}}, "
-        "or pairs [[intermediate, target], …]"
+        f"seeds: invalid value {value!r}; allowed: a number of at least 1 (3), "
+        "{intermediate: [0], target: [0, 1]}, or pairs [[intermediate, target], …]"
     )
     return None
 
@@ -50,10 +49,10 @@ def _languages(value: Any, problems: Problems, path: str = "languages") -> Any:
         return None
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return value
-    hint = " (YAML reads no, yes, on and off as truth values: put them in quotes)"
-    bare = isinstance(value, list) and any(isinstance(item, bool) for item in value)
+    unquoted = isinstance(value, list) and any(isinstance(item, bool) for item in value)
+    hint = " (YAML reads no, yes, on and off as booleans: quote them)" if unquoted else ""
     problems.append(
-        f"{path}: cannot read {value!r}; allowed: all, or a list of codes [en, de]{hint if bare else ''}"
+        f"{path}: invalid value {value!r}; allowed: all, or a list of codes [en, de]{hint}"
     )
     return None
 
@@ -61,23 +60,25 @@ def _languages(value: Any, problems: Problems, path: str = "languages") -> Any:
 def _evaluations(value: Any, problems: Problems) -> Any:
     if isinstance(value, list):
         if not all(isinstance(item, str) for item in value):
-            problems.append(f"evaluations: cannot read {value!r}; a list holds names only")
+            problems.append(f"evaluations: invalid value {value!r}; a list must contain names only")
             return {item: {} for item in value if isinstance(item, str)} or None
-        for name in {name for name in value if value.count(name) > 1}:
-            problems.append(f"evaluations: {name!r} stands twice")
+        for name in dict.fromkeys(name for name in value if value.count(name) > 1):
+            problems.append(f"evaluations: duplicate name {name!r}; keep one")
         return {name: {} for name in value}
     if not isinstance(value, Mapping):
         return value
-    shaped: dict[Any, Any] = {}
+    normalized: dict[Any, Any] = {}
     for name, body in value.items():
-        shaped[name] = dict(body) if isinstance(body, Mapping) else ({} if body is None else body)
+        normalized[name] = (
+            dict(body) if isinstance(body, Mapping) else ({} if body is None else body)
+        )
         if isinstance(body, Mapping) and "languages" in body:
             languages = _languages(
-                shaped[name].pop("languages"), problems, f"evaluations.{name}.languages"
+                normalized[name].pop("languages"), problems, f"evaluations.{name}.languages"
             )
             if languages is not None:
-                shaped[name]["languages"] = languages
-    return shaped
+                normalized[name]["languages"] = languages
+    return normalized
 
 
 def _backbones(value: Any, problems: Problems) -> Any:
@@ -94,13 +95,13 @@ def _backbones(value: Any, problems: Problems) -> Any:
 def _arms(value: Any, problems: Problems) -> Any:
     if not isinstance(value, Mapping):
         return value
-    # `labels: true` is a truth value in YAML, and means the true labels.
-    shaped = {name: {} if body is None else body for name, body in value.items()}
+    # YAML reads `labels: true` as a boolean. It means the true labels.
+    bodies = {name: {} if body is None else body for name, body in value.items()}
     return {
         name: {**body, "labels": "true"}
         if isinstance(body, Mapping) and body.get("labels") is True
         else body
-        for name, body in shaped.items()
+        for name, body in bodies.items()
     }
 
 

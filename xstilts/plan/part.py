@@ -1,9 +1,9 @@
-"""What everything in a plan is made of."""
+"""Base class of all parts of a plan."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Part(BaseModel):
-    """Base of everything in a plan: unknown keys are mistakes, values cannot be changed."""
+    """A part of a plan. Unknown keys are errors; values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -1,4 +1,4 @@
-"""What a plan may ask of a cluster for each worker group. Nothing here can change a result."""
+"""The plan key `resources.cluster`: where worker groups run. Cannot change a result."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ _OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 def _key(value: str) -> str:
     if not _KEY.fullmatch(value):
         raise ValueError(
-            f"{value!r} is no label key; allowed: NAME or PREFIX/NAME, letters, digits, '-', '_', '.'"
+            f"invalid label key {value!r}; allowed: NAME or PREFIX/NAME with letters, digits, '-', "
+            "'_' and '.'"
         )
     return value
 
@@ -28,14 +29,16 @@ def _key(value: str) -> str:
 def _value(value: str) -> str:
     if not _VALUE.fullmatch(value):
         raise ValueError(
-            f"{value!r} is no label value; allowed: up to 63 letters, digits, '-', '_', '.'"
+            f"invalid label value {value!r}; allowed: up to 63 letters, digits, '-', '_' and '.'"
         )
     return value
 
 
 def _object(value: str) -> str:
     if not _OBJECT.fullmatch(value):
-        raise ValueError(f"{value!r} names no object; allowed: small letters, digits, '-', '.'")
+        raise ValueError(
+            f"invalid object name {value!r}; allowed: lowercase letters, digits, '-' and '.'"
+        )
     return value
 
 
@@ -45,7 +48,7 @@ ObjectName = Annotated[str, AfterValidator(_object)]
 
 
 class Toleration(Part):
-    """A taint that the group's pods may be put beside, in the cluster's own keys."""
+    """A taint that the group's pods tolerate, with the keys of a Kubernetes toleration."""
 
     key: Key | None = None
     operator: Literal["Exists", "Equal"] = "Equal"
@@ -54,26 +57,31 @@ class Toleration(Part):
     toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(None, alias="tolerationSeconds")
 
     @model_validator(mode="after")
-    def _sensible(self) -> "Toleration":
+    def _consistent(self) -> "Toleration":
         if self.operator == "Exists" and self.value is not None:
             raise ValueError(
-                "operator: Exists has no value; leave value out, or use operator: Equal"
+                "operator: Exists takes no value; remove value, or use operator: Equal"
             )
         if self.operator == "Equal" and self.key is None:
             raise ValueError(
                 "operator: Equal needs a key; operator: Exists without a key tolerates every taint"
             )
         if self.toleration_seconds is not None and self.effect != "NoExecute":
-            raise ValueError("tolerationSeconds belongs to effect: NoExecute")
+            raise ValueError("tolerationSeconds is only allowed with effect: NoExecute")
         return self
 
 
 class Cluster(Part):
-    """A worker group on a cluster. Sizes are those of one worker unless the name says otherwise;
-    a pod holds workers_per_node workers, which share its memory, /dev/shm and cache.
-    min_workers: how few the group may go on with when nodes are lost (None: all). queue_hours:
-    how long the group may wait in its queue, each time that it does; deadline_hours counts from
-    admission, start_minutes until the job runs.
+    """The resources of one worker group on a cluster.
+
+    Sizes are per worker unless the name says otherwise. A pod holds workers_per_node workers,
+    which share its memory, /dev/shm and cache.
+
+    Attributes:
+        min_workers: With how few workers the group may continue after losing nodes. None: all.
+        queue_hours: Limit of each wait in the queue.
+        deadline_hours: Limit of the job, counted from its admission.
+        start_minutes: Limit until the admitted job runs.
     """
 
     workers_per_node: Count = 1
@@ -93,33 +101,33 @@ class Cluster(Part):
     start_minutes: Annotated[float, Field(gt=0, le=24 * 60, allow_inf_nan=False)] = 60
 
     @model_validator(mode="after")
-    def _room(self) -> "Cluster":
+    def _shm_fits_memory(self) -> "Cluster":
         memory = self.memory_gib_per_worker * self.workers_per_node
         if self.shm_gib >= memory:
             raise ValueError(
-                f"shm_gib: {self.shm_gib:g} counts towards the pod's memory, which is {memory:g} GiB; give it less, or "
-                "raise memory_gib_per_worker"
+                f"shm_gib: {self.shm_gib:g} counts towards the pod's memory of {memory:g} GiB; "
+                "lower it, or raise memory_gib_per_worker"
             )
         return self
 
 
 def cluster_problems(cluster: Cluster, workers: int, gpus_per_worker: float) -> list[str]:
-    """What does not fit between a cluster and the rest of `resources`, as sentences; empty when
-    all fits.
-    """
-    found = []
+    """Contradictions between `resources.cluster` and the rest of `resources`."""
+    problems = []
     if workers % cluster.workers_per_node:
-        found.append(
-            f"resources.workers: {workers} is no multiple of resources.cluster.workers_per_node: "
-            f"{cluster.workers_per_node}; the last node would be partly idle"
+        problems.append(
+            f"resources.workers: {workers} is not a multiple of resources.cluster."
+            f"workers_per_node: {cluster.workers_per_node}; the last node would be partly idle"
         )
     if cluster.min_workers is not None and cluster.min_workers > workers:
-        found.append(
-            f"resources.cluster.min_workers: {cluster.min_workers} is more than resources.workers: {workers}"
+        problems.append(
+            f"resources.cluster.min_workers: {cluster.min_workers} is more than "
+            f"resources.workers: {workers}; lower it"
         )
     if (gpus := gpus_per_worker * cluster.workers_per_node) != int(gpus):
-        found.append(
-            f"resources.gpus_per_worker: {gpus_per_worker:g} makes {gpus:g} GPUs a node with workers_per_node: "
-            f"{cluster.workers_per_node}; a node is asked for whole GPUs"
+        problems.append(
+            f"resources.gpus_per_worker: {gpus_per_worker:g} with workers_per_node: "
+            f"{cluster.workers_per_node} makes {gpus:g} GPUs per node; use a combination that "
+            "makes a whole number"
         )
-    return found
+    return problems

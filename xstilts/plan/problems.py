@@ -1,6 +1,4 @@
-"""Mistakes in a plan: how they are worded, and how a plan with some is read so that the others
-are found as well.
-"""
+"""Error messages for invalid plans, and validation that goes past the first error."""
 
 import copy
 import difflib
@@ -17,21 +15,17 @@ Loc = tuple[int | str, ...]
 
 
 class InvalidPlan(PlanError):
-    """A plan with mistakes. `problems` holds them all, each with its key path and what is
-    allowed.
-    """
+    """An invalid plan. `problems` lists every error with its key path and allowed values."""
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.problems = tuple(dict.fromkeys(problems))
         count = len(self.problems)
-        head = f"{source}: {count} mistake{'s' if count != 1 else ''}; nothing was started"
+        head = f"{source}: {count} error{'s' if count != 1 else ''}; nothing was started"
         super().__init__("\n".join([head, *(f"  - {problem}" for problem in self.problems)]))
 
 
 def not_one_of(value: object, allowed: Iterable[str]) -> str:
-    """`'sqad' is not one of …; did you mean 'squad'?`: long lists are cut, the close match is
-    always named.
-    """
+    """`'sqad' is unknown; did you mean 'squad'? allowed: …`. Long lists are cut."""
     names = list(dict.fromkeys(allowed))
     close = difflib.get_close_matches(str(value), names, n=1)
     shown = ", ".join(names[:40]) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
@@ -40,9 +34,10 @@ def not_one_of(value: object, allowed: Iterable[str]) -> str:
 
 
 def validate(model: type[M], raw: Mapping[str, Any]) -> tuple[M, list[str], set[Loc]]:
-    """(a model, problems, places that were cut). Bad values are cut out and the rest is read
-    again until it holds; the model is whole only when there are no problems. Every field of
-    `model` needs a default.
+    """Returns (a model, problems, locations that were cut).
+
+    Invalid values are cut and the rest is validated again until it is valid, so the model is
+    complete only if there are no problems. Every field of `model` needs a default.
     """
     data: Any = copy.deepcopy(dict(raw))
     problems: list[str] = []
@@ -51,22 +46,31 @@ def validate(model: type[M], raw: Mapping[str, Any]) -> tuple[M, list[str], set[
         try:
             return model.model_validate(data), problems, cut
         except ValidationError as error:
-            found = error.errors(include_url=False)
-        for item in found:
+            items = error.errors(include_url=False)
+        inner = {item["loc"][:end] for item in items for end in range(len(item["loc"]))}
+        for item in items:
             loc = item["loc"]
-            # What is said of a thing from which something was cut may only follow from the cut.
-            if not any(old[: len(loc)] == loc for old in cut):
-                problems.append(_worded(model, loc, item))
+            # An error may be the consequence of an invalid or cut value inside.
+            if loc not in inner and not any(removed[: len(loc)] == loc for removed in cut):
+                problems.append(_message(model, loc, item))
         before = len(cut)
-        cut |= {gone for item in found if (gone := _cut(data, item["loc"])) is not None}
-        if len(cut) == before:  # nothing left to cut: the whole is unreadable
+        cut |= {removed for item in items if (removed := _cut(data, item["loc"])) is not None}
+        if len(cut) == before:  # nothing left to cut: the whole plan is invalid
             return model(), problems, cut
 
 
+#: Pydantic's error type → what the value must be, in terms of YAML.
+_SHAPES: Mapping[str, str] = {
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "tuple_type": "a list",
+    "string_type": "a string",
+}
+
+
 def key_path(loc: Loc) -> str:
-    """`('arms', 'x', 'mixture', 0)` → `arms.x.mixture[0]`. Parts that only the plain shape has
-    are left out.
-    """
+    """`('arms', 'x', 'mixture', 0)` → `arms.x.mixture[0]`. Drops parts that normalization adds."""
     parts = list(loc)
     if parts[:1] == ["rows"] and parts[1:2] in (["default"], ["tasks"]):
         del parts[1]
@@ -78,8 +82,8 @@ def key_path(loc: Loc) -> str:
     return text or "the plan"
 
 
-def _worded(model: type[BaseModel], loc: Loc, item: Mapping[str, Any]) -> str:
-    path, kind, given = key_path(loc), item["type"], item.get("input")
+def _message(model: type[BaseModel], loc: Loc, item: Mapping[str, Any]) -> str:
+    path, kind, value = key_path(loc), item["type"], item.get("input")
     if kind == "extra_forbidden":
         fields = _fields(_annotation(model, loc[:-1]))
         return (
@@ -90,55 +94,58 @@ def _worded(model: type[BaseModel], loc: Loc, item: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         allowed = [str(value) for value in _literals(_annotation(model, loc))]
         return (
-            f"{path}: {not_one_of(given, allowed)}"
+            f"{path}: {not_one_of(value, allowed)}"
             if allowed
-            else f"{path}: {given!r}; {item['msg']}"
+            else f"{path}: invalid value {value!r}; {item['msg']}"
         )
     if kind == "value_error":
         return f"{path}: {item['ctx']['error']}"
     if kind == "string_pattern_mismatch":
-        return f"{path}: {given!r} cannot be a name; allowed: up to 63 letters, digits, '.', '_', '-', no leading sign"
+        return (
+            f"{path}: invalid name {value!r}; allowed: up to 63 letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit"
+        )
     if kind in ("too_short", "too_long"):
         return f"{path}: {item['msg'].lower()}"
+    if kind in _SHAPES:
+        return f"{path}: invalid value {value!r}; must be {_SHAPES[kind]}"
     message = str(item["msg"]).removeprefix("Input ")
-    return f"{path}: {given!r} {message[0].lower() + message[1:]}"
+    return f"{path}: {value!r} {message[0].lower() + message[1:]}"
 
 
 def _cut(data: Any, loc: Loc) -> Loc | None:
-    """Removes what stands at loc, or the nearest thing around it that exists. Returns the loc of
-    what was removed.
-    """
-    holder: Any = None
-    here: Any = data
-    at: list[int | str] = []
+    """Removes the value at loc, or the nearest enclosing value that exists. Returns its loc."""
+    parent: Any = None
+    value: Any = data
+    removed: list[int | str] = []
     for part in loc:
         if part == "[key]":
             continue
-        if not isinstance(here, dict) or part not in here:
-            break  # a missing key, or a place inside a list: what lacks it goes as a whole
-        holder, here = here, here[part]
-        at.append(part)
-    if holder is None:
+        if not isinstance(value, dict) or part not in value:
+            break  # a missing key, or a list item: the enclosing value is removed
+        parent, value = value, value[part]
+        removed.append(part)
+    if parent is None:
         return None
-    del holder[at[-1]]
-    return tuple(at)
+    del parent[removed[-1]]
+    return tuple(removed)
 
 
 def _annotation(model: type[BaseModel], loc: Sequence[int | str]) -> Any:
-    """The type that a place in a plan has, or None."""
-    here: Any = model
+    """The type of the value at a location in a plan, or None."""
+    annotation: Any = model
     for part in loc:
-        here = _unwrapped(here)
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            fields = {field.alias or name: field for name, field in here.model_fields.items()}
+        annotation = _unwrapped(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
             field = fields.get(str(part))
             if field is None:
                 return None
-            here = field.annotation
+            annotation = field.annotation
         else:
-            arguments = [a for a in get_args(here) if a is not Ellipsis]
-            here = arguments[-1] if arguments else None
-    return _unwrapped(here)
+            arguments = [a for a in get_args(annotation) if a is not Ellipsis]
+            annotation = arguments[-1] if arguments else None
+    return _unwrapped(annotation)
 
 
 def _unwrapped(annotation: Any) -> Any:

@@ -1,10 +1,8 @@
-"""One learning rate a backbone, picked once on English dev of the arm `none` from a grid, and then
-the same in all arms.
+"""Learning rates: one per backbone, picked from a grid on English dev, and the same in all arms.
 
-A trial is the plan with the arm `none` alone, its first target seed, one rate for all trained
-targets, and English as its only language. Its finetune steps look at English dev; what they saw
-decides. Test rows decide nothing: a trial scores one English row of each evaluation, since every
-plan has evaluations, and nobody reads it.
+A trial is the plan reduced to the arm `none`, its first target seed, one rate for all trained
+targets, and English. Its finetune steps are evaluated on English dev, and these scores decide. A
+plan needs evaluations, so a trial scores one English test row of each; nothing reads that score.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,27 +20,25 @@ from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
 
 ENGLISH = "en"
-#: Updates between looks at English dev that no training reaches: the one look is that at the last
-#: update.
-AT_THE_END = 10**9
-#: English test rows of each evaluation that a trial scores.
-SCORED = 1
-MOST_NAME = 63
+#: An evaluation interval (in updates) that no training reaches, so that English dev is evaluated
+#: once, after the last update.
+EVALUATE_AT_END = 10**9
+#: English test rows that a trial scores per evaluation.
+TEST_ROWS = 1
+MAX_NAME = 63
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A plan derived to try one rate on the backbones that share a grid."""
+    """A derived plan that tries one rate on the backbones that share a grid."""
 
     rate: float
     plan: Plan
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a backbone's target, trained at a rate, scored on English dev (0..100). value: None
-    when it is not there.
-    """
+class TrialScore:
+    """The English dev score (0..100) of a target trained at a rate. None: missing."""
 
     backbone: str
     target: str
@@ -51,9 +47,10 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Pick:
-    """A backbone's rate. means: rate → mean over targets; values: (target, rate) → score on
-    English dev.
+class PickedRate:
+    """The rate of a backbone.
+
+    means: rate → mean over targets. values: (target, rate) → English dev score.
     """
 
     rate: float
@@ -62,88 +59,109 @@ class Pick:
 
 
 def targets(plan: Plan, tables: Tables) -> list[str]:
-    """Every target that the plan trains, in order: what a picked rate is for."""
+    """Every target that the plan trains, in order. The picked rate applies to all of them."""
     return list(
         dict.fromkeys(t for e in plan.evaluations for t in tables.tasks[e].trained_target or ())
     )
 
 
-def unlooked(plan: Plan, tables: Tables) -> list[str]:
-    """The trained targets that no trial reaches: no English test or no metric on dev. They take
-    the picked rate too.
-    """
-    reached = {t for e in _evaluations(plan, tables) for t in tables.tasks[e].trained_target or ()}
-    return [target for target in targets(plan, tables) if target not in reached]
+def untried_targets(plan: Plan, tables: Tables) -> list[str]:
+    """The targets without trials, since they lack an English test or a metric on dev."""
+    tried = {t for e in _evaluations(plan, tables) for t in tables.tasks[e].trained_target or ()}
+    return [target for target in targets(plan, tables) if target not in tried]
 
 
 def _evaluations(plan: Plan, tables: Tables) -> list[str]:
-    """One evaluation for each chain of targets that can be looked at: with English, and a metric
-    and dev rows for each.
+    """One evaluation per chain of targets that trials can try.
+
+    It has English, and each of its targets has a metric and dev rows.
     """
-    found: dict[tuple[str, ...], str] = {}
+    by_chain: dict[tuple[str, ...], str] = {}
     for name in plan.evaluations:
         chain = tuple(tables.tasks[name].trained_target or ())
-        seen = all(
+        has_dev_score = all(
             tables.tasks[target].metrics and "select" in tables.tasks[target].splits
             for target in chain
         )
-        if chain and seen and ENGLISH in tables.tasks[name].languages:
-            found.setdefault(chain, name)
-    return list(found.values())
+        if chain and has_dev_score and ENGLISH in tables.tasks[name].languages:
+            by_chain.setdefault(chain, name)
+    return list(by_chain.values())
 
 
 def trials(
     plan: Plan,
     tables: Tables,
     grids: Mapping[str, Mapping[str, Sequence[float]]],
-    given: Sequence[float] | None = None,
-    only: Sequence[str] = (),
+    rates: Sequence[float] | None = None,
+    backbones: Sequence[str] = (),
 ) -> list[Trial]:
-    """One plan for each tuning mode and rate. grids: recipe set → mode → rates; given: rates in
-    their place; only: names of backbones (none: all). PlanError when there is nothing to look
-    at, no grid, or one grid for two modes.
+    """One trial per tuning mode and rate.
+
+    Args:
+        plan: The plan.
+        tables: Tables of tasks and recipes.
+        grids: Recipe set → tuning mode → rates.
+        rates: A grid that replaces the one from `grids`.
+        backbones: Names of the backbones to try. Empty: all.
+
+    Raises:
+        PlanError: Nothing can be evaluated on English dev, there is no grid, or one grid was
+            given for two tuning modes.
     """
-    if unknown := [name for name in only if name not in plan.backbones]:
+    if unknown := [name for name in backbones if name not in plan.backbones]:
         raise PlanError(
             f"no such backbone: {', '.join(unknown)}; the plan has {', '.join(plan.backbones)}"
         )
     modes: dict[str, list[str]] = {}
-    for name in only or plan.backbones:
+    for name in backbones or plan.backbones:
         modes.setdefault(plan.backbones[name].tuning.mode, []).append(name)
-    if given is not None and len(modes) > 1:
-        named = "; ".join(f"{mode}: {', '.join(names)}" for mode, names in modes.items())
+    if rates is not None and len(modes) > 1:
+        by_mode = "; ".join(f"{mode}: {', '.join(names)}" for mode, names in modes.items())
         raise PlanError(
-            f"one grid cannot serve full tuning and LoRA ({named}); name backbones of one with --backbone"
+            f"full tuning and LoRA need different grids ({by_mode}); select backbones of one "
+            "tuning mode with --backbone"
         )
     if not _evaluations(plan, tables):
         raise PlanError(
-            "no evaluation of the plan has English and a trained target with a metric on English dev"
+            "no evaluation of the plan has English and a trained target with a metric on English "
+            "dev; add one, such as xquad"
         )
-    found = []
+    derived = []
     for mode, names in modes.items():
-        rates = given if given is not None else grids.get(plan.recipes, {}).get(mode)
-        if rates is None:
+        grid = rates if rates is not None else grids.get(plan.recipes, {}).get(mode)
+        if grid is None:
             raise PlanError(
-                f"the recipe set {plan.recipes!r} has no grid of rates for {mode}; give --grid 1e-5,2e-5,…"
+                f"recipe set {plan.recipes!r} has no grid of rates for {mode}; give --grid "
+                "1e-5,2e-5,…"
             )
-        if not rates or len(set(rates)) != len(rates) or min(rates) <= 0:
+        if not grid or len(set(grid)) != len(grid) or min(grid) <= 0:
             raise PlanError(
-                f"the grid {', '.join(map(str, rates))}: rates must be positive and differ; give at least one"
+                f"invalid grid {', '.join(map(str, grid))}: rates must be positive and distinct; "
+                "give at least one"
             )
-        found += [Trial(rate, _trial(plan, tables, mode, names, rate)) for rate in sorted(rates)]
-    return found
+        derived += [Trial(rate, _trial(plan, tables, mode, names, rate)) for rate in sorted(grid)]
+    return derived
 
 
 def _trial(plan: Plan, tables: Tables, mode: str, names: Sequence[str], rate: float) -> Plan:
+    """The plan of one trial.
+
+    Args:
+        plan: The plan to derive it from.
+        tables: Tables of tasks and recipes.
+        mode: Tuning mode of the backbones.
+        names: Names of the backbones.
+        rate: The learning rate of all targets.
+    """
     data, suffix = plan.to_json(), f".rate-{mode}-{rate}"
-    data["name"] = plan.name[: MOST_NAME - len(suffix)] + suffix
-    data["title"] = f"The arm none at the rate {rate:g}, for English dev"
+    data["name"] = plan.name[: MAX_NAME - len(suffix)] + suffix
+    data["title"] = f"Learning rate trial: arm none at {rate:g}, scored on English dev"
     data["evaluations"] = {name: {} for name in _evaluations(plan, tables)}
     data["languages"] = [ENGLISH]
     data["arms"] = {"none": {}}
     data["seeds"] = [list(plan.seeds[0])]
     if plan.reuse == "none":
-        data["reuse"] = "exact"  # its steps must be found again when all trials are read
+        data["reuse"] = "exact"  # the steps must keep their fingerprints until they are read
     for key in ("contrasts", "headline", "controls"):
         data.pop(key, None)
     trained = targets(Plan.model_validate({**data, "splits": {}}), tables)
@@ -153,37 +171,38 @@ def _trial(plan: Plan, tables: Tables, mode: str, names: Sequence[str], rate: fl
         override: dict[str, Any] = dict(data["backbones"][name].get("override") or {})
         for target in trained:
             recipe = recipes.full(target, plan.backbones[name])
-            look = {} if recipes.selects(recipe) else {"selection": AT_THE_END}
-            override[target] = {**override.get(target, {}), "lr": rate, **look}
+            selection = {} if recipes.selects(recipe) else {"selection": EVALUATE_AT_END}
+            override[target] = {**override.get(target, {}), "lr": rate, **selection}
         backbones[name] = {**data["backbones"][name], "override": override}
     data["backbones"] = backbones
     used = used_tasks(Plan.model_validate({**data, "splits": {}}), tables)
-    return Plan.model_validate({**data, **_named(plan, tables, data, used)})
+    return Plan.model_validate({**data, **_task_settings(plan, tables, data, used)})
 
 
-def _named(
+def _task_settings(
     plan: Plan, tables: Tables, data: Mapping[str, Any], used: Sequence[str]
 ) -> dict[str, Any]:
-    """The keys named after tasks, for those that the trial uses; a target keeps the rows that an
-    evaluation without English chose for it.
+    """The plan keys that name tasks, reduced to the tasks of the trial.
+
+    A target keeps the splits that an evaluation without English set for it.
     """
     splits: dict[str, Any] = {}
     for name in used:
-        chosen = {role: choice(plan, tables, name, role) for role in ("train", "select", "test")}
-        if given := {
-            role: one.model_dump(exclude_none=True) for role, one in chosen.items() if one
+        choices = {role: choice(plan, tables, name, role) for role in ("train", "select", "test")}
+        if chosen := {
+            role: split.model_dump(exclude_none=True) for role, split in choices.items() if split
         }:
-            splits[name] = given
-    caps = {name: one for name, one in data["rows"].get("tasks", {}).items() if name in used}
+            splits[name] = chosen
+    caps = {task: body for task, body in data["rows"].get("tasks", {}).items() if task in used}
     for name in data["evaluations"]:
-        caps[name] = {**caps.get(name, {}), "test": SCORED}
+        caps[name] = {**caps.get(name, {}), "test": TEST_ROWS}
     kept = set(used)
     backbones = {
         name: {
-            **one,
-            "override": {task: keys for task, keys in one["override"].items() if task in kept},
+            **body,
+            "override": {task: keys for task, keys in body["override"].items() if task in kept},
         }
-        for name, one in data["backbones"].items()
+        for name, body in data["backbones"].items()
     }
     return {
         "splits": splits,
@@ -194,7 +213,7 @@ def _named(
 
 
 def plan_text(plan: Plan) -> str:
-    """A plan as the YAML that `load_plan` reads."""
+    """A plan as YAML text for `load_plan`."""
     data = plan.to_json()
     rows = data.pop("rows")
     return yaml.safe_dump(
@@ -202,21 +221,23 @@ def plan_text(plan: Plan) -> str:
     )
 
 
-def looked_at(expansion: Expansion) -> dict[str, tuple[str, str]]:
-    """Finetune step → (backbone, target) of a trial; a target trained after another is named
-    `first+second`.
+def trained_targets(expansion: Expansion) -> dict[str, tuple[str, str]]:
+    """Finetune step → (backbone, target) of a trial.
+
+    A target that is trained after another is named `first+second`.
     """
-    found: dict[str, tuple[str, str]] = {}
+    names: dict[str, tuple[str, str]] = {}
     for cell in expansion.cells:
-        names = cell["trained_target"].split("+")
-        for place, fingerprint in enumerate(cell["chain"]):
-            found.setdefault(fingerprint, (cell["backbone"], "+".join(names[: place + 1])))
-    return found
+        parts = cell["trained_target"].split("+")
+        for index, fingerprint in enumerate(cell["chain"]):
+            names.setdefault(fingerprint, (cell["backbone"], "+".join(parts[: index + 1])))
+    return names
 
 
 def dev_score(info: Mapping[str, Any]) -> float | None:
-    """The English dev score of the weights that a finetune step kept, from its manifest's info;
-    None without looks.
+    """The English dev score of the weights that a finetune step kept.
+
+    info: that of the step's manifest. None if the step was not evaluated on English dev.
     """
     selection = info.get("selection")
     if not selection:
@@ -226,63 +247,65 @@ def dev_score(info: Mapping[str, Any]) -> float | None:
     )
 
 
-def pick(looks: Iterable[Look]) -> dict[str, Pick]:
-    """Backbone → the rate with the best mean over targets; of equal means the smaller rate.
-    PlanError names every backbone, target and rate without a score.
+def pick_rates(scores: Iterable[TrialScore]) -> dict[str, PickedRate]:
+    """Backbone → the rate with the best mean over targets; among equal means the smallest rate.
+
+    Raises PlanError that lists every missing score.
     """
-    looks = list(looks)
+    scores = list(scores)
     missing = [
-        f"  - {one.backbone}: {one.target} at {one.rate:g}" for one in looks if one.value is None
+        f"  - {score.backbone}: {score.target} at {score.rate:g}"
+        for score in scores
+        if score.value is None
     ]
     if missing:
-        raise PlanError(
-            "\n".join(["no rate is picked: these trainings have no score on English dev", *missing])
-        )
-    found = {}
-    for backbone in dict.fromkeys(one.backbone for one in looks):
+        head = "cannot pick rates: these trainings have no English dev score; run the trials again"
+        raise PlanError("\n".join([head, *missing]))
+    picks = {}
+    for backbone in dict.fromkeys(score.backbone for score in scores):
         values = {
-            (one.target, one.rate): float(one.value or 0.0)
-            for one in looks
-            if one.backbone == backbone
+            (score.target, score.rate): float(score.value or 0.0)
+            for score in scores
+            if score.backbone == backbone
         }
         means = {}
         for rate in sorted({rate for _, rate in values}):
-            scores = [value for (_, at), value in values.items() if at == rate]
-            means[rate] = sum(scores) / len(scores)
-        found[backbone] = Pick(min(means, key=lambda rate: (-means[rate], rate)), means, values)
-    return found
+            of_rate = [value for (_, at), value in values.items() if at == rate]
+            means[rate] = sum(of_rate) / len(of_rate)
+        best = min(means, key=lambda rate: (-means[rate], rate))
+        picks[backbone] = PickedRate(best, means, values)
+    return picks
 
 
-def written(plan: Plan, tables: Tables, picks: Mapping[str, Pick]) -> str:
-    """YAML to be put into the plan: each backbone's `override`, with the scores that decided as
-    comments.
-    """
+def override_yaml(plan: Plan, tables: Tables, picks: Mapping[str, PickedRate]) -> str:
+    """YAML to paste into the plan: `override` of each backbone, with the scores as comments."""
     seed = plan.seeds[0][1]
     lines = [
-        f"# Learning rates for the plan {plan.name}, picked once a backbone on English dev of the arm none (seed {seed}):",
-        "# the best mean over targets, of equal means the smaller rate. Put them into the plan for all arms alike.",
+        f"# Learning rates for the plan {plan.name}, one per backbone.",
+        f"# Picked on English dev of the arm none (seed {seed}): the best mean over targets,",
+        "# the smallest rate among equal means. Add them to the plan; they apply to all arms.",
     ]
-    if rest := unlooked(plan, tables):
+    if untried := ", ".join(untried_targets(plan, tables)):
         lines.append(
-            f"# Not looked at (no English test, or no metric on dev), same rate: {', '.join(rest)}"
+            f"# Same rate without trials (no English test, or no metric on dev): {untried}"
         )
-    for backbone, one in picks.items():
-        names = list(dict.fromkeys(target for target, _ in one.values))
+    for backbone, pick in picks.items():
+        names = list(dict.fromkeys(target for target, _ in pick.values))
         lines += [
             "#",
             "# "
             + "  ".join([f"{backbone:<16}", f"{'mean':>6}", *(f"{name:>6}" for name in names)]),
         ]
-        for rate, mean in one.means.items():
-            scores = [f"{one.values[name, rate]:>{max(6, len(name))}.2f}" for name in names]
-            mark = "  <" if rate == one.rate else ""
+        for rate, mean in pick.means.items():
+            scores = [f"{pick.values[name, rate]:>{max(6, len(name))}.2f}" for name in names]
+            mark = "  <" if rate == pick.rate else ""
             lines.append(
                 "# "
                 + "  ".join([f"{rate:<{max(16, len(backbone))}g}", f"{mean:>6.2f}", *scores])
                 + mark
             )
     override = {
-        name: {"override": {target: {"lr": one.rate} for target in targets(plan, tables)}}
-        for name, one in picks.items()
+        name: {"override": {target: {"lr": pick.rate} for target in targets(plan, tables)}}
+        for name, pick in picks.items()
     }
     return "\n".join(lines) + "\n" + yaml.safe_dump({"backbones": override}, sort_keys=False)

@@ -1,6 +1,4 @@
-"""Which steps of a plan are computed again although an earlier run of the plan has done them,
-and why.
-"""
+"""Which steps a plan recomputes although an earlier run finished them, and why."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +9,12 @@ import yaml
 from xstilts.plan.expansion import Expansion
 from xstilts.step import RECIPE_CHANGES, Step, canonical_json
 
-#: Longest value that a reason quotes, in characters.
-_QUOTED = 60
+#: Maximum length of a value in a reason, in characters.
+_MAX_QUOTED = 60
 
 
-class Runs(Protocol):
-    """The part of the store that is read here."""
+class RunStore(Protocol):
+    """The part of the store that this module reads."""
 
     def done(self, kind: str) -> set[str]: ...
     def written(self, prefix: str) -> dict[str, tuple[int, float]]: ...
@@ -26,23 +24,21 @@ class Runs(Protocol):
 
 @dataclass(frozen=True)
 class Recomputed:
-    """Steps of one kind that are computed again for the same reasons. labels: theirs."""
+    """Steps of one kind that are recomputed for the same reasons, with their labels."""
 
     kind: str
     reasons: tuple[str, ...]
     labels: tuple[str, ...]
 
 
-def earlier_run(store: Runs, name: str) -> tuple[str, dict[str, Step]] | None:
-    """The newest run of the plan of this name that was expanded, and its steps by fingerprint;
-    None where there is none.
-    """
-    expanded = {
-        key: when
-        for key, (_, when) in store.written("runs/").items()
+def earlier_run(store: RunStore, name: str) -> tuple[str, dict[str, Step]] | None:
+    """The newest expanded run of the plan with this name and its steps by fingerprint, or None."""
+    times = {
+        key: time
+        for key, (_, time) in store.written("runs/").items()
         if key.endswith("/expanded.json")
     }
-    for key in sorted(expanded, key=lambda key: -expanded[key]):
+    for key in sorted(times, key=lambda key: -times[key]):
         folder = key.removesuffix("/expanded.json")
         text = store.get_bytes_at(f"{folder}/plan.yaml")
         plan = yaml.safe_load(text) if text else None
@@ -57,21 +53,24 @@ def earlier_run(store: Runs, name: str) -> tuple[str, dict[str, Step]] | None:
     return None
 
 
-def recomputed(expansion: Expansion, earlier: Mapping[str, Step], store: Runs) -> list[Recomputed]:
-    """The steps that are to do, but were done under the same label by an earlier run; grouped by
-    kind and reasons.
+def recomputed(
+    expansion: Expansion, earlier: Mapping[str, Step], store: RunStore
+) -> list[Recomputed]:
+    """The unfinished steps that an earlier run finished under the same label.
+
+    Grouped by kind and reasons.
     """
     done = {kind: store.done(kind) for kind in expansion.by_kind()}
-    before: dict[tuple[str, str], list[Step]] = {}
+    finished: dict[tuple[str, str], list[Step]] = {}
     for fingerprint, step in earlier.items():
         if fingerprint in done.get(step.kind, ()):
-            before.setdefault(_name(step), []).append(step)
+            finished.setdefault(_name(step), []).append(step)
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for fingerprint, step in expansion.steps.items():
-        others = before.get(_name(step), [])
-        if fingerprint in done[step.kind] or fingerprint in earlier or not others:
+        old_steps = finished.get(_name(step), [])
+        if fingerprint in done[step.kind] or fingerprint in earlier or not old_steps:
             continue
-        reasons = min((tuple(_reasons(other, step)) for other in others), key=len)
+        reasons = min((tuple(_reasons(old, step)) for old in old_steps), key=len)
         groups.setdefault((step.kind, reasons), []).append(_name(step)[1])
     return [Recomputed(kind, reasons, tuple(labels)) for (kind, reasons), labels in groups.items()]
 
@@ -81,9 +80,7 @@ def _name(step: Step) -> tuple[str, str]:
 
 
 def _reasons(old: Step, new: Step) -> Iterator[str]:
-    """Why two steps of one label are not the same: recipe version, keys of the spec, or else the
-    steps that they read.
-    """
+    """Differences between two steps with the same label: recipe version, spec keys, or inputs."""
     changed = False
     if old.version != new.version:
         changed = True
@@ -95,39 +92,39 @@ def _reasons(old: Step, new: Step) -> Iterator[str]:
         yield f"recipe version {old.version} → {new.version}" + (
             f": {'; '.join(why)}" if why else ""
         )
-    one, two = (dict(_flat(step.spec)) for step in (old, new))
-    for key in sorted(one.keys() | two.keys()):
-        if one.get(key) != two.get(key):
+    before, after = (dict(_flat(step.spec)) for step in (old, new))
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
             changed = True
-            yield f"{key}: {_quoted(one.get(key))} → {_quoted(two.get(key))}"
+            yield f"{key}: {_quoted(before.get(key))} → {_quoted(after.get(key))}"
     roles = sorted(old.parents.keys() ^ new.parents.keys())
     if roles and not changed:
         changed = True
-        yield f"other input steps: {', '.join(roles)}"
+        yield f"different input steps: {', '.join(roles)}"
     if not changed:
         inputs = sorted(
             role.partition(":")[0] for role in new.parents if old.parents[role] != new.parents[role]
         )
-        yield f"input steps are computed again: {', '.join(dict.fromkeys(inputs))}"
+        yield f"recomputed input steps: {', '.join(dict.fromkeys(inputs))}"
 
 
 def _quoted(value: str | None) -> str:
     if value is None:
-        return "absent"
-    return value if len(value) <= _QUOTED else f"{value[: _QUOTED - 1]}…"
+        return "not set"
+    return value if len(value) <= _MAX_QUOTED else f"{value[: _MAX_QUOTED - 1]}…"
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted key, quoted value) of everything in a JSON object."""
+    """(dotted key, JSON text) of every value in a JSON object."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
     elif (
         isinstance(value, Sequence)
         and not isinstance(value, str)
-        and any(isinstance(one, Mapping) for one in value)
+        and any(isinstance(item, Mapping) for item in value)
     ):
-        for place, inner in enumerate(value):
-            yield from _flat(inner, f"{path}[{place}]")
+        for index, inner in enumerate(value):
+            yield from _flat(inner, f"{path}[{index}]")
     else:
         yield path, canonical_json(value)

@@ -1,7 +1,6 @@
-"""The plan file: what may stand in it. `load_plan` returns a Plan or raises InvalidPlan with every
-mistake at once.
+"""The schema of plan files. docs/plan.md explains each key.
 
-docs/plan.md explains each key. What needs more than one key to judge is in checks.py.
+Validation of single values is here; checks of names and of several keys are in checks.py.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from xstilts.plan.placement import Cluster, cluster_problems
 
 Family = Literal["xlm_r", "llava", "qwen_vl"]
 Mode = Literal["full", "lora"]
-#: Names become part of S3 keys and of ids that pass between components.
+#: Names are used in S3 keys and in ids that pass between components.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -28,12 +27,13 @@ def _selection(value: Any) -> Any:
     ):
         return value
     raise ValueError(
-        f"{value!r} is no selection; allowed: last, or the updates between looks at English dev"
+        f"invalid selection {value!r}; allowed: last, or the evaluation interval in updates (a "
+        "number of at least 1)"
     )
 
 
 class Tokenizer(Part):
-    """The tokenizer of a built backbone: the tasks whose text it is learnt from, its size."""
+    """The tokenizer of a built backbone: the tasks with its training text, and its size."""
 
     from_: tuple[str, ...] = Field(("miniature_text",), alias="from", min_length=1)
     vocab_size: Annotated[int, Field(ge=300)] = 4096
@@ -41,8 +41,9 @@ class Tokenizer(Part):
 
 
 class Build(Part):
-    """A tiny backbone made from a seed. text: tasks it is pre-trained on (default: the
-    tokenizer's).
+    """A tiny backbone built from a seed.
+
+    text: tasks for pre-training (default: those of the tokenizer).
     """
 
     family: Family
@@ -54,8 +55,9 @@ class Build(Part):
 
 
 class Tuning(Part):
-    """What is trained: all weights of the language model, or adapters of rank r (None: the
-    recipe's).
+    """What is trained: all weights of the language model, or adapters of rank r.
+
+    r and alpha: None means the recipe's value.
     """
 
     mode: Mode = "full"
@@ -65,14 +67,12 @@ class Tuning(Part):
     @model_validator(mode="after")
     def _adapter(self) -> "Tuning":
         if self.mode == "full" and (self.r is not None or self.alpha is not None):
-            raise ValueError("r and alpha belong to mode lora; leave them out or set mode: lora")
+            raise ValueError("r and alpha need mode: lora; set it, or remove them")
         return self
 
 
 class AnswerLength(Part):
-    """The most tokens or characters of a predicted answer; characters are the same for every
-    tokenizer.
-    """
+    """Maximum length of a predicted answer. Characters do not depend on the tokenizer."""
 
     tokens: Count | None = None
     characters: Count | None = None
@@ -80,12 +80,12 @@ class AnswerLength(Part):
     @model_validator(mode="after")
     def _one_measure(self) -> "AnswerLength":
         if (self.tokens is None) == (self.characters is None):
-            raise ValueError("needs exactly one of tokens, characters")
+            raise ValueError("needs exactly one of: tokens, characters")
         return self
 
 
 class Override(Part):
-    """Recipe keys that a plan may set for a task; epochs and updates exclude each other."""
+    """Recipe keys that a plan can set for a task. epochs and updates are mutually exclusive."""
 
     lr: Positive | None = None
     epochs: Positive | None = None
@@ -114,13 +114,14 @@ class Override(Part):
     @model_validator(mode="after")
     def _one_duration(self) -> "Override":
         if self.epochs is not None and self.updates is not None:
-            raise ValueError("has both epochs and updates; keep one")
+            raise ValueError("has both epochs and updates; remove one")
         return self
 
 
 class BackbonePlan(Part):
-    """One backbone: exactly one of build, hub, path. override: recipe keys for it alone, before
-    the plan's own.
+    """One backbone: exactly one of build, hub and path.
+
+    override: recipe keys for this backbone only; they take precedence over the plan's override.
     """
 
     build: Build | None = None
@@ -137,7 +138,7 @@ class BackbonePlan(Part):
         given = [name for name in ("build", "hub", "path") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"needs exactly one of build, hub, path; it has {', '.join(given) or 'none of them'}"
+                f"needs exactly one of: build, hub, path; it has {', '.join(given) or 'none'}"
             )
         if self.build is None and self.family_ is None:
             raise ValueError(
@@ -148,7 +149,7 @@ class BackbonePlan(Part):
                 f"family {self.family_!r} contradicts build.family {self.build.family!r}; leave it out"
             )
         if self.hub is None and self.revision is not None:
-            raise ValueError("revision belongs to hub")
+            raise ValueError("revision needs hub; set hub, or remove revision")
         if self.family == "xlm_r" and self.attention is not None:
             raise ValueError("attention is for llava and qwen_vl; xlm_r is bidirectional already")
         return self
@@ -161,8 +162,10 @@ class BackbonePlan(Part):
 
 
 class MixtureTask(Part):
-    """translated: codes of the languages whose machine translations (the user's,
-    `translated/<task>/<code>` in the mirror) are trained on in place of English.
+    """One task of a mixture.
+
+    translated: languages to train on in place of English. The mirror has the machine translations
+    under `translated/<task>/<code>`.
     """
 
     task: str
@@ -172,9 +175,12 @@ class MixtureTask(Part):
 
 
 class Arm(Part):
-    """What happens before the target. Empty: nothing (the arm `none`). sampling: None means
-    proportional. images: what is shown of an image task's pictures. cap: most rows that a task
-    counts for under sampling: temperature.
+    """The intermediate training of an arm. Empty for the arm `none`.
+
+    Attributes:
+        images: The image condition.
+        sampling: None means proportional.
+        cap: With `sampling: temperature`, the maximum number of rows that a task counts for.
     """
 
     task: str | None = None
@@ -190,20 +196,23 @@ class Arm(Part):
     @model_validator(mode="after")
     def _one_content(self) -> "Arm":
         if self.task is not None and self.mixture is not None:
-            raise ValueError("has both task and mixture; keep one")
+            raise ValueError("has both task and mixture; remove one")
         if self.mixture is None and (self.sampling is not None or self.temperature is not None):
-            raise ValueError("sampling and temperature belong to a mixture")
+            raise ValueError("sampling and temperature need a mixture; remove them")
         if self.task is None and (
             self.objective is not None or self.labels != "true" or self.translated
         ):
             raise ValueError(
-                "objective, labels and translated belong to a task (in a mixture: objective and translated to each)"
+                "objective, labels and translated need a task; in a mixture, set objective and "
+                "translated for each of its tasks"
             )
         if self.cap is not None and self.sampling != "temperature":
-            raise ValueError("cap belongs to sampling: temperature")
+            raise ValueError("cap needs sampling: temperature; set it, or remove cap")
         if self.mixture is not None:
             if (self.sampling == "temperature") != (self.temperature is not None):
-                raise ValueError("sampling: temperature and the key temperature go together")
+                raise ValueError(
+                    "sampling: temperature needs the key temperature, and the other way round"
+                )
             weights = [part.weight is not None for part in self.mixture]
             if self.sampling == "probabilities" and not all(weights):
                 raise ValueError(
@@ -211,12 +220,13 @@ class Arm(Part):
                 )
             if self.sampling != "probabilities" and any(weights):
                 raise ValueError(
-                    f"weight belongs to sampling: probabilities, and this mixture has {self.sampling or 'proportional'}"
+                    "weight needs sampling: probabilities, but this mixture has "
+                    f"{self.sampling or 'proportional'}; change sampling, or remove weight"
                 )
             names = [(part.task, part.translated) for part in self.mixture]
             if len(set(names)) != len(names):
                 raise ValueError(
-                    "a mixture names each task once (and once for each set of translations)"
+                    "duplicate task in the mixture; list each task once per set of translations"
                 )
         return self
 
@@ -231,7 +241,9 @@ class Arm(Part):
 
 
 class EvaluationPlan(Part):
-    """languages: None means the plan's. arms: those that are scored with it besides `none`; None
+    """One evaluation.
+
+    languages: None means those of the plan. arms: the arms that it scores besides `none`; None
     means all.
     """
 
@@ -239,11 +251,12 @@ class EvaluationPlan(Part):
     arms: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     def scores(self, arm: str) -> bool:
+        """Whether this evaluation scores an arm."""
         return self.arms is None or arm == "none" or arm in self.arms
 
 
 class Caps(Part):
-    """Most rows of a split, after a seeded shuffle; None: all."""
+    """Maximum number of rows per split, taken after a seeded shuffle. None: all rows."""
 
     train: Count | None = None
     select: Count | None = None
@@ -251,16 +264,20 @@ class Caps(Part):
     text: Count | None = None
 
 
-class Rows(Part):
+class RowCaps(Part):
+    """Row caps for all tasks, and for single tasks."""
+
     default: Caps = Caps()
     tasks: Mapping[str, Caps] = {}
 
 
 class Budget(Part):
-    """What every intermediate gets. None: what its recipe says. examples: distinct rows, shared
-    out in a mixture. supervised_tokens: as many updates as it takes to train on so many tokens
-    with a loss (in place of updates): the sensitivity variant of design §4, since a caption has
-    a dozen of them and a label one.
+    """The budget of every intermediate training. None: the recipe's value.
+
+    Attributes:
+        examples: Number of distinct rows, split between the tasks of a mixture.
+        supervised_tokens: Train until the loss has covered this number of tokens, in place of
+            updates. For sensitivity analyses: a caption has a dozen such tokens, a label one.
     """
 
     examples: Count | None = None
@@ -271,26 +288,30 @@ class Budget(Part):
     @model_validator(mode="after")
     def _one_measure(self) -> "Budget":
         if self.updates is not None and self.supervised_tokens is not None:
-            raise ValueError("has both updates and supervised_tokens; keep one")
+            raise ValueError("has both updates and supervised_tokens; remove one")
         return self
 
 
 class SplitChoice(Part):
-    """A split, of the task itself or of another one."""
+    """A split of the task itself, or of another task."""
 
     split: str
     task: str | None = None
 
 
 class SplitPlan(Part):
+    """Replacements for the splits of a task."""
+
     train: SplitChoice | None = None
     select: SplitChoice | None = None
     test: SplitChoice | None = None
 
 
 class Contrast(Part):
-    """primary: the evaluations whose tests are corrected together with those of the other
-    contrasts; None: the mean over evaluations (`pooled`).
+    """An arm compared with a reference arm.
+
+    primary: evaluations whose tests are corrected together with those of the other contrasts.
+    None: the mean over evaluations (`pooled`).
     """
 
     arm: str
@@ -300,29 +321,33 @@ class Contrast(Part):
 
 
 class Control(Part):
+    """An arm and an evaluation whose effect is known in advance."""
+
     arm: str
     evaluation: str
 
 
 class NegativeControl(Control):
-    """margin: an interval inside ±margin points counts as no effect."""
+    """A control without effect.
+
+    margin: an interval within ±margin points counts as no effect.
+    """
 
     margin: Positive = 1.0
 
 
 class Controls(Part):
-    """positive: an arm that must help; negative: one that must not. The report says whether they
-    did.
-    """
+    """positive: an arm that must help; negative: an arm that must not. The report checks both."""
 
     positive: Control | None = None
     negative: NegativeControl | None = None
 
 
 class Resources(Part):
-    """Nothing here can change a result, and nothing here is fingerprinted. groups: worker groups
-    a backbone. cluster: what each group asks for on Kubernetes; other launchers take no notice
-    of it.
+    """Resources of a run. They cannot change a result and are not fingerprinted.
+
+    groups: worker groups per backbone. cluster: resources of each group on Kubernetes; other
+    launchers ignore it.
     """
 
     workers: Count = 1
@@ -336,25 +361,26 @@ class Resources(Part):
     @model_validator(mode="after")
     def _cluster_fits(self) -> "Resources":
         if self.cluster and (
-            found := cluster_problems(self.cluster, self.workers, self.gpus_per_worker)
+            problems := cluster_problems(self.cluster, self.workers, self.gpus_per_worker)
         ):
-            raise ValueError("; ".join(found))
+            raise ValueError("; ".join(problems))
         return self
 
 
 def _distinct(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
     if len(set(pairs)) != len(pairs):
-        raise ValueError("duplicate pair of seeds")
+        raise ValueError("duplicate pair of seeds; list each pair once")
     return pairs
 
 
 class Plan(Part):
-    """A whole plan. seeds: pairs (intermediate, target). languages: None means all of each
-    evaluation.
+    """A whole plan.
+
+    seeds: pairs (intermediate, target). languages: None means all languages of each evaluation.
     """
 
-    # checks.py asks for name, backbones and evaluations: a default here lets a plan with mistakes
-    # be read further.
+    # checks.py requires name, backbones and evaluations. Their defaults allow validation to
+    # continue when they are missing or invalid.
     name: Name = ""
     title: str = ""
     mirror: str = "hub"
@@ -367,7 +393,7 @@ class Plan(Part):
     seeds: Annotated[
         tuple[tuple[Seed, Seed], ...], Field(min_length=1), AfterValidator(_distinct)
     ] = ((0, 0),)
-    rows: Rows = Rows()
+    rows: RowCaps = RowCaps()
     budget: Budget = Budget()
     override: Mapping[str, Override] = {}
     contrasts: Mapping[str, Contrast] = {}
@@ -386,5 +412,5 @@ class Plan(Part):
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON, in its plain shape; `Plan.model_validate` reads it back."""
+        """The normalized plan as JSON. Inverse: `Plan.model_validate`."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,6 +1,4 @@
-"""What `xstilts plan` prints: the work, what is shared, what is done, what a repeat would do,
-and what it costs.
-"""
+"""The output of `xstilts plan`: steps, cost, contrasts, budgets, warnings and overrides."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -15,11 +13,11 @@ from xstilts.plan.expansion import Expansion
 from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
 
-KINDS = ("records", "build", "encode", "finetune", "score")
+STEP_KINDS = ("records", "build", "encode", "finetune", "score")
 _REPEAT = {
-    "exact": "nothing is done again while data, plan and library versions stay the same",
-    "recipe": "nothing is done again while data and plan stay the same, whatever the library versions",
-    "none": "everything is done again: the plan says reuse: none",
+    "exact": "no step is recomputed while data, plan and library versions stay the same",
+    "recipe": "no step is recomputed while data and plan stay the same, with any library versions",
+    "none": "all steps are recomputed, since the plan has reuse: none",
 }
 
 
@@ -27,34 +25,39 @@ def overview(
     expansion: Expansion,
     finished: Mapping[str, Collection[str]] | None = None,
     gpus: int | None = None,
-    again: Sequence[Recomputed] = (),
+    recomputed: Sequence[Recomputed] = (),
     earlier: str | None = None,
 ) -> dict[str, Any]:
-    """The JSON of `xstilts plan --json`. finished: status.done (None: no store). gpus: how many,
-    for the duration. again: the steps that the run `earlier` of this plan has done and that are
-    computed again.
+    """The JSON of `xstilts plan --json`.
+
+    Args:
+        expansion: The expanded plan.
+        finished: kind → finished fingerprints. None: no store.
+        gpus: Number of GPUs, to estimate the duration.
+        recomputed: Steps that the run `earlier` finished and that will be recomputed.
+        earlier: Name of the newest earlier run of the plan.
     """
     reuse = str(expansion.plan.get("reuse", "exact"))
-    alone = _without_sharing(expansion)
+    unshared = _without_sharing(expansion)
     rows = []
     for kind, fps in expansion.by_kind().items():
-        ready = len(set(fps) & set((finished or {}).get(kind, ())))
+        done = len(set(fps) & set((finished or {}).get(kind, ())))
         rows.append(
             {
                 "kind": kind,
                 "steps": len(fps),
-                "without_sharing": alone.get(kind, 0),
-                "done": ready,
-                "to_do": len(fps) - ready,
+                "without_sharing": unshared.get(kind, 0),
+                "done": done,
+                "to_do": len(fps) - done,
                 "repeat": len(fps) if reuse == "none" else 0,
             }
         )
-    cost = {kind: asdict(one) for kind, one in estimate(expansion, finished).items()}
+    cost = {part: asdict(estimated) for part, estimated in estimate(expansion, finished).items()}
     hours = cost["total"]["gpu_hours"]
     return {
         "name": expansion.name,
         "cells": len(expansion.cells),
-        "steps": sorted(rows, key=lambda row: KINDS.index(str(row["kind"]))),
+        "steps": sorted(rows, key=lambda row: STEP_KINDS.index(str(row["kind"]))),
         "batches": {
             key: len(getattr(expansion, key))
             for key in ("sources", "builds", "encodings", "groups")
@@ -65,12 +68,12 @@ def overview(
         "compared_with": earlier,
         "again": [
             {
-                "kind": one.kind,
-                "steps": len(one.labels),
-                "reasons": list(one.reasons),
-                "labels": list(one.labels),
+                "kind": group.kind,
+                "steps": len(group.labels),
+                "reasons": list(group.reasons),
+                "labels": list(group.labels),
             }
-            for one in again
+            for group in recomputed
         ],
         "hours_on_gpus": {"gpus": gpus, "hours": hours / gpus if hours is not None else None}
         if gpus
@@ -85,95 +88,80 @@ def overview(
 
 
 def _without_sharing(expansion: Expansion) -> dict[str, int]:
-    """kind → steps if every cell did all of its own work."""
-    below: dict[str, frozenset[str]] = {}
+    """kind → number of steps if no two cells shared a step."""
+    needed: dict[str, frozenset[str]] = {}
     for fingerprint, step in expansion.steps.items():  # parents come before children
-        below[fingerprint] = frozenset({fingerprint}).union(
-            *(below[parent] for parent in step.parents.values())
+        needed[fingerprint] = frozenset({fingerprint}).union(
+            *(needed[parent] for parent in step.parents.values())
         )
     kinds = {fingerprint: step.kind for fingerprint, step in expansion.steps.items()}
     counts: dict[str, int] = {}
     for cell in expansion.cells:
-        for fingerprint in frozenset().union(*(below[fp] for fp in cell["scores"].values())):
+        for fingerprint in frozenset().union(*(needed[fp] for fp in cell["scores"].values())):
             counts[kinds[fingerprint]] = counts.get(kinds[fingerprint], 0) + 1
     return counts
 
 
 def render(view: Mapping[str, Any]) -> RenderableType:
-    """An overview for people."""
+    """An overview as text and tables for the terminal."""
     parts: list[RenderableType] = [Text(f"{view['name']}: {view['cells']} cells", style="bold")]
-    parts.append(_table("work", ("kind", "steps", "without sharing", "done", "to do"), [
+    parts.append(_table("steps", ("kind", "steps", "without sharing", "done", "to do"), [
         (r["kind"], r["steps"], r["without_sharing"], r["done"], r["to_do"]) for r in view["steps"]
     ]))  # fmt: skip
-    parts.append(Text(f"repeat: {view['repeat']}"))
+    parts.append(Text(f"on a repeated run: {view['repeat']}"))
     if view["again"]:
         parts.append(
-            Text(f"computed again, although the run {view['compared_with']} finished these steps:")
+            Text(f"recomputed, although the run {view['compared_with']} finished these steps:")
         )
         parts += [
-            Text(f"  {a['kind']}: {_steps(a)}, {'; '.join(a['reasons'])}") for a in view["again"]
+            Text(f"  {a['kind']}: {_steps(a)}: {'; '.join(a['reasons'])}") for a in view["again"]
         ]
     cost = [
-        (kind, _number(c["tokens"], 1e6, " M"), _number(c["gpu_hours"], 1, ""))
-        for kind, c in view["cost"].items()
+        (part, _number(c["tokens"], 1e6, " M"), _number(c["gpu_hours"], 1, ""))
+        for part, c in view["cost"].items()
     ]
     parts.append(
         _table(
-            "cost of what is to do, within a factor of two", ("part", "tokens", "H100-hours"), cost
+            "estimated cost of unfinished steps, within a factor of two",
+            ("part", "tokens", "H100-hours"),
+            cost,
         )
     )
     if view["hours_on_gpus"]:
-        on = view["hours_on_gpus"]
-        parts.append(Text(f"on {on['gpus']} GPUs: {_number(on['hours'], 1, ' hours')}"))
+        duration = view["hours_on_gpus"]
+        parts.append(Text(f"on {duration['gpus']} GPUs: {_number(duration['hours'], 1, ' hours')}"))
     if view["contrasts"]:
-        parts.append(
-            _table(
-                "contrasts",
-                ("name", "arm", "reference", "not matched in"),
-                [
-                    (c["name"], c["arm"], c["reference"], "; ".join(c["differences"]))
-                    for c in view["contrasts"]
-                ],
-            )
-        )
+        parts.append(_table("contrasts", ("name", "arm", "reference", "differences"), [
+            (c["name"], c["arm"], c["reference"], "; ".join(c["differences"]))
+            for c in view["contrasts"]
+        ]))  # fmt: skip
     if view["budgets"]:
-        parts.append(
-            _table(
-                "intermediates",
-                ("backbone", "arm", "objective", "examples", "length", "a step"),
-                [
-                    (
-                        b["backbone"],
-                        b["arm"],
-                        "+".join(b["objective"]),
-                        b["examples"] or "all",
-                        _length(b),
-                        b["examples_per_step"],
-                    )
-                    for b in view["budgets"]
-                ],
+        columns = ("backbone", "arm", "objective", "examples", "length", "examples per step")
+        parts.append(_table("intermediate training", columns, [
+            (
+                b["backbone"], b["arm"], "+".join(b["objective"]), b["examples"] or "all",
+                _length(b), b["examples_per_step"],
             )
-        )
+            for b in view["budgets"]
+        ]))  # fmt: skip
     parts += [Text(f"warning: {line}", style="yellow") for line in view["seed_warnings"]]
     parts += [
-        Text(
-            f"{'trained in part' if n.get('partly') else 'not applicable'}: {n['arm']} on {n['backbone']}: {n['reason']}"
-        )
+        Text(f"{_applicability(n)}: {n['arm']} on {n['backbone']}: {n['reason']}")
         for n in view["not_applicable"]
     ]
     parts += [
-        Text(f"left out: {s['language']} of {s['evaluation']}: {s['reason']}")
+        Text(f"skipped: {s['language']} of {s['evaluation']}: {s['reason']}")
         for s in view["skipped_languages"]
     ]
     parts += [
-        Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}{_only(o)}")
+        Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}{_scope(o)}")
         for o in view["overrides"]
     ]
     return Group(*parts)
 
 
 def _length(budget: Mapping[str, Any]) -> str:
-    """How long an intermediate training runs, in the unit that the plan pays in."""
+    """The length of an intermediate training, in the unit of its budget."""
     if budget["updates"] is not None:
         return f"{budget['updates']:,} updates"
     if budget["supervised_tokens"] is not None:
@@ -182,12 +170,9 @@ def _length(budget: Mapping[str, Any]) -> str:
 
 
 def _steps(group: Mapping[str, Any]) -> str:
-    """How many steps, and the label of one."""
-    return (
-        f"{group['steps']:,} steps such as {group['labels'][0]}"
-        if group["steps"] > 1
-        else f"{group['labels'][0]}"
-    )
+    """The number of steps with the label of the first, or the label of a single step."""
+    first = str(group["labels"][0])
+    return f"{group['steps']:,} steps, for example {first}" if group["steps"] > 1 else first
 
 
 def _number(value: float | None, unit: float, suffix: str) -> str:
@@ -197,9 +182,13 @@ def _number(value: float | None, unit: float, suffix: str) -> str:
 def _table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))  # names are not rich markup
     return table
 
 
-def _only(override: Mapping[str, Any]) -> str:
+def _applicability(entry: Mapping[str, Any]) -> str:
+    return "trained in part" if entry.get("partly") else "not applicable"
+
+
+def _scope(override: Mapping[str, Any]) -> str:
     return f" on {override['backbone']}" if "backbone" in override else ""

@@ -1,6 +1,4 @@
-"""Which rows each split is read from: the task's own source, the plan's `splits`, the mirror's
-alternatives.
-"""
+"""Where the rows of a split come from: the task's source, the plan's `splits`, or alternatives."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,42 +9,43 @@ from xstilts.plan.schema import Plan, SplitChoice
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import Source, Task
 
-#: What a tokenizer and a tiny backbone may be taught with, the first that a task has. An
-#: evaluation's own text is the last resort: it is seen without labels.
+#: Splits to train tokenizers and tiny backbones on; the first that a task has is used. The test
+#: split of an evaluation is the last resort; only its text is read, without labels.
 TEXT_SPLITS = ("text", "train", "test")
 
-#: Text of many languages is drawn by their sizes to this power, as XLM-R's pre-training did
-#: (Conneau et al. 2020, §3.1).
+#: Exponent of a language's size when sampling text of many languages, as in the pre-training of
+#: XLM-R (Conneau et al. 2020, §3.1).
 SMOOTHING = 0.3
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The rows of one split in one language: the task that reads them, and the source with its
-    identity.
-    """
+    """The origin of one split in one language: the task that reads it, and the source as JSON."""
 
     task: str
     source: Mapping[str, Any]
 
 
 def choice(plan: Plan, tables: Tables, task: str, split: str) -> SplitChoice | None:
-    """What the plan's `splits` say of a task's split. An evaluation's train and select are those
-    of its last trained target. Raises PlanError when two entries disagree.
+    """The plan's replacement for a split of a task, or None.
+
+    The train and select splits of an evaluation are those of its last trained target. Raises
+    PlanError if two entries contradict each other.
     """
-    found: dict[str, SplitChoice] = {}
+    choices: dict[str, SplitChoice] = {}
     for name in (
         task,
         *(e for e in plan.evaluations if split != "test" and _last_target(tables, e) == task),
     ):
-        given = getattr(plan.splits[name], split, None) if name in plan.splits else None
-        if given is not None:
-            found[name] = given
-    if len(set(found.values())) > 1:
+        entry = getattr(plan.splits[name], split, None) if name in plan.splits else None
+        if entry is not None:
+            choices[name] = entry
+    if len(set(choices.values())) > 1:
         raise PlanError(
-            f"splits: {' and '.join(sorted(found))} name different {split} splits for {task}; keep one"
+            f"splits: {' and '.join(sorted(choices))} set different {split} splits for {task}; "
+            "keep one"
         )
-    return next(iter(found.values()), None)
+    return next(iter(choices.values()), None)
 
 
 def _last_target(tables: Tables, evaluation: str) -> str | None:
@@ -55,14 +54,14 @@ def _last_target(tables: Tables, evaluation: str) -> str | None:
 
 
 def sources_of(plan: Plan, tables: Tables, task: Task, split: str) -> tuple[Task, Source] | None:
-    """(the task that reads the rows, their source) of a split, the plan's choice applied; None
-    when it has none.
-    """
+    """(task that reads the rows, source) of a split, with the plan's `splits` applied, or None."""
     if split == "text":
-        own = next((name for name in TEXT_SPLITS if name in task.splits), None)
-        if own is None or own == "text":
-            return (task, task.splits[own]) if own else None
-        split = own
+        available = next((name for name in TEXT_SPLITS if name in task.splits), None)
+        if available is None:
+            return None
+        if available == "text":
+            return task, task.splits["text"]
+        split = available
     chosen = choice(plan, tables, task.name, split)
     if chosen is None:
         return (task, task.splits[split]) if split in task.splits else None
@@ -77,23 +76,24 @@ def _other_split(source: Source, split: str) -> Source:
     )
 
 
-def _in_turn(source: Source) -> Iterator[Source]:
+def _with_alternatives(source: Source) -> Iterator[Source]:
     yield replace(source, alternatives=())
-    for other in source.alternatives:
-        yield from _in_turn(other)
+    for alternative in source.alternatives:
+        yield from _with_alternatives(alternative)
 
 
 class Sources:
-    """Looks sources up in a mirror, each once. `identities` collects what was found."""
+    """Looks up sources in a mirror, each once. `identities` lists those that were found."""
 
     def __init__(self, plan: Plan, tables: Tables, mirror: Any) -> None:
         self.plan, self.tables, self.mirror = plan, tables, mirror
-        self._found: dict[tuple[str, str, str], Origin | str] = {}
+        self._origins: dict[tuple[str, str, str], Origin | str] = {}
         self._missing: dict[tuple[str, str | None, str, str], str | None] = {}
         self._identities: dict[tuple[str, str | None, str], Mapping[str, Any]] = {}
 
     @property
     def identities(self) -> list[dict[str, Any]]:
+        """The identity of every source that was found, sorted."""
         return [
             {"path": path, "config": config, "split": split, "identity": dict(identity)}
             for (path, config, split), identity in sorted(
@@ -102,118 +102,129 @@ class Sources:
         ]
 
     def languages(self, task: Task, split: str) -> list[str]:
-        """The languages that a split may have: the task's, and the invented ones where each
-        language has its own files or rows, so that the mirror can say which it has.
+        """The possible languages of a split.
+
+        These are the task's languages and, if every language has its own files or rows, the
+        invented ones: the mirror then tells which of them it has.
         """
-        given = sources_of(self.plan, self.tables, task, split)
-        apart = given is not None and any(source.by_language for source in _in_turn(given[1]))
-        return list(dict.fromkeys([*task.languages, *(self.tables.invented if apart else ())]))
+        reading = sources_of(self.plan, self.tables, task, split)
+        by_language = reading is not None and any(
+            source.by_language for source in _with_alternatives(reading[1])
+        )
+        invented = self.tables.invented if by_language else ()
+        return list(dict.fromkeys([*task.languages, *invented]))
 
     def find(self, task: Task, split: str, language: str) -> Origin | str:
-        """Where the rows are, or why the mirror lacks them."""
+        """The origin of a split in a language, or why the mirror lacks it."""
         key = (task.name, split, language)
-        if key not in self._found:
-            self._found[key] = self._look_up(task, split, language)
-        return self._found[key]
+        if key not in self._origins:
+            self._origins[key] = self._look_up(task, split, language)
+        return self._origins[key]
 
     def captions(self, task: Task, split: str) -> dict[str, Any] | str | None:
-        """Where the words are that stand for a split's pictures; None where its rows have their
-        own; or why there are none.
+        """The source of the captions that replace a split's images, or why there is none.
+
+        None: the rows have captions of their own.
         """
         if task.captioned:
             return None
-        found = self._one(Source(f"captions/{task.name}", None, split), "en")
-        if isinstance(found, str):
-            return f"its rows have no captions of their own, and {found} (docs/data.md, Data of your own)"
-        return found
+        source = self._resolve(Source(f"captions/{task.name}", None, split), "en")
+        if isinstance(source, str):
+            return (
+                f"its rows have no captions of their own, and {source} (docs/data.md, Data of your "
+                "own)"
+            )
+        return source
 
     def _look_up(self, task: Task, split: str, language: str) -> Origin | str:
-        given = sources_of(self.plan, self.tables, task, split)
-        if given is None:
-            return f"{task.name} has no {split} split; name one under splits.{task.name}.{split}"
-        reader, source = given
+        reading = sources_of(self.plan, self.tables, task, split)
+        if reading is None:
+            return f"{task.name} has no {split} split; set one at splits.{task.name}.{split}"
+        reader, source = reading
         if source.each:
-            return self._every_language(reader, source)
+            return self._all_languages(reader, source)
         if split == "train" and language != "en":  # the user's translations of an English task
             sources = [
                 Source(f"translated/{task.name}", code, "train") for code in language.split("+")
             ]
-            return self._chain(reader, sources, language)
+            return self._concatenated(reader, sources, language)
         reasons = []
-        for one in _in_turn(source):
-            found = self._one(one, language)
-            if not isinstance(found, str):
-                return Origin(reader.name, found)
-            reasons.append(found)
+        for alternative in _with_alternatives(source):
+            resolved = self._resolve(alternative, language)
+            if not isinstance(resolved, str):
+                return Origin(reader.name, resolved)
+            reasons.append(resolved)
         return "; ".join(dict.fromkeys(reasons))
 
-    def _one(self, source: Source, language: str) -> dict[str, Any] | str:
-        """A source as a records spec names it, or why the mirror lacks it. Parts that must be
-        there as well: all or none.
+    def _resolve(self, source: Source, language: str) -> dict[str, Any] | str:
+        """A source as JSON for the spec of a records step, or why the mirror lacks it.
+
+        A source with further parts (`plus`) needs all of them.
         """
         key = (source.path, source.config_for(language), source.split_for(language))
-        asked = (
-            *key,
-            language if source.id_prefixes else "",
-        )  # one file of many languages may lack some of them
-        alone = replace(
-            source, plus=()
-        )  # further sources are looked up below, each with what may stand for it
-        if asked not in self._missing:
-            self._missing[asked] = self.tables.missing(self.mirror, alone, language)
-        reason = self._missing[asked]
+        # A single file with many languages may lack some of them.
+        lookup = (*key, language if source.id_prefixes else "")
+        # Further parts are resolved below, each with its alternatives.
+        single = replace(source, plus=())
+        if lookup not in self._missing:
+            self._missing[lookup] = self.tables.missing(self.mirror, single, language)
+        reason = self._missing[lookup]
         if reason is not None:
             return reason
         if key not in self._identities:
-            self._identities[key] = self.tables.identity(self.mirror, alone, language)
+            self._identities[key] = self.tables.identity(self.mirror, single, language)
         path, config, split = key
-        found: dict[str, Any] = {
+        resolved: dict[str, Any] = {
             "path": path, "config": config, "split": split, "identity": dict(self._identities[key]),
         }  # fmt: skip
         if source.files:
-            found["files"] = list(source.files_for(language))
+            resolved["files"] = list(source.files_for(language))
         if source.field:
-            found["field"] = source.field
+            resolved["field"] = source.field
         if source.pictures:
-            found |= {
-                "pictures": self._one(source.pictures, language),
+            resolved |= {
+                "pictures": self._resolve(source.pictures, language),
                 "pictures_key": source.pictures_key,
             }
         if source.plus:
-            further = [
-                next(
-                    (f for o in _in_turn(s) if not isinstance(f := self._one(o, language), str)),
-                    None,
+            parts = [self._first_resolved(part, language) for part in source.plus]
+            if None in parts:
+                missing = source.plus[parts.index(None)]
+                return (
+                    f"the mirror lacks {missing.path} ({missing.config}, {missing.split}), and all "
+                    "parts are needed"
                 )
-                for s in source.plus
-            ]
-            if None in further:
-                lost = source.plus[further.index(None)]
-                return f"{lost.path} ({lost.config}, {lost.split}): the mirror lacks it, and all parts are needed"
-            found["plus"] = further
-        return found
+            resolved["plus"] = parts
+        return resolved
 
-    def _every_language(self, reader: Task, source: Source) -> Origin | str:
-        """The rows of all the languages that the mirror has, the invented ones among them."""
-        there = []
+    def _first_resolved(self, source: Source, language: str) -> dict[str, Any] | None:
+        """The first of a source and its alternatives that the mirror has."""
+        for alternative in _with_alternatives(source):
+            resolved = self._resolve(alternative, language)
+            if not isinstance(resolved, str):
+                return resolved
+        return None
+
+    def _all_languages(self, reader: Task, source: Source) -> Origin | str:
+        """The rows of all languages that the mirror has, including invented ones."""
+        sources = []
         for code in dict.fromkeys((*reader.languages, *self.tables.invented)):
-            one = next(
-                (o for o in _in_turn(source) if not isinstance(self._one(o, code), str)), None
-            )
-            if one is not None:
-                there.append(replace(one, config=one.config_for(code), split=one.split_for(code)))
-        chained = (
-            self._chain(reader, there, "en") if there else "the mirror has no text in any language"
-        )
-        return (
-            chained
-            if isinstance(chained, str)
-            else replace(chained, source={**chained.source, "each": True, "smoothing": SMOOTHING})
-        )
+            for alternative in _with_alternatives(source):
+                if not isinstance(self._resolve(alternative, code), str):
+                    config, split = alternative.config_for(code), alternative.split_for(code)
+                    sources.append(replace(alternative, config=config, split=split))
+                    break
+        if not sources:
+            return "the mirror has no text in any language"
+        origin = self._concatenated(reader, sources, "en")
+        if isinstance(origin, str):
+            return origin
+        return replace(origin, source={**origin.source, "each": True, "smoothing": SMOOTHING})
 
-    def _chain(self, reader: Task, sources: Sequence[Source], language: str) -> Origin | str:
-        found = [self._one(one, language) for one in sources]
-        if lost := [one for one in found if isinstance(one, str)]:
-            return "; ".join(lost)
-        first, *further = (one for one in found if not isinstance(one, str))
-        return Origin(reader.name, {**first, **({"plus": further} if further else {})})
+    def _concatenated(self, reader: Task, sources: Sequence[Source], language: str) -> Origin | str:
+        """The rows of several sources, one after the other; all of them are needed."""
+        resolved = [self._resolve(source, language) for source in sources]
+        if reasons := [reason for reason in resolved if isinstance(reason, str)]:
+            return "; ".join(reasons)
+        first, *rest = (source for source in resolved if not isinstance(source, str))
+        return Origin(reader.name, {**first, **({"plus": rest} if rest else {})})

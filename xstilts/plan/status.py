@@ -1,4 +1,4 @@
-"""What of a plan is done, and what is not."""
+"""Which steps and cells of a plan are finished."""
 
 from collections.abc import Collection, Mapping
 from typing import Protocol
@@ -6,27 +6,25 @@ from typing import Protocol
 from xstilts.plan.expansion import Expansion
 
 
-class Finished(Protocol):
-    """The part of the store that status reads."""
+class FinishedSteps(Protocol):
+    """The part of the store that this module reads."""
 
     def done(self, kind: str) -> Collection[str]: ...
 
 
-def done(expansion: Expansion, store: Finished) -> dict[str, set[str]]:
-    """kind → fingerprints of the plan's steps that are finished. One listing of the store for
-    each kind.
-    """
+def done(expansion: Expansion, store: FinishedSteps) -> dict[str, set[str]]:
+    """kind → fingerprints of the plan's finished steps. Lists the store once per kind."""
     return {kind: set(fps) & set(store.done(kind)) for kind, fps in expansion.by_kind().items()}
 
 
-def undone(expansion: Expansion, store: Finished) -> dict[str, set[str]]:
-    """kind → fingerprints of the plan's steps that are not finished."""
+def undone(expansion: Expansion, store: FinishedSteps) -> dict[str, set[str]]:
+    """kind → fingerprints of the plan's unfinished steps."""
     finished = done(expansion, store)
     return {kind: set(fps) - finished[kind] for kind, fps in expansion.by_kind().items()}
 
 
 def cell_state(expansion: Expansion, finished: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """cell id → done (every score), trained (its model), or waiting."""
+    """Cell id → done (all scores exist), trained (its model exists) or waiting."""
     finetuned, scored = set(finished.get("finetune", ())), set(finished.get("score", ()))
     states = {}
     for cell in expansion.cells:

@@ -1,4 +1,4 @@
-"""Makes the steps of a plan, each once: two askers of the same content get the same fingerprint."""
+"""Makes the steps of a plan. Requests for the same content return the same step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +13,10 @@ from xstilts.plan.tables import Tables
 from xstilts.step import Step, training_role
 from xstilts.tasks.task import SHOWN, Task
 
-#: How the reason ends where all of an arm's tasks are left out.
-NOTHING_LEFT = "; nothing is left of the arm"
-#: Where retrieval reads sentence vectors, as a share of the layers: the output of block 14 of 24,
-#: as Phang et al. and XTREME do for XLM-R large.
+#: End of the reason if all tasks of an arm are left out.
+NOTHING_LEFT = "; the arm has no task left"
+#: Layer that retrieval reads sentence vectors from, as a fraction of all layers: the output of
+#: block 14 of 24, as Phang et al. and XTREME do for XLM-R large.
 RETRIEVAL_DEPTH = 0.583333
 ENGLISH = "en"
 #: Splits that an arm's image condition applies to.
@@ -24,18 +24,20 @@ _TRAINED_ON = ("train", "select")
 
 
 class Steps:
-    """The steps of one plan. `made`: fingerprint → Step, parents before children. `lacking`:
-    what the mirror has not and the plan cannot do without; `skipped`: languages that it lacks;
-    `without`: (backbone, arm) → what is left out for its licence. intermediates: the scores of
-    arms on their own English dev rows.
+    """The steps of one plan.
+
+    Attributes:
+        made: Fingerprint → Step, parents before children.
+        lacking: Required data that the mirror lacks → reason.
+        skipped: (task, language) that the mirror lacks → reason.
+        without: (backbone, arm) → tasks left out because of their license.
+        intermediates: Scores of arms on English dev rows of their own tasks.
     """
 
     def __init__(
         self, plan: Plan, tables: Tables, sources: Sources, stamp: Mapping[str, Any]
     ) -> None:
-        """stamp: what else every spec holds: environment (not the records' specs), generation,
-        or nothing.
-        """
+        """stamp: further keys of every spec: environment (not for records), generation, or none."""
         self.plan, self.tables, self.sources = plan, tables, sources
         self.recipes = Recipes(plan, tables)
         self.stamp = dict(stamp)
@@ -84,14 +86,15 @@ class Steps:
         labels: str = "true",
         images: str = "real",
     ) -> str | None:
-        """The records of a split that the plan cannot do without; None and an entry in `lacking`
-        when it is absent.
+        """The records step of required rows; None and an entry in `lacking` if they are missing.
+
+        Args: those of `records`.
         """
         found = self.records(task, split, language, cap, labels, images)
         if found is None:
             reason = self.skipped.pop((task.name, language))
             if isinstance(self.sources.find(task, split, language), str):
-                what, advice = "rows", f"; name another under splits.{task.name}.{split}"
+                what, advice = "rows", f"; set another split at splits.{task.name}.{split}"
             else:
                 what, advice = "captions", ""
             self.lacking[f"{task.name} has no {split} {what} in {language}"] = f"{reason}{advice}"
@@ -106,9 +109,19 @@ class Steps:
         labels: str = "true",
         images: str = "real",
     ) -> str | None:
-        """The records of a split in a language; None and an entry in `skipped` when the mirror
-        lacks them. Where an arm of the plan shows a task's captions, the records of all its
-        image conditions name them: they share the rows that have a caption.
+        """The records step of a split in a language.
+
+        None and an entry in `skipped` if the mirror lacks the rows. If any arm of the plan shows
+        the task's captions, the records of all its image conditions include the caption source,
+        so that all conditions share the rows that have a caption.
+
+        Args:
+            task: The task of the rows.
+            split: Split of the task.
+            language: Language of the rows; `a+b` for several translations.
+            cap: Maximum number of rows. None: all.
+            labels: true or shuffled.
+            images: The image condition.
         """
         origin = self.sources.find(task, split, language)
         captions = (
@@ -117,7 +130,7 @@ class Steps:
             else None
         )
         if images != "caption" and isinstance(captions, str):
-            captions = None  # no arm can show this split's captions
+            captions = None  # no arm can show captions of this split
         if isinstance(origin, str) or isinstance(captions, str):
             self.skipped[(task.name, language)] = (
                 origin if isinstance(origin, str) else str(captions)
@@ -144,14 +157,14 @@ class Steps:
         return self._add("records", f"{task.name} {split} {language}{''.join(marks)}", spec, {})
 
     def unlicensed(self, task: str) -> str | None:
-        """Why a licensed task cannot be had here, or None."""
+        """Why a task with a restricted license is unavailable, or None."""
         one = self.tables.tasks[task]
         if not one.licensed or not isinstance(self.sources.find(one, "train", ENGLISH), str):
             return None
-        return f"{task} is skipped for its licence: {one.licensed}"
+        return f"{task} is skipped because of its license: {one.licensed}"
 
     def identity(self, name: str) -> Any:
-        """A backbone's identity: the fingerprint of its build step, or where its files are."""
+        """A backbone's identity: the fingerprint of its build step, or a JSON object."""
         if name not in self._identities:
             backbone = self.plan.backbones[name]
             self._identities[name] = (
@@ -162,7 +175,7 @@ class Steps:
         return self._identities[name]
 
     def _mirrored(self, backbone: BackbonePlan) -> str | None:
-        """The commit at which the mirror holds a backbone of the hub."""
+        """The commit at which the mirror has a backbone of the hub, or None."""
         return self.tables.model(self.sources.mirror, backbone.hub) if backbone.hub else None
 
     def _build(self, name: str) -> str:
@@ -178,15 +191,19 @@ class Steps:
             for t in dict.fromkeys([*teachers["tokenizer"], *teachers["pretrain"]])
         ):
             cap = self.recipes.cap(task.name, "text")
-            # All languages of the text and not the plan's: adding a language to a plan must not
-            # make a new backbone.
+            # All languages of the text, not only the plan's: adding a language to a plan must not
+            # change the backbone.
+            reasons = []
             for language in build.languages or self.sources.languages(task, "text"):
-                if not isinstance(self.sources.find(task, "text", language), str):
-                    found = self.records(task, "text", language, cap)
-                    parents[f"text:{task.name}:{language}"] = str(found)
+                origin = self.sources.find(task, "text", language)
+                if isinstance(origin, str):
+                    reasons.append(origin)
+                else:
+                    records = self.records(task, "text", language, cap)
+                    parents[f"text:{task.name}:{language}"] = str(records)
             if not any(role.startswith(f"text:{task.name}:") for role in parents):
-                reason = self.sources.find(task, "text", ENGLISH)
-                self.lacking[f"backbones.{name}.build: {task.name} has no text"] = str(reason)
+                reason = "; ".join(list(dict.fromkeys(reasons))[:3])
+                self.lacking[f"backbones.{name}.build: {task.name} has no text"] = reason
         spec = {
             "family": build.family,
             "seed": build.seed,
@@ -214,7 +231,17 @@ class Steps:
         lengths: Any,
         records: str,
     ) -> str:
-        """Records through a backbone's processor."""
+        """The encode step of records with a backbone's processor.
+
+        Args:
+            name: Name of the backbone.
+            task: The task of the rows.
+            split: Split of the task.
+            language: Language of the rows.
+            objective: head, lm or eval.
+            lengths: Length limits from the recipe.
+            records: Fingerprint of the records step.
+        """
         family = self.plan.backbones[name].family
         spec = {
             "task": task.name,
@@ -234,8 +261,14 @@ class Steps:
     def encode_pool(
         self, name: str, task: Task, gold: Mapping[str, str], lengths: Any, size: int | None
     ) -> str | None:
-        """A ranking's candidates; size: so many of them besides those that answer a query (a
-        declared smaller pool).
+        """The encode step of a ranking's candidates.
+
+        Args:
+            name: Name of the backbone.
+            task: The task with the candidates.
+            gold: language → records step of the queries.
+            lengths: Length limits from the recipe.
+            size: Number of candidates besides the answers of the queries. None: the full pool.
         """
         records = self.need(task, "text", ENGLISH, None)
         if records is None:
@@ -265,7 +298,7 @@ class Steps:
         )
 
     def model(self, name: str) -> dict[str, Any]:
-        """The part of a spec that says which backbone it is and how it is tuned and read."""
+        """The part of a spec with backbone, tuning and attention."""
         backbone = self.plan.backbones[name]
         tuning: dict[str, Any] = {"mode": backbone.tuning.mode}
         if backbone.tuning.mode == "lora":
@@ -276,8 +309,9 @@ class Steps:
         }  # fmt: skip
 
     def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:
-        """The finetune step of an arm; None when its data is absent. The spec does not hold the
-        arm's name.
+        """The finetune step of an arm, or None if data is missing.
+
+        The spec does not contain the arm's name: arms with equal content share the step.
         """
         backbone = self.plan.backbones[name]
         refused = [reason for part in arm.parts if (reason := self.unlicensed(part.task))]
@@ -286,15 +320,15 @@ class Steps:
             self.without[name, arm_name] = "; ".join(refused) + ("" if parts else NOTHING_LEFT)
         if not parts:
             return None
-        if refused:  # the budget is shared by those that are trained
+        if refused:  # the remaining tasks share the budget
             arm = arm.model_copy(update={"mixture": tuple(parts)})
         caps = self.recipes.arm_caps(arm, backbone)
         tasks, parents, whole = [], self._made_by(name), True
         recipe = self.recipes.arm_training(arm, backbone)
-        for part in parts:
+        for part, cap in zip(parts, caps, strict=True):
             objective = self.recipes.objective(part.task, part.objective)
             roles = self._training_rows(
-                name, part.task, objective, caps[part.task], arm, recipe, part.translated
+                name, part.task, objective, cap, arm, recipe, part.translated
             )
             whole = whole and roles is not None
             parents.update(roles or {})
@@ -318,9 +352,15 @@ class Steps:
         label = f"{name}: intermediate {arm_name}, seed {seed}"
         return self._add("finetune", label, spec, parents) if whole else None
 
-    def target(self, name: str, target: str, init: str | None, seed: int, road: str) -> str | None:
-        """The finetune step of a target that continues `init` (None: the backbone); None when
-        its data is absent.
+    def target(self, name: str, target: str, init: str | None, seed: int, path: str) -> str | None:
+        """The finetune step of a target, or None if data is missing.
+
+        Args:
+            name: Name of the backbone.
+            target: The task to train.
+            init: Finetune step to continue. None: start from the backbone.
+            seed: The target seed.
+            path: The training path, for the label.
         """
         backbone = self.plan.backbones[name]
         recipe = self.recipes.training(target, backbone)
@@ -339,7 +379,7 @@ class Steps:
             "recipe": recipe,
             "seed": {"kind": "target", "value": seed},
         }
-        return self._add("finetune", f"{name}: {road} → {target}, seed {seed}", spec, parents)
+        return self._add("finetune", f"{name}: {path} → {target}, seed {seed}", spec, parents)
 
     def _task(
         self, name: str, objective: str, weight: float, translated: tuple[str, ...] | None = None
@@ -364,8 +404,18 @@ class Steps:
         recipe: Mapping[str, Any],
         translated: tuple[str, ...] | None = None,
     ) -> dict[str, str] | None:
-        """Roles train:<task> and, when the recipe selects on English dev, select:<task>; None
-        when rows are absent.
+        """Roles and encode steps of a task's training rows, or None if rows are missing.
+
+        The roles are train:<task> and, if the recipe selects on English dev, select:<task>.
+
+        Args:
+            name: Name of the backbone.
+            task_name: Name of the task.
+            objective: head or lm.
+            cap: Maximum number of training rows. None: all.
+            arm: The arm with labels and image condition.
+            recipe: The recipe of the finetune step.
+            translated: Languages to train on in place of English.
         """
         backbone, task = self.plan.backbones[name], self.tables.tasks[task_name]
         images = arm.images if task.modality == "image" else "real"
@@ -392,11 +442,19 @@ class Steps:
         gold: Mapping[str, str],
         tests: Mapping[str, str],
         model: str | None,
-        road: str,
+        path: str,
         pool: str | None = None,
     ) -> str:
-        """An evaluation in all its languages. gold, tests: language → records, encoded. pool:
-        encoded candidates.
+        """The score step of an evaluation in all of its languages.
+
+        Args:
+            name: Name of the backbone.
+            task: The evaluation.
+            gold: language → records step.
+            tests: language → encode step.
+            model: Finetune step of the model. None: the raw backbone.
+            path: The training path and target, for the label.
+            pool: Encode step of the candidates of a ranking.
         """
         parents = (
             self._made_by(name)
@@ -414,26 +472,34 @@ class Steps:
             "layer": RETRIEVAL_DEPTH if task.format in ("retrieval", "mining") else None,
             **self._answers(name, task, (task.trained_target or (task.name,))[-1]),
         }
-        if (
-            task.format == "ranking" and task.trained_target
-        ):  # queries and candidates are read as they were in training
+        if task.format == "ranking" and task.trained_target:  # pooled as in training
             spec["pooling"] = self.recipes.full(task.trained_target[-1], self.plan.backbones[name])[
                 "pooling"
             ]
         splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
-        return self._add("score", f"{name}: {road} on {task.name}", spec, parents, splits=splits)
+        return self._add("score", f"{name}: {path} on {task.name}", spec, parents, splits=splits)
 
     def _answers(self, name: str, task: Task, read_as: str) -> dict[str, Any]:
-        """The part of a score step's spec that question answering alone has. read_as: the task
-        whose recipe it follows.
+        """The part of a score step's spec that only question answering has.
+
+        read_as: the task whose recipe applies.
         """
         if task.format != "span":
             return {}
         return {"answer_limit": self.recipes.answer_limit(read_as, self.plan.backbones[name])}
 
     def score_intermediate(self, name: str, arm_name: str, arm: Arm, seed: int, model: str) -> None:
-        """An arm's tasks on their own English dev rows, as the arm learnt them: by its heads, or
-        in words. A task whose dev rows the mirror lacks is entered with the reason.
+        """Adds score steps of an arm's tasks on their English dev rows to `intermediates`.
+
+        The arm answers as it was trained: with its heads, or in words. A task without dev rows or
+        metrics is added with the reason.
+
+        Args:
+            name: Name of the backbone.
+            arm_name: Name of the arm.
+            arm: The arm.
+            seed: The intermediate seed.
+            model: Finetune step of the arm.
         """
         backbone = self.plan.backbones[name]
         for place, given in enumerate(self.made[model].spec["tasks"]):
@@ -487,17 +553,18 @@ class Steps:
             )
 
     def raise_lacking(self) -> None:
-        """Raises DataError that names everything the plan needs and the mirror lacks."""
+        """Raises DataError that lists all required data that the mirror lacks."""
         if self.lacking:
             lines = [f"  - {what}: {reason}" for what, reason in self.lacking.items()]
             raise DataError(
-                "\n".join(["the mirror lacks what the plan needs; nothing was staged", *lines])
+                "\n".join(["the mirror lacks required data; nothing was staged", *lines])
             )
 
 
 def scored_by(task: Task, objective: str) -> tuple[str, ...]:
-    """The metrics of an intermediate task on its own dev rows; in words, equality of the answers
-    where the task's own metrics do not compare words.
+    """The metrics of an intermediate task on its English dev rows.
+
+    Answers in words are compared by exact match, unless the task's own metrics compare words.
     """
     return (
         ("squad_em",)

@@ -1,6 +1,4 @@
-"""Which recipe each finetune step uses: the table's, with the plan's overrides, row caps and
-budget applied.
-"""
+"""The recipe of each finetune step: the table's, with the plan's overrides, caps and budget."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,12 +10,12 @@ from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.tables import Tables
 from xstilts.step import canonical_json
 
-#: Recipe keys of a picture's size, which an encode step of rows with pictures holds.
+#: Recipe keys for the size of an image. They belong to the encode steps of rows with images.
 _IMAGE_BUDGET = ("image_tokens", "min_pixels", "max_pixels")
-#: Recipe keys that other places of a spec hold: encode's lengths and image budget, the records'
-#: cap, the tuning; and the citation. So is answer_limit, the score step's, unless the recipe
-#: selects on English dev and so predicts while it trains.
-_ELSEWHERE = (
+#: Recipe keys that are not part of a finetune step's recipe: lengths and image budget (encode
+#: steps), train_rows (records steps), lora (tuning) and the citation. answer_limit belongs to score
+#: steps, unless the recipe selects on English dev and therefore predicts during training.
+_NOT_IN_FINETUNE = (
     "max_length",
     "lm_length",
     "stride",
@@ -31,9 +29,10 @@ _ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Spend:
-    """What an arm's intermediate training is planned to cost on one backbone. examples: distinct
-    rows (None: all). updates: None when they follow from epochs and the rows, which are counted
-    when the data is staged.
+    """The planned amount of an arm's intermediate training on one backbone.
+
+    examples: distinct rows (None: all). updates: None if they follow from the epochs and the rows,
+    which are counted when the data is staged.
     """
 
     objective: tuple[str, ...]
@@ -46,27 +45,29 @@ class Spend:
     def differences(
         self, other: "Spend", tasks: tuple[str, ...], others: tuple[str, ...]
     ) -> list[str]:
-        """In what two arms over the named tasks differ, in words. All rows of different tasks
-        are different.
+        """How two arms differ, in words.
+
+        tasks, others: the tasks of this arm and of the other one. All rows of one task are never
+        as many as all rows of another.
         """
-        found = []
+        differences = []
         if self.objective != other.objective:
-            found.append(
+            differences.append(
                 f"objective ({'+'.join(self.objective)} against {'+'.join(other.objective)})"
             )
         if self.examples != other.examples or (self.examples is None and tasks != others):
-            found.append(f"examples ({_rows(self, tasks)} against {_rows(other, others)})")
+            differences.append(f"examples ({_rows(self, tasks)} against {_rows(other, others)})")
         if self.supervised_tokens is not None and self.supervised_tokens == other.supervised_tokens:
-            pass  # matched by tokens: the numbers of updates follow and differ
+            pass  # matched by tokens: numbers of updates follow from them and may differ
         elif (self.updates, self.epochs) != (other.updates, other.epochs):
-            found.append(f"updates ({_updates(self)} against {_updates(other)})")
-        elif self.updates is None and found and "examples" in found[-1]:
-            found.append(f"updates ({_updates(self)} of each)")
+            differences.append(f"updates ({_updates(self)} against {_updates(other)})")
+        elif self.updates is None and differences and "examples" in differences[-1]:
+            differences.append(f"updates ({_updates(self)} of each)")
         if self.examples_per_step != other.examples_per_step:
-            found.append(
+            differences.append(
                 f"examples_per_step ({self.examples_per_step} against {other.examples_per_step})"
             )
-        return found
+        return differences
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "objective": list(self.objective)}
@@ -83,46 +84,47 @@ def _updates(spend: Spend) -> str:
 
 
 class Recipes:
-    """Recipes of one plan. Every method raises PlanError when the table has no recipe."""
+    """The recipes of one plan. Methods raise PlanError if the table has no recipe."""
 
     def __init__(self, plan: Plan, tables: Tables) -> None:
         self.plan, self.tables = plan, tables
         self._full: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
 
     def full(self, task: str, backbone: BackbonePlan) -> Mapping[str, Any]:
-        """Every key of a task's recipe, overrides applied."""
-        given = self._override(task, backbone)
-        key = (task, backbone.family, backbone.tuning.mode, canonical_json(given))
+        """All keys of a task's recipe, with overrides applied."""
+        override = self._override(task, backbone)
+        key = (task, backbone.family, backbone.tuning.mode, canonical_json(override))
         if key not in self._full:
             recipe = dict(self.tables.recipe(self.plan.recipes, *key[:3]))
-            if "updates" in given:
+            if "updates" in override:
                 recipe.pop("epochs", None)
-            if "epochs" in given:
+            if "epochs" in override:
                 recipe.pop("updates", None)
-            recipe.update(given)
+            recipe.update(override)
             self._full[key] = recipe
         return self._full[key]
 
     def _override(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
-        """What the plan sets for a task, and over it what it sets for the task on this backbone."""
+        """The plan's override of a task, updated by the backbone's own override of it."""
         merged: dict[str, Any] = {}
         for override in (self.plan.override.get(task), (backbone.override or {}).get(task)):
-            given = override.model_dump(exclude_none=True) if override else {}
+            values = override.model_dump(exclude_none=True) if override else {}
             for key, excluded in (("updates", "epochs"), ("epochs", "updates")):
-                if key in given:
+                if key in values:
                     merged.pop(excluded, None)
-            merged.update(given)
+            merged.update(values)
         return merged
 
     def training(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
-        """What a finetune step on a target needs of the recipe."""
+        """The recipe keys of a finetune step on a target."""
         recipe = self.full(task, backbone)
-        elsewhere = _ELSEWHERE if self.selects(recipe) else (*_ELSEWHERE, "answer_limit")
-        return {k: v for k, v in recipe.items() if k not in elsewhere and v is not None}
+        excluded = _NOT_IN_FINETUNE if self.selects(recipe) else (*_NOT_IN_FINETUNE, "answer_limit")
+        return {k: v for k, v in recipe.items() if k not in excluded and v is not None}
 
     def lengths(self, task: str, backbone: BackbonePlan, objective: str = "head") -> dict[str, Any]:
-        """max_length, stride, question_length and, for `lm`, lm_length in tokens of text
-        (pictures have image_budget); None where the format has no such thing.
+        """max_length, stride, question_length and, for `lm`, lm_length, in tokens of text.
+
+        None if the format does not use the key. Images are limited by image_budget.
         """
         recipe = self.full(task, backbone)
         keys = (
@@ -134,28 +136,22 @@ class Recipes:
         return {key: recipe.get(key) for key in keys}
 
     def image_budget(self, task: str, backbone: BackbonePlan) -> dict[str, Any]:
-        """image_tokens, min_pixels, max_pixels of one picture; None: the model folder's own
-        setting.
-        """
+        """image_tokens, min_pixels and max_pixels per image. None: the setting of the model."""
         recipe = self.full(task, backbone)
         return {key: recipe.get(key) for key in _IMAGE_BUDGET}
 
     def answer_limit(self, task: str, backbone: BackbonePlan) -> dict[str, int]:
-        """The most tokens or characters of a predicted answer, as {"tokens": 30}; empty for no
-        limit.
-        """
+        """Maximum length of a predicted answer, such as {"tokens": 30}. Empty: no limit."""
         return dict(self.full(task, backbone).get("answer_limit") or {})
 
     def cap(self, task: str, split: str) -> int | None:
-        """Most rows of a split for select, test and text, and the plan's cap for train."""
-        own = self.plan.rows.tasks.get(task)
-        given = getattr(own, split) if own else None
-        return given if given is not None else getattr(self.plan.rows.default, split)
+        """The plan's row cap of a split. None: all rows."""
+        task_caps = self.plan.rows.tasks.get(task)
+        cap = getattr(task_caps, split) if task_caps else None
+        return cap if cap is not None else getattr(self.plan.rows.default, split)
 
     def train_cap(self, task: str, backbone: BackbonePlan) -> int | None:
-        """Most training rows of a target: the smaller of the plan's cap and the recipe's
-        train_rows.
-        """
+        """Maximum training rows of a target: the plan's cap or the recipe's train_rows."""
         caps = [
             cap
             for cap in (self.cap(task, "train"), self.full(task, backbone).get("train_rows"))
@@ -163,26 +159,25 @@ class Recipes:
         ]
         return min(caps) if caps else None
 
-    def arm_caps(self, arm: Arm, backbone: BackbonePlan) -> dict[str, int | None]:
-        """Most training rows of each task of an arm. budget.examples is shared out: by weight,
-        else evenly.
+    def arm_caps(self, arm: Arm, backbone: BackbonePlan) -> list[int | None]:
+        """Maximum training rows of each of the arm's parts, in order.
+
+        budget.examples is split by weight, or evenly without weights.
         """
         parts = arm.parts
         examples = self.plan.budget.examples
         if examples is None:
-            return {part.task: self.train_cap(part.task, backbone) for part in parts}
+            return [self.train_cap(part.task, backbone) for part in parts]
         weights = [part.weight or 1.0 for part in parts]
         exact = [examples * weight / sum(weights) for weight in weights]
         counts = [int(share) for share in exact]
         by_rest = sorted(range(len(parts)), key=lambda i: (counts[i] - exact[i], i))
         for index in by_rest[: examples - sum(counts)]:
             counts[index] += 1
-        return {part.task: max(1, count) for part, count in zip(parts, counts, strict=True)}
+        return [max(1, count) for count in counts]
 
     def arm_training(self, arm: Arm, backbone: BackbonePlan) -> dict[str, Any]:
-        """What the finetune step of an arm needs: the recipe of its first task, with the plan's
-        budget.
-        """
+        """The recipe of an arm's finetune step: that of its first task, with the plan's budget."""
         recipe = self.training(arm.parts[0].task, backbone)
         budget = self.plan.budget
         if budget.updates is not None:
@@ -193,25 +188,24 @@ class Recipes:
             recipe.pop("updates", None)
             recipe["supervised_tokens"] = budget.supervised_tokens
         if arm.mixture or budget.updates is not None or budget.supervised_tokens is not None:
-            recipe["selection"] = (
-                "last"  # several tasks have no one dev score; a given number of updates is spent whole
-            )
+            # A mixture has no single dev score, and a fixed budget is spent completely.
+            recipe["selection"] = "last"
         if budget.examples_per_step is not None:
             recipe["examples_per_step"] = budget.examples_per_step
         return recipe
 
     @staticmethod
     def selects(recipe: Mapping[str, Any]) -> bool:
-        """Whether a recipe chooses the weights on English dev."""
+        """Whether a recipe selects weights on English dev."""
         return recipe.get("selection") not in (None, "last")
 
-    def objective(self, task: str, given: str | None) -> str:
-        """The objective of an arm's task: the plan's, else the first that the task has."""
-        return given or self.tables.tasks[task].objectives[0]
+    def objective(self, task: str, chosen: str | None) -> str:
+        """The objective of an arm's task: the plan's choice, or the first that the task allows."""
+        return chosen or self.tables.tasks[task].objectives[0]
 
     def spend(self, arm: Arm, backbone: BackbonePlan) -> Spend:
-        """The planned cost of an arm's intermediate training."""
-        caps = list(self.arm_caps(arm, backbone).values())
+        """The planned amount of an arm's intermediate training."""
+        caps = self.arm_caps(arm, backbone)
         recipe = self.arm_training(arm, backbone)
         return Spend(
             objective=tuple(
@@ -226,11 +220,12 @@ class Recipes:
 
     @cached_property
     def adapters(self) -> Mapping[str, tuple[int, float]]:
-        """backbone → (r, alpha) of its adapters: the plan's, else those of the recipe of the
-        first target trained. One shape for all roads of a backbone, since the target continues
-        the intermediate's adapter.
+        """backbone → (r, alpha) of its adapters: the plan's, or the first recipe's with lora.
+
+        All training paths of a backbone share one shape, since a target continues the adapter of
+        its intermediate.
         """
-        found = {}
+        shapes = {}
         for name, backbone in self.plan.backbones.items():
             if backbone.tuning.mode != "lora":
                 continue
@@ -238,11 +233,9 @@ class Recipes:
             if backbone.tuning.r is None or backbone.tuning.alpha is None:
                 lora = self._shipped_lora(backbone)
             r = backbone.tuning.r or lora["r"]
-            found[name] = (
-                int(r),
-                float(backbone.tuning.alpha or (lora["alpha"] if not backbone.tuning.r else 2 * r)),
-            )
-        return found
+            alpha = backbone.tuning.alpha or (lora["alpha"] if not backbone.tuning.r else 2 * r)
+            shapes[name] = (int(r), float(alpha))
+        return shapes
 
     def _shipped_lora(self, backbone: BackbonePlan) -> Mapping[str, Any]:
         names = [part.task for arm in self.plan.arms.values() for part in arm.parts]
@@ -254,5 +247,5 @@ class Recipes:
             if lora:
                 return lora
         raise PlanError(
-            "no recipe names the adapters' size: give tuning: {mode: lora, r: 16, alpha: 32}"
+            "no recipe has an adapter size; set it: tuning: {mode: lora, r: 16, alpha: 32}"
         )

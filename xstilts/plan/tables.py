@@ -1,5 +1,6 @@
-"""What the plan layer reads from the rest: tasks, recipes, languages and sources. Tests use
-small ones.
+"""The tables that plans are checked and expanded with: tasks, recipes, languages, sources.
+
+They are injected, so that tests can use small ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,11 +12,15 @@ from xstilts.tasks.task import Source, Task
 
 @dataclass(frozen=True)
 class Tables:
-    """tasks: name → Task.  recipe(set, task, family, mode) → keys of one recipe; raises
-    PlanError when there is none. invented: codes of the miniature's languages, which any
-    evaluation may have. identity(mirror, source, language) → JSON that names the exact bytes.
-    missing(mirror, source, language) → why the mirror lacks them, or None.  model(mirror, name)
-    → the commit at which a mirror holds a model of the hub, or None.
+    """Tables and look-ups.
+
+    Attributes:
+        tasks: Name → Task.
+        recipe: (set, task, family, mode) → keys of a recipe. Raises PlanError if there is none.
+        invented: Codes of the miniature's languages, which any evaluation can have.
+        identity: (mirror, source, language) → JSON that identifies the exact bytes.
+        missing: (mirror, source, language) → why the mirror lacks the rows, or None.
+        model: (mirror, name) → commit at which the mirror has a model of the hub, or None.
     """
 
     tasks: Mapping[str, Task]
