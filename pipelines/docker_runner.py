@@ -79,7 +79,7 @@ def environment() -> dict[str, str]:
         keys = credentials.get_frozen_credentials()
         found |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
         found |= {"AWS_SESSION_TOKEN": keys.token} if keys.token else {}
-    return {**found, "XSTILTS_LAUNCHER": "local", "RAY_AUTH_MODE": "disabled"}
+    return {**found, "XSTILTS_LAUNCHER": "local"}
 
 
 def check_images(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.launch import private_ray
 from xstilts.errors import InfrastructureError
 from xstilts.store.server import serve
 from xstilts.store.store import Store
@@ -63,9 +64,14 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
-    """One Ray in a child process. Yields the file that will hold its address; it starts while
-    other things go on.
+    """One Ray in a child process, private to this run. Yields the file that will hold its
+    address; Ray starts in the background.
     """
+    with private_ray.inherited():
+        yield from _ray_head(cpus, logs)
+
+
+def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
     logs.mkdir(parents=True, exist_ok=True)
     address = logs / "ray.address"
     address.unlink(missing_ok=True)

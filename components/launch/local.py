@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.launch import private_ray
 from components.launch.capacity import short
 from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
 
-#: Ray's own settings for a group: a local Ray asks for no token, and a group is given time to
-#: import torch on a busy machine. The health check is also the period at which reports are
-#: collected.
+#: Ray's own settings for a group. It gets time to import torch on a busy machine. The health check
+#: is also the period at which reports are collected.
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -27,10 +26,10 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-_HANDED_ON = (
-    "AWS_",
-    "XSTILTS_",
-    "HF_",
+#: Prefixes of what workers get through Ray, which writes it to its logs and gives it to every
+#: client: settings, never a secret. Secrets reach workers in the environment that they inherit from
+#: Ray's node: a local run's own, or that of the pods and machines of a cluster.
+_PASSED_ON = (
     "RAY_TRAIN_",
     "TOKENIZERS_",
     "OMP_",
@@ -38,6 +37,8 @@ _HANDED_ON = (
     "GLOO_",
     "NCCL_",
     "PYTHONPATH",
+    "XSTILTS_CACHE",
+    "XSTILTS_VERSIONS",
 )
 
 
@@ -79,15 +80,17 @@ def launch(
     """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+    address = "auto" if on_cluster else ray_address()
+    if address == "local" and os.environ.get("RAY_AUTH_MODE") != "token":
+        os.environ.update(private_ray.settings())  # once: a process keeps its first token
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    handed_on = ("RAY_TRAIN_",) if on_cluster else _HANDED_ON
-    environment = {k: v for k, v in os.environ.items() if k.startswith(handed_on)}
+    passed_on = ("RAY_TRAIN_",) if on_cluster else _PASSED_ON
+    environment = {k: v for k, v in os.environ.items() if k.startswith(passed_on)}
     threads, gpus = str(resources.get("threads", 1)), float(resources.get("gpus_per_worker") or 0)
     environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    address = "auto" if on_cluster else ray_address()
     workers = int(resources.get("workers", 1))
     cluster = Cluster.model_validate(resources.get("cluster") or {})
     least = (cluster.min_workers or workers) if on_cluster else workers
@@ -105,9 +108,8 @@ def launch(
         raise InfrastructureError(
             f"Ray at {address!r} cannot be used ({type(error).__name__}: {error})"
         ) from error
-    if (
-        not on_cluster and "XSTILTS_RAY_ADDRESS" not in os.environ
-    ):  # this machine's own Ray, which does not grow
+    private = not on_cluster and "XSTILTS_RAY_ADDRESS" not in os.environ
+    if private:  # this machine's own Ray, which does not grow
         there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if problem := short(there, least, cpus, gpus):
             ray.shutdown()
@@ -116,6 +118,7 @@ def launch(
         try:
             TorchTrainer(
                 call,
+                torch_config=private_ray.torch_config(storage) if private else None,
                 train_loop_config={"worker": worker, "config": dict(config)},
                 scaling_config=ScalingConfig(
                     num_workers=workers if least == workers else (least, workers),

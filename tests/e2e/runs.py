@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.e2e.exposure import Exposure
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
@@ -84,3 +85,4 @@ class Finished:
 
     home: Path
     results: pd.DataFrame
+    exposure: Exposure

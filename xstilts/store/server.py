@@ -99,8 +99,6 @@ def serve(
         str(folder),
         "--addr",
         address,
-        "--auth-key",
-        f"{access},{secret}",
         "--vfs-cache-mode",
         "off",
         "--dir-cache-time",
@@ -112,6 +110,7 @@ def serve(
     with open(log, "ab") as stream:
         process = subprocess.Popen(
             command,
+            env={**os.environ, "RCLONE_AUTH_KEY": f'"{access},{secret}"'},  # arguments are public
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

@@ -1,0 +1,77 @@
+"""A Ray that serves this machine only: its ports are on loopback, and each call needs a token."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+#: Ray has no option for the address that its servers bind. It binds loopback on systems where it
+#: expects no cluster, and this variable says that this is one (ray/_private/services.py,
+#: get_node_ip_address; the C++ servers bind the address that they are given when it is loopback).
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def settings() -> dict[str, str]:
+    """Environment variables of a Ray of this machine, with a new token. Its processes and those
+    that connect to it need the same ones, so they inherit them.
+    """
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **_LOOPBACK}
+
+
+@contextlib.contextmanager
+def inherited() -> Iterator[None]:
+    """Sets these variables for the processes that the body starts, and restores the caller's."""
+    values = settings()
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def torch_config(folder: str) -> Any:
+    """A TorchConfig whose workers find each other through a file in a folder of this machine.
+
+    PyTorch's default, a TCPStore, listens on all addresses of the machine.
+    """
+    import ray
+    from ray.train.torch import TorchConfig
+    from ray.train.torch.config import (
+        _set_torch_distributed_env_vars,
+        _setup_torch_process_group,
+        _TorchBackend,
+    )
+
+    class FileBackend(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+            gpus = worker_group.get_resources_per_worker().get("GPU", 0)
+            file = Path(folder) / f"rendezvous-{secrets.token_hex(8)}"  # one per start of the group
+            worker_group.execute(_set_torch_distributed_env_vars)
+            ray.get(
+                [
+                    worker_group.execute_single_async(
+                        rank,
+                        _setup_torch_process_group,
+                        backend=backend_config.backend or ("nccl" if gpus else "gloo"),
+                        world_rank=rank,
+                        world_size=len(worker_group),
+                        init_method=file.as_uri(),
+                        timeout_s=backend_config.timeout_s,
+                    )
+                    for rank in range(len(worker_group))
+                ]
+            )
+
+    class FileConfig(TorchConfig):
+        @property
+        def backend_cls(self) -> Any:
+            return FileBackend
+
+    return FileConfig()
