@@ -6,7 +6,7 @@ from typing import Any
 
 from xstilts.miniature import foreign_rows, picture_rows, rows, text_rows
 from xstilts.miniature.languages import Language
-from xstilts.tasks.span import TYDIQA_LANGUAGES
+from xstilts.tasks.benchmarks.tydiqa import TYDIQA_LANGUAGES
 
 
 @dataclass(frozen=True)

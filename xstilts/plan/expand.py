@@ -38,7 +38,7 @@ def expand(
     default: the time. Raises DataError that names everything that the mirror lacks and the plan
     cannot do without.
     """
-    tables = tables or Tables.shipped()
+    tables = (tables or Tables.shipped()).with_tasks(plan.private_tasks)
     sources = Sources(plan, tables, mirror)
     stamp: dict[str, Any] = {} if plan.reuse == "recipe" else {"environment": dict(environment)}
     if plan.reuse == "none":

@@ -1,106 +1,31 @@
-"""Retrieval from a pool with a trained dual encoder: LAReQA / XQuAD-R (Roy et al. 2020), where a
-question's answers in all languages lie in one pool of sentences, and Mewsli-X (Ruder et al. 2021),
-where a mention's entity lies in one pool of descriptions. The dual encoders are trained on English
-SQuAD and on English Wikipedia mentions.
+"""Mewsli-X (Ruder et al. 2021): a mention finds its entity in one pool of descriptions. The dual
+encoder is trained on English Wikipedia mentions (`mewsli_pairs`).
 
-A query names its answers in `relevant`, a candidate has its name in `candidate`. Candidate text of
-LAReQA is the sentence and its paragraph joined with nothing between them (xtreme utils_lareqa.py);
-query text of Mewsli-X is `mention: left { mention } right`, of the mention's sentence alone (xtreme
-utils_mewslix.py).
+A query names its answers in `relevant`, a candidate has its name in `candidate`. A query's text is
+`mention: left { mention } right`, of the mention's sentence alone (xtreme utils_mewslix.py).
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from xstilts.tasks.sentences import sentence_spans
-from xstilts.tasks.sizes import MEWSLI_X, infos
-from xstilts.tasks.span import passage_name
-from xstilts.tasks.task import Example, Row, Source, Task, each, text_of
-
-LAREQA_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")
-MEWSLIX_LANGUAGES = ("ar", "de", "en", "es", "fa", "ja", "pl", "ro", "ta", "tr", "uk")
-
-
-def _sentence_of(breaks: list[tuple[int, int]], start: int) -> int:
-    """The sentence that holds a character; ValueError when none does."""
-    for number, (first, last) in enumerate(breaks):
-        if first <= start < last:
-            return number
-    raise ValueError(f"answer_start {start} is in no sentence")
-
-
-def _candidate_text(sentence: str, context: str) -> str:
-    return (sentence + context).replace("\n", "")
-
-
-def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
-    """An article of XQuAD-R: its questions, each with the sentence that answers it, and all its
-    sentences. A sentence's name is `<language>/<article>.<paragraph>.<sentence>`; `relevant`
-    names the answer in the question's own language. The answers in the other languages are those
-    of the questions with the same `parallel` key, the question's id.
-    """
-    found = []
-    for number, paragraph in enumerate(row["paragraphs"]):
-        context = text_of(paragraph, "context")
-        breaks = [(int(first), int(last)) for first, last in paragraph["sentence_breaks"]]
-        names = [f"{language}/{index}.{number}.{sentence}" for sentence in range(len(breaks))]
-        found += each(paragraph["qas"], partial(_question, names, breaks, f"{index}.{number}"))
-        found += [
-            Example(
-                id=name,
-                text=_candidate_text(context[first:last], context),
-                cluster=f"{index}.{number}",
-                candidate=name,
-            )
-            for name, (first, last) in zip(names, breaks, strict=True)
-        ]
-    return found
-
-
-def _question(
-    names: Sequence[str],
-    breaks: list[tuple[int, int]],
-    cluster: str,
-    number: int,
-    question: Mapping[str, Any],
-) -> Example:
-    right = names[_sentence_of(breaks, int(question["answers"][0]["answer_start"]))]
-    return Example(
-        id=str(question["id"]),
-        text=text_of(question, "question"),
-        relevant=(right,),
-        cluster=cluster,
-    )
-
-
-def question_and_sentence(row: Row, index: int, language: str) -> Example | None:
-    """A SQuAD row as a pair for the dual encoder: the question, and the sentence in which its
-    answer begins with its paragraph. An answer that begins in no sentence drops the row, as in
-    xtreme's processors/lareqa.py (_create_examples).
-    """
-    from xstilts.tasks.span import squad
-
-    example = squad(row, index, language)
-    _, start = example.answers[0]
-    sentence = next(
-        (span for span in sentence_spans(example.text) if span[0] <= start < span[1]), None
-    )
-    if sentence is None:
-        return None
-    candidate = _candidate_text(example.text[sentence[0] : sentence[1]], example.text)
-    return Example(
-        id=example.id,
-        text=example.question or "",
-        text_pair=candidate,
-        cluster=passage_name(example.text),
-    )
-
+from xstilts.tasks.task import (
+    Example,
+    RecipeRow,
+    Row,
+    RowEstimate,
+    Source,
+    Task,
+    each,
+    text_of,
+)
 
 _BRACES = re.compile(r"\{(.*?)\}")
+
+
 #: Marks that end a sentence in scripts that the English rules do not know.
 _FURTHER_ENDS = re.compile(r"(?<=[。！？؟۔।])\s*")
 
@@ -246,47 +171,12 @@ def entity(row: Row, index: int, language: str) -> Example:
     return Example(id=name, text=_description(row), candidate=name)
 
 
-SQUAD_DUAL = Task(
-    name="squad_dual",
-    title="SQuAD questions and answer sentences",
-    role="target",
-    format="ranking",
-    modality="text",
-    splits={
-        "train": Source("rajpurkar/squad", "plain_text", "train"),
-        "select": Source("rajpurkar/squad", "plain_text", "validation"),
-    },
-    to_example=question_and_sentence,
-    licence="cc-by-sa-4.0",
-    citation="Rajpurkar et al. 2016; Roy et al. 2020",
-    overlap={"squad_dual": "same-data", "squad": "same-data", "mewsli_pairs": "same-format"},
-    sizes={"train": 87_599, "select": 10_570},
-    sizes_source=infos("squad"),
-)
-LAREQA = Task(
-    name="lareqa",
-    title="LAReQA (XQuAD-R)",
-    role="evaluation",
-    format="ranking",
-    modality="text",
-    splits={"test": Source("lareqa/xquad-r", None, "{language}", field="data")},
-    to_example=sentence_pool,
-    languages=LAREQA_LANGUAGES,
-    metrics=("map_at_20",),
-    trained_target=("squad_dual",),
-    licence="cc-by-sa-4.0",
-    citation="Roy et al. 2020",
-    sizes={"test": 1_190},
-    sizes_source=infos("xquad_r"),
-    parallel="id",
-)
 MEWSLI_PAIRS = Task(
     name="mewsli_pairs",
     title="English Wikipedia mentions and entities",
     role="target",
     format="ranking",
     modality="text",
-    overlap={"mewsli_pairs": "same-data", "squad_dual": "same-format"},
     splits={
         "train": Source("izhx/mewsli-x", "wikipedia_pairs", "train"),
         "select": Source("izhx/mewsli-x", "wikipedia_pairs", "validation"),
@@ -294,9 +184,14 @@ MEWSLI_PAIRS = Task(
     to_example=mention_and_entity,
     licence="cc-by-sa",
     citation="Ruder et al. 2021",
+    overlap={"mewsli_pairs": "same-data", "squad_dual": "same-format"},
     sizes={"train": 167_719, "select": 14_051},
-    sizes_source=MEWSLI_X,
+    sizes_source="google-research/google-research 47071fb, dense_representations_for_entity_retrieval/mel/mewsli-x.md",
+    estimate=RowEstimate(tokens=100),
+    recipes=(RecipeRow("xtreme_r", {"lr": 1e-5, "epochs": 2, "max_length": 64}),),
 )
+
+
 MEWSLI_CANDIDATES = Task(
     name="mewsli_candidates",
     title="Mewsli-X candidate entities",
@@ -308,8 +203,10 @@ MEWSLI_CANDIDATES = Task(
     licence="cc-by-sa",
     citation="Ruder et al. 2021",
     sizes={"text": 1_003_893},
-    sizes_source=MEWSLI_X,
+    sizes_source="google-research/google-research 47071fb, dense_representations_for_entity_retrieval/mel/mewsli-x.md",
 )
+
+
 MEWSLIX = Task(
     name="mewslix",
     title="Mewsli-X",
@@ -318,12 +215,12 @@ MEWSLIX = Task(
     modality="text",
     splits={"test": Source("izhx/mewsli-x", "{language}", "test")},
     to_example=mentions,
-    languages=MEWSLIX_LANGUAGES,
+    languages=("ar", "de", "en", "es", "fa", "ja", "pl", "ro", "ta", "tr", "uk"),
     metrics=("map_at_20",),
     trained_target=("mewsli_pairs",),
+    pool="mewsli_candidates",
     licence="cc-by-sa",
     citation="Ruder et al. 2021",
-    pool="mewsli_candidates",
     sizes={
         "test:ar": 1_501,
         "test:de": 1_551,
@@ -337,7 +234,7 @@ MEWSLIX = Task(
         "test:tr": 1_215,
         "test:uk": 1_537,
     },
-    sizes_source=MEWSLI_X,
+    sizes_source="google-research/google-research 47071fb, dense_representations_for_entity_retrieval/mel/mewsli-x.md",
 )
 
-TASKS = (SQUAD_DUAL, LAREQA, MEWSLI_PAIRS, MEWSLI_CANDIDATES, MEWSLIX)
+TASKS = (MEWSLI_PAIRS, MEWSLI_CANDIDATES, MEWSLIX)
