@@ -28,7 +28,7 @@ from xstilts.tasks.languages import INVENTED
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source, Task
 
-LOCK = Path(str(files("xstilts.tasks") / "hub.lock"))
+LOCK = Path(str(files("xstilts.tasks"))) / "hub.lock"
 #: How many rows of a split are looked at.
 ROWS = 20
 
