@@ -1,25 +1,20 @@
-"""Rows of natural language inference: a premise, a hypothesis, and entailment, neutral or
-contradiction."""
+"""Rows of natural language inference: a premise, a hypothesis and a label."""
 
 from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.squad_rows import passage_name
 from xstilts.tasks.task import Example, Row, text_of
 
 LABELS = ("entailment", "neutral", "contradiction")
-
-
-#: SNLI's and MultiNLI's own files have `-` where the annotators did not agree, ANLI's the first
+#: The files of SNLI and MultiNLI have `-` where the annotators disagreed; ANLI's have first
 #: letters.
 LABEL = LabelColumn(
     "label", LABELS, {"-": "", "e": "entailment", "n": "neutral", "c": "contradiction"}
 )
-
-
 INSTRUCTION = "Entailment, neutral or contradiction?"
 
 
 def premise_and_hypothesis(row: Row, index: int, language: str) -> Example | None:
-    """premise, hypothesis, label; label -1 (no gold) drops the row. The hypotheses of one
+    """premise, hypothesis, label; label -1 (no gold label) drops the row. The hypotheses of a
     premise are one cluster.
     """
     label = LABEL.id_of(row["label"])

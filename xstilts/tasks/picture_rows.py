@@ -2,56 +2,52 @@
 
 from typing import Any
 
-from xstilts.tasks.task import (
-    Example,
-    Row,
-    each,
-    text_of,
-    texts_of,
-)
+from xstilts.tasks.task import Example, Row, each, text_of, texts_of
 
 
 def image_bytes(row: Row, column: str = "image") -> bytes:
-    """The encoded picture in a row's column, not decoded (ValueError where there is none)."""
+    """The encoded image in a row's column. ValueError when it is missing."""
     image: Any = row[column]
     data = image.get("bytes") if isinstance(image, dict) else None
     if not data:
-        raise ValueError(f"{column} holds no bytes")
+        raise ValueError(f"{column} has no bytes")
     return bytes(data)
 
 
 def images_of(row: Row) -> tuple[bytes, ...]:
-    """The pictures of a row's `images` list."""
-    return tuple(image_bytes({"image": one}) for one in row["images"])
+    """The images of a row's `images` list."""
+    return tuple(image_bytes({"image": image}) for image in row["images"])
 
 
 def caption(row: Row, index: int, language: str) -> Example:
-    """image, caption (one, or a list whose first is trained on; `answer` in lmms-lab's copies).
-    Captions of one picture are one cluster.
+    """image, caption (text, or a list whose first is trained on; `answer` in lmms-lab's copies).
+    The captions of an image are one cluster.
     """
-    own = row.get("cocoid")
-    identity = str(own if own is not None else row.get("filename") or row.get("file_name") or index)
-    given = row["answer" if "caption" not in row and "answer" in row else "caption"]
-    texts = (given,) if isinstance(given, str) else texts_of({"caption": given}, "caption")
+    coco_id = row.get("cocoid")
+    file_name = row.get("filename") or row.get("file_name")
+    identity = str(coco_id if coco_id is not None else file_name or index)
+    value = row["answer" if "caption" not in row and "answer" in row else "caption"]
+    texts = (value,) if isinstance(value, str) else texts_of({"caption": value}, "caption")
     return Example(
         id=f"{identity}-{index}", targets=texts, images=(image_bytes(row),), cluster=identity
     )
 
 
 def answered(row: Row, index: int, language: str) -> list[Example]:
-    """A question on a picture, in either of two layouts: question, image, multiple_choice_answer
-    | answer, answers (VQAv2, GQA, easy-VQA); or images, texts[{user, assistant}] with several
-    questions on one picture (the Cauldron).
+    """Questions on an image, in one of two layouts.
+
+    - question, image, multiple_choice_answer | answer, answers (VQAv2, GQA, easy-VQA);
+    - images, texts[{user, assistant}]: several questions on one image (the Cauldron).
     """
     if "texts" in row:
-        pictures = images_of(row)
+        images = images_of(row)
 
         def question(number: int, turn: Row) -> Example:
             return Example(
                 id=f"{index}-{number}",
                 text=text_of(turn, "user"),
                 targets=(text_of(turn, "assistant"),),
-                images=pictures,
+                images=images,
                 cluster=str(index),
             )
 

@@ -1,8 +1,9 @@
 """Private tasks: task files of the user, outside this package.
 
 A task file is Python text that defines `TASKS`, a tuple of Task records, like the files in
-`xstilts/tasks/benchmarks/`. Loading a file executes it. Each of its tasks carries the SHA-256 of the
-text (`Task.file_sha256`), which becomes part of the fingerprint of every step that uses the task.
+`xstilts/tasks/benchmarks/`. Loading a file executes it. Each of its tasks carries the SHA-256 of
+the text (`Task.file_sha256`), which becomes part of the fingerprint of every step that uses the
+task.
 """
 
 import hashlib

@@ -40,9 +40,9 @@ DEFAULTS: Recipe = {
     "max_pixels": None,
 }
 
-#: Family → the budget of one image, which `max_length` does not count: at most `image_tokens` tokens,
-#: and the bounds within which Qwen-VL resizes, in pixels. None: the value of the model folder. The
-#: recipe set `miniature` has no budgets: its backbones are built for small images.
+#: Family → the budget of one image, which `max_length` does not count: at most `image_tokens`
+#: tokens, and the bounds within which Qwen-VL resizes, in pixels. None: the value of the model
+#: folder. The recipe set `miniature` has no budgets: its backbones are built for small images.
 #:
 #: - llava: the vision tower fixes the number. The largest published one is 729 (llava-interleave
 #:   and LLaVA-NeXT's SigLIP 384/14: 27 × 27); LLaVA-1.5's CLIP 336/14 has 576 (24 × 24,
@@ -88,8 +88,8 @@ MINIATURE: Rows = {
 # - LAReQA and Mewsli-X have the official number of examples in a batch, but all candidates of an
 #   update are negatives (official: those of one accumulation step).
 # - Their texts are read at `<s>`, as officially, but from its hidden state: XLM-R's pre-training
-#   does not train the dense layer of the official pooler. A causal model has no such token; its last
-#   token is read.
+#   does not train the dense layer of the official pooler. A causal model has no such token; its
+#   last token is read.
 # - The temperature stays at 1/100. The official scale is a parameter that starts at 100; at these
 #   rates AdamW moves it by less than 0.4 in all updates (third_party/bert.py).
 _OFFICIAL = {
@@ -135,8 +135,8 @@ XTREME_R: Rows = {
     },
 }
 
-# jiant's XTREME recipe by the authors of Phang et al. 2020: one rate, a linear warm-up over a tenth,
-# at most 256 tokens. Deviation: jiant stops early on 500 dev rows every 1,000 updates; here all
+# jiant's XTREME recipe by the authors of Phang et al. 2020: one rate, a linear warm-up over a
+# tenth, at most 256 tokens. Deviation: jiant stops early on 500 dev rows every 1,000 updates; here all
 # epochs are trained and the best of these evaluations is kept.
 _JIANT = {
     "lr": 1e-5,
@@ -188,8 +188,8 @@ PHANG_2020: Rows = {
     },
 }
 
-# Vision-language models: XTREME-R's epochs and lengths, a warm-up over a tenth where it has none, and
-# the rates of the grid below. These are starting points: `xstilts rates` picks a rate once for each
+# Vision-language models: XTREME-R's epochs and lengths, a warm-up over a tenth where it has none,
+# and the rates of the grid below. These are starting points: `xstilts rates` picks a rate once for each
 # backbone, on the `none` arm's English dev, for all arms alike.
 _VLM = {
     "source": "XTREME-R scripts/train_*.sh; rates: ours, a grid's starting points",
@@ -204,8 +204,8 @@ def for_vlm(row: Recipe, format_: str, mode: str) -> Recipe:
     return {**row, **_VLM, **limit, "warmup": row["warmup"] or 0.1, "lr": rate}
 
 
-#: Recipe set → mode → the peak rates to pick from. Ours: no benchmark has a recipe for these models.
-#: Full tuning: around the rates of XTREME-R. LoRA: ten times as much, as usual for adapters. The
+#: Recipe set → mode → the peak rates to pick from. Ours: no benchmark has a recipe for these
+#: models. Full tuning: around the rates of XTREME-R. LoRA: ten times as much, as usual for adapters. The
 #: rates of the other sets are their authors'.
 GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "vlm": {"full": (1e-5, 2e-5, 5e-5), "lora": (1e-4, 2e-4)}

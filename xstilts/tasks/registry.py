@@ -16,8 +16,8 @@ from xstilts.tasks.task import OVERLAPS, Overlap, Source, Task, closeness
 
 
 def collected(files: Iterable[tuple[str, Iterable[Task]]]) -> dict[str, Task]:
-    """name → Task, sorted by name. files: (file, its tasks). ValueError for a name in two files, and
-    for invalid tasks.
+    """name → Task, sorted by name. files: (file, its tasks). ValueError for a name in two files,
+    and for invalid tasks.
     """
     origin: dict[str, str] = {}
     tasks: dict[str, Task] = {}

@@ -2,12 +2,7 @@
 
 import hashlib
 
-from xstilts.tasks.task import (
-    Example,
-    Row,
-    text_of,
-    texts_of,
-)
+from xstilts.tasks.task import Example, Row, text_of, texts_of
 
 
 def squad(row: Row, index: int, language: str) -> Example:
@@ -21,7 +16,7 @@ def squad(row: Row, index: int, language: str) -> Example:
 
 
 def squad_v2(row: Row, index: int, language: str) -> Example:
-    """As SQuAD; no answers: the context does not answer the question."""
+    """As `squad`. A row without answers: the context does not answer the question."""
     context = text_of(row, "context")
     answers = tuple(
         (text, _offset(context, text, int(start)))
@@ -44,8 +39,8 @@ def passage_name(text: str) -> str:
 
 
 def _offset(context: str, text: str, start: int) -> int:
-    """`start`, where the answer is at that character of the context. ValueError where it is not:
-    a wrong offset would train on another place, or shift all of a file's.
+    """`start`, if the answer is at that character of the context; else ValueError. A wrong offset
+    would train on the wrong span, and may affect all rows of a file.
     """
     if text and start >= 0 and context.startswith(text, start):
         return start

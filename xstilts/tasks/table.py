@@ -1,5 +1,7 @@
 """docs/tasks.md, generated from the registry: python -m xstilts.tasks.table > docs/tasks.md"""
 
+from collections.abc import Iterable
+
 from xstilts.tasks.exposure import PUBLISHED
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
@@ -14,14 +16,15 @@ This table is generated from the task files in `xstilts/tasks/benchmarks/`. To a
 *Rows* counts the official splits; for a test, the rows of each language. `--json` has the count of
 each language and its source (`sizes_source`). The cell is empty where no source states a count.
 
-| name | title | role | format | objectives | languages | metrics | trained on | rows | source | licence |
-|---|---|---|---|---|---|---|---|---|---|---|
 """
+_COLUMNS = (
+    "name title role format objectives languages metrics trained_on rows source licence"
+).split()
 _SEEN = """
 ## What released models have seen
 
-Whether a model was trained on a task's data before any plan trains it. *seen* (of photographs: under
-other texts) and *unseen* need a list that the model's makers published; a plan's report states the
+Whether a model was trained on a task's data before any plan trains it. *seen* (of photographs:
+under other texts) and *unseen* need a list that the model's makers published; a plan's report states the
 exposure of each arm, with the source. Text tasks are *unknown* for every model except XLM-R, which
 was trained on unlabelled pages of CommonCrawl only: tasks with labels are *unseen*, plain text is
 *unknown*. A model that is not listed here is *unknown* for all tasks.
@@ -33,7 +36,12 @@ _ROLES = ("intermediate", "target", "evaluation")
 def page() -> str:
     """The text of docs/tasks.md."""
     tasks = sorted(TASKS.values(), key=lambda task: (_ROLES.index(task.role), task.name))
-    return _HEAD + "".join(_row(_cells(task)) for task in tasks) + _SEEN + _exposures()
+    table = _table([name.replace("_", " ") for name in _COLUMNS], map(_cells, tasks))
+    return _HEAD + table + _SEEN + _exposures()
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+    return _row(head) + "|---" * len(head) + "|\n" + "".join(map(_row, rows))
 
 
 def _row(cells: list[str]) -> str:
@@ -95,7 +103,7 @@ def _exposures() -> str:
         f"- `{pattern}`: {f'{mixture.gap}: ' if mixture.gap else ''}{mixture.source}\n"
         for pattern, mixture in PUBLISHED.items()
     )
-    return _row(head) + "|---" * len(head) + "|\n" + "".join(map(_row, rows)) + "\n" + sources
+    return f"{_table(head, rows)}\n{sources}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from xstilts.tasks.task import Example, Row, texts_of
 
 
 def named(column: str, row: Row, index: int, language: str) -> Example:
-    """tokens and their tags by name; the set of tags is that of the training rows."""
+    """tokens and their tags by name. The label set is that of the training rows."""
     tokens, tags = texts_of(row, "tokens"), texts_of(row, column)
     if len(tokens) != len(tags) or not tokens:
         raise ValueError(f"{len(tokens)} tokens and {len(tags)} tags")
@@ -15,8 +15,8 @@ def named(column: str, row: Row, index: int, language: str) -> Example:
 
 
 def tagged(tags: LabelColumn, row: Row, index: int, language: str) -> Example:
-    """tokens and their tags, by id or name; in PAN-X's raw files tokens carry a language prefix,
-    which the hub has stripped.
+    """tokens and their tags, by id or name. The tokens of PAN-X's raw files have a language prefix,
+    which the hub's copy has not.
     """
     ids = tags.ids_of(row[tags.column])
     tokens = texts_of(row, "tokens")

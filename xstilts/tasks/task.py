@@ -45,9 +45,10 @@ def texts_of(row: Row, column: str) -> tuple[str, ...]:
 
 
 def _text(value: Any, column: str) -> str:
+    if value is None:
+        raise ValueError(f"{column} is null")
     if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise ValueError(f"{column} must be text, not {kind}")
+        raise ValueError(f"{column} must be text, not {type(value).__name__}")
     return value
 
 

@@ -5,9 +5,7 @@ from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
 
 
 def chosen(row: Row, index: int, language: str) -> Example | None:
-    """A-OKVQA: image, question, choices, correct_choice_idx (-1 or none in the hidden test:
-    dropped).
-    """
+    """image, question, choices, correct_choice_idx; -1 or null (the hidden test) drops the row."""
     right = row["correct_choice_idx"]
     if right is None or int(right) < 0:
         return None

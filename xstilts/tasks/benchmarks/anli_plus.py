@@ -1,7 +1,7 @@
 """ANLI+ (Phang et al. 2020): SNLI, MultiNLI and ANLI as one intermediate task.
 
-Phang et al. draw the three sets in proportion to their rows under one head; here they are one set of
-rows.
+Phang et al. draw the three sets in proportion to their rows under one head; here they are one set
+of rows.
 """
 
 from xstilts.tasks.nli_rows import INSTRUCTION, LABEL, LABELS, premise_and_hypothesis

@@ -1,7 +1,7 @@
 """BUCC 2018 (Zweigenbaum et al. 2018), in two tasks.
 
-`bucc`: the hub's gold pairs, without the pool to mine, give alignment accuracy. `bucc_mining`: the shared
-task's own pools, where the mirror has them, give the mining F1 of XTREME.
+`bucc`: alignment accuracy on the hub's gold pairs. `bucc_mining`: the mining F1 of XTREME on the
+shared task's pools, which a mirror can have.
 """
 
 from xstilts.tasks.bitext_rows import bitext
@@ -10,8 +10,8 @@ from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 
 def sentence(row: Row, index: int, language: str) -> Example:
-    """part (dev or test), id, text, answers: a sentence of either side of a pool. Its id here is
-    `<part>/<id>`; an English sentence is a candidate.
+    """part (dev or test), id, text, answers: a sentence of either side of a pool. The example's id
+    is `<part>/<id>`; an English sentence is a candidate.
     """
     name, part = text_of(row, "id"), text_of(row, "part")
     return Example(

@@ -1,12 +1,9 @@
-"""CCG supertags of CCGbank (Hockenmaier and Steedman 2007), read from the user's own licensed copy."""
+"""CCG supertags of CCGbank (Hockenmaier and Steedman 2007), read from the user's licensed copy."""
 
 from functools import partial
 
 from xstilts.tasks.tag_rows import named
-from xstilts.tasks.task import (
-    Source,
-    Task,
-)
+from xstilts.tasks.task import Source, Task
 
 CCG = Task(
     name="ccg",

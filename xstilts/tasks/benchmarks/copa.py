@@ -1,5 +1,6 @@
-"""COPA (Roemmele et al. 2011) and its translation XCOPA (Ponti et al. 2020): which alternative is the
-cause or the effect? XTREME-R trains on Social IQa and then on COPA."""
+"""COPA (Roemmele et al. 2011) and its translation XCOPA (Ponti et al. 2020): which alternative is
+the cause or the effect? XTREME-R trains on Social IQa and then on COPA.
+"""
 
 from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.sizes import infos
@@ -10,8 +11,7 @@ COPA_LABEL = LabelColumn("label", ("choice1", "choice2"))
 
 def copa(row: Row, index: int, language: str) -> Example | None:
     """premise, choice1, choice2, question (cause | effect), label; -1 (hidden) drops the row.
-    The question in words is that of xtreme's third_party/run_xcopa: `What was the cause?`, `What
-    was the effect?`.
+    The question in words is that of xtreme's third_party/run_xcopa.
     """
     label = COPA_LABEL.id_of(row["label"])
     if label is None:

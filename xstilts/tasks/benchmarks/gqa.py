@@ -1,5 +1,6 @@
 """GQA (Hudson and Manning 2019): questions on photographs with scene graphs. Sizes are those of the
-balanced splits."""
+balanced splits.
+"""
 
 from xstilts.tasks.picture_rows import answered
 from xstilts.tasks.sizes import card

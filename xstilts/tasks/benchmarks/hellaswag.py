@@ -5,13 +5,13 @@ from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task, text_of,
 
 
 def ending(row: Row, index: int, language: str) -> Example | None:
-    """ctx_a, ctx_b, endings, label as text; an empty label (the hidden test) drops the row. The
-    choice is `ctx_b ending`, as jiant's hellaswag task joins them.
+    """ctx_a, ctx_b, endings, label as text; an empty label (the hidden test) drops the row. A
+    choice is `ctx_b ending`, as in jiant's hellaswag task.
     """
     if row["label"] == "":
         return None
     choices = tuple(
-        " ".join(f"{row['ctx_b'] or ''} {one}".split()) for one in texts_of(row, "endings")
+        " ".join(f"{row['ctx_b'] or ''} {end}".split()) for end in texts_of(row, "endings")
     )
     return Example(
         id=str(row.get("ind", index)),

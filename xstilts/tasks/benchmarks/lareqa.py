@@ -1,8 +1,8 @@
 """LAReQA, also XQuAD-R (Roy et al. 2020): a question finds its answers in all languages in one pool
 of sentences. The dual encoder is trained on English SQuAD (`squad_dual`).
 
-A query names its answers in `relevant`, a candidate has its name in `candidate`. A candidate's text is
-the sentence and its paragraph joined with nothing between them (xtreme utils_lareqa.py).
+A query names its answers in `relevant`, a candidate has its name in `candidate`. A candidate's text
+is the sentence followed by its paragraph, without a separator (xtreme utils_lareqa.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from xstilts.tasks.task import Example, RecipeRow, Row, RowEstimate, Source, Tas
 
 
 def _sentence_of(breaks: list[tuple[int, int]], start: int) -> int:
-    """The sentence that holds a character; ValueError when none does."""
+    """The number of the sentence with a character. ValueError for a character in no sentence."""
     for number, (first, last) in enumerate(breaks):
         if first <= start < last:
             return number
@@ -29,17 +29,19 @@ def _candidate_text(sentence: str, context: str) -> str:
 
 def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
     """An article of XQuAD-R: its questions, each with the sentence that answers it, and all its
-    sentences. A sentence's name is `<language>/<article>.<paragraph>.<sentence>`; `relevant`
-    names the answer in the question's own language. The answers in the other languages are those
-    of the questions with the same `parallel` key, the question's id.
+    sentences.
+
+    A sentence's name is `<language>/<article>.<paragraph>.<sentence>`. `relevant` names the answer
+    in the language of the question. The answers in other languages are those of the questions with
+    the same `parallel` key, the question's id.
     """
-    found = []
+    examples = []
     for number, paragraph in enumerate(row["paragraphs"]):
         context = text_of(paragraph, "context")
         breaks = [(int(first), int(last)) for first, last in paragraph["sentence_breaks"]]
         names = [f"{language}/{index}.{number}.{sentence}" for sentence in range(len(breaks))]
-        found += each(paragraph["qas"], partial(_question, names, breaks, f"{index}.{number}"))
-        found += [
+        examples += each(paragraph["qas"], partial(_question, names, breaks, f"{index}.{number}"))
+        examples += [
             Example(
                 id=name,
                 text=_candidate_text(context[first:last], context),
@@ -48,7 +50,7 @@ def sentence_pool(row: Row, index: int, language: str) -> list[Example]:
             )
             for name, (first, last) in zip(names, breaks, strict=True)
         ]
-    return found
+    return examples
 
 
 def _question(
@@ -68,9 +70,9 @@ def _question(
 
 
 def question_and_sentence(row: Row, index: int, language: str) -> Example | None:
-    """A SQuAD row as a pair for the dual encoder: the question, and the sentence in which its
-    answer begins with its paragraph. An answer that begins in no sentence drops the row, as in
-    xtreme's processors/lareqa.py (_create_examples).
+    """A SQuAD row as a pair for the dual encoder: the question; the sentence where its answer
+    starts, with its paragraph. An answer that starts in no sentence drops the row, as in xtreme's
+    processors/lareqa.py (_create_examples).
     """
     example = squad(row, index, language)
     _, start = example.answers[0]

@@ -4,13 +4,7 @@ from itertools import pairwise
 
 from xstilts.tasks.picture_rows import images_of
 from xstilts.tasks.sizes import card
-from xstilts.tasks.task import (
-    Example,
-    RecipeRow,
-    Row,
-    Source,
-    Task,
-)
+from xstilts.tasks.task import Example, RecipeRow, Row, Source, Task
 
 #: Answers have several hundred tokens.
 _LENGTH_SOURCE = "ours; length: LLaVA scripts/v1_5/finetune.sh (model_max_length)"
@@ -18,10 +12,10 @@ _FAMILIES = ("llava", "qwen_vl")
 
 
 def instructed(row: Row, index: int, language: str) -> list[Example]:
-    """images, messages[{role, content[{type, text}]}]: each question with its answer; the
-    picture before each.
+    """images, messages[{role, content[{type, text}]}]: each question with its answer, after the
+    images.
     """
-    pictures = images_of(row)
+    images = images_of(row)
     texts = [
         (
             str(turn["role"]),
@@ -30,15 +24,19 @@ def instructed(row: Row, index: int, language: str) -> list[Example]:
         for turn in row["messages"]
     ]
     pairs = [
-        (asked, said)
-        for (role, asked), (other, said) in pairwise(texts)
-        if role == "user" and other == "assistant"
+        (question, reply)
+        for (role, question), (next_role, reply) in pairwise(texts)
+        if role == "user" and next_role == "assistant"
     ]
     return [
         Example(
-            id=f"{index}-{number}", text=asked, targets=(said,), images=pictures, cluster=str(index)
+            id=f"{index}-{number}",
+            text=question,
+            targets=(reply,),
+            images=images,
+            cluster=str(index),
         )
-        for number, (asked, said) in enumerate(pairs)
+        for number, (question, reply) in enumerate(pairs)
     ]
 
 

@@ -12,16 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from xstilts.tasks.sentences import sentence_spans
-from xstilts.tasks.task import (
-    Example,
-    RecipeRow,
-    Row,
-    RowEstimate,
-    Source,
-    Task,
-    each,
-    text_of,
-)
+from xstilts.tasks.task import Example, RecipeRow, Row, RowEstimate, Source, Task, each, text_of
 
 _BRACES = re.compile(r"\{(.*?)\}")
 
@@ -33,17 +24,22 @@ _FURTHER_ENDS = re.compile(r"(?<=[。！？؟۔।])\s*")
 def mention_text(
     context: str, start: int, end: int, sentences: Sequence[tuple[int, int]] = ()
 ) -> str:
-    """A mention as Mewsli-X's queries show it: `mention: left { mention } right`, of its own
-    sentence alone, balanced braces outside the mention turned into parentheses (xtreme
-    utils_mewslix.py preprocess_mention). sentences: spans of the context, as the data states
-    them; without them they are found. A mention across sentences keeps all of them. ValueError
+    """A mention as in Mewsli-X's queries: `mention: left { mention } right`, of the mention's
+    sentence alone. Balanced braces outside the mention become parentheses (xtreme
+    utils_mewslix.py preprocess_mention). A mention across sentences keeps all of them. ValueError
     for an empty span.
+
+    Args:
+        context: the text around the mention.
+        start: its first character.
+        end: the character after its last.
+        sentences: spans of the context's sentences, if the data states them.
     """
     if not 0 <= start < end <= len(context):
         raise ValueError(
             f"mention_span {start}-{end} is not in a context of {len(context)} characters"
         )
-    spans = sentences or _found_sentences(context)
+    spans = sentences or _sentence_spans(context)
     first = max((span[0] for span in spans if span[0] <= start), default=0)
     last = min((span[1] for span in spans if span[1] >= end), default=len(context))
     mention = context[start:end]
@@ -51,16 +47,16 @@ def mention_text(
     return _in_a_line(f"{mention}: {left} {{ {mention} }} {right}")
 
 
-def _found_sentences(context: str) -> list[tuple[int, int]]:
-    found = []
+def _sentence_spans(context: str) -> list[tuple[int, int]]:
+    spans = []
     for first, last in sentence_spans(context):
         cuts = [
             first,
             *(first + match.end() for match in _FURTHER_ENDS.finditer(context[first:last])),
             last,
         ]
-        found += [(one, other) for one, other in pairwise(cuts) if one < other]
-    return found
+        spans += [(start, end) for start, end in pairwise(cuts) if start < end]
+    return spans
 
 
 def _in_a_line(text: str) -> str:
@@ -69,7 +65,7 @@ def _in_a_line(text: str) -> str:
 
 
 def _document(value: Any) -> Any:
-    """A nested value, or the text of one as JSON, or any other value as it is."""
+    """The nested value in a JSON text; any other value as it is."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             return json.loads(value)
@@ -79,8 +75,8 @@ def _document(value: Any) -> Any:
 
 
 def _spans(holder: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """`sentence_spans`: a list of {start, end}, or {start: list, end: list} as datasets writes
-    such lists.
+    """`sentence_spans`: a list of {start, end}, or {start: list, end: list} as written by
+    `datasets`.
     """
     spans = holder.get("sentence_spans") or ()
     if isinstance(spans, Mapping):
@@ -97,7 +93,8 @@ def _query(context: Mapping[str, Any], mention: Mapping[str, Any]) -> str:
     stated = span.get("text")
     if stated is not None and stated != text[start:end]:
         raise ValueError(
-            f"mention_span {start}-{end} is {text[start:end]!r} in the context, and {stated!r} by its text"
+            f"mention_span {start}-{end} is {text[start:end]!r} in the context, "
+            f"but its text is {stated!r}"
         )
     return mention_text(text, start, end, _spans(context))
 
@@ -112,10 +109,11 @@ def _description(entity: Mapping[str, Any]) -> str:
 
 
 def mentions(row: Row, index: int, language: str) -> list[Example]:
-    """A row of queries in either layout. Nested: context{text, sentence_spans, document_id}, and
-    mentions[{example_id, mention_span{start, end, text}, entity_id}] or one such `mention`.
-    Flat: mention (the query's text), entity_id and example_id, without which the row's number is
-    the id.
+    """A row of queries, in one of two layouts.
+
+    - nested: context{text, sentence_spans, document_id}, and
+      mentions[{example_id, mention_span{start, end, text}, entity_id}] or a single `mention`;
+    - flat: mention (the query's text), entity_id, example_id (default: the row number).
     """
     if "context" not in row:
         text, name = text_of(row, "mention"), row.get("example_id")
@@ -143,15 +141,15 @@ def mentions(row: Row, index: int, language: str) -> list[Example]:
 
 
 def mention_and_entity(row: Row, index: int, language: str) -> Example:
-    """A pair for the dual encoder in either layout. Nested: contextual_mention{context, mention}
-    or these two columns, and entity{entity_id, description}. Flat: mention and entity, the texts
-    as they are encoded.
+    """A pair for the dual encoder, in one of two layouts.
+
+    - nested: contextual_mention{context, mention} or these two columns, and
+      entity{entity_id, description};
+    - flat: mention and entity, the texts that are encoded.
     """
     pair = _document(row["contextual_mention"]) if "contextual_mention" in row else row
     mention, described = _document(pair["mention"]), _document(row["entity"])
-    if (
-        isinstance(mention, Mapping) and "context" in mention
-    ):  # the pair of context and mention as one JSON text
+    if isinstance(mention, Mapping) and "context" in mention:  # both in one JSON text
         pair, mention = mention, mention["mention"]
     if isinstance(mention, Mapping):
         name, text = mention["example_id"], _query(_document(pair["context"]), mention)
@@ -171,6 +169,11 @@ def entity(row: Row, index: int, language: str) -> Example:
     return Example(id=name, text=_description(row), candidate=name)
 
 
+_SIZES_SOURCE = (
+    "google-research/google-research 47071fb, "
+    "dense_representations_for_entity_retrieval/mel/mewsli-x.md"
+)
+
 MEWSLI_PAIRS = Task(
     name="mewsli_pairs",
     title="English Wikipedia mentions and entities",
@@ -186,7 +189,7 @@ MEWSLI_PAIRS = Task(
     citation="Ruder et al. 2021",
     overlap={"mewsli_pairs": "same-data", "squad_dual": "same-format"},
     sizes={"train": 167_719, "select": 14_051},
-    sizes_source="google-research/google-research 47071fb, dense_representations_for_entity_retrieval/mel/mewsli-x.md",
+    sizes_source=_SIZES_SOURCE,
     estimate=RowEstimate(tokens=100),
     recipes=(RecipeRow("xtreme_r", {"lr": 1e-5, "epochs": 2, "max_length": 64}),),
 )
@@ -203,7 +206,7 @@ MEWSLI_CANDIDATES = Task(
     licence="cc-by-sa",
     citation="Ruder et al. 2021",
     sizes={"text": 1_003_893},
-    sizes_source="google-research/google-research 47071fb, dense_representations_for_entity_retrieval/mel/mewsli-x.md",
+    sizes_source=_SIZES_SOURCE,
 )
 
 
@@ -234,7 +237,7 @@ MEWSLIX = Task(
         "test:tr": 1_215,
         "test:uk": 1_537,
     },
-    sizes_source="google-research/google-research 47071fb, dense_representations_for_entity_retrieval/mel/mewsli-x.md",
+    sizes_source=_SIZES_SOURCE,
 )
 
 TASKS = (MEWSLI_PAIRS, MEWSLI_CANDIDATES, MEWSLIX)

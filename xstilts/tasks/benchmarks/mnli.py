@@ -1,5 +1,6 @@
 """MultiNLI (Williams et al. 2018): natural language inference in ten genres; what XTREME-R trains
-for XNLI."""
+for XNLI.
+"""
 
 from xstilts.tasks.nli_rows import INSTRUCTION, LABEL, LABELS, premise_and_hypothesis
 from xstilts.tasks.sizes import infos

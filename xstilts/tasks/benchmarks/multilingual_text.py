@@ -1,4 +1,4 @@
-"""Text of all the benchmark's languages (Wikipedia), to be mixed in so that they are not forgotten."""
+"""Text of all the benchmark's languages (Wikipedia), to mix in against forgetting them."""
 
 from xstilts.tasks.exposure import ANY_WEB_PAGE
 from xstilts.tasks.languages import LANGUAGES

@@ -2,19 +2,13 @@
 
 from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.picture_rows import image_bytes
-from xstilts.tasks.task import (
-    Example,
-    Row,
-    Source,
-    Task,
-    text_of,
-)
+from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 TRUTH = LabelColumn("label", ("false", "true"))
 
 
 def statement(row: Row, index: int, language: str) -> Example:
-    """identifier, image, sentence, label (0 false, 1 true; hub order of class_label)."""
+    """identifier, image, sentence, label (0 false, 1 true, as in the hub's class_label)."""
     return Example(
         id=f"{row['identifier']}-{row.get('permutation', 0)}",
         text=text_of(row, "sentence"),

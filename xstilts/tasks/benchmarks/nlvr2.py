@@ -5,9 +5,9 @@ from xstilts.tasks.sizes import card
 from xstilts.tasks.task import Example, Row, Source, Task, each, text_of
 
 
-def two_pictures(row: Row, index: int, language: str) -> list[Example]:
+def two_images(row: Row, index: int, language: str) -> list[Example]:
     """NLVR2 in the Cauldron: images (two), texts[{user, assistant: Yes. | No.}]."""
-    pictures = images_of(row)
+    images = images_of(row)
 
     def statement_of(number: int, turn: Row) -> Example:
         answer = str(turn["assistant"]).strip().lower().rstrip(".")
@@ -17,7 +17,7 @@ def two_pictures(row: Row, index: int, language: str) -> list[Example]:
             id=f"{index}-{number}",
             text=text_of(turn, "user"),
             label=int(answer in ("yes", "true")),
-            images=pictures,
+            images=images,
             cluster=str(index),
         )
 
@@ -31,7 +31,7 @@ NLVR2 = Task(
     format="classification",
     modality="image",
     splits={"train": Source("HuggingFaceM4/the_cauldron", "nlvr2", "train")},
-    to_example=two_pictures,
+    to_example=two_images,
     objectives=("head", "lm"),
     labels=("false", "true"),
     verbalised=("false", "true"),

@@ -1,7 +1,8 @@
 """PAWS (Zhang et al. 2019) in English and PAWS-X (Yang et al. 2019): is a sentence a paraphrase of
 another?
 
-google/xtreme has a filtered copy (49,175 training rows). It is no alternative here: the two must not mix.
+google/xtreme has a filtered copy (49,175 training rows). It is not an alternative: the two must not
+mix.
 """
 
 from xstilts.tasks.labels import LabelColumn

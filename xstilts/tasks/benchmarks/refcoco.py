@@ -1,8 +1,8 @@
 """RefCOCO (Kazemzadeh et al. 2014): where in the photograph is what an expression names?
 
-Boxes are written as LLaVA-1.5 does: `[left, top, right, bottom]` as shares of the picture's width and
-height with two decimals. The hub's copies have no training split: their val rows train and their testA
-rows are the dev set, so scores on RefCOCO itself are no published ones.
+Boxes are written as in LLaVA-1.5: `[left, top, right, bottom]` as shares of the image's width and
+height with two decimals. The hub's copies have no training split: their val rows are used for
+training and their testA rows as the dev set, so the scores are not comparable with published ones.
 """
 
 from xstilts.tasks.picture_rows import image_bytes
@@ -10,8 +10,8 @@ from xstilts.tasks.task import Example, Row, Source, Task
 
 
 def grounded(row: Row, index: int, language: str) -> Example:
-    """image, answer (expressions, the first is used), bbox [x, y, width, height] in pixels of
-    the upright picture.
+    """image, answer (expressions; the first is used), bbox [x, y, width, height] in pixels of the
+    upright image.
     """
     from xstilts.tasks.pictures import check_picture, size_of
 
@@ -21,7 +21,7 @@ def grounded(row: Row, index: int, language: str) -> Example:
     x, y, w, h = (float(number) for number in row["bbox"])
     corners = (x / width, y / height, (x + w) / width, (y + h) / height)
     if not all(-0.01 <= corner <= 1.01 for corner in corners):
-        raise ValueError(f"bbox {row['bbox']} is not inside a picture of {width}×{height}")
+        raise ValueError(f"bbox {row['bbox']} is outside the image of {width} × {height} pixels")
     box = ", ".join(f"{min(1.0, max(0.0, corner)):.2f}" for corner in corners)
     expression = row["answer"] if isinstance(row["answer"], str) else row["answer"][0]
     return Example(

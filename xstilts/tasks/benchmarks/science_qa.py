@@ -6,7 +6,7 @@ from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
 
 
 def science(row: Row, index: int, language: str) -> Example | None:
-    """ScienceQA: image (none: the row is dropped), hint (a context), question, choices, answer."""
+    """image, hint (a context), question, choices, answer. A row without an image is dropped."""
     if not row["image"]:
         return None
     hint, question = str(row.get("hint") or ""), text_of(row, "question")

@@ -1,5 +1,6 @@
 """Social IQa (Sap et al. 2019): which of three answers fits a social situation? XTREME-R trains it
-before COPA."""
+before COPA.
+"""
 
 from xstilts.tasks.sizes import infos
 from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task, text_of

@@ -6,9 +6,9 @@ from xstilts.tasks.task import Example, Row, Source, Task, text_of
 
 
 def entailment(row: Row, index: int, language: str) -> Example | None:
-    """image, premise (the caption that the picture replaces), hypothesis, label; -1 drops the
-    row. The picture is the premise, so the text is the hypothesis alone; replaced by its
-    caption, the row is SNLI's.
+    """image, premise (the caption that the image replaces), hypothesis, label; -1 drops the row.
+    The image is the premise, so the text is the hypothesis alone. Under the image condition
+    `caption` the row is SNLI's.
     """
     label = LABEL.id_of(row["label"])
     if label is None:

@@ -1,8 +1,8 @@
 """Tatoeba (Artetxe and Schwenk 2019) in XTREME-R's 41 languages: an English query finds its
 translation.
 
-`tatoeba` is scored raw at the road's end, as XTREME-1 and Phang et al. do; `tatoeba_squad` after SQuAD,
-as the official XLM-R run of XTREME-R does.
+`tatoeba` is scored without a trained target, as in XTREME-1 and Phang et al.; `tatoeba_squad` after
+SQuAD, as in the official XLM-R run of XTREME-R.
 """
 
 from dataclasses import replace
@@ -13,7 +13,10 @@ from xstilts.tasks.sizes import infos
 from xstilts.tasks.task import RowEstimate, Source, Task
 
 TATOEBA_LANGUAGES = tuple(
-    "af ar az bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko lt ml mr nl pl pt ro ru sw ta te th tl tr uk ur vi zh".split()
+    (
+        "af ar az bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko lt ml mr "
+        "nl pl pt ro ru sw ta te th tl tr uk ur vi zh"
+    ).split()
 )
 
 

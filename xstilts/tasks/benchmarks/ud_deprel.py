@@ -1,13 +1,12 @@
 """Dependency labels of Universal Dependencies (Nivre et al. 2018): a public stand-in for CCG
-supertags, under its own name."""
+supertags, under its own name.
+"""
 
 from functools import partial
 
+from xstilts.tasks.sizes import infos
 from xstilts.tasks.tag_rows import named
-from xstilts.tasks.task import (
-    Source,
-    Task,
-)
+from xstilts.tasks.task import Source, Task
 
 UD_DEPREL = Task(
     name="ud_deprel",
@@ -27,7 +26,7 @@ UD_DEPREL = Task(
     citation="Nivre et al. 2018",
     overlap={"ud_en": "same-data", "panx_en": "same-format"},
     sizes={"train": 12_543, "select": 2_002},
-    sizes_source="huggingface/datasets d7dfbc83d68e, datasets/universal_dependencies/dataset_infos.json (UD 2.7)",
+    sizes_source=f"{infos('universal_dependencies')} (UD 2.7)",
 )
 
 TASKS = (UD_DEPREL,)

@@ -1,17 +1,13 @@
 """WikiANN or PAN-X (Pan et al. 2017): named entities; English trains, 48 languages are tagged
-zero-shot."""
+zero-shot.
+"""
 
 from functools import partial
 
 from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.sizes import infos
 from xstilts.tasks.tag_rows import tagged
-from xstilts.tasks.task import (
-    RecipeRow,
-    RowEstimate,
-    Source,
-    Task,
-)
+from xstilts.tasks.task import RecipeRow, RowEstimate, Source, Task
 
 #: 10,000 sentences, but of these languages fewer.
 _SMALL_TESTS = {
@@ -28,8 +24,8 @@ NER_TAGS = LabelColumn("ner_tags", NER)
 
 NER_LANGUAGES = tuple(
     (
-        "af ar az bg bn de el en es et eu fa fi fr gu he hi hu id it ja jv ka kk ko lt ml mr ms my nl pa pl pt qu ro ru sw "
-        "ta te th tl tr uk ur vi yo zh"
+        "af ar az bg bn de el en es et eu fa fi fr gu he hi hu id it ja jv ka kk ko lt ml mr ms my "
+        "nl pa pl pt qu ro ru sw ta te th tl tr uk ur vi yo zh"
     ).split()
 )
 
