@@ -100,6 +100,13 @@ def parser() -> argparse.ArgumentParser:
         "action", nargs="?", choices=["probe"], help="ask the hub, or a mirror, for every source"
     )
     tasks.add_argument("--json", action="store_true")
+    tasks.add_argument(
+        "--tasks",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a private task file (may be given several times)",
+    )
     tasks.add_argument("--mirror", default="hub")
     tasks.add_argument(
         "--task",
@@ -217,6 +224,13 @@ def _trials(text: str) -> int:
 
 def _plan_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("plan", help="the plan's YAML file")
+    command.add_argument(
+        "--tasks",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a private task file, besides those of the plan (may be given several times)",
+    )
     command.add_argument("--mirror", help="hub, miniature, a folder, or s3://bucket/prefix")
     command.add_argument(
         "--store", help="s3://bucket/prefix (default: an embedded server over HOME/store)"

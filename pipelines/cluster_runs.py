@@ -150,7 +150,7 @@ def start(
     from xstilts.runs.folder import create
 
     name = new_name(given.plan.name)
-    create(store, name, given.text, given.mirror)
+    create(store, name, given.text, given.mirror, given.plan.task_files)
     try:
         run_id = kfp.submit(name, f"{store.uri}/runs/{name}", experiment, version, account)
     except KfpError as error:

@@ -32,7 +32,7 @@ def _expand(given: argparse.Namespace, home: Path, run: str | None = None) -> tu
     path = Path(given.plan)
     if not path.is_file():
         raise PlanError(f"{path}: no such plan file")
-    plan = load_plan(path)
+    plan = load_plan(path, more_tasks=getattr(given, "tasks", ()))
     mirror = mirror_for(given.mirror, plan.mirror, home)
     return plan, expand(plan, open_mirror(mirror), numeric_environment(), generation=run), mirror
 
@@ -56,7 +56,7 @@ def run(given: argparse.Namespace) -> int:
         if plan.reuse == "none":
             expansion = _expand(given, home, name)[1]
         todo = undone(expansion, store)
-        create(store, name, Path(given.plan).read_text(), mirror)
+        create(store, name, Path(given.plan).read_text(), mirror, plan.task_files)
         store.delete(f"runs/{name}/status.json")
         forget(store, f"runs/{name}")
         for key in store.list(f"runs/{name}/failures/"):
@@ -160,9 +160,10 @@ def tasks(given: argparse.Namespace) -> int:
     """xstilts tasks [probe]"""
     if given.action == "probe":
         return _probe(given)
+    from xstilts.tasks.private import read_task_files, with_private
     from xstilts.tasks.registry import as_json
 
-    rows = as_json()
+    rows = as_json(with_private(read_task_files(given.tasks)))
     if given.json:
         _say(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0
@@ -208,9 +209,11 @@ def tasks(given: argparse.Namespace) -> int:
 def _probe(given: argparse.Namespace) -> int:
     """xstilts tasks probe: exit code 3 when a source is missing, else 5 when one has changed."""
     from xstilts.mirror.probe import LOCK, probe, write_lock
+    from xstilts.tasks.private import read_task_files, with_private
 
+    known = with_private(read_task_files(given.tasks))
     lock = LOCK if given.lock in (None, "") else Path(given.lock)
-    rows = probe(given.mirror, lock, given.task, given.rows)
+    rows = probe(given.mirror, lock, given.task, given.rows, known)
     by_status = {
         status: [row for row in rows if row["status"] == status]
         for status in ("missing", "changed", "licensed", "ok")

@@ -34,7 +34,8 @@ def rates(given: argparse.Namespace) -> int:
     path = Path(given.plan)
     if not path.is_file():
         raise PlanError(f"{path}: no such plan file")
-    plan, tables = load_plan(path), Tables.shipped()
+    plan = load_plan(path)
+    tables = Tables.shipped().with_tasks(plan.private_tasks)
     tried = trials(plan, tables, GRIDS, given.grid, given.backbone)
     home = Path(given.home).resolve()
     out = Path(given.plans or given.out or f"runs/{plan.name}-rates").resolve()

@@ -51,7 +51,9 @@ class Wanted:
 
     @property
     def settled(self) -> bool:
-        return recurring.same(self.before, self.plan.text, self.plan.mirror, self.repeat)
+        return recurring.same(
+            self.before, self.plan.text, self.plan.mirror, self.repeat, self.plan.plan.task_files
+        )
 
 
 def _wanted(given: argparse.Namespace, store: Store) -> list[Wanted]:
@@ -90,8 +92,9 @@ def apply(given: argparse.Namespace) -> int:
     for one in wanted:  # before a recurring run can fire
         if not one.settled:
             holds = recurring.held(one.plan.plan, one.repeat, one.plan.expansion)
-            document = recurring.document_of(one.plan.mirror, one.repeat, holds)
-            recurring.put(store, one.schedule.name, one.plan.text, document)
+            files = one.plan.plan.task_files
+            document = recurring.document_of(one.plan.mirror, one.repeat, holds, files)
+            recurring.put(store, one.schedule.name, one.plan.text, document, files)
     for change in changes:
         _do(kfp, change)
     _tell(changes, wanted, store)

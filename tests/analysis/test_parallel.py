@@ -3,7 +3,7 @@
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.parallel import in_parallel, join
-from xstilts.tasks.span import squad
+from xstilts.tasks.squad_rows import squad
 
 CONTRAST = {
     "name": "x minus none",

@@ -186,7 +186,7 @@ BAD = [
         "a text that the task needs is empty",
     ),
     # text that is none, or was decoded wrongly
-    ("snli", changed("snli", premise=5), "premise is int and no text"),
+    ("snli", changed("snli", premise=5), "premise must be text, not int"),
     ("tatoeba", changed("tatoeba", sentence1="caf\ud8e9"), "surrogate"),
     ("panx_en", changed("panx_en", tokens=["caf\udce9", "x"]), "surrogate"),
     ("squad", span("the \udce9cat sat", "cat", 5), "surrogate"),
@@ -211,8 +211,8 @@ def test_a_bad_row_is_counted_named_and_left_out(
     [
         (png()[:50], "image cannot be decoded"),
         (b"GIF89a nothing of the kind", "image cannot be decoded"),
-        (b"", "image holds no bytes"),
-        (None, "image holds no bytes"),
+        (b"", "image has no bytes"),
+        (None, "image has no bytes"),
     ],
     ids=["truncated", "no picture", "empty", "null"],
 )
@@ -409,7 +409,7 @@ def test_bytes_in_another_encoding_in_a_parquet_column_are_a_bad_row(tmp_path: P
 
 def test_a_column_of_bytes_is_no_text(tmp_path: Path) -> None:
     rows = [changed("snli", premise=b"a dog")] * 3
-    with pytest.raises(DataError, match="premise is bytes and no text"):
+    with pytest.raises(DataError, match="premise must be text, not bytes"):
         staged(tmp_path, "snli", as_parquet(rows))
 
 

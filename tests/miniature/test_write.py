@@ -19,6 +19,7 @@ from xstilts.data.records import read_rows
 from xstilts.errors import PlanError
 from xstilts.miniature.drawings import RGB
 from xstilts.miniature.languages import LANGUAGES
+from xstilts.miniature.splits import has_rows
 from xstilts.miniature.tokenizers import train_tokenizer
 from xstilts.miniature.write import Sizes, write_miniature
 from xstilts.sources.loader import Mirror, load_rows, missing_reason, open_mirror
@@ -28,15 +29,15 @@ from xstilts.tasks.task import Example, Source, Task
 
 SMALL = Sizes(text=60, train=30, select=12, test=25, pictures=60)
 FOREIGN = [code for code in LANGUAGES if code != "en"]
-#: The tasks that the miniature has rows for: all of the registry but the licensed one.
-HELD = {name for name, task in TASKS.items() if not task.licensed}
+#: The tasks that the miniature has rows for.
+HELD = {name for name, task in TASKS.items() if has_rows(task)}
 #: Evaluations whose rows are the same in all languages (TyDiQA's are not, and Tatoeba and BUCC have
 #: no English rows).
 PARALLEL = ["xnli", "pawsx", "xcopa", "udpos", "wikiann", "xquad", "mlqa", "mewslix"]
 EVERYWHERE = [
     name
     for name, task in TASKS.items()
-    if task.trained_target is not None and "test" in task.splits
+    if has_rows(task) and task.trained_target is not None and "test" in task.splits
 ]
 
 #: What the demo's plan reads.

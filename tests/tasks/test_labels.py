@@ -10,9 +10,9 @@ from xstilts.data.records import read_rows
 from xstilts.errors import DataError
 from xstilts.mirror.probe import LOCK, probe
 from xstilts.sources.loader import load_rows, open_mirror
+from xstilts.tasks.benchmarks.udpos import UPOS
 from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.registry import TASKS
-from xstilts.tasks.tagging import UPOS
 
 NLI = LabelColumn("label", ("entailment", "neutral", "contradiction"), {"-": ""})
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from xstilts.tasks.ranking import (
+from xstilts.tasks.benchmarks.lareqa import question_and_sentence
+from xstilts.tasks.benchmarks.mewslix import (
     entity,
     mention_and_entity,
     mention_text,
     mentions,
-    question_and_sentence,
 )
 from xstilts.tasks.sentences import sentence_spans
 

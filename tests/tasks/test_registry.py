@@ -1,14 +1,16 @@
 """The tables of tasks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from xstilts.errors import PlanError
 from xstilts.tasks.languages import LANGUAGES
-from xstilts.tasks.recipes import SETS, recipe
-from xstilts.tasks.registry import TASKS, as_json, task
-from xstilts.tasks.task import Source
+from xstilts.tasks.problems import task_problems
+from xstilts.tasks.recipes import SETS, recipe, recipe_of
+from xstilts.tasks.registry import TASKS, as_json, collected, task
+from xstilts.tasks.task import RecipeRow, Source
 
 LANGUAGE_COUNTS = {
     "xnli": 15, "xcopa": 11, "udpos": 38, "wikiann": 48, "xquad": 12, "mlqa": 7, "tydiqa": 9, "tatoeba": 41,
@@ -82,6 +84,59 @@ def test_xtreme_r_trains_its_targets_as_the_official_scripts_do(
         tuple(found[key] for key in ("lr", "epochs", "examples_per_step", "warmup", "selection"))
         == row
     )
+
+
+def test_tasks_are_sorted_by_name_and_the_order_of_files_does_not_matter() -> None:
+    assert list(TASKS) == sorted(TASKS)
+    files = [(name, [definition]) for name, definition in TASKS.items()]
+    assert collected(reversed(files)) == collected(files) == TASKS
+    assert list(collected(reversed(files))) == list(TASKS)
+
+
+def test_a_name_in_two_files_is_an_error_that_names_both() -> None:
+    with pytest.raises(ValueError, match=r"duplicate task 'snli': a\.py and b\.py; rename"):
+        collected([("a.py", [TASKS["snli"]]), ("b.py", [TASKS["snli"]])])
+
+
+def test_every_mistake_of_a_task_is_named_with_its_file() -> None:
+    wrong = replace(
+        TASKS["snli"], format="essay", verbalised=("yes",), sizes={"tset": 5}, recipes=(),  # type: ignore[arg-type]
+        trained_target=("mnlii",),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="invalid tasks") as error:
+        collected([("x.py", [wrong])])
+    lines = str(error.value).splitlines()[1:]
+    assert all(line.startswith("  - x.py: snli: ") for line in lines)
+    assert [line.removeprefix("  - x.py: snli: ").split(":")[0] for line in lines] == [
+        "format",
+        "trained_target",
+        "unknown task 'mnlii'; allowed",
+        "sizes",
+    ]
+
+
+def test_a_recipe_row_of_a_task_names_existing_sets_and_keys() -> None:
+    wrong = replace(TASKS["snli"], recipes=(RecipeRow("xtrem", {"learning_rate": 1e-5}),))
+    assert [problem.split(";")[0] for problem in task_problems(wrong, TASKS)] == [
+        "snli: recipes: invalid value 'xtrem'",
+        "snli: recipes xtrem: invalid value 'learning_rate'",
+    ]
+
+
+def test_what_a_task_changes_of_its_formats_recipe_holds_for_the_families_that_it_names() -> None:
+    task = replace(
+        TASKS["snli"], recipes=(RecipeRow("xtreme_r", {"epochs": 7}, families=("llava",)),)
+    )
+    epochs = [
+        recipe_of(task, "xtreme_r", family, "full")["epochs"] for family in ("llava", "xlm_r")
+    ]
+    assert epochs == [7, recipe("xtreme_r", "snli", "xlm_r", "full")["epochs"]]
+
+
+def test_the_set_vlm_inherits_what_a_task_changes_of_xtreme_r_except_the_rate() -> None:
+    task = replace(TASKS["snli"], recipes=(RecipeRow("xtreme_r", {"epochs": 7, "lr": 1.0}),))
+    found = recipe_of(task, "vlm", "llava", "full")
+    assert (found["epochs"], found["lr"]) == (7, recipe("vlm", "snli", "llava", "full")["lr"])
 
 
 def test_an_unknown_task_is_named_with_what_is_near() -> None:
@@ -173,34 +228,11 @@ def test_paws_is_not_read_from_the_filtered_copy_and_refcoco_says_what_it_is_tra
     }  # fmt: skip
 
 
-def test_sizes_are_of_the_tasks_own_splits_and_languages() -> None:
-    for one in TASKS.values():
-        for name in one.sizes:
-            split, _, language = name.partition(":")
-            assert split in one.splits
-            assert not language or language in one.languages
+def test_sizes_are_those_of_the_sources() -> None:
     assert (
         sum(TASKS["mewslix"].sizes.values()) == 14_624
     )  # as google-research mewsli-x.md adds them up
     assert set(TASKS["tatoeba"].sizes) == {f"test:{code}" for code in TASKS["tatoeba"].languages}
-
-
-#: Splits of which no source states the rows: the set is licensed or generated, or only a rounded
-#: figure is public.
-WITHOUT_ROWS = {
-    "bucc_mining": {"test"}, "ccg": {"train", "select"}, "tydiqa_en": {"train"}, "a_okvqa": {"train"}, "coco_captions": {"train", "select"},
-    "miniature_text": {"text"}, "multilingual_text": {"train"},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_every_split_has_its_rows_or_is_known_to_have_none_and_rows_have_a_source(
-    name: str,
-) -> None:
-    one = TASKS[name]
-    stated = {size.partition(":")[0] for size in one.sizes}
-    assert set(one.splits) - stated == WITHOUT_ROWS.get(name, set())
-    assert bool(one.sizes) == bool(one.sizes_source)
 
 
 def test_a_test_with_rows_by_language_has_them_for_every_language() -> None:

@@ -106,6 +106,7 @@ def encode(
     out: Path,
     keep: Sequence[bool] | None = None,
     bad_records: int = 0,
+    tasks: Mapping[str, Task] = TASKS,
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """Does an encode step. keep: which of the records are encoded; None: all. bad_records: bad
     rows that the records step left out, which count with those of this step against
@@ -113,7 +114,7 @@ def encode(
     rows, bad rows, training windows without their answer, share of unknown tokens, classes of an
     open set of tags.
     """
-    spec, task = step.spec, TASKS[step.spec["task"]]
+    spec, task = step.spec, tasks[step.spec["task"]]
     examples = read_records(records)
     tags = task.labels or tuple(sorted({tag for example in examples for tag in example.tags}))
     processor = processor.within(spec.get("image_budget") or {})

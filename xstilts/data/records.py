@@ -46,7 +46,9 @@ _SCHEMA = pa.schema(
 )
 
 
-def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+def make_records(
+    step: Step, mirror: Any, out: Path, tasks: Mapping[str, Task] = TASKS
+) -> tuple[dict[str, Path], dict[str, Any]]:
     """Does a records step: files records.parquet (and images.parquet), info with rows, bad rows,
     licence.
 
@@ -56,7 +58,7 @@ def make_records(step: Step, mirror: Any, out: Path) -> tuple[dict[str, Path], d
     """
     from xstilts.sources.loader import load_rows
 
-    spec, task = step.spec, TASKS[step.spec["task"]]
+    spec, task = step.spec, tasks[step.spec["task"]]
     where = spec["source"]
     source = source_of(where)
     # At the commit that the step is named by.

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from xstilts.miniature import foreign_rows, picture_rows, rows, text_rows
-from xstilts.miniature.languages import Language
-from xstilts.tasks.span import TYDIQA_LANGUAGES
+from xstilts.miniature.languages import LANGUAGES, Language
+from xstilts.tasks.benchmarks.tydiqa import TYDIQA_LANGUAGES
+from xstilts.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -249,3 +251,18 @@ def _later(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
                 make,
                 scenes,
             )
+
+
+@cache
+def _paths() -> frozenset[str]:
+    return frozenset(split.path for split in splits(list(LANGUAGES.values()), Sizes()))
+
+
+def has_rows(task: Task) -> bool:
+    """Whether the miniature has rows for every split of a task. Rows are optional: a task without
+    them can be used with other mirrors.
+    """
+    return all(
+        any(origin.path in _paths() for origin in (source, *source.alternatives))
+        for source in task.splits.values()
+    )

@@ -44,17 +44,21 @@ class Asked:
 
 
 def probe(
-    mirror: str, lock: Path = LOCK, names: Sequence[str] = (), rows: int = ROWS
+    mirror: str,
+    lock: Path = LOCK,
+    names: Sequence[str] = (),
+    rows: int = ROWS,
+    tasks: Mapping[str, Task] = TASKS,
 ) -> list[dict[str, Any]]:
     """A row for each task (of `names`, or all), split and language: its first source that is
     there, and `status`: ok | missing | changed | licensed (no copy of one's own is named), with
-    `reason`. `verified`: whether hub.lock knew what to expect. `found` is what was seen:
+    `reason`. tasks: the shipped ones, or others as well (xstilts.tasks.private). `verified`: whether hub.lock knew what to expect. `found` is what was seen:
     revision, columns that the task reads with their types, hash of the first rows.
     """
     opened, locked = open_mirror(mirror), read_lock(lock)
     return [
         _row(opened, asked, locked, rows)
-        for asked in _asked([TASKS[name] for name in names] or TASKS.values())
+        for asked in _asked([tasks[name] for name in names] or tasks.values())
     ]
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xstilts.tasks.languages import INVENTED
-from xstilts.tasks.ranking import LAREQA_LANGUAGES, MEWSLIX_LANGUAGES
 from xstilts.tasks.registry import TASKS
 
 Kind = Literal["labels", "tags", "answers", "rankings", "pairs", "objects"]
@@ -94,8 +93,7 @@ def _rows(benchmark: str) -> list[Official]:
     # (scripts/run_tatoeba.sh).
     return [
         *shared, of("tatoeba", "tatoeba_squad", "labels"), of("xcopa", "xcopa", "objects"),
-        of("lareqa", "lareqa", "rankings", LAREQA_LANGUAGES),
-        of("mewslix", "mewslix", "rankings", MEWSLIX_LANGUAGES),
+        of("lareqa", "lareqa", "rankings"), of("mewslix", "mewslix", "rankings"),
     ]  # fmt: skip
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from xstilts.plan.expansion import Expansion
 from xstilts.step import Step, training_role
+from xstilts.tasks.private import with_private
+from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task import Task
 
 H100_FLOPS = 989e12  # bf16, dense
 TRAIN_UTILISATION = 0.40
@@ -30,39 +33,6 @@ PARAMETERS: Mapping[str, float] = {
     "Qwen/Qwen3-VL-8B-Instruct": 8.8e9,
 }
 
-#: task → (training rows, mean tokens of a row, its choices included).
-TRAINING: Mapping[str, tuple[int, int]] = {
-    "mnli": (392_702, 40),
-    "snli": (549_367, 30),
-    "qqp": (363_846, 32),
-    "squad": (87_599, 165),
-    "squad_v2": (130_319, 170),
-    "hellaswag": (39_905, 440),
-    "cosmos_qa": (25_262, 480),
-    "commonsense_qa": (9_741, 125),
-    "siqa": (33_410, 105),
-    "copa": (400, 70),
-    "ud_en": (21_253, 25),
-    "panx_en": (20_000, 14),
-    "tydiqa_en": (3_696, 260),
-    "squad_dual": (87_599, 180),
-    "mewsli_pairs": (167_719, 100),
-    "coco_captions": (591_753, 360),
-}
-
-#: evaluation → (test rows of a language, mean tokens of a row).
-TESTS: Mapping[str, tuple[int, int]] = {
-    "xnli": (5_010, 65),
-    "xcopa": (500, 90),
-    "udpos": (1_580, 45),
-    "wikiann": (6_325, 22),
-    "xquad": (1_190, 363),
-    "mlqa": (6_035, 375),
-    "tydiqa": (564, 338),
-    "tatoeba": (900, 36),
-    "tatoeba_squad": (900, 36),
-}
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -72,16 +42,21 @@ class Cost:
     gpu_hours: float | None
 
 
-def step_cost(step: Step, steps: Mapping[str, Step]) -> Cost:
-    """The estimate of one finetune or score step; other kinds need no GPU."""
+def step_cost(
+    step: Step, steps: Mapping[str, Step], tasks: Mapping[str, Task] | None = None
+) -> Cost:
+    """The estimate of one finetune or score step; other kinds need no GPU. tasks: None means the
+    shipped ones.
+    """
+    tasks = TASKS if tasks is None else tasks
     if step.kind == "finetune":
-        tokens = _training_tokens(step, steps)
+        tokens = _training_tokens(step, steps, tasks)
         flops, utilisation = (
             (4.0 if step.spec["tuning"]["mode"] == "lora" else 6.0),
             TRAIN_UTILISATION,
         )
     elif step.kind == "score":
-        tokens = _scoring_tokens(step, steps)
+        tokens = _scoring_tokens(step, steps, tasks)
         flops, utilisation = 2.0, SCORE_UTILISATION
     else:
         return Cost(0.0, 0.0)
@@ -100,12 +75,13 @@ def estimate(
     expansion: Expansion, finished: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, Cost]:
     """intermediate, target, score, total → Cost of the steps that are not finished."""
+    tasks = with_private(expansion.task_files)
     found: dict[str, list[Cost]] = {"intermediate": [], "target": [], "score": []}
     for fingerprint, step in expansion.steps.items():
         if step.kind in ("finetune", "score") and fingerprint not in (finished or {}).get(
             step.kind, ()
         ):
-            found[step.spec.get("stage", "score")].append(step_cost(step, expansion.steps))
+            found[step.spec.get("stage", "score")].append(step_cost(step, expansion.steps, tasks))
     total = _sum([cost for costs in found.values() for cost in costs])
     return {**{kind: _sum(costs) for kind, costs in found.items()}, "total": total}
 
@@ -124,21 +100,24 @@ def _rows_of(known: int | None, cap: int | None) -> int | None:
     return min(caps) if caps else None
 
 
-def _training_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
-    recipe, tasks = step.spec["recipe"], step.spec["tasks"]
+def _training_tokens(
+    step: Step, steps: Mapping[str, Step], tasks: Mapping[str, Task]
+) -> float | None:
+    recipe = step.spec["recipe"]
     rows: list[int] = []
     lengths: list[int] = []
-    for task in tasks:
-        known = TRAINING.get(task["name"])
-        encoded = steps[
-            step.parents[f"train:{training_role(task['name'], task.get('translated'))}"]
-        ]
-        records = steps[encoded.parents["records"]]
-        count = _rows_of(known[0] if known else None, records.spec["rows"])
-        if known is None or count is None:
+    for part in step.spec["tasks"]:
+        task = tasks.get(part["name"])
+        role = training_role(part["name"], part.get("translated"))
+        encoded = steps[step.parents[f"train:{role}"]]
+        cap = steps[encoded.parents["records"]].spec["rows"]
+        if task is None or task.estimate is None:
+            return None
+        count = _rows_of(task.rows("train", "en"), cap)
+        if count is None:
             return None
         rows.append(count)
-        lengths.append(known[1])
+        lengths.append(task.estimate.tokens)
     mean = sum(n * length for n, length in zip(rows, lengths, strict=True)) / sum(rows)
     if recipe.get("supervised_tokens"):
         return None  # the number of updates is only known once the rows are encoded
@@ -147,11 +126,17 @@ def _training_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
     return float(recipe["epochs"] * sum(rows) * mean)
 
 
-def _scoring_tokens(step: Step, steps: Mapping[str, Step]) -> float | None:
-    known = TESTS.get(step.spec["evaluation"])
-    if known is None:
+def _scoring_tokens(
+    step: Step, steps: Mapping[str, Step], tasks: Mapping[str, Task]
+) -> float | None:
+    task = tasks.get(step.spec["evaluation"])
+    if task is None or task.estimate is None:
         return None
-    caps = [
-        steps[step.parents[f"gold:{language}"]].spec["rows"] for language in step.spec["languages"]
+    split = "test" if "test" in task.splits else "select"  # of an arm's own dev rows
+    rows = [
+        _rows_of(task.rows(split, language), steps[step.parents[f"gold:{language}"]].spec["rows"])
+        for language in step.spec["languages"]
     ]
-    return float(sum((_rows_of(known[0], cap) or 0) * known[1] for cap in caps))
+    if None in rows:
+        return None
+    return float(sum(count for count in rows if count is not None) * task.estimate.tokens)

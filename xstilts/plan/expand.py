@@ -47,7 +47,7 @@ def expand(
     Raises:
         DataError: The mirror lacks required data. The error lists all of it.
     """
-    tables = tables or Tables.shipped()
+    tables = (tables or Tables.shipped()).with_tasks(plan.private_tasks)
     sources = Sources(plan, tables, mirror)
     stamp: dict[str, Any] = {} if plan.reuse == "recipe" else {"environment": dict(environment)}
     if plan.reuse == "none":

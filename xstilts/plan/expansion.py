@@ -72,6 +72,12 @@ class Expansion:
         steps = {fingerprint: Step.from_json(step) for fingerprint, step in value["steps"].items()}
         return cls(**{**value, "steps": steps})
 
+    @property
+    def task_files(self) -> dict[str, str]:
+        """path → text of the plan's private task files."""
+        files: Json = self.plan.get("tasks", {})
+        return {path: file["source"] for path, file in files.items()}
+
     def by_kind(self) -> dict[str, list[str]]:
         """kind → fingerprints, parents before children."""
         kinds: dict[str, list[str]] = {}

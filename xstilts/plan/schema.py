@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from xstilts.plan.part import Part
 from xstilts.plan.placement import Cluster, cluster_problems
+from xstilts.tasks.private import private_tasks, sha256_of
+from xstilts.tasks.task import Task
 
 Family = Literal["xlm_r", "llava", "qwen_vl"]
 Mode = Literal["full", "lora"]
@@ -30,6 +32,16 @@ def _selection(value: Any) -> Any:
         f"invalid selection {value!r}; allowed: last, or the evaluation interval in updates (a "
         "number of at least 1)"
     )
+
+
+class TaskFile(Part):
+    """A private task file: its Python text."""
+
+    source: str
+
+    @property
+    def sha256(self) -> str:
+        return sha256_of(self.source)
 
 
 class Tokenizer(Part):
@@ -384,6 +396,8 @@ class Plan(Part):
     name: Name = ""
     title: str = ""
     mirror: str = "hub"
+    # In a file: a list of paths, relative to the plan. load_plan puts the texts in their place.
+    tasks: Mapping[str, TaskFile] = {}
     recipes: Literal["miniature", "xtreme_r", "phang_2020", "vlm"] = "xtreme_r"
     reuse: Literal["exact", "recipe", "none"] = "exact"
     backbones: Mapping[Name, BackbonePlan] = {}
@@ -410,6 +424,16 @@ class Plan(Part):
         if "none" not in self.arms:
             object.__setattr__(self, "arms", {"none": Arm(), **self.arms})
         return self
+
+    @property
+    def task_files(self) -> dict[str, str]:
+        """path → text of the private task files."""
+        return {path: file.source for path, file in self.tasks.items()}
+
+    @property
+    def private_tasks(self) -> dict[str, Task]:
+        """The tasks that the private task files define, by name. Executes the files."""
+        return private_tasks(self.task_files)
 
     def to_json(self) -> dict[str, Any]:
         """The normalized plan as JSON. Inverse: `Plan.model_validate`."""

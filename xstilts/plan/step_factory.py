@@ -67,12 +67,20 @@ class Steps:
         parents: Mapping[str, str],
         **more: Any,
     ) -> str:
-        step = Step(
-            kind, {**spec, **self._stamp(kind)}, parents, {"label": label, **self.settings, **more}
-        )
+        content = {**spec, **self._task_files(kind, spec), **self._stamp(kind)}
+        step = Step(kind, content, parents, {"label": label, **self.settings, **more})
         fingerprint = step.fingerprint
         self.made.setdefault(fingerprint, step)
         return fingerprint
+
+    def _task_files(self, kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """task → SHA-256 of the private file that defines it, for the private tasks of a spec."""
+        files = {
+            name: self.tables.tasks[name].file_sha256
+            for name in named_tasks(kind, spec)
+            if self.tables.tasks[name].file_sha256
+        }
+        return {"task_files": files} if files else {}
 
     def _stamp(self, kind: str) -> dict[str, Any]:
         return {k: v for k, v in self.stamp.items() if kind != "records" or k != "environment"}
@@ -559,6 +567,13 @@ class Steps:
             raise DataError(
                 "\n".join(["the mirror lacks required data; nothing was staged", *lines])
             )
+
+
+def named_tasks(kind: str, spec: Mapping[str, Any]) -> list[str]:
+    """The tasks whose definitions a step of this kind reads."""
+    if kind == "finetune":
+        return [part["name"] for part in spec["tasks"]]
+    return [spec[key] for key in ("task", "evaluation") if key in spec]
 
 
 def scored_by(task: Task, objective: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ They are injected, so that tests can use small ones.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xstilts.tasks.task import Source, Task
@@ -39,3 +39,16 @@ class Tables:
         from xstilts.tasks.registry import TASKS
 
         return cls(TASKS, recipe, tuple(INVENTED), identity, missing_reason, model_revision)
+
+    def with_tasks(self, private: Mapping[str, Task]) -> "Tables":
+        """These tables and the tasks of a plan's own task files."""
+        if not private:
+            return self
+        from xstilts.tasks.recipes import recipe_of
+
+        def recipe(name: str, task: str, family: str, mode: str) -> Mapping[str, Any]:
+            if task in private:
+                return recipe_of(private[task], name, family, mode)
+            return self.recipe(name, task, family, mode)
+
+        return replace(self, tasks={**self.tasks, **private}, recipe=recipe)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError, PlanError
-from xstilts.runs import finished, recurring
+from xstilts.runs import finished, recurring, task_files
 from xstilts.runs.folder import (
     create,
     failure,
@@ -48,7 +48,8 @@ def _fired(run_uri: str) -> None:
     if separator:
         store = open_store(base)
         run, text, more = recurring.fire(store, name)
-        create(store, run, text, more.pop("mirror"), **more)
+        files = recurring.task_files(store, name)
+        create(store, run, text, more.pop("mirror"), files, **more)
 
 
 def plan(run_uri: str) -> None:
@@ -71,8 +72,12 @@ def plan(run_uri: str) -> None:
             )
         holds = run.get("held", {})
         mirror = open_mirror(run["mirror"]).at(holds.get("data", ()))
+        files = task_files.get(store, folder, run.get("tasks", {}))
         expanded = expand(
-            load_plan(text.decode()), mirror, numeric_environment(), generation=str(run["run"])
+            load_plan(text.decode(), task_files=files),
+            mirror,
+            numeric_environment(),
+            generation=str(run["run"]),
         )
         recurring.refuse_changes(holds, expanded)
         if "schedule" in run:
@@ -113,10 +118,12 @@ def stage(run_uri: str, batch: str) -> int:
             require_current(step)
             module, _, name = _STAGERS[step.kind].partition(":")
             function = getattr(importlib.import_module(module), name)
+            tasks = task_files.tasks_of(store, folder, [step])
             started = time.perf_counter()
             with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
                 try:
-                    files, info = function(step, store, run.get("mirror", "hub"), Path(scratch))
+                    mirror = run.get("mirror", "hub")
+                    files, info = function(step, store, mirror, Path(scratch), tasks)
                 except DataError as error:
                     raise DataError(f"{step.settings.get('label', step.kind)}: {error}") from error
                 store.commit(

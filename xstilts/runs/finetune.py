@@ -24,10 +24,10 @@ from xstilts.models.lora import load_trainable, trainable_state
 from xstilts.runs.folder import failure, failure_key, open_run, spec_of
 from xstilts.runs.loaded_backbone import LoadedBackbone, task_role
 from xstilts.runs.score import group as score_group
+from xstilts.runs.task_files import tasks_of
 from xstilts.scoring.gold import encoded_gold, gold_answers
 from xstilts.step import Step
 from xstilts.store.store import Store
-from xstilts.tasks.registry import TASKS
 from xstilts.training.checkpoint import load_state, save_state
 from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
 from xstilts.training.losses import Learner
@@ -71,7 +71,8 @@ def group(
     require(steps[undone[0]].spec.get("environment"))
     torch.set_num_threads(int(steps[undone[0]].settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
-        loaded = LoadedBackbone(store, steps[undone[0]], Path(scratch), device)
+        tasks = tasks_of(store, folder, steps.values())
+        loaded = LoadedBackbone(store, steps[undone[0]], Path(scratch), device, tasks)
         for fingerprint in undone:
             step, key = steps[fingerprint], failure_key(folder, "finetune", fingerprint)
             if workers.from_first(store.get_json(key) is not None):
@@ -268,7 +269,7 @@ def _development(loaded: LoadedBackbone, step: Step) -> Development | None:
         int(encoded.info.get("bad_rows", 0)),
     )
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
-    task = TASKS[given["name"]]
+    task = loaded.tasks[given["name"]]
     labels = task.labels or (loaded.trained_tags(step, given) if task.format == "tagging" else ())
     limit = AnswerLimit(**step.spec["recipe"].get("answer_limit", {}))
     return Development(

@@ -14,6 +14,7 @@ from typing import Any
 
 from xstilts.errors import PlanError, XstiltsError
 from xstilts.runs import recurring
+from xstilts.runs.task_files import put as put_task_files
 from xstilts.step import Step
 from xstilts.store.store import Store
 
@@ -46,12 +47,29 @@ def open_run(run_uri: str) -> tuple[Store, str]:
     return store, f"runs/{run}"
 
 
-def create(store: Store, run: str, plan_text: str, mirror: str, **more: Any) -> None:
-    """Starts a run's folder: the plan as written and where its data comes from. A run that was
-    cancelled may go on.
+def create(
+    store: Store,
+    run: str,
+    plan_text: str,
+    mirror: str,
+    task_files: Mapping[str, str] | None = None,
+    **more: Any,
+) -> None:
+    """Starts a run's folder: the plan as written, its private task files, and where its data comes
+    from. A cancelled run can be resumed.
+
+    Args:
+        store: the store.
+        run: the run's name.
+        plan_text: the YAML text.
+        mirror: the mirror's address.
+        task_files: path → text, as `Plan.task_files` has them.
+        more: further entries of run.json.
     """
     store.delete(f"runs/{run}/cancelled.json")
     store.delete(f"runs/{run}/leases/")
+    if task_files:
+        more["tasks"] = put_task_files(store, f"runs/{run}", task_files)
     store.put_json(
         f"runs/{run}/run.json", {"run": run, "mirror": mirror, "created": time.time(), **more}
     )

@@ -18,6 +18,7 @@ from xstilts.step import Step, training_role
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task import Task
 
 
 class LoadedBackbone:
@@ -25,7 +26,16 @@ class LoadedBackbone:
     and the processor.
     """
 
-    def __init__(self, store: Store, step: Step, scratch: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        store: Store,
+        step: Step,
+        scratch: Path,
+        device: torch.device,
+        tasks: Mapping[str, Task] = TASKS,
+    ) -> None:
+        """tasks: those that the steps use, private ones included (runs/task_files.py)."""
+        self.tasks = tasks
         self.store, self.device, self.scratch = store, device, scratch
         folder = model_folder(step, store, scratch)
         self.tuning: Mapping[str, Any] = step.spec["tuning"]
@@ -81,7 +91,7 @@ class LoadedBackbone:
             path = self.store.file(self.parent("records", fingerprint, step), "records.parquet")
             in_words = step.spec["format"] == "words"
             self._gold[key] = (
-                answers_in_words(path, TASKS[step.spec["evaluation"]])
+                answers_in_words(path, self.tasks[step.spec["evaluation"]])
                 if in_words
                 else gold_answers(path, step.spec["format"])
             )
@@ -101,7 +111,7 @@ class LoadedBackbone:
         """The tag names of a score step in the order of their ids: the task's, else those of its
         model's training rows.
         """
-        task = TASKS[step.spec["evaluation"]]
+        task = self.tasks[step.spec["evaluation"]]
         if task.labels or task.format != "tagging" or "model" not in step.parents:
             return task.labels
         trained = Step.from_json(self.parent("finetune", step.parents["model"], step).step)

@@ -21,7 +21,9 @@ from xstilts.errors import PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
+from xstilts.runs import task_files as task_file_store
 from xstilts.store.store import Store
+from xstilts.tasks.private import sha256_of
 
 Pair = tuple[int, int]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -60,11 +62,17 @@ def further_seeds(pairs: Sequence[Pair], count: int) -> list[Pair]:
     return found
 
 
-def repeated(text: str, repeat: Repeat, number: int, models: Mapping[str, str]) -> str:
+def repeated(
+    text: str,
+    repeat: Repeat,
+    number: int,
+    models: Mapping[str, str],
+    files: Mapping[str, str] | None = None,
+) -> str:
     """The plan of firing `number` (from 0): seeds added, `reuse` set, backbones at the commits
-    that are held.
+    that are held. files: path → text of the plan's private task files.
     """
-    plan, raw = load_plan(f"{text}\n"), yaml.safe_load(text)
+    plan, raw = load_plan(f"{text}\n", task_files=files or {}), yaml.safe_load(text)
     added = number if repeat.spending is None else min(number, repeat.spending.looks - 1)
     if repeat.add_seeds and added:
         raw["seeds"] = [list(pair) for pair in further_seeds(plan.seeds, repeat.add_seeds * added)]
@@ -188,9 +196,22 @@ def stored(store: Store, name: str) -> tuple[str, dict[str, Any]] | None:
     return None if text is None or document is None else (text.decode(), document)
 
 
-def document_of(mirror: str, repeat: Repeat, holds: Mapping[str, Any]) -> dict[str, Any]:
-    """What schedule.json holds."""
-    return {"mirror": mirror, **repeat.model_dump(mode="json"), "held": dict(holds)}
+def document_of(
+    mirror: str,
+    repeat: Repeat,
+    holds: Mapping[str, Any],
+    files: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The content of schedule.json. files: path → text of the plan's private task files, of which
+    it has the digests.
+    """
+    return {**_document(mirror, repeat, files), "held": dict(holds)}
+
+
+def _document(mirror: str, repeat: Repeat, files: Mapping[str, str] | None) -> dict[str, Any]:
+    digests = {path: sha256_of(text) for path, text in (files or {}).items()}
+    tasks = {"tasks": digests} if digests else {}
+    return {"mirror": mirror, **repeat.model_dump(mode="json"), **tasks}
 
 
 def _repeat(document: Mapping[str, Any]) -> Repeat:
@@ -201,7 +222,11 @@ def _repeat(document: Mapping[str, Any]) -> Repeat:
 
 
 def same(
-    before: tuple[str, Mapping[str, Any]] | None, text: str, mirror: str, repeat: Repeat
+    before: tuple[str, Mapping[str, Any]] | None,
+    text: str,
+    mirror: str,
+    repeat: Repeat,
+    files: Mapping[str, str] | None = None,
 ) -> bool:
     """Whether a stored schedule says what it should; what it holds stays held for as long as it
     does.
@@ -209,15 +234,28 @@ def same(
     if before is None:
         return False
     stands = {key: value for key, value in before[1].items() if key != "held"}
-    return before[0] == text and stands == {"mirror": mirror, **repeat.model_dump(mode="json")}
+    return before[0] == text and stands == _document(mirror, repeat, files)
 
 
-def put(store: Store, name: str, text: str, document: Mapping[str, Any]) -> None:
+def put(
+    store: Store,
+    name: str,
+    text: str,
+    document: Mapping[str, Any],
+    files: Mapping[str, str] | None = None,
+) -> None:
     """Writes a schedule's folder. Its firings stay: seeds are added to those that were there
-    before.
+    before. document: what document_of returned for the same files.
     """
+    task_file_store.put(store, folder_of(name), files or {})
     store.put_bytes_at(f"{folder_of(name)}/plan.yaml", text.encode())
     store.put_json(f"{folder_of(name)}/schedule.json", dict(document))
+
+
+def task_files(store: Store, name: str) -> dict[str, str]:
+    """path → text of a schedule's private task files."""
+    document = store.get_json(f"{folder_of(name)}/schedule.json") or {}
+    return task_file_store.get(store, folder_of(name), document.get("tasks", {}))
 
 
 def firings(store: Store, name: str) -> list[dict[str, Any]]:
@@ -260,7 +298,9 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
         "fired_by": firing,
         "held": holds,
     }
-    return str(record["run"]), repeated(text, repeat, number, holds.get("models", {})), more
+    files = task_files(store, name)
+    plan = repeated(text, repeat, number, holds.get("models", {}), files)
+    return str(record["run"]), plan, more
 
 
 def hold_environment(
@@ -275,13 +315,13 @@ def hold_environment(
     if known is None:
         return
     plan, document = known
-    repeat, holds = _repeat(document), document["held"]
+    repeat, holds, files = _repeat(document), document["held"], task_files(store, name)
     now = (
-        repeated(plan, repeat, int(run["firing"]), holds.get("models", {})),
+        repeated(plan, repeat, int(run["firing"]), holds.get("models", {}), files),
         document["mirror"],
         holds,
     )
-    exact = (repeat.reuse or load_plan(f"{plan}\n").reuse) == "exact"
+    exact = (repeat.reuse or load_plan(f"{plan}\n", task_files=files).reuse) == "exact"
     if (
         exact
         and "environment" not in (*repeat.follow, *holds)

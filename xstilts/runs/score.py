@@ -22,6 +22,7 @@ from xstilts.models.heads import AnswerLimit
 from xstilts.runs.folder import failure, failure_key, open_run, spec_of
 from xstilts.runs.loaded_backbone import LoadedBackbone
 from xstilts.runs.score_shards import Shard, complain, gathered, is_large, make, shards, share
+from xstilts.runs.task_files import tasks_of
 from xstilts.scoring.gold import Gold, encoded_gold
 from xstilts.scoring.predict import Job, Predictor, predict, withheld, written
 from xstilts.scoring.ranking import in_all_languages
@@ -85,7 +86,9 @@ def group(
     require(first.spec.get("environment"))
     torch.set_num_threads(int(first.settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
-        loaded = loaded or LoadedBackbone(store, first, Path(scratch), device)
+        if loaded is None:
+            tasks = tasks_of(store, folder, steps.values())
+            loaded = LoadedBackbone(store, first, Path(scratch), device, tasks)
         if large and workers.world > 1:
             _make_shards(
                 loaded,

@@ -9,6 +9,7 @@ from xstilts.environment import require
 from xstilts.step import Step
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
+from xstilts.tasks.task import Task
 
 Outcome = tuple[Mapping[str, Path], Mapping[str, Any]]
 
@@ -23,15 +24,19 @@ def parent(store: Store, kind: str, fingerprint: str, child: Step) -> Manifest:
     return manifest
 
 
-def records(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+def records(
+    step: Step, store: Store, mirror: str, scratch: Path, tasks: Mapping[str, Task]
+) -> Outcome:
     """Source → canonical records."""
     from xstilts.data.records import make_records
     from xstilts.sources.loader import open_mirror
 
-    return make_records(step, open_mirror(mirror), scratch)
+    return make_records(step, open_mirror(mirror), scratch, tasks)
 
 
-def build(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+def build(
+    step: Step, store: Store, mirror: str, scratch: Path, tasks: Mapping[str, Task]
+) -> Outcome:
     """A tiny backbone: tokenizer and weights from a seed, then a short pre-training on the
     records' text.
     """
@@ -54,7 +59,9 @@ def build(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
     return {path.name: path for path in sorted(folder.iterdir())}, info
 
 
-def encode(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
+def encode(
+    step: Step, store: Store, mirror: str, scratch: Path, tasks: Mapping[str, Task]
+) -> Outcome:
     """Canonical records × a backbone's processor → token ids with lengths and image grids."""
     from xstilts.data.encode import encode as encode_records
     from xstilts.models.processor import load_processor
@@ -79,7 +86,7 @@ def encode(step: Step, store: Store, mirror: str, scratch: Path) -> Outcome:
         keep = smaller_pool(path, answers, int(step.spec["pool_size"]))
     bad = int(manifest.info.get("bad_rows", 0))
     files, info = encode_records(
-        step, path, load_processor(folder, step.spec["family"]), scratch, keep, bad
+        step, path, load_processor(folder, step.spec["family"]), scratch, keep, bad, tasks
     )
     images = manifest.files.get("images.parquet")
     return files, {**info, "images_sha": images.sha256 if images else None}

@@ -1,8 +1,8 @@
 """Labels by name: a file may number its classes in another order than the task, or write their
 names.
 
-A column of numbers has no names of its own, so its numbers are the task's ids. Where a file names
-its classes (the feature ClassLabel of `datasets`) or holds names, these decide.
+The numbers of a plain column are the task's ids. If a file names its classes (the feature
+ClassLabel of `datasets`) or contains names, the names are used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,13 @@ NO_LABEL = -1
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """A column of labels. labels: in the order of the task's ids. other_names: further names of
-    the same classes, an empty label for "no gold label". A decimal number is the name of the
-    class with this id (PAWS-X names its classes 0 and 1).
+    """A column of labels. A decimal number is the name of the class with this id (PAWS-X names its
+    classes 0 and 1).
+
+    Attributes:
+        column: the column's name.
+        labels: in the order of the task's ids.
+        other_names: further name → label; the label is empty for "no gold label".
     """
 
     column: str
@@ -61,21 +65,21 @@ class LabelColumn:
         ids = [self.id_of(value) for value in values]
         if None in ids:
             raise ValueError(
-                f"{self.column}: the label at place {ids.index(None)} is missing ({values[ids.index(None)]!r})"
+                f"{self.column}: the label at position {ids.index(None)} is missing "
+                f"({values[ids.index(None)]!r})"
             )
         return [number for number in ids if number is not None]
 
     def check(self, names: Sequence[str], where: str) -> None:
-        """DataError, naming file and column, where a file has a class that the task does not
-        have.
-        """
+        """DataError with file and column if a file has a class that the task does not have."""
         for name in names:
             try:
                 self.id_of(name)
             except ValueError as error:
                 raise DataError(
-                    f"{where}: the column {self.column} has the class {name!r}, and the task has {', '.join(self.labels)}; "
-                    "use the data set's official file, or rename the class in the file"
+                    f"{where}: the column {self.column} has the class {name!r}, but the task has "
+                    f"{', '.join(self.labels)}; use the data set's official file, or rename the "
+                    "class in the file"
                 ) from error
 
     def is_reordered(self, names: Sequence[str]) -> bool:

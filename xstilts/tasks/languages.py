@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Language:
-    """One language: ISO 639 code, English name, family, script, GiB in CC-100, name in UD,
-    Tatoeba's code.
-    """
+    """A language: ISO 639 code, English name, family, script, GiB in CC-100, Tatoeba's code."""
 
     code: str
     name: str
@@ -80,7 +78,7 @@ yo Yoruba Niger-Congo Latin none yor
 zh Chinese Sino-Tibetan Han 63.5 cmn
 """
 
-#: The miniature's invented languages: codes that ISO 639 keeps for private use.
+#: The miniature's invented languages: codes that ISO 639 reserves for private use.
 INVENTED: tuple[str, ...] = ("qaa", "qab", "qac", "qad")
 
 

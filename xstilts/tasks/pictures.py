@@ -1,9 +1,7 @@
-"""Reads a picture from its bytes, in one way for every part of the program: upright (EXIF
-orientation applied), 8-bit RGB.
+"""Decodes an image in one way for the whole program: upright (EXIF orientation applied), 8-bit RGB.
 
-Grey pictures of 16 bits are scaled to 8, not clipped. Transparent pixels are shown on white, as
-qwen-vl-utils' `to_rgb` does. Both sizes that are read here, from the header and from the pixels,
-are those of the upright picture.
+16-bit grey is scaled to 8 bits, not clipped. Transparent pixels become white, as in qwen-vl-utils'
+`to_rgb`. Sizes from the header and from the pixels are those of the upright image.
 """
 
 import io
@@ -11,17 +9,17 @@ from functools import lru_cache
 
 from PIL import ExifTags, Image, ImageOps
 
-#: Longer side over shorter side of a picture. Qwen-VL's resizing (transformers' smart_resize)
-#: refuses more, so a picture beyond it is a bad row for every family: all backbones and image
-#: conditions of a task train on the same rows.
-MOST_RATIO = 200
+#: Maximum of longer side over shorter side. Qwen-VL's resizing (transformers' smart_resize)
+#: refuses more, so such an image is a bad row for every family: all backbones and image conditions
+#: of a task train on the same rows.
+MAX_RATIO = 200
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _16_BIT = 65535
 
 
 def upright(data: bytes) -> Image.Image:
-    """The picture as it is shown: mode RGB. OSError for bytes that are not a picture, ValueError
-    for values without a known range (32-bit or float grey).
+    """The upright image in mode RGB. OSError for bytes that are not an image, ValueError for values
+    without a known range (32-bit or float grey).
     """
     with Image.open(io.BytesIO(data)) as picture:
         turned = ImageOps.exif_transpose(picture)
@@ -33,12 +31,11 @@ def upright(data: bytes) -> Image.Image:
     return turned.convert("RGB")
 
 
-@lru_cache(
-    maxsize=16
-)  # a PNG file may hold its orientation after its pixels, so that each look reads it whole
+# Cached: the orientation in a PNG file may follow its pixels, so that a call reads the whole file.
+@lru_cache(maxsize=16)
 def size_of(data: bytes) -> tuple[int, int]:
-    """(width, height) in pixels of the upright picture, from its header. OSError for bytes that
-    are not a picture.
+    """(width, height) of the upright image in pixels, from its header. OSError for bytes that are
+    not an image.
     """
     with Image.open(io.BytesIO(data)) as picture:
         width, height = picture.size
@@ -51,18 +48,15 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 
 def check_picture(data: bytes) -> None:
-    """Decodes a picture whole. ValueError when it is truncated, not a picture, or too long for
-    its width.
-    """
+    """Decodes the whole image. ValueError when it is truncated, not an image, or too elongated."""
     try:
         width, height = upright(data).size
-    except (
-        Exception
-    ) as error:  # Pillow's readers raise whatever a broken file makes them stumble over
+    except Exception as error:  # Pillow's readers raise many types for a corrupt file
         raise ValueError(f"image cannot be decoded: {error}") from error
-    if max(width, height) > MOST_RATIO * min(width, height):
+    if max(width, height) > MAX_RATIO * min(width, height):
         raise ValueError(
-            f"image has {width} × {height} pixels: one side is more than {MOST_RATIO} times as long as the other"
+            f"image has {width} × {height} pixels: one side is more than {MAX_RATIO} times as long "
+            "as the other"
         )
 
 
@@ -74,9 +68,9 @@ def _scaled(grey: Image.Image) -> Image.Image:
 
     values = np.asarray(grey).astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    most = _16_BIT if grey.mode != "F" else 1.0 if high <= 1 else 255.0
-    if not (low >= 0 and high <= most):
+    maximum = _16_BIT if grey.mode != "F" else 1.0 if high <= 1 else 255.0
+    if not (low >= 0 and high <= maximum):
         raise ValueError(
             f"values from {low:g} to {high:g} in mode {grey.mode}, which has no known range"
         )
-    return Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))
+    return Image.fromarray(np.rint(values * (255 / maximum)).astype(np.uint8))

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 _CUT, _JOIN = "\n", " "
 #: Abbreviations that end in a full stop and go on: titles, books and law, months, places.
 _GOES_ON = (
-    "Mr Mrs Ms Dr Prof Fr Rev Msgr St Sta Lt Gen Col Maj Adm Capt Sgt Rep Gov Sen Pres e.g i.e ie v vs p pp cf a.k.a approx app "
-    "esp est tr Jan Aug Oct Nov Dec Mt Ft"
+    "Mr Mrs Ms Dr Prof Fr Rev Msgr St Sta Lt Gen Col Maj Adm Capt Sgt Rep Gov Sen Pres e.g i.e ie "
+    "v vs p pp cf a.k.a approx app esp est tr Jan Aug Oct Nov Dec Mt Ft"
 ).split()
 _NUMBERED = "art Art no No Op Opp ch Sec cl Rec Ecl Cor Lk Jn Vol".split()
 _OPENERS = "In On By During After Under Although Yet".split()
@@ -65,7 +65,7 @@ _COMPILED = tuple((mark, re.compile(pattern)) for mark, pattern in _RULES)
 
 
 def sentence_spans(paragraph: str) -> list[tuple[int, int]]:
-    """(first character, past the last) of each sentence, without the space around it."""
+    """(start, end) of each sentence, without the space around it."""
     marks = list(paragraph.replace("\n", " "))
     for mark, pattern in _COMPILED:
         text = "".join(marks)

@@ -1,4 +1,8 @@
-"""What a task is: a frozen record of data, so that a benchmark is a table and not a subclass."""
+"""What a task is: a frozen record of a data set in one role. A benchmark is data, not a subclass.
+
+Each file in `xstilts/tasks/benchmarks/` defines `TASKS`, a tuple of Task records; so does a private
+task file (docs/adding-a-task.md).
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,47 +26,50 @@ Modality = Literal["text", "image"]
 Objective = Literal["head", "lm"]
 Overlap = Literal["same-data", "same-format", "unrelated"]
 Row = Mapping[str, Any]
-#: From the farthest to the closest.
+#: From the most distant to the closest.
 OVERLAPS: tuple[Overlap, ...] = ("unrelated", "same-format", "same-data")
-#: The rungs of the image ladder (data/ladder.py) that show pixels; `removed` and `caption` do not.
+#: The image conditions (data/image_conditions.py) that show pixels; `removed` and `caption` do not.
 SHOWN = ("real", "blank", "shuffled")
 
 
 def text_of(row: Row, column: str) -> str:
-    """The text in a column. KeyError where the row has no such column, ValueError where it is
-    null or no text.
-    """
+    """The text in a column. KeyError for a missing column, ValueError for null or another type."""
     return _text(row[column], column)
 
 
 def texts_of(row: Row, column: str) -> tuple[str, ...]:
-    """The texts in a column of lists; as text_of."""
+    """The texts in a column of lists. KeyError and ValueError as in text_of."""
     if not isinstance(row[column], list | tuple):
-        raise ValueError(f"{column} is no list but {type(row[column]).__name__}")
-    return tuple(_text(one, column) for one in row[column])
+        raise ValueError(f"{column} must be a list, not {type(row[column]).__name__}")
+    return tuple(_text(item, column) for item in row[column])
 
 
 def _text(value: Any, column: str) -> str:
+    if value is None:
+        raise ValueError(f"{column} is null")
     if not isinstance(value, str):
-        raise ValueError(
-            f"{column} is {'null' if value is None else f'{type(value).__name__} and no text'}"
-        )
+        raise ValueError(f"{column} must be text, not {type(value).__name__}")
     return value
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the rows of one split lie: a hub id (also the path inside a mirror), a config and a
-    split.
+    """The location of a split's rows: a hub id (also the path inside a mirror), config and split.
 
-    config and split may hold `{language}`; `names` maps a language code to what stands there
-    (udpos.{Swahili}, tatoeba.{swh}). `alternatives` are tried in order when this one is absent (the
-    first that exists wins; which one is recorded). plus: further sources whose rows follow (ANLI+);
-    all must be there. field: where the rows lie in a JSON file. id_prefixes: where one file holds
-    all languages, language → what comes before the hyphen in its rows' ids (a code that is not
-    named: the code itself). files: the names of its files where they are no table of the hub's
-    kinds (BUCC's pools). pictures: a source whose `image` belongs to the row whose `id` a row names
-    in `pictures_key` (GQA).
+    config and split may contain `{language}`.
+
+    Attributes:
+        names: language code → what replaces `{language}` (udpos.{Swahili}, tatoeba.{swh}).
+        alternatives: tried in order when this source is absent; the first that exists is used and
+            recorded.
+        plus: further sources whose rows follow (ANLI+); all of them must exist.
+        field: the key of the rows in a JSON file.
+        pictures: a source whose `image` belongs to the row whose `id` a row names in `pictures_key`
+            (GQA).
+        each: read all languages as one split.
+        files: file names, for data without hub tables (BUCC's pools).
+        id_prefixes: for one file with all languages: language → what precedes the hyphen in its
+            rows' ids. A language that is not listed has its own code as prefix.
     """
 
     path: str
@@ -80,9 +87,7 @@ class Source:
 
     @property
     def by_language(self) -> bool:
-        """Whether each language has rows of its own here, so that a mirror can hold some
-        languages and not others.
-        """
+        """Whether each language has rows of its own, so that a mirror can lack some languages."""
         return "{language}" in f"{self.config}{self.split}" or bool(self.id_prefixes)
 
     def config_for(self, language: str) -> str | None:
@@ -101,22 +106,31 @@ class Source:
 
 @dataclass(frozen=True)
 class Example:
-    """The canonical record. Fields that a format does not use stay empty.
+    """The canonical record. Each format uses some of the fields; the others stay empty.
 
-    classification: text, text_pair?, label, images?       multiple_choice: text, question?,
-    choices, label, images? tagging: tokens, tags (names)                           span: question,
-    text (context), answers ((text, start), …) generation: text (prompt, may be empty), targets
-    (references; the first is trained on), images? retrieval: text (foreign side), text_pair
-    (English side) mining: text, of either side of a pool; `relevant` of a foreign sentence names
-    its translations in the gold standard ranking: text; a query names its answers in `relevant`, a
-    candidate has its name in `candidate`. In training text_pair is the candidate that answers the
-    query. id: the data set's own id. It may be missing or repeated: it is written out and
-    identifies nothing. A row is identified by its position in records.parquet.  candidate: the name
-    of a sentence or entity of a pool, empty for all other rows. parallel: equal for the
-    translations of one example, empty where the data set has no translations; set by the task's
-    `parallel`.  cluster: passage, premise or image that groups examples of one language (resampled
-    together). images: encoded bytes as they stand in the source.  caption: words that say what the
-    images show, where the source has them.
+    | format | fields |
+    |---|---|
+    | classification | text, text_pair?, label, images? |
+    | multiple_choice | text, question?, choices, label, images? |
+    | tagging | tokens, tags (names) |
+    | span | question, text (context), answers ((text, start), …) |
+    | generation | text (prompt, may be empty), targets (the first is trained on), images? |
+    | retrieval | text (foreign side), text_pair (English side) |
+    | ranking | text; a query names its answers in `relevant`, a candidate has a `candidate` name. \
+In training, text_pair is the candidate that answers the query |
+    | mining | text, of either side of a pool; `relevant` of a foreign sentence names its \
+translations in the gold standard |
+
+    Attributes:
+        id: the data set's own id. It may be missing or repeated. It is written out and identifies
+            nothing: a row is identified by its position in records.parquet.
+        candidate: the name of a sentence or entity of a pool; empty for all other rows.
+        parallel: equal for the translations of one example; set by the task's `parallel`.
+        cluster: passage, premise or image that groups examples of one language. They are resampled
+            together.
+        images: encoded bytes as in the source.
+        caption: words that describe the images, where the source has them.
+        flaw: why an example of a row with several cannot be used.
     """
 
     id: str
@@ -133,18 +147,20 @@ class Example:
     cluster: str = ""
     relevant: tuple[str, ...] = ()
     caption: str = ""
-    flaw: str = ""  # why an example of a row with several cannot be used
+    flaw: str = ""
     candidate: str = ""
     parallel: str = ""
 
 
-#: What a reader of rows raises for one that cannot be used.
+#: What a reader raises for a row that cannot be used.
 UNUSABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 def each(entries: Iterable[Any], make: Callable[[int, Any], Example]) -> list[Example]:
-    """The examples of a row that holds several, made from (number, entry). An entry that cannot
-    be read becomes an example with a `flaw`: it is named as a bad row, and the others are kept.
+    """The examples of a row with several, made from (number, entry).
+
+    An entry that cannot be read becomes an example with a `flaw`: it is reported as a bad row, and
+    the others are kept.
     """
     examples = []
     for number, entry in enumerate(entries):
@@ -156,20 +172,66 @@ def each(entries: Iterable[Any], make: Callable[[int, Any], Example]) -> list[Ex
 
 
 @dataclass(frozen=True)
-class Task:
-    """One data set in one role. `to_example(row, index, language)` is pure: it returns the
-    canonical record, None for a row to drop by rule (no gold label), several for a row that holds
-    several, or raises ValueError naming the bad field.
+class RecipeRow:
+    """Where a task's recipe differs from that of its format.
 
-    labels: class or tag names in the order of their ids; empty for tagging means that the
-    training rows' own set, sorted, is it (CCG). sizes: rows of the official splits (of a test:
-    in each language), where a source states them, which is sizes_source; of one language
-    `test:<language>`. licensed: whose licence forbids copies; without the user's own the task is
-    skipped and named. pool: the task that holds a ranking's candidates where they are not among
-    its own rows. captioned: its examples carry captions, which can stand for their pictures.
-    parallel: what is equal for the translations of one example in all languages: the data set's
-    `id`, the `row` number of the source, or nothing. label_column: the column whose classes are
-    read by name.
+    Attributes:
+        recipes: the recipe set (`xtreme_r`, `phang_2020`, `vlm`, `miniature`). `vlm` inherits the
+            row of `xtreme_r`, except its rate.
+        changes: recipe key → value.
+        families: the backbone families that the row applies to; empty: all.
+    """
+
+    recipes: str
+    changes: Mapping[str, Any]
+    families: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowEstimate:
+    """What the cost estimate of a plan needs, for training rows or test rows.
+
+    Attributes:
+        tokens: mean tokens of a row through a 7B tokenizer, images and choices included.
+        rows: number of rows, where `sizes` does not have it.
+    """
+
+    tokens: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set in one role.
+
+    `to_example(row, index, language)` is pure. It returns an Example; several, for a row that holds
+    several; None, to drop the row by rule (no gold label); or raises ValueError with the name of
+    the bad field.
+
+    Attributes:
+        splits: `train`, `select` (English dev); `test` of an evaluation; `text` of a text corpus or
+            a pool.
+        labels: class or tag names in the order of their ids. Empty for tagging: the sorted tags of
+            the training rows (CCG).
+        label_column: the column whose classes are read by name.
+        verbalised: the words of each class for the objective `lm`.
+        instruction: what `lm` puts after the input.
+        metrics: the first is the official one.
+        trained_target: of an evaluation, the target tasks that are trained in turn; () for none.
+        pool: the task with a ranking's candidates, where they are not among its own rows.
+        parallel: what is equal for the translations of one example: the data set's `id`, the `row`
+            number of the source, or nothing.
+        captioned: the examples have captions, which can replace their images.
+        licensed: how to get a data set whose licence forbids copies. Without it the task is skipped
+            and reported.
+        overlap: trained target → how close the training data is to it; missing: unrelated.
+        sizes: split → rows, or `test:<language>` → rows, as `sizes_source` states them.
+        estimate: input of the cost estimate; None: the plan has no estimate for this task.
+        recipes: where the recipe differs from the one of the format.
+        seen_by: published training mixture (exposure.py) → what of this task it contains: the
+            `data`, or the `photographs` under other texts.
+        maybe_seen_by: published training mixture → why it is unknown whether it contains this task.
+        file_sha256: of the private file that defines the task; empty for a shipped task.
     """
 
     name: str
@@ -177,31 +239,41 @@ class Task:
     role: Role
     format: Format
     modality: Modality
-    splits: Mapping[str, Source]  # train, select (English dev) and, for evaluations, test
+    splits: Mapping[str, Source]
     to_example: Callable[[Row, int, str], Example | Sequence[Example] | None]
     languages: tuple[str, ...] = ("en",)
     objectives: tuple[Objective, ...] = ("head",)
     labels: tuple[str, ...] = ()
-    verbalised: tuple[str, ...] = ()  # the words of each class for the `lm` objective
-    instruction: str = (
-        ""  # what `lm` puts after the input, e.g. "entailment, neutral or contradiction?"
-    )
-    metrics: tuple[str, ...] = ()  # the first is the official one
-    trained_target: tuple[str, ...] | None = (
-        None  # evaluation: the target tasks trained in turn; () = none
-    )
+    label_column: LabelColumn | None = None
+    verbalised: tuple[str, ...] = ()
+    instruction: str = ""
+    metrics: tuple[str, ...] = ()
+    trained_target: tuple[str, ...] | None = None
+    pool: str = ""
+    parallel: Literal["", "id", "row"] = ""
+    captioned: bool = False
     licence: str = ""
+    licensed: str = ""
     citation: str = ""
-    overlap: Mapping[str, Overlap] = dataclass_field(
-        default_factory=dict
-    )  # target name → overlap; missing = unrelated
+    overlap: Mapping[str, Overlap] = dataclass_field(default_factory=dict)
     sizes: Mapping[str, int] = dataclass_field(default_factory=dict)
     sizes_source: str = ""
-    licensed: str = ""
-    pool: str = ""
-    captioned: bool = False
-    parallel: Literal["", "id", "row"] = ""
-    label_column: LabelColumn | None = None
+    estimate: RowEstimate | None = None
+    recipes: tuple[RecipeRow, ...] = ()
+    seen_by: Mapping[str, Literal["data", "photographs"]] = dataclass_field(default_factory=dict)
+    maybe_seen_by: Mapping[str, str] = dataclass_field(default_factory=dict)
+    file_sha256: str = ""
+
+    def rows(self, split: str, language: str) -> int | None:
+        """Rows of a split in a language for the cost estimate; None where nothing states them."""
+        estimated = "test" if self.role == "evaluation" else "train"
+        if self.estimate is not None and self.estimate.rows is not None and split == estimated:
+            return self.estimate.rows
+        size = self.sizes.get(f"{split}:{language}", self.sizes.get(split))
+        if size is not None:
+            return size
+        known = [rows for name, rows in self.sizes.items() if name.startswith(f"{split}:")]
+        return sum(known) // len(known) if known else None
 
 
 def closeness(task: Task, target: str) -> Overlap:

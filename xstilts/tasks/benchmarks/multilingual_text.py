@@ -1,0 +1,31 @@
+"""Text of all the benchmark's languages (Wikipedia), to mix in against forgetting them."""
+
+from xstilts.tasks.exposure import ANY_WEB_PAGE
+from xstilts.tasks.languages import LANGUAGES
+from xstilts.tasks.task import Source, Task
+from xstilts.tasks.text_rows import paragraph
+
+MULTILINGUAL_TEXT = Task(
+    name="multilingual_text",
+    title="Text of the benchmark's languages",
+    role="intermediate",
+    format="generation",
+    modality="text",
+    splits={
+        "train": Source(
+            "wikimedia/wikipedia",
+            "20231101.{language}",
+            "train",
+            alternatives=(Source("xstilts/miniature-text", "{language}", "train"),),
+            each=True,
+        )
+    },
+    to_example=paragraph,
+    languages=tuple(LANGUAGES),
+    objectives=("lm",),
+    licence="cc-by-sa-3.0",
+    citation="Wikipedia",
+    maybe_seen_by={"xlm-r": ANY_WEB_PAGE},
+)
+
+TASKS = (MULTILINGUAL_TEXT,)

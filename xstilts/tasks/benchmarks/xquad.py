@@ -1,0 +1,33 @@
+"""XQuAD (Artetxe et al. 2020): SQuAD's dev rows in 12 languages."""
+
+from xstilts.tasks.sizes import infos
+from xstilts.tasks.squad_rows import squad
+from xstilts.tasks.task import RowEstimate, Source, Task
+
+XQUAD = Task(
+    name="xquad",
+    title="XQuAD",
+    role="evaluation",
+    format="span",
+    modality="text",
+    splits={
+        "test": Source(
+            "google/xquad",
+            "xquad.{language}",
+            "validation",
+            alternatives=(Source("google-research-datasets/xquad_r", "{language}", "validation"),),
+        )
+    },
+    to_example=squad,
+    languages=("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"),
+    metrics=("squad_f1", "squad_em"),
+    trained_target=("squad",),
+    parallel="id",
+    licence="cc-by-sa-4.0",
+    citation="Artetxe et al. 2020",
+    sizes={"test": 1_190},
+    sizes_source=infos("xquad"),
+    estimate=RowEstimate(tokens=363),
+)
+
+TASKS = (XQUAD,)
