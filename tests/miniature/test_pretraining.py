@@ -17,14 +17,11 @@ from torch import Tensor
 from xstilts.data.encoded import Images
 from xstilts.data.records import write_records
 from xstilts.miniature.backbones import build_model, build_tiny
-from xstilts.miniature.pretraining import (
+from xstilts.miniature.pretraining import build_backbone, distance, ids, pretrain
+from xstilts.miniature.word_list import (
     Document,
     align_words,
-    apart,
-    build_backbone,
     documents,
-    ids,
-    pretrain,
     switched,
     translations,
 )
@@ -296,7 +293,7 @@ def test_a_build_says_what_it_read_and_reached(
 def test_a_setting_that_does_not_exist_is_named(
     tmp_path: Path, picture: Callable[..., bytes]
 ) -> None:
-    with pytest.raises(ValueError, match=r"build.pretrain has no settings \['depth'\]"):
+    with pytest.raises(ValueError, match=r"build.pretrain: unknown settings \['depth'\]"):
         build("xlm_r", 0, tmp_path, picture(16, 16), depth=2)
 
 
@@ -324,14 +321,14 @@ def test_captions_teach_the_eyes_and_leave_the_language_alone(
 
 def test_languages_with_one_mean_are_not_apart() -> None:
     states = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
-    assert apart(states, ["en", "en", "qaa", "qaa"]).item() == 0.0
+    assert distance(states, ["en", "en", "qaa", "qaa"]).item() == 0.0
 
 
 def test_languages_that_share_nothing_but_their_means_distance_are_wholly_apart() -> None:
     states = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
-    assert apart(states, ["en", "en", "qaa", "qaa"]).item() == 1.0
+    assert distance(states, ["en", "en", "qaa", "qaa"]).item() == 1.0
 
 
 def test_code_switched_tokens_do_not_count_as_a_language() -> None:
     states = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    assert apart(states, ["en", ""]).item() == 0.0
+    assert distance(states, ["en", ""]).item() == 0.0

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from xstilts.miniature.backbones import build_tiny
 from xstilts.miniature.tokenizers import train_tokenizer
 
-FAMILIES = ["xlm_r", "llava", "qwen_vl"]
+FAMILIES = ["xlm_r", "bert", "llava", "qwen_vl"]
 UNSEEN = {
     "Thai": "มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์",
     "Georgian": "ყველა ადამიანი იბადება თავისუფალი და თანასწორი",
@@ -93,5 +93,5 @@ def test_a_small_vocabulary_is_kept_to_and_too_small_a_one_refused():
         assert len(train_tokenizer(family, SEEN, 330)) <= 330
         with pytest.raises(ValueError, match="at least 320"):
             train_tokenizer(family, SEEN, 300)
-    with pytest.raises(ValueError, match="has no tokenizer"):
-        train_tokenizer("bert", SEEN, 400)
+    with pytest.raises(ValueError, match="unknown family 'ber'"):
+        train_tokenizer("ber", SEEN, 400)

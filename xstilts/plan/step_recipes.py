@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from xstilts.errors import PlanError
+from xstilts.models.families import contract
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.tables import Tables
 from xstilts.step import canonical_json
@@ -92,7 +93,8 @@ class Recipes:
     def full(self, task: str, backbone: BackbonePlan) -> Mapping[str, Any]:
         """Every key of a task's recipe, overrides applied."""
         given = self._override(task, backbone)
-        key = (task, backbone.family, backbone.tuning.mode, canonical_json(given))
+        family = contract(backbone.family).recipe_family
+        key = (task, family, backbone.tuning.mode, canonical_json(given))
         if key not in self._full:
             recipe = dict(self.tables.recipe(self.plan.recipes, *key[:3]))
             if "updates" in given:
