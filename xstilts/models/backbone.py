@@ -198,11 +198,17 @@ def load_model(folder: Path, of: Contract, **settings: Any) -> nn.Module:
             LM head the model loads, and only LM logits are refused.
     """
     import transformers
+    from transformers.utils import logging
 
     kind = getattr(transformers, of.model_class)
-    model, info = kind.from_pretrained(
-        folder, local_files_only=True, output_loading_info=True, **settings
-    )
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report of missing weights is replaced by the errors below
+    try:
+        model, info = kind.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **settings
+        )
+    finally:
+        logging.set_verbosity(verbosity)
     missing = sorted(info["missing_keys"])
     if lost := [name for name in missing if not name.startswith(f"{of.lm_head}.")]:
         raise DataError(
