@@ -15,13 +15,13 @@ from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.miniature.backbones import build_model
 from xstilts.models.backbone import Backbone, wrap
 from xstilts.models.head_set import pack_rows
-from xstilts.models.heads import initialise, make_head, rows_of
+from xstilts.models.heads import head_inputs, initialise, make_head
 from xstilts.models.lora import add_lora, initial_state, load_trainable
 from xstilts.models.processor import Processor
 from xstilts.step import RECIPE_VERSION
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
-from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
+from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_optimiser, train
 from xstilts.training.workers import Workers
 
 torch.set_num_threads(1)
@@ -149,11 +149,11 @@ def losses(family: str, mode: str) -> tuple[float, ...]:
     def loss_sum(rows: Sequence[EncodedRow], task: int, update: int) -> torch.Tensor:
         trained.dropout.at(0, update, "mnli")
         loss: torch.Tensor = head.loss(
-            trained(pack_rows(rows, trained, None, None)), rows_of(rows)
+            trained(pack_rows(rows, trained, None, None)), head_inputs(rows)
         ).sum()
         return loss
 
-    settings = Settings(
+    settings = TrainingSettings(
         updates=3, examples_per_step=4, lr=5e-3, head_lr_factor=2.0, weight_decay=0.01, stage="mnli"
     )
     trainable = {name: p for name, p in trained.named_parameters() if p.requires_grad}

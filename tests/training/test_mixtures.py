@@ -7,7 +7,7 @@ import pytest
 
 from xstilts.data.encoded import EncodedRows
 from xstilts.runs.finetune import _settings
-from xstilts.training.loop import Settings, TrainTask
+from xstilts.training.loop import TrainingSettings, TrainTask
 
 
 def settings(
@@ -16,7 +16,7 @@ def settings(
     recipe: dict[str, Any],
     weights: list[float] | None = None,
     **sampling: Any,
-) -> Settings:
+) -> TrainingSettings:
     """Tasks of so many encoded rows out of sources of so many."""
     tasks = [
         TrainTask(

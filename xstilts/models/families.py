@@ -1,4 +1,4 @@
-"""The families of backbones: the one registry. docs/adding-a-backbone.md explains how to add one."""
+"""The one registry of families of backbones. docs/adding-a-backbone.md: how to add one."""
 
 from xstilts.models.bert import BERT
 from xstilts.models.contract import Contract
