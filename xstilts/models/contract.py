@@ -29,6 +29,8 @@ class Vision:
         after: Text after the run.
         pictures: Model folder → preparation of images.
         features: (core, batch) → states of all image tokens, in order.
+        budget: image_tokens, min_pixels, max_pixels of one image; empty: those of the recipes.
+            Miniature recipes do not use it.
     """
 
     frozen: tuple[str, ...]
@@ -37,6 +39,7 @@ class Vision:
     after: str
     pictures: Callable[[Path], "Pictures"]
     features: Callable[["nn.Module", "PackedBatch"], Any]
+    budget: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

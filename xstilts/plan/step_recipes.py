@@ -92,11 +92,13 @@ class Recipes:
 
     def full(self, task: str, backbone: BackbonePlan) -> Mapping[str, Any]:
         """Every key of a task's recipe, overrides applied."""
-        given = self._override(task, backbone)
-        family = contract(backbone.family).recipe_family
-        key = (task, family, backbone.tuning.mode, canonical_json(given))
+        given, of = self._override(task, backbone), contract(backbone.family)
+        key = (task, of.family, backbone.tuning.mode, canonical_json(given))
         if key not in self._full:
-            recipe = dict(self.tables.recipe(self.plan.recipes, *key[:3]))
+            mode = backbone.tuning.mode
+            recipe = dict(self.tables.recipe(self.plan.recipes, task, of.recipe_family, mode))
+            if of.vision and self.plan.recipes != "miniature":
+                recipe.update(of.vision.budget)
             if "updates" in given:
                 recipe.pop("epochs", None)
             if "epochs" in given:
