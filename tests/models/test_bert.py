@@ -107,6 +107,13 @@ def test_encoded_pairs_are_those_of_the_stock_tokenizer(real_models: Path) -> No
 
 
 @pytest.mark.slow
+def test_special_tokens_that_a_text_spells_out_are_text(real_models: Path) -> None:
+    processor = load_processor(real_models / MINILM, "bert")
+    ids, _ = processor.text_tokens("a [SEP] b [MASK] [CLS] [PAD] [UNK]")
+    assert not set(ids) & set(processor.tokenizer.all_special_ids)
+
+
+@pytest.mark.slow
 def test_a_model_without_an_lm_head_trains_heads_and_refuses_words(real_models: Path) -> None:
     backbone = load_backbone(real_models / MINILM, "bert")
     assert not [name for name, _ in backbone.named_parameters() if ".cls." in name]

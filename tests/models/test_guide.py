@@ -73,7 +73,7 @@ def test_the_plan_of_the_guide_runs(added: Contract, tmp_path: Path) -> None:
     done = run_plan(block("yaml"), write_small_mirror(tmp_path / "mirror"), tmp_path)
     assert {kind: len(steps) for kind, steps in done.items() if kind != "records"} == {
         "build": 1,
-        "encode": 5,
+        "encode": 4,
         "finetune": 3,
         "score": 2,
     }

@@ -50,11 +50,11 @@ class FixedPictures:
 
     def within(self, budget: Budget) -> "FixedPictures":
         """Pixels do not matter here. DataError if an image has more tokens than image_tokens."""
-        most = budget.get("image_tokens")
-        if most is not None and self.count > most:
+        limit = budget.get("image_tokens")
+        if limit is not None and self.count > limit:
             raise DataError(
                 f"each image is {self.count} tokens for this backbone, and its recipe allows "
-                f"image_tokens: {most}; set image_tokens to at least {self.count} under "
+                f"image_tokens: {limit}; set image_tokens to at least {self.count} under "
                 "`override`, or use a backbone with smaller images"
             )
         return self
@@ -79,26 +79,26 @@ class FixedPictures:
 class GridPictures:
     """An image keeps its proportions and becomes a grid of patches (Qwen-VL).
 
-    images: the PIL image processor of transformers. most: upper bound of the tokens of one image;
+    images: the PIL image processor of transformers. limit: upper bound of the tokens of one image;
     None: what the image processor's own sizes allow.
     """
 
     images: Any
-    most: int | None = None
+    limit: int | None = None
 
     def within(self, budget: Budget) -> "GridPictures":
         """Bounds the pixels between which images are resized."""
-        most = budget.get("image_tokens")
+        limit = budget.get("image_tokens")
         images = copy.copy(self.images)
         low = budget.get("min_pixels") or images.size["shortest_edge"]
         high = budget.get("max_pixels") or images.size["longest_edge"]
-        if most is not None:
-            high = min(high, most * self._factor**2)
+        if limit is not None:
+            high = min(high, limit * self._factor**2)
         images.size = {"shortest_edge": min(low, high), "longest_edge": high}
-        return replace(self, images=images, most=most)
+        return replace(self, images=images, limit=limit)
 
     def grid(self, data: bytes) -> list[int]:
-        """At most `most` tokens: where rounding to whole patches exceeds them, the longer side is
+        """At most `limit` tokens: where rounding to whole patches exceeds them, the longer side is
         cut.
         """
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
@@ -113,9 +113,9 @@ class GridPictures:
             max_pixels=size["longest_edge"],
         )
         high, wide = resized[0] // factor, resized[1] // factor
-        if self.most is not None and high * wide > self.most:
-            short = min(high, wide, self.most)
-            long = self.most // short
+        if self.limit is not None and high * wide > self.limit:
+            short = min(high, wide, self.limit)
+            long = self.limit // short
             high, wide = (long, short) if high > wide else (short, long)
         return [1, high * merge, wide * merge]
 

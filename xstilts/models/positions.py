@@ -24,10 +24,10 @@ def _counted(segment: "Segment", config: Any, first: int) -> "Tensor":
     import torch
 
     count = len(segment.input_ids)
-    most = int(config.get_text_config().max_position_embeddings) - first
-    if count > most:
+    available = int(config.get_text_config().max_position_embeddings) - first
+    if count > available:
         raise ValueError(
-            f"a segment of {count} tokens is longer than the {most} positions of the backbone"
+            f"a segment of {count} tokens is longer than the {available} positions of the backbone"
         )
     return torch.arange(first, first + count)
 
