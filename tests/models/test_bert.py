@@ -1,15 +1,10 @@
 """BERT in one file: tiny, and with real pretrained weights where they can be made."""
 
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
 from xstilts.data.encode import Encoder
 from xstilts.errors import DataError
 from xstilts.models.backbone import Backbone, load_backbone, load_model
@@ -28,25 +23,6 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def real_models() -> Path:
-    """A folder with real pretrained BERTs. Tests that need it skip where the tool that makes them
-    is absent.
-    """
-    from filelock import FileLock
-
-    tool = ROOT.parent / "shared" / "tools" / "real_models.py"
-    if not tool.is_file():
-        pytest.skip(f"no real weights: {tool} is absent")
-    default = Path(tempfile.gettempdir()) / f"xstilts-real-models-{os.getuid()}"
-    folder = Path(os.environ.get("XSTILTS_REAL_MODELS", default))
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        command = [sys.executable, str(tool), str(folder), "--only", MINILM, E5]
-        subprocess.run(command, check=True)
-    return folder
-
-
 def real_pairs(processor: Processor) -> list[dict[str, torch.Tensor]]:
     """PAIRS as the stock tokenizer encodes them."""
     return [dict(processor.tokenizer(*pair, return_tensors="pt")) for pair in PAIRS]
@@ -58,8 +34,8 @@ def ids(encoded: dict[str, torch.Tensor]) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [MINILM, E5])
-def test_real_weights_packed_equal_stock_bert_alone(name: str, real_models: Path) -> None:
-    folder = real_models / name
+def test_real_weights_packed_equal_stock_bert_alone(name: str, real_berts: Path) -> None:
+    folder = real_berts / name
     encoded = real_pairs(load_processor(folder, "bert"))
     ours = load_backbone(folder, "bert")
     stock = load_model(folder, contract("bert"), attn_implementation="sdpa").eval()
@@ -88,9 +64,9 @@ def test_real_weights_packed_equal_stock_bert_alone(name: str, real_models: Path
     ],
 )
 def test_special_tokens_and_types_are_those_of_the_tokenizer(
-    name: str, layout: Layout, real_models: Path
+    name: str, layout: Layout, real_berts: Path
 ) -> None:
-    processor = load_processor(real_models / name, "bert")
+    processor = load_processor(real_berts / name, "bert")
     assert processor.layout == layout
     for pair in real_pairs(processor):
         types = pair.get("token_type_ids", torch.zeros_like(pair["input_ids"]))
@@ -98,8 +74,8 @@ def test_special_tokens_and_types_are_those_of_the_tokenizer(
 
 
 @pytest.mark.slow
-def test_encoded_pairs_are_those_of_the_stock_tokenizer(real_models: Path) -> None:
-    processor = load_processor(real_models / MINILM, "bert")
+def test_encoded_pairs_are_those_of_the_stock_tokenizer(real_berts: Path) -> None:
+    processor = load_processor(real_berts / MINILM, "bert")
     encoder = Encoder(TASKS["mnli"], processor, "head", {"max_length": 64}, "first")
     for pair, stock in zip(PAIRS, real_pairs(processor), strict=True):
         (row,) = encoder.rows(Example(id="0", text=pair[0], text_pair=pair[1], label=0))
@@ -107,15 +83,15 @@ def test_encoded_pairs_are_those_of_the_stock_tokenizer(real_models: Path) -> No
 
 
 @pytest.mark.slow
-def test_special_tokens_that_a_text_spells_out_are_text(real_models: Path) -> None:
-    processor = load_processor(real_models / MINILM, "bert")
+def test_special_tokens_that_a_text_spells_out_are_text(real_berts: Path) -> None:
+    processor = load_processor(real_berts / MINILM, "bert")
     ids, _ = processor.text_tokens("a [SEP] b [MASK] [CLS] [PAD] [UNK]")
     assert not set(ids) & set(processor.tokenizer.all_special_ids)
 
 
 @pytest.mark.slow
-def test_a_model_without_an_lm_head_trains_heads_and_refuses_words(real_models: Path) -> None:
-    backbone = load_backbone(real_models / MINILM, "bert")
+def test_a_model_without_an_lm_head_trains_heads_and_refuses_words(real_berts: Path) -> None:
+    backbone = load_backbone(real_berts / MINILM, "bert")
     assert not [name for name, _ in backbone.named_parameters() if ".cls." in name]
     with pytest.raises(DataError, match="no weights of an LM head; use objective: head"):
         backbone.lm_logits(torch.zeros(1, backbone.width))
