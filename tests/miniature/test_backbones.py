@@ -79,7 +79,7 @@ def test_a_model_in_memory_is_wrapped_as_a_loaded_one(folder, texts):
             assert torch.equal(backbone(batch), loaded(batch))
 
 
-def test_unknown_settings_and_families_are_named(texts):
+def test_unknown_settings_and_families_are_refused(texts):
     with pytest.raises(ValueError, match=r"unknown settings \['depth'\]"):
         build_model("llava", 0, texts, {"depth": 3})
     with pytest.raises(ValueError, match="known: xlm_r, bert, llava, qwen_vl"):

@@ -96,7 +96,7 @@ def test_multiple_choice_with_two_and_three_choices():
     assert head.predict(STATES, about) == [2, 1]
 
 
-def test_tagging_weighs_sentences_alike():
+def test_tagging_gives_every_sentence_the_same_weight():
     about = head_inputs(
         [row([3], labels=[-100, 0, 1], words=[-1, 0, 1]), row([2], labels=[1, -100], words=[1, -1])]
     )
@@ -259,7 +259,7 @@ def test_retrieval():
     ]
 
 
-def test_heads_start_from_their_stream():
+def test_heads_are_initialized_from_their_random_stream():
     for format_ in ("classification", "multiple_choice", "tagging", "span"):
         one, two, other = (
             make_head(format_, "head", 16, 3, "last", "pooled+mean") for _ in range(3)
@@ -275,7 +275,7 @@ def test_heads_start_from_their_stream():
         assert all(p.any() for n, p in one.named_parameters() if n.endswith("weight"))
 
 
-def test_what_has_no_head_and_what_is_refused():
+def test_formats_without_a_head_and_invalid_arguments():
     assert make_head("classification", "lm", 2, 3) is None
     assert make_head("generation", "lm", 2) is None
     assert make_head("retrieval", "head", 2) is None
@@ -284,7 +284,7 @@ def test_what_has_no_head_and_what_is_refused():
             make_head(**{"format": "span", "objective": "head", "width": 2, **bad})
 
 
-def test_losses_are_those_of_each_row_alone():
+def test_losses_equal_those_of_each_row_alone():
     torch.manual_seed(0)
     lengths = [4, 7, 3]
     states = torch.randn(14, 8).split(lengths)

@@ -1,4 +1,4 @@
-"""A packed segment is computed as if it stood alone, in every family: states and gradients."""
+"""Packed segments equal the same segments alone, in every family: states and gradients."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def test_states_and_gradients_are_those_of_each_segment_alone(family, folder, mi
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_wrong_boundaries_are_seen(family, folder, mixed):
+def test_wrong_boundaries_change_states(family, folder, mixed):
     backbone = load_backbone(folder(family), family)
     batch = pack(mixed(load_processor(folder(family), family)), backbone)
     moved = batch.cu_seq_lens.clone()
@@ -58,7 +58,7 @@ def test_wrong_boundaries_are_seen(family, folder, mixed):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_segment_does_not_notice_its_neighbours_or_its_place(family, folder, mixed):
+def test_a_segment_does_not_depend_on_its_neighbors_or_its_place(family, folder, mixed):
     backbone = load_backbone(folder(family), family)
     segments = mixed(load_processor(folder(family), family))
     with torch.inference_mode():
@@ -129,7 +129,7 @@ def test_bad_segments_are_refused(folder, mixed):
         load_backbone(folder("llava"), "ber")
 
 
-def test_a_batch_knows_its_tokens(folder):
+def test_fields_of_a_batch(folder):
     backbone = load_backbone(folder("xlm_r"), "xlm_r")
     batch = pack([Segment([7, 8], key=5), Segment([9], key=6), Segment([3, 4, 5], key=7)], backbone)
     assert batch.cu_seq_lens.tolist() == [0, 2, 3, 6]

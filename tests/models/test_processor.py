@@ -1,4 +1,4 @@
-"""Pictures become what the towers take, with no torchvision."""
+"""Images become what vision towers take, without torchvision."""
 
 import importlib.util
 import io
@@ -184,7 +184,7 @@ TOWERS = {
 @pytest.mark.parametrize(("tower", "strategy", "tokens"), [
     ("clip", "default", 9), ("clip", "full", 10), ("siglip", "full", 9), ("siglip", "default", 8),
 ])  # fmt: skip
-def test_a_tower_s_own_size_and_class_token_count_a_picture(
+def test_tokens_of_an_image_follow_the_tower_s_size_and_class_token(
     tower, strategy, tokens, folder, picture, tmp_path
 ):
     """A stock LLaVA of either tower, 28 pixels in patches of 9: the model takes as many features
@@ -222,7 +222,7 @@ def test_a_tower_s_own_size_and_class_token_count_a_picture(
         assert backbone(pack([segment], backbone)).shape[0] == len(segment.input_ids)
 
 
-def test_published_towers_have_their_published_counts():
+def test_published_towers_have_their_published_numbers_of_tokens():
     """LLaVA-1.5: 576; llava-interleave-qwen: SigLIP 384/14 under `full`, 729."""
     clip = transformers.CLIPImageProcessorPil(
         size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}

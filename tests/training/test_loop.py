@@ -134,7 +134,7 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_resumed_is_undisturbed_to_the_bit(tmp_path: Path) -> None:
+def test_a_resumed_step_is_equal_bit_for_bit(tmp_path: Path) -> None:
     whole, toy, given = run(tmp_path / "rows"), Toy(), settings(checkpoint_every=5)
     task = TrainTask("toy", toy_rows(tmp_path / "rows"), "head")
     saved: dict[str, Path] = {}

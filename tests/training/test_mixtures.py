@@ -1,4 +1,4 @@
-"""How long a mixture trains and how often it draws each of its tasks."""
+"""The updates of a mixture, and how often it draws each task."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def settings(
     weights: list[float] | None = None,
     **sampling: Any,
 ) -> TrainingSettings:
-    """Tasks of so many encoded rows out of sources of so many."""
+    """Tasks with these numbers of encoded rows, from sources with these numbers of rows."""
     tasks = [
         TrainTask(
             f"t{n}", EncodedRows(pa.table({"length": [4] * rows, "supervised": [1] * rows})), "lm"

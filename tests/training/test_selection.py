@@ -1,5 +1,6 @@
 """Evaluations on English dev: which one wins, and when one is due."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -48,6 +49,20 @@ def test_a_checkpoint_has_the_best_weights_and_the_evaluations(tmp_path: Path) -
     assert kept.weights["w"].item() == 1.5
     assert torch.equal(kept.heads["weight"], torch.ones(2, 2))
     assert resumed.evaluations == progress.evaluations
+
+
+def test_progress_files_have_the_keys_of_earlier_versions(tmp_path: Path) -> None:
+    heads = nn.Linear(2, 2)
+    optimiser = torch.optim.AdamW(heads.parameters())
+    progress = Progress(update=7, evaluations=[{"update": 4, "value": 12.0}])
+    files = save_state(tmp_path, {"w": torch.zeros(1)}, heads, optimiser, progress, Best())
+    assert json.loads(files["progress.json"].read_text()) == {
+        "update": 7,
+        "supervised_tokens": 0,
+        "tokens": 0,
+        "history": [],
+        "looks": [{"update": 4, "value": 12.0}],
+    }
 
 
 def test_a_checkpoint_without_evaluations_has_no_best(tmp_path: Path) -> None:
