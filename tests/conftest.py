@@ -41,29 +41,38 @@ def hub() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def real_tokenizers() -> Path:
-    """A folder with the real tokenizers of XLM-R, Qwen2 (VL) and Llama 2 (LLaVA-1.5):
-    `xlm-roberta-tokenizer`, `qwen2-tokenizer`, `llama2-tokenizer`. Made once a machine by
-    ../shared/tools/real_models.py, from packages whose SHA-256 it checks; tests that need it
-    skip where that tool is absent.
+def _real_models(*names: str) -> Path:
+    """A folder with real tokenizers or weights, made once per machine by
+    ../shared/tools/real_models.py from packages whose SHA-256 it checks. Skips the test where that
+    tool is absent.
     """
     from filelock import FileLock
 
     tool = ROOT.parent / "shared" / "tools" / "real_models.py"
     if not tool.is_file():
-        pytest.skip(f"no real tokenizers: {tool} is absent")
-    folder = Path(
-        os.environ.get(
-            "XSTILTS_REAL_MODELS",
-            Path(tempfile.gettempdir()) / f"xstilts-real-models-{os.getuid()}",
-        )
-    )
+        pytest.skip(f"no real models: {tool} is absent")
+    default = Path(tempfile.gettempdir()) / f"xstilts-real-models-{os.getuid()}"
+    folder = Path(os.environ.get("XSTILTS_REAL_MODELS", default))
     folder.mkdir(parents=True, exist_ok=True)
-    names = ["xlm-roberta-tokenizer", "qwen2-tokenizer", "llama2-tokenizer"]
     with FileLock(folder / ".lock"):
         subprocess.run([sys.executable, str(tool), str(folder), "--only", *names], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_tokenizers() -> Path:
+    """A folder with the real tokenizers of XLM-R, Qwen2 (VL) and Llama 2 (LLaVA-1.5):
+    `xlm-roberta-tokenizer`, `qwen2-tokenizer`, `llama2-tokenizer`.
+    """
+    return _real_models("xlm-roberta-tokenizer", "qwen2-tokenizer", "llama2-tokenizer")
+
+
+@pytest.fixture(scope="session")
+def real_berts() -> Path:
+    """A folder with real pretrained BERTs: `sentence-transformers/all-MiniLM-L6-v2` with BERT's
+    tokenizer, `intfloat/multilingual-e5-small` with XLM-R's.
+    """
+    return _real_models("sentence-transformers/all-MiniLM-L6-v2", "intfloat/multilingual-e5-small")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,9 @@ from xstilts.data.encoded import EncodedRows
 from xstilts.data.image_conditions import with_images
 from xstilts.data.records import read_rows, write_records
 from xstilts.data.wording import in_words
-from xstilts.models.processor import Processor, llava_image_tokens
+from xstilts.models.llava import tokens_per_image
+from xstilts.models.pictures import FixedPictures, GridPictures
+from xstilts.models.processor import Processor
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
 from xstilts.plan.step_recipes import Recipes
@@ -181,8 +183,8 @@ def processors(real_tokenizers: Path) -> Mapping[str, Processor]:
     config = transformers.LlavaConfig()  # LLaVA-1.5 7B
     qwen = transformers.Qwen2VLImageProcessorPil(min_pixels=4 * 28 * 28, max_pixels=16384 * 28 * 28)
     return {
-        "xlm_r": Processor("xlm_r", of["xlm_r"]), "llava": Processor("llava", of["llava"], clip, llava_image_tokens(config, clip)),
-        "qwen_vl": Processor("qwen_vl", of["qwen_vl"], qwen),
+        "xlm_r": Processor("xlm_r", of["xlm_r"]), "llava": Processor("llava", of["llava"], FixedPictures(clip, tokens_per_image(config, clip))),
+        "qwen_vl": Processor("qwen_vl", of["qwen_vl"], GridPictures(qwen)),
     }  # fmt: skip
 
 

@@ -9,10 +9,11 @@ import transformers
 from xstilts.miniature.backbones import build_model, build_tiny
 from xstilts.models.backbone import wrap
 from xstilts.models.batch import Segment, pack
+from xstilts.models.families import contract
 
-FAMILIES = ["xlm_r", "llava", "qwen_vl"]
+FAMILIES = ["xlm_r", "bert", "llava", "qwen_vl"]
 STOCK = {
-    "xlm_r": "XLMRobertaForMaskedLM", "llava": "LlavaForConditionalGeneration",
+    "xlm_r": "XLMRobertaForMaskedLM", "bert": "BertForMaskedLM", "llava": "LlavaForConditionalGeneration",
     "qwen_vl": "Qwen2_5_VLForConditionalGeneration",
 }  # fmt: skip
 
@@ -52,7 +53,7 @@ def test_the_folder_is_stock(family, folder):
 def test_half_of_the_heads_start_with_keys_equal_to_queries(family, texts):
     for settings, alike in (({}, True), ({"mimetic": 0}, False)):
         model, _ = build_model(family, 0, texts, {"hidden": 32, "layers": 2, **settings})
-        names = ("query", "key") if family == "xlm_r" else ("q_proj", "k_proj")
+        names = ("q_proj", "k_proj") if contract(family).causal else ("query", "key")
         found = 0
         for name, module in model.named_modules():
             if name.endswith(("attention.self", "self_attn")) and "vision" not in name:
@@ -60,7 +61,7 @@ def test_half_of_the_heads_start_with_keys_equal_to_queries(family, texts):
                 assert torch.equal(q[:16], k[:16]) == alike
                 assert not torch.equal(q[16:], k[16:])
                 if alike:
-                    gain = 3.0 if family == "xlm_r" else 2.0
+                    gain = contract(family).tiny.gain
                     assert torch.allclose(q[:16] @ q[:16].T, gain**2 * torch.eye(16), atol=1e-4)
                 found += 1
         assert found == 2
@@ -72,14 +73,14 @@ def test_a_model_in_memory_is_wrapped_as_a_loaded_one(folder, texts):
     for family in FAMILIES:
         loaded = load_backbone(folder(family), family)
         made = getattr(transformers, STOCK[family]).from_pretrained(folder(family))
-        backbone = wrap(made, family).eval()
+        backbone = wrap(made, family, layout=loaded.layout).eval()
         batch = pack([Segment(list(range(290, 300))), Segment([300, 301])], backbone)
         with torch.inference_mode():
             assert torch.equal(backbone(batch), loaded(batch))
 
 
-def test_unknown_settings_and_families_are_named(texts):
-    with pytest.raises(ValueError, match=r"no settings \['depth'\]"):
+def test_unknown_settings_and_families_are_refused(texts):
+    with pytest.raises(ValueError, match=r"unknown settings \['depth'\]"):
         build_model("llava", 0, texts, {"depth": 3})
-    with pytest.raises(ValueError, match="not one of xlm_r, llava, qwen_vl"):
-        build_model("bert", 0, texts)
+    with pytest.raises(ValueError, match="known: xlm_r, bert, llava, qwen_vl"):
+        build_model("ber", 0, texts)

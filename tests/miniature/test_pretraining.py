@@ -17,14 +17,11 @@ from torch import Tensor
 from xstilts.data.encoded import Images
 from xstilts.data.records import write_records
 from xstilts.miniature.backbones import build_model, build_tiny
-from xstilts.miniature.pretraining import (
+from xstilts.miniature.pretraining import build_backbone, distance, ids, pretrain
+from xstilts.miniature.word_list import (
     Document,
     align_words,
-    apart,
-    build_backbone,
     documents,
-    ids,
-    pretrain,
     switched,
     translations,
 )
@@ -223,13 +220,13 @@ def test_labels_tags_and_answers_are_never_read(tmp_path: Path) -> None:
     assert read(FULL, tmp_path / "one") == read(other, tmp_path / "two")
 
 
-def test_empty_texts_are_no_documents(tmp_path: Path) -> None:
+def test_empty_texts_are_skipped(tmp_path: Path) -> None:
     assert read(Example(id="r1", text=" ", targets=("said",)), tmp_path) == [
         Document("en", "text", "said")
     ]
 
 
-def test_a_row_of_the_word_list_says_its_class_and_concept(tmp_path: Path) -> None:
+def test_a_row_of_the_word_list_has_its_class_and_concept(tmp_path: Path) -> None:
     (found,) = read(Example(id="word/noun/dog", targets=("dog",)), tmp_path)
     assert found == Document("en", "word/noun/dog", "dog")
 
@@ -285,7 +282,7 @@ def test_a_seed_gives_the_same_backbone_to_the_bit_and_another_seed_another(
     assert first["tokenizer.json"] == other["tokenizer.json"]
 
 
-def test_a_build_says_what_it_read_and_reached(
+def test_a_build_reports_documents_and_losses(
     tmp_path: Path, picture: Callable[..., bytes]
 ) -> None:
     _, info = build("llava", 0, tmp_path, picture(16, 16))
@@ -293,15 +290,13 @@ def test_a_build_says_what_it_read_and_reached(
     assert all(0 < info[key] < 20 for key in ("loss", "caption_loss"))
 
 
-def test_a_setting_that_does_not_exist_is_named(
-    tmp_path: Path, picture: Callable[..., bytes]
-) -> None:
-    with pytest.raises(ValueError, match=r"build.pretrain has no settings \['depth'\]"):
+def test_an_unknown_setting_is_refused(tmp_path: Path, picture: Callable[..., bytes]) -> None:
+    with pytest.raises(ValueError, match=r"build.pretrain: unknown settings \['depth'\]"):
         build("xlm_r", 0, tmp_path, picture(16, 16), depth=2)
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen_vl"])
-def test_captions_teach_the_eyes_and_leave_the_language_alone(
+def test_captions_train_only_tower_and_projector(
     family: str, tmp_path: Path, picture: Callable[..., bytes]
 ) -> None:
     processor = load_processor(build_tiny(family, 0, SENTENCES, SMALL, tmp_path), family)
@@ -322,16 +317,16 @@ def test_captions_teach_the_eyes_and_leave_the_language_alone(
     assert all("visual" in name or "vision" in name or "projector" in name for name in changed)
 
 
-def test_languages_with_one_mean_are_not_apart() -> None:
+def test_languages_with_the_same_mean_have_no_distance() -> None:
     states = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
-    assert apart(states, ["en", "en", "qaa", "qaa"]).item() == 0.0
+    assert distance(states, ["en", "en", "qaa", "qaa"]).item() == 0.0
 
 
-def test_languages_that_share_nothing_but_their_means_distance_are_wholly_apart() -> None:
+def test_the_distance_is_one_if_only_the_means_vary() -> None:
     states = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
-    assert apart(states, ["en", "en", "qaa", "qaa"]).item() == 1.0
+    assert distance(states, ["en", "en", "qaa", "qaa"]).item() == 1.0
 
 
 def test_code_switched_tokens_do_not_count_as_a_language() -> None:
     states = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    assert apart(states, ["en", ""]).item() == 0.0
+    assert distance(states, ["en", ""]).item() == 0.0

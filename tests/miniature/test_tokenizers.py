@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from xstilts.miniature.backbones import build_tiny
 from xstilts.miniature.tokenizers import train_tokenizer
 
-FAMILIES = ["xlm_r", "llava", "qwen_vl"]
+FAMILIES = ["xlm_r", "bert", "llava", "qwen_vl"]
 UNSEEN = {
     "Thai": "มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์",
     "Georgian": "ყველა ადამიანი იბადება თავისუფალი და თანასწორი",
@@ -80,7 +80,7 @@ def test_layouts_and_special_tokens():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_they_load_through_the_auto_class_as_they_were(family, tmp_path):
+def test_the_auto_class_loads_them_unchanged(family, tmp_path):
     folder = build_tiny(family, 0, SEEN, {"hidden": 16, "layers": 1, "vocab_size": 400}, tmp_path)
     loaded, made = AutoTokenizer.from_pretrained(folder), train_tokenizer(family, SEEN, 400)
     for text in (*SEEN[:2], *UNSEEN.values()):
@@ -88,10 +88,10 @@ def test_they_load_through_the_auto_class_as_they_were(family, tmp_path):
     assert loaded.unk_token_id == made.unk_token_id
 
 
-def test_a_small_vocabulary_is_kept_to_and_too_small_a_one_refused():
+def test_the_vocabulary_has_at_most_its_size_and_too_small_a_size_is_refused():
     for family in FAMILIES:
         assert len(train_tokenizer(family, SEEN, 330)) <= 330
         with pytest.raises(ValueError, match="at least 320"):
             train_tokenizer(family, SEEN, 300)
-    with pytest.raises(ValueError, match="has no tokenizer"):
-        train_tokenizer("bert", SEEN, 400)
+    with pytest.raises(ValueError, match="unknown family 'ber'"):
+        train_tokenizer("ber", SEEN, 400)

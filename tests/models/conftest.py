@@ -75,7 +75,7 @@ def mixed(texts: list[str]) -> Callable[[Processor], list[Segment]]:
             return processor.tokenizer.encode(text, add_special_tokens=False)
 
         pictures: list[list[bytes]] = [[png(16, 16, 1)], [], [png(40, 24, 2), png(24, 56, 3)], []]
-        if processor.images is None:
+        if processor.pictures is None:
             pictures = [[], [], [], []]
         bodies = [
             ids(texts[0]),
@@ -96,7 +96,7 @@ def mixed(texts: list[str]) -> Callable[[Processor], list[Segment]]:
 
 
 def alone(backbone: Backbone, segments: list[Segment], **more: object) -> torch.Tensor:
-    """The reference: the stock model with stock attention, each segment by itself. [T, width]"""
+    """The reference: the stock model with stock attention, each segment alone. [T, width]"""
     parts = []
     for segment in segments:
         ids = torch.tensor([list(segment.input_ids)])
@@ -107,9 +107,10 @@ def alone(backbone: Backbone, segments: list[Segment], **more: object) -> torch.
                 given["image_grid_thw"] = torch.tensor([i.grid for i in segment.images])
         if backbone.family == "qwen_vl":
             given["mm_token_type_ids"] = (ids == backbone.config.image_token_id).int()
-        if backbone.family != "xlm_r":
+        if backbone.contract.causal:
             given["use_cache"] = False
-        parts.append(backbone.contract.core(backbone.model)(**given).last_hidden_state[0])
+        core = backbone.model.get_submodule(backbone.contract.core)
+        parts.append(core(**given).last_hidden_state[0])
     return torch.cat(parts)
 
 

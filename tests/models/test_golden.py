@@ -14,14 +14,15 @@ from xstilts.data.encode import Encoder
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.miniature.backbones import build_model
 from xstilts.models.backbone import Backbone, wrap
+from xstilts.models.families import contract
 from xstilts.models.head_set import pack_rows
-from xstilts.models.heads import initialise, make_head, rows_of
+from xstilts.models.heads import head_inputs, initialise, make_head
 from xstilts.models.lora import add_lora, initial_state, load_trainable
 from xstilts.models.processor import Processor
 from xstilts.step import RECIPE_VERSION
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
-from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
+from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_optimiser, train
 from xstilts.training.workers import Workers
 
 torch.set_num_threads(1)
@@ -77,6 +78,16 @@ GOLDEN = {
         (1.111790, 1.041167, 1.023759),
         (1.119851, 1.062889, 1.038004),
     ),
+    "bert": Golden(
+        ([297, 351, 359, 368, 311, 355, 297, 361, 261], [357, 365, 366, 364, 261]),
+        (
+            12,
+            "model.bert.encoder.layer.0.attention.output.dense",
+            "model.bert.encoder.layer.1.output.dense",
+        ),
+        (1.077491, 1.029177, 1.015499),
+        (1.095092, 1.048196, 1.028680),
+    ),
     "llava": Golden(
         ([264, 322, 330, 343, 282, 326, 264, 332, 18], [339, 344, 345, 338, 18]),
         (14, f"{_STACK}.0.mlp.down_proj", f"{_STACK}.1.self_attn.v_proj"),
@@ -102,11 +113,12 @@ def stale(*kinds: str) -> str:
 def processor(family: str) -> Processor:
     """For text only."""
     _, made = build_model(family, 0, TEXTS, SETTINGS)
-    return Processor(family, made) if family == "xlm_r" else Processor(family, made.tokenizer)
+    return Processor(family, made.tokenizer if contract(family).vision else made)
 
 
 def backbone(family: str) -> Backbone:
-    return wrap(build_model(family, 0, TEXTS, SETTINGS)[0], family)
+    model, _ = build_model(family, 0, TEXTS, SETTINGS)
+    return wrap(model, family, layout=processor(family).layout)
 
 
 def ids(family: str) -> tuple[list[int], ...]:
@@ -149,11 +161,11 @@ def losses(family: str, mode: str) -> tuple[float, ...]:
     def loss_sum(rows: Sequence[EncodedRow], task: int, update: int) -> torch.Tensor:
         trained.dropout.at(0, update, "mnli")
         loss: torch.Tensor = head.loss(
-            trained(pack_rows(rows, trained, None, None)), rows_of(rows)
+            trained(pack_rows(rows, trained, None, None)), head_inputs(rows)
         ).sum()
         return loss
 
-    settings = Settings(
+    settings = TrainingSettings(
         updates=3, examples_per_step=4, lr=5e-3, head_lr_factor=2.0, weight_decay=0.01, stage="mnli"
     )
     trainable = {name: p for name, p in trained.named_parameters() if p.requires_grad}

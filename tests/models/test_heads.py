@@ -15,13 +15,13 @@ from xstilts.models.heads import (
     AnswerLimit,
     Span,
     embed,
+    head_inputs,
     initialise,
     join_windows,
     lm_loss,
     make_head,
     mean,
     pool,
-    rows_of,
 )
 
 
@@ -46,7 +46,7 @@ STATES = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 4.0], [2.0, 2.0], [4.0, 6.0
 
 
 def test_pooling():
-    about = rows_of([row([3]), row([2])])
+    about = head_inputs([row([3]), row([2])])
     assert about.cu_seq_lens.tolist() == [0, 3, 5]
     assert pool(STATES, about, "first").tolist() == [[1.0, 0.0], [2.0, 2.0]]
     assert pool(STATES, about, "last").tolist() == [[5.0, 4.0], [4.0, 6.0]]
@@ -72,12 +72,12 @@ def test_vectors_have_unit_length_and_the_width_of_the_model(
     token: str, pooling: str, expected: list[list[float]]
 ) -> None:
     given = torch.tensor(expected)
-    found = embed(STATES, rows_of([row([3]), row([2])]), token, pooling)
+    found = embed(STATES, head_inputs([row([3]), row([2])]), token, pooling)
     torch.testing.assert_close(found, given / given.norm(dim=1, keepdim=True))
 
 
 def test_classification():
-    about = rows_of([row([3], label=1), row([2], label=0)])
+    about = head_inputs([row([3], label=1), row([2], label=0)])
     head = make_head("classification", "head", 2, 2, "first")
     fill(head, **{"out.weight": [[1.0, 0.0], [0.0, 1.0]], "out.bias": [0.0, 0.5]})
     assert head(STATES, about).tolist() == [[1.0, 0.5], [2.0, 2.5]]
@@ -87,7 +87,7 @@ def test_classification():
 
 
 def test_multiple_choice_with_two_and_three_choices():
-    about = rows_of([row([1, 1, 1], label=2), row([1, 1], label=0)])
+    about = head_inputs([row([1, 1, 1], label=2), row([1, 1], label=0)])
     head = make_head("multiple_choice", "head", 2, 0, "last")
     fill(head, **{"out.weight": [[1.0, 0.0]]})
     assert head(STATES, about).tolist() == [[1.0, 3.0, 5.0], [2.0, 4.0, -math.inf]]
@@ -96,8 +96,8 @@ def test_multiple_choice_with_two_and_three_choices():
     assert head.predict(STATES, about) == [2, 1]
 
 
-def test_tagging_weighs_sentences_alike():
-    about = rows_of(
+def test_tagging_gives_every_sentence_the_same_weight():
+    about = head_inputs(
         [row([3], labels=[-100, 0, 1], words=[-1, 0, 1]), row([2], labels=[1, -100], words=[1, -1])]
     )
     head = make_head("tagging", "head", 2, 2)
@@ -105,7 +105,7 @@ def test_tagging_weighs_sentences_alike():
     one, two = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))
     assert head.loss(STATES, about).tolist() == pytest.approx([(one + two) / 2, math.log(2)])
     assert head.predict(STATES, about) == [{0: 0, 1: 0}, {1: 0}]
-    lost = rows_of(
+    lost = head_inputs(
         [row([3], labels=[-100] * 3, words=[-1] * 3), row([2], labels=[1, 1], words=[0, 1])]
     )
     assert head.loss(STATES, lost)[0] == 0.0
@@ -116,7 +116,7 @@ def test_span_start_and_end_given_start():
     the first channel.
     """
     states = torch.tensor([[0.0, 0.0], [9.0, 9.0], [1.0, 0.0], [2.0, 1.0], [0.0, 3.0]])
-    about = rows_of([row([5], span=[3, 4], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
+    about = head_inputs([row([5], span=[3, 4], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
     head = Span(2)
     fill(head, **{"start.weight": [[1.0, 0.0]], "end.weight": [[0.0, 1.0]]})
     over = torch.tensor([0.0, 1.0, 2.0, 0.0]).log_softmax(0)  # the question is not among them
@@ -126,13 +126,14 @@ def test_span_start_and_end_given_start():
     assert head.predict(states, about) == [{"start": 4, "end": 12, "score": best, "null": null}]
     # A token by itself, start + end: 1 + 0, 2 + 1 or 0 + 3; of equals the likelier start.
     assert head.predict(states, about, AnswerLimit(tokens=1))[0]["end"] == 8
-    absent = rows_of([row([5], span=[0, 0], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
+    absent = head_inputs([row([5], span=[0, 0], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
     assert head.loss(states, absent).tolist() == pytest.approx([float(-(over[0] + ends[0]) / 2)])
-    with pytest.raises(ValueError, match="are not in the context"):
+    with pytest.raises(ValueError, match="outside the context"):
         head.loss(
-            states, rows_of([row([5], span=[1, 3], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])])
+            states,
+            head_inputs([row([5], span=[1, 3], offsets=[-1, -1, -1, -1, 0, 3, 4, 8, 9, 12])]),
         )
-    nothing = rows_of([row([5], offsets=[-1] * 10)])
+    nothing = head_inputs([row([5], offsets=[-1] * 10)])
     assert head.predict(states, nothing) == [
         {"start": 0, "end": 0, "score": -math.inf, "null": 0.0}
     ]
@@ -169,7 +170,7 @@ def test_predict_equals_a_search_of_all_pairs():
     for i in range(10, 35):
         ends = head._end(states, states[i]).masked_fill(shut, -math.inf).log_softmax(0)
         best = max(best, *(((starts[i] + ends[j]).item(), i, j) for j in range(i, min(35, i + 6))))
-    found = head.predict(states, rows_of([row([n], offsets=offsets)]), AnswerLimit(tokens=6))[0]
+    found = head.predict(states, head_inputs([row([n], offsets=offsets)]), AnswerLimit(tokens=6))[0]
     assert (found["start"], found["end"]) == (best[1], best[2] + 1)
     assert found["score"] == pytest.approx(best[0], abs=1e-5)
 
@@ -182,9 +183,11 @@ def test_an_answer_starts_only_where_the_row_says_and_ends_anywhere():
     offsets = [-1, -1, 0, 3, 4, 8, 9, 12]
     starts = {(1, 4): 4, (1, 2): 0, (3, 4): 9}
     for allowed, expected in starts.items():
-        (found,) = head.predict(states, rows_of([row([4], offsets=offsets, starts=list(allowed))]))
+        (found,) = head.predict(
+            states, head_inputs([row([4], offsets=offsets, starts=list(allowed))])
+        )
         assert (found["start"], found["end"]) == (expected, 12)
-    (nowhere,) = head.predict(states, rows_of([row([4], offsets=offsets, starts=[1, 1])]))
+    (nowhere,) = head.predict(states, head_inputs([row([4], offsets=offsets, starts=[1, 1])]))
     assert (nowhere["end"], nowhere["score"]) == (0, -math.inf)
 
 
@@ -208,7 +211,7 @@ def test_an_answer_is_limited_by_tokens_or_characters(limit, expected):
     head = Span(2)
     fill(head, **{"start.weight": [[1.0, 0.0]], "end.weight": [[0.0, 1.0]]})
     (found,) = head.predict(
-        states, rows_of([row([4], offsets=[-1, -1, 0, 3, 4, 12, 13, 30])]), limit
+        states, head_inputs([row([4], offsets=[-1, -1, 0, 3, 4, 12, 13, 30])]), limit
     )
     assert (found["start"], found["end"]) == expected
 
@@ -233,20 +236,20 @@ def test_lm_loss_reads_supervised_tokens_only(folder):
     states = backbone(
         pack([Segment([300 + i for i in range(len(r.segments[0]))]) for r in rows], backbone)
     )
-    total, count = lm_loss(backbone, states, rows_of(rows))
+    total, count = lm_loss(backbone, states, head_inputs(rows))
     logits = backbone.lm_logits(states)
     assert count == 3
     expected = sum(F.cross_entropy(logits[i], torch.tensor(t)) for i, t in ((1, 7), (3, 9), (6, 8)))
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
     none = lm_loss(
-        backbone, states, rows_of([row([4], labels=[-100] * 4), row([3], labels=[-100] * 3)])
+        backbone, states, head_inputs([row([4], labels=[-100] * 4), row([3], labels=[-100] * 3)])
     )
     assert (float(none[0]), none[1]) == (0.0, 0)
 
 
 def test_retrieval():
     states = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [0.0, 1.0], [1.0, 1.0]])
-    about = rows_of([row([2, 1]), row([1, 1])])
+    about = head_inputs([row([2, 1]), row([1, 1])])
     vectors = embed(states, about)
     assert vectors.tolist() == [
         [1.0, 0.0],
@@ -256,7 +259,7 @@ def test_retrieval():
     ]
 
 
-def test_heads_start_from_their_stream():
+def test_heads_are_initialized_from_their_random_stream():
     for format_ in ("classification", "multiple_choice", "tagging", "span"):
         one, two, other = (
             make_head(format_, "head", 16, 3, "last", "pooled+mean") for _ in range(3)
@@ -272,7 +275,7 @@ def test_heads_start_from_their_stream():
         assert all(p.any() for n, p in one.named_parameters() if n.endswith("weight"))
 
 
-def test_what_has_no_head_and_what_is_refused():
+def test_formats_without_a_head_and_invalid_arguments():
     assert make_head("classification", "lm", 2, 3) is None
     assert make_head("generation", "lm", 2) is None
     assert make_head("retrieval", "head", 2) is None
@@ -281,7 +284,7 @@ def test_what_has_no_head_and_what_is_refused():
             make_head(**{"format": "span", "objective": "head", "width": 2, **bad})
 
 
-def test_losses_are_those_of_each_row_alone():
+def test_losses_equal_those_of_each_row_alone():
     torch.manual_seed(0)
     lengths = [4, 7, 3]
     states = torch.randn(14, 8).split(lengths)
@@ -293,7 +296,9 @@ def test_losses_are_those_of_each_row_alone():
     for format_ in ("classification", "tagging", "span"):
         head = make_head(format_, "head", 8, 3)
         initialise(head, 0, "")
-        together = head.loss(torch.cat(states), rows_of(rows))
-        alone = torch.cat([head.loss(s, rows_of([r])) for s, r in zip(states, rows, strict=True)])
+        together = head.loss(torch.cat(states), head_inputs(rows))
+        alone = torch.cat(
+            [head.loss(s, head_inputs([r])) for s, r in zip(states, rows, strict=True)]
+        )
         assert torch.allclose(together, alone, atol=1e-6)
         assert together.shape == (3,)

@@ -1,4 +1,4 @@
-"""Text from data is never a control token, whatever it spells out."""
+"""Text from data never becomes a control token."""
 
 from collections.abc import Callable
 from functools import cache
@@ -111,7 +111,7 @@ def test_markup_is_text_without_the_flag_and_added_words_stay_tokens() -> None:
     assert zebra in ids
 
 
-def test_a_merge_that_makes_a_control_token_is_not_made() -> None:
+def test_merges_that_form_control_tokens_are_removed() -> None:
     inner = Tokenizer(
         models.BPE({"<": 0, "s": 1, ">": 2, "<s": 3, "<s>": 4}, [("<", "s"), ("<s", ">")])
     )
@@ -119,7 +119,7 @@ def test_a_merge_that_makes_a_control_token_is_not_made() -> None:
     assert plain_tokenizer(of).encode("<s><s", add_special_tokens=False).ids == [3, 2, 3]
 
 
-def test_a_word_without_tokens_is_the_unknown_token_or_that_of_a_space() -> None:
+def test_a_word_without_tokens_becomes_the_unknown_token_or_a_space() -> None:
     assert Processor("xlm_r", unigram()).unknown_word == 3
     qwen = train_tokenizer("qwen_vl", ["the dog"], 600)
     assert qwen.convert_ids_to_tokens(Processor("qwen_vl", qwen).unknown_word) == "Ġ"

@@ -35,7 +35,7 @@ def test_only_the_text_stack_is_adapted(family, folder):
     assert all(t.shape[0] == 4 if ".lora_A." in n else t.shape[1] == 4 for n, t in state.items())
 
 
-def test_adapters_start_from_a_stream_and_change_nothing_at_first(folder, mixed):
+def test_initial_adapters_come_from_a_random_stream_and_change_no_state(folder, mixed):
     before = load_backbone(folder("llava"), "llava")
     segments = mixed(load_processor(folder("llava"), "llava"))
     torch.manual_seed(5)
@@ -58,7 +58,7 @@ def test_adapters_start_from_a_stream_and_change_nothing_at_first(folder, mixed)
 
 
 @pytest.mark.parametrize("family", list(MODULES))
-def test_merging_scores_alike_and_restores_every_bit(family, folder, mixed):
+def test_merging_keeps_scores_and_restores_weights_bit_for_bit(family, folder, mixed):
     backbone = load_backbone(folder(family), family)
     add_lora(backbone, 4, 8)
     state = initial_state(backbone, LORA, 0)
@@ -89,7 +89,7 @@ def test_merging_scores_alike_and_restores_every_bit(family, folder, mixed):
     assert all(torch.equal(weights[n], p) for n, p in backbone.named_parameters())
 
 
-def test_full_tuning_trains_all_but_tower_and_projector(folder):
+def test_full_tuning_trains_everything_except_tower_and_projector(folder):
     for family, frozen in (("llava", ("model.model.vision_tower.", "model.model.multi_modal_projector.")),
                            ("qwen_vl", ("model.model.visual.",)), ("xlm_r", ())):  # fmt: skip
         backbone = load_backbone(folder(family), family)
@@ -99,7 +99,7 @@ def test_full_tuning_trains_all_but_tower_and_projector(folder):
         }
 
 
-def test_states_load_to_the_bit_and_only_where_they_fit(folder):
+def test_states_load_bit_for_bit_and_only_into_matching_backbones(folder):
     backbone = load_backbone(folder("xlm_r"), "xlm_r")
     state = {n: t.clone() for n, t in trainable_state(backbone, "full").items()}
     with torch.no_grad():

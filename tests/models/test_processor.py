@@ -1,4 +1,4 @@
-"""Pictures become what the towers take, with no torchvision."""
+"""Images become what vision towers take, without torchvision."""
 
 import importlib.util
 import io
@@ -16,7 +16,9 @@ from xstilts.errors import DataError
 from xstilts.miniature.backbones import save
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
-from xstilts.models.processor import image_only, llava_image_tokens, load_processor
+from xstilts.models.llava import tokens_per_image
+from xstilts.models.processor import load_processor
+from xstilts.models.qwen_vl import image_only
 from xstilts.tasks.pictures import size_of, upright
 
 
@@ -156,10 +158,10 @@ def test_a_budget_of_pixels_or_tokens_bounds_every_picture(folder, picture):
 
 def test_pictures_of_a_fixed_size_must_fit_the_budget(folder):
     llava = load_processor(folder("llava"), "llava")
-    assert llava.within({"image_tokens": 4}).image_tokens == 4
+    assert llava.within({"image_tokens": 4}).pictures.count == 4
     with pytest.raises(
         DataError,
-        match=r"each picture is 4 tokens for this llava backbone, .* image_tokens: 3; set image_tokens",
+        match=r"each image is 4 tokens for this backbone, .* image_tokens: 3; set image_tokens",
     ):
         llava.within({"image_tokens": 3})
 
@@ -168,7 +170,7 @@ def test_pixels_that_do_not_fill_the_encoded_grid_are_refused(folder, picture):
     qwen = load_processor(folder("qwen_vl"), "qwen_vl")
     with pytest.raises(
         ValueError,
-        match=r"fills \(1, 6, 10\) patches \(t, h, w\) where its encoded row has \(2, 6, 10\)",
+        match=r"fills \(1, 6, 10\) patches \(t, h, w\), and its encoded row has \(2, 6, 10\)",
     ):
         qwen.image_inputs(picture(40, 24), [2, 6, 10])
 
@@ -182,7 +184,7 @@ TOWERS = {
 @pytest.mark.parametrize(("tower", "strategy", "tokens"), [
     ("clip", "default", 9), ("clip", "full", 10), ("siglip", "full", 9), ("siglip", "default", 8),
 ])  # fmt: skip
-def test_a_tower_s_own_size_and_class_token_count_a_picture(
+def test_tokens_of_an_image_follow_the_tower_s_size_and_class_token(
     tower, strategy, tokens, folder, picture, tmp_path
 ):
     """A stock LLaVA of either tower, 28 pixels in patches of 9: the model takes as many features
@@ -215,23 +217,23 @@ def test_a_tower_s_own_size_and_class_token_count_a_picture(
     processor, backbone = load_processor(tmp_path, "llava"), load_backbone(tmp_path, "llava").eval()
     data = picture(40, 30)
     segment = Segment([*processor.image_placeholder(data), 5, 6], [processor.image_inputs(data)])
-    assert processor.image_tokens == tokens
+    assert processor.pictures.count == tokens
     with torch.no_grad():
         assert backbone(pack([segment], backbone)).shape[0] == len(segment.input_ids)
 
 
-def test_published_towers_have_their_published_counts():
+def test_published_towers_have_their_published_numbers_of_tokens():
     """LLaVA-1.5: 576; llava-interleave-qwen: SigLIP 384/14 under `full`, 729."""
     clip = transformers.CLIPImageProcessorPil(
         size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
     )
-    assert llava_image_tokens(transformers.LlavaConfig(), clip) == 576
+    assert tokens_per_image(transformers.LlavaConfig(), clip) == 576
     tower = transformers.SiglipVisionConfig(image_size=384, patch_size=14)
     config = transformers.LlavaConfig(
         vision_config=tower, vision_feature_select_strategy="full", vision_feature_layer=-1
     )
     assert (
-        llava_image_tokens(
+        tokens_per_image(
             config, transformers.SiglipImageProcessorPil(size={"height": 384, "width": 384})
         )
         == 729
@@ -243,15 +245,15 @@ def test_a_tower_of_another_kind_or_size_is_refused():
         size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224}
     )
     with pytest.raises(
-        ValueError, match="makes pictures of 224 × 224 pixels, and the vision tower takes 336 × 336"
+        ValueError, match="makes images of 224 × 224 pixels, and the vision tower takes 336 × 336"
     ):
-        llava_image_tokens(transformers.LlavaConfig(), clip)
+        tokens_per_image(transformers.LlavaConfig(), clip)
     pixtral = transformers.LlavaConfig(vision_config=transformers.PixtralVisionConfig())
     with pytest.raises(
         ValueError,
         match="vision tower 'pixtral' is not supported; supported: clip_vision_model, siglip",
     ):
-        llava_image_tokens(pixtral, clip)
+        tokens_per_image(pixtral, clip)
 
 
 def test_transparent_and_grey_pictures(folder):
@@ -263,12 +265,12 @@ def test_transparent_and_grey_pictures(folder):
 
 
 def test_text_families_and_bad_bytes_are_refused(folder):
-    with pytest.raises(ValueError, match="xlm_r takes no pictures"):
+    with pytest.raises(ValueError, match="xlm_r does not take images"):
         load_processor(folder("xlm_r"), "xlm_r").image_inputs(b"")
     with pytest.raises(OSError, match="cannot identify"):
         load_processor(folder("llava"), "llava").image_inputs(b"no picture")
-    with pytest.raises(ValueError, match="not one of xlm_r"):
-        load_processor(folder("llava"), "bert")
+    with pytest.raises(ValueError, match="unknown family 'ber'; known: xlm_r, bert"):
+        load_processor(folder("llava"), "ber")
 
 
 def test_the_stock_processor_needs_the_fix_without_torchvision(folder):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xstilts.models.attention import packed_attention
-from xstilts.models.backbone import Backbone, load_backbone
+from xstilts.models.backbone import Backbone, load_backbone, load_model
 from xstilts.models.batch import Segment, pack
 from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
@@ -22,7 +22,7 @@ def laid_out(folder, reference, texts):
 
     def make(family: str):
         of = contract(family)
-        stock = Backbone(of.load(folder(family), {"attn_implementation": "sdpa"}), of).eval()
+        stock = Backbone(load_model(folder(family), of, attn_implementation="sdpa"), of).eval()
         tokenizer = load_processor(folder(family), family).tokenizer
         texts_ids = [tokenizer.encode(texts[i], add_special_tokens=False) for i in range(2)]
         segments = [Segment(texts_ids[0][:7]), Segment(texts_ids[1][:13])]
@@ -34,7 +34,7 @@ def laid_out(folder, reference, texts):
 
         def error(**call: object) -> float:
             with torch.inference_mode():
-                states = of.core(stock.model)(
+                states = stock.model.get_submodule(of.core)(
                     input_ids=batch.input_ids[None], **call
                 ).last_hidden_state[0]
                 return float((states - expected).abs().max())

@@ -1,10 +1,12 @@
 """Overrides of a plan and of its backbones, answer limits and image budgets."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from xstilts.models.families import FAMILIES
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.problems import InvalidPlan
@@ -171,3 +173,33 @@ def test_each_family_has_its_published_image_budget() -> None:
         **{(name, "qwen_vl"): qwen for name in ("xtreme_r", "phang_2020", "vlm")},
         ("miniature", "llava"): (None,) * 3, ("miniature", "qwen_vl"): (None,) * 3,
     }  # fmt: skip
+
+
+def test_a_family_without_recipes_uses_those_of_another(text: str, tables: Tables) -> None:
+    """BERT has XLM-R's: its answers are limited in tokens."""
+    shipped = Tables.shipped()
+    plan = load_plan(
+        "name: b\nbackbones: {b: {hub: org/model, family: bert}}\nevaluations: [xquad]\n", shipped
+    )
+    recipe_of_bert = Recipes(plan, shipped).full("squad", plan.backbones["b"])
+    assert recipe_of_bert == recipe("xtreme_r", "squad", "xlm_r", "full")
+
+
+def test_a_contract_s_image_budget_replaces_that_of_the_recipes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vision = FAMILIES["llava"].vision
+    assert vision is not None
+    small = replace(FAMILIES["llava"], vision=replace(vision, budget={"image_tokens": 256}))
+    monkeypatch.setitem(FAMILIES, "llava", small)
+    shipped = Tables.shipped()
+    plan = load_plan(
+        "name: b\nbackbones: {b: {hub: org/model, family: llava}}\n"
+        "arms: {a: {task: vqa_v2}}\nevaluations: [xquad]\n",
+        shipped,
+    )
+    assert Recipes(plan, shipped).image_budget("vqa_v2", plan.backbones["b"]) == {
+        "image_tokens": 256,
+        "min_pixels": None,
+        "max_pixels": None,
+    }

@@ -8,7 +8,7 @@ import torch
 from tests.models.conftest import SETTINGS, png
 from xstilts.data.encoded import EncodedRow
 from xstilts.miniature.backbones import build_tiny
-from xstilts.models.backbone import load_backbone
+from xstilts.models.backbone import load_backbone, load_model
 from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
 from xstilts.scoring.decode import LONGEST, decode
@@ -56,7 +56,7 @@ def test_answers_are_those_of_the_stock_greedy_search(family, folder) -> None:
         load_backbone(folder(family), family).eval(),
     )
     of = contract(family)
-    stock = of.load(folder(family), {"attn_implementation": "sdpa"}).eval()
+    stock = load_model(folder(family), of, attn_implementation="sdpa").eval()
     rows = [asked(processor, number) for number in range(3)]
     expected = []
     for one in rows:
@@ -102,7 +102,7 @@ def test_an_encoder_fills_in_the_masks_and_nothing_else(folder) -> None:
     tokens = [ids[0], mask, mask, *ids[3:]]
     labels = [-100, ids[1], ids[2], *[-100] * len(ids[3:])]
     masked = EncodedRow(9, "en", [tokens], len(tokens), [], [], -1, labels, [-1, -1], [], [], 2)
-    stock = contract("xlm_r").load(folder("xlm_r"), {"attn_implementation": "sdpa"}).eval()
+    stock = load_model(folder("xlm_r"), contract("xlm_r"), attn_implementation="sdpa").eval()
     with torch.no_grad():
         said = decode(backbone, processor, [asked(processor, 1), masked], None, CPU)[1]
         likeliest = stock(input_ids=torch.tensor([tokens])).logits[0, 1:3].argmax(-1).tolist()

@@ -32,7 +32,7 @@ def test_micro_batches_have_the_gradient_of_the_whole() -> None:
     torch.testing.assert_close(sum(losses).detach(), whole.detach())  # type: ignore[union-attr]
 
 
-def test_a_query_that_equals_its_candidate_alone_is_certain() -> None:
+def test_a_query_equal_to_its_candidate_has_no_loss() -> None:
     eye = torch.eye(3)
     losses = pair_losses(torch.stack([eye, eye], 1), 0.05)
     assert losses.max() < 1e-6

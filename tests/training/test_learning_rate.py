@@ -30,5 +30,7 @@ def test_every_schedule_that_a_plan_may_name_is_known() -> None:
 
 
 def test_an_unknown_schedule_is_named() -> None:
-    with pytest.raises(ValueError, match="'square' is not one of linear, cosine, constant"):
+    with pytest.raises(
+        ValueError, match="unknown schedule 'square'; allowed: linear, cosine, constant"
+    ):
         factor(5, 10, 0, "square")

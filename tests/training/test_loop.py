@@ -14,7 +14,7 @@ from torch import nn
 
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.training.checkpoint import load_state, save_state
-from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
+from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_optimiser, train
 from xstilts.training.selection import Best
 from xstilts.training.workers import StepFailed, Workers
 
@@ -56,8 +56,8 @@ class Toy:
         return nn.functional.cross_entropy(self.head(pooled), labels, reduction="sum")
 
 
-def settings(**more: object) -> Settings:
-    return Settings(
+def settings(**more: object) -> TrainingSettings:
+    return TrainingSettings(
         **{"updates": 12, "examples_per_step": 5, "lr": 1e-2, "stage": "toy", "seed": 1, **more}
     )
 
@@ -134,7 +134,7 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_resumed_is_undisturbed_to_the_bit(tmp_path: Path) -> None:
+def test_a_resumed_step_is_equal_bit_for_bit(tmp_path: Path) -> None:
     whole, toy, given = run(tmp_path / "rows"), Toy(), settings(checkpoint_every=5)
     task = TrainTask("toy", toy_rows(tmp_path / "rows"), "head")
     saved: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""The heads of a finetune step: what is kept of them, and what comes back."""
+"""Saving and loading the heads of a finetune step."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,7 +41,7 @@ def same(one: Heads, other: Heads) -> bool:
     )
 
 
-def test_heads_come_back_as_they_were_saved(tmp_path: Path) -> None:
+def test_saved_heads_load_unchanged(tmp_path: Path) -> None:
     tasks = [
         task("mnli", "classification", 3),
         task("squad", "span", 0),
@@ -59,7 +59,7 @@ def test_a_head_of_an_open_set_of_tags_has_the_classes_that_it_was_trained_with(
     assert len(back.heads[0].out.bias) == 12
 
 
-def test_a_task_and_its_translations_keep_heads_of_their_own(tmp_path: Path) -> None:
+def test_a_task_and_its_translations_have_separate_heads(tmp_path: Path) -> None:
     tasks = [
         task("mnli", "classification", 3),
         task("mnli", "classification", 3, translated=["qaa"]),

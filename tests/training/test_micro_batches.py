@@ -1,4 +1,4 @@
-"""Micro-batches hold each row once, whatever the number of workers and the budget."""
+"""Micro-batches contain each row once, for any number of workers and any budget."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from xstilts.training.micro_batches import cut, deal, micro_batches
 
 
-def test_rows_are_dealt_by_tokens() -> None:
+def test_rows_are_balanced_by_tokens() -> None:
     assert deal([10, 1, 1, 8], 2) == [[0], [1, 2, 3]]
 
 
-def test_a_long_row_stands_alone() -> None:
+def test_a_row_longer_than_the_budget_is_a_micro_batch_by_itself() -> None:
     assert cut([0, 1, 2], [50, 3, 4], budget=10) == [[0], [2, 1]]
 
 

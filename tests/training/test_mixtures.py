@@ -1,4 +1,4 @@
-"""How long a mixture trains and how often it draws each of its tasks."""
+"""The updates of a mixture, and how often it draws each task."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 
 from xstilts.data.encoded import EncodedRows
 from xstilts.runs.finetune import _settings
-from xstilts.training.loop import Settings, TrainTask
+from xstilts.training.loop import TrainingSettings, TrainTask
 
 
 def settings(
@@ -16,8 +16,8 @@ def settings(
     recipe: dict[str, Any],
     weights: list[float] | None = None,
     **sampling: Any,
-) -> Settings:
-    """Tasks of so many encoded rows out of sources of so many."""
+) -> TrainingSettings:
+    """Tasks with these numbers of encoded rows, from sources with these numbers of rows."""
     tasks = [
         TrainTask(
             f"t{n}", EncodedRows(pa.table({"length": [4] * rows, "supervised": [1] * rows})), "lm"

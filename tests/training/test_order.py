@@ -1,4 +1,4 @@
-"""Which rows an update sees."""
+"""The rows of an update."""
 
 from collections import Counter
 
@@ -21,7 +21,7 @@ def test_every_row_is_seen_once_an_epoch() -> None:
     assert sorted(order.draw(2) + order.draw(3)) == list(range(10))
 
 
-def test_steps_run_over_the_end_of_an_epoch() -> None:
+def test_a_step_may_cross_the_end_of_an_epoch() -> None:
     order = Order(rows=3, examples_per_step=4, seed=0, stage="s")
     first, second = epoch_permutation(3, 0, "s", 0), epoch_permutation(3, 0, "s", 1)
     assert order.draw(0) == [*first, second[0]]
@@ -46,7 +46,7 @@ def test_no_rows_is_refused() -> None:
 
 
 def test_golden_order() -> None:
-    """Changed by a new recipe version only."""
+    """May change only with a new recipe version."""
     assert epoch_permutation(8, 0, "squad/squad", 0) == [5, 0, 2, 6, 1, 4, 3, 7]
 
 

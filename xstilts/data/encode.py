@@ -78,11 +78,24 @@ _SCHEMA = pa.schema(
 )
 
 
+class SpecialTokens(Protocol):
+    """Token ids before the first text, between two texts, and after the last."""
+
+    @property
+    def start(self) -> tuple[int, ...]: ...
+    @property
+    def between(self) -> tuple[int, ...]: ...
+    @property
+    def end(self) -> tuple[int, ...]: ...
+
+
 class TextImageProcessor(Protocol):
     """What encoding needs of a backbone's processor; see xstilts.models.processor."""
 
     @property
-    def family(self) -> str: ...
+    def causal(self) -> bool: ...
+    @property
+    def layout(self) -> SpecialTokens: ...
     @property
     def tokenizer(self) -> Any: ...
     @property
@@ -183,9 +196,8 @@ class Encoder:
             subtoken,
         )
         self.tokenizer = processor.tokenizer
-        self.encoder = (
-            processor.family == "xlm_r"
-        )  # <s> a </s></s> b </s>; decoders: a newline b <eos>
+        self.layout = processor.layout  # XLM-R: <s> a </s></s> b </s>; decoders: a newline b <eos>
+        self.encoder = not processor.causal  # learns text by masked tokens
         self.most = int(lengths["max_length"])
         self.most_in_words = int(lengths.get("lm_length") or self.most)
         self.stride, self.question = lengths.get("stride"), lengths.get("question_length")
@@ -256,15 +268,15 @@ class Encoder:
 
     @property
     def _start(self) -> list[int]:
-        return [self.tokenizer.bos_token_id] if self.encoder else []
+        return list(self.layout.start)
 
     @property
     def _between(self) -> list[int]:
-        return [self.tokenizer.eos_token_id] * 2 if self.encoder else list(self.processor.newline)
+        return list(self.layout.between)
 
     @property
     def _end(self) -> list[int]:
-        return [self.tokenizer.eos_token_id]
+        return list(self.layout.end)
 
     def _joined(
         self, first: list[int], second: list[int] | None, pictures: Sequence[int] = ()
@@ -414,8 +426,8 @@ class Encoder:
 
     def _lm(self, example: Example) -> Iterator[dict[str, Any]]:
         """The answer in words after its prompt, the loss on the answer's tokens. A causal model
-        predicts each from the token before; XLM-R sees <mask> in the answer's place and fills it
-        in, and of plain text 15 % of its tokens. BadRow where what must be kept whole does not
+        predicts each from the token before; an encoder sees masks in the answer's place and fills
+        them in, and of plain text 15 % of its tokens. BadRow where what must be kept whole does not
         fit.
         """
         words = in_words(self.task, example)

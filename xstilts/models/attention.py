@@ -1,8 +1,8 @@
 """Attention over a flat row of several segments, registered with transformers as "packed".
 
-One function serves the text stacks of every family. Boundaries come in `cu_seq_lens_q`; an
-implementation that the mask registry does not know gets no mask, so nothing of size tokens × tokens
-is ever made.
+One function serves the text stacks of all families. Boundaries come in `cu_seq_lens_q`.
+transformers makes no mask for an implementation that its mask registry does not have, so nothing of
+size tokens × tokens is allocated.
 """
 
 from typing import Any
@@ -28,16 +28,30 @@ def packed_attention(
     max_length_q: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Each token attends to its own segment only (and not ahead, where `module.is_causal`).
+    """Each token attends to its own segment only, and not ahead if `module.is_causal`.
 
-    query [1, heads, tokens, d], key and value [1, heads or fewer, tokens, d], cu_seq_lens_q
-    [segments + 1]; returns [1, tokens, heads, d]. `dropout` on attention probabilities is not
-    applied (see models/dropout.py). Raises ValueError without boundaries, or with a mask: both
-    would silently be wrong.
+    Args:
+        module: The attention layer.
+        query: [1, heads, tokens, d].
+        key: [1, heads or fewer, tokens, d].
+        value: Like key.
+        attention_mask: Must be None.
+        dropout: Ignored: see models/dropout.py.
+        scaling: Scale of the scores; None: 1/√d.
+        is_causal: None: that of the module.
+        cu_seq_lens_q: [segments + 1] boundaries.
+        max_length_q: Tokens of the longest segment; None: computed.
+        kwargs: Other arguments that transformers passes.
+
+    Returns:
+        [1, tokens, heads, d], and None for attention weights.
+
+    Raises:
+        ValueError: Boundaries are missing, or there is a mask. Results would be silently wrong.
     """
     if cu_seq_lens_q is None:
         raise ValueError(
-            "packed attention needs cu_seq_lens_q: without boundaries segments would read each other"
+            "packed attention needs cu_seq_lens_q: without it segments would read each other"
         )
     if attention_mask is not None or query.shape[0] != 1:
         raise ValueError("packed attention takes one flat row and no attention mask")
@@ -46,9 +60,9 @@ def packed_attention(
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         out = _varlen(query, key, value, cu_seq_lens_q, max_length_q, scaling, causal, grouped)
         return out[None], None
-    # A loop over segments: for tiny heads (30 tokens, 4 heads of 16) it is as fast as or faster
-    # than batching equal lengths or padding, whose gathers and scatters cost more than the small
-    # kernels they save; and it is exact.
+    # A loop over segments is exact, and for tiny heads (30 tokens, 4 heads of 16) at least as fast
+    # as batching equal lengths or padding: their gathers and scatters cost more than the small
+    # kernels that they save.
     lengths = cu_seq_lens_q.diff().tolist()
     parts = [
         F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scaling, enable_gqa=grouped)
@@ -69,9 +83,7 @@ def _varlen(
     causal: bool,
     grouped: bool,
 ) -> Tensor:
-    """PyTorch's own variable-length FlashAttention kernel (half precision only): [tokens, heads,
-    d].
-    """
+    """PyTorch's variable-length FlashAttention kernel (half precision only): [tokens, heads, d]."""
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))
@@ -81,12 +93,10 @@ def _varlen(
     out = varlen_attn(
         q, k, v, cu, cu, longest, longest, scale=scaling, window_size=window, enable_gqa=grouped
     )
-    assert isinstance(out, Tensor)  # a pair only when auxiliary outputs are asked for
+    assert isinstance(out, Tensor)  # a pair only with auxiliary outputs
     return out
 
 
 def register() -> None:
-    """Makes `attn_implementation="packed"` known to transformers; calling it again changes
-    nothing.
-    """
+    """Registers `attn_implementation="packed"` with transformers. Idempotent."""
     AttentionInterface.register(NAME, packed_attention)

@@ -1,8 +1,7 @@
-"""A pretrained backbone as the rest of xstilts sees it: a flat batch in, the states of its tokens
-out.
+"""A pretrained backbone as the rest of xstilts sees it: a flat batch in, hidden states of its
+tokens out.
 
-What differs between families is one `Contract` each (xlm_r.py, llava.py, qwen_vl.py); everything
-else is here.
+Differences between families are in their contracts (contract.py); everything else is here.
 """
 
 from pathlib import Path
@@ -11,31 +10,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xstilts.errors import DataError
 from xstilts.models import attention as packed
-from xstilts.models.batch import PackedBatch, Segment
+from xstilts.models.batch import PackedBatch, Segment, pack
 from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
 from xstilts.models.families import contract
+from xstilts.models.layout import Layout
+from xstilts.models.packing_probe import check_packing
+from xstilts.models.processor import load_processor
 
 
 class Backbone(nn.Module):
     """A backbone with its contract.
 
-    `dropout` holds the rates (0 at first) and is told the update: `backbone.dropout.at(seed,
-    update, stage)`. Tower and projector never train here; all else does, until `add_lora` leaves
-    only the adapters.
+    `dropout` holds the rates (0 at first); call `backbone.dropout.at(seed, update, stage)` before
+    each update. Vision tower and projector never train here. Everything else trains, until
+    `add_lora` leaves only the adapters.
     """
 
-    def __init__(self, model: nn.Module, of: Contract, attention: str = "causal") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        of: Contract,
+        attention: str = "causal",
+        layout: Layout | None = None,
+    ) -> None:
+        """layout: needed by families with token types."""
         super().__init__()
-        self.model, self.contract, self.dropout = model, of, DropoutControl()
-        install(of.text(model), self.dropout, "hidden")
+        self.model, self.contract, self.layout = model, of, layout
+        self.dropout = DropoutControl()
+        text_stack = model.get_submodule(of.text)
+        install(text_stack, self.dropout, "hidden")
+        frozen = of.vision.frozen if of.vision else ()
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(not name.startswith(of.vision) if of.vision else True)
+            parameter.requires_grad_(not name.startswith(frozen) if frozen else True)
         if attention == "bidirectional":
-            _look_both_ways(of.text(model))
+            _drop_causal_mask(text_stack)
         elif attention != "causal":
-            raise ValueError(f"attention {attention!r} is neither causal nor bidirectional")
+            raise ValueError(f"unknown attention {attention!r}; allowed: causal, bidirectional")
         config: Any = model.config
         text = config.get_text_config()
         self.config = config
@@ -43,11 +56,12 @@ class Backbone(nn.Module):
 
     @property
     def family(self) -> str:
+        """Name of the family in plans."""
         return self.contract.family
 
     @property
     def pool(self) -> str:
-        """`first` or `last`: the token that stands for a segment."""
+        """`first` or `last`: the token that represents a segment."""
         return self.contract.pool
 
     @property
@@ -56,27 +70,41 @@ class Backbone(nn.Module):
         return self.contract.subtoken
 
     def positions(self, segment: Segment) -> Tensor:
-        """Positions of one segment alone: [n], or [4, n] for Qwen-VL. ValueError where it cannot
-        be placed.
+        """Position ids of one segment alone: [n], or [4, n] for Qwen-VL. ValueError for a segment
+        that is too long, or whose images do not fit.
         """
+        if segment.images and self.contract.vision is None:
+            raise ValueError(f"family {self.family} does not take images")
         return self.contract.positions(segment, self.config)
 
+    def token_types(self, segment: Segment) -> Tensor | None:
+        """Token type ids of one segment alone, or None in families without."""
+        if not self.contract.token_types:
+            return None
+        if self.layout is None:
+            raise ValueError(
+                f"family {self.family} has token types: pass the layout of its tokenizer"
+            )
+        if self.layout.second_type >= int(self.config.type_vocab_size):
+            return torch.zeros(len(segment.input_ids), dtype=torch.long)
+        return torch.tensor(self.layout.token_types(segment.input_ids), dtype=torch.long)
+
     def parameter_count(self) -> int:
-        """Weights of the text stack that a token passes through: without the embedding tables,
-        which are looked up.
+        """Weights of the text stack that a token passes through: without embedding tables, which
+        are looked up.
         """
-        text = self.contract.text(self.model)
+        text = self.model.get_submodule(self.contract.text)
         tables = {id(m.weight) for m in text.modules() if isinstance(m, nn.Embedding)}
         return sum(p.numel() for p in text.parameters() if id(p) not in tables)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Last hidden states [T, width]; each token's depend on its own segment only."""
+        """Last hidden states [T, width]. Those of a token depend on its own segment only."""
         states: Tensor = self._run(batch).last_hidden_state[0]
         return states
 
     def hidden_at(self, batch: PackedBatch, depth: float) -> Tensor:
-        """States [T, width] at a relative depth: 0 the embeddings, 1 the last layer, layer
-        round(depth × layers) between (XTREME-R's Tatoeba reads 14/24).
+        """Hidden states [T, width] at a relative depth: 0 the embeddings, 1 the last layer, between
+        them layer round(depth × layers). XTREME-R's Tatoeba reads 14/24.
         """
         return self.hidden_and_last(batch, depth)[0]
 
@@ -88,24 +116,24 @@ class Backbone(nn.Module):
         return out.hidden_states[round(depth * self.layers)][0], out.last_hidden_state[0]
 
     def lm_logits(self, states: Tensor) -> Tensor:
-        """Vocabulary logits [n, vocabulary] of the given states [n, width]: pass supervised rows
-        only.
-        """
-        head: Any = self.model.lm_head
-        logits: Tensor = head(states)
+        """Vocabulary logits [n, vocabulary] of states [n, width]. Pass supervised rows only."""
+        logits: Tensor = self.model.get_submodule(self.contract.lm_head)(states)
         return logits
 
     def _run(self, batch: PackedBatch, **kwargs: Any) -> Any:
         self.dropout.begin(batch.keys, batch.offsets)
-        core = self.contract.core(self.model)
+        core = self.model.get_submodule(self.contract.core)
         if batch.pixel_values is not None:
-            if self.contract.image_features is None:
-                raise ValueError(f"{self.family} takes no pictures")
-            # given on their own, so that the text stack's boundaries do not reach the tower's own
-            # attention
-            kwargs["mm_encoder_outputs"] = {"image": self.contract.image_features(core, batch)}
-        if self.contract.vision:
+            if self.contract.vision is None:
+                raise ValueError(f"family {self.family} does not take images")
+            # Computed outside the core, so that the boundaries of the text stack do not reach the
+            # attention of the vision tower.
+            features = self.contract.vision.features(core, batch)
+            kwargs["mm_encoder_outputs"] = {"image": features}
+        if self.contract.causal:
             kwargs["use_cache"] = False
+        if batch.token_types is not None:
+            kwargs["token_type_ids"] = batch.token_types[None]
         positions = batch.positions
         return core(
             input_ids=batch.input_ids[None],
@@ -118,8 +146,23 @@ class Backbone(nn.Module):
         )
 
 
-def _look_both_ways(text: nn.Module) -> None:
-    """Drops the causal mask, as LLM2Vec does. The packed attention reads each layer's
+class NoLMHead(nn.Module):
+    """In place of an LM head whose weights are not in the model folder."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Always raises DataError."""
+        raise DataError(
+            f"{self.source} has no weights of an LM head; use objective: head, "
+            "or a model with an LM head"
+        )
+
+
+def _drop_causal_mask(text: nn.Module) -> None:
+    """Makes attention bidirectional, as LLM2Vec does. Packed attention reads each layer's
     `is_causal`.
     """
     config: Any = text.config
@@ -129,26 +172,86 @@ def _look_both_ways(text: nn.Module) -> None:
             module.is_causal = False  # type: ignore[assignment]
 
 
+def _probe(backbone: Backbone, name: str) -> None:
+    """Refuses a backbone whose attention ignores segment boundaries (DataError)."""
+    training, device = backbone.training, next(backbone.parameters()).device
+    backbone.eval()
+    check_packing(
+        lambda segments: backbone(pack(segments, backbone).to(device)),
+        int(backbone.config.get_text_config().vocab_size),
+        backbone.family,
+        name,
+    )
+    backbone.train(training)
+
+
+def load_model(folder: Path, of: Contract, **settings: Any) -> nn.Module:
+    """The transformers model in a folder.
+
+    Args:
+        folder: A hub snapshot, or what `build_tiny` wrote.
+        of: The contract of its family.
+        settings: Arguments of from_pretrained.
+
+    Raises:
+        DataError: Weights are missing. transformers would draw them at random. Without those of the
+            LM head the model loads, and only LM logits are refused.
+    """
+    import transformers
+    from transformers.utils import logging
+
+    kind = getattr(transformers, of.model_class)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report of missing weights is replaced by the errors below
+    try:
+        model, info = kind.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **settings
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = sorted(info["missing_keys"])
+    if lost := [name for name in missing if not name.startswith(f"{of.lm_head}.")]:
+        raise DataError(
+            f"{folder}: {len(lost)} weights of family {of.family} are missing, "
+            f"such as {', '.join(lost[:3])}; use the family of the model's config.json"
+        )
+    if missing:
+        model.set_submodule(of.lm_head, NoLMHead(str(folder)))
+    loaded: nn.Module = model
+    return loaded
+
+
 def load_backbone(
     folder: Path, family: str, attention: str = "causal", dtype: torch.dtype = torch.float32
 ) -> Backbone:
-    """Loads a model folder (a hub snapshot, or one that `build_tiny` wrote) in evaluation mode,
-    on the CPU.
+    """Loads a model folder in evaluation mode, on the CPU.
+
+    Raises:
+        DataError: Weights are missing, or the model's attention ignores segment boundaries.
     """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     packed.register()
-    of = contract(family)
-    settings = {"dtype": dtype, "attn_implementation": of.implementation, "local_files_only": True}
-    return Backbone(of.load(Path(folder), settings), of, attention).eval()
+    of, folder = contract(family), Path(folder)
+    layout = load_processor(folder, family).layout if of.token_types else None
+    model = load_model(folder, of, dtype=dtype, attn_implementation=of.implementation)
+    backbone = Backbone(model, of, attention, layout).eval()
+    _probe(backbone, str(folder))
+    return backbone
 
 
-def wrap(model: nn.Module, family: str, attention: str = "causal") -> Backbone:
-    """A Backbone around a transformers model that is already in memory (see
-    `build.build_model`).
+def wrap(
+    model: nn.Module, family: str, attention: str = "causal", layout: Layout | None = None
+) -> Backbone:
+    """A Backbone around a transformers model in memory (see miniature.backbones.build_model).
+
+    layout: needed by families with token types.
     """
     packed.register()
     of = contract(family)
-    of.core(model).set_attn_implementation(of.implementation)  # type: ignore[operator]
-    return Backbone(model, of, attention)
+    core: Any = model.get_submodule(of.core)
+    core.set_attn_implementation(of.implementation)
+    backbone = Backbone(model, of, attention, layout)
+    _probe(backbone, f"a {type(model).__name__} in memory")
+    return backbone

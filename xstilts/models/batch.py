@@ -1,5 +1,5 @@
-"""A flat batch: the tokens of several segments in one row, with their boundaries. There is no
-padding anywhere.
+"""A flat batch: the tokens of several segments in one row, with their boundaries and without
+padding.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImageInput:
-    """One picture as its vision tower takes it.
+    """One image as its vision tower takes it.
 
     pixel_values: LLaVA [1, 3, height, width]; Qwen-VL [patches, channels × patch volume]. grid: [t,
-    h, w] in patches, empty where the family has none. tokens: how many image tokens it becomes.
+    h, w] in patches, empty where the family has none. tokens: number of its image tokens.
     """
 
     pixel_values: Tensor
@@ -27,7 +27,9 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Segment:
-    """One sequence that attends to itself only. `key` names it for dropout: see `segment_key`."""
+    """One sequence that attends only to itself. `key` identifies it for dropout: see
+    `segment_key`.
+    """
 
     input_ids: Sequence[int]
     images: Sequence[ImageInput] = ()
@@ -36,9 +38,8 @@ class Segment:
 
 @lru_cache(maxsize=65536)
 def segment_key(row: int, segment: int = 0) -> int:
-    """A 63-bit number that names a segment of a row (its position in the records), wherever and
-    with whatever it is batched. Equal in all arms that share the row, so that they share its
-    dropout.
+    """A 63-bit number that identifies a segment of a row (its position in the records),
+    independent of its batch. Arms that share the row share the key, and so its dropout.
     """
     return int.from_bytes(hashlib.sha256(f"{row}\0{segment}".encode()).digest()[:8], "big") >> 1
 
@@ -47,10 +48,16 @@ def segment_key(row: int, segment: int = 0) -> int:
 class PackedBatch:
     """Segments laid end to end.
 
-    input_ids [T] int64; cu_seq_lens [S + 1] int32, from 0 to T; max_length the longest segment's
-    tokens; positions [T] or, for Qwen-VL, [4, T] = text, time, height, width; offsets [T] each
-    token's place in its segment; keys [T] its segment's dropout key; pixel_values and
-    image_grid_thw [images, 3] in order of appearance, or None.
+    Attributes:
+        input_ids: [T] int64.
+        cu_seq_lens: [S + 1] int32, from 0 to T.
+        max_length: Tokens of the longest segment.
+        positions: [T], or for Qwen-VL [4, T] = text, time, height, width.
+        offsets: [T] place of each token in its segment.
+        keys: [T] dropout key of its segment.
+        pixel_values: All images in order of appearance, or None.
+        image_grid_thw: [images, 3], or None.
+        token_types: [T], or None in families without token types.
     """
 
     input_ids: Tensor
@@ -61,6 +68,7 @@ class PackedBatch:
     keys: Tensor
     pixel_values: Tensor | None = None
     image_grid_thw: Tensor | None = None
+    token_types: Tensor | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -77,23 +85,29 @@ class PackedBatch:
         return replace(self, **moved)
 
 
-class Positions(Protocol):
-    """What gives a segment its positions: a Backbone, or a test's stand-in."""
+class Placement(Protocol):
+    """What a backbone computes from one segment alone."""
 
     def positions(self, segment: Segment) -> Tensor:
-        """[n] or [4, n] for a segment of n tokens."""
+        """Position ids, [n] or [4, n] for a segment of n tokens."""
+        ...
+
+    def token_types(self, segment: Segment) -> Tensor | None:
+        """Token type ids [n], or None in families without token types."""
         ...
 
 
-def pack(segments: Sequence[Segment], backbone: Positions) -> PackedBatch:
-    """Lays segments end to end, with the positions that the backbone gives each of them alone.
+def pack(segments: Sequence[Segment], backbone: Placement) -> PackedBatch:
+    """Lays segments end to end, with the position ids and token types of each of them alone.
 
-    Raises ValueError for no segments, an empty one, one that is longer than the backbone can place,
-    or one whose image tokens do not match its images.
+    Raises:
+        ValueError: There are no segments, one is empty or longer than the backbone's positions, or
+            its image tokens do not match its images.
     """
     lengths = [len(s.input_ids) for s in segments]
     if not lengths or min(lengths) == 0:
         raise ValueError(f"cannot pack segments of {lengths} tokens: each needs at least one")
+    types = [kinds for s in segments if (kinds := backbone.token_types(s)) is not None]
     images = [image for s in segments for image in s.images]
     boundaries = torch.tensor([0, *lengths]).cumsum(0)
     grids = (
@@ -113,4 +127,5 @@ def pack(segments: Sequence[Segment], backbone: Positions) -> PackedBatch:
         ),
         pixel_values=torch.cat([i.pixel_values for i in images]) if images else None,
         image_grid_thw=grids,
+        token_types=torch.cat(types) if types else None,
     )

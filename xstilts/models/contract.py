@@ -1,36 +1,144 @@
-"""What differs between families of backbones, as data."""
+"""What differs between families of backbones, as data. One file per family fills in a `Contract`.
+
+Importing a contract imports no torch, numpy or transformers: `xstilts plan` reads contracts too.
+Functions of a family import what they need when they are called.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor, nn
+from xstilts.models.layout import Layout
 
-from xstilts.models.batch import PackedBatch, Segment
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from xstilts.models.batch import PackedBatch, Segment
+    from xstilts.models.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Vision:
+    """How a family sees images.
+
+    Attributes:
+        frozen: Name prefixes, within the whole model, of vision tower and projector.
+        token: The placeholder token. An image is a run of it in `input_ids`.
+        before: Text between the previous token and the run, such as a start token.
+        after: Text after the run.
+        pictures: Model folder → preparation of images.
+        features: (core, batch) → states of all image tokens, in order.
+        budget: image_tokens, min_pixels, max_pixels of one image; empty: those of the recipes.
+            Miniature recipes do not use it.
+    """
+
+    frozen: tuple[str, ...]
+    token: str
+    before: str
+    after: str
+    pictures: Callable[[Path], "Pictures"]
+    features: Callable[["nn.Module", "PackedBatch"], Any]
+    budget: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TinyTokenizer:
+    """The tokenizer of a tiny backbone, trained from scratch without unknown tokens.
+
+    Attributes:
+        kind: `words`: BPE over words marked with ▁, with UTF-8 bytes for unknown characters.
+            `bytes`: BPE over bytes.
+        special: Special tokens, which get the first ids.
+        names: Arguments of PreTrainedTokenizerFast that name special tokens.
+        single: Template of one text, such as `<s> $A </s>`; None: no special tokens.
+        pair: Template of two texts.
+    """
+
+    kind: Literal["words", "bytes"]
+    special: tuple[str, ...]
+    names: Mapping[str, Any]
+    single: str | None = None
+    pair: str | None = None
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """How a tiny backbone of the family is built and pre-trained.
+
+    Attributes:
+        tokenizer: Its tokenizer.
+        model: (tokenizer, settings of xstilts.miniature.backbones) → (transformers model with its
+            LM head, tokenizer or processor). Keeps the family's real geometry of positions and
+            images.
+        gain: Factor of key = query at initialization.
+        updates: Updates of pre-training.
+        lr: Peak learning rate of pre-training.
+    """
+
+    tokenizer: TinyTokenizer
+    model: Callable[[Any, Mapping[str, Any]], tuple[Any, Any]]
+    gain: float
+    updates: int
+    lr: float
 
 
 @dataclass(frozen=True)
 class Contract:
     """One family of backbones.
 
-    pool: the token that stands for a segment (`last` where attention is causal). subtoken: which
-    sub-token of a word carries its tag. load: (folder, keyword arguments of from_pretrained) → the
-    transformers model with its LM head. core: that model's inner model, which gives hidden states.
-    text: its text stack. vision: name prefixes, within the whole model, of tower and projector,
-    which are frozen. lora: anchored regex of the modules that LoRA adapts, text stack only.
-    positions: (segment, config) → [n] or [4, n]. image_features: (core, batch) → [image tokens,
-    width].
+    Attributes:
+        family: Its name in plans.
+        model_class: The transformers class with the LM head.
+        core: Name of the submodule that returns hidden states.
+        text: Name of the text stack: what trains, and what LoRA adapts.
+        lm_head: Name of the submodule from hidden states to vocabulary logits.
+        causal: Whether text attention has a causal mask. A plan may switch it to bidirectional.
+            Causal families learn text by the next token, others by masked tokens.
+        pool: The token that represents a segment.
+        subtoken: The sub-token of a word that carries its tag.
+        layout: Tokenizer → special tokens around one or two texts.
+        lora: Regular expression of the modules that LoRA adapts. It must match the whole name.
+        positions: (segment, config) → position ids of the segment alone: [n], or [4, n].
+        tiny: How tiny backbones are made.
+        vision: None for text-only families.
+        token_types: Whether the second text of a pair has token type ids of its own.
+        max_tokens: Most tokens of a sequence; None: more than any recipe uses.
+        recipes: The family whose recipes are used; empty: its own.
+        parameters: Hub id → number of parameters, for cost estimates.
     """
 
     family: str
-    pool: str
-    subtoken: str
-    implementation: str | Mapping[str, str]
-    load: Callable[[Path, Mapping[str, Any]], nn.Module]
-    core: Callable[[nn.Module], nn.Module]
-    text: Callable[[nn.Module], nn.Module]
-    vision: tuple[str, ...]
+    model_class: str
+    core: str
+    text: str
+    causal: bool
+    pool: Literal["first", "last"]
+    subtoken: Literal["first", "last"]
+    layout: Callable[[Any], Layout]
     lora: str
-    positions: Callable[[Segment, Any], Tensor]
-    image_features: Callable[[nn.Module, PackedBatch], Any] | None
+    positions: Callable[["Segment", Any], "Tensor"]
+    tiny: Tiny
+    lm_head: str = "lm_head"
+    vision: Vision | None = None
+    token_types: bool = False
+    max_tokens: int | None = None
+    recipes: str = ""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def recipe_family(self) -> str:
+        """The family whose recipes are used."""
+        return self.recipes or self.family
+
+    @property
+    def attention(self) -> str:
+        """Attention of the text stack where a plan does not choose."""
+        return "causal" if self.causal else "bidirectional"
+
+    @property
+    def implementation(self) -> str | dict[str, str]:
+        """transformers' `attn_implementation`: packed attention for text only."""
+        if self.vision is None:
+            return "packed"
+        return {"text_config": "packed", "vision_config": "sdpa"}

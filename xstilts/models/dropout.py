@@ -1,10 +1,10 @@
-"""Dropout by counting instead of by drawing.
+"""Counter-based dropout.
 
 Whether a channel of a token is dropped is a pure function of (seed, update, the segment's key, the
-token's place in its segment, the channel, the module's name). It therefore does not depend on
-packing, micro-batches, workers, order or restarts, and recomputing a layer (activation
-checkpointing) meets the same mask. Dropout on attention probabilities is not applied in this
-project: no variable-length kernel offers it with a mask of one's own.
+token's place in its segment, the channel, the module's name). It does not depend on packing,
+micro-batches, workers, order or restarts, and recomputing a layer (activation checkpointing) gives
+the same mask. Dropout on attention probabilities is not applied: no variable-length kernel supports
+it with a custom mask.
 """
 
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ from xstilts.random_streams import stream_seed
 
 @dataclass
 class DropoutControl:
-    """What all dropout modules of a backbone share. Off until a rate is set.
+    """State that all dropout modules of a backbone share. Dropout is off until a rate is set.
 
-    hidden: rate of the encoder's hidden states; adapter: rate of the inputs of LoRA's first matrix.
+    hidden: rate of an encoder's hidden states. adapter: rate of the inputs of LoRA's first matrix.
     """
 
     hidden: float = 0.0
@@ -28,26 +28,24 @@ class DropoutControl:
     _tokens: Tensor | None = field(default=None, repr=False)
 
     def at(self, seed: int, update: int, stage: str = "") -> None:
-        """Says which update is next: masks are drawn anew for each (seed, stage, update)."""
+        """Sets the update: masks are different for each (seed, stage, update)."""
         self._base = stream_seed(f"dropout/{update}", seed, stage)
 
     def begin(self, keys: Tensor, offsets: Tensor) -> None:
-        """Says which tokens the coming forward pass has: keys [T] and places in their segments
-        [T].
-        """
+        """Sets the tokens of the next forward pass: keys [T] and places in their segments [T]."""
         self._tokens = _mix64(_mix64(keys ^ self._base) + offsets)
 
     def tokens(self) -> Tensor:
         """[T] int64: the hash of each token of this forward pass."""
         if self._tokens is None:
             raise RuntimeError(
-                "dropout is on but does not know the tokens: call the backbone, not its inner model"
+                "dropout is on, and the tokens are unknown: call the backbone, not its inner model"
             )
         return self._tokens
 
 
 class CounterDropout(nn.Module):
-    """In place of nn.Dropout on states [..., T, channels]; does nothing at rate 0 or outside
+    """Replaces nn.Dropout on states [..., T, channels]. Does nothing at rate 0 or outside
     training.
     """
 
@@ -80,8 +78,8 @@ def keep_mask(tokens: Tensor, channels: int, rate: float) -> Tensor:
     """[T, channels] bool, True with probability 1 - rate, from the hashes [T] of the tokens
     (int64).
 
-    Each 64-bit hash serves four channels, 16 bits (in the order of little-endian machines) each: a
-    rate is met to within 1/131072.
+    Each 64-bit hash gives four channels, 16 bits each (in little-endian order). Rates are exact to
+    1/131072.
     """
     columns = _mix64(torch.arange(1, (channels + 3) // 4 + 1, device=tokens.device))
     bits = _mix64(tokens[:, None] ^ columns[None]).view(torch.int16)
@@ -96,10 +94,8 @@ def _mix64(x: Tensor) -> Tensor:
 
 
 def install(root: nn.Module, control: DropoutControl, kind: str) -> list[str]:
-    """Replaces every nn.Dropout below `root` by a CounterDropout; returns the names of the
-    modules replaced.
-    """
-    found = [name for name, module in root.named_modules() if isinstance(module, nn.Dropout)]
-    for name in found:
+    """Replaces every nn.Dropout below `root` by a CounterDropout. Returns their names."""
+    names = [name for name, module in root.named_modules() if isinstance(module, nn.Dropout)]
+    for name in names:
         root.set_submodule(name, CounterDropout(control, kind, name))
-    return found
+    return names

@@ -18,7 +18,7 @@ from xstilts.store.store import Store
 
 
 class Heads(nn.Module):
-    """The heads of a finetune step, one per task; `lm` tasks have none (an empty module)."""
+    """The heads of a finetune step, one per task; an empty module for `lm` tasks."""
 
     def __init__(
         self,
@@ -28,26 +28,32 @@ class Heads(nn.Module):
         seed: int,
         stage: str,
     ) -> None:
-        """New heads, drawn from the stream `head` of seed and stage: equal in all arms of a
-        seed.
+        """New heads from the random stream `head` of seed and stage, equal in all arms of a seed.
+
+        Args:
+            tasks: Tasks of the step, as in its spec.
+            backbone: The backbone that they read.
+            recipe: The step's recipe.
+            seed: The step's seed.
+            stage: Name of the stage in random streams.
         """
         super().__init__()
         self.tasks = [dict(task) for task in tasks]
         pooling = recipe.get("pooling") or "pooled"
-        made = [
+        heads = [
             make_head(
                 t["format"], t["objective"], backbone.width, t["classes"], backbone.pool, pooling
             )
             for t in tasks
         ]
-        for head in made:
+        for head in heads:
             if head is not None:
                 initialise(head, seed, stage)
-        self.heads = nn.ModuleList(nn.Module() if head is None else head for head in made)
+        self.heads = nn.ModuleList(nn.Module() if head is None else head for head in heads)
 
     def save(self, folder: Path, before: str = "") -> dict[str, Path]:
-        """<before>head.<task>.safetensors for each task with parameters (a task's translations
-        are another task); name → path.
+        """Writes <before>head.<task>.safetensors for each task with parameters. A task's
+        translations are another task. Returns name → path.
         """
         files = {}
         for task, head in zip(self.tasks, self.heads, strict=True):
@@ -62,17 +68,15 @@ class Heads(nn.Module):
     def load(
         cls, manifest: Manifest, store: Store, backbone: Backbone, before: str = ""
     ) -> "Heads":
-        """The heads that a finished finetune step left; before: `last.` for those of the last
-        update.
-        """
+        """The heads of a finished finetune step. before: `last.` for those of its last update."""
         spec = manifest.step["spec"]
         names = [f"{before}{_file(task)}" for task in spec["tasks"]]
         states = [
             load_file(store.file(manifest, name)) if name in manifest.files else {}
             for name in names
         ]
-        # An open set of tags (CCG) has as many classes as the training rows had: its spec says 0,
-        # its weights know.
+        # An open set of tags (CCG) has the classes of its training rows: the spec says 0, the
+        # weights have their number.
         tasks = [
             {
                 **task,
@@ -87,14 +91,14 @@ class Heads(nn.Module):
         return heads
 
     def continue_from(self, manifest: Manifest, store: Store) -> None:
-        """Takes over the head of the stage before (SIQA → COPA): same format, one task each."""
+        """Copies the head of the previous stage (SIQA → COPA): same format, one task each."""
         before = manifest.step["spec"]["tasks"]
         if (
             len(before) != 1
             or len(self.tasks) != 1
             or before[0]["format"] != self.tasks[0]["format"]
         ):
-            raise ValueError(f"the head of {before} cannot be continued by {self.tasks}")
+            raise ValueError(f"{self.tasks} cannot continue the head of {before}")
         self.heads[0].load_state_dict(load_file(store.file(manifest, _file(before[0]))))
 
 
@@ -108,13 +112,13 @@ def pack_rows(
     processor: Processor | None,
     images: Images | None,
 ) -> PackedBatch:
-    """All segments of the rows on one flat batch, in order. KeyError for a row with images and
-    nothing to read them.
+    """All segments of the rows in one flat batch, in order. KeyError for a row with images if there
+    are no images or no processor.
     """
     segments = []
     for row in rows:
         if row.images and (images is None or processor is None):
-            raise KeyError(f"row {row.row} shows images, and its records have none")
+            raise KeyError(f"row {row.row} has images, and its records have none")
         shown = zip(row.images, row.grids, strict=True)
         pictures = (
             [processor.image_inputs(images[sha], grid) for sha, grid in shown]

@@ -1,10 +1,10 @@
-"""Task heads on the states of a flat batch. They see tokens and segment boundaries; padding does
-not exist for them.
+"""Task heads on the hidden states of a flat batch. They see tokens and segment boundaries, never
+padding.
 
-A row is one training or scoring example; it has one segment, or one for each choice. Each head
-gives `loss(states, rows)` → [R], one loss per row, so that whoever calls it can divide by the count
-of a whole optimiser step, and `predict(states, rows)` → one JSON value per row. Generation and
-retrieval have no parameters: they are functions.
+A row is one training or scoring example, with one segment, or one for each choice. Every head has
+`loss(states, inputs)` → [R], one loss per row, so that callers can divide by the count of a whole
+optimizer step, and `predict(states, inputs)` → one JSON value per row. Generation and retrieval
+have no parameters: they are functions.
 """
 
 import math
@@ -20,19 +20,25 @@ from xstilts.data.encoded import EncodedRow
 from xstilts.models.backbone import Backbone
 from xstilts.random_streams import generator
 
-#: Where the vector of a segment comes from: the backbone's own token (`<s>`, or the last token of a
-#: causal model), the mean over the segment, or both.
+#: Where the vector of a segment comes from: the backbone's pooling token (`<s>`, or the last token
+#: of a causal model), the mean over the segment, or both.
 POOLINGS = ("pooled", "mean", "pooled+mean")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What heads need of the rows of a flat batch, besides states.
+class HeadInputs:
+    """What heads need of the rows of a flat batch, besides hidden states. Fields that the rows'
+    format does not have are filled with the values for none.
 
-    cu_seq_lens [S + 1]; segments: how many segments each row has (their sum is S); label [R];
-    labels, words [T]: -100 and -1 where there is none; span [R, 2] token places in the row; offsets
-    [T, 2] characters, -1 outside a context; answer_starts [R, 2] the places (first, end) in the row
-    at which an answer may start. Only what the rows' format has is filled; the rest is as if empty.
+    Attributes:
+        cu_seq_lens: [S + 1] segment boundaries.
+        segments: Number of segments of each row; their sum is S.
+        label: [R] class or choice.
+        labels: [T] tag ids or tokens to predict, -100 for none.
+        words: [T] the word that a token answers for, -1 for none.
+        span: [R, 2] token places of the answer in the row.
+        offsets: [T, 2] characters, -1 outside a context.
+        answer_starts: [R, 2] places (first, end) in the row at which an answer may start.
     """
 
     cu_seq_lens: Tensor
@@ -61,8 +67,8 @@ class Rows:
         return rows.repeat_interleave(counts).repeat_interleave(self.lengths)
 
 
-def rows_of(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -> Rows:
-    """The head's view of encoded rows, in the order in which their segments are packed."""
+def head_inputs(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -> HeadInputs:
+    """The heads' view of encoded rows, in the order in which their segments are packed."""
     lengths = [len(segment) for row in encoded for segment in row.segments]
 
     def flat(values: str, empty: int) -> Tensor:
@@ -81,7 +87,7 @@ def rows_of(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -
         ).view(-1, 2)
         for row in encoded
     ]
-    return Rows(
+    return HeadInputs(
         cu_seq_lens=torch.tensor([0, *lengths]).cumsum(0).to(device),
         segments=[len(row.segments) for row in encoded],
         label=torch.tensor([row.label for row in encoded]).to(device),
@@ -93,22 +99,24 @@ def rows_of(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -
     )
 
 
-def pool(states: Tensor, rows: Rows, token: str, pooling: str = "pooled") -> Tensor:
+def pool(states: Tensor, inputs: HeadInputs, token: str, pooling: str = "pooled") -> Tensor:
     """[S, width], or [S, 2·width] for `pooled+mean`: each segment's `first` or `last` state, or
     their mean, in float32.
     """
     if pooling == "mean":
-        return mean(states, rows)
-    index = rows.starts if token == "first" else rows.cu_seq_lens[1:].long() - 1
-    one = states[index].float()
-    return one if pooling == "pooled" else torch.cat([one, mean(states, rows)], -1)
+        return mean(states, inputs)
+    index = inputs.starts if token == "first" else inputs.cu_seq_lens[1:].long() - 1
+    pooled = states[index].float()
+    return pooled if pooling == "pooled" else torch.cat([pooled, mean(states, inputs)], -1)
 
 
-def mean(states: Tensor, rows: Rows) -> Tensor:
+def mean(states: Tensor, inputs: HeadInputs) -> Tensor:
     """[S, width]: the mean state of each segment, special tokens included, in float32."""
-    segment = torch.arange(len(rows.lengths), device=states.device).repeat_interleave(rows.lengths)
-    total = torch.zeros(len(rows.lengths), states.shape[-1], device=states.device)
-    return total.index_add(0, segment, states.float()) / rows.lengths[:, None]
+    segment = torch.arange(len(inputs.lengths), device=states.device).repeat_interleave(
+        inputs.lengths
+    )
+    total = torch.zeros(len(inputs.lengths), states.shape[-1], device=states.device)
+    return total.index_add(0, segment, states.float()) / inputs.lengths[:, None]
 
 
 class Classification(nn.Module):
@@ -119,59 +127,59 @@ class Classification(nn.Module):
         self.token, self.pooling = token, pooling
         self.out = nn.Linear(width * (2 if pooling == "pooled+mean" else 1), classes)
 
-    def forward(self, states: Tensor, rows: Rows) -> Tensor:
+    def forward(self, states: Tensor, inputs: HeadInputs) -> Tensor:
         """Logits [R, classes]."""
-        logits: Tensor = self.out(pool(states, rows, self.token, self.pooling))
+        logits: Tensor = self.out(pool(states, inputs, self.token, self.pooling))
         return logits
 
-    def loss(self, states: Tensor, rows: Rows) -> Tensor:
-        return F.cross_entropy(self(states, rows), rows.label, reduction="none")
+    def loss(self, states: Tensor, inputs: HeadInputs) -> Tensor:
+        return F.cross_entropy(self(states, inputs), inputs.label, reduction="none")
 
-    def predict(self, states: Tensor, rows: Rows) -> list[int]:
-        best: list[int] = self(states, rows).argmax(-1).tolist()
+    def predict(self, states: Tensor, inputs: HeadInputs) -> list[int]:
+        best: list[int] = self(states, inputs).argmax(-1).tolist()
         return best
 
 
 class MultipleChoice(Classification):
-    """One of a row's segments: a scalar for each, a softmax over them. Rows may differ in their
-    number of choices.
+    """One of a row's segments: a scalar for each, a softmax over them. The number of choices may
+    differ between rows.
     """
 
     def __init__(self, width: int, token: str, pooling: str) -> None:
         super().__init__(width, 1, token, pooling)
 
-    def forward(self, states: Tensor, rows: Rows) -> Tensor:
+    def forward(self, states: Tensor, inputs: HeadInputs) -> Tensor:
         """Logits [R, most choices], -inf where a row has no such choice."""
-        scores = super().forward(states, rows)[:, 0].split(rows.segments)
+        scores = super().forward(states, inputs)[:, 0].split(inputs.segments)
         return nn.utils.rnn.pad_sequence(
             list(scores), batch_first=True, padding_value=float("-inf")
         )
 
 
 class Tagging(nn.Module):
-    """A label for each word, read at the sub-token that carries it."""
+    """A label for each word, read at the sub-token that carries its tag."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.out = nn.Linear(width, classes)
 
-    def loss(self, states: Tensor, rows: Rows) -> Tensor:
-        """[R]: the mean over a row's labelled words, so that every sentence weighs the same; 0
-        for a row of none.
+    def loss(self, states: Tensor, inputs: HeadInputs) -> Tensor:
+        """[R]: the mean over a row's labeled words, so that every sentence has the same weight; 0
+        for a row without any.
         """
-        at = rows.labels != -100
-        each = F.cross_entropy(self.out(states[at].float()), rows.labels[at], reduction="none")
-        row, count = rows.row_of_token()[at], len(rows.segments)
+        at = inputs.labels != -100
+        each = F.cross_entropy(self.out(states[at].float()), inputs.labels[at], reduction="none")
+        row, count = inputs.row_of_token()[at], len(inputs.segments)
         total = torch.zeros(count, device=states.device).index_add(0, row, each)
         return total / torch.bincount(row, minlength=count).clamp(min=1)
 
-    def predict(self, states: Tensor, rows: Rows) -> list[dict[int, int]]:
-        """For each row word index → label id; a word that truncation cut off is absent."""
-        at = rows.words >= 0
+    def predict(self, states: Tensor, inputs: HeadInputs) -> list[dict[int, int]]:
+        """For each row: word index → label id. Words that were truncated are absent."""
+        at = inputs.words >= 0
         best = self.out(states[at].float()).argmax(-1).tolist()
-        tags: list[dict[int, int]] = [{} for _ in rows.segments]
+        tags: list[dict[int, int]] = [{} for _ in inputs.segments]
         for row, word, label in zip(
-            rows.row_of_token()[at].tolist(), rows.words[at].tolist(), best, strict=True
+            inputs.row_of_token()[at].tolist(), inputs.words[at].tolist(), best, strict=True
         ):
             tags[row][word] = label
         return tags
@@ -185,8 +193,8 @@ class AnswerLimit:
     characters: int | None = None
 
     def allows(self, tokens: Any, characters: Any) -> Any:
-        """Whether an answer of so many tokens and characters is within the limit; int → bool,
-        Tensor → Tensor.
+        """Whether an answer with these numbers of tokens and characters is within the limit; int →
+        bool, Tensor → Tensor.
         """
         within = tokens > 0
         if self.tokens is not None:
@@ -197,10 +205,10 @@ class AnswerLimit:
 
 
 class Span(nn.Module):
-    """Start and end of an answer. The end sees the start's state, because under a causal mask the
-    start's own token has not seen what stands to its right.
+    """Start and end of an answer. The end is predicted from the start's state too, because under a
+    causal mask the start's token has not seen what is to its right.
 
-    A window's probabilities are over its context's tokens and token 0, which stands for "not in
+    The probabilities of a window are over its context's tokens and token 0, which means "not in
     this window".
     """
 
@@ -212,26 +220,26 @@ class Span(nn.Module):
         self.joint_out = nn.Linear(width, 1, bias=False)
 
     def _end(self, states: Tensor, starts: Tensor) -> Tensor:
-        """End logits [..., n] of states [..., n, width] given the state of their start,
-        broadcast to them.
-        """
+        """End logits [..., n] of states [..., n, width], given the start's state (broadcast)."""
         first, second = self.joint.weight.chunk(2, -1)
         mixed = torch.tanh(states @ first.T + starts @ second.T + self.joint.bias)
         logits: Tensor = (self.end(states) + self.joint_out(mixed))[..., 0]
         return logits
 
-    def loss(self, states: Tensor, rows: Rows) -> Tensor:
+    def loss(self, states: Tensor, inputs: HeadInputs) -> Tensor:
         """[R]: half the sum of both cross-entropies, the end given the true start."""
-        states, row = states.float(), rows.row_of_token()
-        shut = rows.offsets[:, 0] < 0
-        shut[rows.starts] = False
-        start, end = (rows.starts[:, None] + rows.span).unbind(-1)
+        states, row = states.float(), inputs.row_of_token()
+        shut = inputs.offsets[:, 0] < 0
+        shut[inputs.starts] = False
+        start, end = (inputs.starts[:, None] + inputs.span).unbind(-1)
         if bool(shut[start].any() | shut[end].any()):
-            raise ValueError("an answer's tokens are not in the context of its window")
-        place = torch.arange(len(row), device=row.device) - rows.starts[row]
+            raise ValueError("the tokens of an answer are outside the context of its window")
+        place = torch.arange(len(row), device=row.device) - inputs.starts[row]
 
         def log_probability(logits: Tensor, at: Tensor) -> Tensor:
-            table = logits.new_full((len(rows.segments), int(rows.lengths.max())), float("-inf"))
+            table = logits.new_full(
+                (len(inputs.segments), int(inputs.lengths.max())), float("-inf")
+            )
             table = table.index_put((row, place), logits.masked_fill(shut, float("-inf")))
             return logits[at] - table.logsumexp(-1)
 
@@ -240,18 +248,18 @@ class Span(nn.Module):
         return -(starts + ends) / 2
 
     def predict(
-        self, states: Tensor, rows: Rows, limit: AnswerLimit | None = None
+        self, states: Tensor, inputs: HeadInputs, limit: AnswerLimit | None = None
     ) -> list[dict[str, Any]]:
         """For each window {"start", "end": characters of the context, "score": log-probability,
-        "null": that of no answer here}: the best answer within `limit` from the `n_best`
-        likeliest starts among the row's `answer_starts`; start = end = 0 and -inf where no
-        answer can start.
+        "null": log-probability of no answer}: the best answer within `limit` from the `n_best`
+        likeliest starts among the row's `answer_starts`; start = end = 0 and -inf if no answer can
+        start there.
         """
-        lengths = rows.lengths.tolist()
+        lengths = inputs.lengths.tolist()
         parts = (
             states.float().split(lengths),
-            rows.offsets.split(lengths),
-            rows.answer_starts.tolist(),
+            inputs.offsets.split(lengths),
+            inputs.answer_starts.tolist(),
         )
         return [self._best(*window, limit or AnswerLimit()) for window in zip(*parts, strict=True)]
 
@@ -291,8 +299,8 @@ class Span(nn.Module):
 
 
 def join_windows(windows: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
-    """(row of the example, a window's prediction) → row → its best window's; the earlier one of
-    equals. "null" is the smallest of any window, as SQuAD v2's official script takes it.
+    """(row of the example, prediction of one window) → row → prediction of its best window, the
+    earlier one of equals. "null" is the smallest of all windows, as in SQuAD v2's official script.
     """
     best: dict[int, dict[str, Any]] = {}
     for row, prediction in windows:
@@ -303,23 +311,25 @@ def join_windows(windows: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dic
     return best
 
 
-def lm_loss(backbone: Backbone, states: Tensor, rows: Rows) -> tuple[Tensor, int]:
-    """Summed cross-entropy of the supervised tokens and their number; logits are made at those
-    only.
+def lm_loss(backbone: Backbone, states: Tensor, inputs: HeadInputs) -> tuple[Tensor, int]:
+    """Summed cross-entropy of the supervised tokens, and their number. Logits are computed for
+    these only.
     """
-    at = rows.labels != -100
+    at = inputs.labels != -100
     logits = backbone.lm_logits(states[at]).float()
-    return F.cross_entropy(logits, rows.labels[at], reduction="sum"), int(at.sum())
+    return F.cross_entropy(logits, inputs.labels[at], reduction="sum"), int(at.sum())
 
 
-def embed(states: Tensor, rows: Rows, token: str = "first", pooling: str = "mean") -> Tensor:
+def embed(
+    states: Tensor, inputs: HeadInputs, token: str = "first", pooling: str = "mean"
+) -> Tensor:
     """[S, width] unit vectors in float32. By default the mean over each segment, special tokens
-    included (XTREME-R's Tatoeba); token and pooling as in `pool` (the dual encoders of LAReQA
-    and Mewsli-X: `<s>`, xtreme third_party/bert.py), but `pooled+mean` is the mean alone:
+    included (XTREME-R's Tatoeba). token and pooling as in `pool` (the dual encoders of LAReQA and
+    Mewsli-X: `<s>`, xtreme third_party/bert.py), except that `pooled+mean` is the mean alone:
     vectors have the model's width.
     """
     return F.normalize(
-        pool(states, rows, token, "mean" if pooling == "pooled+mean" else pooling), dim=-1
+        pool(states, inputs, token, "mean" if pooling == "pooled+mean" else pooling), dim=-1
     )
 
 
@@ -334,15 +344,21 @@ def make_head(
     token: str = "last",
     pooling: str = "pooled",
 ) -> Head | None:
-    """The head of a task format, or None where there is nothing to learn: objective `lm`,
-    generation, retrieval.
+    """The head of a task format, or None if it has no parameters: objective `lm`, generation,
+    retrieval.
 
-    `token` is the backbone's `pool`. ValueError names what is allowed.
+    Args:
+        format: The task's format.
+        objective: `head` or `lm`.
+        width: Width of the hidden states.
+        classes: Number of labels or tags.
+        token: The backbone's `pool`.
+        pooling: One of POOLINGS.
     """
-    if pooling not in POOLINGS or objective not in ("head", "lm"):
-        raise ValueError(
-            f"pooling {pooling!r} is not one of {POOLINGS}, or objective {objective!r} not head or lm"
-        )
+    if pooling not in POOLINGS:
+        raise ValueError(f"unknown pooling {pooling!r}; allowed: {', '.join(POOLINGS)}")
+    if objective not in ("head", "lm"):
+        raise ValueError(f"unknown objective {objective!r}; allowed: head, lm")
     if objective == "lm" or format in ("generation", "retrieval", "ranking", "mining"):
         return None
     if format == "classification":
@@ -357,9 +373,9 @@ def make_head(
 
 
 def initialise(head: nn.Module, seed: int, stage: str) -> None:
-    """Fills a head from the stream ('head', seed, stage): biases 0, weights normal with
-    deviation 0.02, as BERT's heads; 1/√in for the span head's inner layer, which would not wake
-    up otherwise.
+    """Fills a head from the random stream ('head', seed, stage): biases 0, weights normal with
+    standard deviation 0.02, as BERT's heads; 1/√in for the span head's inner layer, which would
+    not start to learn otherwise.
     """
     stream = generator("head", seed, stage)
     with torch.no_grad():

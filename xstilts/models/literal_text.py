@@ -1,10 +1,9 @@
-"""A tokenizer for text from data sets, in which a special token that a text spells out is ordinary
-characters.
+"""A tokenizer for text from data sets, in which a spelled-out special token is ordinary text.
 
 `split_special_tokens=True` of transformers is not enough: a Unigram model (XLM-R) still matches
-`<s>`, `</s>`, `<mask>` and `<unk>`, which are pieces of its vocabulary, and markup that a tokenizer
-adds without the flag `special` (Qwen's `<tool_call>`) is matched as well. Here such pieces have
-names that no text can match; all ids stay as they are.
+`<s>`, `</s>`, `<mask>` and `<unk>`, which are pieces of its vocabulary, and it also matches markup
+that a tokenizer adds without the flag `special` (Qwen's `<tool_call>`). Here such pieces get names
+that no text can match. All ids stay the same.
 """
 
 import json
@@ -13,15 +12,15 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-#: Added tokens without the flag `special` that are markup all the same: <tool_call>, [INST]. Added
+#: Added tokens that are markup although they lack the flag `special`: <tool_call>, [INST]. Added
 #: words stay words.
 _MARKUP = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 
 
 def plain_tokenizer(tokenizer: Any) -> Tokenizer:
     """The `tokenizers` tokenizer behind a transformers one, without control tokens.
-    `encode(text, add_special_tokens=False)` gives `ids` and `offsets` in characters of the text,
-    the same as the original's for a text that spells out no control token.
+    `encode(text, add_special_tokens=False)` returns `ids` and `offsets` in characters, equal to the
+    original's for texts that do not spell out control tokens.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     control = set()
@@ -38,15 +37,15 @@ def plain_tokenizer(tokenizer: Any) -> Tokenizer:
 
 
 def _unmatched(name: str) -> str:
-    """A name with a space in front: no piece of a model holds a space, which pre-tokenizers
-    replace or split at.
+    """The name with a leading space. No piece of a model contains a space, because pre-tokenizers
+    replace it or split there.
     """
     return f" {name}"
 
 
 def _rename(model: dict[str, Any], control: set[str]) -> None:
-    """Renames control pieces of a model's vocabulary in place, and removes merges that would
-    make them.
+    """Renames control pieces of a model's vocabulary in place, and removes the merges that form
+    them.
     """
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):

@@ -1,64 +1,162 @@
-"""LLaVA 1.5: a CLIP tower, a two-layer projector and a Llama decoder. A picture is a fixed
-number of <image> tokens.
+"""LLaVA: a CLIP or SigLIP tower, a two-layer projector and a Llama-like decoder. Every image is
+the same number of <image> tokens.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from xstilts.errors import DataError
+from xstilts.models.contract import Contract, Tiny, TinyTokenizer, Vision
+from xstilts.models.decoder import lora_targets, tiny_text
+from xstilts.models.layout import line_break
+from xstilts.models.positions import check_image_tokens
 
-from xstilts.models.batch import PackedBatch, Segment
-from xstilts.models.contract import Contract
+if TYPE_CHECKING:
+    from torch import Tensor
 
-#: Anchored at the text stack, since `q_proj` alone would hit the vision tower too.
-DECODER_LORA = (
-    r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+    from xstilts.models.batch import PackedBatch, Segment
+    from xstilts.models.pictures import FixedPictures
+
+#: Tokens that a vision tower puts before its patches: CLIP has a class token, SigLIP has none.
+_BEFORE_PATCHES = {"clip_vision_model": 1, "siglip_vision_model": 0}
+_CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'].upper() + ': ' }}"
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
+    "{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>\n"
+    "{% elif c['type'] == 'text' %}{{ c['text'] }}"
+    "{% endif %}{% endfor %}{% endif %} {% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 
 
-def _load(folder: Path, settings: Mapping[str, Any]) -> nn.Module:
-    from transformers import LlavaForConditionalGeneration
+def _positions(segment: "Segment", config: Any) -> "Tensor":
+    """[n] from 0. Image tokens count like words."""
+    import torch
 
-    model: nn.Module = LlavaForConditionalGeneration.from_pretrained(folder, **settings)
-    return model
-
-
-def positions(segment: Segment, config: Any) -> Tensor:
-    """[n] from 0 on, image tokens counted like words."""
     check_image_tokens(segment, int(config.image_token_id))
     return torch.arange(len(segment.input_ids))
 
 
-def check_image_tokens(segment: Segment, token: int) -> None:
-    """ValueError unless the segment holds as many image tokens as its pictures become."""
-    found, wanted = (
-        sum(i == token for i in segment.input_ids),
-        sum(image.tokens for image in segment.images),
-    )
-    if found != wanted:
+def _pictures(folder: Path) -> "FixedPictures":
+    from transformers import AutoConfig, AutoImageProcessor
+
+    from xstilts.models.pictures import FixedPictures
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    images = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+    try:
+        return FixedPictures(images, tokens_per_image(config, images))
+    except ValueError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def tokens_per_image(config: Any, images: Any) -> int:
+    """Tokens of an image, from a LlavaConfig and its image processor: (size / patch)² patches and
+    the tower's class token, minus the first token under the feature strategy `default`
+    (LLaVA-1.5, CLIP 336/14: 576; llava-interleave, SigLIP 384/14 under `full`: 729).
+
+    Raises:
+        ValueError: The tower is of another kind, or the image processor makes another size.
+    """
+    tower = config.vision_config
+    if tower.model_type not in _BEFORE_PATCHES:
         raise ValueError(
-            f"a segment has {found} image tokens for pictures of {wanted}: was it truncated through them?"
+            f"vision tower {tower.model_type!r} is not supported; "
+            f"supported: {', '.join(_BEFORE_PATCHES)}"
         )
+    cropped = getattr(images, "do_center_crop", None)
+    size = images.crop_size if cropped else images.size
+    if (size["height"], size["width"]) != (tower.image_size, tower.image_size):
+        raise ValueError(
+            f"the image processor makes images of {size['height']} × {size['width']} pixels, "
+            f"and the vision tower takes {tower.image_size} × {tower.image_size}"
+        )
+    patches: int = (tower.image_size // tower.patch_size) ** 2
+    dropped = config.vision_feature_select_strategy == "default"
+    return patches + _BEFORE_PATCHES[tower.model_type] - int(dropped)
 
 
-def _image_features(core: Any, batch: PackedBatch) -> Any:
+def _features(core: Any, batch: "PackedBatch") -> Any:
     assert batch.pixel_values is not None
     pixels = batch.pixel_values.to(core.vision_tower.dtype)
     return core.get_image_features(pixel_values=pixels, return_dict=True)
 
 
+def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    import transformers as tf
+
+    size, patch = settings["image_size"], settings["patch_size"]
+    vision = tf.CLIPVisionConfig(
+        hidden_size=settings["vision_hidden"],
+        intermediate_size=settings["vision_ff"],
+        num_hidden_layers=settings["vision_layers"],
+        num_attention_heads=settings["vision_heads"],
+        image_size=size,
+        patch_size=patch,
+        projection_dim=settings["vision_hidden"],
+    )
+    config = tf.LlavaConfig(
+        vision_config=vision,
+        text_config=tf.LlamaConfig(**tiny_text(tokenizer, settings)),
+        image_token_index=tokenizer.image_token_id,
+        image_seq_length=(size // patch) ** 2,
+        tie_word_embeddings=True,
+    )
+    images = tf.CLIPImageProcessorPil(
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        image_mean=[settings["image_mean"]] * 3,
+        image_std=[settings["image_std"]] * 3,
+    )
+    processor = tf.LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_CHAT_TEMPLATE,
+    )
+    return tf.LlavaForConditionalGeneration(config), processor
+
+
 LLAVA = Contract(
     family="llava",
+    model_class="LlavaForConditionalGeneration",
+    core="model",
+    text="model.language_model",
+    causal=True,
     pool="last",
     subtoken="last",
-    implementation={"text_config": "packed", "vision_config": "sdpa"},
-    load=_load,
-    core=lambda model: model.get_submodule("model"),
-    text=lambda model: model.get_submodule("model.language_model"),
-    vision=("model.vision_tower.", "model.multi_modal_projector."),
-    lora=DECODER_LORA,
-    positions=positions,
-    image_features=_image_features,
+    layout=line_break,
+    lora=lora_targets("language_model"),
+    positions=_positions,
+    vision=Vision(
+        frozen=("model.vision_tower.", "model.multi_modal_projector."),
+        token="<image>",
+        before="",
+        after="\n",
+        pictures=_pictures,
+        features=_features,
+    ),
+    parameters={"llava-hf/llava-1.5-7b-hf": 7.1e9, "llava-hf/llava-1.5-13b-hf": 13.4e9},
+    tiny=Tiny(
+        tokenizer=TinyTokenizer(
+            kind="bytes",
+            special=("<unk>", "<s>", "</s>", "<pad>", "<image>"),
+            names={
+                "bos_token": "<s>",
+                "eos_token": "</s>",
+                "unk_token": "<unk>",
+                "pad_token": "<pad>",
+                "extra_special_tokens": {"image_token": "<image>"},
+            },
+            single="<s> $A",
+            pair="<s> $A $B",
+        ),
+        model=_tiny,
+        gain=2.0,
+        updates=250,
+        lr=5e-3,
+    ),
 )

@@ -1,8 +1,8 @@
-"""What of a backbone is trained: LoRA adapters on its text stack, or all weights but tower and
-projector.
+"""The trainable part of a backbone: LoRA adapters on its text stack, or all weights except vision
+tower and projector.
 
-The backbone's own weights are never written to: under LoRA they are frozen, and merging for scoring
-swaps tensors in and out instead of adding to them.
+Under LoRA the backbone's weights are never written to: they are frozen, and merging for scoring
+swaps tensors instead of adding to them.
 """
 
 import math
@@ -21,25 +21,32 @@ ADAPTER = "default"
 
 
 def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
-    """Puts adapters of rank `r`, scaled by alpha / r, into the text stack; only they train from now
-    on.
+    """Adds adapters of rank `r`, scaled by alpha / r, to the text stack. From then on only they
+    train.
 
-    Returns the names of the adapted modules; ValueError when none match. The adapters hold B = 0,
-    and A unset in effect: fill it with `initial_state`. Their input dropout obeys
+    B is 0; set A with `initial_state`. The adapters' input dropout has the rate
     `backbone.dropout.adapter`.
+
+    Returns:
+        Names of the adapted modules.
+
+    Raises:
+        ValueError: No module matches the family's LoRA targets.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
         r=r, lora_alpha=alpha, target_modules=backbone.contract.lora, lora_dropout=0.0, bias="none"
     )
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # peft draws A itself; the global stream must not notice
+    # peft draws A itself, which must not advance the global random state.
+    with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, backbone.model, ADAPTER)
     layers = adapted(backbone)
     if not layers:
-        raise ValueError(f"no module of this {backbone.family} matches {backbone.contract.lora}")
+        raise ValueError(
+            f"no module of family {backbone.family} matches its LoRA targets "
+            f"{backbone.contract.lora}"
+        )
     for name, layer in layers.items():
         layer.lora_dropout[ADAPTER] = CounterDropout(backbone.dropout, "adapter", name)
     for name, parameter in backbone.named_parameters():
@@ -51,43 +58,42 @@ def adapted(backbone: Backbone) -> dict[str, Any]:
     """The adapted layers by name, in a fixed order."""
     from peft.tuners.lora import LoraLayer
 
-    found = (
+    layers = (
         (name, module) for name, module in backbone.named_modules() if isinstance(module, LoraLayer)
     )
-    return dict(sorted(found, key=lambda item: item[0]))
+    return dict(sorted(layers, key=lambda item: item[0]))
 
 
 def trainable_state(backbone: Backbone, mode: str = "") -> dict[str, Tensor]:
-    """The tensors that train, by name, without copying: adapters (`lora`) or text stack and LM head
-    (`full`).
-
-    `mode`, where given, is checked against what the backbone holds (ValueError).
+    """The tensors that train, by name, without copying: adapters (`lora`), or text stack and LM
+    head (`full`). ValueError if `mode` is not the backbone's.
     """
     if mode and (mode == "lora") != bool(adapted(backbone)):
         raise ValueError(
-            f"tuning mode {mode!r} asked of a backbone {'with' if adapted(backbone) else 'without'} LoRA"
+            f"tuning mode {mode!r} does not fit a backbone "
+            f"{'with' if adapted(backbone) else 'without'} LoRA"
         )
     return {name: p.detach() for name, p in backbone.named_parameters() if p.requires_grad}
 
 
 def load_trainable(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
-    """Writes a trainable state into the backbone, bit for bit. ValueError unless its names are
-    exactly those that train here.
+    """Copies a trainable state into the backbone, bit for bit. ValueError unless its names are
+    exactly those of the backbone's trainable tensors.
     """
-    own = trainable_state(backbone)
-    if own.keys() != state.keys():
-        odd = sorted(own.keys() ^ state.keys())
+    trainable = trainable_state(backbone)
+    if trainable.keys() != state.keys():
+        different = sorted(trainable.keys() ^ state.keys())
         raise ValueError(
-            f"weights do not fit this {backbone.family}: {len(odd)} names differ, such as {odd[:3]}"
+            f"weights do not fit this {backbone.family} backbone: "
+            f"{len(different)} names differ, such as {different[:3]}"
         )
-    for name, tensor in own.items():
+    for name, tensor in trainable.items():
         tensor.copy_(state[name])
 
 
 def initial_state(backbone: Backbone, tuning: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
-    """What a road starts from besides the backbone's weights: under `lora` A drawn from the
-    stream ('adapter', seed) in order of names (uniform, ±1/√in, as peft's default) and B zero;
-    nothing under `full`.
+    """Initial adapters of a training path: under `lora` A from the random stream ('adapter', seed)
+    in order of names (uniform, ±1/√in, peft's default), and B zero. Empty under `full`.
     """
     if tuning["mode"] != "lora":
         return {}
@@ -102,12 +108,11 @@ def initial_state(backbone: Backbone, tuning: Mapping[str, Any], seed: int) -> d
 
 @contextmanager
 def merged(backbone: Backbone) -> Iterator[Backbone]:
-    """Inside, adapters are folded into the weights, which is faster to score with; nothing to do
-    without adapters.
+    """Inside this context adapters are merged into the weights, which makes scoring faster. Does
+    nothing without adapters.
 
-    Each base weight is replaced by W + scale·BA in a tensor of its own and the original put back
-    afterwards, so it stays equal to the bit. It costs memory for one more copy of the adapted
-    matrices.
+    Each base weight is replaced by a new tensor W + scale·BA, and the original is restored
+    afterwards, equal to the bit. This takes memory for a second copy of the adapted matrices.
     """
     layers, kept = adapted(backbone), {}
     try:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from xstilts.errors import PlanError
+from xstilts.models.families import contract, multimodal
 from xstilts.plan.batches import KINDS
 from xstilts.plan.problems import Loc, not_one_of
 from xstilts.plan.schema import Arm, BackbonePlan, MixtureTask, Plan
@@ -19,14 +20,9 @@ RESERVED = re.compile(rf"({'|'.join(KINDS)})-\d+")
 FIRST_OF_TWO_DIGITS = 10
 #: Maximum length of a list of ids that passes between components.
 MOST_BYTES = 4096
-#: The most special tokens around a question and its context: XLM-R's <s> question </s></s> context
-#: </s>.
+#: Most special tokens around a question and its context in any family: XLM-R's <s> question
+#: </s></s> context </s>.
 FRAME_TOKENS = 4
-#: Family → tokens of its longest sequence: XLM-R has 514 positions, of which the first two are not
-#: used.
-MOST_POSITIONS = {"xlm_r": 512}
-#: Families that see no images.
-TEXT_ONLY = ("xlm_r",)
 
 
 def group_ids(plan: Plan) -> list[str]:
@@ -46,7 +42,7 @@ def has_images(arm: Arm, tables: Tables) -> bool:
 
 def applicable(arm: Arm, backbone: BackbonePlan, tables: Tables) -> bool:
     """Whether a backbone can learn an arm: images need a family that sees them."""
-    return backbone.family not in TEXT_ONLY or not has_images(arm, tables)
+    return contract(backbone.family).vision is not None or not has_images(arm, tables)
 
 
 def matched(plan: Plan, tables: Tables, arm: str, reference: str) -> list[str]:
@@ -191,7 +187,8 @@ class _Check:
             if seen and not any(seen) and self._whole("backbones"):
                 yield (
                     f"arms.{name}: shows images and every backbone reads text only "
-                    f"({', '.join(backbones)}); add a llava or qwen_vl backbone, or remove the arm"
+                    f"({', '.join(backbones)}); add a {' or '.join(multimodal())} backbone, "
+                    "or remove the arm"
                 )
 
     def _image_condition(self, name: str, arm: Arm) -> Iterator[str]:
@@ -299,7 +296,7 @@ class _Check:
     def _positions(self, name: str, task: str) -> Iterator[str]:
         """Lengths beyond what a family's models have positions for."""
         backbone = self.plan.backbones[name]
-        most = MOST_POSITIONS.get(backbone.family)
+        most = contract(backbone.family).max_tokens
         for key, length in self.recipes.lengths(task, backbone, "lm").items():
             if most is not None and key in ("max_length", "lm_length") and length and length > most:
                 where = (

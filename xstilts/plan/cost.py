@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xstilts.models.families import FAMILIES
 from xstilts.plan.expansion import Expansion
 from xstilts.step import Step, training_role
 from xstilts.tasks.private import with_private
@@ -19,18 +20,9 @@ H100_FLOPS = 989e12  # bf16, dense
 TRAIN_UTILISATION = 0.40
 SCORE_UTILISATION = 0.45
 
-#: Parameters of backbones whose size is known here; others get tokens and no hours.
+#: Hub id → parameters, of the backbones whose contract knows them; others get tokens and no hours.
 PARAMETERS: Mapping[str, float] = {
-    "FacebookAI/xlm-roberta-base": 0.28e9,
-    "FacebookAI/xlm-roberta-large": 0.56e9,
-    "llava-hf/llava-1.5-7b-hf": 7.1e9,
-    "llava-hf/llava-1.5-13b-hf": 13.4e9,
-    "Qwen/Qwen2-VL-2B-Instruct": 2.2e9,
-    "Qwen/Qwen2-VL-7B-Instruct": 8.3e9,
-    "Qwen/Qwen2.5-VL-3B-Instruct": 3.8e9,
-    "Qwen/Qwen2.5-VL-7B-Instruct": 8.3e9,
-    "Qwen/Qwen3-VL-4B-Instruct": 4.4e9,
-    "Qwen/Qwen3-VL-8B-Instruct": 8.8e9,
+    hub: count for of in FAMILIES.values() for hub, count in of.parameters.items()
 }
 
 

@@ -8,6 +8,9 @@ from itertools import product
 from typing import Any
 
 Problems = list[str]
+#: Key of a backbone's `build.pretrain` → its spelling in specs. Fingerprints have the spelling of
+#: the first version, which plans may use as well.
+PRETRAIN_SPELLINGS = {"language_share": "tongue", "language_pull": "together"}
 
 
 def normalize(raw: Mapping[Any, Any]) -> tuple[dict[str, Any], Problems]:
@@ -84,12 +87,25 @@ def _evaluations(value: Any, problems: Problems) -> Any:
 def _backbones(value: Any, problems: Problems) -> Any:
     if not isinstance(value, Mapping):
         return value
-    return {
-        name: {**body, "tuning": {"mode": body["tuning"]}}
-        if isinstance(body, Mapping) and isinstance(body.get("tuning"), str)
-        else body
-        for name, body in value.items()
-    }
+    shaped: dict[Any, Any] = {}
+    for name, body in value.items():
+        shaped[name] = dict(body) if isinstance(body, Mapping) else body
+        if isinstance(body, Mapping) and isinstance(body.get("tuning"), str):
+            shaped[name]["tuning"] = {"mode": body["tuning"]}
+        build = body.get("build") if isinstance(body, Mapping) else None
+        if isinstance(build, Mapping) and isinstance(build.get("pretrain"), Mapping):
+            path = f"backbones.{name}.build.pretrain"
+            pretrain = _spelled(build["pretrain"], problems, path)
+            shaped[name]["build"] = {**build, "pretrain": pretrain}
+    return shaped
+
+
+def _spelled(pretrain: Mapping[Any, Any], problems: Problems, path: str) -> dict[Any, Any]:
+    """The keys of `pretrain` as specs spell them."""
+    for name, spelling in PRETRAIN_SPELLINGS.items():
+        if name in pretrain and spelling in pretrain:
+            problems.append(f"{path}: {name} and {spelling} are the same setting; keep {name}")
+    return {PRETRAIN_SPELLINGS.get(key, key): value for key, value in pretrain.items()}
 
 
 def _arms(value: Any, problems: Problems) -> Any:

@@ -8,12 +8,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from xstilts.models.families import FAMILIES, contract
 from xstilts.plan.part import Part
 from xstilts.plan.placement import Cluster, cluster_problems
+from xstilts.plan.problems import not_one_of
 from xstilts.tasks.private import private_tasks, sha256_of
 from xstilts.tasks.task import Task
 
-Family = Literal["xlm_r", "llava", "qwen_vl"]
+
+def _family(value: str) -> str:
+    if value not in FAMILIES:
+        raise ValueError(not_one_of(value, FAMILIES))
+    return value
+
+
+Family = Annotated[str, AfterValidator(_family)]
 Mode = Literal["full", "lora"]
 #: Names are used in S3 keys and in ids that pass between components.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -154,7 +163,7 @@ class BackbonePlan(Part):
             )
         if self.build is None and self.family_ is None:
             raise ValueError(
-                f"family is required beside {given[0]}; allowed: xlm_r, llava, qwen_vl"
+                f"family is required beside {given[0]}; allowed: {', '.join(FAMILIES)}"
             )
         if self.build is not None and self.family_ not in (None, self.build.family):
             raise ValueError(
@@ -162,12 +171,13 @@ class BackbonePlan(Part):
             )
         if self.hub is None and self.revision is not None:
             raise ValueError("revision needs hub; set hub, or remove revision")
-        if self.family == "xlm_r" and self.attention is not None:
-            raise ValueError("attention is for llava and qwen_vl; xlm_r is bidirectional already")
+        if self.attention is not None and not contract(self.family).causal:
+            causal = ", ".join(name for name, entry in FAMILIES.items() if entry.causal)
+            raise ValueError(f"attention is for {causal}; {self.family} is bidirectional already")
         return self
 
     @property
-    def family(self) -> Family:
+    def family(self) -> str:
         family = self.build.family if self.build else self.family_
         assert family is not None  # _one_origin refused the rest
         return family

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.models.families import contract
 from xstilts.plan.backbones import identity_of
-from xstilts.plan.checks import TEXT_ONLY
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.split_sources import Sources
 from xstilts.plan.step_recipes import Recipes
@@ -259,7 +259,7 @@ class Steps:
             "family": family,
             "processor": self.identity(name),
             "lengths": lengths,
-            "subtoken": "first" if family in TEXT_ONLY else "last",
+            "subtoken": contract(family).subtoken,
         }
         if task.modality == "image" and self.made[records].spec.get("images", "real") in SHOWN:
             spec["image_budget"] = self.recipes.image_budget(task.name, self.plan.backbones[name])
@@ -590,6 +590,4 @@ def scored_by(task: Task, objective: str) -> tuple[str, ...]:
 
 def attention_of(backbone: BackbonePlan) -> str:
     """The attention of a backbone's text model."""
-    if backbone.family in TEXT_ONLY:
-        return "bidirectional"
-    return backbone.attention or "causal"
+    return backbone.attention or contract(backbone.family).attention

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from xstilts.errors import PlanError
+from xstilts.models.families import contract
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.tables import Tables
 from xstilts.step import canonical_json
@@ -92,10 +93,13 @@ class Recipes:
 
     def full(self, task: str, backbone: BackbonePlan) -> Mapping[str, Any]:
         """All keys of a task's recipe, with overrides applied."""
-        override = self._override(task, backbone)
-        key = (task, backbone.family, backbone.tuning.mode, canonical_json(override))
+        override, family = self._override(task, backbone), contract(backbone.family)
+        mode = backbone.tuning.mode
+        key = (task, family.family, mode, canonical_json(override))
         if key not in self._full:
-            recipe = dict(self.tables.recipe(self.plan.recipes, *key[:3]))
+            recipe = dict(self.tables.recipe(self.plan.recipes, task, family.recipe_family, mode))
+            if family.vision and self.plan.recipes != "miniature":
+                recipe.update(family.vision.budget)
             if "updates" in override:
                 recipe.pop("epochs", None)
             if "epochs" in override:

@@ -29,10 +29,10 @@ from xstilts.scoring.gold import encoded_gold, gold_answers
 from xstilts.step import Step
 from xstilts.store.store import Store
 from xstilts.training.checkpoint import load_state, save_state
-from xstilts.training.loop import Progress, Settings, TrainTask, make_optimiser, train
+from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_optimiser, train
 from xstilts.training.losses import Learner
 from xstilts.training.order import sampling_weights, updates_for
-from xstilts.training.selection import Best, Development, chosen
+from xstilts.training.selection import Best, Development, best_update
 from xstilts.training.workers import StepFailed, Workers
 
 #: A step that was begun this often without being settled has killed its workers; it is failed and
@@ -169,10 +169,10 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         if development and development.due(now.update, settings.updates):
             value = development.value(learner, workers, now.update)
             if workers.rank == 0 and value > max(
-                (seen["value"] for seen in now.looks), default=-math.inf
+                (seen["value"] for seen in now.evaluations), default=-math.inf
             ):
                 best.keep(loaded.backbone, heads)
-            now.looks.append({"update": now.update, "value": value})
+            now.evaluations.append({"update": now.update, "value": value})
 
     loaded.backbone.train()
 
@@ -204,7 +204,7 @@ def _settings(
     seed: int,
     stage: str,
     sizes: Sequence[int],
-) -> Settings:
+) -> TrainingSettings:
     recipe = spec["recipe"]
     batch = int(recipe["examples_per_step"])
     given = [one.get("weight", 1.0) for one in spec["tasks"]]
@@ -225,7 +225,7 @@ def _settings(
             else 0.0
         )
         updates = recipe.get("updates") or max(1, round(passes / batch))
-    return Settings(
+    return TrainingSettings(
         updates=int(updates),
         examples_per_step=batch,
         lr=float(recipe["lr"]),
@@ -302,7 +302,7 @@ def _commit(
     heads: Heads,
     progress: Progress,
     best: Best,
-    settings: Settings,
+    settings: TrainingSettings,
     seconds: float,
 ) -> None:
     import pyarrow as pa
@@ -311,7 +311,7 @@ def _commit(
     out = loaded.scratch / "out"
     out.mkdir(exist_ok=True)
     files = {"history.parquet": out / "history.parquet"}
-    kept = chosen(progress.looks)
+    kept = best_update(progress.evaluations)
     last = "" if kept in (None, progress.update) else "last."  # both are kept where they differ
     files.update(_weights(out, trainable_state(loaded.backbone), heads, last))
     if last:
@@ -323,7 +323,11 @@ def _commit(
         "supervised_tokens": progress.supervised_tokens, "tokens": progress.tokens,
         "flops": 6 * loaded.backbone.parameter_count() * progress.tokens,
     }  # fmt: skip
-    selection = {"selection": {"update": kept, "looks": progress.looks}} if progress.looks else {}
+    selection = (
+        {"selection": {"update": kept, "looks": progress.evaluations}}
+        if progress.evaluations
+        else {}
+    )
     info = {
         **selection,
         "budget": budget,

@@ -41,7 +41,7 @@ def decode(
         for row in rows
     ]
     keys = [segment_key(row.row) for row in rows]
-    if backbone.contract.pool != "last":
+    if not backbone.contract.causal:
         segments = [Segment(row.segments[0], [], key) for row, key in zip(rows, keys, strict=True)]
         best = _best(backbone, segments, device, None)
         ends = torch.tensor([len(row.segments[0]) for row in rows]).cumsum(0).tolist()

@@ -16,7 +16,7 @@ from torch import Tensor
 from xstilts.data.encoded import EncodedRow, EncodedRows, Images
 from xstilts.models.backbone import Backbone
 from xstilts.models.head_set import Heads, pack_rows
-from xstilts.models.heads import AnswerLimit, embed, join_windows, rows_of
+from xstilts.models.heads import AnswerLimit, embed, head_inputs, join_windows
 from xstilts.models.processor import Processor
 from xstilts.scoring import vectors
 from xstilts.scoring.decode import decode
@@ -182,7 +182,7 @@ def _batch(predictor: Predictor, job: Job, rows: Sequence[EncodedRow]) -> list[A
         return list(decode(backbone, predictor.processor, rows, job.images, device))
     batch, about = (
         pack_rows(rows, backbone, predictor.processor, job.images).to(device),
-        rows_of(rows, device),
+        head_inputs(rows, device),
     )
     if format_ == "retrieval":
         if job.depth is None:

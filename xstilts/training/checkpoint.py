@@ -1,5 +1,5 @@
-"""A finetune step in flight, as files: weights, heads, optimiser and progress. No random state
-is kept, since every random stream is a function of seed, stage and update.
+"""An unfinished finetune step as files: weights, heads, optimizer and progress. There is no random
+state to save: every random stream is a function of seed, stage and update.
 """
 
 import json
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from xstilts.training.loop import Progress
 from xstilts.training.selection import Best
 
+#: Key of the evaluations in progress.json, as in checkpoints of the first version.
+_EVALUATIONS = "looks"
+
 
 def save_state(
     folder: Path,
@@ -24,9 +27,19 @@ def save_state(
     progress: Progress,
     best: Best,
 ) -> dict[str, Path]:
-    """Writes trainable.safetensors, heads.safetensors, optimiser.safetensors and progress.json,
-    and where English dev has been looked at best.trainable.safetensors and
-    best.heads.safetensors; name → path.
+    """Writes trainable.safetensors, heads.safetensors, optimiser.safetensors and progress.json, and
+    after an evaluation best.trainable.safetensors and best.heads.safetensors.
+
+    Args:
+        folder: Where the files are written.
+        trainable: Weights that train, by name.
+        heads: Task heads.
+        optimiser: Optimizer.
+        progress: Progress so far.
+        best: Best weights so far.
+
+    Returns:
+        Name → path.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {
@@ -54,15 +67,17 @@ def save_state(
             files[name] = folder / name
             save_file({k: v.contiguous() for k, v in tensors.items()}, files[name])
     files["progress.json"] = folder / "progress.json"
-    files["progress.json"].write_text(json.dumps(asdict(progress)))
+    values = asdict(progress)
+    values[_EVALUATIONS] = values.pop("evaluations")
+    files["progress.json"].write_text(json.dumps(values))
     return files
 
 
 def load_state(
     files: Mapping[str, Path], heads: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[dict[str, Tensor], Progress, Best]:
-    """Inverse of save_state: fills heads and optimiser; returns the trainable tensors, the
-    progress and the best.
+    """Inverse of save_state: fills heads and optimizer, and returns trainable weights, progress and
+    best weights.
     """
     heads.load_state_dict(load_file(files["heads.safetensors"]))
     moments: dict[int, dict[str, Any]] = {}
@@ -72,7 +87,9 @@ def load_state(
     state = optimiser.state_dict()
     state["state"] = moments
     optimiser.load_state_dict(state)
-    progress = Progress(**json.loads(files["progress.json"].read_text()))
+    values = json.loads(files["progress.json"].read_text())
+    evaluations = values.pop(_EVALUATIONS)
+    progress = Progress(**values, evaluations=evaluations)
     best = Best(
         *(
             load_file(files[name]) if name in files else {}

@@ -1,11 +1,11 @@
-"""The softmax over a whole update's candidates, in micro-batches and over workers (GradCache, Gao
-et al. 2021).
+"""Softmax over all candidates of an update, across micro-batches and workers (GradCache, Gao et
+al. 2021).
 
-A dual encoder's loss is no sum over rows: each query's negatives are all other candidates of the
-update. So the vectors of the update are made once without a graph, the loss and its gradient at
-each vector are computed from all of them, and the micro-batches then run with the graph on the
-linear function that has this gradient. The number of negatives is that of the update's examples,
-whatever the number of workers and the token budget.
+The loss of a dual encoder is not a sum over rows: the negatives of a query are all other candidates
+of the update. So the vectors of the update are first computed without a graph, then the loss and
+its gradient at each vector from all of them. The micro-batches then run with the graph on the
+linear function that has this gradient. The number of negatives depends only on the update's number
+of examples, not on workers or token budget.
 """
 
 from collections.abc import Sequence
@@ -18,28 +18,28 @@ from xstilts.training.workers import Workers
 
 
 class InBatch:
-    """The loss of one update after another. temperature divides the cosines."""
+    """The loss of successive updates. temperature divides the cosines."""
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
         self._left: list[tuple[Tensor, Tensor]] = []
 
-    def begin(self, own: Sequence[Tensor], width: int, workers: Workers) -> None:
-        """own: [rows, 2, width] of each of this worker's micro-batches, in order."""
-        mine = torch.cat([*own]) if own else torch.zeros(0, 2, width)
+    def begin(self, batches: Sequence[Tensor], width: int, workers: Workers) -> None:
+        """Starts an update. batches: [rows, 2, width] of each micro-batch of this worker."""
+        mine = torch.cat([*batches]) if batches else torch.zeros(0, 2, width)
         shares = workers.gather(mine.float().cpu())
         vectors = torch.cat(shares).requires_grad_()
         losses = pair_losses(vectors, self.temperature)
         (gradient,) = torch.autograd.grad(losses.sum(), vectors)
         first = sum(len(share) for share in shares[: workers.rank])
-        sizes = [len(one) for one in own]
+        sizes = [len(vectors_of_batch) for vectors_of_batch in batches]
         mine_at = slice(first, first + len(mine))
         self._left = list(
             zip(gradient[mine_at].split(sizes), losses.detach()[mine_at].split(sizes), strict=True)
         )
 
     def surrogate(self, vectors: Tensor) -> Tensor:
-        """The next micro-batch's summed loss, with the gradient of the whole update's loss.
+        """Summed loss of the next micro-batch, with the gradient of the whole update's loss.
         vectors: [rows, 2, width].
         """
         gradient, losses = (part.to(vectors.device) for part in self._left.pop(0))
@@ -48,8 +48,8 @@ class InBatch:
 
 
 def pair_losses(vectors: Tensor, temperature: float) -> Tensor:
-    """[n]: cross-entropy of each query's own candidate among all n, one direction (xtreme
-    bert.py BertForRetrieval). vectors: [n, (query, candidate), width] of unit length.
+    """[n]: cross-entropy of each query's candidate among all n, in one direction (xtreme bert.py
+    BertForRetrieval). vectors: [n, (query, candidate), width] of unit length.
     """
     logits = vectors[:, 0] @ vectors[:, 1].T / temperature
     return F.cross_entropy(

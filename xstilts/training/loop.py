@@ -1,9 +1,9 @@
 """The training loop of one finetune step.
 
-Each update draws a fixed set of examples, cuts it into padding-free micro-batches for each worker,
-sums the gradients of losses that are already divided by the whole update's count, and steps. The
-number of workers, the token budget and restarts change nothing but the order of floating-point
-sums.
+Each update draws a fixed set of examples, splits it into padding-free micro-batches for each
+worker, sums the gradients of losses that are already divided by the update's count, and steps the
+optimizer. The number of workers, the token budget and restarts change only the order of
+floating-point sums.
 """
 
 import math
@@ -21,17 +21,17 @@ from xstilts.training.micro_batches import micro_batches
 from xstilts.training.order import Order, task_sequence
 from xstilts.training.workers import StepFailed, Workers
 
-#: (rows of one micro-batch, task index, update) → sum of their losses, already on the graph.
+#: (rows of one micro-batch, task index, update) → sum of their losses, with its graph.
 LossSum = Callable[[Sequence[EncodedRow], int, int], Tensor]
-#: (this worker's micro-batches of an update, task index, update): called before them, on every
-#: worker.
+#: (this worker's micro-batches of an update, task index, update): called on every worker before
+#: they run.
 Prepare = Callable[[Sequence[Sequence[EncodedRow]], int, int], None]
 
 
 @dataclass(frozen=True)
 class TrainTask:
-    """One task of a finetune step: its encoded rows and how its loss is normalised (`lm`: by
-    supervised tokens).
+    """One task of a finetune step: its encoded rows, and the objective that says how its loss is
+    normalized (`lm`: by supervised tokens).
     """
 
     name: str
@@ -41,21 +41,21 @@ class TrainTask:
 
 @dataclass
 class Progress:
-    """Where a step stands: updates done, what was spent, the loss of each update, and the looks
-    at English dev.
+    """Progress of a step: finished updates, tokens, the loss of each update, and evaluations on
+    English dev.
     """
 
     update: int = 0
     supervised_tokens: int = 0
     tokens: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    looks: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the recipe asks (it changes the result) and what only memory and time ask (the last
-    two do not).
+class TrainingSettings:
+    """Settings from the recipe, which change the result, and two that affect only memory and time:
+    tokens_per_micro_batch and checkpoint_every.
     """
 
     updates: int
@@ -76,7 +76,7 @@ class Settings:
 def parameter_groups(
     backbone: Mapping[str, Tensor], heads: nn.Module, lr: float, head_factor: float, decay: float
 ) -> list[dict[str, Any]]:
-    """AdamW groups: no decay on vectors (biases, norms), the heads' rate scaled by
+    """AdamW groups: no weight decay on vectors (biases, norms), the heads' learning rate scaled by
     `head_factor`.
     """
     groups: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def parameter_groups(
 
 
 def make_optimiser(
-    trainable: Mapping[str, nn.Parameter], heads: nn.Module, settings: Settings
+    trainable: Mapping[str, nn.Parameter], heads: nn.Module, settings: TrainingSettings
 ) -> torch.optim.Optimizer:
     groups = parameter_groups(
         trainable, heads, settings.lr, settings.head_lr_factor, settings.weight_decay
@@ -109,15 +109,31 @@ def train(
     tasks: Sequence[TrainTask],
     loss_sum: LossSum,
     optimiser: torch.optim.Optimizer,
-    settings: Settings,
+    settings: TrainingSettings,
     progress: Progress,
     workers: Workers,
     checkpoint: Callable[[Progress], None] | None = None,
     watch: Callable[[Progress], None] | None = None,
     prepare: Prepare | None = None,
 ) -> Progress:
-    """Runs the updates that are left. Raises StepFailed on every worker when one fails or the
-    loss is not finite.
+    """Runs the remaining updates.
+
+    Args:
+        tasks: The tasks of the step.
+        loss_sum: Loss of one micro-batch.
+        optimiser: Holds the parameters that train.
+        settings: Settings of the step.
+        progress: Progress so far, changed in place.
+        workers: This worker and the others.
+        checkpoint: Called every `settings.checkpoint_every` updates.
+        watch: Called after every update.
+        prepare: Called before the micro-batches of every update.
+
+    Returns:
+        The progress.
+
+    Raises:
+        StepFailed: On every worker, if one of them fails or the loss is not finite.
     """
     orders = [
         Order(len(t.rows), settings.examples_per_step, settings.seed, f"{settings.stage}/{t.name}")
@@ -174,13 +190,13 @@ def _update(
     drawn: Sequence[int],
     loss_sum: LossSum,
     parameters: Sequence[nn.Parameter],
-    settings: Settings,
+    settings: TrainingSettings,
     update: int,
     workers: Workers,
     prepare: Prepare | None,
 ) -> tuple[float, dict[str, int]]:
-    """Gradients of one update, summed over workers into the parameters' `.grad`; (loss, tokens
-    spent).
+    """Sums the gradients of one update over workers into the parameters' `.grad`. Returns (loss,
+    tokens).
     """
     lengths = [task.rows.lengths[i] for i in drawn]
     supervised = sum(task.rows.supervised[i] for i in drawn)
@@ -211,8 +227,8 @@ def _sum_gradients(
     update: int,
     workers: Workers,
 ) -> None:
-    """All-reduces gradients, loss and a failure flag. The flag travels with the gradients so
-    that a worker that failed never leaves the others waiting in a collective.
+    """All-reduces gradients, loss and a failure flag. The flag is reduced with the gradients, so
+    that a failed worker never leaves the others waiting in a collective.
     """
     touched = [0.0 if parameter.grad is None else 1.0 for parameter in parameters]
     flag = torch.tensor([1.0 if error else 0.0, float(total), *touched], dtype=torch.float64)
@@ -221,13 +237,13 @@ def _sum_gradients(
         workers.agree(error and f"update {update}: {error}")
     if not math.isfinite(float(flag[1])):
         raise StepFailed(
-            f"update {update}: the loss is {float(flag[1])}; lower the learning rate or look at the data"
+            f"update {update}: the loss is {float(flag[1])}; "
+            "lower the learning rate or check the data"
         )
     total.copy_(flag[1])
     for parameter, used in zip(parameters, flag[2:].tolist(), strict=True):
-        if (
-            parameter.grad is None and used
-        ):  # another worker's rows reached it; what no row reached must not decay
+        # Another worker's rows reached it. A parameter that no row reached must not decay.
+        if parameter.grad is None and used:
             parameter.grad = torch.zeros_like(parameter)
     if workers.world > 1:
         for bucket in _buckets([p.grad for p in parameters if p.grad is not None]):
@@ -238,8 +254,8 @@ def _sum_gradients(
 
 
 def _buckets(gradients: Sequence[Tensor], elements: int = 16_000_000) -> Iterator[list[Tensor]]:
-    """Gradients in order, in groups of about `elements` numbers: one collective for many small
-    tensors.
+    """Gradients in order, in groups of about `elements` numbers, so that many small tensors need
+    one collective.
     """
     bucket: list[Tensor] = []
     size = 0

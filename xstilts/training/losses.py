@@ -1,6 +1,4 @@
-"""What joins a backbone, its heads and encoded rows: the loss of a micro-batch, and the heads of
-a finetune step.
-"""
+"""The loss of a micro-batch: backbone, heads and encoded rows joined."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +9,7 @@ from torch import Tensor
 from xstilts.data.encoded import EncodedRow, Images
 from xstilts.models.backbone import Backbone
 from xstilts.models.head_set import Heads, pack_rows
-from xstilts.models.heads import embed, lm_loss, rows_of
+from xstilts.models.heads import embed, head_inputs, lm_loss
 from xstilts.models.processor import Processor
 from xstilts.training.in_batch import InBatch
 from xstilts.training.workers import Workers
@@ -31,6 +29,18 @@ class Learner:
         stage: str,
         device: torch.device,
     ) -> None:
+        """Sets the backbone's dropout rates to those of the recipe.
+
+        Args:
+            backbone: The backbone that trains.
+            heads: Heads of the step's tasks.
+            processor: The backbone's processor.
+            images: Images of each task, or None.
+            recipe: The step's recipe.
+            seed: The step's seed.
+            stage: Name of the stage in random streams.
+            device: Where the backbone is.
+        """
         self.backbone, self.heads, self.processor, self.images = backbone, heads, processor, images
         self.device, self.seed, self.stage = device, seed, stage
         self.pairs = InBatch(float(recipe.get("temperature") or 0.05))
@@ -41,38 +51,37 @@ class Learner:
     def loss_sum(
         self, rows: Sequence[EncodedRow], task: int, update: int, images: Images | None = None
     ) -> Tensor:
-        """Sum over rows (`lm`: over supervised tokens) of the loss of one micro-batch; a scalar
-        on the graph. images: those of the rows where they are not the task's training rows.
+        """Sum over rows (`lm`: over supervised tokens) of the loss of one micro-batch: a scalar
+        with its graph. images: those of the rows, if these are not the task's training rows.
         """
         pictures = images or self.images[task]
         if self.heads.tasks[task]["format"] == "ranking":
             return self.pairs.surrogate(self._embedded(rows, update))
         batch = pack_rows(rows, self.backbone, self.processor, pictures).to(self.device)
         self.backbone.dropout.at(self.seed, update, self.stage)
-        states, about = self.backbone(batch), rows_of(rows, self.device)
+        states, inputs = self.backbone(batch), head_inputs(rows, self.device)
         if self.heads.tasks[task]["objective"] == "lm":
-            return lm_loss(self.backbone, states, about)[0]
-        loss: Tensor = self.heads.heads[task].loss(states, about).sum()  # type: ignore[operator]
+            return lm_loss(self.backbone, states, inputs)[0]
+        loss: Tensor = self.heads.heads[task].loss(states, inputs).sum()  # type: ignore[operator]
         return loss
 
     def prepare(
         self, batches: Sequence[Sequence[EncodedRow]], task: int, update: int, workers: Workers
     ) -> None:
-        """Before an update of a dual encoder: the whole update's vectors, since each pair's
-        negatives are all others.
+        """Computes all vectors of an update of a dual encoder, since the negatives of each pair are
+        all others.
         """
         if self.heads.tasks[task]["format"] != "ranking":
             return
         with torch.no_grad():
-            own = [self._embedded(rows, update) for rows in batches]
-        width = self.backbone.width
-        self.pairs.begin(own, width, workers)
+            vectors = [self._embedded(rows, update) for rows in batches]
+        self.pairs.begin(vectors, self.backbone.width, workers)
 
     def _embedded(self, rows: Sequence[EncodedRow], update: int) -> Tensor:
-        """[R, 2, width] unit vectors of queries and of the candidates that answer them."""
+        """[R, 2, width] unit vectors of queries and of their candidates."""
         self.backbone.dropout.at(self.seed, update, self.stage)
         batch = pack_rows(rows, self.backbone, self.processor, None).to(self.device)
-        states, about = self.backbone(batch), rows_of(rows, self.device)
-        return embed(states, about, self.backbone.pool, self.pooling).view(
+        states, inputs = self.backbone(batch), head_inputs(rows, self.device)
+        return embed(states, inputs, self.backbone.pool, self.pooling).view(
             len(rows), 2, self.backbone.width
         )

@@ -1,26 +1,26 @@
-"""Cuts the rows of one optimiser step into micro-batches for each worker. Memory only: no result
-depends on it.
+"""Splits the rows of one optimizer step into micro-batches for each worker. This affects memory
+only, no result.
 """
 
 from collections.abc import Sequence
 
 
 def deal(lengths: Sequence[int], workers: int) -> list[list[int]]:
-    """Indices into `lengths` for each worker, so that the tokens are even: longest first, to
-    whoever has least.
+    """Indices into `lengths` for each worker, balanced by tokens: the longest first, to the worker
+    with the fewest tokens.
     """
-    hands: list[list[int]] = [[] for _ in range(workers)]
+    shares: list[list[int]] = [[] for _ in range(workers)]
     tokens = [0] * workers
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         worker = min(range(workers), key=lambda w: (tokens[w], w))
-        hands[worker].append(index)
+        shares[worker].append(index)
         tokens[worker] += lengths[index]
-    return [sorted(hand) for hand in hands]
+    return [sorted(share) for share in shares]
 
 
 def cut(indices: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Micro-batches of `indices` with at most `budget` tokens each; a row longer than the budget
-    stands alone.
+    """Micro-batches of `indices` with at most `budget` tokens each. A row longer than the budget is
+    a micro-batch by itself.
     """
     batches: list[list[int]] = []
     room = 0
@@ -34,7 +34,7 @@ def cut(indices: Sequence[int], lengths: Sequence[int], budget: int) -> list[lis
 
 
 def micro_batches(lengths: Sequence[int], workers: int, budget: int) -> list[list[list[int]]]:
-    """For each worker its micro-batches of indices into `lengths`; every index occurs exactly
+    """For each worker its micro-batches of indices into `lengths`. Every index occurs exactly
     once.
     """
-    return [cut(hand, lengths, budget) for hand in deal(lengths, workers)]
+    return [cut(share, lengths, budget) for share in deal(lengths, workers)]

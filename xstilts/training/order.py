@@ -1,8 +1,8 @@
-"""Which training rows an optimiser step sees: a pure function of seed, stage and update.
+"""The training rows of an optimizer step: a pure function of seed, stage and update.
 
-Nothing here knows lengths, workers or arms; two arms of one seed therefore see equal steps, and one
-worker or many see the same rows. Rows are drawn by concatenated epoch permutations, so every row is
-seen once before any is seen twice.
+It does not depend on lengths, workers or arms, so two arms of one seed see equal steps, and any
+number of workers sees the same rows. Rows are drawn by concatenated epoch permutations: every row
+is seen once before any is seen twice.
 """
 
 import math
@@ -24,8 +24,8 @@ def epoch_permutation(rows: int, seed: int, stage: str, epoch: int) -> list[int]
 
 @dataclass
 class Order:
-    """Draws the rows of each optimiser step of one task. `draw(k)` gives the rows of that task's
-    k-th step.
+    """Draws the rows of each optimizer step of one task: `draw(k)` returns those of its k-th
+    step.
     """
 
     rows: int
@@ -37,12 +37,13 @@ class Order:
     def __post_init__(self) -> None:
         if self.rows < 1 or self.examples_per_step < 1:
             raise ValueError(
-                f"{self.stage}: cannot draw {self.examples_per_step} rows a step from {self.rows} rows"
+                f"{self.stage}: cannot draw {self.examples_per_step} rows per step "
+                f"from {self.rows} rows"
             )
 
     def draw(self, step: int) -> list[int]:
-        """Row indices [examples_per_step] of a step; the same for any number of workers and
-        after any restart.
+        """Row indices [examples_per_step] of a step, the same for any number of workers and after
+        any restart.
         """
         first = step * self.examples_per_step
         return [self._at(position) for position in range(first, first + self.examples_per_step)]
@@ -59,8 +60,8 @@ class Order:
 def task_sequence(
     weights: Sequence[float], updates: int, seed: int, stage: str
 ) -> list[tuple[int, int]]:
-    """For each update, (index of its task, how many steps that task has had before): one task a
-    step, as jiant's `run_train_step` draws it. `weights` need not sum to one.
+    """For each update, (index of its task, number of earlier steps of that task): one task per
+    step, as in jiant's `run_train_step`. `weights` need not sum to one.
     """
     if len(weights) == 1:
         return [(0, update) for update in range(updates)]
@@ -81,13 +82,19 @@ def task_sequence(
 def sampling_weights(
     sizes: Sequence[int],
     sampling: str,
-    given: Sequence[float] | None = None,
+    weights: Sequence[float] | None = None,
     temperature: float = 1.0,
     cap: int = 0,
 ) -> list[float]:
-    """Probability of each task in a mixture: `uniform`, `proportional` to its rows,
-    `temperature` (rows, capped if cap is set, to the power 1/temperature) or `probabilities` as
-    given. Sums to one.
+    """Probability of each task in a mixture; they sum to one.
+
+    Args:
+        sizes: Rows of each task.
+        sampling: `uniform`; `proportional` to rows; `temperature`: rows, capped if cap is set, to
+            the power 1/temperature; `probabilities`: the weights.
+        weights: Weights of `probabilities`.
+        temperature: Temperature of `temperature`.
+        cap: Most rows of a task that count under `temperature`; 0: all.
     """
     if sampling == "uniform":
         raw = [1.0] * len(sizes)
@@ -95,11 +102,12 @@ def sampling_weights(
         raw = [float(n) for n in sizes]
     elif sampling == "temperature":
         raw = [float(min(n, cap) if cap else n) ** (1.0 / temperature) for n in sizes]
-    elif sampling == "probabilities" and given is not None:
-        raw = list(given)
+    elif sampling == "probabilities" and weights is not None:
+        raw = list(weights)
     else:
         raise ValueError(
-            f"sampling {sampling!r} is not one of uniform, proportional, temperature, probabilities"
+            f"unknown sampling {sampling!r}; "
+            "allowed: uniform, proportional, temperature, probabilities"
         )
     total = sum(raw)
     return [value / total for value in raw]
@@ -111,9 +119,9 @@ def updates_for(
     weights: Sequence[float],
     examples_per_step: int,
 ) -> int:
-    """The fewest updates in which, on average over the draws of tasks, so many tokens with a
-    loss are trained on. supervised: tokens with a loss of each row of each task. Equal for all
-    seeds, so that arms of one budget are comparable.
+    """The fewest updates that train, on average over the draws of tasks, on this number of tokens
+    with a loss. supervised: tokens with a loss of each row of each task. Equal for all seeds, so
+    that arms with one budget are comparable.
     """
     mean = [sum(rows) / len(rows) for rows in supervised]
     each = examples_per_step * sum(

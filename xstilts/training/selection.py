@@ -1,9 +1,9 @@
-"""Looks at English dev while a step trains; the best weights become the step's result.
+"""Evaluations on English dev while a step trains. The best weights become the step's result.
 
-As the official scripts of XNLI, UD-POS and PAN-X do (xtreme third_party/run_classify.py,
-run_tag.py: a look every `save_steps` updates, kept when strictly better). One more look is taken at
-the last update, so that a step shorter than that has one. Only the English `select` split is ever
-looked at. The last weights are kept beside the best.
+The official scripts of XNLI, UD-POS and PAN-X do the same (xtreme third_party/run_classify.py,
+run_tag.py: every `save_steps` updates, keep if strictly better). Here the last update is evaluated
+too, so that a shorter step has an evaluation. Only the English `select` split is used. The last
+weights are kept as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from xstilts.training.workers import Workers
 
 @dataclass
 class Best:
-    """The best weights so far, on the CPU; empty before the first look. Only the first worker
+    """The best weights so far, on the CPU; empty before the first evaluation. Only the first worker
     keeps them.
     """
 
@@ -37,6 +37,7 @@ class Best:
     heads: dict[str, Tensor] = field(default_factory=dict)
 
     def keep(self, backbone: Backbone, heads: nn.Module) -> None:
+        """Copies the current weights."""
         self.weights = {
             name: tensor.detach().cpu().clone()
             for name, tensor in trainable_state(backbone).items()
@@ -48,8 +49,8 @@ class Best:
 
 @dataclass(frozen=True)
 class Development:
-    """English dev of the one task that a step trains. `every`: updates between looks. gold:
-    empty for `lm`, which is judged by its loss.
+    """English dev of the one task that a step trains. every: updates between evaluations. gold:
+    empty for `lm`, which is measured by its loss.
     """
 
     task: Task
@@ -63,11 +64,11 @@ class Development:
     answer_limit: AnswerLimit | None = None
 
     def due(self, update: int, updates: int) -> bool:
-        """Whether English dev is looked at after this update (counted from 1)."""
+        """Whether English dev is evaluated after this update (counted from 1)."""
         return update % self.every == 0 or update == updates
 
     def value(self, learner: Learner, workers: Workers, update: int) -> float:
-        """How good the weights are now, higher is better: the task's official metric, 0..100, or
+        """Quality of the current weights, higher is better: the task's official metric, 0..100, or
         for `lm` the negative loss per supervised token. Equal on every worker; each computes a
         share of the rows.
         """
@@ -90,13 +91,13 @@ class Development:
         predictor = Predictor(
             learner.backbone, learner.heads, learner.processor, self.budget, learner.device
         )
-        own = predict_rows(predictor, [job])[0]["select", "en"]
-        shares: list[Any] = [own]
+        share = predict_rows(predictor, [job])[0]["select", "en"]
+        shares: list[Any] = [share]
         if workers.world > 1:
             shares = [None] * workers.world
-            dist.all_gather_object(shares, own)
-        found = [shares[i % workers.world][i // workers.world] for i in range(len(self.rows))]
-        joined = join(self.task.format, found)
+            dist.all_gather_object(shares, share)
+        by_row = [shares[i % workers.world][i // workers.world] for i in range(len(self.rows))]
+        joined = join(self.task.format, by_row)
         predictions = written(self.task.format, self.labels, self.gold, joined)
         metric = METRICS[task_metrics(self.task.metrics)[0]]
         if "squad_v2_f1" in self.task.metrics:
@@ -113,10 +114,10 @@ class Development:
         return float(total) / max(1, sum(self.rows.supervised))
 
 
-def chosen(looks: Sequence[Mapping[str, float]]) -> int | None:
-    """The update whose weights are kept: the first of the best looks; None without looks."""
+def best_update(evaluations: Sequence[Mapping[str, float]]) -> int | None:
+    """The update whose weights are kept: the first of the best evaluations; None without any."""
     return (
-        int(max(looks, key=lambda look: (look["value"], -look["update"]))["update"])
-        if looks
+        int(max(evaluations, key=lambda seen: (seen["value"], -seen["update"]))["update"])
+        if evaluations
         else None
     )

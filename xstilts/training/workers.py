@@ -1,5 +1,5 @@
-"""The workers of one group: rank, number, and the few collectives the loop needs. One worker
-needs no process group.
+"""The workers of one group: rank, world size, and the collectives that the loop needs. A single
+worker needs no process group.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from xstilts.errors import XstiltsError
 
 
 class StepFailed(XstiltsError):
-    """A step cannot be finished; every worker of the group raises it together, so that the group
-    goes on in step.
-    """
+    """A step cannot be finished. All workers of the group raise it together and stay in sync."""
 
 
 @dataclass(frozen=True)
 class Workers:
+    """This worker's rank, and the number of workers."""
+
     rank: int = 0
     world: int = 1
 
@@ -28,26 +28,24 @@ class Workers:
             dist.all_reduce(tensor)
 
     def agree(self, error: str | None) -> None:
-        """Raises StepFailed on every worker when one of them reports an error, else returns on
-        all of them.
-        """
+        """Raises StepFailed on every worker if one of them reports an error."""
         errors: list[str | None] = [error]
         if self.world > 1:
             errors = [None] * self.world
             dist.all_gather_object(errors, error)
-        if found := [f"worker {rank}: {text}" for rank, text in enumerate(errors) if text]:
-            raise StepFailed("\n".join(found) if self.world > 1 else str(error))
+        if lines := [f"worker {rank}: {text}" for rank, text in enumerate(errors) if text]:
+            raise StepFailed("\n".join(lines) if self.world > 1 else str(error))
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """Every worker's tensor, in order of rank. Sizes may differ."""
+        """The tensors of all workers in order of rank. Sizes may differ."""
         if self.world == 1:
             return [tensor]
-        found: list[torch.Tensor | None] = [None] * self.world
-        dist.all_gather_object(found, tensor)
-        return [one for one in found if one is not None]
+        tensors: list[torch.Tensor | None] = [None] * self.world
+        dist.all_gather_object(tensors, tensor)
+        return [gathered for gathered in tensors if gathered is not None]
 
     def meet(self) -> None:
-        """Returns on every worker when the last has come here."""
+        """Waits until every worker has called this."""
         self.agree(None)
 
     def from_first(self, value: Any) -> Any:
