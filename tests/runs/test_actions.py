@@ -15,6 +15,7 @@ import torch
 from xstilts.errors import DataError, PlanError
 from xstilts.miniature.write import write_miniature
 from xstilts.runs import actions
+from xstilts.runs.folder import create, failure, open_run, spec_of, split_run_uri, work
 from xstilts.step import digest
 from xstilts.store.server import serve
 from xstilts.store.store import Store
@@ -46,14 +47,14 @@ def inline(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any])
     from xstilts.runs.score import group as score_group
 
     cpu = torch.device("cpu")
-    if worker.startswith("xstilts.training"):
+    if worker == actions.WORKERS["finetune"]:
         train_group(config["run_uri"], config["group"], Workers(), cpu, lambda _: None)
     else:
         score_group(config["run_uri"], config["group"], Workers(), cpu)
 
 
 def planned(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
-    actions.create(store, name, text, str(miniature))
+    create(store, name, text, str(miniature))
     uri = f"{store.uri}/runs/{name}"
     actions.plan(uri)
     return uri
@@ -62,13 +63,13 @@ def planned(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
 def staged(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
     uri = planned(store, name, miniature, text)
     for kind in ("sources", "builds", "encodings"):
-        for batch in actions.work(uri, kind):
+        for batch in work(uri, kind):
             actions.stage(uri, batch)
     return uri
 
 
 def finished(uri: str, out: Path, launch: actions.Launch = inline) -> dict[str, Any]:
-    for group in actions.work(uri, "groups"):
+    for group in work(uri, "groups"):
         actions.finetune(uri, group, launch)
         actions.score(uri, group, launch)
     return actions.report(uri, out)
@@ -92,7 +93,7 @@ def test_a_whole_run_and_its_repeat(store: Store, miniature: Path, tmp_path: Pat
     }
     assert "<script" not in (tmp_path / "report.html").read_text()
     again = planned(store, "again", miniature)
-    assert all(actions.stage(again, batch) == 0 for batch in actions.work(again, "sources"))
+    assert all(actions.stage(again, batch) == 0 for batch in work(again, "sources"))
 
     def never(*_: Any) -> None:
         pytest.fail("nothing was left to launch")
@@ -181,7 +182,7 @@ def test_a_mirror_without_a_needed_split_is_refused_before_staging(
 
 def test_a_run_that_was_not_planned_is_refused(store: Store) -> None:
     with pytest.raises(PlanError, match="has not run"):
-        actions.work(f"{store.uri}/runs/nothing", "groups")
+        work(f"{store.uri}/runs/nothing", "groups")
 
 
 def of_version(kind: str, version: int) -> dict[str, Any]:
@@ -217,17 +218,17 @@ def test_a_run_planned_before_a_recipe_changed_computes_no_step_of_it(store: Sto
 
 def test_what_is_no_run_is_refused() -> None:
     with pytest.raises(PlanError, match="expected s3://bucket/prefix/runs/<run>"):
-        actions.open_run("s3://bucket/prefix")
+        open_run("s3://bucket/prefix")
 
 
 def test_a_failure_says_what_and_holds_the_end_of_the_log() -> None:
     try:
         raise DataError("no such split")
     except DataError as error:
-        recorded = actions.failure("records", error)
-    assert json.loads(json.dumps(recorded))["exit_code"] == 2
-    assert recorded["error"] == "no such split"
-    assert "DataError" in recorded["log"]
+        record = failure("records", error)
+    assert json.loads(json.dumps(record))["exit_code"] == 2
+    assert record["error"] == "no such split"
+    assert "DataError" in record["log"]
 
 
 def weights(store: Store, fingerprint: str) -> dict[str, str]:
@@ -239,7 +240,7 @@ def weights(store: Store, fingerprint: str) -> dict[str, str]:
 
 
 def targets(store: Store, uri: str) -> list[str]:
-    spec, steps = actions.spec_of(store, actions.split_run_uri(uri)[1], "tiny-llava")
+    spec, steps = spec_of(store, split_run_uri(uri)[1], "tiny-llava")
     return [fp for fp in spec["finetune"] if steps[fp].spec["stage"] == "target"]
 
 
@@ -296,17 +297,17 @@ def test_pools_in_shards_of_two_workers_score_as_in_one_piece(
         "put_shard",
         lambda store, key, *rest: (made.append(key), put(store, key, *rest)),
     )
-    cpu, (_, steps) = torch.device("cpu"), actions.spec_of(store, "runs/shards", "tiny-llava")
+    cpu, (_, steps) = torch.device("cpu"), spec_of(store, "runs/shards", "tiny-llava")
     first = next(step for step in steps.values() if step.kind == "score")
     # Each its own; transformers loads one model at a time.
     benches = [LoadedBackbone(store, first, tmp_path / f"loaded-{rank}", cpu) for rank in range(2)]
     with ThreadPoolExecutor(2) as threads:
-        work = [
+        futures = [
             threads.submit(group, uri, "tiny-llava", Threads(rank, 2), cpu, benches[rank])
             for rank in range(2)
         ]
-        for one in work:
-            one.result()
+        for future in futures:
+            future.result()
     assert len(made) == len(set(made)) > 10, "each shard is made once, whoever needs it"
     assert store.list("work/") == [], "what was put aside for scoring is gone"
     actions.report(uri, tmp_path / "sharded")
@@ -387,7 +388,7 @@ def test_english_dev_chooses_the_weights_and_both_are_scored(
 def test_only_english_dev_reaches_the_selection(store: Store, miniature: Path) -> None:
     text = PLAN.replace("ud_en: {updates: 30}", "ud_en: {updates: 30, selection: 4}")
     uri = planned(store, "english", miniature, text)
-    _, steps = actions.spec_of(store, "runs/english", "tiny-llava")
+    _, steps = spec_of(store, "runs/english", "tiny-llava")
     document = store.get_json("runs/english/expanded.json")
     assert document is not None
     for fingerprint in targets(store, uri):
@@ -405,7 +406,7 @@ def test_two_arms_of_one_seed_start_the_target_from_equal_heads(
     from xstilts.training.order import Order
 
     uri = staged(store, "heads", miniature)
-    _, steps = actions.spec_of(store, "runs/heads", "tiny-llava")
+    _, steps = spec_of(store, "runs/heads", "tiny-llava")
     chosen = [steps[fp] for fp in targets(store, uri) if steps[fp].spec["seed"]["value"] == 0]
     assert len(chosen) == 2
     assert {"init" in step.parents for step in chosen} == {True, False}

@@ -15,6 +15,7 @@ from xstilts.errors import PlanError
 from xstilts.plan.expand import expand
 from xstilts.plan.load import load_plan
 from xstilts.runs import actions, recurring
+from xstilts.runs.folder import open_run, work
 from xstilts.runs.recurring import Repeat, further_seeds
 from xstilts.sources.loader import Mirror, identity, open_mirror
 from xstilts.store.server import serve
@@ -54,7 +55,7 @@ def applied(
 def fired(uri: str, firing: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("XSTILTS_FIRING", firing)
     actions.plan(uri)
-    return actions.open_run(uri)[1]
+    return open_run(uri)[1]
 
 
 @pytest.mark.parametrize(
@@ -120,11 +121,11 @@ def test_every_component_of_a_firing_finds_its_run(
     uri = applied(store, "found", Repeat(follow=("data",)), str(mirror))
     folder = fired(uri, "one", monkeypatch)
     run_uri = f"{store.uri}/{folder}"
-    assert actions.work(uri, "groups") == actions.work(run_uri, "groups")
+    assert work(uri, "groups") == work(run_uri, "groups")
     seen = []
     actions.finetune(
         uri,
-        actions.work(uri, "groups")[0],
+        work(uri, "groups")[0],
         lambda worker, config, _: seen.append(config["run_uri"]),
     )
     assert seen == [run_uri]  # workers elsewhere know nothing of the firing
