@@ -7,14 +7,14 @@ from xstilts.analysis.answer import control_text, p_text
 from xstilts.analysis.estimands import NON_ENGLISH
 from xstilts.official.forms import HUB_FORM
 
-#: Title → the list in the summary.
-_LISTS = {
-    "Missing": "missing",
-    "Not applicable": "not_applicable",
-    "Trained on a part of the tasks": "trained_in_part",
-    "Languages not scored": "skipped_languages",
-    "Left out of a contrast": "left_out",
-}
+#: Title, the summary's list, and the keys of an entry: names, and last the reason.
+_LISTS = (
+    ("Missing", "missing", ("what", "reason")),
+    ("Not applicable", "not_applicable", ("backbone", "arm", "reason")),
+    ("Trained on a part of the tasks", "trained_in_part", ("backbone", "arm", "reason")),
+    ("Languages not scored", "skipped_languages", ("evaluation", "language", "reason")),
+    ("Left out of a contrast", "left_out", ("contrast", "backbone", "evaluation", "left_out")),
+)
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
@@ -37,7 +37,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
                     row["use"],
                     row["task"],
                     row["language"],
-                    f"{row['share']:.1%}",
+                    f"{100 * row['share']:.1f} %",
                     row["rows"],
                 )
                 for row in summary["cut_contexts"]
@@ -46,18 +46,21 @@ def markdown(summary: Mapping[str, Any]) -> str:
     intermediates = [row for row in summary["intermediates"] if "value" in row]
     if intermediates:
         lines += ["", "## Scores on the intermediate tasks, English dev", ""]
-        keys = ("backbone", "arm", "seed", "task", "metric")
+        columns = ("backbone", "arm", "seed", "task", "metric")
         lines += _table(
-            (*keys, "score"),
-            ((*(row[key] for key in keys), f"{row['value']:.1f}") for row in intermediates),
+            (*columns, "score"),
+            ((*(row[key] for key in columns), f"{row['value']:.1f}") for row in intermediates),
         )
     hub_languages = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
     if hub_languages:
         lines += ["", hub_form_note(hub_languages)]
-    for title, key in _LISTS.items():
-        if summary[key]:
+    for title, name, (*keys, reason) in _LISTS:
+        if summary[name]:
             lines += ["", f"## {title}", ""]
-            lines += [_item(entry) for entry in summary[key]]
+            lines += [
+                f"- {', '.join(entry[key] for key in keys)}: {entry[reason]}"
+                for entry in summary[name]
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -102,8 +105,3 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
         "|" + "---|" * len(columns),
         *(f"| {' | '.join(str(value) for value in row)} |" for row in rows),
     ]
-
-
-def _item(entry: Mapping[str, Any]) -> str:
-    values = (str(value) for key, value in entry.items() if key not in ("log", "partly"))
-    return "- " + ", ".join(values)
