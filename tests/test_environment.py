@@ -62,6 +62,6 @@ def test_a_step_of_other_versions_is_not_computed_here() -> None:
     require(None)
     with pytest.raises(
         InfrastructureError,
-        match=r"transformers .* and not 0\.0\.1; build all images from one lock",
+        match=r"transformers .* is installed, the plan has 0\.0\.1; build all images from one lock",
     ):
         require({**here, "transformers": "0.0.1"})
