@@ -1,5 +1,5 @@
-"""What the numbers depend on besides the plan: library versions and the kind of arithmetic.
-Imports none of them.
+"""The numeric environment: library versions and kind of arithmetic, which results depend on besides
+the plan. Imports none of these libraries.
 """
 
 import json
@@ -17,44 +17,49 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "pillow")
 def numeric_environment(
     dtype: str = "float32", attention: str = "packed", image_backend: str = "pil"
 ) -> dict[str, str]:
-    """library → version (local parts such as `+cpu` left out: they name a device, which is no
-    setting of a result), and image_backend, dtype, attention.
+    """library → version, and `image_backend`, `dtype`, `attention`.
 
-    What is not installed is read from the JSON file XSTILTS_VERSIONS: the plan component's image
-    has none of these libraries, and its build wrote the versions of the lock that the workers'
-    images are installed from. Raises InfrastructureError naming the libraries of which neither
-    tells.
+    Local version parts such as `+cpu` are dropped: the device is not part of a result's identity.
+    The JSON file XSTILTS_VERSIONS has the versions of libraries that are not installed: the plan
+    component's image has none of them, so its build records the versions of the workers' lock file.
+
+    Raises:
+        InfrastructureError: a library is neither installed nor in the file.
     """
     file = os.environ.get("XSTILTS_VERSIONS")
-    found = {**(json.loads(Path(file).read_text()) if file else {}), **_installed()}
-    if absent := [library for library in LIBRARIES if library not in found]:
+    versions = {**(json.loads(Path(file).read_text()) if file else {}), **_installed()}
+    if missing := [library for library in LIBRARIES if library not in versions]:
         raise InfrastructureError(
-            f"not installed: {', '.join(absent)}; install xstilts with its dependencies"
+            f"not installed: {', '.join(missing)}; install xstilts with its dependencies"
         )
-    return {**found, "image_backend": image_backend, "dtype": dtype, "attention": attention}
+    return {**versions, "image_backend": image_backend, "dtype": dtype, "attention": attention}
 
 
 def _installed() -> dict[str, str]:
-    found = {}
+    versions = {}
     for library in LIBRARIES:
         try:
-            found[library] = version(library).partition("+")[0]
+            versions[library] = version(library).partition("+")[0]
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def require(environment: Mapping[str, str] | None) -> None:
-    """Raises InfrastructureError when a library installed here is not of the version that a step
-    is named by: its result would stand under another environment's fingerprint. None: the step
-    does not depend on it.
+    """Refuses a step whose fingerprint has other library versions than those installed here.
+
+    `environment` is the step's; None if the step does not depend on it.
+
+    Raises:
+        InfrastructureError: a version differs.
     """
-    wrong = [
-        f"{library} {found} and not {environment[library]}"
-        for library, found in _installed().items()
-        if environment is not None and environment.get(library, found) != found
+    mismatches = [
+        f"{library} {installed} is installed, the plan has {environment[library]}"
+        for library, installed in _installed().items()
+        if environment is not None and environment.get(library, installed) != installed
     ]
-    if wrong:
+    if mismatches:
         raise InfrastructureError(
-            f"the plan was made for other versions: here is {', '.join(wrong)}; build all images from one lock"
+            f"library versions differ from the plan's: {'; '.join(mismatches)}; build all images "
+            "from one lock file"
         )

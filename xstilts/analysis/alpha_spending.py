@@ -3,9 +3,9 @@ keep the plan's error rate.
 
 Alpha spending (Lan and DeMets 1983): a function of the share of seeds available so far gives the
 share of alpha that may be spent so far. Each interim analysis tests at what was added since the
-previous one. By the union bound the total holds however the analyses depend on each other, so the
-levels need no numerical integration. They are conservative: successive analyses share most of their
-seeds.
+previous one. By the union bound the total is valid whatever the dependence between analyses, so the
+levels need no numerical integration. They are conservative, because successive analyses share most
+of their seeds.
 """
 
 import math

@@ -22,7 +22,7 @@ def averages(
 ) -> list[dict[str, Any]]:
     """One row per backbone and arm, averaged over seeds.
 
-    Each row holds four averages. `all`: over every scored evaluation (`over`). `official`: the
+    Each row has four averages. `all`: over every scored evaluation (`over`). `official`: the
     unweighted mean over the benchmark's tasks that were scored (`official_over`); `official_lacks`
     names the others. `without_retrieval`. `without_same_data`: without every evaluation whose
     training data any arm was trained on. This set is the same for all arms, so it compares them

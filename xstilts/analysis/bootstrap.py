@@ -1,4 +1,4 @@
-"""The hierarchical bootstrap, reported beside the t interval when there are many seeds.
+"""The hierarchical bootstrap, reported next to the t interval if there are many seeds.
 
 Each replicate draws seeds with replacement (units of pairs that share seeds; intermediate and
 target seeds separately if they are crossed) and clusters of examples with replacement. Examples are

@@ -53,7 +53,7 @@ class Result:
     ceiling: float | None = None
 
     @property
-    def holds(self) -> bool:
+    def is_nominal(self) -> bool:
         """Whether both rates are within two points of the nominal ones."""
         return all(abs(error - (1 - LEVEL)) <= TOLERANCE for error in self._errors)
 
@@ -187,7 +187,7 @@ def markdown(results: Sequence[Result]) -> str:
     for design, seeds in dict.fromkeys((result.design, result.seeds) for result in results):
         row = [result for result in results if (result.design, result.seeds) == (design, seeds)]
         cells = "".join(
-            f" {100 * r.rejected:.1f}{'' if r.holds else ' !'} | {100 * r.covered:.1f} |"
+            f" {100 * r.rejected:.1f}{'' if r.is_nominal else ' !'} | {100 * r.covered:.1f} |"
             f" {100 * r.detected:.0f} |"
             for r in row
         )
