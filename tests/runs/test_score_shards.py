@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,14 @@ from xstilts.errors import StoreError
 from xstilts.miniature.backbones import build_tiny
 from xstilts.models.backbone import load_backbone
 from xstilts.models.processor import load_processor
-from xstilts.runs import score_shards
+from xstilts.runs import score, score_shards
 from xstilts.runs.score_shards import bounds
 from xstilts.scoring.predict import Job, Predictor, predict_rows
 from xstilts.scoring.vectors import Vectors
+from xstilts.step import Step
 from xstilts.store.server import serve
 from xstilts.store.store import Store
+from xstilts.training.workers import Workers
 
 
 def test_vectors_on_disk_keep_their_values(tmp_path: Path) -> None:
@@ -91,11 +94,11 @@ def test_shards_of_two_workers_equal_one_pass(
         every = {"model": list(score_shards.shards(jobs, "selected"))}
         assert [len(shard.places) for shard in every["model"]] == [10, 10, 10, 7, 10, 10, 1]
         for rank in range(2):
-            score_shards.make(store, predictor, score_shards.share(every, rank, 2)["model"])
+            score_shards.make(store, predictor, score_shards.assigned(every, rank, 2)["model"])
         monkeypatch.setattr(
             score_shards, "predict_rows", None
         )  # gathering must not compute anything
-        gathered = score_shards.gathered(store, predictor, jobs, "selected")
+        gathered = score_shards.with_vectors(store, predictor, jobs, "selected")
     assert [job.vectors is not None for job in gathered] == [True, True, False]
     for sharded in gathered[:2]:
         expected = whole[sharded.step, "pool"]
@@ -112,7 +115,7 @@ def test_the_scoring_worker_computes_missing_shards(
     jobs = [job("lost", 25)]
     with torch.no_grad():
         score_shards.make(store, predictor, list(score_shards.shards(jobs, "selected"))[:1])
-        (gathered,) = score_shards.gathered(store, predictor, jobs, "selected")
+        (gathered,) = score_shards.with_vectors(store, predictor, jobs, "selected")
     assert gathered.vectors is not None
     assert gathered.vectors.rows == list(range(25))
 
@@ -130,8 +133,8 @@ def test_shards_of_all_models_are_distributed_in_turn(
     """Two models of three shards each: the second model's first goes to the worker with fewer."""
     monkeypatch.setattr(score_shards, "SHARD", 10)
     every = {name: list(score_shards.shards([job(name, 30)], "selected")) for name in ("a", "b")}
-    shares = [score_shards.share(every, rank, 2) for rank in range(2)]
-    assert [{model: len(parts) for model, parts in share.items()} for share in shares] == [
+    shares = [score_shards.assigned(every, rank, 2) for rank in range(2)]
+    assert [{model: len(parts) for model, parts in worker.items()} for worker in shares] == [
         {"a": 2, "b": 1},
         {"a": 1, "b": 2},
     ]
@@ -147,3 +150,22 @@ def test_a_shard_in_half_precision_is_refused(store: Store, tmp_path: Path) -> N
 
 def test_a_shard_of_the_widest_models_is_half_a_gigabyte() -> None:
     assert score_shards.SHARD * 4_096 * np.dtype(np.float32).itemsize == 2**29
+
+
+def test_a_model_whose_shards_cannot_be_prepared_does_not_stop_the_worker(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worker that scores the model records the error; the others' shards are computed."""
+
+    def jobs(loaded: Any, steps: list[Step]) -> list[Job]:
+        raise KeyError("its candidates are not done")
+
+    class Loaded:
+        def parent(self, kind: str, fingerprint: str, child: Step) -> None:
+            return None
+
+    monkeypatch.setattr(score, "_jobs", jobs)
+    score._make_shards(Loaded(), {"a" * 64: [Step("score", {})]}, Workers())  # type: ignore[arg-type]
+    assert (
+        "shards of aaaaaaaaaaaa: KeyError: 'its candidates are not done'" in capsys.readouterr().err
+    )

@@ -21,7 +21,15 @@ from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.runs.folder import failure, failure_key, open_run, spec_of
 from xstilts.runs.loaded_backbone import LoadedBackbone
-from xstilts.runs.score_shards import Shard, complain, gathered, is_large, make, shards, share
+from xstilts.runs.score_shards import (
+    Shard,
+    assigned,
+    is_large,
+    make,
+    print_error,
+    shards,
+    with_vectors,
+)
 from xstilts.scoring.gold import Gold, encoded_gold
 from xstilts.scoring.predict import Job, Predictor, predict, withheld, written
 from xstilts.scoring.ranking import in_all_languages
@@ -133,11 +141,11 @@ def _make_shards(
             manifest = loaded.parent("finetune", model, steps[0]) if model else None
             jobs = _jobs(loaded, steps)
         except _RECORDED as error:
-            complain(model, error)
+            print_error(model, error)
             continue
         for checkpoint in _checkpoints(manifest):
             every[model, checkpoint] = list(shards(jobs, checkpoint))
-    for (model, checkpoint), parts in share(every, workers.rank, workers.world).items():
+    for (model, checkpoint), parts in assigned(every, workers.rank, workers.world).items():
         step = large[model][0]
         try:
             predictor = _predictor(
@@ -146,7 +154,7 @@ def _make_shards(
             with loaded.folded(), torch.no_grad():
                 make(loaded.store, predictor, parts)
         except _RECORDED as error:
-            complain(model, error)
+            print_error(model, error)
 
 
 def score(loaded: LoadedBackbone, model: str, steps: Sequence[Step]) -> dict[str, Exception]:
@@ -164,7 +172,7 @@ def score(loaded: LoadedBackbone, model: str, steps: Sequence[Step]) -> dict[str
         predictor = _predictor(loaded, manifest, steps[0], checkpoint)
         with loaded.folded(), torch.no_grad():
             predictions[checkpoint] = predict(
-                predictor, gathered(loaded.store, predictor, jobs, checkpoint)
+                predictor, with_vectors(loaded.store, predictor, jobs, checkpoint)
             )
     seconds = (time.perf_counter() - started) / len(steps)
     failed: dict[str, Exception] = {}

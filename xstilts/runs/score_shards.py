@@ -55,7 +55,9 @@ def make(store: Store, predictor: Predictor, parts: Sequence[Shard]) -> None:
         put_shard(store, shard.key, vectors[shard.job.step, shard.job.language], predictor.scratch)
 
 
-def gathered(store: Store, predictor: Predictor, jobs: Sequence[Job], checkpoint: str) -> list[Job]:
+def with_vectors(
+    store: Store, predictor: Predictor, jobs: Sequence[Job], checkpoint: str
+) -> list[Job]:
     """The jobs, with their vectors if they have several shards. Computes missing shards."""
     assert predictor.scratch is not None
     by_job: dict[tuple[str, str], list[Shard]] = {}
@@ -84,7 +86,7 @@ def is_large(store: Store, steps: Sequence[Step]) -> bool:
     return False
 
 
-def complain(model: str, error: Exception) -> None:
+def print_error(model: str, error: Exception) -> None:
     """Prints why a shard could not be computed. The worker that scores the model tries again, and
     its failure is the step's.
     """
@@ -95,7 +97,7 @@ def complain(model: str, error: Exception) -> None:
     )
 
 
-def share(
+def assigned(
     shards_of: Mapping[Model, Sequence[Shard]], rank: int, world: int
 ) -> dict[Model, list[Shard]]:
     """The shards that one worker computes: all models' shards in one row, distributed in turn."""
