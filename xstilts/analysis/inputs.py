@@ -24,7 +24,7 @@ class Scored:
     split: the source split that was scored (a plan may override it).
     last: the same predictions with the weights of the last update, if selection on English dev
         chose earlier ones. Reported in results, never used for effects.
-    queries: for retrieval, the English query sentences; else empty.
+    asked: for retrieval, the English query sentences (the column `asked`); else empty.
     rows: positions in the records, which identify the examples. Empty in results of earlier
         versions.
     parallel: a key that translations of one example share; empty strings, or no entries at all, if
@@ -38,7 +38,7 @@ class Scored:
     split: str
     last: "Scored | None" = None
     language: str = "en"
-    queries: Sequence[str] = ()
+    asked: Sequence[str] = ()
     rows: Sequence[int] = ()
     parallel: Sequence[str] = ()
     _ratios: dict[str, Array] = field(default_factory=dict, repr=False)

@@ -63,7 +63,7 @@ def _write_predictions(folder: Path, report: ReportInput) -> None:
                 "language": language,
             }
             frames.setdefault(evaluation, []).append(
-                frame.assign(**head, **({"asked": scored.queries} if scored.queries else {}))
+                frame.assign(**head, **({"asked": scored.asked} if scored.asked else {}))
             )
     seeds = ["seed_intermediate", "seed_target"]
     for evaluation, parts in frames.items():

@@ -129,7 +129,7 @@ def _read(
             [json.loads(text) for text in rows["gold"]],
             str(splits.get(keys[1], "")),
             language=str(keys[1]),
-            queries=queries[str(keys[1])],
+            asked=queries[str(keys[1])],
             rows=rows["row"].tolist() if "row" in rows else (),
             parallel=_parallel(rows, evaluation),
         )
