@@ -265,12 +265,12 @@ def _staged(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _banner(expanded: Mapping[str, Any], mirror: str) -> str:
     """What a reader must know before the first number; empty for official data and models."""
     paths = {identity["path"] for identity in expanded["identities"]}
-    built = all(backbone.get("build") for backbone in expanded["plan"]["backbones"].values())
-    tiny = (
-        " The backbones are tiny models built for this run, not LLaVA, Qwen-VL or XLM-R."
-        if built
-        else ""
-    )
+    backbones = expanded["plan"]["backbones"]
+    built = [name for name, backbone in backbones.items() if backbone.get("build")]
+    tiny = ""
+    if built:
+        names = "" if len(built) == len(backbones) else f" {', '.join(built)}"
+        tiny = f" The backbones{names} are tiny models built for this run, not LLaVA, Qwen-VL or XLM-R."
     if "xstilts/miniature-text" in paths:
         return (
             "Generated data, not XTREME-R: an invented world in invented languages "
