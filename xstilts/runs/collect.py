@@ -270,7 +270,10 @@ def _banner(expanded: Mapping[str, Any], mirror: str) -> str:
     tiny = ""
     if built:
         names = "" if len(built) == len(backbones) else f" {', '.join(built)}"
-        tiny = f" The backbones{names} are tiny models built for this run, not LLaVA, Qwen-VL or XLM-R."
+        tiny = (
+            f" The backbones{names} are tiny models built for this run, not LLaVA, Qwen-VL or "
+            "XLM-R."
+        )
     if "xstilts/miniature-text" in paths:
         return (
             "Generated data, not XTREME-R: an invented world in invented languages "
