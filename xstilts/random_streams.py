@@ -1,7 +1,7 @@
-"""Named random streams: each is a function of its name, a seed and a stage, and of nothing else.
+"""Named random streams, each a pure function of its name, a seed and a stage.
 
-No stream knows the arm, the worker or the group, so two arms of one seed share their draws: that is
-what pairs them.
+Streams do not depend on the arm, the worker or the group, so two arms with the same seed share
+their draws. This makes paired comparisons of arms valid.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ def stream_seed(name: str, seed: int, stage: str = "") -> int:
 
 
 def generator(name: str, seed: int, stage: str = "") -> torch.Generator:
-    """A CPU generator at the start of the stream (name, seed, stage); equal arguments give equal
-    draws everywhere.
+    """A CPU generator at the start of the stream (name, seed, stage). Equal arguments give equal
+    draws on every machine.
     """
     return torch.Generator().manual_seed(stream_seed(name, seed, stage))

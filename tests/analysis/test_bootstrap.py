@@ -1,6 +1,4 @@
-"""The hierarchical bootstrap: what it resamples, and that it agrees with the t interval where
-both hold.
-"""
+"""The hierarchical bootstrap: what it resamples, and its agreement with the t interval."""
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from xstilts.analysis.inputs import Scored
 from xstilts.plan.seed_layout import layout
 
 PAIRS = [(seed, seed) for seed in range(6)]
-SHAPE = layout(PAIRS, PAIRS, PAIRS)
+LAYOUT = layout(PAIRS, PAIRS, PAIRS)
 
 
 def scored(right: list[int], clusters: list[str] | None = None) -> Scored:
@@ -22,36 +20,34 @@ def scored(right: list[int], clusters: list[str] | None = None) -> Scored:
 
 def test_equal_arms_give_an_interval_of_zero_width() -> None:
     same = [{"en": scored([1, 0, 1, 1])} for _ in PAIRS]
-    assert bootstrap_interval(same, same, SHAPE, "accuracy") == (0.0, 0.0)
+    assert bootstrap_interval(same, same, LAYOUT, "accuracy") == (0.0, 0.0)
 
 
-def test_an_effect_without_any_spread_is_certain() -> None:
+def test_an_effect_without_spread_has_an_interval_of_zero_width() -> None:
     arms = [{"en": scored([1] * 8)} for _ in PAIRS]
     references = [{"en": scored([0] * 8)} for _ in PAIRS]
-    assert bootstrap_interval(arms, references, SHAPE, "accuracy") == pytest.approx((100.0, 100.0))
+    assert bootstrap_interval(arms, references, LAYOUT, "accuracy") == pytest.approx((100.0, 100.0))
 
 
 def test_examples_of_a_cluster_are_drawn_together() -> None:
-    """One cluster holds everything: no spread is left over examples, though single examples
-    differ.
-    """
+    """One cluster contains everything: no spread over examples remains, although they differ."""
     arms = [{"en": scored([1, 1, 0, 0], ["a"] * 4)} for _ in PAIRS]
     references = [{"en": scored([0, 0, 0, 0], ["a"] * 4)} for _ in PAIRS]
-    assert bootstrap_interval(arms, references, SHAPE, "accuracy") == pytest.approx((50.0, 50.0))
+    assert bootstrap_interval(arms, references, LAYOUT, "accuracy") == pytest.approx((50.0, 50.0))
 
 
 def test_it_agrees_with_the_t_interval_for_many_seeds_and_examples() -> None:
-    """Arms that differ on the same examples in every seed, but for a few."""
+    """The arms differ on the same examples in every seed, with few exceptions."""
     draws = np.random.default_rng(3)
-    learnt = {arm: draws.random(300) < share for arm, share in (("none", 0.5), ("x", 0.6))}
+    answers = {arm: draws.random(300) < share for arm, share in (("none", 0.5), ("x", 0.6))}
     cells = [
         cell(
             arm,
             None if arm == "none" else s,
             s,
-            {"en": (learnt[arm] ^ (draws.random(300) < 0.03)).astype(int).tolist()},
+            {"en": (answers[arm] ^ (draws.random(300) < 0.03)).astype(int).tolist()},
         )
-        for arm in learnt
+        for arm in answers
         for s in range(40)
     ]
     table = effects_table(report(cells))

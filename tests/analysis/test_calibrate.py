@@ -1,5 +1,5 @@
-"""The intervals hold on simulated runs, and the simulation is strict enough to see the formulas
-that do not.
+"""The intervals have their nominal coverage on simulated runs, and the simulation is strict enough
+to detect wrong formulas.
 """
 
 import json
@@ -9,16 +9,8 @@ import numpy as np
 import pytest
 
 from pipelines.cli import main
-from xstilts.analysis.calibrate import (
-    DESIGNS,
-    FAMILIES,
-    RATIOS,
-    Formula,
-    Result,
-    calibrated,
-    settings,
-    simulated,
-)
+from xstilts.analysis.calibrate import RATIOS, Formula, Result, calibrated
+from xstilts.analysis.simulation import DESIGNS, FAMILIES, settings, simulated
 from xstilts.analysis.variance import Array, Moments, moments
 from xstilts.plan.seed_layout import Layout
 
@@ -33,8 +25,8 @@ def test_rejection_and_coverage_hold(name: str) -> None:
             assert not result.suspicious, result
 
 
-def independent(effects: Array, influence: Array, shape: Layout) -> Moments:
-    """Pairs as if none of them shared a seed, and all noise of examples added to that of seeds."""
+def independent(effects: Array, influence: Array, layout: Layout) -> Moments:
+    """Wrong: no pairs share a seed, and the noise of examples is added in full."""
     count, clusters = influence.shape[-2:]
     seeds = effects.var(-1, ddof=1) / count
     examples = (influence.mean(-2) ** 2).sum(-1) * clusters / (clusters - 1)
@@ -42,19 +34,19 @@ def independent(effects: Array, influence: Array, shape: Layout) -> Moments:
     return Moments(effects.mean(-1), seeds + examples, freedom, examples)
 
 
-def one_side_given(effects: Array, influence: Array, shape: Layout) -> Moments:
-    """As if the only cell of one side had no seed variance."""
-    return moments(effects, influence, replace(shape, shared=False))
+def no_seed_variance_on_one_side(effects: Array, influence: Array, layout: Layout) -> Moments:
+    """Wrong: the only cell of one side has no seed variance."""
+    return moments(effects, influence, replace(layout, shared=False))
 
 
-def rows_alone(effects: Array, influence: Array, shape: Layout) -> Moments:
-    """A grid as independent intermediate seeds, without the part of the target seeds."""
-    return moments(effects, influence, Layout("units", shape.members))
+def only_intermediate_seeds(effects: Array, influence: Array, layout: Layout) -> Moments:
+    """Wrong: a grid as independent intermediate seeds, without the target seeds' part."""
+    return moments(effects, influence, Layout("units", layout.members))
 
 
-def never_wide(effects: Array, influence: Array, shape: Layout) -> Moments:
-    """No variance at all, as of seeds that agree."""
-    estimate = moments(effects, influence, shape)
+def no_variance(effects: Array, influence: Array, layout: Layout) -> Moments:
+    """Wrong: no variance at all."""
+    estimate = moments(effects, influence, layout)
     return replace(
         estimate, effect=np.zeros_like(estimate.effect), variance=np.zeros_like(estimate.variance)
     )
@@ -63,30 +55,28 @@ def never_wide(effects: Array, influence: Array, shape: Layout) -> Moments:
 @pytest.mark.parametrize(
     ("formula", "name"),
     [
-        (one_side_given, "one reference cell, 3 of the arm"),
-        (one_side_given, "one reference cell, 5 of the arm"),
-        (rows_alone, "crossed 3 × 3"),
-        (rows_alone, "crossed 5 × 2"),
-        (rows_alone, "crossed 5 × 2, a cell missing"),
-        (rows_alone, "crossed 5 × 5"),
-        (rows_alone, "crossed 5 × 5, a cell missing"),
+        (no_seed_variance_on_one_side, "one reference cell, 3 of the arm"),
+        (no_seed_variance_on_one_side, "one reference cell, 5 of the arm"),
+        (only_intermediate_seeds, "crossed 3 × 3"),
+        (only_intermediate_seeds, "crossed 5 × 2"),
+        (only_intermediate_seeds, "crossed 5 × 2, a cell missing"),
+        (only_intermediate_seeds, "crossed 5 × 5"),
+        (only_intermediate_seeds, "crossed 5 × 5, a cell missing"),
         (independent, "one reference cell, 5 of the arm"),
         (independent, "crossed 5 × 2, a cell missing"),
         (independent, "crossed 5 × 5, a cell missing"),
-        (never_wide, "pairs 2"),
-        (never_wide, "pairs 5"),
+        (no_variance, "pairs 2"),
+        (no_variance, "pairs 5"),
     ],
 )
-def test_a_formula_that_is_wrong_is_suspicious_whatever_the_label(
-    formula: Formula, name: str
-) -> None:
+def test_a_wrong_formula_is_suspicious_despite_its_label(formula: Formula, name: str) -> None:
     assert any(
         calibrated(DESIGNS[name], "accuracy", seeds, TRIALS, formula=formula).suspicious
         for seeds in RATIOS
     )
 
 
-def test_only_designs_that_are_known_not_to_hold_have_a_ceiling() -> None:
+def test_only_designs_known_to_be_too_short_have_a_ceiling() -> None:
     assert {name for name, design in DESIGNS.items() if design.ceiling is not None} == {
         "pairs 2", "crossed 5 × 2", "crossed 5 × 2, a cell missing",
         "one reference cell, 5 of the arm, the target seed matters",
@@ -94,13 +84,13 @@ def test_only_designs_that_are_known_not_to_hold_have_a_ceiling() -> None:
     assert max(design.ceiling or 0 for design in DESIGNS.values()) <= 0.13
 
 
-def test_noise_counted_twice_is_seen() -> None:
+def test_noise_counted_twice_is_detected() -> None:
     result = calibrated(DESIGNS["pairs 10"], "span F1", 0.3, 2000, formula=independent)
     assert result.rejected < 0.03
 
 
-def test_the_simulation_has_the_spread_that_it_says() -> None:
-    """Seeds as much as examples: over many pairs, the variance is twice that of examples."""
+def test_the_simulation_has_the_requested_spread() -> None:
+    """With equal parts of seeds and examples, the variance over pairs is twice that of examples."""
     draws = np.random.default_rng(0)
     effects, influence = simulated(DESIGNS["pairs 10"], "accuracy", 1.0, 2000, draws, planted=False)
     examples = (influence**2).sum(-1).mean()
@@ -128,7 +118,7 @@ def test_the_planted_effect_is_in_the_data(family: str) -> None:
         (0.05, 0.8, 0.13, True),
     ],
 )
-def test_a_rate_is_suspicious_by_design_and_not_by_label(
+def test_a_rate_is_judged_by_the_design_and_not_by_the_label(
     rejected: float, covered: float, ceiling: float | None, suspicious: bool
 ) -> None:
     for label in ("", "conditional on the target seed"):
@@ -136,7 +126,7 @@ def test_a_rate_is_suspicious_by_design_and_not_by_label(
         assert result.suspicious == suspicious
 
 
-def test_the_command_prints_every_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_every_result(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "--trials", "20", "--json"]) in (0, 5)
     lines = json.loads(capfd.readouterr().out)
     assert len(lines) == len(DESIGNS) * len(FAMILIES) * len(RATIOS)

@@ -1,8 +1,8 @@
-"""Cut contexts, counted per arm and language and shown beside the effects."""
+"""Truncated contexts, counted per arm and language, and their shares behind an effect."""
 
 from typing import Any
 
-from xstilts.analysis.cut_contexts import beside, cut_contexts
+from xstilts.analysis.cut_contexts import cut_contexts, cut_shares
 
 INFOS = {
     "anli": {"rows": 300, "truncated": 30}, "vqa": {"rows": 80, "truncated": 0}, "squad": {"rows": 50, "truncated": 5},
@@ -30,7 +30,7 @@ EXPANDED = {
 }
 
 
-def test_cuts_are_counted_per_arm_and_language_and_only_where_there_are_any() -> None:
+def test_truncated_contexts_are_counted_per_arm_and_language() -> None:
     assert cut_contexts(INFOS.get, EXPANDED) == [
         {"backbone": "xlm-r", "arm": "text", "use": "intermediate", "task": "anli", "language": "en", "rows": 300, "cut": 30,
          "share": 0.1},
@@ -41,11 +41,15 @@ def test_cuts_are_counted_per_arm_and_language_and_only_where_there_are_any() ->
     ]  # fmt: skip
 
 
-def test_an_effect_names_what_was_cut_of_its_two_arms_and_of_what_was_scored() -> None:
+def test_an_effect_has_the_shares_of_its_two_arms_and_of_its_evaluation() -> None:
     cuts = cut_contexts(INFOS.get, EXPANDED)
     effect = {"backbone": "xlm-r", "arm": "image", "evaluation": "xnli"}
-    assert beside(effect, "text", cuts) == {"cut_arm": 0.0, "cut_reference": 0.1, "cut_rows": 0.4}
-    assert beside({**effect, "backbone": "llava"}, "text", cuts) == {
+    assert cut_shares(effect, "text", cuts) == {
+        "cut_arm": 0.0,
+        "cut_reference": 0.1,
+        "cut_rows": 0.4,
+    }
+    assert cut_shares({**effect, "backbone": "llava"}, "text", cuts) == {
         "cut_arm": 0.0,
         "cut_reference": 0.0,
         "cut_rows": 0.0,

@@ -1,4 +1,4 @@
-"""Effects on small arrays whose answers can be worked out by hand."""
+"""Effects on small arrays whose values can be computed by hand."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xstilts.analysis.effects import effects_table, results_table
+from xstilts.analysis.effects import effects_table
 from xstilts.analysis.estimands import paired
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
+from xstilts.analysis.scores import results_table
 
 
 def scored(right: list[int]) -> Scored:
@@ -53,30 +54,30 @@ def test_the_average_is_the_unweighted_mean_over_languages() -> None:
 def test_the_average_covers_the_languages_of_the_plans_benchmark(
     recipes: str, average: float, effect: float
 ) -> None:
-    """XQuAD has Romanian in XTREME-R alone."""
+    """XQuAD has Romanian only in XTREME-R."""
 
     def of(arm: str, right: dict[str, list[int]]) -> Cell:
-        one = cell(arm, None, 0, right)
+        xnli = cell(arm, None, 0, right)
         return replace(
-            one,
-            scored={("xquad", language): values for (_, language), values in one.scored.items()},
+            xnli,
+            scored={("xquad", language): values for (_, language), values in xnli.scored.items()},
         )
 
     cells = [
         of("none", {"en": [1, 1], "de": [1, 0], "ro": [0, 0]}),
         of("x", {"en": [1, 1], "de": [1, 1], "ro": [1, 1]}),
     ]
-    given_ = replace(report(cells, plan={"recipes": recipes}), metrics={"xquad": ("accuracy",)})
-    table = results_table(given_)
+    data = replace(report(cells, plan={"recipes": recipes}), metrics={"xquad": ("accuracy",)})
+    table = results_table(data)
     rows = table[(table["arm"] == "none") & (table["evaluation"] == "xquad")].set_index("language")[
         "value"
     ]
     assert (rows["avg"], rows["ro"]) == (pytest.approx(average), 0.0)
-    effects = effects_table(given_).set_index("language")["effect"]
+    effects = effects_table(data).set_index("language")["effect"]
     assert effects["avg"] == pytest.approx(effect)
 
 
-def test_an_effect_is_the_paired_difference_and_knows_its_overlap() -> None:
+def test_an_effect_is_the_paired_difference_with_its_overlap() -> None:
     cells = [cell("none", None, s, {"en": [1, 0, 0, 0]}) for s in (0, 1)]
     cells += [cell("x", s, s, {"en": [1, 1, s, 0]}) for s in (0, 1)]
     table = effects_table(report(cells))
@@ -87,7 +88,7 @@ def test_an_effect_is_the_paired_difference_and_knows_its_overlap() -> None:
     assert bool(row["same_data"])
 
 
-def test_a_reference_on_the_targets_own_data_marks_the_contrast_too() -> None:
+def test_a_reference_trained_on_the_targets_data_marks_the_contrast_too() -> None:
     cells = [cell("x", 0, 0, {"en": [1, 0]}), cell("y", 0, 0, {"en": [0, 0]})]
     overlaps = [
         {"arm": "x", "trained_target": "mnli", "overlap": "unrelated"},
@@ -103,22 +104,22 @@ def test_a_reference_on_the_targets_own_data_marks_the_contrast_too() -> None:
     assert effects_table(report(cells, contrasts=[contrast], overlaps=overlaps))["same_data"].all()
 
 
-def test_cells_are_paired_by_both_seeds_and_none_meets_all() -> None:
+def test_cells_are_paired_by_both_seeds_and_a_missing_seed_pairs_with_all() -> None:
     arms = {(i, t): cell("x", i, t, {"en": [1]}) for i in (0, 1) for t in (0, 1)}
     references = {(None, t): cell("none", None, t, {"en": [1]}) for t in (0, 1)}
     pairs = paired(arms, references)
-    assert {seeds: other.seed_target for seeds, (_, other) in pairs.items()} == {
+    assert {seeds: reference.seed_target for seeds, (_, reference) in pairs.items()} == {
         (0, 0): 0, (0, 1): 1, (1, 0): 0, (1, 1): 1,
     }  # fmt: skip
 
 
-def test_parallel_examples_are_one_across_languages() -> None:
-    """The same examples right in two languages carry no more evidence than in one."""
+def test_translations_of_an_example_count_once() -> None:
+    """The same examples correct in two languages are no more evidence than in one."""
     right = [1, 0, 1, 1, 0, 1, 1, 1]
-    one = effects_table(
+    single = effects_table(
         report([cell("none", None, 0, {"en": [0] * 8}), cell("x", 0, 0, {"en": right})])
     )
-    two = effects_table(
+    double = effects_table(
         report(
             [
                 cell("none", None, 0, {"en": [0] * 8, "de": [0] * 8}),
@@ -128,7 +129,7 @@ def test_parallel_examples_are_one_across_languages() -> None:
     )
     width = [
         (t[t["language"] == "avg"]["ci_high"] - t[t["language"] == "avg"]["ci_low"]).iloc[0]
-        for t in (one, two)
+        for t in (single, double)
     ]
     assert width[0] == pytest.approx(width[1])
 
@@ -151,13 +152,17 @@ def test_cells_scored_on_different_examples_are_refused() -> None:
         )
 
 
-def test_cider_takes_a_picture_once_with_all_its_references() -> None:
-    """COCO has a row a reference: five rows of one picture are one caption with five references."""
+def test_cider_counts_a_picture_once_with_all_its_references() -> None:
+    """COCO has one row per reference: five rows of a picture are one caption with five references."""
     refs = [["a red ball"], ["the ball is red"], ["a big dog"], ["one dog sits"]]
-    told = ["a red ball"] * 2 + ["the dog sits"] * 2
-    by_row = Scored(list("abcd"), ["p", "p", "q", "q"], told, refs, "val")
+    captions = ["a red ball"] * 2 + ["the dog sits"] * 2
+    by_row = Scored(list("abcd"), ["p", "p", "q", "q"], captions, refs, "val")
     by_picture = Scored(
-        ["p", "q"], ["p", "q"], [told[0], told[2]], [refs[0] + refs[1], refs[2] + refs[3]], "val"
+        ["p", "q"],
+        ["p", "q"],
+        [captions[0], captions[2]],
+        [refs[0] + refs[1], refs[2] + refs[3]],
+        "val",
     )
     assert by_row.value("cider") == pytest.approx(by_picture.value("cider"))
     assert by_row.value("cider") > 0
@@ -166,9 +171,7 @@ def test_cider_takes_a_picture_once_with_all_its_references() -> None:
 def rows(
     cells: list[Cell], arm: str = "x", reference: str = "none", **more: Any
 ) -> dict[tuple[str, str, str], Any]:
-    """(backbone, evaluation, language) → row of the table of effects of one contrast without
-    overlaps.
-    """
+    """(backbone, evaluation, language) → effect of one contrast without overlaps."""
     contrast = {
         "name": "c",
         "arm": arm,
@@ -184,7 +187,7 @@ def rows(
 
 
 def several(count: int, seeds: tuple[str, ...] = ("x", "none")) -> list[Cell]:
-    """Cells of paired seeds, right in about half of twelve examples of three languages."""
+    """Cells of paired seeds, correct on about half of twelve examples of three languages."""
     draws = np.random.default_rng(5)
 
     def right() -> dict[str, list[int]]:
@@ -198,30 +201,31 @@ def several(count: int, seeds: tuple[str, ...] = ("x", "none")) -> list[Cell]:
 @pytest.mark.parametrize(
     "targets", [(0, 1, 2, 3), (0, 0, 0, 0)], ids=["pairs", "one reference cell"]
 )
-def test_a_contrast_the_other_way_round_is_the_same_with_its_sign_changed(
+def test_a_reversed_contrast_is_the_same_with_the_opposite_sign(
     targets: tuple[int, ...],
 ) -> None:
-    """No cell is dropped because the reference is the arm with more of them."""
+    """No cell is dropped if the reference has more cells than the arm."""
     cells = [
-        replace(one, seed_target=targets[one.seed_target or 0])
-        for one in several(4)
-        if one.arm == "x" or one.seed_target in targets
+        replace(each, seed_target=targets[each.seed_target or 0])
+        for each in several(4)
+        if each.arm == "x" or each.seed_target in targets
     ]
-    one, other = rows(cells), rows(cells, "none", "x")
-    assert one.keys() == other.keys()
-    for key, row in one.items():
-        assert row["n_seeds"] == other[key]["n_seeds"] == 4
+    forward, reverse = rows(cells), rows(cells, "none", "x")
+    assert forward.keys() == reverse.keys()
+    for key, row in forward.items():
+        mirrored = reverse[key]
+        assert row["n_seeds"] == mirrored["n_seeds"] == 4
         assert (row["effect"], row["ci_low"], row["p"]) == pytest.approx(
-            (-other[key]["effect"], -other[key]["ci_high"], other[key]["p"])
+            (-mirrored["effect"], -mirrored["ci_high"], mirrored["p"])
         )
 
 
-@pytest.mark.parametrize("gone", [0, 3])
-def test_a_language_that_one_cell_lacks_is_left_out_of_the_means_and_named(gone: int) -> None:
+@pytest.mark.parametrize("index", [0, 3])
+def test_a_language_that_one_cell_lacks_is_left_out_of_the_means_and_listed(index: int) -> None:
     cells = several(4)
-    del cells[gone].scored["xnli", "sw"]  # type: ignore[attr-defined]
-    found = rows(cells)
-    assert {language for _, evaluation, language in found if evaluation == "xnli"} == {
+    del cells[index].scored["xnli", "sw"]  # type: ignore[attr-defined]
+    effects = rows(cells)
+    assert {language for _, evaluation, language in effects if evaluation == "xnli"} == {
         "en",
         "de",
         "avg",
@@ -229,35 +233,33 @@ def test_a_language_that_one_cell_lacks_is_left_out_of_the_means_and_named(gone:
         "gap",
     }
     assert {
-        row["left_out"] for (_, evaluation, _), row in found.items() if evaluation == "xnli"
+        row["left_out"] for (_, evaluation, _), row in effects.items() if evaluation == "xnli"
     } == {"sw"}
-    assert found["b", "xnli", "non_en"]["effect"] == pytest.approx(
-        found["b", "xnli", "de"]["effect"]
+    assert effects["b", "xnli", "non_en"]["effect"] == pytest.approx(
+        effects["b", "xnli", "de"]["effect"]
     )
 
 
-def test_english_the_other_languages_and_the_gap_are_three_effects() -> None:
-    found = rows(several(3))
+def test_english_non_english_and_the_gap_are_three_effects() -> None:
+    effects = rows(several(3))
     effect = {
-        language: row["effect"] for (_, name, language), row in found.items() if name == "xnli"
+        language: row["effect"] for (_, name, language), row in effects.items() if name == "xnli"
     }
     assert effect["non_en"] == pytest.approx((effect["de"] + effect["sw"]) / 2)
     assert effect["avg"] == pytest.approx((effect["en"] + effect["de"] + effect["sw"]) / 3)
     assert effect["gap"] == pytest.approx(effect["en"] - effect["non_en"])
     assert all(
-        found["b", "xnli", name]["ci_low"] < effect[name] < found["b", "xnli", name]["ci_high"]
+        effects["b", "xnli", name]["ci_low"] < effect[name] < effects["b", "xnli", name]["ci_high"]
         for name in effect
     )
 
 
 def with_evaluations(cells: list[Cell], *names: str, backbone: str = "b") -> list[Cell]:
-    """The same cells with their scores in evaluations of those names, each in the next examples'
-    order.
-    """
+    """The same cells with their scores under these evaluations, shifted by one example each."""
     return [
         Cell(backbone, c.arm, c.seed, c.seed_intermediate, c.seed_target, "mnli",
-             {(name, lang): scored(one.predictions[k:] + one.predictions[:k])  # type: ignore[operator]
-              for (_, lang), one in c.scored.items() for k, name in enumerate(names)})
+             {(name, lang): scored(each.predictions[k:] + each.predictions[:k])  # type: ignore[operator]
+              for (_, lang), each in c.scored.items() for k, name in enumerate(names)})
         for c in cells
     ]  # fmt: skip
 
@@ -268,7 +270,7 @@ METRICS_OF = {"xnli": ("accuracy",), "pawsx": ("accuracy",), "tatoeba": ("retrie
 def test_the_pooled_effect_is_the_mean_over_evaluations_without_retrieval() -> None:
     cells = with_evaluations(several(3), "xnli", "pawsx", "tatoeba")
     contrast = {"name": "c", "arm": "x", "reference": "none", "implicit": False, "differences": []}
-    given_ = ReportInput(
+    data = ReportInput(
         {"contrasts": [contrast], "overlaps": [], "headline": None},
         cells,
         METRICS_OF,
@@ -278,14 +280,14 @@ def test_the_pooled_effect_is_the_mean_over_evaluations_without_retrieval() -> N
         "",
         "r",
     )
-    table = effects_table(given_).set_index(["evaluation", "language"])
+    table = effects_table(data).set_index(["evaluation", "language"])
     parts = [table.loc[(name, "non_en"), "effect"] for name in ("xnli", "pawsx")]
     assert table.loc[("pooled", "non_en"), "effect"] == pytest.approx(np.mean(parts))
     assert 0 <= table.loc[("pooled", "non_en"), "p_improvement"] <= 100
     assert table["family"].value_counts()["primary"] == 1
 
 
-def test_an_evaluation_of_either_arms_own_data_is_not_pooled() -> None:
+def test_an_evaluation_of_either_arms_training_data_is_not_pooled() -> None:
     overlaps = [{"arm": "x", "trained_target": "mnli", "overlap": "same-data"}]
     assert not any(name == "pooled" for _, name, _ in rows(several(3), overlaps=overlaps))
 
@@ -294,15 +296,15 @@ def test_the_interaction_is_the_difference_of_two_backbones_effects() -> None:
     cells = with_evaluations(several(3), "xnli") + with_evaluations(
         several(3)[::-1], "xnli", backbone="a"
     )
-    found = rows(cells)
-    effect = found["b", "pooled", "non_en"]["effect"] - found["a", "pooled", "non_en"]["effect"]
-    assert found["b minus a", "pooled", "non_en"]["effect"] == pytest.approx(effect)
-    assert found["b minus a", "pooled", "non_en"]["family"] == "interaction"
+    effects = rows(cells)
+    effect = effects["b", "pooled", "non_en"]["effect"] - effects["a", "pooled", "non_en"]["effect"]
+    assert effects["b minus a", "pooled", "non_en"]["effect"] == pytest.approx(effect)
+    assert effects["b minus a", "pooled", "non_en"]["family"] == "interaction"
 
 
 def backboned(backbone: str, right: dict[str, dict[str, list[int]]], seeds: int = 3) -> list[Cell]:
-    """Cells of `none`, wrong everywhere, and of `x` as given, evaluation → language → answers;
-    the same in each seed.
+    """Cells of `none`, wrong everywhere, and of `x` with these answers, evaluation → language →
+    answers; the same for each seed.
     """
     return [
         Cell(
@@ -315,17 +317,17 @@ def backboned(backbone: str, right: dict[str, dict[str, list[int]]], seeds: int 
 
 def table_of(cells: list[Cell], **more: Any) -> Any:
     contrast = {"name": "c", "arm": "x", "reference": "none", "implicit": False, "differences": []}
-    names = dict.fromkeys(name for one in cells for name, _ in one.scored)
-    given_ = replace(
+    names = dict.fromkeys(name for each in cells for name, _ in each.scored)
+    data = replace(
         report(cells, **{"contrasts": [contrast], "overlaps": [], **more}),
         metrics=dict.fromkeys(names, ("accuracy",)),
     )
-    return effects_table(given_).set_index(["backbone", "evaluation", "language"])
+    return effects_table(data).set_index(["backbone", "evaluation", "language"])
 
 
 def test_an_interaction_covers_the_languages_and_evaluations_of_both_backbones() -> None:
-    """Equal effects in what both have; sw and pawsx of one backbone alone would make a
-    difference.
+    """The effects are equal where both backbones have scores; sw and pawsx, which only one has,
+    would make a difference.
     """
     both = {"en": [1, 0, 0, 0], "de": [1, 0, 0, 0]}
     more = {"xnli": {**both, "sw": [1, 1, 1, 1]}, "pawsx": {"de": [1, 1, 0, 0]}}
@@ -336,10 +338,8 @@ def test_an_interaction_covers_the_languages_and_evaluations_of_both_backbones()
     assert row["left_out"] == "pawsx: whole; xnli: sw"
 
 
-def test_robust_values_cover_the_languages_of_the_mean() -> None:
-    """Romanian of XQuAD is in no average of XTREME: it moves neither the mean nor the values
-    beside it.
-    """
+def test_robust_statistics_cover_the_languages_of_the_mean() -> None:
+    """Romanian in XQuAD is not part of XTREME: it changes neither the mean nor its companions."""
     half, whole = [1, 1, 0, 0], [1, 1, 1, 1]
     row = table_of(
         backboned("a", {"xquad": {"en": half, "de": half, "ro": whole}}),
@@ -348,10 +348,8 @@ def test_robust_values_cover_the_languages_of_the_mean() -> None:
     assert (row["effect"], row["iqm"], row["p_improvement"]) == (50.0, 50.0, 100.0)
 
 
-def test_a_pooled_row_names_its_evaluations() -> None:
-    """XCOPA has no English: it is in the mean of the other languages, and in neither English nor
-    the gap.
-    """
+def test_a_pooled_row_lists_its_evaluations() -> None:
+    """XCOPA has no English, so it counts neither for English nor for the gap."""
     right = {"xnli": {"en": [1, 0], "de": [1, 0]}, "xcopa": {"et": [1, 1]}}
     table = table_of(backboned("a", right)).loc[("a", "pooled")]
     assert table["pooled_over"].to_dict() == {
@@ -362,7 +360,7 @@ def test_a_pooled_row_names_its_evaluations() -> None:
     }
 
 
-def test_an_evaluation_with_fewer_seeds_is_named_beside_the_mean() -> None:
+def test_an_evaluation_with_fewer_seeds_is_listed_with_the_mean() -> None:
     cells = backboned("a", {"xnli": {"de": [1, 0]}, "pawsx": {"de": [0, 1]}})
     del cells[0].scored["pawsx", "de"]  # type: ignore[attr-defined]
     row = table_of(cells).loc[("a", "pooled", "non_en")]
@@ -372,23 +370,21 @@ def test_an_evaluation_with_fewer_seeds_is_named_beside_the_mean() -> None:
 @pytest.mark.parametrize(
     ("recipes", "names"), [("phang_2020", {"ro"}), ("xtreme_r", {"ro", "avg", "non_en"})]
 )
-def test_an_average_is_never_taken_over_other_languages_than_the_benchmarks(
-    recipes: str, names: set[str]
-) -> None:
+def test_an_average_covers_only_the_benchmarks_languages(recipes: str, names: set[str]) -> None:
     """One cell lost every official language of XTREME."""
     cells = backboned("a", {"xquad": {"en": [1, 0], "de": [1, 0], "ro": [1, 1]}})
     for language in ("en", "de"):
         del cells[0].scored["xquad", language]  # type: ignore[attr-defined]
     effects = table_of(cells, plan={"recipes": recipes})
     assert set(effects.loc[("a", "xquad")].index) == names
-    given_ = replace(report(cells, plan={"recipes": recipes}), metrics={"xquad": ("accuracy",)})
-    scores = results_table(given_)
+    data = replace(report(cells, plan={"recipes": recipes}), metrics={"xquad": ("accuracy",)})
+    scores = results_table(data)
     first = scores[(scores["arm"] == "x") & (scores["seed"] == 0)]
     assert set(first["language"]) == names
 
 
 def test_the_heat_map_and_its_correction_count_each_arm_once() -> None:
-    """A named contrast the other way round, and a second name of the same contrast."""
+    """A reversed contrast and a second name of the same contrast are not counted."""
     base = {"implicit": False, "differences": []}
     contrasts = [
         {**base, "name": "c", "arm": "x", "reference": "none"},
@@ -399,7 +395,7 @@ def test_the_heat_map_and_its_correction_count_each_arm_once() -> None:
     assert table[table["family"] == "heat map"]["contrast"].tolist() == ["c"]
 
 
-def test_a_grid_is_named_by_its_sides() -> None:
+def test_a_grid_has_its_sides_as_seeds() -> None:
     draws = np.random.default_rng(2)
 
     def right() -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""Corrections for many tests, against values that are known."""
+"""Corrections for multiple testing, checked against published values."""
 
 import pandas as pd
 import pytest
@@ -11,9 +11,7 @@ def test_holm_steps_down() -> None:
 
 
 def test_benjamini_and_hochbergs_own_example() -> None:
-    """The fifteen p values of Benjamini and Hochberg 1995, 3.1: at 0.05 the first four are
-    rejected.
-    """
+    """The fifteen p-values of Benjamini and Hochberg 1995, section 3.1: four are rejected at 0.05."""
     values = [
         0.0001,
         0.0004,
@@ -36,7 +34,7 @@ def test_benjamini_and_hochbergs_own_example() -> None:
     assert table["p_adjusted"][3] == pytest.approx(0.0095 * 15 / 4)
 
 
-def test_families_are_corrected_apart() -> None:
+def test_families_are_corrected_separately() -> None:
     table = adjusted(
         pd.DataFrame({"p": [0.02, 0.02, None], "family": ["primary", "exploratory", "primary"]})
     )
@@ -76,7 +74,7 @@ NAMED = {"name": "c", "implicit": False}
         ),
     ],
 )
-def test_which_tests_belong_together(
+def test_the_family_of_a_test(
     contrast: dict[str, object],
     evaluation: str,
     language: str,

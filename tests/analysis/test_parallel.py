@@ -1,4 +1,4 @@
-"""Translations are one example: clusters of all languages that share one are one."""
+"""Translations are one example: clusters of different languages that share one are one cluster."""
 
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
@@ -27,17 +27,17 @@ def scored(
 def test_passages_of_two_languages_that_share_a_question_are_one_cluster() -> None:
     en = scored(["q0", "q1", "q2"], ["en-a", "en-a", "en-b"])
     de = scored(["q0", "q1", "q2"], ["de-a", "de-a", "de-b"])
-    found = join([en, de])
-    assert found["en-a"] == found["de-a"] != found["en-b"] == found["de-b"]
+    joined = join([en, de])
+    assert joined["en-a"] == joined["de-a"] != joined["en-b"] == joined["de-b"]
 
 
-def test_a_passage_that_is_two_in_another_language_joins_them() -> None:
-    """MLQA's questions of one paragraph may stand in two paragraphs elsewhere."""
-    found = join([scored(["q0", "q1"], ["en-a", "en-a"]), scored(["q0", "q1"], ["de-a", "de-b"])])
-    assert len(set(found.values())) == 1
+def test_a_passage_that_is_split_in_another_language_joins_both_parts() -> None:
+    """MLQA: questions of one paragraph may belong to two paragraphs in another language."""
+    joined = join([scored(["q0", "q1"], ["en-a", "en-a"]), scored(["q0", "q1"], ["de-a", "de-b"])])
+    assert len(set(joined.values())) == 1
 
 
-def test_equal_row_numbers_of_two_languages_join_nothing() -> None:
+def test_equal_row_numbers_do_not_join_clusters() -> None:
     """UD-POS, WikiANN and Tatoeba number the rows of each language, which are different
     sentences.
     """
@@ -48,24 +48,24 @@ def test_equal_row_numbers_of_two_languages_join_nothing() -> None:
 
 
 def test_the_hypotheses_of_a_premise_are_one_cluster_in_all_languages() -> None:
-    """XNLI: three rows a premise, parallel by row."""
+    """XNLI: three rows per premise, parallel by row."""
     rows = [scored(list("012345"), [f"{code}/a"] * 3 + [f"{code}/b"] * 3) for code in ("en", "sw")]
-    found = join(rows)
-    assert [found["en/a"], found["en/b"]] == [found["sw/a"], found["sw/b"]]
-    assert len(set(found.values())) == 2
+    joined = join(rows)
+    assert [joined["en/a"], joined["en/b"]] == [joined["sw/a"], joined["sw/b"]]
+    assert len(set(joined.values())) == 2
 
 
-def test_sets_without_shared_examples_stay_as_they_are() -> None:
-    own = {("tydiqa", "en"): scored(["en-1"], ["a"]), ("tydiqa", "ko"): scored(["ko-1"], ["b"])}
-    (cell,) = in_parallel([Cell("b", "none", 0, None, 0, "tydiqa_en", own)])
-    assert cell.scored == own
+def test_evaluations_without_translations_keep_their_clusters() -> None:
+    scores = {("tydiqa", "en"): scored(["en-1"], ["a"]), ("tydiqa", "ko"): scored(["ko-1"], ["b"])}
+    (cell,) = in_parallel([Cell("b", "none", 0, None, 0, "tydiqa_en", scores)])
+    assert cell.scored == scores
 
 
-def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> None:
-    """XQuAD's own records: each language's passages are named by their own text."""
+def test_twelve_translations_give_the_same_interval_as_one_language() -> None:
+    """XQuAD's records: each language names its passages by their text."""
 
     def languages(count: int, right: list[int] | None) -> dict[tuple[str, str], Scored]:
-        found = {}
+        scores = {}
         for number in range(count):
             examples = []
             for k in range(len(RIGHT)):
@@ -77,10 +77,10 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
                     "answers": {"text": ["passage"], "answer_start": [0]},
                 }
                 examples.append(squad(row, k, "en"))
-            found["xquad", f"l{number}"] = scored(
+            scores["xquad", f"l{number}"] = scored(
                 [e.id for e in examples], [e.cluster for e in examples], right
             )
-        return found
+        return scores
 
     def width(count: int) -> float:
         cells = in_parallel(
@@ -89,7 +89,7 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
                 Cell("b", "x", 0, 0, 0, "squad", languages(count, RIGHT)),
             ]
         )
-        given = ReportInput(
+        report = ReportInput(
             {"contrasts": [CONTRAST], "overlaps": []},
             cells,
             {"xquad": ("accuracy",)},
@@ -99,7 +99,7 @@ def test_twelve_translations_of_a_question_set_are_worth_no_more_than_one() -> N
             "",
             "runs/r",
         )
-        table = effects_table(given)
+        table = effects_table(report)
         row = table[table["language"] == "avg"].iloc[0]
         assert row["n_examples"] == count * len(RIGHT)
         return float(row["ci_high"] - row["ci_low"])

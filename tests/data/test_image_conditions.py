@@ -137,7 +137,9 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.modality == "image" and has_rows(task)])
+@pytest.mark.parametrize(
+    "name", [name for name, task in TASKS.items() if task.modality == "image" and has_rows(task)]
+)
 def test_every_image_task_stands_on_every_rung_with_the_same_rows(
     name: str, miniature: Path
 ) -> None:

@@ -33,6 +33,6 @@ def test_tasks_that_are_told_as_successes_and_left_nothing_end_the_run_with_3(
     )
     assert code == 3
     told = capsys.readouterr().err
-    assert "plan left no manifest" in told
-    assert "report left no manifest" in told
+    assert "plan: no manifest" in told
+    assert "report: no manifest" in told
     assert json.loads((tmp_path / "out" / "run.json").read_text())["run"].startswith("small-")

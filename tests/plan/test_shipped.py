@@ -195,9 +195,7 @@ def test_all_tasks_has_an_arm_of_every_intermediate_task_of_the_miniature(plans:
     assert learnt >= {
         name
         for name, one in TASKS.items()
-        if one.role == "intermediate"
-        and "train" in one.splits
-        and (has_rows(one) or one.licensed)
+        if one.role == "intermediate" and "train" in one.splits and (has_rows(one) or one.licensed)
     }
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: what each component leaves there, failures included."""
+"""What each component writes to a run's folder, failures included."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 def inline(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any]) -> None:
-    """One worker in this process: what a launcher does, without Ray."""
+    """A launcher that runs one worker in this process, without Ray."""
     from xstilts.runs.finetune import group as train_group
     from xstilts.runs.score import group as score_group
 
@@ -102,10 +102,10 @@ def test_a_whole_run_and_its_repeat(store: Store, miniature: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_cell_that_fails_is_named_and_the_others_go_on(
+def test_a_failed_cell_is_listed_and_the_others_are_scored(
     store: Store, miniature: Path, tmp_path: Path
 ) -> None:
-    """A learning rate that blows up fails the target; raw retrieval is scored all the same."""
+    """A learning rate that diverges fails the target; raw retrieval is still scored."""
     text = PLAN.replace("ud_en: {updates: 30}", "ud_en: {updates: 30, lr: 1.0e+30}")
     uri = staged(store, "cell", miniature, text)
     summary = finished(uri, tmp_path)
@@ -119,17 +119,17 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_cannot_be_written_leaves_those_of_the_same_model_standing(
+def test_an_evaluation_that_cannot_be_written_does_not_affect_others_of_the_same_model(
     store: Store, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from xstilts.runs.loaded_backbone import LoadedBackbone
 
-    given = LoadedBackbone.gold
+    original = LoadedBackbone.gold
 
     def gold(self: LoadedBackbone, step: Any, language: str) -> Any:
         if step.spec["evaluation"] == "tatoeba_squad":
             raise ValueError("no gold answers")
-        return given(self, step, language)
+        return original(self, step, language)
 
     monkeypatch.setattr(LoadedBackbone, "gold", gold)
     text = PLAN.replace("[udpos, tatoeba]", "[xquad, tatoeba_squad]").replace(
@@ -142,7 +142,7 @@ def test_an_evaluation_that_cannot_be_written_leaves_those_of_the_same_model_sta
 
 
 @pytest.mark.slow
-def test_a_group_that_fails_is_recorded_and_the_report_is_there(
+def test_a_failed_group_is_recorded_and_the_report_is_written(
     store: Store, miniature: Path, tmp_path: Path
 ) -> None:
     def lost(*_: Any) -> None:
@@ -158,7 +158,7 @@ def test_a_group_that_fails_is_recorded_and_the_report_is_there(
     assert recorded["error"] == "the workers are gone"
 
 
-def test_a_plan_with_mistakes_is_refused_and_recorded(store: Store, miniature: Path) -> None:
+def test_an_invalid_plan_is_refused_and_recorded(store: Store, miniature: Path) -> None:
     with pytest.raises(PlanError, match="coco_caption"):
         planned(
             store, "mistaken", miniature, PLAN.replace("task: coco_captions", "task: coco_caption")
@@ -194,7 +194,7 @@ def of_version(kind: str, version: int) -> dict[str, Any]:
 
 
 def test_a_run_planned_before_a_recipe_changed_computes_no_step_of_it(store: Store) -> None:
-    """It would be stored under the name of the earlier recipe."""
+    """Its result would be stored under the fingerprint of the earlier recipe."""
     records, scored = of_version("records", 3), of_version("score", 3)
     uri = f"{store.uri}/runs/earlier"
     for name, spec, step in (
@@ -214,12 +214,12 @@ def test_a_run_planned_before_a_recipe_changed_computes_no_step_of_it(store: Sto
         actions.score(uri, "group", inline)
 
 
-def test_what_is_no_run_is_refused() -> None:
-    with pytest.raises(PlanError, match="expected s3://bucket/prefix/runs/<run>"):
+def test_a_uri_that_is_not_a_run_is_refused() -> None:
+    with pytest.raises(PlanError, match=r"not a run URI: .*expected s3://bucket/prefix/runs/<run>"):
         open_run("s3://bucket/prefix")
 
 
-def test_a_failure_says_what_and_holds_the_end_of_the_log() -> None:
+def test_a_failure_has_the_message_the_exit_code_and_the_end_of_the_log() -> None:
     try:
         raise DataError("no such split")
     except DataError as error:
@@ -227,6 +227,10 @@ def test_a_failure_says_what_and_holds_the_end_of_the_log() -> None:
     assert json.loads(json.dumps(record))["exit_code"] == 2
     assert record["error"] == "no such split"
     assert "DataError" in record["log"]
+
+
+def test_an_error_without_a_message_is_recorded_by_its_type() -> None:
+    assert failure("score", AssertionError())["error"] == "AssertionError"
 
 
 def weights(store: Store, fingerprint: str) -> dict[str, str]:
@@ -244,7 +248,7 @@ def targets(store: Store, uri: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_cell_does_not_depend_on_what_ran_before_it(store: Store, miniature: Path) -> None:
-    """Each target again, alone in its group: the same bits as after all the others."""
+    """Each target again, alone in its group, gives the same bits as after all the others."""
     uri = staged(store, "order", miniature)
     actions.finetune(uri, "tiny-llava", inline)
     for fingerprint in reversed(targets(store, uri)):
@@ -255,7 +259,7 @@ def test_a_cell_does_not_depend_on_what_ran_before_it(store: Store, miniature: P
 
 
 class Threads(Workers):
-    """A worker of two that are threads of this process."""
+    """One of two workers that are threads of this process."""
 
     meeting: ClassVar[Barrier] = Barrier(2)
     box: ClassVar[dict[str, Any]] = {}
@@ -271,7 +275,7 @@ class Threads(Workers):
 
 
 @pytest.mark.slow
-def test_pools_in_shards_of_two_workers_score_as_in_one_piece(
+def test_pools_in_shards_of_two_workers_score_as_in_one_pass(
     store: Store, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from xstilts.runs import score_shards
@@ -297,17 +301,19 @@ def test_pools_in_shards_of_two_workers_score_as_in_one_piece(
     )
     cpu, (_, steps) = torch.device("cpu"), spec_of(store, "runs/shards", "tiny-llava")
     first = next(step for step in steps.values() if step.kind == "score")
-    # Each its own; transformers loads one model at a time.
-    benches = [LoadedBackbone(store, first, tmp_path / f"loaded-{rank}", cpu) for rank in range(2)]
+    # Loaded here because transformers loads one model at a time.
+    backbones = [
+        LoadedBackbone(store, first, tmp_path / f"loaded-{rank}", cpu) for rank in range(2)
+    ]
     with ThreadPoolExecutor(2) as threads:
         futures = [
-            threads.submit(group, uri, "tiny-llava", Threads(rank, 2), cpu, benches[rank])
+            threads.submit(group, uri, "tiny-llava", Threads(rank, 2), cpu, backbones[rank])
             for rank in range(2)
         ]
         for future in futures:
             future.result()
-    assert len(made) == len(set(made)) > 10, "each shard is made once, whoever needs it"
-    assert store.list("work/") == [], "what was put aside for scoring is gone"
+    assert len(made) == len(set(made)) > 10, "each shard is computed once"
+    assert store.list("work/") == [], "the shards are removed after scoring"
     actions.report(uri, tmp_path / "sharded")
     whole, sharded = (
         pd.read_parquet(tmp_path / name / "results.parquet") for name in ("whole", "sharded")
@@ -319,7 +325,7 @@ def test_pools_in_shards_of_two_workers_score_as_in_one_piece(
 
 
 @pytest.mark.slow
-def test_killed_in_a_step_and_resumed_equals_undisturbed(
+def test_a_killed_and_resumed_step_equals_an_uninterrupted_one(
     store: Store, miniature: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = staged(
@@ -351,11 +357,11 @@ def test_killed_in_a_step_and_resumed_equals_undisturbed(
 
 
 @pytest.mark.slow
-def test_english_dev_chooses_the_weights_and_both_are_scored(
+def test_english_dev_selects_the_weights_and_both_are_scored(
     store: Store, miniature: Path, tmp_path: Path
 ) -> None:
-    """The rate is so high that the last update is not the best: both sets of weights are kept
-    and scored.
+    """The learning rate is so high that the last update is not the best, so both sets of weights are
+    kept and scored.
     """
     text = PLAN.replace(
         "ud_en: {updates: 30}", "ud_en: {updates: 12, selection: 3, lr: 0.05, schedule: constant}"
@@ -366,15 +372,15 @@ def test_english_dev_chooses_the_weights_and_both_are_scored(
     for fingerprint in targets(store, uri):
         manifest = store.manifest("finetune", fingerprint)
         assert manifest is not None
-        looks = manifest.info["selection"]["looks"]
-        assert [look["update"] for look in looks] == [3, 6, 9, 12]
-        best = max(look["value"] for look in looks)
+        evaluations = manifest.info["selection"]["looks"]
+        assert [entry["update"] for entry in evaluations] == [3, 6, 9, 12]
+        best = max(entry["value"] for entry in evaluations)
         assert manifest.info["selection"]["update"] == next(
-            look["update"] for look in looks if look["value"] == best
+            entry["update"] for entry in evaluations if entry["value"] == best
         )
-        apart = manifest.info["selection"]["update"] != 12
-        assert ("last.trainable.safetensors" in manifest.files) == apart
-        earlier += apart
+        differs = manifest.info["selection"]["update"] != 12
+        assert ("last.trainable.safetensors" in manifest.files) == differs
+        earlier += differs
     assert earlier
     results = pd.read_parquet(tmp_path / "results.parquet")
     lasts = results[results["checkpoint"] == "last"]

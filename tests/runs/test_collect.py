@@ -1,35 +1,38 @@
-"""What the report reads of predictions: rows, clusters and translations, in the layout of today
-and of earlier versions.
+"""What the report reads from predictions: rows, clusters and translations, in the present layout
+and in that of earlier versions.
 """
+
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from xstilts.analysis.inputs import Cell, Scored
-from xstilts.runs.collect import _clusters, _parallel, on_equal_sentences
+from xstilts.runs.collect import _banner, _clusters, _missing, _parallel, on_equal_sentences
+from xstilts.runs.folder import failure_key
 
 
-def today(cluster: list[str], parallel: list[str]) -> pd.DataFrame:
+def present(cluster: list[str], parallel: list[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {"row": range(len(cluster)), "id": "same", "cluster": cluster, "parallel": parallel}
     )
 
 
-def test_clusters_are_apart_in_each_language_and_a_row_without_one_is_its_own() -> None:
-    frame = today(["a", "a", ""], ["", "", ""])
+def test_clusters_differ_between_languages_and_a_row_without_one_is_its_own() -> None:
+    frame = present(["a", "a", ""], ["", "", ""])
     assert _clusters(frame, "de") == ["de/a", "de/a", "de/#2"]
     assert set(_clusters(frame, "de")).isdisjoint(_clusters(frame, "en"))
 
 
-def test_translations_are_what_the_predictions_say() -> None:
-    assert _parallel(today(["", ""], ["k", ""]), "udpos") == ["k", ""]
+def test_translations_come_from_the_predictions() -> None:
+    assert _parallel(present(["", ""], ["k", ""]), "udpos") == ["k", ""]
 
 
 @pytest.mark.parametrize(
     ("evaluation", "parallel"),
     [("xquad", ["0", "1"]), ("udpos", []), ("mewslix", []), ("unknown", [])],
 )
-def test_predictions_of_earlier_versions_are_parallel_by_id_where_the_task_has_translations(
+def test_predictions_of_earlier_versions_are_parallel_by_id_if_the_task_has_translations(
     evaluation: str, parallel: list[str]
 ) -> None:
     frame = pd.DataFrame({"id": ["0", "1"], "cluster": ["p", "1"]})
@@ -48,19 +51,87 @@ def mined(
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_arms_that_mined_other_sentences_are_paired_by_their_rows(old: bool) -> None:
-    """One arm was mistaken about row 5, the other about row 2; row 3 has a translation."""
+def test_arms_that_mined_different_sentences_are_paired_by_their_rows(old: bool) -> None:
+    """One arm has a false positive in row 5, the other in row 2; row 3 has a translation."""
     cells = [
         mined([3, 5], ["en-1", "en-9"], [["en-1"], []], old),
         mined([2, 3], ["en-8", ""], [[], ["en-1"]], old),
     ]
-    one, other = (
+    first, second = (
         cell.scored["bucc_mining", "fr"] for cell in on_equal_sentences(cells, ["bucc_mining"])
     )
-    assert list(one.clusters) == list(other.clusters) == ["fr/#2", "fr/#3", "fr/#5"]
-    assert list(one.rows) == list(other.rows) == ([] if old else [2, 3, 5])
-    assert (list(one.predictions), list(other.predictions)) == (
+    assert list(first.clusters) == list(second.clusters) == ["fr/#2", "fr/#3", "fr/#5"]
+    assert list(first.rows) == list(second.rows) == ([] if old else [2, 3, 5])
+    assert (list(first.predictions), list(second.predictions)) == (
         ["", "en-1", "en-9"],
         ["en-8", "", ""],
     )
-    assert list(one.golds) == list(other.golds) == [[], ["en-1"], []]
+    assert list(first.golds) == list(second.golds) == [[], ["en-1"], []]
+
+
+class Failures:
+    """A store with recorded failures: (kind, fingerprint) → message."""
+
+    def __init__(self, failures: dict[tuple[str, str], str]) -> None:
+        self.records = {
+            failure_key("runs/r", *step): {"error": error, "log": f"end of {error}"}
+            for step, error in failures.items()
+        }
+
+    def get_json(self, key: str) -> dict[str, Any] | None:
+        return self.records.get(key)
+
+
+CELL = {"id": "llava.x.squad.i0.t0", "chain": ["intermediate", "target"]}
+
+
+@pytest.mark.parametrize(
+    ("failures", "reason", "log"),
+    [
+        ({}, "not run", ""),
+        ({("score", "s"): "no answers"}, "no answers", "end of no answers"),
+        (
+            {("score", "s"): "no model", ("finetune", "target"): "its parent failed",
+             ("finetune", "intermediate"): "the loss is nan"},
+            "the loss is nan",
+            "end of the loss is nan",
+        ),
+    ],
+)  # fmt: skip
+def test_a_missing_score_has_the_first_failure_of_its_cell(
+    failures: dict[tuple[str, str], str], reason: str, log: str
+) -> None:
+    store: Any = Failures(failures)
+    assert _missing(store, "runs/r", CELL, "xquad", "s") == {
+        "what": "llava.x.squad.i0.t0 on xquad",
+        "reason": reason,
+        "log": log,
+    }
+
+
+def expanded(path: str, **backbones: dict[str, Any]) -> dict[str, Any]:
+    return {"identities": [{"path": path}], "plan": {"backbones": backbones}}
+
+
+TINY = {"build": {"family": "llava"}}
+RELEASED = {"hub": "org/model"}
+
+
+@pytest.mark.parametrize(
+    ("data", "mirror", "begin", "tiny"),
+    [
+        (expanded("xstilts/miniature-text", a=TINY), "/m", "Generated data, not XTREME-R", True),
+        (expanded("xnli", a=RELEASED), "s3://b/mirror", "The data comes from a mirror", False),
+        (expanded("xnli", a=TINY, b=RELEASED), "hub", "The backbones a are tiny models", True),
+        (expanded("xnli", a=TINY), "hub", "The backbones are tiny models", True),
+        (expanded("xnli", a=RELEASED), "hub", "", False),
+    ],
+    ids=["miniature", "mirror", "hub and one built", "hub and built", "official"],
+)
+def test_the_banner_names_data_and_backbones_that_are_not_official(
+    data: dict[str, Any], mirror: str, begin: str, tiny: bool
+) -> None:
+    banner = _banner(data, mirror)
+    assert banner.startswith(begin)
+    assert bool(banner) == bool(begin)
+    assert ("tiny models" in banner) == tiny

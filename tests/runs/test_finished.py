@@ -1,4 +1,4 @@
-"""A task is done when what it leaves is there."""
+"""A task is done when its outputs are in the store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
 from pipelines.kfp.task_results import unfinished
-from xstilts.runs.finished import CHECKS, forget, lacking, leave
+from xstilts.runs.finished import CHECKS, forget, lacking, record
 from xstilts.runs.folder import failure_key
 from xstilts.step import Step
 from xstilts.store.server import serve
@@ -43,32 +43,30 @@ def store(
         "groups": [{"id": "tiny", "finetune": [TRAIN.fingerprint], "score": []}],
     }  # fmt: skip
     store.put_json(f"{FOLDER}/expanded.json", document)
-    leave(store, FOLDER, "plan", {"expanded.json": document})
+    record(store, FOLDER, "plan", {"expanded.json": document})
     return store
 
 
-def test_a_task_that_left_no_manifest_is_not_done(store: Store) -> None:
+def test_a_task_without_a_manifest_is_not_done(store: Store) -> None:
     assert lacking(store, FOLDER, "plan") == []
-    assert lacking(store, FOLDER, "report") == ["report left no manifest"]
+    assert lacking(store, FOLDER, "report") == ["report: no manifest"]
 
 
-def test_a_manifest_holds_only_while_what_it_names_is_there_unchanged(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_task_is_not_done_if_an_output_changed(store: Store, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text("<p>")
     store.put_file(f"{FOLDER}/report/report.html", page)
-    leave(store, FOLDER, "report", {"report/report.html": page})
+    record(store, FOLDER, "report", {"report/report.html": page})
     assert lacking(store, FOLDER, "report") == []
     store.put_bytes_at(f"{FOLDER}/report/report.html", b"another")
     assert lacking(store, FOLDER, "report") == [
-        "report: report/report.html is not what its manifest says"
+        "report: report/report.html is missing or does not match its SHA-256"
     ]
 
 
-def test_what_was_left_the_last_time_can_be_forgotten(store: Store) -> None:
+def test_manifests_of_an_earlier_attempt_can_be_removed(store: Store) -> None:
     forget(store, FOLDER)
-    assert lacking(store, FOLDER, "plan") == ["plan left no manifest"]
+    assert lacking(store, FOLDER, "plan") == ["plan: no manifest"]
 
 
 @pytest.mark.parametrize(("task", "step"), [("stage", RECORDS), ("build", BUILD)])
@@ -80,7 +78,7 @@ def test_staging_is_done_when_every_step_of_its_batches_is(
     assert lacking(store, FOLDER, task) == []
 
 
-def test_a_group_is_done_when_its_steps_are_done_or_told_to_have_failed(store: Store) -> None:
+def test_a_group_is_done_when_its_steps_are_done_or_recorded_as_failed(store: Store) -> None:
     assert lacking(store, FOLDER, "score") == []
     assert lacking(store, FOLDER, "finetune") == [
         "finetune: tiny: none → ud_en is neither done nor failed"
@@ -95,11 +93,9 @@ def test_a_task_without_a_check_is_an_error(store: Store) -> None:
 
 
 def test_every_task_of_the_package_is_checked(store: Store) -> None:
-    """A container that was told as a success and left nothing is found, whichever component it
-    is.
-    """
-    found = unfinished(intermediate_to_xtreme_r, store, "r")
-    assert {line.split(":")[0].split(" ")[0] for line in found} == set(CHECKS) - {
+    """A container of any component that is reported as succeeded without outputs is detected."""
+    problems = unfinished(intermediate_to_xtreme_r, store, "r")
+    assert {line.split(":")[0].split(" ")[0] for line in problems} == set(CHECKS) - {
         "plan",
         "work",
         "score",

@@ -1,4 +1,4 @@
-"""A schedule's firings: each makes its own run, adds its seeds, and follows or holds what the
+"""A schedule's firings: each creates its own run, adds its seeds, and follows or pins what the
 schedule says.
 """
 
@@ -46,9 +46,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 def applied(
-    store: Store, name: str, repeat: Repeat, mirror: str, holds: dict[str, object] | None = None
+    store: Store, name: str, repeat: Repeat, mirror: str, pinned: dict[str, object] | None = None
 ) -> str:
-    recurring.put(store, name, PLAN, recurring.document_of(mirror, repeat, holds or {}))
+    recurring.put(store, name, PLAN, recurring.document_of(mirror, repeat, pinned or {}))
     return f"{store.uri}/schedules/{name}"
 
 
@@ -73,13 +73,13 @@ def fired(uri: str, firing: str, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
     ids=["one", "pairs", "intermediate", "target", "crossed", "odd"],
 )
-def test_seeds_grow_in_the_shape_that_the_plan_gave_them(
+def test_seeds_grow_in_the_layout_of_the_plan(
     before: list[tuple[int, int]], after: list[tuple[int, int]]
 ) -> None:
     assert further_seeds(before, 2) == after
 
 
-def test_each_firing_makes_its_own_run_with_more_seeds_than_the_one_before(
+def test_each_firing_creates_its_own_run_with_more_seeds(
     store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = applied(store, "growing", Repeat(add_seeds=1, follow=("data",)), str(mirror))
@@ -93,10 +93,10 @@ def test_each_firing_makes_its_own_run_with_more_seeds_than_the_one_before(
         ((0, 0), (0, 1), (0, 2)),
         ((0, 0), (0, 1), (0, 2), (0, 3)),
     ]
-    assert [one["number"] for one in recurring.firings(store, "growing")] == [0, 1, 2]
+    assert [firing["number"] for firing in recurring.firings(store, "growing")] == [0, 1, 2]
 
 
-def test_what_the_firings_share_is_named_the_same_so_that_it_is_not_done_again(
+def test_firings_share_the_fingerprints_of_their_common_steps(
     store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = applied(store, "sharing", Repeat(add_seeds=1, follow=("data",)), str(mirror))
@@ -107,7 +107,7 @@ def test_what_the_firings_share_is_named_the_same_so_that_it_is_not_done_again(
     assert first < second
 
 
-def test_a_plan_step_that_is_tried_again_goes_on_with_the_same_run(
+def test_a_retried_plan_step_resumes_the_same_run(
     store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = applied(store, "retried", Repeat(add_seeds=1, follow=("data",)), str(mirror))
@@ -128,10 +128,10 @@ def test_every_component_of_a_firing_finds_its_run(
         work(uri, "groups")[0],
         lambda worker, config, _: seen.append(config["run_uri"]),
     )
-    assert seen == [run_uri]  # workers elsewhere know nothing of the firing
+    assert seen == [run_uri]  # remote workers do not know the firing
 
 
-def test_a_schedule_whose_firing_nobody_names_is_refused(
+def test_a_schedule_without_a_named_firing_is_refused(
     store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = applied(store, "unnamed", Repeat(), str(mirror))
@@ -140,7 +140,7 @@ def test_a_schedule_whose_firing_nobody_names_is_refused(
         actions.plan(uri)
 
 
-def test_a_schedule_that_is_not_there_is_refused(
+def test_a_schedule_that_does_not_exist_is_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XSTILTS_FIRING", "one")
@@ -148,7 +148,7 @@ def test_a_schedule_that_is_not_there_is_refused(
         actions.plan(f"{store.uri}/schedules/nowhere")
 
 
-def test_data_that_is_not_followed_and_changed_is_refused_by_name(
+def test_changed_data_is_refused_unless_it_is_followed(
     store: Store, tmp_path: Path, write_mirror: WriteMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_mirror(tmp_path)
@@ -167,7 +167,7 @@ def test_data_that_is_not_followed_and_changed_is_refused_by_name(
 
 
 @pytest.mark.parametrize(("follow", "refused"), [((), True), (("environment",), False)])
-def test_an_environment_that_changed_is_followed_or_refused(
+def test_a_changed_environment_is_followed_or_refused(
     store: Store,
     mirror: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -187,21 +187,19 @@ def test_an_environment_that_changed_is_followed_or_refused(
         fired(uri, "after", monkeypatch)
 
 
-def test_a_schedule_that_is_applied_with_another_plan_holds_the_environment_anew(
+def test_a_schedule_that_is_applied_again_pins_the_new_environment(
     store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New images and, with them, a new plan: what the firings before were computed with no
-    longer counts.
-    """
+    """New images and a new plan: the environment of earlier firings no longer counts."""
     repeat = Repeat.model_validate({"follow": ("data",), "add_seeds": 1})
     fired(applied(store, "anew", repeat, str(mirror)), "before", monkeypatch)
     now = {**numeric_environment(), "torch": "99.0"}
     monkeypatch.setattr("xstilts.environment.numeric_environment", lambda: now)
     uri = applied(store, "anew", repeat, str(mirror))
     fired(uri, "after", monkeypatch)
-    held = recurring.stored(store, "anew")
-    assert held is not None
-    assert held[1]["held"]["environment"]["torch"] == "99.0"
+    stored = recurring.stored(store, "anew")
+    assert stored is not None
+    assert stored[1]["held"]["environment"]["torch"] == "99.0"
     monkeypatch.setattr(
         "xstilts.environment.numeric_environment", lambda: {**now, "torch": "100.0"}
     )
@@ -209,29 +207,29 @@ def test_a_schedule_that_is_applied_with_another_plan_holds_the_environment_anew
         fired(uri, "later", monkeypatch)
 
 
-def test_a_firing_of_the_plan_before_does_not_say_what_the_new_one_holds(
+def test_a_firing_of_the_previous_plan_does_not_pin_its_environment(
     store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its plan step still runs, in the old images, while the schedule is applied again."""
+    """Its plan step is still running in the old images while the schedule is applied again."""
     repeat = Repeat.model_validate({"follow": ("data",)})
     folder = fired(applied(store, "overtaken", repeat, str(mirror)), "before", monkeypatch)
-    found = store.get_json(f"{folder}/run.json") or {}
+    run = store.get_json(f"{folder}/run.json") or {}
     text = (store.get_bytes_at(f"{folder}/plan.yaml") or b"").decode()
     after = recurring.document_of(str(mirror), repeat, {})
     recurring.put(store, "overtaken", PLAN.replace("name: small", "name: other"), after)
-    recurring.hold_environment(store, "overtaken", found, text, {"torch": "1.0"})
+    recurring.pin_environment(store, "overtaken", run, text, {"torch": "1.0"})
     assert recurring.stored(store, "overtaken") == (
         PLAN.replace("name: small", "name: other"),
         after,
     )
     recurring.put(store, "overtaken", PLAN, after)
-    recurring.hold_environment(store, "overtaken", found, text, {"torch": "1.0"})
-    held = recurring.stored(store, "overtaken")
-    assert held is not None
-    assert held[1]["held"] == {"environment": {"torch": "1.0"}}
+    recurring.pin_environment(store, "overtaken", run, text, {"torch": "1.0"})
+    stored = recurring.stored(store, "overtaken")
+    assert stored is not None
+    assert stored[1]["held"] == {"environment": {"torch": "1.0"}}
 
 
-def test_the_environment_is_held_when_the_first_run_is_gone(
+def test_the_environment_stays_pinned_after_the_first_run_is_removed(
     store: Store, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = applied(
@@ -247,13 +245,13 @@ def test_the_environment_is_held_when_the_first_run_is_gone(
         fired(uri, "after", monkeypatch)
 
 
-def test_models_that_are_not_followed_stay_at_the_commit_that_was_found() -> None:
+def test_models_that_are_not_followed_stay_at_their_commit() -> None:
     text = recurring.repeated(HUB_PLAN, Repeat(), 3, {"tiny-llava": "a" * 40})
     assert yaml.safe_load(text)["backbones"]["tiny-llava"]["revision"] == "a" * 40
     assert load_plan(text).seeds == load_plan(PLAN).seeds
 
 
-def test_the_commit_that_is_held_is_the_one_that_the_plan_found(
+def test_the_pinned_commit_is_the_one_that_the_plan_resolved(
     mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xstilts.plan.backbones._commit", lambda name, hub, revision: "b" * 40)
@@ -265,7 +263,7 @@ def test_the_commit_that_is_held_is_the_one_that_the_plan_found(
     assert recurring.held(plan, Repeat(follow=("data", "models")), expansion) == {}
 
 
-def test_the_hubs_data_is_read_at_the_commit_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hubs_data_is_read_at_the_pinned_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xstilts.sources.loader._hub_revision", lambda path: "new")
     mirror = Mirror("hub").at(
         [{"path": "org/set", "identity": {"hub": "org/set", "revision": "old"}}]
@@ -285,11 +283,11 @@ def test_the_hubs_data_is_read_at_the_commit_that_is_held(monkeypatch: pytest.Mo
         (Repeat(follow=("environment",), reuse="recipe"), 0, 1),
     ],
 )
-def test_a_schedule_says_what_its_firings_compute_and_what_gives_them_nothing(
+def test_a_schedule_explains_what_its_firings_compute_and_what_has_no_effect(
     repeat: Repeat, why: int, idle: int
 ) -> None:
-    found = recurring.reasons(load_plan(PLAN), repeat)
-    assert (len(found[0]), len(found[1])) == (why, idle)
+    effective, ineffective = recurring.reasons(load_plan(PLAN), repeat)
+    assert (len(effective), len(ineffective)) == (why, idle)
 
 
 def test_following_models_counts_only_backbones_at_a_branch_or_tag() -> None:
@@ -298,7 +296,7 @@ def test_following_models_counts_only_backbones_at_a_branch_or_tag() -> None:
     assert recurring.floating_models(load_plan(pinned)) == []
 
 
-def test_a_schedule_is_the_same_until_its_plan_its_mirror_or_its_reasons_change(
+def test_a_schedule_is_the_same_until_its_plan_mirror_or_settings_change(
     store: Store,
 ) -> None:
     recurring.put(
@@ -311,16 +309,16 @@ def test_a_schedule_is_the_same_until_its_plan_its_mirror_or_its_reasons_change(
     assert not recurring.same(stored, PLAN, "hub", Repeat(add_seeds=2))
 
 
-def test_a_schedule_that_adds_seeds_says_that_looks_add_up_unless_it_spends_its_error() -> None:
+def test_a_schedule_that_adds_seeds_without_spending_warns_of_the_error_rate() -> None:
     assert (
-        "11 looks at 95 %, one seed more at each: 16 %"
+        "11 analyses at 95 %, one more seed each: 16 %"
         in recurring.cautions(Repeat(add_seeds=1))[0]
     )
     assert recurring.cautions(Repeat(add_seeds=1, spending=Spending(looks=11))) == []
     assert recurring.cautions(Repeat(follow=("data",))) == []
 
 
-def test_each_firing_tests_at_its_share_of_the_level_and_the_last_one_ends_the_growth() -> None:
+def test_each_firing_spends_its_share_of_alpha_and_the_last_one_adds_no_seeds() -> None:
     repeat = Repeat(add_seeds=2, spending=Spending(looks=3))
     plans = [load_plan(recurring.repeated(f"{PLAN}", repeat, number, {})) for number in range(5)]
     assert [len({target for _, target in plan.seeds}) for plan in plans] == [2, 4, 6, 6, 6]

@@ -1,4 +1,4 @@
-"""A declared smaller pool of candidates: everything that answers a query, and so many others."""
+"""A plan's smaller pool of candidates: everything that answers a query, and a number of others."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def written(path: Path, rows: list[tuple[str, list[str]]]) -> Path:
     return path
 
 
-def test_every_answer_stays_and_as_many_others_as_the_plan_declares(tmp_path: Path) -> None:
+def test_a_smaller_pool_keeps_every_answer_and_the_plans_number_of_others(tmp_path: Path) -> None:
     names = [f"Q{number}" for number in range(100)]
     pool = written(tmp_path / "pool.parquet", [(name, []) for name in names])
     queries = [

@@ -1,10 +1,11 @@
-"""How much error each look of a growing schedule may spend, so that all looks together keep the
-plan's level.
+"""Confidence levels for the interim analyses of a growing schedule, so that all of them together
+keep the plan's error rate.
 
-Alpha spending (Lan and DeMets 1983): a function of the share of seeds that are there says how much
-of alpha may be spent so far. Each look tests at what is new since the look before. By the union
-bound the sum holds whatever the looks have in common, so the levels need no numerical integration
-and are conservative: looks have most of their seeds in common.
+Alpha spending (Lan and DeMets 1983): a function of the share of seeds available so far gives the
+share of alpha that may be spent so far. Each interim analysis tests at what was added since the
+previous one. By the union bound the total is valid whatever the dependence between analyses, so the
+levels need no numerical integration. They are conservative, because successive analyses share most
+of their seeds.
 """
 
 import math
@@ -18,10 +19,12 @@ Rule = Literal["obrien_fleming", "pocock"]
 
 
 class Spending(BaseModel):
-    """looks: firings that look at the results, the first among them; later ones add no seeds.
-    rule: obrien_fleming spends little at first and more at later looks; pocock spends most at
-    the first. Of 11 looks at 5, 6, … 15 seeds, obrien_fleming gives the last one 15 % of alpha,
-    and pocock the first one 45 %.
+    """How a schedule spends alpha.
+
+    looks: number of interim analyses; each is one firing, the first included. Later firings add no
+    seeds. rule: `obrien_fleming` spends little at first and more later; `pocock` spends most at the
+    first analysis. For 11 analyses at 5, 6, … 15 seeds, `obrien_fleming` gives the last one 15 % of
+    alpha, and `pocock` gives the first one 45 %.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,15 +49,22 @@ _RULES: Mapping[Rule, Callable[[float, float], float]] = {
 
 
 def confidence_at(
-    spending: Spending, look: int, seeds: int, add: int, confidence: float = 0.95
+    spending: Spending, number: int, seeds: int, added: int, confidence: float = 0.95
 ) -> float:
-    """The level of the intervals of a look (from 0; beyond the last one, that of the last).
-    seeds: at the first look; add: more at each.
+    """The confidence level of the intervals of one interim analysis.
+
+    Args:
+        spending: the schedule's rule.
+        number: index of the analysis, from 0. Beyond the last one, the last one's level applies.
+        seeds: seeds at the first analysis.
+        added: seeds that each later analysis adds.
+        confidence: the plan's level, for all analyses together.
     """
-    alpha, last = 1 - confidence, seeds + add * (spending.looks - 1)
-    look = min(look, spending.looks - 1)
+    alpha, total = 1 - confidence, seeds + added * (spending.looks - 1)
+    number = min(number, spending.looks - 1)
 
-    def spent(number: int) -> float:
-        return _RULES[spending.rule]((seeds + add * number) / last, alpha) if number >= 0 else 0.0
+    def spent(through: int) -> float:
+        share = (seeds + added * through) / total
+        return _RULES[spending.rule](share, alpha) if through >= 0 else 0.0
 
-    return 1 - (spent(look) - spent(look - 1))
+    return 1 - (spent(number) - spent(number - 1))

@@ -1,24 +1,24 @@
-"""What a report concludes, in words: the headline's answer, and whether the controls did what
-they must.
+"""The report's conclusions in words: the answer for the headline contrast and the verdicts of the
+controls.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from xstilts.analysis.estimands import POOLED
 
+Verdict = Literal["passed", "FAILED", "inconclusive", "not computed"]
+
 
 def clear(p_adjusted: Any, alpha: float) -> bool:
-    """Whether an effect differs from zero after correction. Without a test (one seed, no
-    variance) it does not.
-    """
+    """Whether an effect differs from zero after correction. False if nothing was tested."""
     return bool(pd.notna(p_adjusted) and p_adjusted <= alpha)
 
 
 def p_text(p: Any) -> str:
-    """A p value for a table: three digits, `< 0.001` below, empty where nothing was tested."""
+    """A p-value for a table: three digits, `< 0.001` below, empty if nothing was tested."""
     if pd.isna(p):
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -27,54 +27,66 @@ def p_text(p: Any) -> str:
 def answer(
     headline: str | None,
     primary: pd.DataFrame,
-    rows: pd.DataFrame,
+    averages: pd.DataFrame,
     level: float,
-    absent: Mapping[str, str] | None = None,
+    without_result: Mapping[str, str] | None = None,
 ) -> str:
-    """The headline contrast in a few sentences: its primary rows (of each backbone the mean over
-    non-English languages, of all evaluations or of those that the plan names), then what single
-    evaluations show. primary: one row a backbone and primary evaluation. rows: averages, one a
-    backbone and evaluation. absent: backbone → why it has no primary row.
+    """The headline contrast in a few sentences: its primary effects, then how many averages differ
+    from zero.
+
+    Args:
+        headline: name of the contrast; None if the plan has none.
+        primary: the contrast's primary effects (mean over non-English languages), one row per
+            backbone and primary evaluation.
+        averages: the contrast's effects averaged over languages, one row per backbone and
+            evaluation.
+        level: confidence level of the report.
+        without_result: backbone → why it has no primary effect.
     """
     if headline is None:
-        return "The plan names no contrast as its headline: see every arm against `none` below."
-    if rows.empty:
-        return "No contrast could be computed: see what is missing below."
+        return "The plan has no headline contrast; see every arm against `none` below."
+    if averages.empty:
+        return "The headline contrast could not be computed; see “Missing” below."
     alpha = 1 - level
     parts = []
-    for evaluation, part in primary.groupby("evaluation", sort=False):
-        what = "mean over evaluations" if evaluation == POOLED else evaluation
-        parts.append(
-            f"{what}: {'; '.join(_backbone(row, alpha) for row in part.to_dict('records'))}"
-        )
-    parts += [f"{backbone} has no result: {reason}" for backbone, reason in (absent or {}).items()]
-    said = f"“{headline}”, non-English languages, {'. '.join(parts)}."
-    if rows["p"].isna().all():
-        return f"{said} {_untested(rows)}"
-    tested = rows[rows["p_adjusted"].map(lambda p: clear(p, alpha))]
-    up, down = tested[tested["effect"] > 0], tested[tested["effect"] < 0]
-    span = f"effects run from {rows['effect'].min():+.1f} to {rows['effect'].max():+.1f} points"
-    each = f"{len(rows)} averages of a backbone and evaluation"
-    if tested.empty:
-        return f"{said} After correction none of {each} differs from zero; {span}."
+    for evaluation, rows in primary.groupby("evaluation", sort=False):
+        name = "mean over evaluations" if evaluation == POOLED else evaluation
+        effects = "; ".join(_effect_text(row, alpha) for row in rows.to_dict("records"))
+        parts.append(f"{name}: {effects}")
+    parts += [
+        f"{backbone} has no result: {reason}" for backbone, reason in (without_result or {}).items()
+    ]
+    sentence = f"“{headline}”, non-English languages, {'. '.join(parts)}."
+    return f"{sentence} {_summary_of_averages(averages, alpha)}"
+
+
+def _summary_of_averages(averages: pd.DataFrame, alpha: float) -> str:
+    if averages["p"].isna().all():
+        return _untested(averages)
+    significant = averages[averages["p_adjusted"].map(lambda p: clear(p, alpha))]
+    above = int((significant["effect"] > 0).sum())
+    low, high = averages["effect"].min(), averages["effect"].max()
+    effects = f"effects range from {low:+.1f} to {high:+.1f} points"
+    count = f"{len(significant)} of {len(averages)} averages (one per backbone and evaluation)"
+    if significant.empty:
+        return f"After correction, {count} differ from zero; {effects}."
+    below = len(significant) - above
     return (
-        f"{said} After correction {len(up)} of {each} are above zero and {len(down)} below; {span}."
+        f"After correction, {count} differ from zero, {above} above and {below} below; {effects}."
     )
 
 
-def _backbone(row: Mapping[str, Any], alpha: float) -> str:
-    span = f"{row['effect']:+.1f} points ({row['ci_low']:+.1f} … {row['ci_high']:+.1f})"
+def _effect_text(row: Mapping[str, Any], alpha: float) -> str:
+    interval = f"({row['ci_low']:+.1f} … {row['ci_high']:+.1f})"
+    effect = f"{row['backbone']} {row['effect']:+.1f} points {interval}"
     limits = [*_notes(row["ci_method"]), *filter(None, [row.get("left_out")])]
     if pd.isna(row["p"]):
-        return ", ".join([f"{row['backbone']} {span}", *limits])
+        return ", ".join([effect, *limits])
     p = row["p_adjusted"]
-    value = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    verdict = (
-        _direction(row["effect"], row["reference"])
-        if p <= alpha
-        else "no effect separated from zero"
-    )
-    return ", ".join([f"{row['backbone']} {span}, adjusted {value}: {verdict}", *limits])
+    p_value = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    direction = _direction(row["effect"], row["reference"])
+    conclusion = direction if p <= alpha else "indistinguishable from zero"
+    return ", ".join([f"{effect}, adjusted {p_value}: {conclusion}", *limits])
 
 
 def _direction(effect: float, reference: str) -> str:
@@ -84,53 +96,77 @@ def _direction(effect: float, reference: str) -> str:
 
 
 def _notes(method: str) -> list[str]:
-    """What an interval's label says beyond its formula and degrees of freedom."""
+    """The notes in an interval's label, after its formula and degrees of freedom."""
     parts = method.split(", ")
     return parts[2:] if method.startswith("t, ") else parts[1:]
 
 
-def _untested(rows: pd.DataFrame) -> str:
-    if (rows["n_seeds"] == 1).all():
-        return "With one seed all intervals are conditional on the seed, and nothing is tested."
-    return "Nothing could be tested: examples show no variance."
+def _untested(averages: pd.DataFrame) -> str:
+    if (averages["n_seeds"] == 1).all():
+        return "With one seed, all intervals are conditional on the seed and no test is possible."
+    return "No test is possible: the examples show no variance."
 
 
-def control_verdicts(controls: Mapping[str, Any], rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Whether each control did what it must. positive: its interval lies above zero. negative:
-    its interval lies within ±margin points, so that an effect of that size is excluded; a wide
-    interval that holds zero shows nothing.
+def control_verdicts(controls: Mapping[str, Any], effects: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each control's verdict, one entry per backbone.
+
+    A positive control passes if its interval is above zero and fails if the interval is below zero.
+    A negative control passes if its interval is within ±margin points, which excludes an effect of
+    that size, and fails if the interval excludes zero instead. Any other interval is inconclusive:
+    a wide interval around zero proves nothing. A control without any effect is `not computed`.
     """
-    found = []
+    verdicts: list[dict[str, Any]] = []
     for kind, control in controls.items():
-        chosen = rows[
-            (rows["arm"] == control["arm"])
-            & (rows["reference"] == "none")
-            & (rows["evaluation"] == control["evaluation"])
+        entry = {"kind": kind, "arm": control["arm"], "evaluation": control["evaluation"]}
+        margin = float(control.get("margin", 1.0))
+        shown_margin = control.get("margin") if kind == "negative" else None
+        rows = effects[
+            (effects["arm"] == control["arm"])
+            & (effects["reference"] == "none")
+            & (effects["evaluation"] == control["evaluation"])
         ].drop_duplicates("backbone")
-        for row in chosen.itertuples():
-            verdict = _verdict(
-                kind, float(row.ci_low), float(row.ci_high), float(control.get("margin", 1.0))
-            )
-            found.append(
+        for row in rows.itertuples():
+            verdict = _verdict(kind, float(row.ci_low), float(row.ci_high), margin)
+            verdicts.append(
                 {
-                    "kind": kind,
+                    **entry,
                     "backbone": row.backbone,
-                    "arm": row.arm,
-                    "evaluation": row.evaluation,
                     "effect": row.effect,
                     "ci_low": row.ci_low,
                     "ci_high": row.ci_high,
-                    "margin": control.get("margin") if kind == "negative" else None,
+                    "margin": shown_margin,
                     "verdict": verdict,
-                    "as_expected": verdict in ("helps", "no effect"),
+                    "as_expected": verdict == "passed",
                 }
             )
-    return found
+        if rows.empty:
+            unknown = dict.fromkeys(("effect", "ci_low", "ci_high"))
+            verdicts.append(
+                {
+                    **entry,
+                    "backbone": "",
+                    **unknown,
+                    "margin": shown_margin,
+                    "verdict": "not computed",
+                    "as_expected": False,
+                }
+            )
+    return verdicts
 
 
-def _verdict(kind: str, low: float, high: float, margin: float) -> str:
+def _verdict(kind: str, low: float, high: float, margin: float) -> Verdict:
     if kind == "positive":
-        return "helps" if low > 0 else "inconclusive" if high > 0 else "does not help"
+        return "passed" if low > 0 else "inconclusive" if high > 0 else "FAILED"
     if -margin <= low and high <= margin:
-        return "no effect"
-    return "effect" if low > 0 or high < 0 else "inconclusive"
+        return "passed"
+    return "FAILED" if low > 0 or high < 0 else "inconclusive"
+
+
+def control_text(control: Mapping[str, Any]) -> str:
+    """One control in a line, its verdict last."""
+    name = f"{control['kind']} control"
+    task = f"{control['arm']} on {control['evaluation']}"
+    if control["effect"] is None:
+        return f"{name}: {task}: {control['verdict']}"
+    interval = f"{control['ci_low']:+.1f} … {control['ci_high']:+.1f}"
+    return f"{name}, {control['backbone']}: {task} {interval}: {control['verdict']}"

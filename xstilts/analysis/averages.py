@@ -1,48 +1,52 @@
-"""Averages over evaluations, each with what it is taken over: a mean of other evaluations is
-another number.
+"""Averages over evaluations, each with the evaluations it covers: means over different evaluations
+are not comparable.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from xstilts.official.layout import TABLES
 
-#: First metrics of evaluations that rank or match sentences.
+#: Official metrics of evaluations that rank or match sentences.
 RETRIEVAL = ("retrieval_accuracy", "map_at_20", "bucc_f1")
 
 
 def averages(
-    rows: pd.DataFrame,
+    scores: pd.DataFrame,
     metrics: Mapping[str, Sequence[str]],
     same_data: Collection[tuple[str, str]],
     targets: Mapping[str, str],
     benchmark: str,
 ) -> list[dict[str, Any]]:
-    """One row a backbone and arm, seeds averaged. rows: `backbone, arm, evaluation, value` of
-    official scores, averaged over languages; same_data: (arm, trained target) whose data are the
-    same; targets: evaluation → its trained target.
+    """One row per backbone and arm, averaged over seeds.
 
-    all: over every evaluation that the cell has (over). official: the unweighted mean over the
-    tasks of the benchmark (evaluate.py) that are there (official_over), with the names of the
-    others (official_lacks). without_retrieval. without_same_data: over the evaluations that are
-    trained on no arm's own data, the same ones for every arm, so that arms can be compared by
-    it.
+    Each row has four averages. `all`: over every scored evaluation (`over`). `official`: the
+    unweighted mean over the benchmark's tasks that were scored (`official_over`); `official_lacks`
+    names the others. `without_retrieval`. `without_same_data`: without every evaluation whose
+    training data any arm was trained on. This set is the same for all arms, so it compares them
+    fairly.
+
+    Args:
+        scores: `backbone, arm, evaluation, value` in the official metric, averaged over languages.
+        metrics: evaluation → its metrics, the official one first.
+        same_data: (arm, trained target) pairs that share training data.
+        targets: evaluation → its trained target.
+        benchmark: `xtreme` or `xtreme-r`.
     """
-    retrieval = {name for name, given in metrics.items() if given[0] in RETRIEVAL}
-    shared = {
-        name for name in metrics if any(target == targets.get(name) for _, target in same_data)
-    }
+    retrieval = {name for name, names in metrics.items() if names[0] in RETRIEVAL}
+    overlapping = {target for _, target in same_data}
+    shared = {name for name in metrics if targets.get(name) in overlapping}
     official = {task.evaluation: name for name, task in TABLES[benchmark].items()}
     means = (
-        rows.groupby(["backbone", "arm", "evaluation"], sort=False)["value"].mean().reset_index()
+        scores.groupby(["backbone", "arm", "evaluation"], sort=False)["value"].mean().reset_index()
     )
-    found = []
+    rows = []
     for (backbone, arm), part in means.groupby(["backbone", "arm"], sort=False):
         values: dict[str, float] = dict(zip(part["evaluation"], part["value"], strict=True))
         tasks = {official[name]: value for name, value in values.items() if name in official}
-        found.append(
+        rows.append(
             {
                 "backbone": backbone,
                 "arm": arm,
@@ -62,9 +66,9 @@ def averages(
                 "official_lacks": [name for name in TABLES[benchmark] if name not in tasks],
             }
         )
-    return found
+    return rows
 
 
-def _mean(values: Any) -> float | None:
-    found = list(values)
-    return float(sum(found) / len(found)) if found else None
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = list(values)
+    return float(sum(numbers) / len(numbers)) if numbers else None

@@ -1,9 +1,9 @@
-"""The hierarchical bootstrap that stands beside the t interval where seeds are many.
+"""The hierarchical bootstrap, reported next to the t interval if there are many seeds.
 
 Each replicate draws seeds with replacement (units of pairs that share seeds; intermediate and
-target seeds apart where they are crossed) and clusters of examples with replacement, one draw for
-all languages and both arms, since their examples are parallel; the corpus metrics are computed
-again from the drawn counts. Percentile interval.
+target seeds separately if they are crossed) and clusters of examples with replacement. Examples are
+parallel, so one draw serves all languages and both arms. The corpus metrics are recomputed from the
+drawn counts. The interval is the percentile interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,28 @@ from xstilts.analysis.inputs import Array, Scored
 from xstilts.plan.seed_layout import Layout
 from xstilts.scoring.metrics import ratio_value
 
-#: Fewer seeds than this say too little of their own spread to be resampled: the percentile interval
-#: would be too short.
+#: With fewer seeds the percentile interval is too short.
 FEWEST_SEEDS = 5
 REPLICATES = 2000
 
 
 def bootstrap_interval(
-    arms: Sequence[Mapping[str, Scored]], references: Sequence[Mapping[str, Scored]], shape: Layout,
-    metric: str, level: float = 0.95, replicates: int = REPLICATES,
-) -> tuple[float, float]:  # fmt: skip
-    """(low, high) of the mean effect over pairs and languages. arms, references: one {language:
-    Scored} a pair; shape: how the pairs' seeds are laid out. Deterministic.
+    arms: Sequence[Mapping[str, Scored]],
+    references: Sequence[Mapping[str, Scored]],
+    layout: Layout,
+    metric: str,
+    level: float = 0.95,
+    replicates: int = REPLICATES,
+) -> tuple[float, float]:
+    """(low, high) of the mean effect over pairs and languages. Deterministic.
+
+    Args:
+        arms: one {language: Scored} per pair, of the arm.
+        references: the same of the reference.
+        layout: which seeds the pairs share.
+        metric: a metric that is a ratio of counts.
+        level: coverage of the interval.
+        replicates: number of draws.
     """
     draws = np.random.default_rng(0)
     clusters = _clusters([*arms, *references])
@@ -33,10 +43,10 @@ def bootstrap_interval(
     examples = draws.multinomial(
         len(clusters), np.full(len(clusters), 1 / len(clusters)), replicates
     ).astype(float)
-    seeds = _seed_weights(shape, len(arms), draws, replicates)
-    # One product for all: [replicates, clusters] · [clusters, cells · languages · 2].
+    seeds = _seed_weights(layout, len(arms), draws, replicates)
+    # One matrix product for all: [replicates, clusters] · [clusters, cells · languages · 2].
     tables = [
-        _summed(cell[language], metric, index)
+        _cluster_counts(cell[language], metric, index)
         for cell in (*arms, *references)
         for language in arms[0]
     ]
@@ -49,33 +59,31 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _clusters(found: Sequence[Mapping[str, Scored]]) -> list[str]:
+def _clusters(cells: Sequence[Mapping[str, Scored]]) -> list[str]:
     return list(
         dict.fromkeys(
-            cluster for one in found for scored in one.values() for cluster in scored.clusters
+            cluster for cell in cells for scored in cell.values() for cluster in scored.clusters
         )
     )
 
 
-def _summed(scored: Scored, metric: str, index: Mapping[str, int]) -> Array:
-    """[clusters, 2]: numerator and denominator of the metric, summed over each cluster's
-    examples.
-    """
+def _cluster_counts(scored: Scored, metric: str, index: Mapping[str, int]) -> Array:
+    """[clusters, 2]: numerator and denominator of the metric, summed over each cluster."""
     table = np.zeros((len(index), 2))
     np.add.at(table, [index[cluster] for cluster in scored.clusters], scored.ratio(metric))
     return table
 
 
-def _seed_weights(shape: Layout, pairs: int, draws: np.random.Generator, replicates: int) -> Array:
-    """[replicates, pairs], rows sum to one."""
+def _seed_weights(layout: Layout, pairs: int, draws: np.random.Generator, replicates: int) -> Array:
+    """[replicates, pairs]; each row sums to one."""
 
-    def drawn(count: int) -> Array:
+    def resampled(count: int) -> Array:
         return draws.multinomial(count, np.full(count, 1 / count), replicates) / count
 
     weights = np.zeros((replicates, pairs))
-    first = drawn(len(shape.members))
-    second = drawn(len(shape.members[0])) if shape.kind == "grid" else None
-    for row, group in enumerate(shape.members):
+    first = resampled(len(layout.members))
+    second = resampled(len(layout.members[0])) if layout.kind == "grid" else None
+    for row, group in enumerate(layout.members):
         for column, index in enumerate(group):
             weights[:, index] = first[:, row] * (
                 second[:, column] if second is not None else 1 / len(group)

@@ -1,8 +1,8 @@
-"""The tables of a report: scores, and effects (arm minus reference) with their intervals and
-corrected p values.
+"""The table of effects, `effects.parquet`: arm minus reference, intervals, adjusted p-values.
 
-Statistics: layout (which seeds pairs share), variance (standard errors), estimands (what is
-averaged), multiplicity (what is corrected together). docs/methods.md explains them.
+The statistics are in these modules: plan.seed_layout (which seeds the pairs share), variance
+(standard errors), estimands (what is averaged), multiplicity (what is corrected together).
+docs/methods.md explains them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from xstilts.analysis.estimands import (
     NON_ENGLISH,
     POOLED,
     Differences,
-    Summed,
+    ScoreCache,
     Table,
     differences,
     interaction,
@@ -40,7 +40,7 @@ from xstilts.scoring.metrics import METRICS
 LEVEL = 0.95
 #: The metric of pooled rows: each evaluation's official one.
 OFFICIAL = "official"
-#: The largest score of metrics that do not end at 100.
+#: The largest score of metrics that exceed 100.
 LARGEST = {"cider": 1000.0}
 COLUMNS = (
     "contrast",
@@ -72,191 +72,96 @@ COLUMNS = (
 )
 
 
-def results_table(given: ReportInput) -> pd.DataFrame:
-    """One row for each cell, evaluation, language (and `avg`: the official unweighted mean over
-    the benchmark's languages; `non_en`: over those that are not English; `gap`: English minus
-    `non_en`) and metric. checkpoint: `selected` counts; `last` rows stand beside where English
-    dev chose earlier weights.
+def effects_table(report: ReportInput) -> pd.DataFrame:
+    """Every contrast for every backbone, evaluation, metric and language, with the rows `avg`,
+    `non_en` and `gap`; then the effects pooled over evaluations, and the differences of the pooled
+    effects between backbones.
     """
-    rows = []
-    averaged = {
-        evaluation: given.averaged(evaluation, known)
-        for evaluation, known in _known(given.cells).items()
-    }
-    for cell in given.cells:
-        for evaluation, scored in _by_evaluation(cell).items():
-            for metric in given.metrics[evaluation]:
-                head = {
-                    "backbone": cell.backbone,
-                    "arm": cell.arm,
-                    "seed": cell.seed,
-                    "seed_intermediate": cell.seed_intermediate,
-                    "seed_target": cell.seed_target,
-                    "trained_target": cell.trained_target,
-                    "evaluation": evaluation,
-                    "metric": metric,
-                }
-                last = {language: one.last for language, one in scored.items() if one.last}
-                for checkpoint, chosen in (("selected", scored), ("last", last)):
-                    rows += [
-                        {**head, "checkpoint": checkpoint, **row}
-                        for row in _values(
-                            chosen,
-                            metric,
-                            [lang for lang in averaged[evaluation] if lang in chosen],
-                        )
-                    ]
-    order = [
-        "backbone",
-        "arm",
-        "seed",
-        "seed_intermediate",
-        "seed_target",
-        "trained_target",
-        "checkpoint",
-        "evaluation",
-        "split",
-        "language",
-        "metric",
-        "value",
-        "n",
-    ]
-    table = pd.DataFrame(rows, columns=order)
-    for column in ("seed", "seed_intermediate", "seed_target"):
-        table[column] = table[column].astype("Int64")
-    return table
-
-
-def _values(
-    scored: Mapping[str, Scored], metric: str, averaged: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    values = {language: one.value(metric) for language, one in scored.items()}
-    for language, one in scored.items():
-        yield {
-            "split": one.split,
-            "language": language,
-            "n": len(one.ids),
-            "value": values[language],
-        }
-    if averaged:
-        splits = "+".join(sorted({scored[language].split for language in averaged}))
-        count = sum(len(scored[language].ids) for language in averaged)
-        mean = float(np.mean([values[language] for language in averaged]))
-        yield {"split": splits, "language": AVERAGE, "n": count, "value": mean}
-    others = [language for language in averaged if language != ENGLISH]
-    if others:
-        rest = sum(len(scored[language].ids) for language in others)
-        mean = float(np.mean([values[language] for language in others]))
-        yield {"split": splits, "language": NON_ENGLISH, "n": rest, "value": mean}
-    if ENGLISH in values and others:
-        gap = values[ENGLISH] - mean
-        yield {"split": splits, "language": GAP, "n": count, "value": gap}
-
-
-def _known(cells: Sequence[Cell]) -> dict[str, list[str]]:
-    """evaluation → every language that a cell was scored in."""
-    known: dict[str, dict[str, None]] = {}
-    for cell in cells:
-        for evaluation, language in cell.scored:
-            known.setdefault(evaluation, {})[language] = None
-    return {evaluation: list(languages) for evaluation, languages in known.items()}
-
-
-def _by_evaluation(cell: Cell) -> dict[str, dict[str, Scored]]:
-    found: dict[str, dict[str, Scored]] = {}
-    for (evaluation, language), scored in cell.scored.items():
-        found.setdefault(evaluation, {})[language] = scored
-    return found
-
-
-def effects_table(given: ReportInput) -> pd.DataFrame:
-    """Every contrast for every backbone, evaluation, language and metric, with the rows `avg`,
-    `non_en` and `gap`; then the same pooled over evaluations, and the differences of the pooled
-    effect between backbones. Columns as COLUMNS.
-    """
-    summed, level = Summed(), confidence(given)
+    cache, level = ScoreCache(), confidence(report)
     rows = [
         row
-        for contrast in given.contrasts
-        for row in _contrast_rows(given, contrast, summed, level)
+        for contrast in report.contrasts
+        for row in _contrast_rows(report, contrast, cache, level)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    # Two contrasts of the same arm with `none` are one square of the heat map, and one test.
-    again = (table["family"] == HEAT_MAP) & table.duplicated(
+    # Two contrasts of one arm with `none` are one cell of the heat map, and one test.
+    repeated = (table["family"] == HEAT_MAP) & table.duplicated(
         ["family", "backbone", "arm", "evaluation"]
     )
-    table.loc[again, "family"] = EXPLORATORY
+    table.loc[repeated, "family"] = EXPLORATORY
     return adjusted(table)
 
 
-def confidence(given: ReportInput) -> float:
+def confidence(report: ReportInput) -> float:
     """The level of the report's intervals."""
-    return float(given.expanded.get("plan", {}).get("confidence", LEVEL))
+    return float(report.expanded.get("plan", {}).get("confidence", LEVEL))
+
+
+def backbones_of(report: ReportInput) -> list[str]:
+    """The backbones that were scored, in order."""
+    return list(dict.fromkeys(cell.backbone for cell in report.cells))
 
 
 def _contrast_rows(
-    given: ReportInput, contrast: Mapping[str, Any], summed: Summed, level: float
+    report: ReportInput, contrast: Mapping[str, Any], cache: ScoreCache, level: float
 ) -> Iterator[dict[str, Any]]:
-    headline = given.expanded.get("headline")
+    headline = report.expanded.get("headline")
     pools: dict[str, dict[str, Differences]] = {}
-    for backbone in dict.fromkeys(cell.backbone for cell in given.cells):
-        for evaluation, metrics in given.metrics.items():
-            arms = cells_of(given.cells, backbone, contrast["arm"], evaluation)
-            references = cells_of(given.cells, backbone, contrast["reference"], evaluation)
+    for backbone in backbones_of(report):
+        for evaluation, metrics in report.metrics.items():
+            arms = cells_of(report.cells, backbone, contrast["arm"], evaluation)
+            references = cells_of(report.cells, backbone, contrast["reference"], evaluation)
             pairs = paired(arms, references)
             if not pairs:
                 continue
-            same = same_data(given, contrast, next(iter(arms.values())).trained_target)
+            official = metrics[0]
+            same = same_data(report, contrast, next(iter(arms.values())).trained_target)
+            averaged = partial(report.averaged, evaluation)
             for metric in (name for name in metrics if name in METRICS):
-                found = differences(
-                    pairs, evaluation, metric, summed, partial(given.averaged, evaluation)
-                )
-                if metric == metrics[0] and metric not in RETRIEVAL and not same:
-                    pools.setdefault(backbone, {})[evaluation] = found
+                by_language = differences(pairs, evaluation, metric, cache, averaged)
+                if metric == official and metric not in RETRIEVAL and not same:
+                    pools.setdefault(backbone, {})[evaluation] = by_language
                 head = _head(contrast, backbone) | {
                     "evaluation": evaluation,
                     "metric": metric,
                     "same_data": same,
+                    "left_out": " ".join(by_language.left_out),
                 }
-                for language, (table, over) in found.estimands.items():
-                    more = {
-                        "n_examples": sum(found.examples[code] for code in over),
+                for language, (table, over) in by_language.estimands.items():
+                    counts = {
+                        "language": language,
+                        "n_examples": sum(by_language.examples[code] for code in over),
                         "n_languages": len(over),
-                        "left_out": " ".join(found.left_out),
                     }
-                    row = _row(head | {"language": language} | more, table, level)
-                    if language == AVERAGE and metric == metrics[0] and row["p"] is not None:
+                    row = _row(head | counts, table, level)
+                    if language == AVERAGE and metric == official and row["p"] is not None:
                         row |= _bootstrap(pairs, over, evaluation, metric, table.layout, level)
-                    yield row | {"family": family_of(row, contrast, headline, metrics[0])}
+                    yield row | {"family": family_of(row, contrast, headline, official)}
     yield from _pooled_rows(contrast, pools, level, headline)
 
 
-def unpaired(given: ReportInput) -> Iterator[tuple[str, str, str, str]]:
-    """(contrast, backbone, evaluation, reason) where both arms were scored and nothing can be
-    compared.
-    """
-    for contrast in given.contrasts:
-        for backbone in dict.fromkeys(cell.backbone for cell in given.cells):
-            for evaluation in given.metrics:
+def unpaired(report: ReportInput) -> Iterator[tuple[str, str, str, str]]:
+    """(contrast, backbone, evaluation, reason) if both arms were scored and cannot be compared."""
+    for contrast in report.contrasts:
+        for backbone in backbones_of(report):
+            for evaluation in report.metrics:
                 arms, references = (
-                    cells_of(given.cells, backbone, contrast[side], evaluation)
+                    cells_of(report.cells, backbone, contrast[side], evaluation)
                     for side in ("arm", "reference")
                 )
                 if not arms or not references:
                     continue
-                cells = [cell for both in paired(arms, references).values() for cell in both]
-                spoken = [
+                cells = [cell for pair in paired(arms, references).values() for cell in pair]
+                languages = [
                     {code for name, code in cell.scored if name == evaluation} for cell in cells
                 ]
+                reason = None
                 if not cells:
-                    yield contrast["name"], backbone, evaluation, "no seeds in common"
-                elif not set.intersection(*spoken):
-                    yield (
-                        contrast["name"],
-                        backbone,
-                        evaluation,
-                        "no language that all paired cells have",
-                    )
+                    reason = "no seeds in common"
+                elif not set.intersection(*languages):
+                    reason = "no language in common to all paired cells"
+                if reason:
+                    yield contrast["name"], backbone, evaluation, reason
 
 
 def _head(contrast: Mapping[str, Any], backbone: str) -> dict[str, Any]:
@@ -268,10 +173,10 @@ def _head(contrast: Mapping[str, Any], backbone: str) -> dict[str, Any]:
     }
 
 
-def same_data(given: ReportInput, contrast: Mapping[str, Any], target: str) -> bool:
+def same_data(report: ReportInput, contrast: Mapping[str, Any], target: str) -> bool:
     """Whether either arm of a contrast was trained on the trained target's own data."""
     overlaps = {
-        (row["arm"], row["trained_target"]): row["overlap"] for row in given.expanded["overlaps"]
+        (row["arm"], row["trained_target"]): row["overlap"] for row in report.expanded["overlaps"]
     }
     return "same-data" in (overlaps.get((contrast[side], target)) for side in ("arm", "reference"))
 
@@ -282,23 +187,26 @@ def _pooled_rows(
     level: float,
     headline: str | None,
 ) -> Iterator[dict[str, Any]]:
-    """The mean over evaluations that are neither retrieval nor the own data of either arm, for
-    each backbone, and the differences between backbones.
+    """For each backbone, the mean over evaluations that are neither retrieval nor trained on by
+    either arm; then the differences between backbones.
     """
     head = {"evaluation": POOLED, "metric": OFFICIAL, "same_data": False}
-    for backbone, found in pools.items():
+    for backbone, evaluations in pools.items():
         for language in (NON_ENGLISH, ENGLISH, GAP, AVERAGE):
-            tables, more = _pool(found, language)
+            tables, coverage = _pool(evaluations, language)
             table = pooled(tables)
             if table is not None:
                 row = _row(
-                    _head(contrast, backbone) | head | {"language": language} | more, table, level
+                    _head(contrast, backbone) | head | {"language": language} | coverage,
+                    table,
+                    level,
                 )
                 if language == NON_ENGLISH:
-                    row |= _robust(found, table.pairs)
+                    row |= _robust(evaluations, table.pairs)
                 yield row | {"family": family_of(row, contrast, headline, OFFICIAL)}
-    for one, other in combinations(pools, 2):
-        yield from _interaction_row(contrast, {one: pools[one], other: pools[other]}, head, level)
+    for first, second in combinations(pools, 2):
+        both = {first: pools[first], second: pools[second]}
+        yield from _interaction_row(contrast, both, head, level)
 
 
 def _interaction_row(
@@ -308,7 +216,7 @@ def _interaction_row(
     level: float,
 ) -> Iterator[dict[str, Any]]:
     """The first backbone's pooled effect minus the second's, over the evaluations and languages
-    of both. What only one of them has is named in left_out.
+    that both have. `left_out` names what only one of them has.
     """
     first, second = pools.values()
     dropped = [
@@ -317,68 +225,69 @@ def _interaction_row(
     sides: tuple[dict[str, Differences], dict[str, Differences]] = ({}, {})
     for name in (name for name in first if name in second):
         languages = [set(side[name].averaged) for side in (first, second)]
-        apart = [
+        unshared = [
             code
             for code in {**first[name].languages, **second[name].languages}
             if code in languages[0] ^ languages[1]
         ]
-        if apart:
-            dropped.append(f"{name}: {' '.join(apart)}")
+        if unshared:
+            dropped.append(f"{name}: {' '.join(unshared)}")
         for kept, side in zip(sides, (first, second), strict=True):
             kept[name] = side[name].restricted(languages[0] & languages[1])
-    (tables, more), (others, _) = (_pool(side, NON_ENGLISH) for side in sides)
-    one, other = pooled(tables), pooled(others)
-    table = None if one is None or other is None else interaction(one, other)
+    (first_tables, coverage), (second_tables, _) = (_pool(side, NON_ENGLISH) for side in sides)
+    first_table, second_table = pooled(first_tables), pooled(second_tables)
+    if first_table is None or second_table is None:
+        return
+    table = interaction(first_table, second_table)
     if table is not None:
-        more = more | {"left_out": "; ".join([*dropped, *filter(None, [more["left_out"]])])}
-        name = " minus ".join(pools)
-        yield _row(
-            _head(contrast, name) | head | {"language": NON_ENGLISH, "family": INTERACTION} | more,
-            table,
-            level,
-        )
+        coverage["left_out"] = "; ".join([*dropped, *filter(None, [coverage["left_out"]])])
+        estimand = {"language": NON_ENGLISH, "family": INTERACTION}
+        backbones = " minus ".join(pools)
+        yield _row(_head(contrast, backbones) | head | estimand | coverage, table, level)
 
 
 def _pool(
-    found: Mapping[str, Differences], language: str
+    evaluations: Mapping[str, Differences], language: str
 ) -> tuple[dict[str, Table], dict[str, Any]]:
-    """(evaluation → its table of an estimand, what is in it: languages, examples, evaluations,
-    and which of these have fewer seeds than others, so that the mean has fewer).
+    """(evaluation → its table of an estimand, what the tables cover: languages, examples,
+    evaluations, and evaluations with fewer seeds than others, which reduce the mean's).
     """
     chosen = {
-        name: one.estimands[language] for name, one in found.items() if language in one.estimands
+        name: each.estimands[language]
+        for name, each in evaluations.items()
+        if language in each.estimands
     }
     codes = {code for _, over in chosen.values() for code in over}
     examples = sum(
-        found[name].examples[code] for name, (_, over) in chosen.items() for code in over
+        evaluations[name].examples[code] for name, (_, over) in chosen.items() for code in over
     )
     tables = {name: table for name, (table, _) in chosen.items()}
     return tables, {
         "n_languages": len(codes),
         "n_examples": examples,
         "pooled_over": " ".join(tables),
-        "left_out": _fewer(tables),
+        "left_out": _fewer_seeds(tables),
     }
 
 
-def _fewer(tables: Mapping[str, Table]) -> str:
-    """The evaluations that lack seeds of other evaluations; empty where all have the same."""
+def _fewer_seeds(tables: Mapping[str, Table]) -> str:
+    """The evaluations that lack seeds which others have; empty if all have the same."""
     every = {pair for table in tables.values() for pair in table.pairs}
-    lacking = {
+    fewer = {
         name: len(table.pairs) for name, table in tables.items() if len(table.pairs) < len(every)
     }
-    return "; ".join(f"{name} has {count} of {len(every)} seeds" for name, count in lacking.items())
+    return "; ".join(f"{name} has {count} of {len(every)} seeds" for name, count in fewer.items())
 
 
-def _robust(found: Mapping[str, Differences], pairs: Sequence[Pair]) -> dict[str, float]:
-    """Beside the mean over non-English languages: the interquartile mean over its evaluations,
-    languages and pairs, and the probability of improvement.
+def _robust(evaluations: Mapping[str, Differences], pairs: Sequence[Pair]) -> dict[str, float]:
+    """Robust companions of the mean over non-English languages: the interquartile mean over its
+    evaluations, languages and pairs, and the probability of improvement.
     """
     effects = [
-        one.languages[code].of(pairs).effects
-        for one in found.values()
-        if NON_ENGLISH in one.estimands
-        for code in one.estimands[NON_ENGLISH][1]
+        each.languages[code].of(pairs).effects
+        for each in evaluations.values()
+        if NON_ENGLISH in each.estimands
+        for code in each.estimands[NON_ENGLISH][1]
     ]
     return {
         "iqm": interquartile_mean(np.concatenate(effects)),
@@ -391,28 +300,37 @@ def _bootstrap(
     languages: Sequence[str],
     evaluation: str,
     metric: str,
-    shape: Layout,
+    layout: Layout,
     level: float,
 ) -> dict[str, float | None]:
-    """The second interval of an official average where seeds are many, else nothing."""
-    if len(pairs) < FEWEST_SEEDS or shape.shared:
+    """The bootstrap interval of an official average if there are enough seeds.
+
+    Args:
+        pairs: seeds → the arm's and the reference's cell.
+        languages: the languages of the average.
+        evaluation: name of the evaluation.
+        metric: its official metric.
+        layout: which seeds the pairs share.
+        level: coverage of the interval.
+    """
+    if len(pairs) < FEWEST_SEEDS or layout.shared:
         return {"bootstrap_low": None, "bootstrap_high": None}
 
     def scored(cell: Cell) -> dict[str, Scored]:
         return {language: cell.scored[evaluation, language] for language in languages}
 
     arms, references = (
-        [scored(a) for a, _ in pairs.values()],
-        [scored(r) for _, r in pairs.values()],
+        [scored(arm) for arm, _ in pairs.values()],
+        [scored(reference) for _, reference in pairs.values()],
     )
-    low, high = bootstrap_interval(arms, references, shape, metric, level)
+    low, high = bootstrap_interval(arms, references, layout, metric, level)
     return {"bootstrap_low": low, "bootstrap_high": high}
 
 
 def _row(head: Mapping[str, Any], table: Table, level: float) -> dict[str, Any]:
     # The effect on a gap, and the difference between two backbones, are differences of two effects.
     twice = 2 if head["language"] == GAP or head.get("family") == INTERACTION else 1
-    found: Interval = table.interval(level, twice * LARGEST.get(head["metric"], 100.0))
+    estimate: Interval = table.interval(level, twice * LARGEST.get(head["metric"], 100.0))
     return {
         "n_seeds": table.layout.replicates,
         "seeds": table.layout.seeds,
@@ -422,16 +340,17 @@ def _row(head: Mapping[str, Any], table: Table, level: float) -> dict[str, Any]:
         "bootstrap_low": None,
         "bootstrap_high": None,
         **head,
-        "effect": found.effect,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "ci_method": found.method,
-        "p": found.p,
-        "mde": found.mde,
+        "effect": estimate.effect,
+        "ci_low": estimate.low,
+        "ci_high": estimate.high,
+        "ci_method": estimate.method,
+        "p": estimate.p,
+        "mde": estimate.mde,
     }
 
 
 def cells_of(cells: Sequence[Cell], backbone: str, arm: str, evaluation: str) -> dict[Pair, Cell]:
+    """Seeds → cell, for the cells of an arm that were scored on an evaluation."""
     return {
         (cell.seed_intermediate, cell.seed_target): cell
         for cell in cells

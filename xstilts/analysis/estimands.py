@@ -1,5 +1,5 @@
-"""What a contrast estimates: tables of paired differences, and the weighted means over languages
-and evaluations of them.
+"""What a contrast estimates: tables of paired differences and their weighted means over languages
+and evaluations.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ from xstilts.plan.seed_layout import Layout, Pair, layout
 #: The official average: the unweighted mean over all languages of an evaluation.
 AVERAGE = "avg"
 ENGLISH = "en"
-#: The unweighted mean over the languages that are not English.
+#: The unweighted mean over the non-English languages.
 NON_ENGLISH = "non_en"
 #: English minus the mean of the other languages: the cross-lingual transfer gap.
 GAP = "gap"
@@ -27,9 +27,10 @@ POOLED = "pooled"
 
 @dataclass(frozen=True)
 class Table:
-    """Paired differences, arm minus reference. pairs, arms, references: seeds, of each pair and
-    of its two cells. effects: [pairs]. influence: [pairs, clusters], how much each cluster moves
-    them.
+    """Paired differences, arm minus reference.
+
+    pairs, arms, references: the seeds of each pair and of its two cells. effects: [pairs].
+    influence: [pairs, clusters], how much each cluster moves the effects.
     """
 
     pairs: tuple[Pair, ...]
@@ -47,7 +48,7 @@ class Table:
         return interval(self.effects, self.influence, self.layout, level, bound)
 
     def of(self, pairs: Sequence[Pair]) -> "Table":
-        """The same with these pairs alone, in this order."""
+        """The same table with only these pairs, in this order."""
         index = [self.pairs.index(pair) for pair in pairs]
         arms, references = (tuple(side[k] for k in index) for side in (self.arms, self.references))
         return Table(
@@ -62,9 +63,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Differences:
-    """A contrast on one evaluation, for one metric. languages: those that all paired cells have,
-    each with its Table. left_out: the others. examples: rows of each language. averaged: those
-    of the languages that the official average is taken over.
+    """A contrast on one evaluation, for one metric.
+
+    languages: the Table of each language that all paired cells have. left_out: the other languages.
+    examples: number of rows of each language. averaged: the languages of the official average.
     """
 
     languages: Mapping[str, Table]
@@ -73,7 +75,7 @@ class Differences:
     averaged: Sequence[str]
 
     def restricted(self, languages: Collection[str]) -> "Differences":
-        """The same over these languages alone."""
+        """The same with only these languages."""
         kept = {
             language: table for language, table in self.languages.items() if language in languages
         }
@@ -83,30 +85,30 @@ class Differences:
 
     @cached_property
     def estimands(self) -> dict[str, tuple[Table, list[str]]]:
-        """name → (table, languages in it): each language, the average, the mean of those that
-        are not English, the gap.
+        """name → (table, its languages): each language, the average, the mean over non-English
+        languages, the gap.
         """
-        found = {language: (table, [language]) for language, table in self.languages.items()}
+        estimands = {language: (table, [language]) for language, table in self.languages.items()}
         for name, weights in weighted(self.averaged).items():
             tables = [(self.languages[language], weight) for language, weight in weights.items()]
-            found[name] = (combined(tables), list(weights))
-        return found
+            estimands[name] = (combined(tables), list(weights))
+        return estimands
 
 
 def weighted(languages: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Estimand → language → its weight. Those that the languages do not allow are left out."""
+    """Estimand → language → weight, for the estimands that these languages allow."""
     others = [language for language in languages if language != ENGLISH]
-    found = {AVERAGE: dict.fromkeys(languages, 1 / len(languages))} if languages else {}
+    weights = {AVERAGE: dict.fromkeys(languages, 1 / len(languages))} if languages else {}
     if others:
-        found[NON_ENGLISH] = dict.fromkeys(others, 1 / len(others))
+        weights[NON_ENGLISH] = dict.fromkeys(others, 1 / len(others))
         if ENGLISH in languages:
-            found[GAP] = {ENGLISH: 1.0} | dict.fromkeys(others, -1 / len(others))
-    return found
+            weights[GAP] = {ENGLISH: 1.0} | dict.fromkeys(others, -1 / len(others))
+    return weights
 
 
 def combined(tables: Sequence[tuple[Table, float]]) -> Table:
-    """The weighted sum of tables over the pairs that all of them have. A cluster of several
-    tables is one cluster.
+    """The weighted sum of tables over their common pairs. Clusters of the same name are one
+    cluster.
     """
     pairs = [pair for pair in tables[0][0].pairs if all(pair in table.pairs for table, _ in tables)]
     parts = [(table.of(pairs), weight) for table, weight in tables]
@@ -121,8 +123,9 @@ def combined(tables: Sequence[tuple[Table, float]]) -> Table:
 
 
 def pooled(tables: Mapping[str, Table]) -> Table | None:
-    """The mean over evaluations, over the pairs that all of them have; None where there is none.
-    Clusters of two evaluations are not the same, whatever their names.
+    """The mean over evaluations on their common pairs; None if they have none.
+
+    Clusters of different evaluations are independent, whatever their names.
     """
     if not tables or not set.intersection(*(set(table.pairs) for table in tables.values())):
         return None
@@ -140,13 +143,13 @@ def pooled(tables: Mapping[str, Table]) -> Table | None:
     return combined(parts)
 
 
-def interaction(one: Table, other: Table) -> Table | None:
-    """One backbone's effect minus the other's, by seed and example; None where they have no
-    seeds in common.
+def interaction(first: Table, second: Table) -> Table | None:
+    """The first backbone's effect minus the second's, paired by seed and example; None if they have
+    no seeds in common.
     """
-    if not set(one.pairs) & set(other.pairs):
+    if not set(first.pairs) & set(second.pairs):
         return None
-    return combined([(one, 1.0), (other, -1.0)])
+    return combined([(first, 1.0), (second, -1.0)])
 
 
 def interquartile_mean(values: Array) -> float:
@@ -156,7 +159,7 @@ def interquartile_mean(values: Array) -> float:
 
 def probability_of_improvement(differences: Sequence[Array]) -> float:
     """The share of pairs in which the arm is better (ties count half), averaged over evaluations
-    and languages. differences: one array [pairs] for each of these.
+    and languages. `differences` has one array [pairs] for each of these.
     """
     return float(np.mean([np.mean((values > 0) + 0.5 * (values == 0)) for values in differences]))
 
@@ -164,62 +167,75 @@ def probability_of_improvement(differences: Sequence[Array]) -> float:
 def paired(
     arms: Mapping[Pair, Cell], references: Mapping[Pair, Cell]
 ) -> dict[Pair, tuple[Cell, Cell]]:
-    """Seeds → the two cells of equal seeds. A seed that one side does not have (None) meets all
-    of the other's, and the pair has the seed of the side that has one; so it does not matter
-    which side is the reference.
+    """Seeds → the arm's and the reference's cell with these seeds.
+
+    A side without a seed of one kind (None) pairs with every seed of the other side, and the pair
+    gets that seed. The result does not depend on which side is the reference.
     """
-    found: dict[Pair, tuple[Cell, Cell]] = {}
-    for (a, cell), (r, other) in product(arms.items(), references.items()):
+    pairs: dict[Pair, tuple[Cell, Cell]] = {}
+    for (a, cell), (r, reference) in product(arms.items(), references.items()):
         if all(x is None or y is None or x == y for x, y in zip(a, r, strict=True)):
-            first, second = (y if x is None else x for x, y in zip(a, r, strict=True))
-            found[first, second] = (cell, other)
-    return found
+            intermediate, target = (y if x is None else x for x, y in zip(a, r, strict=True))
+            pairs[intermediate, target] = (cell, reference)
+    return pairs
 
 
-class Summed:
-    """Scores and influences of cells, each computed once: (value, clusters, influence of each
-    cluster).
-    """
+class ScoreCache:
+    """Scores and influences of cells, each computed once."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[int, str], tuple[Scored, float, list[str], Array]] = {}
+        # The entry keeps its Scored alive, so that no other object gets the same id.
+        self._entries: dict[tuple[int, str], tuple[Scored, float, list[str], Array]] = {}
 
     def of(self, scored: Scored, metric: str) -> tuple[float, list[str], Array]:
+        """(value, clusters, influence of each cluster)."""
         key = (id(scored), metric)
-        if key not in self._held:
+        if key not in self._entries:
             place = {cluster: index for index, cluster in enumerate(dict.fromkeys(scored.clusters))}
             moved: Array = np.bincount(
                 [place[cluster] for cluster in scored.clusters],
                 weights=scored.influence(metric),
                 minlength=len(place),
             ).astype(np.float64)
-            self._held[key] = (scored, scored.value(metric), list(place), moved)
-        return self._held[key][1:]
+            self._entries[key] = (scored, scored.value(metric), list(place), moved)
+        return self._entries[key][1:]
 
 
 def differences(
     pairs: Mapping[Pair, tuple[Cell, Cell]],
     evaluation: str,
     metric: str,
-    summed: Summed,
+    cache: ScoreCache,
     averaged: Callable[[Sequence[str]], Sequence[str]] = list,
 ) -> Differences:
-    """The differences of paired cells on an evaluation. averaged: languages → those of them that
-    its average is taken over. Raises ValueError where two were not scored on the same examples.
+    """The differences of paired cells on one evaluation.
+
+    Args:
+        pairs: seeds → the arm's and the reference's cell.
+        evaluation: name of the evaluation.
+        metric: name of the metric.
+        cache: scores that other contrasts computed.
+        averaged: languages → those of them that belong to the evaluation's average.
+
+    Raises:
+        ValueError: two cells were scored on different examples.
     """
     cells = [cell for both in pairs.values() for cell in both]
     everywhere = [
         [language for name, language in cell.scored if name == evaluation] for cell in cells
     ]
-    known = list(dict.fromkeys(language for languages in everywhere for language in languages))
+    scored = list(dict.fromkeys(language for languages in everywhere for language in languages))
     common = [
-        language for language in known if all(language in languages for languages in everywhere)
+        language for language in scored if all(language in languages for languages in everywhere)
     ]
-    tables = {language: _table(pairs, evaluation, language, metric, summed) for language in common}
+    tables = {language: _table(pairs, evaluation, language, metric, cache) for language in common}
     examples = {language: len(cells[0].scored[evaluation, language].ids) for language in common}
-    left_out = tuple(language for language in known if language not in common)
+    left_out = tuple(language for language in scored if language not in common)
     return Differences(
-        tables, left_out, examples, [language for language in averaged(known) if language in common]
+        tables,
+        left_out,
+        examples,
+        [language for language in averaged(scored) if language in common],
     )
 
 
@@ -228,27 +244,27 @@ def _table(
     evaluation: str,
     language: str,
     metric: str,
-    summed: Summed,
+    cache: ScoreCache,
 ) -> Table:
     effects, rows = [], []
     clusters: list[str] = []
     for arm, reference in pairs.values():
-        one, other = arm.scored[evaluation, language], reference.scored[evaluation, language]
-        if list(one.ids) != list(other.ids):
+        scored, base = arm.scored[evaluation, language], reference.scored[evaluation, language]
+        if list(scored.ids) != list(base.ids):
             raise ValueError(
-                f"{evaluation} {language}: {arm.arm} and {reference.arm} were not scored on the same examples"
+                f"{evaluation} {language}: {arm.arm} and {reference.arm} were not scored on the "
+                "same examples; score both again with one version of the data"
             )
-        (value, names, moved), (base, _, moved_base) = (
-            summed.of(one, metric),
-            summed.of(other, metric),
-        )
+        value, names, moved = cache.of(scored, metric)
+        base_value, _, base_moved = cache.of(base, metric)
         if clusters and names != clusters:
             raise ValueError(
-                f"{evaluation} {language}: two cells of {arm.arm} were not scored on the same examples"
+                f"{evaluation} {language}: two cells of {arm.arm} were not scored on the same "
+                "examples; score both again with one version of the data"
             )
         clusters = names
-        effects.append(value - base)
-        rows.append(moved - moved_base)
+        effects.append(value - base_value)
+        rows.append(moved - base_moved)
     arms, references = (
         tuple((cell.seed_intermediate, cell.seed_target) for cell in side)
         for side in zip(*pairs.values(), strict=True)

@@ -1,14 +1,19 @@
-"""Figures as inline SVG: nothing is loaded from anywhere."""
+"""Figures as inline SVG that loads no external resource."""
 
 import io
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from xstilts.analysis.answer import clear
 
 _INK, _ACCENT, _GREY = "#1f2933", "#1f6f8b", "#9aa5b1"
+_SERIES = (
+    "#1f6f8b", "#c05746", "#6a994e", "#7b5ea7", "#d08c21",
+    "#4a5568", "#b56576", "#2a9d8f", "#8d6e63", "#577590",
+)  # fmt: skip
 
 
 def _svg(figure: Any) -> str:
@@ -44,12 +49,12 @@ def _axes(height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def forest(rows: pd.DataFrame, label: Sequence[str], level: float) -> str:
-    """Effects with their intervals, one line a row; filled where the adjusted p value is below 1
-    − level.
+def forest(effects: pd.DataFrame, labels: Sequence[str], level: float) -> str:
+    """Effects with their intervals, one line per row; filled if the adjusted p-value is at most
+    1 − level.
     """
-    figure, axes = _axes(0.36 * len(rows) + 0.9)
-    for place, row in enumerate(rows.to_dict("records")):
+    figure, axes = _axes(0.36 * len(effects) + 0.9)
+    for place, row in enumerate(effects.to_dict("records")):
         filled = clear(row["p_adjusted"], 1 - level)
         axes.plot(
             [row["ci_low"], row["ci_high"]],
@@ -66,46 +71,30 @@ def forest(rows: pd.DataFrame, label: Sequence[str], level: float) -> str:
             markerfacecolor=_ACCENT if filled else "white",
             markersize=7,
         )
-    axes.set_yticks(range(len(rows)), label)
+    axes.set_yticks(range(len(effects)), labels)
     axes.invert_yaxis()
     axes.set_xlabel(f"effect, points ({100 * level:g} % interval)", color=_INK)
     return _svg(figure)
 
 
-def by_language(rows: pd.DataFrame, level: float) -> str:
-    """The headline's effect in each language: one mark a backbone and evaluation, languages down
-    the side.
+def by_language(effects: pd.DataFrame, level: float) -> str:
+    """The headline contrast in each language: one mark per backbone and evaluation, languages on
+    the vertical axis.
     """
-    languages = list(dict.fromkeys(rows["language"]))
-    series = list(dict.fromkeys(zip(rows["backbone"], rows["evaluation"], strict=True)))
+    languages = list(dict.fromkeys(effects["language"]))
+    series = list(dict.fromkeys(zip(effects["backbone"], effects["evaluation"], strict=True)))
+    offsets = np.linspace(-0.25, 0.25, len(series)) if len(series) > 1 else [0.0]
     figure, axes = _axes(0.3 * len(languages) + 1.4)
-    colours = [
-        "#1f6f8b",
-        "#c05746",
-        "#6a994e",
-        "#7b5ea7",
-        "#d08c21",
-        "#4a5568",
-        "#b56576",
-        "#2a9d8f",
-        "#8d6e63",
-        "#577590",
-    ]
-    for index, (backbone, evaluation) in enumerate(series):
-        chosen = rows[(rows["backbone"] == backbone) & (rows["evaluation"] == evaluation)]
-        places = [
-            languages.index(language) + (index / max(1, len(series) - 1) - 0.5) * 0.5
-            for language in chosen["language"]
-        ]
-        colour = colours[index % len(colours)]
-        axes.hlines(
-            places, chosen["ci_low"], chosen["ci_high"], color=colour, linewidth=1, alpha=0.45
-        )
+    for index, ((backbone, evaluation), offset) in enumerate(zip(series, offsets, strict=True)):
+        rows = effects[(effects["backbone"] == backbone) & (effects["evaluation"] == evaluation)]
+        places = [languages.index(language) + offset for language in rows["language"]]
+        color = _SERIES[index % len(_SERIES)]
+        axes.hlines(places, rows["ci_low"], rows["ci_high"], color=color, linewidth=1, alpha=0.45)
         axes.plot(
-            chosen["effect"],
+            rows["effect"],
             places,
             "o",
-            color=colour,
+            color=color,
             markersize=4.5,
             label=f"{backbone}, {evaluation}",
         )

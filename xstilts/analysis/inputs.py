@@ -1,4 +1,4 @@
-"""What the report is made of."""
+"""The data that a report is made from."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +16,19 @@ Array = npt.NDArray[np.float64]
 
 @dataclass
 class Scored:
-    """One cell's predictions of one evaluation in one language. predictions, golds: parsed JSON,
-    in the order of ids. clusters: examples that are resampled together; named apart in each
-    language, unless translations join them. rows: positions in the records, which identify the
-    examples; empty in results of earlier versions. parallel: equal for the translations of one
-    example, empty texts (or nothing at all) where there are none. split: the source split that
-    was scored (it may be the plan's override). last: the same by the weights of the last update,
-    where English dev chose earlier ones; reported beside, never used for effects. asked: of
-    retrieval, the English sentences that were asked for; else empty.
+    """One cell's predictions for one evaluation in one language.
+
+    predictions, golds: parsed JSON, in the order of ids.
+    clusters: examples that are resampled together. Names differ between languages, unless
+        translations join them.
+    split: the source split that was scored (a plan may override it).
+    last: the same predictions with the weights of the last update, if selection on English dev
+        chose earlier ones. Reported in results, never used for effects.
+    asked: for retrieval, the English query sentences (the column `asked`); else empty.
+    rows: positions in the records, which identify the examples. Empty in results of earlier
+        versions.
+    parallel: a key that translations of one example share; empty strings, or no entries at all, if
+        there are no translations.
     """
 
     ids: Sequence[str]
@@ -39,12 +44,11 @@ class Scored:
     _ratios: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def ratio(self, metric: str) -> Array:
-        """[n, 2]: each example's share in the metric's numerator and denominator."""
+        """[n, 2]: each example's share of the metric's numerator and denominator."""
         if metric not in self._ratios:
-            one = METRICS[metric]
-            self._ratios[metric] = one.ratio(
-                one.counts(self.predictions, self.golds, self.language)
-            )
+            definition = METRICS[metric]
+            counts = definition.counts(self.predictions, self.golds, self.language)
+            self._ratios[metric] = definition.ratio(counts)
         return self._ratios[metric]
 
     def value(self, metric: str) -> float:
@@ -56,19 +60,20 @@ class Scored:
         return float(ratio_value(self.ratio(metric).sum(0)))
 
     def _by_picture(self) -> tuple[list[Any], list[list[str]]]:
-        """One caption and all references of each picture (cluster): COCO has a row a reference."""
-        told: dict[str, Any] = {}
-        golds: dict[str, list[str]] = {}
+        """One caption and all references per picture (cluster): COCO has one row per reference."""
+        captions: dict[str, Any] = {}
+        references: dict[str, list[str]] = {}
         for cluster, prediction, gold in zip(
             self.clusters, self.predictions, self.golds, strict=True
         ):
-            told.setdefault(cluster, prediction)
-            golds.setdefault(cluster, []).extend(gold)
-        return list(told.values()), list(golds.values())
+            captions.setdefault(cluster, prediction)
+            references.setdefault(cluster, []).extend(gold)
+        return list(captions.values()), list(references.values())
 
     def influence(self, metric: str) -> Array:
-        """[n]: by how much each example moves the metric, to first order (delta method); sums to
-        zero.
+        """[n]: how much each example moves the metric, to first order (delta method).
+
+        Sums to zero.
         """
         ratio = self.ratio(metric)
         bottom = ratio[:, 1].sum()
@@ -80,7 +85,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell with what was predicted: (evaluation, language) → Scored."""
+    """One cell and its predictions: (evaluation, language) → Scored."""
 
     backbone: str
     arm: str
@@ -93,27 +98,36 @@ class Cell:
 
 @dataclass(frozen=True)
 class ReportInput:
-    """Everything that a report says. expanded: the plan's expansion as JSON (plan, contrasts,
-    overlaps, overrides, skipped languages, …). missing: {what, reason, log}. spent: budgets as
-    used, one row a backbone and arm.
+    """Everything that a report is made from.
+
+    expanded: the plan's expansion as JSON (plan, contrasts, overlaps, overrides, …).
+    metrics: evaluation → its metrics, the official one first.
+    missing: {what, reason, log} for each score that does not exist.
+    spent: the training budget that each backbone and arm used.
+    staged: records and encodings with bad rows, truncation or unknown tokens.
+    intermediates: scores of arms on English dev rows of their own tasks, one row per metric.
+    cut_contexts: see `xstilts.analysis.cut_contexts`.
     """
 
     expanded: Mapping[str, Any]
     cells: Sequence[Cell]
-    metrics: Mapping[str, Sequence[str]]  # evaluation → its metrics, the official one first
+    metrics: Mapping[str, Sequence[str]]
     missing: Sequence[Mapping[str, Any]]
     spent: Sequence[Mapping[str, Any]]
-    staged: Sequence[Mapping[str, Any]]  # bad rows and truncation worth naming
+    staged: Sequence[Mapping[str, Any]]
     banner: str
     run: str
-    intermediates: Sequence[
-        Mapping[str, Any]
-    ] = ()  # arms on their own English dev rows, one row a metric
-    cut_contexts: Sequence[dict[str, Any]] = ()  # see xstilts.analysis.cut_contexts
+    intermediates: Sequence[Mapping[str, Any]] = ()
+    cut_contexts: Sequence[dict[str, Any]] = ()
 
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:
         return [dict(contrast) for contrast in self.expanded["contrasts"]]
+
+    @cached_property
+    def official_metrics(self) -> dict[str, str]:
+        """evaluation → its official metric."""
+        return {evaluation: names[0] for evaluation, names in self.metrics.items()}
 
     @property
     def benchmark(self) -> str:
@@ -121,14 +135,10 @@ class ReportInput:
         return benchmark_of(str(self.expanded.get("plan", {}).get("recipes", "")))
 
     def averaged(self, evaluation: str, scored: Iterable[str]) -> list[str]:
-        """Those of the scored languages over which an evaluation's average is taken: the
-        benchmark's own.
-        """
+        """The scored languages that belong to the benchmark's average of an evaluation."""
         return averaged_languages(self.benchmark, evaluation, scored)
 
 
 def metrics_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The metrics reported for an evaluation, the official score first (QA: the mean of EM and
-    F1).
-    """
+    """The reported metrics of an evaluation, the official one first (QA: the mean of EM and F1)."""
     return task_metrics(names)

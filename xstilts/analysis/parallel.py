@@ -1,9 +1,10 @@
-"""Which test examples belong together: one passage's, and one example's translations.
+"""Clusters of test examples that are not independent: examples of one passage, and translations of
+one example.
 
-Translations are not independent examples: counted as such, an average over languages would look
-more certain than it is. So clusters of all languages become one where they share an example, which
-a task's `parallel` key says. Equal ids say nothing: row numbers of UD-POS, WikiANN or Tatoeba are
-equal in all languages, and the sentences are not.
+If translations counted as independent examples, an average over languages would look more certain
+than it is. So clusters of different languages become one cluster if they share an example,
+according to the task's `parallel` key. Equal ids prove nothing: UD-POS, WikiANN and Tatoeba use the
+same row numbers in all languages for different sentences.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +14,8 @@ from xstilts.analysis.inputs import Cell, Scored
 
 
 def in_parallel(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells with clusters that translations share. The clusters of an evaluation are the
-    same in all its cells.
+    """The cells with clusters that translations share. An evaluation has the same clusters in all
+    cells.
     """
     first: dict[tuple[str, str], Scored] = {}
     for cell in cells:
@@ -26,14 +27,17 @@ def in_parallel(cells: Sequence[Cell]) -> list[Cell]:
     }
     return [
         replace(
-            cell, scored={key: _in(joined[key[0]], scored) for key, scored in cell.scored.items()}
+            cell,
+            scored={key: _renamed(joined[key[0]], scored) for key, scored in cell.scored.items()},
         )
         for cell in cells
     ]
 
 
 def join(languages: Iterable[Scored]) -> dict[str, str]:
-    """cluster → the cluster that stands for all that share an example with it, in any language."""
+    """cluster → the cluster that represents all clusters which share an example with it, in any
+    language.
+    """
     parent: dict[tuple[str, str], tuple[str, str]] = {}
 
     def root(node: tuple[str, str]) -> tuple[str, str]:
@@ -55,9 +59,9 @@ def join(languages: Iterable[Scored]) -> dict[str, str]:
     return {cluster: names.setdefault(root(("cluster", cluster)), cluster) for cluster in clusters}
 
 
-def _in(joined: Mapping[str, str], scored: Scored) -> Scored:
+def _renamed(joined: Mapping[str, str], scored: Scored) -> Scored:
     if all(joined.get(cluster, cluster) == cluster for cluster in set(scored.clusters)):
         return scored
     clusters = [joined.get(cluster, cluster) for cluster in scored.clusters]
-    last = _in(joined, scored.last) if scored.last else None
+    last = _renamed(joined, scored.last) if scored.last else None
     return replace(scored, clusters=clusters, last=last, _ratios={})

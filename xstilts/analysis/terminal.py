@@ -1,4 +1,4 @@
-"""The end of `xstilts run`: a small table of effects."""
+"""The summary that `xstilts run` prints at the end: the answer and a small table of effects."""
 
 import json
 import sys
@@ -7,59 +7,67 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from xstilts.analysis.answer import clear, p_text
+from xstilts.analysis.answer import clear, control_text, p_text
+from xstilts.errors import in_a_line
 
-#: More effects than this are a page of the report and not a screen: then the headline's alone are
-#: printed.
-MOST_ROWS = 30
+#: More effects do not fit on a screen; then only the headline contrast's are printed.
+LARGEST_TABLE = 30
+#: Missing scores that are printed with their reason.
+MISSING_SHOWN = 10
 
 
 def show(report: Path, console: Console | None = None) -> None:
-    """Prints the answer, the effects of a report's folder (of many, the headline's), its
-    controls and what is missing.
-    """
+    """Prints the effects, the answer, the controls and the missing scores of a report's folder."""
     console = console or Console(file=sys.__stdout__)
     summary = json.loads((report / "summary.json").read_text())
     effects = summary["effects"]
-    chosen = [row for row in effects if row["contrast"] == summary["headline"]]
-    shown = chosen if chosen and len(effects) > MOST_ROWS else effects[:MOST_ROWS]
-    headline = [
+    of_headline = [row for row in effects if row["contrast"] == summary["headline"]]
+    rows = of_headline if of_headline and len(effects) > LARGEST_TABLE else effects[:LARGEST_TABLE]
+    primary = [
         {**row, "evaluation": f"{row['evaluation']}, non-English"}
         for row in summary["primary"]
         if row["contrast"] == summary["headline"]
     ]
-    if shown:
-        console.print(_table(summary["title"], [*headline, *shown], summary["confidence"]))
-    if len(shown) < len(effects):
-        console.print(f"{len(effects) - len(shown)} further effects are in the report")
-    console.print(summary["answer"])
-    for control in summary["controls"]:
-        verdict = control["verdict"] if control["as_expected"] else control["verdict"].upper()
-        span = f"{control['ci_low']:+.1f} … {control['ci_high']:+.1f}"
-        console.print(
-            f"{control['kind']} control, {control['backbone']}: {control['arm']} on {control['evaluation']} {span}, {verdict}"
-        )
-    if summary["missing"]:
-        console.print(f"{len(summary['missing'])} missing:")
-        for entry in summary["missing"][:10]:
-            console.print(f"  {entry['what']}: {entry['reason'].splitlines()[0]}")
-    console.print(summary["banner"], style="italic")
+    if rows:
+        console.print(_table(summary["title"], [*primary, *rows], summary["confidence"]))
+    lines = []
+    if len(rows) < len(effects):
+        lines.append(f"{len(effects) - len(rows)} more effects are in the report")
+    lines.append(summary["answer"])
+    lines += [control_text(control) for control in summary["controls"]]
+    missing = summary["missing"]
+    if missing:
+        lines.append(f"{len(missing)} missing:")
+        lines += [
+            f"  {entry['what']}: {in_a_line(entry['reason'])}" for entry in missing[:MISSING_SHOWN]
+        ]
+        if len(missing) > MISSING_SHOWN:
+            lines.append(f"  … and {len(missing) - MISSING_SHOWN} more, see the report")
+    for line in lines:
+        console.print(line, markup=False)
+    console.print(summary["banner"], style="italic", markup=False)
 
 
 def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for column in ("contrast", "backbone", "evaluation"):
         table.add_column(column)
     for column in ("effect", f"{100 * level:g} % interval", "adj. p", "MDE", "seeds"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in effects:
         p = row["p_adjusted"]
-        span = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
         cells = (
-            row["contrast"], row["backbone"], row["evaluation"], f"{row['effect']:+.1f}", span,
-            p_text(p), "" if row["mde"] is None else f"{row['mde']:.1f}", row["seeds"],
-        )  # fmt: skip
+            escape(row["contrast"]),
+            escape(row["backbone"]),
+            escape(row["evaluation"]),
+            f"{row['effect']:+.1f}",
+            f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}",
+            p_text(p),
+            "" if row["mde"] is None else f"{row['mde']:.1f}",
+            row["seeds"],
+        )
         table.add_row(*cells, style="bold" if clear(p, 1 - level) else "dim")
     return table

@@ -3,16 +3,16 @@ seeds.
 
 The table of paired differences has three random factors: intermediate seeds, target seeds and
 clusters of examples. The variance of its grand mean comes from the expected mean squares of a
-random-effects analysis of variance (Cornfield and Tukey 1956): the seeds' part, which holds the
-noise of seed × example, and the part of the examples that is more than that noise. Counting both
-parts whole would count the noise twice. Parts that come out negative are zero. Degrees of freedom
-are Satterthwaite's (1946); for them alone, a seeds' part that chance made smaller than the noise in
-it is taken to be that noise. A sum that chance made next to nothing while examples vary is LEAST of
-the examples' part.
+random-effects analysis of variance (Cornfield and Tukey 1956). It is the seeds' part, which
+includes the noise of seed × example, plus the examples' part in excess of that noise; adding both
+parts in full would count the noise twice. Negative parts are set to zero. Degrees of freedom are
+Satterthwaite's (1946). For them alone, a seeds' part that is by chance smaller than the noise it
+includes is set to that noise. A total that is by chance close to zero while examples vary is set to
+LEAST of the examples' part.
 
-Examples enter by their influence on the metric (delta method), so that corpus metrics such as F1
-need no special case. All functions broadcast over leading dimensions: `calibrate` passes thousands
-of simulated tables at once, and docs/methods.md has the rates that it finds.
+Examples enter by their influence on the metric (delta method), so corpus metrics such as F1 need no
+special case. All functions broadcast over leading dimensions: `calibrate` passes thousands of
+simulated tables at once. docs/methods.md has the error rates that it measures.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ from xstilts.plan.seed_layout import Layout
 
 Array = npt.NDArray[np.float64]
 
-#: Variance over examples below this, in squared points, is rounding.
+#: A variance over examples below this, in squared points, is a rounding error.
 TINY = 1e-18
-#: The smallest variance, as a share of the examples' part. With few seeds, or few examples, all
+#: The smallest variance, as a share of the examples' part: with few seeds or few examples, all
 #: pairs can agree by chance.
 LEAST = 0.05
 #: Power of the minimum detectable effect.
@@ -37,8 +37,10 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Moments:
-    """effect, variance and freedom of its estimate, and the examples' part of the variance; each
-    [...]. examples is positive wherever an example moves any pair, and so is variance.
+    """An effect, the variance and degrees of freedom of its estimate, and the examples' part of the
+    variance; each [...].
+
+    `examples` and `variance` are positive wherever an example moves any pair.
     """
 
     effect: Array
@@ -49,8 +51,10 @@ class Moments:
 
 @dataclass(frozen=True)
 class Interval:
-    """An effect with its interval, in the metric's units. p: None where nothing can be tested.
-    mde: the smallest effect that a test at this level finds with POWER; None without a test.
+    """An effect with its interval, in the metric's units.
+
+    p: None if no test is possible. mde: the smallest effect that a test at this level detects with
+    probability POWER; None without a test.
     """
 
     effect: float
@@ -61,14 +65,16 @@ class Interval:
     mde: float | None = None
 
 
-def moments(effects: Array, influence: Array, shape: Layout) -> Moments:
-    """effects: [..., pairs], the difference of each pair. influence: [..., pairs, clusters], by
-    how much each cluster moves that difference (to first order; each row sums to zero).
+def moments(effects: Array, influence: Array, layout: Layout) -> Moments:
+    """The estimate of the mean effect.
+
+    effects: [..., pairs], the difference of each pair. influence: [..., pairs, clusters], how much
+    each cluster moves that difference (to first order; each row sums to zero).
     """
-    if shape.kind == "grid":
-        return _grid(effects, influence, shape)
-    units = np.stack([effects[..., list(group)].mean(-1) for group in shape.members], -1)
-    moved = np.stack([influence[..., list(group), :].mean(-2) for group in shape.members], -2)
+    if layout.kind == "grid":
+        return _grid(effects, influence, layout)
+    units = np.stack([effects[..., list(group)].mean(-1) for group in layout.members], -1)
+    moved = np.stack([influence[..., list(group), :].mean(-2) for group in layout.members], -2)
     count, clusters = moved.shape[-2:]
     center = moved.mean(-2)
     examples = _scaled(center, clusters, 1)
@@ -76,10 +82,9 @@ def moments(effects: Array, influence: Array, shape: Layout) -> Moments:
         return Moments(
             units[..., 0], examples, np.full_like(examples, max(1, clusters - 1)), examples
         )
-    used = influence[..., [index for group in shape.members for index in group], :]
-    # Where one cell stands against all, its own seed variance is that of a single unit and not of
-    # their mean.
-    times = 1 + count if shape.shared else 1
+    used = influence[..., [index for group in layout.members for index in group], :]
+    # If all pairs share one cell, its seed variance is that of a single unit, not of their mean.
+    times = 1 + count if layout.shared else 1
     seeds = times * units.var(-1, ddof=1) / count
     noise = times * _scaled(moved - center[..., None, :], clusters, (count - 1) * count)
     residual = np.maximum(0, examples - noise)
@@ -87,10 +92,10 @@ def moments(effects: Array, influence: Array, shape: Layout) -> Moments:
     return _bounded(Moments(units.mean(-1), seeds + residual, freedom, examples), used, count - 1)
 
 
-def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
-    """Every intermediate seed with every target seed."""
-    order = [index for group in shape.members for index in group]
-    first, second, clusters = len(shape.members), len(shape.members[0]), influence.shape[-1]
+def _grid(effects: Array, influence: Array, layout: Layout) -> Moments:
+    """The estimate for every intermediate seed crossed with every target seed."""
+    order = [index for group in layout.members for index in group]
+    first, second, clusters = len(layout.members), len(layout.members[0]), influence.shape[-1]
     table = effects[..., order].reshape(*effects.shape[:-1], first, second)
     moved = influence[..., order, :].reshape(*effects.shape[:-1], first, second, clusters)
     rows, columns, mean = table.mean(-1), table.mean(-2), table.mean((-1, -2))
@@ -128,9 +133,11 @@ def _grid(effects: Array, influence: Array, shape: Layout) -> Moments:
 
 
 def _bounded(raw: Moments, influence: Array, least: int) -> Moments:
-    """The moments with a variance that is at least LEAST of the examples' part; where it is
-    raised, freedom is `least`. influence: [..., pairs, clusters]. Where influences cancel over
-    pairs, the examples' part is that of independent pairs.
+    """The moments with a variance of at least LEAST of the examples' part; where it is raised,
+    freedom is `least`.
+
+    influence: [..., pairs, clusters]. Where influences cancel over pairs, the examples' part is
+    that of independent pairs.
     """
     pairs, clusters = influence.shape[-2:]
     examples = np.maximum(raw.examples, _scaled(influence, clusters, pairs**2))
@@ -140,8 +147,8 @@ def _bounded(raw: Moments, influence: Array, least: int) -> Moments:
 
 
 def _scaled(moved: Array, clusters: int, size: int) -> Array:
-    """Sum of squared influences, as a variance of the effect over clusters; 0 where one cluster
-    says nothing of it. moved: [..., clusters] with size 1, else [..., rows, clusters].
+    """The sum of squared influences as a variance of the effect over clusters; 0 for a single
+    cluster. moved: [..., clusters] with size 1, else [..., rows, clusters].
     """
     axes = -1 if size == 1 else (-1, -2)
     value: Array = (moved**2).sum(axes) * clusters / (max(1, clusters - 1) * size)
@@ -149,7 +156,7 @@ def _scaled(moved: Array, clusters: int, size: int) -> Array:
 
 
 def _freedom(parts: Sequence[tuple[Array, int]], least: int) -> Array:
-    """Satterthwaite's degrees of freedom of a sum of variances, at least `least`."""
+    """Satterthwaite's degrees of freedom for a sum of variances, at least `least`."""
     total = np.sum([value for value, _ in parts], axis=0)
     bottom = np.sum([value**2 / max(1, freedom) for value, freedom in parts], axis=0)
     freedom = np.divide(total**2, bottom, out=np.full_like(total, least), where=bottom > 0)
@@ -157,23 +164,29 @@ def _freedom(parts: Sequence[tuple[Array, int]], least: int) -> Array:
 
 
 def interval(
-    effects: Array, influence: Array, shape: Layout, level: float = 0.95, bound: float = 100.0
+    effects: Array, influence: Array, layout: Layout, level: float = 0.95, bound: float = 100.0
 ) -> Interval:
-    """The mean effect of one contrast with its t interval. effects: [pairs]. influence: [pairs,
-    clusters]. bound: the largest effect that there can be; no interval reaches beyond it.
+    """The mean effect of one contrast with its t interval.
 
-    Where examples show no variance at all (a single cluster, or all of them alike), the t
-    interval would claim certainty. Then there is no test, and the interval allows for the share
-    of clusters that could behave differently and not be among the ones seen, at worst by the
-    whole range (Clopper and Pearson's bound for none of n, the exact rule of three).
+    If the examples show no variance (a single cluster, or all alike), the t interval would claim
+    certainty. Then there is no test, and the interval allows for the share of clusters that could
+    behave differently and be unseen, at worst by the whole range (Clopper and Pearson's bound for
+    none of n, the exact rule of three).
+
+    Args:
+        effects: [pairs].
+        influence: [pairs, clusters].
+        layout: which seeds the pairs share.
+        level: coverage of the interval.
+        bound: the largest possible effect; no interval extends beyond it.
     """
-    estimate = moments(effects, influence, shape)
+    estimate = moments(effects, influence, layout)
     effect, variance, freedom = (
         float(estimate.effect),
         float(estimate.variance),
         float(estimate.freedom),
     )
-    tested, notes = shape.kind != "single", list(shape.notes)
+    tested, notes = layout.kind != "single", list(layout.notes)
     half = float(stats.t.ppf(0.5 + level / 2, freedom)) * variance**0.5
     if not float(estimate.examples) > TINY:
         clusters = influence.shape[-1]

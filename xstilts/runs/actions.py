@@ -1,9 +1,6 @@
-"""What each component does, as functions of a run's folder in the store. Nothing here knows who
-calls it.
+"""What each component does, as functions of a run's folder in the store, independent of the caller.
 
-A run's folder holds `plan.yaml`, `run.json`, `expanded.json`, one spec for each batch and group,
-and one file for each failure. A step that is done returns before torch, transformers, datasets or
-ray is imported.
+Finished steps return before torch, transformers, datasets or ray is imported.
 """
 
 import importlib
@@ -28,11 +25,11 @@ from xstilts.runs.folder import (
 from xstilts.step import Step, require_current
 from xstilts.store.store import Store
 
-#: How a launcher is called: dotted path of a worker function, its JSON configuration, and the
-#: plan's resources.
+#: A launcher. Arguments: dotted path of a worker function, its JSON configuration, and the plan's
+#: resources.
 Launch = Callable[[str, Mapping[str, Any], Mapping[str, Any]], None]
 
-#: The worker function of each kind of step that a group settles.
+#: The worker function of each kind of step that groups run.
 WORKERS = {"finetune": "xstilts.runs.finetune:work", "score": "xstilts.runs.score:work"}
 
 _STAGERS = {
@@ -42,36 +39,37 @@ _STAGERS = {
 }
 
 
-def _fired(run_uri: str) -> None:
-    """Makes the run of this firing when the URI is a schedule's."""
+def _create_firing(run_uri: str) -> None:
+    """Creates the run of this firing if the URI is a schedule's."""
     base, separator, name = run_uri.rstrip("/").rpartition("/schedules/")
     if separator:
         store = open_store(base)
-        run, text, more = recurring.fire(store, name)
+        run, text, details = recurring.fire(store, name)
         files = recurring.task_files(store, name)
-        create(store, run, text, more.pop("mirror"), files, **more)
+        create(store, run, text, details.pop("mirror"), files, **details)
 
 
 def plan(run_uri: str) -> None:
-    """Expands the plan and writes one spec for each batch and group. A schedule's URI makes a
-    new run first.
+    """Expands the plan and writes one spec per batch and group. For a schedule's URI, creates a run
+    first.
     """
     from xstilts.environment import numeric_environment
     from xstilts.plan.expand import expand
     from xstilts.plan.load import load_plan
     from xstilts.sources.loader import open_mirror
 
-    _fired(run_uri)
+    _create_firing(run_uri)
     store, folder = open_run(run_uri)
     with recorded(store, folder, "plan"):
         run = store.get_json(f"{folder}/run.json")
         text = store.get_bytes_at(f"{folder}/plan.yaml")
         if run is None or text is None:
             raise PlanError(
-                f"{run_uri}: the run's folder has no plan.yaml and run.json; start it with `xstilts run`"
+                f"{run_uri}: no plan.yaml and run.json in the run's folder; start the run with "
+                "`xstilts run` or `xstilts submit`"
             )
-        holds = run.get("held", {})
-        mirror = open_mirror(run["mirror"]).at(holds.get("data", ()))
+        pinned = run.get("held", {})
+        mirror = open_mirror(run["mirror"]).at(pinned.get("data", ()))
         files = task_files.get(store, folder, run.get("tasks", {}))
         expanded = expand(
             load_plan(text.decode(), task_files=files),
@@ -79,9 +77,9 @@ def plan(run_uri: str) -> None:
             numeric_environment(),
             generation=str(run["run"]),
         )
-        recurring.refuse_changes(holds, expanded)
+        recurring.refuse_changes(pinned, expanded)
         if "schedule" in run:
-            recurring.hold_environment(
+            recurring.pin_environment(
                 store, str(run["schedule"]), run, text.decode(), expanded.environment
             )
         document = expanded.to_json()
@@ -100,12 +98,12 @@ def plan(run_uri: str) -> None:
         ids = {kind: [item["id"] for item in document[kind]] for kind in kinds}
         store.put_json(f"{folder}/expanded.json", document)
         store.put_json(f"{folder}/work.json", ids)
-        finished.leave(store, folder, "plan", {"expanded.json": document, "work.json": ids})
+        finished.record(store, folder, "plan", {"expanded.json": document, "work.json": ids})
 
 
 def stage(run_uri: str, batch: str) -> int:
-    """Does the records, build and encode steps of a batch, in order. Returns how many had to be
-    done.
+    """Runs the unfinished records, build and encode steps of a batch, in order. Returns their
+    number.
     """
     store, folder = open_run(run_uri)
     done = 0
@@ -134,44 +132,45 @@ def stage(run_uri: str, batch: str) -> int:
 
 
 def finetune(run_uri: str, group: str, launch: Launch) -> dict[str, int]:
-    """Settles every finetune step of a group: done, or failed with its failure recorded."""
+    """Runs the unfinished finetune steps of a group; failures are recorded, not raised."""
     return _settle(run_uri, group, "finetune", launch)
 
 
 def score(run_uri: str, group: str, launch: Launch) -> dict[str, int]:
-    """Settles every score step of a group whose model is there."""
+    """Runs the unfinished score steps of a group whose model exists."""
     return _settle(run_uri, group, "score", launch)
 
 
 def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, int]:
+    """Runs a group's steps of one kind, so that each is done or has its failure recorded."""
     store, folder = open_run(run_uri)
-    spec, steps = spec_of(store, folder, group)
-    wanted = {fingerprint: steps[fingerprint] for fingerprint in spec[kind]}
-    undone = set(wanted) - store.done(kind)
+    spec, all_steps = spec_of(store, folder, group)
+    steps = {fingerprint: all_steps[fingerprint] for fingerprint in spec[kind]}
+    undone = set(steps) - store.done(kind)
     group_key = f"{folder}/failures/{kind}-{group}.json"
     for fingerprint in undone:
-        require_current(wanted[fingerprint])
+        require_current(steps[fingerprint])
     if undone:
-        # A lease that is still there is an earlier try's, which was cut off: its job may run on,
-        # and what it says failed has failed. Every other try starts afresh.
+        # An existing lease belongs to an attempt that was interrupted. Its job may still run, so
+        # the failures that it recorded stay. Any other attempt starts clean.
         if store.get_json(f"{folder}/leases/{kind}-{group}.json") is None:
             for fingerprint in undone:
                 store.delete(failure_key(folder, kind, fingerprint))
                 store.delete(f"{folder}/attempts/{fingerprint}/")
         store.delete(group_key)
-        lost: Exception | None = None
+        group_error: Exception | None = None
         try:
             config = {"run_uri": f"{store.uri}/{folder}", "group": group, "kind": kind}
-            launch(WORKERS[kind], config, _resources(wanted))
-        except Exception as error:  # noqa: BLE001  a lost group must not hide the others: it is recorded, the report names it
-            lost = error
+            launch(WORKERS[kind], config, _resources(steps))
+        except Exception as error:  # noqa: BLE001  other groups go on; the report names this one
+            group_error = error
             store.put_json(group_key, failure(f"{kind}-{group}", error))
-        _mark_unsettled(store, folder, kind, wanted, lost)
-    finished = store.done(kind)
+        _record_unfinished(store, folder, kind, steps, group_error)
+    done = store.done(kind)
     return {
-        "done": len(set(wanted) & finished),
-        "failed": len(set(wanted) - finished),
-        "new": len(undone & finished),
+        "done": len(set(steps) & done),
+        "failed": len(set(steps) - done),
+        "new": len(undone & done),
     }
 
 
@@ -179,32 +178,38 @@ def _resources(steps: Mapping[str, Step]) -> Mapping[str, Any]:
     return next(iter(steps.values())).settings
 
 
-def _mark_unsettled(
-    store: Store, folder: str, kind: str, wanted: Mapping[str, Step], lost: BaseException | None
+def _record_unfinished(
+    store: Store,
+    folder: str,
+    kind: str,
+    steps: Mapping[str, Step],
+    group_error: BaseException | None,
 ) -> None:
-    finished = store.done(kind)
-    for fingerprint in set(wanted) - finished:
+    """Records a failure for each step that is neither done nor failed.
+
+    Args:
+        store: the run's store.
+        folder: key prefix of the run's folder.
+        kind: `finetune` or `score`.
+        steps: the group's steps of that kind.
+        group_error: what the launcher raised.
+    """
+    for fingerprint in set(steps) - store.done(kind):
         key = failure_key(folder, kind, fingerprint)
         if store.get_json(key) is None:
-            error = lost or RuntimeError("the group ended without finishing this step")
-            store.put_json(
-                key,
-                failure(wanted[fingerprint].settings.get("label", kind), error, lost_group=True),
-            )
+            error = group_error or RuntimeError("the group ended without finishing this step")
+            label = steps[fingerprint].settings.get("label", kind)
+            store.put_json(key, failure(label, error, lost_group=True))
 
 
 def report(run_uri: str, out: Path) -> dict[str, Any]:
-    """Writes the report over all cells to `out` and to the run's folder, missing ones named, and
-    `status.json`.
-    """
+    """Writes the report and `status.json` to `out` and to the run's folder; returns the summary."""
     from xstilts.analysis.report import write_report
     from xstilts.runs.collect import report_input
 
     store, folder = open_run(run_uri)
     with recorded(store, folder, "report"):
-        given = report_input(store, folder)
-        out.mkdir(parents=True, exist_ok=True)
-        summary = write_report(out, given)
+        summary = write_report(out, report_input(store, folder))
         files = {
             f"report/{path.relative_to(out).as_posix()}": path
             for path in sorted(out.rglob("*"))
@@ -215,5 +220,5 @@ def report(run_uri: str, out: Path) -> dict[str, Any]:
         missing = summary["missing"]
         status = {"exit_code": 4 if missing else 0, "missing": missing}
         store.put_json(f"{folder}/status.json", status)
-        finished.leave(store, folder, "report", {**files, "status.json": status})
+        finished.record(store, folder, "report", {**files, "status.json": status})
     return summary

@@ -1,5 +1,5 @@
-"""Reads a run's finished steps from the store into what the report is made of, and names what is
-missing and why.
+"""Reads a run's finished steps from the store into the input of the report, with what is missing
+and why.
 """
 
 import json
@@ -14,25 +14,29 @@ from xstilts.analysis.cut_contexts import cut_contexts
 from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
+from xstilts.runs.folder import failure_key
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
 
 
 def report_input(store: Store, folder: str) -> ReportInput:
-    """Everything that the report of a run says. PlanError when the run was never planned."""
+    """The input of a run's report.
+
+    Raises:
+        PlanError: the run's plan step has not run.
+    """
     expanded = store.get_json(f"{folder}/expanded.json")
     if expanded is None:
-        raise PlanError(f"{folder}: nothing to report; the plan step has not run")
+        raise PlanError(f"{folder}: no report yet, because the plan step has not run")
     run = store.get_json(f"{folder}/run.json") or {}
     done = store.done("score")
     cells, missing = [], []
     metrics: dict[str, Sequence[str]] = {}
-    places = {name: place for place, name in enumerate(expanded["order"]["evaluations"])}
+    order = {name: place for place, name in enumerate(expanded["order"]["evaluations"])}
     for cell in expanded["cells"]:
         scored: dict[tuple[str, str], Scored] = {}
-        for evaluation, fingerprint in sorted(
-            cell["scores"].items(), key=lambda one: places[one[0]]
-        ):
+        for evaluation in sorted(cell["scores"], key=order.__getitem__):
+            fingerprint = cell["scores"][evaluation]
             step = expanded["steps"][fingerprint]
             metrics.setdefault(evaluation, metrics_of(step["spec"]["metrics"]))
             if fingerprint in done:
@@ -42,9 +46,9 @@ def report_input(store: Store, folder: str) -> ReportInput:
         if scored:
             keys = ("backbone", "arm", "seed", "seed_intermediate", "seed_target", "trained_target")
             cells.append(Cell(**{key: cell[key] for key in keys}, scored=scored))
-    metrics = {name: metrics[name] for name in places if name in metrics}
-    mined = [e for e, names in metrics.items() if "bucc_f1" in names]
-    cells = in_parallel(on_equal_sentences(cells, mined))
+    metrics = {name: metrics[name] for name in order if name in metrics}
+    mining = [name for name, names in metrics.items() if "bucc_f1" in names]
+    cells = in_parallel(on_equal_sentences(cells, mining))
     return ReportInput(
         expanded=expanded,
         cells=cells,
@@ -59,24 +63,25 @@ def report_input(store: Store, folder: str) -> ReportInput:
     )
 
 
-def on_equal_sentences(cells: Sequence[Cell], mined: Sequence[str]) -> list[Cell]:
-    """The cells, those of mined pools with the same sentences in each, so that arms can be
-    paired by them: of a pool only sentences are kept that have a translation or were given one,
-    and other arms were mistaken about others. What a cell lacks it has left alone, rightly.
+def on_equal_sentences(cells: Sequence[Cell], mining: Sequence[str]) -> list[Cell]:
+    """The cells with the same sentences of mined pools in each, so that arms can be paired.
+
+    Score steps store only the sentences of a pool that have a gold or a predicted translation, and
+    the arms' false positives differ. If a cell lacks a sentence, it correctly predicted none.
     """
     every: dict[tuple[str, str], dict[int | str, tuple[str, str]]] = {}
     for cell in cells:
-        for key, own in cell.scored.items():
-            for scored in (own, own.last) if key[0] in mined else ():
+        for key, selected in cell.scored.items():
+            for scored in (selected, selected.last) if key[0] in mining else ():
                 if scored:
-                    named = zip(scored.ids, scored.clusters, strict=True)
-                    every.setdefault(key, {}).update(zip(_rows(scored), named, strict=True))
+                    names = zip(scored.ids, scored.clusters, strict=True)
+                    every.setdefault(key, {}).update(zip(_rows(scored), names, strict=True))
     return [
         replace(
             cell,
             scored={
-                key: _on(every[key], own) if key in every else own
-                for key, own in cell.scored.items()
+                key: _on(every[key], scored) if key in every else scored
+                for key, scored in cell.scored.items()
             },
         )
         for cell in cells
@@ -84,24 +89,25 @@ def on_equal_sentences(cells: Sequence[Cell], mined: Sequence[str]) -> list[Cell
 
 
 def _rows(scored: Scored) -> Sequence[int | str]:
-    """What identifies each example: its row, or in results of earlier versions its id."""
+    """The identity of each example: its row, or its id in results of earlier versions."""
     return scored.rows or scored.ids
 
 
-def _on(sentences: Mapping[int | str, tuple[str, str]], own: Scored) -> Scored:
-    """sentences: row → (id, cluster)."""
-    told = dict(zip(_rows(own), zip(own.predictions, own.golds, strict=True), strict=True))
+def _on(sentences: Mapping[int | str, tuple[str, str]], scored: Scored) -> Scored:
+    """The predictions for these sentences, row → (id, cluster)."""
+    answers = zip(scored.predictions, scored.golds, strict=True)
+    by_row = dict(zip(_rows(scored), answers, strict=True))
     order = sorted(sentences)
-    pairs = [told.get(row, ("", [])) for row in order]
+    pairs = [by_row.get(row, ("", [])) for row in order]
     return replace(
-        own,
+        scored,
         ids=[sentences[row][0] for row in order],
         clusters=[sentences[row][1] for row in order],
-        predictions=[p for p, _ in pairs],
-        golds=[g for _, g in pairs],
+        predictions=[prediction for prediction, _ in pairs],
+        golds=[gold for _, gold in pairs],
         rows=[row for row in order if isinstance(row, int)],
         parallel=(),
-        last=_on(sentences, own.last) if own.last else None,
+        last=_on(sentences, scored.last) if scored.last else None,
         _ratios={},
     )
 
@@ -110,11 +116,12 @@ def _read(
     store: Store, evaluation: str, fingerprint: str, step: Mapping[str, Any]
 ) -> dict[tuple[str, str], Scored]:
     manifest = store.manifest("score", fingerprint)
-    assert manifest is not None  # it was listed as done
+    assert manifest is not None  # listed as done
     table = pq.read_table(store.file(manifest, "predictions.parquet")).to_pandas()
     splits = step["settings"].get("splits", {})
-    asked = {language: _asked(store, step, language) for language in step["spec"]["languages"]}
-    found = {
+    languages = step["spec"]["languages"]
+    queries = {language: _queries(store, step, language) for language in languages}
+    tables = {
         keys: Scored(
             rows["id"].tolist(),
             _clusters(rows, str(keys[1])),
@@ -122,23 +129,22 @@ def _read(
             [json.loads(text) for text in rows["gold"]],
             str(splits.get(keys[1], "")),
             language=str(keys[1]),
-            asked=asked[str(keys[1])],
+            asked=queries[str(keys[1])],
             rows=rows["row"].tolist() if "row" in rows else (),
             parallel=_parallel(rows, evaluation),
         )
         for keys, rows in table.groupby(["checkpoint", "language"], sort=False)
     }
     return {
-        (evaluation, language): replace(scored, last=found.get(("last", language)))
-        for (checkpoint, language), scored in found.items()
+        (evaluation, language): replace(scored, last=tables.get(("last", language)))
+        for (checkpoint, language), scored in tables.items()
         if checkpoint == "selected"
     }
 
 
 def _clusters(rows: pd.DataFrame, language: str) -> list[str]:
-    """The cluster of each example, named apart in each language: `<language>/<cluster>`, or
-    `<language>/#<row>` for an example of its own. Results of earlier versions have no rows and
-    name such a cluster by the example's id.
+    """The cluster of each example: `<language>/<cluster>`, or `<language>/#<row>` for an example
+    without one. Results of earlier versions have no rows and use the example's id as its cluster.
     """
     if "row" in rows:
         names = zip(rows["cluster"], rows["row"], strict=True)
@@ -147,8 +153,8 @@ def _clusters(rows: pd.DataFrame, language: str) -> list[str]:
 
 
 def _parallel(rows: pd.DataFrame, evaluation: str) -> list[str]:
-    """What each example shares with its translations. In results of earlier versions that is the
-    id, where the task has translations at all.
+    """The key that each example shares with its translations. In results of earlier versions it is
+    the id, if the task has translations.
     """
     if "parallel" in rows:
         return list(rows["parallel"])
@@ -156,17 +162,16 @@ def _parallel(rows: pd.DataFrame, evaluation: str) -> list[str]:
     return list(rows["id"]) if task is not None and task.parallel else []
 
 
-def _asked(store: Store, step: Mapping[str, Any], language: str) -> Sequence[str]:
-    """The English sentences of a retrieval's rows: a submission stands in their alphabetical
-    order.
-    """
+def _queries(store: Store, step: Mapping[str, Any], language: str) -> Sequence[str]:
+    """The English query sentences of a retrieval task; a submission sorts them alphabetically."""
     if step["spec"]["format"] != "retrieval":
         return ()
     fingerprint = step["parents"][f"gold:{language}"]
     manifest = store.manifest("records", fingerprint)
     if manifest is None:
         raise StoreError(
-            f"the records {fingerprint[:12]} of {step['settings']['label']} are gone; run the plan again"
+            f"{step['settings']['label']}: its records {fingerprint[:12]} are not in the store; "
+            "run the plan again"
         )
     texts: list[str] = pq.read_table(
         store.file(manifest, "records.parquet"), columns=["text_pair"]
@@ -177,24 +182,17 @@ def _asked(store: Store, step: Mapping[str, Any], language: str) -> Sequence[str
 def _missing(
     store: Store, folder: str, cell: Mapping[str, Any], evaluation: str, fingerprint: str
 ) -> dict[str, Any]:
-    """What is missing and why: the first failure on the cell's way, from its intermediate
-    training to its scores.
-    """
-    from xstilts.runs.folder import failure_key
-
+    """What is missing and why: the cell's first failure, from intermediate training to score."""
+    what = f"{cell['id']} on {evaluation}"
     for kind, step in [*(("finetune", fp) for fp in cell["chain"]), ("score", fingerprint)]:
-        found = store.get_json(failure_key(folder, kind, step))
-        if found:
-            return {
-                "what": f"{cell['id']} on {evaluation}",
-                "reason": found["error"],
-                "log": found["log"],
-            }
-    return {"what": f"{cell['id']} on {evaluation}", "reason": "it was not run", "log": ""}
+        record = store.get_json(failure_key(folder, kind, step))
+        if record:
+            return {"what": what, "reason": record["error"], "log": record["log"]}
+    return {"what": what, "reason": "not run", "log": ""}
 
 
 def _spent(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Budgets as used by the intermediate steps: one row a backbone and arm, of its first seed."""
+    """The budgets that intermediate steps used: one row per backbone and arm, first seed."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in expanded["cells"]:
         key = (cell["backbone"], cell["arm"])
@@ -213,8 +211,15 @@ def _intermediates(
     done: set[str],
     missing: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """How well each arm learnt its own tasks: one row a metric, or one with the reason why there
-    is none.
+    """The arms' scores on their own intermediate tasks: one row per metric, or one row with the
+    reason why there is none. Appends scores that do not exist to `missing`.
+
+    Args:
+        store: the run's store.
+        folder: key prefix of the run's folder.
+        expanded: the plan's expansion as JSON.
+        done: fingerprints of finished score steps.
+        missing: the report's list of missing scores.
     """
     rows = []
     for entry in expanded.get("intermediates", ()):
@@ -249,37 +254,41 @@ def _staged(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         manifest = store.manifest(step["kind"], fingerprint)
         info = dict(manifest.info) if manifest else {}
-        noted = {
+        counts = {
             key: info[key] for key in ("bad_rows", "truncated", "unknown_share") if info.get(key)
         }
-        if noted:
-            rows.append({"what": step["settings"]["label"], **noted})
+        if counts:
+            rows.append({"what": step["settings"]["label"], **counts})
     return rows
 
 
 def _banner(expanded: Mapping[str, Any], mirror: str) -> str:
+    """What a reader must know before the first number; empty for official data and models."""
     paths = {identity["path"] for identity in expanded["identities"]}
-    built = all(backbone.get("build") for backbone in expanded["plan"]["backbones"].values())
-    tiny = (
-        " The backbones are tiny and were built for this run; they are not LLaVA, Qwen-VL or XLM-R."
-        if built
-        else ""
-    )
+    backbones = expanded["plan"]["backbones"]
+    built = [name for name, backbone in backbones.items() if backbone.get("build")]
+    tiny = ""
+    if built:
+        names = "" if len(built) == len(backbones) else f" {', '.join(built)}"
+        tiny = (
+            f" The backbones{names} are tiny models built for this run, not LLaVA, Qwen-VL or "
+            "XLM-R."
+        )
     if "xstilts/miniature-text" in paths:
         return (
-            "Generated data, not XTREME-R: an invented world in invented languages (docs/miniature.md)."
-            + tiny
+            "Generated data, not XTREME-R: an invented world in invented languages "
+            "(docs/miniature.md)." + tiny
         )
     if mirror != "hub":
         return (
-            "Rows of a mirror, which may be slices of the official sets; the splits used stand in the results."
-            + tiny
+            "The data comes from a mirror and may be a part of the official data sets; the results "
+            "name the splits." + tiny
         )
     return tiny.strip()
 
 
 def _encoding_info(store: Store) -> Callable[[str], Mapping[str, Any] | None]:
-    """What an encode step counted, by its fingerprint; None where it is not in the store."""
+    """Returns a function: fingerprint → what an encode step counted, None if not in the store."""
 
     def info(fingerprint: str) -> Mapping[str, Any] | None:
         manifest = store.manifest("encode", fingerprint)

@@ -1,8 +1,7 @@
-"""What each worker of a group does: its finetune steps one after another, the backbone loaded once.
+"""What each worker of a group does: it runs the group's finetune steps in turn on one backbone.
 
-Every step starts from weights that are set anew, so nothing of one cell reaches the next. A step
-that fails is recorded and the group goes on; a worker that is killed is started again by Ray Train,
-and the step resumes from its checkpoint.
+Every step resets the weights, so cells do not influence each other. A failed step is recorded and
+the group continues. Ray Train restarts a killed worker, and the step resumes from its checkpoint.
 """
 
 import math
@@ -35,8 +34,8 @@ from xstilts.training.order import sampling_weights, updates_for
 from xstilts.training.selection import Best, Development, best_update
 from xstilts.training.workers import StepFailed, Workers
 
-#: A step that was begun this often without being settled has killed its workers; it is failed and
-#: the group goes on.
+#: A step that was started this often without an outcome has killed its workers. It is recorded as
+#: failed, and the group continues.
 MAX_ATTEMPTS = 3
 
 
@@ -57,15 +56,21 @@ def group(
     name: str,
     workers: Workers,
     device: torch.device,
-    beat: Callable[[dict[str, Any]], None],
+    report_progress: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Settles every finetune step of a group. `beat` is called on every worker after each
-    settled step.
+    """Runs a group's unfinished finetune steps, then scores its models.
+
+    Args:
+        run_uri: the run.
+        name: the group's id.
+        workers: this worker's rank and its connection to the others.
+        device: where the backbone runs.
+        report_progress: called on every worker after each step.
     """
     store, folder = open_run(run_uri)
     spec, steps = spec_of(store, folder, name)
-    wanted: list[str] = list(spec["finetune"])
-    undone = workers.from_first([fp for fp in wanted if fp not in store.done("finetune")])
+    done = store.done("finetune")
+    undone = workers.from_first([fp for fp in spec["finetune"] if fp not in done])
     if not undone:
         return
     require(steps[undone[0]].spec.get("environment"))
@@ -76,7 +81,7 @@ def group(
         for fingerprint in undone:
             step, key = steps[fingerprint], failure_key(folder, "finetune", fingerprint)
             if workers.from_first(store.get_json(key) is not None):
-                continue  # failed before this worker group was started again
+                continue  # failed before the worker group was restarted
             started = time.perf_counter()
             try:
                 _count_attempt(store, folder, fingerprint, workers)
@@ -85,20 +90,20 @@ def group(
             except StepFailed as error:
                 if workers.rank == 0:
                     store.put_json(key, failure(step.settings.get("label", "finetune"), error))
-            beat({"step": fingerprint, "seconds": time.perf_counter() - started})
-        # The models are at hand and starting a group costs more than scoring: what is left to the
-        # score step is what failed here, and evaluations that a later plan adds.
+            report_progress({"step": fingerprint, "seconds": time.perf_counter() - started})
+        # The backbone is loaded, and starting a group costs more than scoring. The score task then
+        # runs only what failed here and evaluations that a later plan adds.
         score_group(run_uri, name, workers, device, loaded)
 
 
 def _count_attempt(store: Store, folder: str, fingerprint: str, workers: Workers) -> None:
-    begun = 0
+    attempts = 0
     if workers.rank == 0:
-        begun = len(store.list(f"{folder}/attempts/{fingerprint}/"))
+        attempts = len(store.list(f"{folder}/attempts/{fingerprint}/"))
         store.put_json(f"{folder}/attempts/{fingerprint}/{time.time_ns()}.json", {})
-    if workers.from_first(begun) >= MAX_ATTEMPTS:
+    if workers.from_first(attempts) >= MAX_ATTEMPTS:
         raise StepFailed(
-            f"its workers were lost {MAX_ATTEMPTS} times; look at memory and at the workers' logs"
+            f"its workers were lost {MAX_ATTEMPTS} times; check their memory limits and logs"
         )
 
 
@@ -106,11 +111,15 @@ def _check_parents(store: Store, folder: str, step: Step, workers: Workers) -> N
     init = step.parents.get("init")
     missing = bool(init) and store.manifest("finetune", str(init)) is None
     if workers.from_first(missing):
-        raise StepFailed(f"it continues finetune/{str(init)[:12]}, which failed")
+        raise StepFailed(f"its parent finetune/{str(init)[:12]} failed")
 
 
 def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
-    """Does one finetune step and commits it. Raises StepFailed on every worker."""
+    """Runs one finetune step and commits it.
+
+    Raises:
+        StepFailed: the step failed; raised on every worker.
+    """
     spec, recipe, store = step.spec, step.spec["recipe"], loaded.store
     seed = int(spec["seed"]["value"])
     started = time.perf_counter()
@@ -120,10 +129,10 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         loaded.reset(seed)
         if init:
             loaded.load(init)
-        data = [loaded.rows(f"train:{task_role(one)}", step) for one in spec["tasks"]]
+        data = [loaded.rows(f"train:{task_role(task)}", step) for task in spec["tasks"]]
         tasks = [
-            TrainTask(one["name"], rows, one["objective"])
-            for one, (rows, _) in zip(spec["tasks"], data, strict=True)
+            TrainTask(task["name"], rows, task["objective"])
+            for task, (rows, _) in zip(spec["tasks"], data, strict=True)
         ]
         stage = spec["name"] if spec["stage"] == "target" else "intermediate"
         heads = Heads(_with_classes(loaded, step), loaded.backbone, recipe, seed, stage).to(
@@ -132,14 +141,8 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         if init and init.step["spec"]["stage"] == "target":
             heads.continue_from(init, store)
         development = _development(loaded, step)
-        settings = _settings(
-            spec,
-            tasks,
-            step.settings,
-            seed,
-            stage,
-            [_source_rows(loaded, step, t) for t in spec["tasks"]],
-        )
+        sizes = [_source_rows(loaded, step, task) for task in spec["tasks"]]
+        settings = _settings(spec, tasks, step.settings, seed, stage, sizes)
     except (KeyError, ValueError, OSError, RuntimeError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     workers.agree(error)
@@ -147,7 +150,7 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
     trainable = {n: p for n, p in loaded.backbone.named_parameters() if p.requires_grad}
     optimiser = make_optimiser(trainable, heads, settings)
     progress, best = _resume(loaded, step, heads, optimiser, workers)
-    images = [found for _, found in data]
+    images = [task_images for _, task_images in data]
     learner = Learner(
         loaded.backbone, heads, loaded.processor, images, recipe, seed, stage, loaded.device
     )
@@ -165,12 +168,11 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
             )
             store.put_checkpoint(step.fingerprint, attempt, files, {"update": now.update})
 
-    def look(now: Progress) -> None:
+    def evaluate(now: Progress) -> None:
         if development and development.due(now.update, settings.updates):
             value = development.value(learner, workers, now.update)
-            if workers.rank == 0 and value > max(
-                (seen["value"] for seen in now.evaluations), default=-math.inf
-            ):
+            earlier = max((entry["value"] for entry in now.evaluations), default=-math.inf)
+            if workers.rank == 0 and value > earlier:
                 best.keep(loaded.backbone, heads)
             now.evaluations.append({"update": now.update, "value": value})
 
@@ -180,7 +182,15 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         learner.prepare(batches, task, update, workers)
 
     train(
-        tasks, learner.loss_sum, optimiser, settings, progress, workers, checkpoint, look, prepare
+        tasks,
+        learner.loss_sum,
+        optimiser,
+        settings,
+        progress,
+        workers,
+        checkpoint,
+        evaluate,
+        prepare,
     )
     if workers.rank == 0:
         _commit(loaded, step, heads, progress, best, settings, time.perf_counter() - started)
@@ -188,9 +198,7 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
 
 
 def _source_rows(loaded: LoadedBackbone, step: Step, task: Mapping[str, Any]) -> int:
-    """Rows of a task's source: what a cap or a budget leaves of it does not change how often a
-    mixture draws it.
-    """
+    """The rows of a task's source before any cap or budget, which a mixture samples by."""
     encoded = loaded.parent("encode", step.parents[f"train:{task_role(task)}"], step)
     return int(
         loaded.parent("records", encoded.step["parents"]["records"], step).info["source_rows"]
@@ -205,20 +213,30 @@ def _settings(
     stage: str,
     sizes: Sequence[int],
 ) -> TrainingSettings:
+    """The settings of the training loop.
+
+    Args:
+        spec: the step's spec.
+        tasks: its encoded training rows.
+        free: settings that do not change the result.
+        seed: of the random streams.
+        stage: `intermediate`, or the target's name.
+        sizes: source rows of each task.
+    """
     recipe = spec["recipe"]
     batch = int(recipe["examples_per_step"])
-    given = [one.get("weight", 1.0) for one in spec["tasks"]]
+    plan_weights = [task.get("weight", 1.0) for task in spec["tasks"]]
     sampling = spec.get("sampling") or {}
     kind = sampling if isinstance(sampling, str) else sampling.get("kind", "proportional")
     temperature = 1.0 if isinstance(sampling, str) else float(sampling.get("temperature") or 1.0)
     cap = 0 if isinstance(sampling, str) else int(sampling.get("cap") or 0)
-    weights = sampling_weights(sizes, kind or "proportional", given, temperature, cap)
+    weights = sampling_weights(sizes, kind or "proportional", plan_weights, temperature, cap)
     if recipe.get("supervised_tokens"):
         rows = [task.rows.supervised for task in tasks]
         updates = updates_for(int(recipe["supervised_tokens"]), rows, weights, batch)
     else:
-        # The first task, whose recipe a mixture trains by, is seen as often as alone; of
-        # proportional draws all are.
+        # A mixture has its first task's recipe, and sees that task as often as it would alone. With
+        # proportional sampling this holds for all tasks.
         passes = (
             float(recipe.get("epochs") or 0) * len(tasks[0].rows) / weights[0]
             if weights[0]
@@ -243,37 +261,37 @@ def _settings(
 
 
 def _with_classes(loaded: LoadedBackbone, step: Step) -> list[dict[str, Any]]:
-    """The step's tasks; where the training rows' own tags are the classes, their number is what
-    encoding found.
+    """The step's tasks with their numbers of classes; encoding counts them if the training rows
+    define the tags.
     """
-    found = []
-    for one in step.spec["tasks"]:
-        encoded = loaded.parent("encode", step.parents[f"train:{task_role(one)}"], step)
-        found.append({**one, "classes": one["classes"] or int(encoded.info.get("classes", 0))})
-    return found
+    tasks = []
+    for task in step.spec["tasks"]:
+        encoded = loaded.parent("encode", step.parents[f"train:{task_role(task)}"], step)
+        tasks.append({**task, "classes": task["classes"] or int(encoded.info.get("classes", 0))})
+    return tasks
 
 
 def _development(loaded: LoadedBackbone, step: Step) -> Development | None:
-    """What the step selects its weights on; None where its recipe keeps the last."""
+    """The English dev set that selects the weights; None if the recipe keeps the last ones."""
     every = step.spec["recipe"].get("selection")
     if every in (None, "last"):
         return None
-    given = step.spec["tasks"][0]
-    role = f"select:{task_role(given)}"
+    spec = step.spec["tasks"][0]
+    role = f"select:{task_role(spec)}"
     rows, images = loaded.rows(role, step)
     encoded = loaded.parent("encode", step.parents[role], step)
     records = loaded.parent("records", encoded.step["parents"]["records"], step)
     gold = encoded_gold(
-        gold_answers(loaded.store.file(records, "records.parquet"), given["format"]),
+        gold_answers(loaded.store.file(records, "records.parquet"), spec["format"]),
         set(rows.table.column("row").to_pylist()),
         int(encoded.info.get("bad_rows", 0)),
     )
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
-    task = loaded.tasks[given["name"]]
-    labels = task.labels or (loaded.trained_tags(step, given) if task.format == "tagging" else ())
+    task = loaded.tasks[spec["name"]]
+    labels = task.labels or (loaded.trained_tags(step, spec) if task.format == "tagging" else ())
     limit = AnswerLimit(**step.spec["recipe"].get("answer_limit", {}))
     return Development(
-        task, given["objective"], rows, images, gold, int(every), budget, labels, limit
+        task, spec["objective"], rows, images, gold, int(every), budget, labels, limit
     )
 
 
@@ -284,12 +302,15 @@ def _resume(
     optimiser: torch.optim.Optimizer,
     workers: Workers,
 ) -> tuple[Progress, Best]:
-    found = workers.from_first(
+    """Progress and best weights of the latest checkpoint, whose state is loaded; empty without a
+    checkpoint.
+    """
+    checkpoint = workers.from_first(
         loaded.store.latest_checkpoint(step.fingerprint) if workers.rank == 0 else None
     )
-    if found is None:
+    if checkpoint is None:
         return Progress(), Best()
-    folder, state = found
+    folder, state = checkpoint
     files = loaded.store.checkpoint_files(folder, state, loaded.scratch / "resumed")
     weights, progress, best = load_state(files, heads, optimiser)
     load_trainable(loaded.backbone, weights)
@@ -305,16 +326,28 @@ def _commit(
     settings: TrainingSettings,
     seconds: float,
 ) -> None:
+    """Writes weights and history and commits the step.
+
+    Args:
+        loaded: the backbone with its last weights.
+        step: the finetune step.
+        heads: its heads.
+        progress: what was trained.
+        best: the weights that English dev selected.
+        settings: of the training loop.
+        seconds: duration of the step.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     out = loaded.scratch / "out"
     out.mkdir(exist_ok=True)
     files = {"history.parquet": out / "history.parquet"}
-    kept = best_update(progress.evaluations)
-    last = "" if kept in (None, progress.update) else "last."  # both are kept where they differ
-    files.update(_weights(out, trainable_state(loaded.backbone), heads, last))
-    if last:
+    selected = best_update(progress.evaluations)
+    # Both sets of weights are kept if they differ.
+    prefix = "" if selected in (None, progress.update) else "last."
+    files.update(_weights(out, trainable_state(loaded.backbone), heads, prefix))
+    if prefix:
         heads.load_state_dict(best.heads)
         files.update(_weights(out, best.weights, heads, ""))
     pq.write_table(pa.Table.from_pylist(progress.history), files["history.parquet"])
@@ -324,7 +357,7 @@ def _commit(
         "flops": 6 * loaded.backbone.parameter_count() * progress.tokens,
     }  # fmt: skip
     selection = (
-        {"selection": {"update": kept, "looks": progress.evaluations}}
+        {"selection": {"update": selected, "looks": progress.evaluations}}
         if progress.evaluations
         else {}
     )
@@ -339,8 +372,9 @@ def _commit(
 
 
 def _weights(
-    folder: Path, state: Mapping[str, Tensor], heads: Heads, before: str
+    folder: Path, state: Mapping[str, Tensor], heads: Heads, prefix: str
 ) -> dict[str, Path]:
-    path = folder / f"{before}trainable.safetensors"
+    """Writes weights and heads. Returns file name → path."""
+    path = folder / f"{prefix}trainable.safetensors"
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}, path)
-    return {path.name: path, **heads.save(folder, before)}
+    return {path.name: path, **heads.save(folder, prefix)}

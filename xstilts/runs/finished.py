@@ -1,5 +1,7 @@
-"""What each task of a run leaves in the store. A task is done when that is there, whatever the
-runner says of it: a container that fails before its code is imported can be told as a success.
+"""Whether a task of a run is done, judged by its outputs in the store.
+
+The runner's own status is not enough: a container that fails before its code is imported can be
+reported as succeeded.
 """
 
 import hashlib
@@ -11,9 +13,11 @@ from xstilts.step import canonical_json
 from xstilts.store.store import Store, file_sha256
 
 
-def leave(store: Store, folder: str, task: str, files: Mapping[str, Any]) -> None:
-    """Writes the manifest of a task that has no step: name in the run's folder → SHA-256. files:
-    name → the path of what was put there, or the JSON value. Called last.
+def record(store: Store, folder: str, task: str, files: Mapping[str, Any]) -> None:
+    """Writes the manifest of a task that has no step, with the SHA-256 of its outputs.
+
+    `files`: name in the run's folder → the uploaded path or JSON value. Call this after all
+    uploads.
     """
     hashes = {
         name: file_sha256(value)
@@ -25,7 +29,7 @@ def leave(store: Store, folder: str, task: str, files: Mapping[str, Any]) -> Non
 
 
 def forget(store: Store, folder: str) -> None:
-    """Before a run is started again: what its tasks left the last time tells nothing."""
+    """Removes the manifests of an earlier attempt, before a run is started again."""
     store.delete(f"{folder}/tasks/")
 
 
@@ -36,39 +40,40 @@ def _key(folder: str, task: str) -> str:
 def _manifest(store: Store, folder: str, task: str) -> list[str]:
     manifest = store.get_json(_key(folder, task))
     if manifest is None:
-        return [f"{task} left no manifest"]
-    lost = []
+        return [f"{task}: no manifest"]
+    problems = []
     for name, sha256 in manifest["files"].items():
         data = store.get_bytes_at(f"{folder}/{name}")
         if data is None or hashlib.sha256(data).hexdigest() != sha256:
-            lost.append(f"{task}: {name} is not what its manifest says")
-    return lost
+            problems.append(f"{task}: {name} is missing or does not match its SHA-256")
+    return problems
 
 
 def _batches(*lists: str) -> Callable[[Store, str, str], list[str]]:
-    """Every step of the batches is done."""
+    """Checks that every step of the batches is done."""
 
     def check(store: Store, folder: str, task: str) -> list[str]:
         expanded = store.get_json(f"{folder}/expanded.json") or {}
-        wanted = {fp for kind in lists for batch in expanded.get(kind, ()) for fp in batch["steps"]}
-        undone = wanted - set[str]().union(
-            *(store.done(kind) for kind in {expanded["steps"][fp]["kind"] for fp in wanted})
-        )
+        steps = {fp for kind in lists for batch in expanded.get(kind, ()) for fp in batch["steps"]}
+        kinds = {expanded["steps"][fp]["kind"] for fp in steps}
+        undone = steps - set[str]().union(*(store.done(kind) for kind in kinds))
         return [f"{task}: {_label(expanded, fp)} is not done" for fp in sorted(undone)]
 
     return check
 
 
 def _groups(store: Store, folder: str, task: str) -> list[str]:
-    """Every step of the groups is done, or has its failure recorded: the report names those."""
+    """Checks that every step of the groups is done or has its failure recorded, which the report
+    lists.
+    """
     from xstilts.runs.folder import failure_key
 
     expanded = store.get_json(f"{folder}/expanded.json") or {}
-    wanted = {fp for group in expanded.get("groups", ()) for fp in group[task]} - store.done(task)
+    undone = {fp for group in expanded.get("groups", ()) for fp in group[task]} - store.done(task)
     failed = set(store.list(f"{folder}/failures/"))
     return [
         f"{task}: {_label(expanded, fp)} is neither done nor failed"
-        for fp in sorted(wanted)
+        for fp in sorted(undone)
         if failure_key(folder, task, fp) not in failed
     ]
 
@@ -82,9 +87,8 @@ def _nothing(store: Store, folder: str, task: str) -> list[str]:
     return []
 
 
-#: task → what a run lacks of it. `work` leaves nothing: the loop over what it returns leaves
-#: something for each item. Nor does `verdict`: what it says is in the report's status, which the
-#: command line reads itself.
+#: task → its check. `work` has no outputs: the loops over the ids that it returns have them.
+#: Neither has `verdict`: it repeats the report's status, which the command line reads itself.
 CHECKS: Mapping[str, Callable[[Store, str, str], list[str]]] = {
     "plan": _manifest,
     "work": _nothing,
@@ -98,7 +102,9 @@ CHECKS: Mapping[str, Callable[[Store, str, str], list[str]]] = {
 
 
 def lacking(store: Store, folder: str, task: str) -> list[str]:
-    """What a run's folder and the store lack of a task: empty when it is done. KeyError for a
-    task without a check.
+    """What is missing of a task, one line per output; empty if the task is done.
+
+    Raises:
+        KeyError: the task has no check.
     """
     return CHECKS[task](store, folder, task)

@@ -1,7 +1,7 @@
-"""A run's folder in the store: what lies in it, and how it is opened.
+"""A run's folder in the store.
 
-It holds `plan.yaml`, `run.json`, `expanded.json`, one spec for each batch and group, and one file
-for each failure.
+It has `plan.yaml`, `run.json`, `expanded.json`, `work.json`, one spec per batch and group, and one
+file per failure.
 """
 
 import os
@@ -23,7 +23,7 @@ def split_run_uri(run_uri: str) -> tuple[str, str]:
     """`s3://bucket/prefix/runs/<run>` → (store's URI, key prefix of the run's folder)."""
     base, separator, run = run_uri.rstrip("/").rpartition("/runs/")
     if not separator or not run or "/" in run:
-        raise PlanError(f"{run_uri!r} is no run: expected s3://bucket/prefix/runs/<run>")
+        raise PlanError(f"not a run URI: {run_uri!r}; expected s3://bucket/prefix/runs/<run>")
     return base, f"runs/{run}"
 
 
@@ -33,8 +33,10 @@ def open_store(uri: str) -> Store:
 
 
 def open_run(run_uri: str) -> tuple[Store, str]:
-    """The store of a run and the key prefix of its folder; of `…/schedules/<name>` it is the run
-    of this firing. The local cache is `XSTILTS_CACHE`, or a temporary folder.
+    """The store of a run and the key prefix of its folder.
+
+    For `…/schedules/<name>` it is the run of this firing. The local cache is `XSTILTS_CACHE`, or a
+    temporary folder.
     """
     base, separator, name = run_uri.rstrip("/").rpartition("/schedules/")
     if not separator:
@@ -43,7 +45,7 @@ def open_run(run_uri: str) -> tuple[Store, str]:
     store = open_store(base)
     run = recurring.current(store, name)
     if run is None:
-        raise PlanError(f"{run_uri}: the plan step has not made the run of this firing")
+        raise PlanError(f"{run_uri}: this firing has no run yet; its plan step creates it")
     return store, f"runs/{run}"
 
 
@@ -53,10 +55,10 @@ def create(
     plan_text: str,
     mirror: str,
     task_files: Mapping[str, str] | None = None,
-    **more: Any,
+    **details: Any,
 ) -> None:
-    """Starts a run's folder: the plan as written, its private task files, and where its data comes
-    from. A cancelled run can be resumed.
+    """Creates a run's folder with the plan, its private task files and `run.json`. A cancelled run
+    can be resumed.
 
     Args:
         store: the store.
@@ -64,23 +66,21 @@ def create(
         plan_text: the YAML text.
         mirror: the mirror's address.
         task_files: path → text, as `Plan.task_files` has them.
-        more: further entries of run.json.
+        details: further entries of run.json.
     """
     store.delete(f"runs/{run}/cancelled.json")
     store.delete(f"runs/{run}/leases/")
     if task_files:
-        more["tasks"] = put_task_files(store, f"runs/{run}", task_files)
+        details["tasks"] = put_task_files(store, f"runs/{run}", task_files)
     store.put_json(
-        f"runs/{run}/run.json", {"run": run, "mirror": mirror, "created": time.time(), **more}
+        f"runs/{run}/run.json", {"run": run, "mirror": mirror, "created": time.time(), **details}
     )
     store.put_bytes_at(f"runs/{run}/plan.yaml", plan_text.encode())
 
 
 @contextmanager
 def recorded(store: Store, folder: str, what: str) -> Iterator[None]:
-    """Leaves `failures/<what>.json` when the body raises, and removes an older one when it does
-    not.
-    """
+    """Writes `failures/<what>.json` if the body raises, and removes an older one if it succeeds."""
     key = f"{folder}/failures/{what}.json"
     try:
         yield
@@ -90,28 +90,28 @@ def recorded(store: Store, folder: str, what: str) -> Iterator[None]:
     store.delete(key)
 
 
-def failure(what: str, error: BaseException, **more: Any) -> dict[str, Any]:
-    """The JSON record of a failure: what failed, the message for people, the exit code, the end
-    of the traceback.
+def failure(what: str, error: BaseException, **details: Any) -> dict[str, Any]:
+    """The JSON record of a failure: what failed, the message, the exit code, the end of the
+    traceback. An error without a message is named by its type.
     """
     log = "".join(traceback.format_exception(error))[-4000:]
     code = error.exit_code if isinstance(error, XstiltsError) else 1
     return {
         "what": what,
         "type": type(error).__name__,
-        "error": str(error),
+        "error": str(error) or type(error).__name__,
         "exit_code": code,
         "log": log,
-        **more,
+        **details,
     }
 
 
 def work(run_uri: str, kind: str) -> list[str]:
-    """Ids of the run's `sources`, `builds`, `encodings` or `groups`, as the plan step left them."""
+    """Ids of the run's `sources`, `builds`, `encodings` or `groups`, written by the plan step."""
     store, folder = open_run(run_uri)
     ids = store.get_json(f"{folder}/work.json")
     if ids is None:
-        raise PlanError(f"{run_uri}: the plan step has not run")
+        raise PlanError(f"{run_uri}: the plan step has not run; start the run first")
     return list(ids[kind])
 
 
@@ -119,20 +119,30 @@ def put_spec(
     store: Store,
     folder: str,
     name: str,
-    head: Mapping[str, Any],
+    spec: Mapping[str, Any],
     steps: Mapping[str, Any],
-    wanted: Sequence[str],
+    fingerprints: Sequence[str],
 ) -> None:
-    body = {"steps": {fingerprint: steps[fingerprint] for fingerprint in wanted}}
-    store.put_json(f"{folder}/specs/{name}.json", {"spec": dict(head), **body})
+    """Writes the spec of a batch or group with its steps.
+
+    Args:
+        store: the run's store.
+        folder: key prefix of the run's folder.
+        name: id of the batch or group.
+        spec: the batch or group as JSON.
+        steps: all steps of the run as JSON, by fingerprint.
+        fingerprints: the steps of this batch or group.
+    """
+    body = {"steps": {fingerprint: steps[fingerprint] for fingerprint in fingerprints}}
+    store.put_json(f"{folder}/specs/{name}.json", {"spec": dict(spec), **body})
 
 
 def spec_of(store: Store, folder: str, name: str) -> tuple[dict[str, Any], dict[str, Step]]:
-    """The spec of a batch or group and its steps by fingerprint, in the order in which they run."""
+    """The spec of a batch or group, and its steps by fingerprint in the order in which they run."""
     document = store.get_json(f"{folder}/specs/{name}.json")
     if document is None:
         raise PlanError(
-            f"{folder}: no spec called {name!r}; the plan step has not run, or ran with another plan"
+            f"{folder}: no spec for {name!r}; the plan step has not run or had another plan"
         )
     spec = document["spec"]
     order = spec["steps"] if "steps" in spec else [*spec["finetune"], *spec["score"]]
@@ -142,13 +152,13 @@ def spec_of(store: Store, folder: str, name: str) -> tuple[dict[str, Any], dict[
 
 
 def settled(store: Store, folder: str, group: str, kind: str) -> bool:
-    """Whether every step of a kind in a group is done, or has its failure recorded."""
+    """Whether every step of a kind in a group is done or has its failure recorded."""
     spec, _ = spec_of(store, folder, group)
-    finished = store.done(kind)
+    done = store.done(kind)
     failed = set(store.list(f"{folder}/failures/"))
-    return all(fp in finished or failure_key(folder, kind, fp) in failed for fp in spec[kind])
+    return all(fp in done or failure_key(folder, kind, fp) in failed for fp in spec[kind])
 
 
 def failure_key(folder: str, kind: str, fingerprint: str) -> str:
-    """Where the failure of a step is recorded in a run's folder."""
+    """The key of a step's failure in a run's folder."""
     return f"{folder}/failures/{kind}-{fingerprint[:20]}.json"

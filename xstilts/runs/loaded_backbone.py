@@ -1,4 +1,4 @@
-"""A backbone on its device, shared by all finetune and score steps of a group."""
+"""A loaded backbone that all finetune and score steps of a group share."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,8 +22,8 @@ from xstilts.tasks.task import Task
 
 
 class LoadedBackbone:
-    """A backbone on its device, with what makes every step start afresh: the weights as loaded
-    and the processor.
+    """A backbone on its device, with its processor and initial weights, so that every step starts
+    from the same state. Encoded rows, images and answers are read once.
     """
 
     def __init__(
@@ -47,10 +47,11 @@ class LoadedBackbone:
             add_lora(self.backbone, self.tuning["r"], self.tuning["alpha"])
         self.backbone.to(device)
         self.lora = self.tuning["mode"] == "lora"
-        # Full tuning writes to the weights, so every step starts from this copy; under LoRA they
-        # are never written to.
+        # Full tuning changes the weights, so every step starts from this copy. LoRA does not.
         self.pristine = (
-            {} if self.lora else {n: t.clone() for n, t in trainable_state(self.backbone).items()}
+            {}
+            if self.lora
+            else {name: tensor.clone() for name, tensor in trainable_state(self.backbone).items()}
         )
         self._images: dict[str, Images] = {}
         self._rows: dict[str, EncodedRows] = {}
@@ -59,32 +60,32 @@ class LoadedBackbone:
         self._names: dict[str, list[str]] = {}
 
     def reset(self, seed: int) -> None:
-        """The weights from which every road starts: the backbone's own, and adapters drawn from
-        the seed.
+        """Restores the weights that every training path starts from: the backbone's, and adapters
+        initialized from the seed.
         """
         state = initial_state(self.backbone, self.tuning, seed) if self.lora else self.pristine
         load_trainable(self.backbone, state)
 
-    def load(self, manifest: Manifest, before: str = "") -> None:
-        """The weights that a finished finetune step left; before: `last.` for those of its last
+    def load(self, manifest: Manifest, prefix: str = "") -> None:
+        """Loads the weights of a finished finetune step; prefix `last.` for those of its last
         update.
         """
         load_trainable(
-            self.backbone, load_file(self.store.file(manifest, f"{before}trainable.safetensors"))
+            self.backbone, load_file(self.store.file(manifest, f"{prefix}trainable.safetensors"))
         )
 
     def parent(self, kind: str, fingerprint: str, child: Step) -> Manifest:
-        """A parent's manifest, read once: many models are scored on one set of rows."""
+        """A parent's manifest, read once because many models are scored on the same rows."""
         if (kind, fingerprint) not in self._parents:
             self._parents[kind, fingerprint] = parent(self.store, kind, fingerprint, child)
         return self._parents[kind, fingerprint]
 
     def folded(self) -> AbstractContextManager[Backbone]:
-        """Inside, adapters are folded into the weights for scoring."""
+        """A context in which adapters are folded into the weights, for scoring."""
         return merged(self.backbone)
 
     def gold(self, step: Step, language: str) -> list[Gold]:
-        """The right answers of a score step in a language, read once for all models."""
+        """The gold answers of a score step in a language, read once for all models."""
         fingerprint = step.parents[f"gold:{language}"]
         key = (fingerprint, step.spec["format"])
         if key not in self._gold:
@@ -98,9 +99,7 @@ class LoadedBackbone:
         return self._gold[key]
 
     def candidates(self, role: str, step: Step) -> list[str]:
-        """Of a ranking or a pool to mine, the name of each row of the records behind an encoded
-        parent as a candidate.
-        """
+        """For ranking and mining, the candidate name of each row of an encoded parent's records."""
         fingerprint = self.parent("encode", step.parents[role], step).step["parents"]["records"]
         if fingerprint not in self._names:
             manifest = self.parent("records", fingerprint, step)
@@ -108,7 +107,7 @@ class LoadedBackbone:
         return self._names[fingerprint]
 
     def tags(self, step: Step) -> Sequence[str]:
-        """The tag names of a score step in the order of their ids: the task's, else those of its
+        """The tag names of a score step in the order of their ids: the task's, or those of its
         model's training rows.
         """
         task = self.tasks[step.spec["evaluation"]]
@@ -118,12 +117,12 @@ class LoadedBackbone:
         return self.trained_tags(trained, trained.spec["tasks"][int(step.spec.get("head", 0))])
 
     def trained_tags(self, step: Step, task: Mapping[str, Any]) -> Sequence[str]:
-        """The tags that a finetune step's head of an open set of tags tells apart."""
+        """The tags of a finetune step's head, if training rows define the set of tags."""
         encoded = self.parent("encode", step.parents[f"train:{task_role(task)}"], step)
         return list(encoded.info["tags"])
 
     def rows(self, role: str, step: Step) -> tuple[EncodedRows, Images | None]:
-        """What an encode step left, read once for all steps that share it."""
+        """An encode step's rows and images, read once for all steps that share them."""
         fingerprint = step.parents[role]
         manifest = self.parent("encode", fingerprint, step)
         sha = manifest.info.get("images_sha")
@@ -135,4 +134,5 @@ class LoadedBackbone:
 
 
 def task_role(task: Mapping[str, Any]) -> str:
+    """The name of a training task in the roles of a finetune step's parents."""
     return training_role(task["name"], task.get("translated"))

@@ -1,9 +1,7 @@
-"""A plan that is run again and again: what each firing repeats, what it resolves anew, and what it
-adds.
+"""Schedules: a plan that runs repeatedly, with what each firing resolves again and what it adds.
 
-A schedule's folder in the store, `schedules/<name>/`, holds `plan.yaml`, `schedule.json` and one
-file for each firing, named by an id that whoever fires it gives: `XSTILTS_FIRING` in the
-environment. Nothing here knows what that is.
+A schedule's folder in the store, `schedules/<name>/`, has `plan.yaml`, `schedule.json` and one file
+per firing. The caller names a firing by the environment variable `XSTILTS_FIRING`.
 """
 
 import os
@@ -30,10 +28,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Repeat(BaseModel):
-    """Why a plan is run again. follow: what is resolved anew each time; the rest is held as it
-    was when the schedule was made. add_seeds: seeds more than the time before. spending: how the
-    looks share the plan's error rate; None: each tests at the plan's level. reuse: None means
-    the plan's.
+    """What changes between the firings of a schedule.
+
+    follow: what each firing resolves again; the rest stays as it was when the schedule was applied.
+    add_seeds: seeds that each firing adds. spending: how interim analyses share the plan's error
+    rate; None: each tests at the plan's level. reuse: None means the plan's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,21 +44,23 @@ class Repeat(BaseModel):
 
 
 def further_seeds(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """The pairs of (intermediate, target) seeds with `count` seeds more. Of pairs that cross
-    some intermediate seeds with some target seeds, the seed that varies grows (the intermediate
-    one, when both do) and is crossed again; others get a new pair whose two seeds are both new.
+    """The pairs of (intermediate, target) seeds with `count` more seeds.
+
+    If the pairs cross intermediate with target seeds, the seed that varies gets new values (the
+    intermediate one if both vary), which are crossed too. Otherwise each new pair has two new
+    seeds.
     """
-    found = list(pairs)
+    seeds = list(pairs)
     for _ in range(count):
-        first, second = sorted({i for i, _ in found}), sorted({t for _, t in found})
-        crossed = len(found) > 1 and set(found) == set(product(first, second))
+        first, second = sorted({i for i, _ in seeds}), sorted({t for _, t in seeds})
+        crossed = len(seeds) > 1 and set(seeds) == set(product(first, second))
         if crossed and len(first) > 1:
-            found += [(first[-1] + 1, t) for t in second]
+            seeds += [(first[-1] + 1, t) for t in second]
         elif crossed:
-            found += [(first[0], second[-1] + 1)]
+            seeds += [(first[0], second[-1] + 1)]
         else:
-            found += [(first[-1] + 1, second[-1] + 1)]
-    return found
+            seeds += [(first[-1] + 1, second[-1] + 1)]
+    return seeds
 
 
 def repeated(
@@ -69,8 +70,15 @@ def repeated(
     models: Mapping[str, str],
     files: Mapping[str, str] | None = None,
 ) -> str:
-    """The plan of firing `number` (from 0): seeds added, `reuse` set, backbones at the commits
-    that are held. files: path → text of the plan's private task files.
+    """The plan's text for firing `number` (from 0): seeds added, `reuse` set, backbones at their
+    pinned commits.
+
+    Args:
+        text: the plan as written.
+        repeat: what the schedule repeats.
+        number: the firing, from 0.
+        models: backbone → commit.
+        files: path → text of the plan's private task files.
     """
     plan, raw = load_plan(f"{text}\n", task_files=files or {}), yaml.safe_load(text)
     added = number if repeat.spending is None else min(number, repeat.spending.looks - 1)
@@ -89,96 +97,86 @@ def repeated(
 
 
 def cautions(repeat: Repeat) -> list[str]:
-    """What a reader of the firings' reports must know."""
+    """Warnings for readers of the firings' reports."""
     if not repeat.add_seeds or repeat.spending is not None:
         return []
     return [
-        "add_seeds: every firing looks at the results again, and an error at any of them is more likely than the level says "
-        "(11 looks at 95 %, one seed more at each: 16 %); spending: {looks: N} keeps the level over N firings "
-        "(docs/schedules.md)"
+        "add_seeds: every firing is an interim analysis, so the error rate over all of them "
+        "exceeds the plan's (11 analyses at 95 %, one more seed each: 16 %); "
+        "`spending: {looks: N}` keeps it over N firings (docs/schedules.md)"
     ]
 
 
 def floating_models(plan: Plan) -> list[str]:
-    """Backbones whose revision is a branch or a tag, so that another commit may stand behind it
-    next time.
-    """
+    """Backbones whose revision is a branch or a tag, which may point to another commit later."""
     return [
-        n
-        for n, b in plan.backbones.items()
-        if b.hub is not None and not _COMMIT.fullmatch(b.revision or "main")
+        name
+        for name, backbone in plan.backbones.items()
+        if backbone.hub is not None and not _COMMIT.fullmatch(backbone.revision or "main")
     ]
 
 
 def reasons(plan: Plan, repeat: Repeat) -> tuple[list[str], list[str]]:
-    """(why a firing after the first has something to compute, what of the schedule gives it
-    nothing), in words.
-    """
+    """(why later firings have something to compute, which settings have no effect), in words."""
     reuse = repeat.reuse or plan.reuse
     why, idle = [], []
     if reuse == "none":
-        why.append("reuse: none makes every step again")
+        why.append("reuse: none computes every step again")
     if repeat.add_seeds:
-        why.append(f"add_seeds: {repeat.add_seeds} trains and scores with new seeds each time")
+        why.append(f"add_seeds: {repeat.add_seeds} trains and scores new seeds each time")
     if "data" in repeat.follow:
-        why.append("follow: data computes what depends on a data set that changed")
+        why.append("follow: data computes again what depends on a changed data set")
     if "models" in repeat.follow:
         names = floating_models(plan)
         if names:
-            why.append(f"follow: models computes again when the hub's {', '.join(names)} moved on")
+            changed = ", ".join(names)
+            why.append(f"follow: models computes again if the hub has a new commit of {changed}")
         else:
-            idle.append(
-                "follow: models has nothing to follow: no backbone's revision is a branch or a tag"
-            )
+            idle.append("follow: models has no effect: no backbone's revision is a branch or a tag")
     if "environment" in repeat.follow:
         if reuse == "recipe":
             idle.append(
-                "follow: environment has no effect beside reuse: recipe, which ignores library versions"
+                "follow: environment has no effect with reuse: recipe, which ignores library "
+                "versions"
             )
         else:
             why.append(
-                "follow: environment computes again when the images were changed and the schedule applied again"
+                "follow: environment computes again after the images changed and the schedule was "
+                "applied again"
             )
     return why, idle
 
 
 def held(plan: Plan, repeat: Repeat, expansion: Expansion) -> dict[str, Any]:
-    """What a schedule does not follow, as it is now: commits of the backbones, identities of the
-    data.
+    """What a schedule pins because it does not follow it: the backbones' commits and the data's
+    identities, as they are now.
     """
-    found: dict[str, Any] = {}
+    pinned: dict[str, Any] = {}
     if "models" not in repeat.follow:
-        found["models"] = {
+        pinned["models"] = {
             name: _commit_of(name, plan, expansion) for name in floating_models(plan)
         }
     if "data" not in repeat.follow:
-        found["data"] = [dict(identity) for identity in expansion.identities]
-    return found
+        pinned["data"] = [dict(identity) for identity in expansion.identities]
+    return pinned
 
 
 def _commit_of(name: str, plan: Plan, expansion: Expansion) -> str:
-    """The commit that an expansion found behind a backbone's branch or tag, on the hub or in the
-    mirror.
-    """
+    """The commit that an expansion resolved a backbone's branch or tag to."""
+    hub = plan.backbones[name].hub
     for group in expansion.groups:
-        if group["backbone"] == name:
-            own = [
-                expansion.steps[fingerprint]
-                for fingerprint in (*group["finetune"], *group["score"])
-            ]
-            for step in (
-                *own,
-                *(expansion.steps[fp] for one in own for fp in one.parents.values()),
-            ):
-                for key in ("backbone", "processor"):
-                    identity = step.spec.get(key)
-                    if (
-                        isinstance(identity, Mapping)
-                        and identity.get("hub") == plan.backbones[name].hub
-                    ):
-                        return str(identity["revision"])
+        if group["backbone"] != name:
+            continue
+        steps = [expansion.steps[fp] for fp in (*group["finetune"], *group["score"])]
+        parents = [expansion.steps[fp] for step in steps for fp in step.parents.values()]
+        for step in (*steps, *parents):
+            for key in ("backbone", "processor"):
+                identity = step.spec.get(key)
+                if isinstance(identity, Mapping) and identity.get("hub") == hub:
+                    return str(identity["revision"])
     raise PlanError(
-        f"backbones.{name}: no step of the plan reads it, so there is no commit to hold; follow models"
+        f"backbones.{name}: no step of the plan uses it, so the schedule cannot pin its commit; "
+        "add models to `follow` or remove the backbone"
     )
 
 
@@ -188,24 +186,22 @@ def folder_of(name: str) -> str:
 
 
 def stored(store: Store, name: str) -> tuple[str, dict[str, Any]] | None:
-    """(plan's text, schedule.json) as they stand in the store, or None."""
-    text, document = (
-        store.get_bytes_at(f"{folder_of(name)}/plan.yaml"),
-        store.get_json(f"{folder_of(name)}/schedule.json"),
-    )
+    """(plan's text, schedule.json) from the store; None if there is no such schedule."""
+    text = store.get_bytes_at(f"{folder_of(name)}/plan.yaml")
+    document = store.get_json(f"{folder_of(name)}/schedule.json")
     return None if text is None or document is None else (text.decode(), document)
 
 
 def document_of(
     mirror: str,
     repeat: Repeat,
-    holds: Mapping[str, Any],
+    pinned: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The content of schedule.json. files: path → text of the plan's private task files, of which
-    it has the digests.
+    """The content of schedule.json, with the digests of the plan's private task files (`files`:
+    path → text).
     """
-    return {**_document(mirror, repeat, files), "held": dict(holds)}
+    return {**_document(mirror, repeat, files), "held": dict(pinned)}
 
 
 def _document(mirror: str, repeat: Repeat, files: Mapping[str, str] | None) -> dict[str, Any]:
@@ -215,7 +211,7 @@ def _document(mirror: str, repeat: Repeat, files: Mapping[str, str] | None) -> d
 
 
 def _repeat(document: Mapping[str, Any]) -> Repeat:
-    """What schedule.json says of why it runs."""
+    """The Repeat that schedule.json describes."""
     return Repeat.model_validate(
         {key: document[key] for key in Repeat.model_fields if key in document}
     )
@@ -228,13 +224,13 @@ def same(
     repeat: Repeat,
     files: Mapping[str, str] | None = None,
 ) -> bool:
-    """Whether a stored schedule says what it should; what it holds stays held for as long as it
-    does.
+    """Whether a stored schedule has this plan, mirror and Repeat. If so, what it pins stays
+    pinned.
     """
     if before is None:
         return False
-    stands = {key: value for key, value in before[1].items() if key != "held"}
-    return before[0] == text and stands == _document(mirror, repeat, files)
+    settings = {key: value for key, value in before[1].items() if key != "held"}
+    return before[0] == text and settings == _document(mirror, repeat, files)
 
 
 def put(
@@ -244,8 +240,10 @@ def put(
     document: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a schedule's folder. Its firings stay: seeds are added to those that were there
-    before. document: what document_of returned for the same files.
+    """Writes a schedule's plan, document and private task files.
+
+    Its firings stay, so later ones add to their seeds. document: what `document_of` returned for
+    the same files.
     """
     task_file_store.put(store, folder_of(name), files or {})
     store.put_bytes_at(f"{folder_of(name)}/plan.yaml", text.encode())
@@ -260,29 +258,32 @@ def task_files(store: Store, name: str) -> dict[str, str]:
 
 def firings(store: Store, name: str) -> list[dict[str, Any]]:
     """The firings of a schedule so far, {run, number, at}, oldest first."""
-    found = [store.get_json(key) for key in store.list(f"{folder_of(name)}/firings/")]
-    return sorted((one for one in found if one), key=lambda one: one["number"])
+    records = [store.get_json(key) for key in store.list(f"{folder_of(name)}/firings/")]
+    return sorted((record for record in records if record), key=lambda record: record["number"])
 
 
 def current(store: Store, name: str) -> str | None:
-    """The run of this firing, once its plan step made it."""
+    """The run of this firing, or None before its plan step created it."""
     record = store.get_json(f"{folder_of(name)}/firings/{_firing(name)}.json")
     return None if record is None else str(record["run"])
 
 
 def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
-    """(run, plan's text, what more its run.json holds) of this firing. The same firing asked
-    twice, as by a step that is tried again, gives the same run. Raises PlanError when there is
-    no such schedule or nothing says which firing.
+    """(run, plan's text, further fields of its run.json) of this firing. A retry of the plan step
+    gets the same run.
+
+    Raises:
+        PlanError: there is no such schedule, or XSTILTS_FIRING is not set.
     """
-    firing, known = _firing(name), stored(store, name)
-    if known is None:
+    firing, schedule = _firing(name), stored(store, name)
+    if schedule is None:
         raise PlanError(
-            f"{store.uri}/{folder_of(name)}: no such schedule; `xstilts schedule apply` writes it"
+            f"{store.uri}/{folder_of(name)}: no such schedule; create it with "
+            "`xstilts schedule apply`"
         )
-    text, document = known
+    text, document = schedule
     repeat = _repeat(document)
-    holds = dict(document["held"])
+    pinned = dict(document["held"])
     earlier = firings(store, name)
     key = f"{folder_of(name)}/firings/{firing}.json"
     record = store.get_json(key)
@@ -291,72 +292,85 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
         record = {"run": f"{name}-{stamp}-{firing[:8]}", "number": len(earlier), "at": time.time()}
         store.put_json(key, record)
     number = int(record["number"])
-    more = {
+    details = {
         "mirror": document["mirror"],
         "schedule": name,
         "firing": number,
         "fired_by": firing,
-        "held": holds,
+        "held": pinned,
     }
     files = task_files(store, name)
-    plan = repeated(text, repeat, number, holds.get("models", {}), files)
-    return str(record["run"]), plan, more
+    plan = repeated(text, repeat, number, pinned.get("models", {}), files)
+    return str(record["run"]), plan, details
 
 
-def hold_environment(
+def pin_environment(
     store: Store, name: str, run: Mapping[str, Any], text: str, environment: Mapping[str, str]
 ) -> None:
-    """Writes the environment of the first firing after a schedule was put into what it holds,
-    where it holds one: of a schedule that follows it, or ignores it, nothing is written. A run's
-    folder may be collected; a schedule's is not. run, text: the firing's run.json and plan; one
-    of before the schedule was put says nothing of what stands there now.
+    """Pins the environment of the first firing after a schedule was applied.
+
+    Nothing is pinned if the schedule follows the environment or ignores it (`reuse`), or if the
+    firing is older than the schedule's present content. The environment is kept in the schedule's
+    folder because garbage collection may remove the run's.
+
+    Args:
+        store: the run's store.
+        name: the schedule.
+        run: the firing's run.json.
+        text: the firing's plan.
+        environment: the firing's numeric environment.
     """
-    known = stored(store, name)
-    if known is None:
+    schedule = stored(store, name)
+    if schedule is None:
         return
-    plan, document = known
-    repeat, holds, files = _repeat(document), document["held"], task_files(store, name)
-    now = (
-        repeated(plan, repeat, int(run["firing"]), holds.get("models", {}), files),
+    plan, document = schedule
+    repeat, pinned, files = _repeat(document), document["held"], task_files(store, name)
+    expected = (
+        repeated(plan, repeat, int(run["firing"]), pinned.get("models", {}), files),
         document["mirror"],
-        holds,
+        pinned,
     )
     exact = (repeat.reuse or load_plan(f"{plan}\n", task_files=files).reuse) == "exact"
     if (
         exact
-        and "environment" not in (*repeat.follow, *holds)
-        and now == (text, run["mirror"], run["held"])
+        and "environment" not in (*repeat.follow, *pinned)
+        and expected == (text, run["mirror"], run["held"])
     ):
-        held_now = {**holds, "environment": dict(environment)}
-        store.put_json(f"{folder_of(name)}/schedule.json", {**document, "held": held_now})
+        with_environment = {**pinned, "environment": dict(environment)}
+        store.put_json(f"{folder_of(name)}/schedule.json", {**document, "held": with_environment})
 
 
-def refuse_changes(holds: Mapping[str, Any], expansion: Expansion) -> None:
-    """PlanError when what a schedule holds is not what this firing found: it would measure
-    something else.
+def refuse_changes(pinned: Mapping[str, Any], expansion: Expansion) -> None:
+    """Refuses a firing whose environment or data differs from what the schedule pinned.
+
+    Raises:
+        PlanError: what changed, and how to follow it.
     """
-    changed = [
-        f"{name} {old} → {expansion.environment.get(name)}"
-        for name, old in holds.get("environment", {}).items()
-        if expansion.environment.get(name) != old
+    environment = expansion.environment
+    versions = [
+        f"{name} {version} → {environment.get(name)}"
+        for name, version in pinned.get("environment", {}).items()
+        if environment.get(name) != version
     ]
-    if changed:
+    if versions:
         raise PlanError(
-            f"the environment changed ({', '.join(changed)}) and this schedule does not follow it: add environment to "
-            "`follow`, or set `reuse: recipe`, and apply it again"
+            f"the environment changed ({', '.join(versions)}) and this schedule does not follow "
+            "it: add environment to `follow`, or set `reuse: recipe`, and apply it again"
         )
-    before = {(i["path"], i["config"], i["split"]): i["identity"] for i in holds.get("data", ())}
-    moved = sorted(
+    keys = ("path", "config", "split")
+    before = {tuple(i[key] for key in keys): i["identity"] for i in pinned.get("data", ())}
+    changed = sorted(
         {
             f"{i['path']} ({i['config']}, {i['split']})"
             for i in expansion.identities
-            if before.get((i["path"], i["config"], i["split"]), i["identity"]) != i["identity"]
+            if before.get(tuple(i[key] for key in keys), i["identity"]) != i["identity"]
         }
     )
-    if moved:
+    if changed:
+        names = ", ".join([*changed[:5], *(["…"] if len(changed) > 5 else [])])
         raise PlanError(
-            f"the mirror's data changed ({', '.join(moved[:5])}{', …' if len(moved) > 5 else ''}) and this schedule "
-            "does not follow it: add data to `follow` and apply it again, or name a mirror that stays as it is"
+            f"the mirror's data changed ({names}) and this schedule does not follow it: add data "
+            "to `follow` and apply it again, or use a mirror that does not change"
         )
 
 
@@ -364,7 +378,7 @@ def _firing(name: str) -> str:
     firing = os.environ.get("XSTILTS_FIRING", "")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", firing):
         raise PlanError(
-            f"schedules/{name} is a schedule, not a run, and XSTILTS_FIRING ({firing!r}) does not say which firing of "
-            "it this is; on a cluster it is set by the pipeline, else give runs/<run>"
+            f"schedules/{name} is a schedule, not a run, and XSTILTS_FIRING={firing!r} names no "
+            "firing; on a cluster the pipeline sets it, elsewhere pass runs/<run> instead"
         )
     return firing

@@ -1,7 +1,7 @@
-"""What each worker of a scoring group does: models dealt out, each predicts all its evaluations in
-one sorted pass.
+"""What each worker of a scoring group does: it scores its share of the models, each on all of its
+evaluations in one sorted pass.
 
-Nothing is shared between workers, so a failure of one model is recorded and touches no other.
+Workers share nothing, so the failure of one model is recorded and does not affect others.
 """
 
 import json
@@ -21,7 +21,15 @@ from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.runs.folder import failure, failure_key, open_run, spec_of
 from xstilts.runs.loaded_backbone import LoadedBackbone
-from xstilts.runs.score_shards import Shard, complain, gathered, is_large, make, shards, share
+from xstilts.runs.score_shards import (
+    Shard,
+    assigned,
+    is_large,
+    make,
+    print_error,
+    shards,
+    with_vectors,
+)
 from xstilts.runs.task_files import tasks_of
 from xstilts.scoring.gold import Gold, encoded_gold
 from xstilts.scoring.predict import Job, Predictor, predict, withheld, written
@@ -31,9 +39,9 @@ from xstilts.step import Step
 from xstilts.store.manifest import Manifest
 from xstilts.training.workers import Workers
 
-#: checkpoint: `selected` are the weights that count; `last` stands beside them where English dev
-#: chose earlier ones. row: position of the example in its language's records. parallel: equal for
-#: its translations, or empty.
+#: The columns of `predictions.parquet`. checkpoint: `selected`, and `last` for the weights of the
+#: last update if English dev selected earlier ones. row: position of the example in its language's
+#: records. parallel: a key that its translations share, or empty.
 _TEXTS = ("id", "cluster", "parallel", "prediction", "gold")
 SCHEMA = pa.schema(
     [
@@ -44,7 +52,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-#: Errors that are recorded as a step's failure; others end the worker.
+#: checkpoint → (fingerprint of the score step, language) → row → prediction
+Predictions = Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]]
+
+#: Errors that are recorded as a step's failure; any other error ends the worker.
 _RECORDED = (RuntimeError, ValueError, KeyError, OSError, XstiltsError)
 
 
@@ -65,12 +76,19 @@ def group(
     device: torch.device,
     loaded: LoadedBackbone | None = None,
 ) -> None:
-    """Settles a group's score steps: all workers make the shards of large pools, then each
-    scores its share of the models. loaded: a backbone that is loaded already.
+    """Runs a group's unfinished score steps: all workers compute shards of large pools, then each
+    scores its share of the models.
+
+    Args:
+        run_uri: the run.
+        name: the group's id.
+        workers: this worker's rank and its connection to the others.
+        device: where the backbone runs.
+        loaded: a backbone that is already loaded.
     """
     store, folder = open_run(run_uri)
     spec, steps = spec_of(store, folder, name)
-    # As one worker sees it: the others must come to the same meeting.
+    # All workers use the first one's view, so that they reach the same barrier.
     finished, models = workers.from_first((store.done("score"), store.done("finetune")))
     undone: dict[str, list[Step]] = {}
     for fingerprint in spec["score"]:
@@ -78,7 +96,7 @@ def group(
             undone.setdefault(steps[fingerprint].parents.get("model", ""), []).append(
                 steps[fingerprint]
             )
-    large = {model: found for model, found in undone.items() if is_large(store, found)}
+    large = {model: parts for model, parts in undone.items() if is_large(store, parts)}
     mine = list(undone.items())[workers.rank :: workers.world]
     if not mine and not large:
         return
@@ -92,20 +110,21 @@ def group(
         if large and workers.world > 1:
             _make_shards(
                 loaded,
-                {model: own for model, own in large.items() if not model or model in models},
+                {model: parts for model, parts in large.items() if not model or model in models},
                 workers,
             )
             workers.meet()
-        for model, own in mine:
+        for model, of_model in mine:
+            fingerprints = [step.fingerprint for step in of_model]
             if model and model not in models:
                 error: Exception = XstiltsError(f"its model finetune/{model[:12]} was not trained")
-                failed = dict.fromkeys((step.fingerprint for step in own), error)
+                failed = dict.fromkeys(fingerprints, error)
             else:
                 try:
-                    failed = score(loaded, model, own)
+                    failed = score(loaded, model, of_model)
                 except _RECORDED as error:
-                    failed = dict.fromkeys((step.fingerprint for step in own), error)
-            for step in own:
+                    failed = dict.fromkeys(fingerprints, error)
+            for step in of_model:
                 if step.fingerprint in failed:
                     key = failure_key(folder, "score", step.fingerprint)
                     store.put_json(
@@ -116,48 +135,54 @@ def group(
 def _make_shards(
     loaded: LoadedBackbone, large: Mapping[str, Sequence[Step]], workers: Workers
 ) -> None:
-    """This worker's shards of all models' large pools."""
-    wanted: dict[tuple[str, str], list[Shard]] = {}
+    """Computes this worker's shards of all models' large pools. Errors are printed: the worker that
+    scores the model records them.
+    """
+    every: dict[tuple[str, str], list[Shard]] = {}
     for model, steps in large.items():
-        manifest = loaded.parent("finetune", model, steps[0]) if model else None
-        jobs = _jobs(loaded, steps)
+        try:
+            manifest = loaded.parent("finetune", model, steps[0]) if model else None
+            jobs = _jobs(loaded, steps)
+        except _RECORDED as error:
+            print_error(model, error)
+            continue
         for checkpoint in _checkpoints(manifest):
-            wanted[model, checkpoint] = list(shards(jobs, checkpoint))
-    for (model, checkpoint), own in share(wanted, workers.rank, workers.world).items():
+            every[model, checkpoint] = list(shards(jobs, checkpoint))
+    for (model, checkpoint), parts in assigned(every, workers.rank, workers.world).items():
         step = large[model][0]
         try:
             predictor = _predictor(
                 loaded, loaded.parent("finetune", model, step) if model else None, step, checkpoint
             )
             with loaded.folded(), torch.no_grad():
-                make(loaded.store, predictor, own)
+                make(loaded.store, predictor, parts)
         except _RECORDED as error:
-            complain(model, error)
+            print_error(model, error)
 
 
 def score(loaded: LoadedBackbone, model: str, steps: Sequence[Step]) -> dict[str, Exception]:
-    """One pass of one model over the rows of all the given score steps, then one manifest a
-    step. Where English dev chose other weights than the last, both are scored. Returns
-    fingerprint → error of the steps whose predictions could not be written; what stops the pass
-    itself is raised.
+    """Scores one model on all its score steps in one pass, then commits each step.
+
+    If English dev selected other weights than the last, both are scored. Returns fingerprint →
+    error for the steps whose predictions could not be written; errors of the pass itself are
+    raised.
     """
     started = time.perf_counter()
-    any_step = steps[0]
-    manifest = loaded.parent("finetune", model, any_step) if model else None
+    manifest = loaded.parent("finetune", model, steps[0]) if model else None
     jobs = _jobs(loaded, steps)
-    found = {}
+    predictions = {}
     for checkpoint in _checkpoints(manifest):
-        predictor = _predictor(loaded, manifest, any_step, checkpoint)
+        predictor = _predictor(loaded, manifest, steps[0], checkpoint)
         with loaded.folded(), torch.no_grad():
-            found[checkpoint] = predict(
-                predictor, gathered(loaded.store, predictor, jobs, checkpoint)
+            predictions[checkpoint] = predict(
+                predictor, with_vectors(loaded.store, predictor, jobs, checkpoint)
             )
     seconds = (time.perf_counter() - started) / len(steps)
     failed: dict[str, Exception] = {}
     for step in steps:
         try:
-            _commit(loaded, step, found, seconds)
-        except _RECORDED as error:  # of one evaluation: the model's others stand
+            _commit(loaded, step, predictions, seconds)
+        except _RECORDED as error:  # the model's other evaluations are still valid
             failed[step.fingerprint] = error
     return failed
 
@@ -165,18 +190,15 @@ def score(loaded: LoadedBackbone, model: str, steps: Sequence[Step]) -> dict[str
 def _jobs(loaded: LoadedBackbone, steps: Sequence[Step]) -> list[Job]:
     jobs = []
     for step in steps:
-        format_, depth, head = (
-            step.spec["format"],
-            step.spec.get("layer"),
-            int(step.spec.get("head", 0)),
-        )
+        format_, depth = step.spec["format"], step.spec.get("layer")
+        head = int(step.spec.get("head", 0))
         limit = AnswerLimit(**step.spec["answer_limit"]) if format_ == "span" else None
         pooling = str(step.spec.get("pooling", "mean"))
         for language in step.spec["languages"]:
             rows, images = loaded.rows(f"test:{language}", step)
-            searched = format_ in FORMATS
-            queries = loaded.gold(step, language) if searched else None
-            names = loaded.candidates(f"test:{language}", step) if searched else ()
+            has_pool = format_ in FORMATS
+            queries = loaded.gold(step, language) if has_pool else None
+            names = loaded.candidates(f"test:{language}", step) if has_pool else ()
             jobs.append(
                 Job(
                     step.fingerprint, language, format_, rows, images, depth, queries, head,
@@ -190,7 +212,7 @@ def _jobs(loaded: LoadedBackbone, steps: Sequence[Step]) -> list[Job]:
 
 
 def _checkpoints(manifest: Manifest | None) -> list[str]:
-    """`selected`, and `last` where English dev chose other weights than the last."""
+    """`selected`, and `last` if English dev selected other weights than the last."""
     return ["selected"] + (
         ["last"] if manifest is not None and "last.trainable.safetensors" in manifest.files else []
     )
@@ -199,13 +221,13 @@ def _checkpoints(manifest: Manifest | None) -> list[str]:
 def _predictor(
     loaded: LoadedBackbone, manifest: Manifest | None, step: Step, checkpoint: str
 ) -> Predictor:
-    """The loaded's backbone with a model's weights."""
-    before = "last." if checkpoint == "last" else ""
+    """The loaded backbone with a model's weights; without a manifest, with its own."""
+    prefix = "last." if checkpoint == "last" else ""
     loaded.reset(0)
     heads: Heads | None = None
     if manifest is not None:
-        loaded.load(manifest, before)
-        heads = Heads.load(manifest, loaded.store, loaded.backbone, before).to(loaded.device)
+        loaded.load(manifest, prefix)
+        heads = Heads.load(manifest, loaded.store, loaded.backbone, prefix).to(loaded.device)
     loaded.backbone.eval()
     budget = int(step.settings.get("tokens_per_micro_batch", 4096))
     return Predictor(
@@ -213,30 +235,28 @@ def _predictor(
     )
 
 
-def _commit(
-    loaded: LoadedBackbone,
-    step: Step,
-    found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]],
-    seconds: float,
-) -> None:
+def _commit(loaded: LoadedBackbone, step: Step, predictions: Predictions, seconds: float) -> None:
+    """Writes a step's predictions with their gold answers and commits it."""
     rows: list[dict[str, Any]] = []
     golds = {language: loaded.gold(step, language) for language in step.spec["languages"]}
     if step.spec["format"] == "ranking":
         golds = in_all_languages(golds)
     if step.spec["format"] == "words":
         golds = {
-            language: _encoded(loaded, step, language, own, found)
-            for language, own in golds.items()
+            language: _encoded(loaded, step, language, gold, predictions)
+            for language, gold in golds.items()
         }
     if step.spec["format"] == "mining":
-        golds = {language: _scored(step, language, own, found) for language, own in golds.items()}
+        golds = {
+            language: _mined(step, language, gold, predictions) for language, gold in golds.items()
+        }
     for language, examples in golds.items():
-        gold = [json.dumps(example.gold, ensure_ascii=False) for example in examples]
-        for checkpoint, predictions in found.items():
-            given = predictions[step.fingerprint, language]
-            answers = written(step.spec["format"], loaded.tags(step), examples, given)
+        gold_texts = [json.dumps(example.gold, ensure_ascii=False) for example in examples]
+        for checkpoint, by_step in predictions.items():
+            raw = by_step[step.fingerprint, language]
+            answers = written(step.spec["format"], loaded.tags(step), examples, raw)
             if step.spec["format"] == "span" and "squad_v2_f1" in step.spec["metrics"]:
-                answers = withheld(answers, examples, given)
+                answers = withheld(answers, examples, raw)
             rows += [
                 {
                     "checkpoint": checkpoint,
@@ -246,9 +266,9 @@ def _commit(
                     "cluster": example.cluster,
                     "parallel": example.parallel,
                     "prediction": json.dumps(answer, ensure_ascii=False),
-                    "gold": right,
+                    "gold": gold_text,
                 }
-                for example, answer, right in zip(examples, answers, gold, strict=True)
+                for example, answer, gold_text in zip(examples, answers, gold_texts, strict=True)
             ]
     path = loaded.scratch / "predictions.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
@@ -256,37 +276,41 @@ def _commit(
         step, {"predictions.parquet": path}, {"rows": len(rows), "seconds": round(seconds, 3)}
     )
     if step.spec["format"] in FORMATS:
-        loaded.store.clear_work(step.fingerprint)  # shards
+        loaded.store.clear_work(step.fingerprint)  # the shards
 
 
 def _encoded(
-    loaded: LoadedBackbone, step: Step, language: str, golds: list[Gold],
-    found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]],
-) -> list[Gold]:  # fmt: skip
-    """The examples that encoding did not leave out as bad rows; all of them where others lack a
-    prediction too, so that the caller names those.
-    """
-    predictions = next(iter(found.values()))[step.fingerprint, language]
-    bad = int(
-        loaded.parent("encode", step.parents[f"test:{language}"], step).info.get("bad_rows", 0)
-    )
-    return encoded_gold(golds, predictions, bad)
-
-
-def _scored(
+    loaded: LoadedBackbone,
     step: Step,
     language: str,
-    golds: Sequence[Gold],
-    found: Mapping[str, Mapping[tuple[str, str], Mapping[int, Any]]],
+    golds: list[Gold],
+    predictions: Predictions,
 ) -> list[Gold]:
-    """Of a pool's sentences those that count: the test part's foreign ones that have a
-    translation or were given one. The others, most of hundreds of thousands, add nothing to any
-    sum.
+    """The examples without the bad rows that encoding left out. All examples if more predictions
+    are missing, so that the caller names those.
+
+    Args:
+        loaded: the backbone.
+        step: the score step.
+        language: a language of the step.
+        golds: all examples of the language.
+        predictions: of all checkpoints.
     """
-    told = [predictions[step.fingerprint, language] for predictions in found.values()]
-    asked = told[0].keys()
+    by_row = next(iter(predictions.values()))[step.fingerprint, language]
+    encoded = loaded.parent("encode", step.parents[f"test:{language}"], step)
+    return encoded_gold(golds, by_row, int(encoded.info.get("bad_rows", 0)))
+
+
+def _mined(
+    step: Step, language: str, golds: Sequence[Gold], predictions: Predictions
+) -> list[Gold]:
+    """The sentences of a pool that count: foreign sentences of the test part with a gold or a
+    predicted translation. The others, most of hundreds of thousands, do not change any metric.
+    """
+    by_checkpoint = [by_step[step.fingerprint, language] for by_step in predictions.values()]
+    queried = by_checkpoint[0].keys()
     return [
         gold
         for gold in golds
-        if gold.row in asked and (gold.gold or any(one[gold.row] for one in told))
+        if gold.row in queried and (gold.gold or any(rows[gold.row] for rows in by_checkpoint))
     ]

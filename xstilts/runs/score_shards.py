@@ -1,9 +1,9 @@
-"""Vectors of large pools, made by all workers of a group before each scores its own models.
+"""Shards of the vectors of large pools, which all workers of a group compute together.
 
-Models are dealt out to workers, but a pool of a million sentences takes one of them hours while the
-others wait. So first all workers make shards of such pools, model by model, and put them into the
-store; whoever scores a model reads them there, and makes what is lacking himself. A shard that is
-there already was made before a worker was lost.
+Models are distributed over workers, but a pool of a million sentences takes one worker hours while
+the others wait. So first all workers compute shards of such pools, model by model, and upload them.
+The worker that scores a model downloads its shards and computes missing ones. Existing shards are
+reused after a lost worker.
 """
 
 import sys
@@ -23,53 +23,58 @@ from xstilts.store.store import Store
 
 Model = TypeVar("Model")
 
-#: Rows of a shard: half a gigabyte at a width of 4,096.
+#: Rows per shard: half a gigabyte at a width of 4,096.
 SHARD = 32_768
 
 
 @dataclass(frozen=True)
 class Shard:
+    """Some rows of a job, and the key of their vectors in the store."""
+
     job: Job
     places: range
     key: str
 
 
 def shards(jobs: Sequence[Job], checkpoint: str) -> Iterator[Shard]:
-    """The shards of those jobs that have several."""
+    """The shards of the jobs that are large enough to have several."""
     for job in jobs:
         if job.format in FORMATS:
             for number, places in enumerate(bounds(len(job.rows))):
                 yield Shard(job, places, shard_key(job.step, checkpoint, job.language, number))
 
 
-def make(store: Store, predictor: Predictor, wanted: Sequence[Shard]) -> None:
-    """Makes those shards that the store lacks, each as if it stood alone."""
+def make(store: Store, predictor: Predictor, parts: Sequence[Shard]) -> None:
+    """Computes and uploads the shards that the store does not have."""
     assert predictor.scratch is not None
-    for shard in wanted:
+    for shard in parts:
         if store.size(shard.key) is not None:
             continue
         rows = EncodedRows(shard.job.rows.table.slice(shard.places.start, len(shard.places)))
-        _, spread = predict_rows(predictor, [replace(shard.job, rows=rows)])
-        put_shard(store, shard.key, spread[shard.job.step, shard.job.language], predictor.scratch)
+        _, vectors = predict_rows(predictor, [replace(shard.job, rows=rows)])
+        put_shard(store, shard.key, vectors[shard.job.step, shard.job.language], predictor.scratch)
 
 
-def gathered(store: Store, predictor: Predictor, jobs: Sequence[Job], checkpoint: str) -> list[Job]:
-    """The jobs, those of several shards with their vectors."""
+def with_vectors(
+    store: Store, predictor: Predictor, jobs: Sequence[Job], checkpoint: str
+) -> list[Job]:
+    """The jobs, with their vectors if they have several shards. Computes missing shards."""
     assert predictor.scratch is not None
-    wanted = list(shards(jobs, checkpoint))
-    make(store, predictor, wanted)
-    found = {}
-    for job in dict.fromkeys((shard.job.step, shard.job.language) for shard in wanted):
-        own = [shard for shard in wanted if (shard.job.step, shard.job.language) == job]
-        table = Vectors.empty(len(own[0].job.rows), predictor.backbone.width, predictor.scratch)
-        for shard in own:
+    by_job: dict[tuple[str, str], list[Shard]] = {}
+    for shard in shards(jobs, checkpoint):
+        by_job.setdefault((shard.job.step, shard.job.language), []).append(shard)
+    make(store, predictor, [shard for parts in by_job.values() for shard in parts])
+    tables = {}
+    for key, parts in by_job.items():
+        table = Vectors.empty(len(parts[0].job.rows), predictor.backbone.width, predictor.scratch)
+        for shard in parts:
             read_shard(store, shard.key, table, shard.places, predictor.scratch)
-        found[job] = table
-    return [replace(job, vectors=found.get((job.step, job.language))) for job in jobs]
+        tables[key] = table
+    return [replace(job, vectors=tables.get((job.step, job.language))) for job in jobs]
 
 
 def is_large(store: Store, steps: Sequence[Step]) -> bool:
-    """Whether any of these score steps has rows of several shards."""
+    """Whether any of these score steps has enough rows for several shards."""
     for step in steps:
         if step.spec["format"] not in FORMATS:
             continue
@@ -81,9 +86,9 @@ def is_large(store: Store, steps: Sequence[Step]) -> bool:
     return False
 
 
-def complain(model: str, error: Exception) -> None:
-    """A shard that cannot be made here is tried again by whoever scores the model, whose failure
-    is the step's.
+def print_error(model: str, error: Exception) -> None:
+    """Prints why a shard could not be computed. The worker that scores the model tries again, and
+    its failure is the step's.
     """
     print(
         f"shards of {model[:12] or 'the backbone'}: {type(error).__name__}: {error}",
@@ -92,21 +97,20 @@ def complain(model: str, error: Exception) -> None:
     )
 
 
-def share(
-    found: Mapping[Model, Sequence[Shard]], rank: int, world: int
+def assigned(
+    shards_of: Mapping[Model, Sequence[Shard]], rank: int, world: int
 ) -> dict[Model, list[Shard]]:
-    """Of each model's shards those that a worker makes, dealt on from model to model."""
-    dealt: dict[Model, list[Shard]] = {}
-    for place, (model, shard) in enumerate(
-        (model, one) for model, own in found.items() for one in own
-    ):
+    """The shards that one worker computes: all models' shards in one row, distributed in turn."""
+    mine: dict[Model, list[Shard]] = {}
+    every = ((model, shard) for model, parts in shards_of.items() for shard in parts)
+    for place, (model, shard) in enumerate(every):
         if place % world == rank:
-            dealt.setdefault(model, []).append(shard)
-    return dealt
+            mine.setdefault(model, []).append(shard)
+    return mine
 
 
 def bounds(rows: int) -> list[range]:
-    """The places of each shard; none where one worker makes all rows at once."""
+    """The row positions of each shard; none if the rows fit into a single one."""
     return (
         [range(first, min(first + SHARD, rows)) for first in range(0, rows, SHARD)]
         if rows > SHARD
@@ -115,14 +119,14 @@ def bounds(rows: int) -> list[range]:
 
 
 def shard_key(fingerprint: str, checkpoint: str, part: str, number: int) -> str:
-    """Where a shard lies in the store until its score step is settled. checkpoint: selected |
-    last; part: a language, or `pool`.
+    """The key of a shard until its score step is done. checkpoint: `selected` or `last`; part: a
+    language or `pool`.
     """
     return f"work/{fingerprint}/vectors/{checkpoint}/{part}/{number:05d}.npz"
 
 
 def put_shard(store: Store, key: str, vectors: Vectors, scratch: Path) -> None:
-    """Uploads a shard, whole or not at all."""
+    """Uploads a shard, atomically."""
     path = scratch / "shard.npz"
     np.savez(path, rows=np.asarray(vectors.rows, np.int64), table=vectors.table)
     store.put_file(key, path)
@@ -130,17 +134,30 @@ def put_shard(store: Store, key: str, vectors: Vectors, scratch: Path) -> None:
 
 
 def read_shard(store: Store, key: str, into: Vectors, places: range, scratch: Path) -> None:
-    """Reads a shard into its places. StoreError where its size or precision is another."""
+    """Downloads a shard into its places.
+
+    Args:
+        store: the run's store.
+        key: the shard's key.
+        into: the vectors of the whole pool.
+        places: the shard's row positions.
+        scratch: folder for the download.
+
+    Raises:
+        StoreError: the shard has another size or precision.
+    """
     path = store.get_file(key, scratch / "shard.npz")
     with np.load(path) as shard:
         table = shard["table"]
         if table.shape != (len(places), into.table.shape[1]):
             raise StoreError(
-                f"{key}: {table.shape} vectors where {(len(places), into.table.shape[1])} belong; delete it"
+                f"{key}: has shape {table.shape}, expected {(len(places), into.table.shape[1])}; "
+                "delete it and run again"
             )
         if table.dtype != into.table.dtype:
             raise StoreError(
-                f"{key}: vectors are {table.dtype}, and {into.table.dtype} is needed; delete it"
+                f"{key}: has dtype {table.dtype}, expected {into.table.dtype}; delete it and run "
+                "again"
             )
         into.table[places.start : places.stop] = table
         into.rows[places.start : places.stop] = shard["rows"].tolist()

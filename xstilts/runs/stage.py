@@ -1,4 +1,6 @@
-"""The stage steps between the store and the functions that do the work: records, build, encode."""
+"""Runs the staging steps (records, build, encode): reads their parents from the store and calls the
+functions that do the work.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -15,11 +17,16 @@ Outcome = tuple[Mapping[str, Path], Mapping[str, Any]]
 
 
 def parent(store: Store, kind: str, fingerprint: str, child: Step) -> Manifest:
-    """The manifest of a step's parent; KeyError naming both when it is not there."""
+    """The manifest of a step's parent.
+
+    Raises:
+        KeyError: the parent is not done.
+    """
     manifest = store.manifest(kind, fingerprint)
     if manifest is None:
         raise KeyError(
-            f"{child.settings.get('label', child.kind)} needs {kind}/{fingerprint[:12]}, which is not done"
+            f"{child.settings.get('label', child.kind)}: its parent {kind}/{fingerprint[:12]} "
+            "is not done"
         )
     return manifest
 
@@ -27,7 +34,7 @@ def parent(store: Store, kind: str, fingerprint: str, child: Step) -> Manifest:
 def records(
     step: Step, store: Store, mirror: str, scratch: Path, tasks: Mapping[str, Task]
 ) -> Outcome:
-    """Source → canonical records."""
+    """Converts a source to canonical records."""
     from xstilts.data.records import make_records
     from xstilts.sources.loader import open_mirror
 
@@ -37,7 +44,7 @@ def records(
 def build(
     step: Step, store: Store, mirror: str, scratch: Path, tasks: Mapping[str, Task]
 ) -> Outcome:
-    """A tiny backbone: tokenizer and weights from a seed, then a short pre-training on the
+    """Builds a tiny backbone: tokenizer and weights from a seed, then a short pretraining on the
     records' text.
     """
     import torch
@@ -62,19 +69,19 @@ def build(
 def encode(
     step: Step, store: Store, mirror: str, scratch: Path, tasks: Mapping[str, Task]
 ) -> Outcome:
-    """Canonical records × a backbone's processor → token ids with lengths and image grids."""
+    """Encodes canonical records with a backbone's processor: token ids, lengths, image grids."""
     from xstilts.data.encode import encode as encode_records
     from xstilts.models.processor import load_processor
 
     require(step.spec.get("environment"))
     manifest = parent(store, "records", step.parents["records"], step)
     path = store.file(manifest, "records.parquet")
-    if "images.parquet" in manifest.files:  # the reader finds the images beside the records
-        beside = scratch / "records"
-        beside.mkdir()
+    if "images.parquet" in manifest.files:  # the reader expects the images in the records' folder
+        rows_folder = scratch / "records"
+        rows_folder.mkdir()
         for name in ("records.parquet", "images.parquet"):
-            (beside / name).symlink_to(store.file(manifest, name).resolve())
-        path = beside / "records.parquet"
+            (rows_folder / name).symlink_to(store.file(manifest, name).resolve())
+        path = rows_folder / "records.parquet"
     folder = model_folder(step, store, scratch)
     keep = None
     if step.spec.get("pool_size"):
@@ -93,34 +100,32 @@ def encode(
 
 
 def smaller_pool(pool: Path, queries: Sequence[Path], size: int) -> list[bool]:
-    """Which candidates a declared smaller pool holds: all that answer a query, and `size` others
-    by a seeded draw.
+    """For each candidate, whether a plan's smaller pool keeps it: all that answer a query, and
+    `size` others by a seeded draw.
     """
     import pyarrow.parquet as pq
 
-    right = {
+    relevant = {
         identity
         for path in queries
         for answers in pq.read_table(path, columns=["relevant"]).column("relevant").to_pylist()
         for identity in answers
     }
     names = pq.read_table(pool, columns=["candidate"]).column("candidate").to_pylist()
-    others = [place for place, name in enumerate(names) if name not in right]
+    others = [place for place, name in enumerate(names) if name not in relevant]
     drawn = set(random.Random("smaller pool").sample(others, min(size, len(others))))
-    return [name in right or place in drawn for place, name in enumerate(names)]
+    return [name in relevant or place in drawn for place, name in enumerate(names)]
 
 
 def model_folder(step: Step, store: Store, scratch: Path) -> Path:
-    """The folder with a backbone's files: a built one from the store, else the hub's or the
-    plan's own folder.
+    """The folder with a backbone's files: from the store if it was built, else from the plan's own
+    folder, the mirror or the hub.
     """
     if "backbone" in step.parents:
         target = scratch / "backbone"
-        return (
-            target
-            if target.is_dir()
-            else store.folder(parent(store, "build", step.parents["backbone"], step), target)
-        )
+        if target.is_dir():
+            return target
+        return store.folder(parent(store, "build", step.parents["backbone"], step), target)
     identity = step.spec.get("backbone") or step.spec["processor"]
     if "path" in identity:
         return Path(identity["path"])

@@ -1,5 +1,5 @@
-"""A run of an earlier version in the store: steps without a recipe version, predictions without
-rows and parallel keys.
+"""The report of a run that an earlier version wrote: steps without a recipe version, predictions
+without rows and parallel keys.
 """
 
 import json
@@ -18,7 +18,7 @@ LANGUAGES = ["en", "de"]
 
 
 def earlier_step() -> dict[str, Any]:
-    """A score step as recipe version 3 wrote it."""
+    """A score step as recipe version 3 stored it."""
     spec = {
         "evaluation": "xquad",
         "format": "span",
@@ -41,7 +41,7 @@ def earlier_predictions(path: Path) -> Path:
     return path
 
 
-def test_the_report_of_an_earlier_run_is_read(
+def test_a_run_of_an_earlier_version_has_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(tmp_path / "s3") as server:
@@ -64,11 +64,11 @@ def test_the_report_of_an_earlier_run_is_read(
             {"predictions.parquet": earlier_predictions(tmp_path / "p.parquet")},
             {"rows": 6},
         )
-        given = report_input(store, "runs/small-1")
-    (found,) = given.cells
-    assert given.missing == []
-    assert {key: one.value("squad_em") for key, one in found.scored.items()} == {
+        report = report_input(store, "runs/small-1")
+    (cell,) = report.cells
+    assert report.missing == []
+    assert {key: scored.value("squad_em") for key, scored in cell.scored.items()} == {
         ("xquad", "en"): pytest.approx(200 / 3), ("xquad", "de"): pytest.approx(200 / 3),
     }  # fmt: skip
-    clusters = {cluster for one in found.scored.values() for cluster in one.clusters}
+    clusters = {cluster for scored in cell.scored.values() for cluster in scored.clusters}
     assert len(clusters) == 1, "the passages of both languages share their questions"

@@ -1,0 +1,74 @@
+"""The heat map: the effect of every arm on every evaluation, against `none`."""
+
+from typing import Any
+
+import pandas as pd
+
+from xstilts.analysis.answer import clear
+from xstilts.analysis.effects import confidence
+from xstilts.analysis.inputs import ReportInput
+
+#: RGB of effects above and below zero.
+_ABOVE, _BELOW = "31, 111, 139", "192, 87, 70"
+
+
+def heat_map(report: ReportInput, effects: pd.DataFrame) -> list[dict[str, Any]]:
+    """One table per backbone, one line per arm, one entry per evaluation.
+
+    `effects` has the official metrics, averaged over languages. An entry is an effect with its
+    color, or `without`, the reason why there is none.
+    """
+    against_none = effects[effects["reference"] == "none"]
+    largest = float(against_none["effect"].abs().max()) if len(against_none) else 1.0
+    alpha = 1 - confidence(report)
+    # Of two contrasts of one arm with `none`, only the first is corrected in the heat map's family.
+    rows = {
+        (row["backbone"], row["arm"], row["evaluation"]): row
+        for row in reversed(against_none.to_dict("records"))
+    }
+    order = report.expanded["order"]
+    return [
+        {
+            "backbone": backbone,
+            "evaluations": list(report.metrics),
+            "lines": [
+                {
+                    "arm": arm,
+                    "entries": [
+                        _entry(rows[key], largest, alpha)
+                        if (key := (backbone, arm, evaluation)) in rows
+                        else {"without": _reason(report, backbone, arm, evaluation)}
+                        for evaluation in report.metrics
+                    ],
+                }
+                for arm in order["arms"]
+                if arm != "none"
+            ],
+        }
+        for backbone in order["backbones"]
+    ]
+
+
+def _reason(report: ReportInput, backbone: str, arm: str, evaluation: str) -> str:
+    expanded = report.expanded
+    if any(
+        (entry["backbone"], entry["arm"]) == (backbone, arm) and not entry.get("partly")
+        for entry in expanded["not_applicable"]
+    ):
+        return "not applicable"
+    if any(cell["arm"] == arm and evaluation in cell["scores"] for cell in expanded["cells"]):
+        return "missing"
+    return "not in the plan"
+
+
+def _entry(row: dict[str, Any], largest: float, alpha: float) -> dict[str, Any]:
+    share = min(1.0, abs(row["effect"]) / largest) if largest else 0.0
+    color = _ABOVE if row["effect"] > 0 else _BELOW
+    return {
+        "effect": row["effect"],
+        "low": row["ci_low"],
+        "high": row["ci_high"],
+        "same_data": bool(row["same_data"]),
+        "background": f"rgba({color}, {0.08 + 0.6 * share:.2f})",
+        "clear": clear(row["p_adjusted"], alpha),
+    }

@@ -1,0 +1,107 @@
+"""The report as Markdown, `report.md`, for a run's page."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from xstilts.analysis.answer import control_text, p_text
+from xstilts.analysis.estimands import NON_ENGLISH
+from xstilts.official.forms import HUB_FORM
+
+#: Title, the summary's list, and the keys of an entry: names, and last the reason.
+_LISTS = (
+    ("Missing", "missing", ("what", "reason")),
+    ("Not applicable", "not_applicable", ("backbone", "arm", "reason")),
+    ("Trained on a part of the tasks", "trained_in_part", ("backbone", "arm", "reason")),
+    ("Languages not scored", "skipped_languages", ("evaluation", "language", "reason")),
+    ("Left out of a contrast", "left_out", ("contrast", "backbone", "evaluation", "left_out")),
+)
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """The answer, the effects, the controls, and lists of what is missing."""
+    lines = [f"# {summary['title']}", ""]
+    if summary["banner"]:
+        lines += [f"> {summary['banner']}", ""]
+    lines += [summary["answer"], "", *_effects(summary)]
+    if summary["controls"]:
+        lines += ["", "## Controls", ""]
+        lines += [f"- {control_text(control)}" for control in summary["controls"]]
+    if summary["cut_contexts"]:
+        lines += ["", "## Truncated contexts", ""]
+        lines += _table(
+            ("backbone", "arm", "use", "task", "language", "rows truncated", "rows"),
+            (
+                (
+                    row["backbone"],
+                    row["arm"],
+                    row["use"],
+                    row["task"],
+                    row["language"],
+                    f"{100 * row['share']:.1f} %",
+                    row["rows"],
+                )
+                for row in summary["cut_contexts"]
+            ),
+        )
+    intermediates = [row for row in summary["intermediates"] if "value" in row]
+    if intermediates:
+        lines += ["", "## Scores on the intermediate tasks, English dev", ""]
+        columns = ("backbone", "arm", "seed", "task", "metric")
+        lines += _table(
+            (*columns, "score"),
+            ((*(row[key] for key in columns), f"{row['value']:.1f}") for row in intermediates),
+        )
+    hub_languages = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
+    if hub_languages:
+        lines += ["", hub_form_note(hub_languages)]
+    for title, name, (*keys, reason) in _LISTS:
+        if summary[name]:
+            lines += ["", f"## {title}", ""]
+            lines += [
+                f"- {', '.join(entry[key] for key in keys)}: {entry[reason]}"
+                for entry in summary[name]
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def hub_form_note(languages: Sequence[str]) -> str:
+    """What a reader must know about UD-POS in these languages."""
+    return (
+        "UD-POS uses the words of the hub's copy, which differ from the official ones, in "
+        f"{', '.join(languages)}."
+    )
+
+
+def _effects(summary: Mapping[str, Any]) -> list[str]:
+    primary = summary["primary"]
+    means = [
+        row for row in summary["pooled"] if row["language"] == NON_ENGLISH and row not in primary
+    ]
+    non_english = [
+        {**row, "evaluation": f"{row['evaluation']}, non-English"} for row in [*primary, *means]
+    ]
+    interval = f"{100 * summary['confidence']:g} % interval"
+    return _table(
+        ("contrast", "backbone", "evaluation", "effect", interval, "adjusted p", "MDE", "seeds"),
+        (
+            (
+                row["contrast"],
+                row["backbone"],
+                row["evaluation"],
+                f"{row['effect']:+.1f}",
+                f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}",
+                p_text(row["p_adjusted"]),
+                "" if row["mde"] is None else f"{row['mde']:.1f}",
+                row["seeds"],
+            )
+            for row in [*non_english, *summary["effects"]]
+        ),
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    return [
+        f"| {' | '.join(columns)} |",
+        "|" + "---|" * len(columns),
+        *(f"| {' | '.join(str(value) for value in row)} |" for row in rows),
+    ]
