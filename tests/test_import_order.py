@@ -30,9 +30,12 @@ ORDER = (
     "xstilts.analysis",
     "xstilts.miniature",
     "xstilts.runs",
+    "xstilts.api",
     "components",
     "images",
     "pipelines",
+    "xstilts.command_line",
+    "xstilts.__main__",
 )
 
 #: Packages whose functions compute: they know no store and no run folder.
