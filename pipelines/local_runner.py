@@ -1,5 +1,5 @@
-"""A run on this machine: the embedded store, one Ray when a group needs it, and KFP's local
-runner over both.
+"""A run on this machine: the embedded store, a local Ray when a group needs one, and KFP's local
+runner.
 """
 
 import contextlib
@@ -12,23 +12,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from xstilts.errors import InfrastructureError, PlanError
+from pipelines.progress import ProgressPrinter, ProgressThread, progress_line
+from xstilts.errors import InfrastructureError, PlanError, in_a_line
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
 BUCKET_URI = "s3://xstilts/store"
+#: How many missing outputs an error lists.
+MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
-class Local:
-    """Where a local run keeps things: `home` for what runs share (store, cache, mirrors), `out`
-    for its own.
-    """
+class LocalFolders:
+    """Folders of a local run. `home`: shared by runs (store, cache, mirrors). `out`: its own."""
 
     home: Path
     out: Path
@@ -38,15 +39,139 @@ class Local:
         return self.out / "logs"
 
 
+@dataclass(frozen=True)
+class RunResult:
+    """A finished local run. `report`: the folder with report.html, summary.json and the tables.
+    `errors`: one text for each failed step, and one for missing outputs.
+    """
+
+    name: str
+    exit_code: int
+    report: Path
+    errors: Sequence[str]
+    seconds: float
+
+
+def run_plan(
+    plan: Path | str,
+    *,
+    mirror: str | None = None,
+    store: str | None = None,
+    home: Path | str = ".xstilts",
+    out: Path | str | None = None,
+    runner: Literal["subprocess", "docker"] = "subprocess",
+    say: Callable[[str], None] = print,
+) -> RunResult:
+    """Runs a plan on this machine. Finished steps are not run again.
+
+    Args:
+        plan: YAML file of the plan.
+        mirror: hub, miniature, a folder or s3://bucket/prefix; default: the plan's mirror.
+        store: s3://bucket/prefix; default: an embedded S3 server over `home`/store.
+        home: folder that runs share: store, cache, generated miniature.
+        out: folder for the report and the logs; default: runs/<name of the plan>.
+        runner: run each component as a subprocess, or in its own Docker image.
+        say: receives progress lines.
+
+    Returns:
+        The run's name, exit code (0, or 4 with failed cells), report folder and errors.
+
+    Raises:
+        XstiltsError: the plan is invalid, or the infrastructure failed.
+    """
+    from pipelines.plan_file import expand_plan, read_plan
+    from xstilts.plan.status import undone
+
+    started = time.monotonic()
+    path, home = Path(plan), Path(home).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    checked = read_plan(path)
+    address = mirror_for(mirror, checked.mirror, home)
+    expansion = expand_plan(checked, address)
+    folders = LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
+    name = run_name(checked.name, folders.out)
+    with interruptible(), store_at(store, home) as uri:
+        opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
+        if checked.reuse == "none":
+            expansion = expand_plan(checked, address, generation=name)
+        todo = {kind: len(steps) for kind, steps in undone(expansion, opened).items() if steps}
+        _reset_run(opened, name, path.read_text(), address)
+        say(
+            f"{checked.name}: {len(expansion.cells)} cells, {len(expansion.steps)} steps; "
+            + (
+                "to do: " + ", ".join(f"{count} {kind}" for kind, count in todo.items())
+                if todo
+                else "all done before"
+            )
+        )
+        totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
+        progress = ProgressThread(ProgressPrinter(lambda: progress_line(opened, totals), say))
+        trains = bool(todo.get("finetune") or todo.get("score"))
+        with _runner(runner, name, checked, folders, address, trains) as arguments:
+            progress.start()
+            try:
+                run_pipeline(f"{uri}/runs/{name}", folders, *arguments)
+            finally:
+                progress.stop()
+        code, failures = outcome(opened, name)
+        missing = _missing_outputs(opened, name) if code in (0, 4) else []
+        report = folders.out / "report"
+        for key in opened.list(f"runs/{name}/report/"):
+            opened.get_file(key, report / key.removeprefix(f"runs/{name}/report/"))
+    errors = [f"{failure['what']}: {in_a_line(failure['error'])}" for failure in failures]
+    if missing:
+        code = InfrastructureError.exit_code
+        lines = "".join(f"\n  {line}" for line in missing[:MOST_LISTED])
+        errors.append(f"{len(missing)} outputs of the run's tasks are missing:{lines}")
+    return RunResult(name, code, report, errors, time.monotonic() - started)
+
+
+def _reset_run(store: Store, name: str, plan: str, mirror: str) -> None:
+    """Writes the run's folder and removes what an earlier attempt recorded about its outcome."""
+    from xstilts.runs.finished import forget
+    from xstilts.runs.folder import create
+
+    create(store, name, plan, mirror)
+    store.delete(f"runs/{name}/status.json")
+    forget(store, f"runs/{name}")
+    for key in store.list(f"runs/{name}/failures/"):
+        store.delete(key)
+
+
+@contextlib.contextmanager
+def _runner(
+    kind: str, name: str, plan: Any, folders: LocalFolders, mirror: str, trains: bool
+) -> Iterator[tuple[Any, ...]]:
+    """What `run_pipeline` needs besides the run: for Docker its runner and pipeline; for
+    subprocesses a local Ray, if the run trains and XSTILTS_LAUNCHER names no other.
+    """
+    local_ray = trains and os.environ.get("XSTILTS_LAUNCHER", "local") == "local"
+    with contextlib.ExitStack() as stack:
+        if kind == "docker":
+            from pipelines.docker_runner import prepared
+
+            yield stack.enter_context(prepared(name, plan, folders, mirror))
+            return
+        if local_ray:
+            stack.enter_context(ray_head(plan.resources.workers + 1, folders.logs))
+        yield ()
+
+
+def _missing_outputs(store: Store, name: str) -> list[str]:
+    from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
+    from pipelines.kfp.task_results import unfinished
+
+    return unfinished(intermediate_to_xtreme_r, store, name)
+
+
 @contextlib.contextmanager
 def store_at(uri: str | None, home: Path) -> Iterator[str]:
-    """The store's URI: the given one, or that of an embedded server over <home>/store for as
-    long as the body runs. Sets the AWS_* and XSTILTS_CACHE environment, which child processes
-    inherit, and puts it back.
+    """Yields the URI of the store: `uri`, or that of an embedded server over <home>/store. Sets
+    AWS_* and XSTILTS_CACHE in the environment, which child processes inherit, and restores it.
     """
     before = dict(os.environ)
     os.environ.setdefault("XSTILTS_CACHE", str(home / "cache"))
-    os.environ["XSTILTS_LOCAL"] = str(os.getpid())  # what is started for this run ends with it
+    os.environ["XSTILTS_LOCAL"] = str(os.getpid())  # child processes end with this one
     try:
         if uri is not None:
             yield uri
@@ -63,8 +188,8 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
-    """One Ray in a child process. Yields the file that will hold its address; it starts while
-    other things go on.
+    """Starts a local Ray in a child process, without waiting for it. Yields the file that it
+    writes its address to.
     """
     logs.mkdir(parents=True, exist_ok=True)
     address = logs / "ray.address"
@@ -89,7 +214,12 @@ def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does, so that what it started is stopped."""
+    """Treats SIGTERM like Ctrl-C, so that child processes are stopped. Only the main thread can
+    set signal handlers; in any other nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -101,37 +231,36 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, old)
 
 
-def run_pipeline(run_uri: str, local: Local, runner: Any = None, pipeline: Any = None) -> bool:
-    """Runs the pipeline by KFP's SubprocessRunner, or by a given runner; its output goes to
-    <out>/logs/pipeline.log. True when it ended green. The outcome that counts is what the run's
-    folder says.
+def run_pipeline(
+    run_uri: str, folders: LocalFolders, runner: Any = None, pipeline: Any = None
+) -> None:
+    """Runs the pipeline with KFP's SubprocessRunner, or with `runner`; its output goes to
+    <out>/logs/pipeline.log. The outcome is in the run's folder, whatever KFP reports.
     """
     root = Path(__file__).resolve().parents[1]
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(root), os.environ.get("PYTHONPATH", "")])
     )
-    local.logs.mkdir(parents=True, exist_ok=True)
+    folders.logs.mkdir(parents=True, exist_ok=True)
     from kfp import local as kfp_local
 
     from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
 
-    scratch = local.out / "pipeline"
+    scratch = folders.out / "pipeline"
     if runner is None:
         shutil.rmtree(scratch, ignore_errors=True)
-    with open(local.logs / "pipeline.log", "w", buffering=1) as log, _quiet(log):
+    with open(folders.logs / "pipeline.log", "w", buffering=1) as log, _redirected(log):
         kfp_local.init(
             runner=runner or kfp_local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch),
             raise_on_error=False,
         )  # fmt: skip
-        task = (pipeline or intermediate_to_xtreme_r)(run=run_uri)
-    green = bool(getattr(task, "state", None) and str(task.state).endswith("SUCCESS"))
+        (pipeline or intermediate_to_xtreme_r)(run=run_uri)
     shutil.rmtree(scratch, ignore_errors=True)
-    return green
 
 
 @contextlib.contextmanager
-def _quiet(log: io.TextIOBase) -> Iterator[None]:
-    """Sends everything that KFP and its subprocesses print to the log."""
+def _redirected(log: io.TextIOBase) -> Iterator[None]:
+    """Redirects the output of KFP and its subprocesses to the log."""
     import logging
 
     handler = logging.StreamHandler(log)
@@ -141,48 +270,24 @@ def _quiet(log: io.TextIOBase) -> Iterator[None]:
     logging.getLogger().removeHandler(handler)
 
 
-class Watch(threading.Thread):
-    """Prints how far a run is, from the store's listings: one line whenever a number changes."""
-
-    def __init__(self, store: Store, totals: dict[str, set[str]], say: Any) -> None:
-        super().__init__(daemon=True)
-        self.store, self.totals, self.say = store, totals, say
-        self.stopped = threading.Event()
-        self.started = time.monotonic()
-
-    def run(self) -> None:
-        last = ""
-        while not self.stopped.wait(3.0):
-            line = self.line()
-            if line != last:
-                self.say(f"  {time.monotonic() - self.started:5.0f} s  {line}")
-                last = line
-
-    def line(self) -> str:
-        parts = []
-        for kind, wanted in self.totals.items():
-            if wanted:
-                parts.append(f"{kind} {len(wanted & self.store.done(kind))}/{len(wanted)}")
-        return "  ".join(parts)
-
-
-def outcome(store: Store, run: str, green: bool) -> tuple[int, list[dict[str, Any]]]:
-    """(exit code, failures) of a run, by what its folder holds and not by what the runner said."""
-    failures = [store.get_json(key) for key in store.list(f"runs/{run}/failures/")]
+def outcome(store: Store, run: str) -> tuple[int, list[Mapping[str, Any]]]:
+    """Returns (exit code, failures) of a run from its folder, whatever the runner reported."""
+    documents = [store.get_json(key) for key in store.list(f"runs/{run}/failures/")]
+    failures = [document for document in documents if document is not None]
     status = store.get_json(f"runs/{run}/status.json")
     if status is not None:
         return int(status["exit_code"]), failures
-    codes = [failure["exit_code"] for failure in failures if failure]
-    if codes:
-        return max(codes), failures
+    if failures:
+        return max(int(failure["exit_code"]) for failure in failures), failures
     raise InfrastructureError(
-        "the pipeline ended without a report or a recorded failure; see logs/pipeline.log"
+        "the pipeline ended without a report or a recorded failure; see logs/pipeline.log in the "
+        "run's output folder"
     )
 
 
 def run_name(plan_name: str, out: Path) -> str:
-    """The run's id. The same plan into the same folder is the same run, so that starting it
-    again goes on with it.
+    """Returns the run's name. The same plan and output folder give the same run, so that
+    running the command again resumes it.
     """
     marker = out / "run.json"
     if marker.is_file():
@@ -195,14 +300,14 @@ def run_name(plan_name: str, out: Path) -> str:
     return name
 
 
-def mirror_for(text: str | None, plan_mirror: str | None, home: Path) -> str:
-    """The mirror to use: --mirror, else the plan's. `miniature` is generated once into <home>,
-    under the number of its edition.
+def mirror_for(option: str | None, plan_mirror: str | None, home: Path) -> str:
+    """Returns the address of the mirror: `--mirror`, else the plan's. `miniature` is generated
+    into <home> once for each edition.
     """
-    chosen = text or plan_mirror
+    chosen = option or plan_mirror
     if chosen is None:
         raise PlanError(
-            "no mirror: give --mirror hub|miniature|DIR|s3://…, or `mirror:` in the plan"
+            "no mirror: set --mirror hub|miniature|DIR|s3://…, or `mirror:` in the plan"
         )
     if chosen != "miniature":
         return (

@@ -23,7 +23,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.cluster_settings import Settings
+from pipelines.cluster_settings import ClusterSettings
 from pipelines.kfp.package import compiled
 from xstilts.store.server import serve
 from xstilts.store.store import Store
@@ -339,10 +339,10 @@ def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     test_pipeline.py looks at it.
     """
 
-    def once(settings: Settings) -> tuple[str, str]:
+    def once(settings: ClusterSettings) -> tuple[str, str]:
         key = settings.model_dump_json()
         if key not in _PACKAGES:
             _PACKAGES[key] = compiled(settings)
         return _PACKAGES[key]
 
-    monkeypatch.setattr("pipelines.cluster_commands.compiled", once)
+    monkeypatch.setattr("pipelines.cluster_runs.compiled", once)

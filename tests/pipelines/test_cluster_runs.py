@@ -14,6 +14,7 @@ from pipelines.cli import main
 from pipelines.kfp.api import PIPELINE, Kfp
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs import actions as steps
+from xstilts.runs.folder import work
 from xstilts.store.store import Store
 
 PLAN = Path(__file__).parents[1] / "e2e" / "small.yaml"
@@ -56,7 +57,7 @@ def test_submit_writes_the_runs_folder_and_starts_the_run(
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_runs, "LOOKS", (0.0, 0.0))
+    monkeypatch.setattr(cluster_runs, "SEARCH_DELAYS", (0.0, 0.0))
 
 
 @pytest.mark.parametrize("lost_as", [504, 0], ids=["gateway", "cut"])
@@ -136,7 +137,7 @@ def test_a_run_of_the_package_sees_the_folder_that_submit_wrote(
     store: Store, kfp_server: Any, submitted: str
 ) -> None:
     steps.plan(f"{store.uri}/runs/{submitted}")
-    assert steps.work(f"{store.uri}/runs/{submitted}", "groups") == ["tiny-llava"]
+    assert work(f"{store.uri}/runs/{submitted}", "groups") == ["tiny-llava"]
 
 
 def test_images_that_are_not_pinned_are_refused_before_anything_is_written(
@@ -175,7 +176,7 @@ def test_all_mistakes_of_a_plan_are_told_before_anything_is_written(
 @pytest.mark.parametrize("mirror", ["miniature", "/data/mirror"])
 def test_a_mirror_of_this_machine_is_refused(mirror: str) -> None:
     with pytest.raises(PlanError, match="a cluster cannot read it"):
-        cluster_runs.checked(PLAN, mirror)
+        cluster_runs.check_plan(PLAN, mirror)
 
 
 def test_a_backbone_of_this_machine_is_refused(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_a_backbone_of_this_machine_is_refused(tmp_path: Path) -> None:
     start, _, rest = PLAN.read_text().partition("    build:")
     plan.write_text(f"{start}    path: {tmp_path}\n    family: llava\n{rest.partition(chr(10))[2]}")
     with pytest.raises(PlanError, match=r"tiny-llava\.path"):
-        cluster_runs.checked(plan, MIRROR)
+        cluster_runs.check_plan(plan, MIRROR)
 
 
 def test_a_run_that_kfp_refuses_leaves_nothing_in_the_store(

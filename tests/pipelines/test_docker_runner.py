@@ -18,13 +18,13 @@ from pipelines.docker_runner import (
     LABEL,
     check_images,
     containers,
+    docker_setup,
     environment,
     image_of,
-    in_images,
     runner,
 )
 from pipelines.intermediate_to_xtreme_r import pipeline
-from pipelines.local_runner import Local
+from pipelines.local_runner import LocalFolders
 from xstilts.errors import InfrastructureError
 
 
@@ -81,7 +81,7 @@ def test_a_component_that_needs_torch_runs_in_its_workers_image(component: str, 
 
 def tasks(hub: bool) -> dict[str, dict[str, Any]]:
     """Component → its container in the compiled pipeline."""
-    executors = pipeline(in_images(hub)).pipeline_spec.deployment_spec["executors"]
+    executors = pipeline(docker_setup(hub)).pipeline_spec.deployment_spec["executors"]
     return {
         label.removeprefix("exec-").rstrip("-0123456789"): e["container"]
         for label, e in executors.items()
@@ -171,13 +171,13 @@ def test_containers_get_the_stores_address_and_keys_and_nothing_else_of_this_mac
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalFolders:
     monkeypatch.setattr(docker_runner, "environment", dict)
-    return Local(tmp_path / "home", tmp_path / "out")
+    return LocalFolders(tmp_path / "home", tmp_path / "out")
 
 
 def test_a_container_may_write_its_outputs_its_cache_and_tmp_only(
-    place: Local, tmp_path: Path
+    place: LocalFolders, tmp_path: Path
 ) -> None:
     backbone = tmp_path / "backbone"
     arguments = runner(
@@ -195,7 +195,7 @@ def test_a_container_may_write_its_outputs_its_cache_and_tmp_only(
     }
 
 
-def test_a_container_is_not_root_and_its_outputs_are_its_own(place: Local) -> None:
+def test_a_container_is_not_root_and_its_outputs_are_its_own(place: LocalFolders) -> None:
     arguments = runner("r", place, "hub", {}, False).container_run_args
     uid = int(arguments["user"].partition(":")[0])
     assert uid == (os.getuid() or 1000)
@@ -203,6 +203,6 @@ def test_a_container_is_not_root_and_its_outputs_are_its_own(place: Local) -> No
         assert folder.stat().st_uid == uid
 
 
-def test_a_plan_with_gpus_gets_them(place: Local) -> None:
+def test_a_plan_with_gpus_gets_them(place: LocalFolders) -> None:
     (request,) = runner("r", place, "hub", {}, True).container_run_args["device_requests"]
     assert request["Capabilities"] == [["gpu"]]

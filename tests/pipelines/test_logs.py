@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.launch.log import Said
+from components.launch.log import StoredLog
 from pipelines.cli import main
-from pipelines.logs import Follow, Lines, Stamps
+from pipelines.log_follow import Lines, LogFollower, Stamps
 from tests.pipelines.kubernetes import OURS, Cluster, pod, served
 from xstilts.errors import PlanError, StoreError
 from xstilts.runs import actions as steps
@@ -21,11 +21,11 @@ def at(second: str, text: str) -> str:
     return f"2026-11-25T10:00:{second}Z {text}"
 
 
-def job(text: str, before: int = 0, started: str = "20261125T100000Z") -> Said:
-    return Said("finetune", "llava", started, before, text)
+def job(text: str, before: int = 0, started: str = "20261125T100000Z") -> StoredLog:
+    return StoredLog("finetune", "llava", started, before, text)
 
 
-def put(store: Store, said: Said) -> None:
+def put(store: Store, said: StoredLog) -> None:
     """As the driver on Ray's head does."""
     store.put_json(f"runs/{RUN}/logs/{said.kind}-{said.group}/{said.started}.json", vars(said))
 
@@ -68,8 +68,8 @@ def warnings() -> Screen:
 
 
 @pytest.fixture
-def follow(run: Store, cluster: Cluster, screen: Screen, warnings: Screen) -> Follow:
-    return Follow(
+def follow(run: Store, cluster: Cluster, screen: Screen, warnings: Screen) -> LogFollower:
+    return LogFollower(
         run, RUN, "run-1", "kubeflow", 3, screen.append, warnings.append, clock=lambda: 100.0
     )
 
@@ -119,26 +119,26 @@ def test_lines_that_were_lost_in_between_are_counted() -> None:
 
 
 def test_each_look_shows_what_has_come_and_names_the_source_when_it_changes(
-    follow: Follow, run: Store, cluster: Cluster, screen: Screen
+    follow: LogFollower, run: Store, cluster: Cluster, screen: Screen
 ) -> None:
     cluster.logs["plan-1"] = [at(f"0{n}", f"line {n}") for n in range(1, 6)]
     put(run, job("epoch 1\n"))
-    follow.look()
+    follow.poll()
     first, ray = "==> plan-1 (Running)", "==> finetune of llava on Ray, started 20261125T100000Z"
     assert screen.new() == [first, "line 3", "line 4", "line 5", ray, "epoch 1"]
-    follow.look()
+    follow.poll()
     assert screen.new() == []
     put(run, job("epoch 1\nepoch 2\n"))
-    follow.look()
+    follow.poll()
     assert screen.new() == ["epoch 2"]
     cluster.logs["plan-1"].append(at("06", "line 6"))
-    follow.look()
+    follow.poll()
     assert screen.new() == [first, "line 6"]
 
 
-def test_a_look_asks_only_for_what_came_since_the_last(follow: Follow, cluster: Cluster) -> None:
-    follow.look()
-    follow.look()
+def test_a_look_asks_only_for_what_came_since_the_last(follow: LogFollower, cluster: Cluster) -> None:
+    follow.poll()
+    follow.poll()
     logs = [query for path, query in cluster.asked if path.endswith("/log")]
     assert "tailLines" in logs[0]
     assert logs[1]["sinceSeconds"] == ["10"]
@@ -146,68 +146,68 @@ def test_a_look_asks_only_for_what_came_since_the_last(follow: Follow, cluster: 
 
 
 def test_a_pod_that_is_over_is_read_once_more_and_not_again(
-    follow: Follow, cluster: Cluster, screen: Screen
+    follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
-    follow.look()
+    follow.poll()
     cluster.pods = [pod("plan-1", "Succeeded", "01", OURS)]
     cluster.logs["plan-1"] = [at("09", "done")]
-    follow.look()
+    follow.poll()
     assert screen.new() == ["==> plan-1 (Succeeded)", "done"]
     asked = len(cluster.asked)
-    follow.look()
+    follow.poll()
     assert len(cluster.asked) == asked + 1  # the list of pods
 
 
 def test_an_outage_is_one_line_and_nothing_is_lost_by_it(
-    follow: Follow, cluster: Cluster, screen: Screen, warnings: Screen
+    follow: LogFollower, cluster: Cluster, screen: Screen, warnings: Screen
 ) -> None:
     cluster.logs["plan-1"] = [at("01", "a")]
-    follow.look()
+    follow.poll()
     cluster.fault = ("/pods", 503)
     cluster.logs["plan-1"].append(at("02", "b"))
-    follow.look()
-    follow.look()
+    follow.poll()
+    follow.poll()
     [said] = warnings.new()
     assert "503" in said
     assert said.endswith("trying again")
     cluster.fault = None
-    follow.look()
+    follow.poll()
     assert screen.new() == ["==> plan-1 (Running)", "a", "b"]
 
 
 def test_a_pod_without_a_log_hides_no_other(
-    follow: Follow, cluster: Cluster, screen: Screen, warnings: Screen
+    follow: LogFollower, cluster: Cluster, screen: Screen, warnings: Screen
 ) -> None:
     cluster.pods.append(pod("stage-2", "Running", "02", OURS))
     cluster.logs["stage-2"] = [at("01", "a")]
     cluster.fault = ("/plan-1/log", 404)
-    follow.look()
+    follow.poll()
     assert screen.new() == ["==> stage-2 (Running)", "a"]
     assert "the log of plan-1" in warnings.new()[0]
 
 
 def test_a_pod_that_waits_says_why_and_says_it_once(
-    follow: Follow, cluster: Cluster, screen: Screen
+    follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
     conditions = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]
     cluster.pods = [pod("stage-2", "Pending", "02", OURS, conditions=conditions)]
-    follow.look()
-    follow.look()
+    follow.poll()
+    follow.poll()
     assert screen.new() == ["==> stage-2 (Pending)", "0/3 nodes are available"]
 
 
-def test_a_failure_is_shown_when_it_is_recorded(follow: Follow, run: Store, screen: Screen) -> None:
+def test_a_failure_is_shown_when_it_is_recorded(follow: LogFollower, run: Store, screen: Screen) -> None:
     run.put_json(
         f"runs/{RUN}/failures/plan.json",
         {"what": "plan", "error": "no such task", "log": "Traceback\n"},
     )
-    follow.look()
-    follow.look()
+    follow.poll()
+    follow.poll()
     assert screen.new() == ["==> failed: plan: no such task", "Traceback"]
 
 
 def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(
-    follow: Follow, cluster: Cluster, screen: Screen
+    follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
     """A pod that is over ends nothing; the last look comes after the end is known."""
     cluster.pods = [pod("plan-1", "Failed", "01", OURS)]
@@ -224,7 +224,7 @@ def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(
     assert "the last line" in screen.new()
 
 
-def test_a_store_that_is_away_is_asked_again(follow: Follow, warnings: Screen) -> None:
+def test_a_store_that_is_away_is_asked_again(follow: LogFollower, warnings: Screen) -> None:
     answers: Iterator[Any] = iter([StoreError("away"), StoreError("away"), "cancelled"])
 
     def end() -> str | None:

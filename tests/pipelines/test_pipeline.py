@@ -2,7 +2,6 @@
 task.
 """
 
-import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from kfp import compiler
 from components import images
 from components.launch import rayjob
 from images.install import VERSIONS
-from pipelines.cluster_commands import settings_for
+from pipelines.cluster_runs import settings_for
 from pipelines.cluster_settings import (
     CONFIGURATION,
     CREDENTIALS,
@@ -25,7 +24,7 @@ from pipelines.cluster_settings import (
     LAUNCHING,
     NEEDS,
     TOKENS,
-    Settings,
+    ClusterSettings,
     Toleration,
     load_settings,
 )
@@ -42,7 +41,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return compiled(Settings())[0]
+    return compiled(ClusterSettings())[0]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def tasks(package: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def test_compiling_twice_gives_the_same_bytes(text: str) -> None:
-    assert compiled(Settings())[0] == text
+    assert compiled(ClusterSettings())[0] == text
 
 
 def test_the_package_is_the_one_checked_in(text: str) -> None:
@@ -206,7 +205,7 @@ def test_a_run_ends_and_is_cleared_away(text: str) -> None:
 
 
 def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
-    settings = Settings(
+    settings = ClusterSettings(
         node_selector={"pool": "cpu"},
         tolerations=(Toleration(key="spot", operator="Exists"),),
         batches=5,
@@ -225,7 +224,7 @@ def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
 
 
 def test_what_launches_workers_hands_on_the_network_s_settings_and_the_secret_s_name() -> None:
-    settings = Settings(secret="other", network={"NCCL_IB_HCA": "mlx5", "FI_PROVIDER": "efa"})
+    settings = ClusterSettings(secret="other", network={"NCCL_IB_HCA": "mlx5", "FI_PROVIDER": "efa"})
     package = next(yaml.safe_load_all(compiled(settings)[0]))
     given = {
         label.removeprefix("exec-"): {
@@ -276,7 +275,7 @@ def test_plan_runs_where_its_data_can_be_looked_up(mirror: str, image: str) -> N
     plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
     package = next(
         yaml.safe_load_all(
-            compiled(settings_for(argparse.Namespace(settings=None), plan, mirror))[0]
+            compiled(settings_for(None, plan, mirror))[0]
         )
     )
     container = package["deploymentSpec"]["executors"]["exec-plan"]["container"]
@@ -291,14 +290,14 @@ def test_only_the_network_s_own_settings_pass_as_such(tmp_path: Path) -> None:
     with pytest.raises(
         PlanError, match="'AWS_SECRET_ACCESS_KEY' is no setting of the workers' network"
     ):
-        load_settings(str(file))
+        load_settings(file)
 
 
 def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("bathces: 3\nttl_days: soon\n")
     with pytest.raises(PlanError) as error:
-        load_settings(str(file))
+        load_settings(file)
     assert "bathces" in str(error.value)
     assert "ttl_days" in str(error.value)
 
@@ -306,22 +305,22 @@ def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> No
 def test_the_pages_settings_are_all_there_are_and_right(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "kubeflow.md").read_text()
     (tmp_path / "settings.yaml").write_text(page.split("```yaml")[1].split("```")[0])
-    assert load_settings(str(tmp_path / "settings.yaml")).model_fields_set == set(
-        Settings.model_fields
+    assert load_settings(tmp_path / "settings.yaml").model_fields_set == set(
+        ClusterSettings.model_fields
     )
 
 
 def test_steps_that_watch_ray_outlive_its_deadline() -> None:
-    settings = Settings().lasting(500)
+    settings = ClusterSettings().with_hours(500)
     assert (settings.needs("finetune").hours, settings.needs("score").hours) == (501, 501)
-    assert Settings().lasting(2).needs("finetune") == NEEDS["finetune"]
+    assert ClusterSettings().with_hours(2).needs("finetune") == NEEDS["finetune"]
 
 
 def test_a_plan_that_says_nothing_of_the_cluster_has_ray_s_own_deadline() -> None:
     plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
     assert plan.resources.cluster is None
     file = Path(__file__).parents[2] / "k8s" / "kind" / "settings.yaml"
-    settings = settings_for(argparse.Namespace(settings=str(file)), plan, "s3://b/mirror")
+    settings = settings_for(file, plan, "s3://b/mirror")
     assert settings.needs("finetune").hours == Cluster().queue_hours + Cluster().deadline_hours + 1
 
 
@@ -344,7 +343,7 @@ def test_locked_images_are_named_by_digest_and_accepted(
     monkeypatch.setattr(images, "LOCK", lock)
     images.lock.cache_clear()
     try:
-        text = compiled(Settings())[0]
+        text = compiled(ClusterSettings())[0]
     finally:
         monkeypatch.undo()
         images.lock.cache_clear()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.launch.doctor import look, report
+from components.launch.doctor import checks, report
 from components.launch.kubernetes import Api
 from pipelines.cli import main
 from tests.components.launch.scripted import ScriptedCluster, served
@@ -56,12 +56,12 @@ def address(cluster: ScriptedCluster) -> Iterator[str]:
 
 
 def missing(address: str, environment: Mapping[str, str] | None = None) -> list[str]:
-    lines = list(look(Api(address, patience=0), "xstilts", environment or {}))
+    lines = list(checks(Api(address, patience=0), "xstilts", environment or {}))
     return [what for good, what in lines if not good]
 
 
 def test_a_whole_cluster_lacks_nothing(cluster: ScriptedCluster, address: str) -> None:
-    lines = list(look(Api(address, patience=0), "xstilts", {}))
+    lines = list(checks(Api(address, patience=0), "xstilts", {}))
     assert [what for good, what in lines if not good] == []
     assert any("quota gpus: pods 3 of 64" in what for _, what in lines)
     assert any("written, read and deleted" in what for _, what in lines)
@@ -131,7 +131,7 @@ def test_who_may_not_look_for_the_operator_is_told_so(
     assert missing(address) == []
     asked = next(n for n, request in enumerate(cluster.requests) if "/api/v1/pods" in request)
     cluster.faults = [None] * asked + [403]
-    lines = list(look(Api(address, patience=0), "xstilts", {}))
+    lines = list(checks(Api(address, patience=0), "xstilts", {}))
     assert all(good for good, _ in lines)
     assert any("KubeRay's operator" in what and "may not be listed" in what for _, what in lines)
 

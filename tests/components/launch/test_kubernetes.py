@@ -45,13 +45,13 @@ def test_patience_ends_and_names_what_was_asked(
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(401, "token"), (403, "Role xstilts-step"), (422, "refuses the object")]
+    ("status", "message"), [(401, "token"), (403, "Role xstilts-step"), (422, "rejects the object")]
 )
 def test_a_refusal_is_final_and_says_what_to_do(
-    cluster: ScriptedCluster, api: Api, status: int, said: str
+    cluster: ScriptedCluster, api: Api, status: int, message: str
 ) -> None:
     cluster.faults = [status]
-    with pytest.raises(ApiError, match=rf"GET /version: HTTP {status}: scripted; .*{said}"):
+    with pytest.raises(ApiError, match=rf"GET /version: HTTP {status}: scripted; .*{message}"):
         api.request("GET", "/version")
     assert len(cluster.requests) == 1
 
@@ -68,7 +68,7 @@ def test_an_absent_job_is_none_and_an_absent_api_is_an_error(
 ) -> None:
     assert RayJobs(api, "ns").get("a") is None
     cluster.faults = [404]
-    with pytest.raises(ApiError, match="is KubeRay installed"):
+    with pytest.raises(ApiError, match="KubeRay's CRDs are installed"):
         RayJobs(api, "ns").get("a")
 
 

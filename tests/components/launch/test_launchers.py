@@ -394,7 +394,7 @@ def test_a_job_that_its_queue_never_admits_is_given_up_and_leaves_nothing(place:
     assert 2 * 3600 < place.cluster.now - before < 2 * 3600 + 300
     name = backends.name_of("r", "llava", "finetune")
     assert "not admitted within 2 hours" in place.failure()
-    assert "the queue xstilts of namespace xstilts" in place.failure()
+    assert "queue xstilts of namespace xstilts" in place.failure()
     assert f"kubectl -n xstilts describe workload rayjob-{name}" in place.failure()
     assert (
         place.store.get_json("runs/r/failures/finetune-llava.json")["exit_code"]
@@ -408,7 +408,7 @@ def test_a_job_that_no_operator_takes_up_is_given_up(place: Place) -> None:
     place.script([SAME])
     place.paced(60.0)
     assert place.settle() == LOST
-    assert "does the KubeRay operator run?" in place.failure()
+    assert "is the KubeRay operator running?" in place.failure()
     assert place.things() == []
 
 

@@ -1,4 +1,4 @@
-"""The end of a job's log in the store: what is kept of it, how often, and who reads it."""
+"""The end of a job's log in the store: what is kept, and how often it is written."""
 
 import logging
 import os
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from components.launch.log import Copy, End, Said, said
+from components.launch.log import Copy, StoredLog, Tail, stored_logs
 from xstilts.errors import StoreError
 from xstilts.store.store import Store
 
 RUN = "runs/r"
 
 
-def end_of(path: Path, text: bytes, most: int) -> tuple[int, bytes]:
+def end_of(path: Path, text: bytes, limit: int) -> tuple[int, bytes]:
     path.write_bytes(text)
-    end = End(path, most)
-    assert end.read()
-    return end.before, end.kept
+    tail = Tail(path, limit)
+    assert tail.read()
+    return tail.before, tail.kept
 
 
 def test_the_last_whole_lines_are_kept_and_the_others_counted(tmp_path: Path) -> None:
@@ -38,12 +38,12 @@ def test_a_line_that_is_too_long_is_cut(tmp_path: Path) -> None:
 def test_only_what_is_new_is_read_and_the_count_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"1\n2\n3\n")
-    end = End(path, 6)
-    assert (end.read(), end.read()) == (True, False)
+    tail = Tail(path, 6)
+    assert (tail.read(), tail.read()) == (True, False)
     with path.open("ab") as stream:
         stream.write(b"4\n5\n6")
-    assert end.read()
-    assert (end.before, end.kept) == (3, b"4\n5\n6")
+    assert tail.read()
+    assert (tail.before, tail.kept) == (3, b"4\n5\n6")
 
 
 def copy_of(store: Store, path: Path) -> Copy:
@@ -51,7 +51,7 @@ def copy_of(store: Store, path: Path) -> Copy:
 
 
 def texts(store: Store) -> list[str]:
-    return [found.text for _, _, found in said(store, RUN)]
+    return [found.text for _, _, found in stored_logs(store, RUN)]
 
 
 def test_a_log_is_stored_only_when_there_is_more_of_it(
@@ -65,9 +65,9 @@ def test_a_log_is_stored_only_when_there_is_more_of_it(
     copy.keep()
     copy.keep()
     assert puts == [copy.key]
-    [(key, _, found)] = said(store, RUN)
+    [(key, _, found)] = stored_logs(store, RUN)
     assert key.startswith("runs/r/logs/finetune-llava/")
-    assert found == Said("finetune", "llava", copy.started, 0, "starting\n")
+    assert found == StoredLog("finetune", "llava", copy.started, 0, "starting\n")
 
 
 def test_it_is_stored_by_itself_and_at_the_end(
@@ -117,8 +117,8 @@ def test_what_is_known_already_is_not_read_again(store: Store, tmp_path: Path) -
     (tmp_path / "log").write_text("one\n")
     copy = copy_of(store, tmp_path / "log")
     copy.keep()
-    [(key, etag, _)] = said(store, RUN)
-    assert list(said(store, RUN, {key: etag})) == []
+    [(key, etag, _)] = stored_logs(store, RUN)
+    assert list(stored_logs(store, RUN, {key: etag})) == []
 
 
 @pytest.mark.parametrize("piped", [True, False])

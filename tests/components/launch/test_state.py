@@ -17,7 +17,7 @@ from components.launch.state import (
     remember,
 )
 
-HOUR = Limits(queue=7200, start=1800, run=3600, queue_of="the queue q")
+HOUR = Limits(queue=7200, start=1800, run=3600, queue_of="queue q")
 NEW, OURS = Memory(), Memory(ours=True)
 WORN = Memory(ours=True, losses=MOST_LOSSES)
 RUNNING = Observation("Running", "RUNNING")
@@ -25,17 +25,17 @@ RUNNING = Observation("Running", "RUNNING")
 TABLE = {
     # name: (seen, memory, settled, action, words of why)
     "nothing there": (Observation(), NEW, False, "create", ""),
-    "running, of an earlier try": (RUNNING, NEW, False, "adopt", "it is there already"),
+    "running, of an earlier try": (RUNNING, NEW, False, "adopt", "already exists"),
     "pending, of an earlier try": (Observation(""), NEW, False, "adopt", ""),
-    "ended, of an earlier try": (Observation("Failed", "FAILED"), NEW, False, "replace", "an earlier try left it"),
-    "refused, of an earlier try": (Observation("ValidationFailed"), NEW, False, "replace", "earlier try"),
+    "ended, of an earlier try": (Observation("Failed", "FAILED"), NEW, False, "replace", "left by an earlier attempt"),
+    "refused, of an earlier try": (Observation("ValidationFailed"), NEW, False, "replace", "earlier attempt"),
     "being deleted": (Observation("Running", deleting=True), NEW, False, "wait", "being deleted"),
     "new": (Observation(""), OURS, False, "wait", "new"),
     "pods start": (Observation("Initializing"), OURS, False, "wait", "Initializing"),
     "waits for its job to be handed over": (Observation("Waiting"), OURS, False, "wait", "Waiting"),
     "the operator tries it again": (Observation("Retrying"), OURS, False, "wait", "Retrying"),
-    "in the queue": (Observation("Suspended"), OURS, False, "wait", "waiting to be admitted by its queue"),
-    "preempted": (Observation("Suspending"), OURS, False, "wait", "waiting to be admitted"),
+    "in the queue": (Observation("Suspended"), OURS, False, "wait", "waiting for admission by its queue"),
+    "preempted": (Observation("Suspending"), OURS, False, "wait", "waiting for admission"),
     "running": (RUNNING, OURS, False, "wait", "Running, job RUNNING"),
     "a status of a later operator": (Observation("Pausing"), OURS, False, "wait", "Pausing"),
     "its job ended, the operator has not said so": (Observation("Running", "FAILED"), OURS, False, "wait", ""),
@@ -49,7 +49,7 @@ TABLE = {
     "vanished too often": (Observation(), WORN, False, "fail", f"lost {MOST_LOSSES + 1} times"),
     "stopped": (Observation("Complete", "STOPPED"), OURS, False, "fail", "stopped by hand"),
     "complete and failed": (Observation("Complete", "FAILED"), OURS, False, "fail", "FAILED"),
-    "refused": (Observation("ValidationFailed", "", "ValidationFailed", "no"), OURS, False, "fail", "refuses the RayJob"),
+    "refused": (Observation("ValidationFailed", "", "ValidationFailed", "no"), OURS, False, "fail", "rejected the RayJob"),
     "head lost": (Observation("Failed", "RUNNING", "JobStatusCheckTimeoutExceeded"), OURS, False, "replace", ""),
     "not handed over": (Observation("Failed", "", "SubmissionFailed"), OURS, False, "replace", ""),
     "head lost too often": (Observation("Failed", "", "JobStatusCheckTimeoutExceeded"), WORN, False, "fail", "lost"),
@@ -118,7 +118,7 @@ def test_a_wait_in_the_queue_ends_and_says_where_it_waited() -> None:
     late = decide(SUSPENDED, memory, 7301.0, False, False, HOUR)
     assert late.action == "fail"
     assert (
-        "not admitted within 2 hours (resources.cluster.queue_hours); it waits in the queue q"
+        "not admitted within 2 hours (resources.cluster.queue_hours); it waits in queue q"
         in late.why
     )
     assert decide(SUSPENDED, memory, 1e9, False, False, Limits()).action == "wait"
@@ -144,7 +144,7 @@ def test_a_job_that_never_starts_is_given_up_when_the_operator_does_not_end_it(
     assert decide(seen, memory, late, False, False, HOUR).action == "wait"
     decision = decide(seen, memory, late + 1, False, False, HOUR)
     assert decision.action == "fail"
-    assert "does the KubeRay operator run? `xstilts doctor --cluster` looks for it" in decision.why
+    assert "is the KubeRay operator running? Run `xstilts doctor --cluster`" in decision.why
 
 
 def test_all_that_comes_before_a_job_runs_is_one_start() -> None:
