@@ -258,7 +258,8 @@ def load_settings(file: Path | None) -> ClusterSettings:
     except yaml.YAMLError as error:
         raise PlanError(f"{file}: not valid YAML: {error}") from error
     except ValidationError as error:
-        mistakes = [f"  - {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise PlanError(
-            "\n".join([f"{file}: invalid settings (docs/kubeflow.md):", *mistakes])
-        ) from error
+        lines = [f"{file}: invalid settings (docs/kubeflow.md):"]
+        for detail in error.errors():
+            key = ".".join(map(str, detail["loc"]))
+            lines.append(f"  - {key}: {detail['msg'].removeprefix('Value error, ')}")
+        raise PlanError("\n".join(lines)) from error

@@ -107,7 +107,8 @@ def load(path: Path, zone: str) -> list[tuple[Path, Schedule]]:
             except ValidationError as error:
                 for detail in error.errors():
                     key = ".".join(map(str, detail["loc"]))
-                    mistakes.append(f"{where}: {f'{key}: ' if key else ''}{detail['msg']}")
+                    text = detail["msg"].removeprefix("Value error, ")
+                    mistakes.append(f"{where}: {f'{key}: ' if key else ''}{text}")
                 continue
             mistakes += [f"{where}: {problem}" for problem in _problems(schedule, file, zone)]
             if schedule.name in {other.name for _, other in schedules}:

@@ -54,14 +54,16 @@ def _summary(text: str) -> str:
 
 def new_app(help: str | None = None, cls: type[TyperGroup] = Group) -> typer.Typer:
     """A Typer app for one command. help: for a command with subcommands."""
-    return typer.Typer(
+    app = typer.Typer(
         cls=cls,
-        **({} if help is None else {"help": help}),
         rich_markup_mode=None,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
+    if help is not None:
+        app.info.help = help
+    return app
 
 
 def examples(*lines: str, note: str = "") -> str:

@@ -30,6 +30,9 @@ Prune = Annotated[
         "--prune", help="Delete recurring runs of this store that are in none of the files."
     ),
 ]
+#: `list` and `delete` accept the options of `apply`, so that one set of options fits all four.
+UnusedText = Annotated[str | None, typer.Option(hidden=True)]
+UnusedFlag = Annotated[bool, typer.Option(hidden=True)]
 
 
 @app.command(
@@ -99,6 +102,10 @@ def list_runs(
     ] = None,
     namespace: options.Namespace = None,
     ca_cert: options.CaCertificate = None,
+    mirror: UnusedText = None,
+    settings: UnusedText = None,
+    allow_unlocked: UnusedFlag = False,
+    prune: UnusedFlag = False,
 ) -> int:
     """List the recurring runs of a store, with the number of firings and the last run."""
     from pipelines import schedules
@@ -120,6 +127,9 @@ def delete(
     namespace: options.Namespace = None,
     ca_cert: options.CaCertificate = None,
     settings: options.SettingsFile = None,
+    mirror: UnusedText = None,
+    allow_unlocked: UnusedFlag = False,
+    prune: UnusedFlag = False,
 ) -> int:
     """Delete the recurring runs of the schedules in the files. Their finished runs are kept."""
     from pipelines import schedules

@@ -154,14 +154,14 @@ def test_a_build_names_its_base_its_lock_and_its_sources() -> None:
 
 
 def test_an_image_that_is_too_large_is_refused() -> None:
-    with pytest.raises(InfrastructureError, match="121 MB above its base, more than the 120"):
+    with pytest.raises(InfrastructureError, match="121 MB above its base, limit 120 MB"):
         built(Engine(121, []))
     assert built(Engine(121, []), "cuda") == 121_000_000
 
 
 def test_a_failed_build_ends_with_what_it_printed() -> None:
     with pytest.raises(
-        InfrastructureError, match="plan-python cannot be built:\nno module named yaml"
+        InfrastructureError, match="plan-python: build failed:\nno module named yaml"
     ):
         built(
             Engine(1, [{"stream": "no module named yaml\n"}, {"error": "returned a non-zero code"}])
@@ -172,10 +172,10 @@ def test_publishing_on_a_base_without_a_digest_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     refuse_floating_base(f"python@{DIGEST}")
-    with pytest.raises(PlanError, match=r"python:3\.11 has no digest.*lock --resolve"):
+    with pytest.raises(PlanError, match=r"python:3\.11: no digest.*lock base --resolve"):
         refuse_floating_base("python:3.11")
     assert main(["--push", "r.io/x", "--tag", "1", "--base", "python:3.11"]) == 2
-    assert "has no digest" in capsys.readouterr().err
+    assert "no digest" in capsys.readouterr().err
 
 
 def test_the_base_is_named_by_its_digest_once_it_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_the_base_is_named_by_its_digest_once_it_is_locked(monkeypatch: pytest.M
 
 def test_no_engine_is_an_infrastructure_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    with pytest.raises(InfrastructureError, match="no Docker engine answers"):
+    with pytest.raises(InfrastructureError, match="no Docker engine"):
         build.engine()
 
 

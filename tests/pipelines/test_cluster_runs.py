@@ -119,7 +119,7 @@ def test_a_run_of_which_nothing_can_be_found_out_keeps_its_folder(
     kfp_server.fault = ("/apis/v2beta1/runs", 504, "gateway time-out")
     assert submit(kfp_server, store) == 3
     assert set(store.list("runs/")) > before
-    assert "Its folder stays in the store" in " ".join(capfd.readouterr().err.split())
+    assert "run's folder is kept" in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_second_submit_uploads_nothing_and_is_another_run(
@@ -237,7 +237,7 @@ def test_status_tells_steps_and_what_kfp_says(
 ) -> None:
     kfp_server.states = ["RUNNING"]
     assert of_run("status", kfp_server, store, submitted) == 0
-    assert "not planned yet; KFP says running" in capfd.readouterr().out
+    assert "not planned yet; KFP state running" in capfd.readouterr().out
     steps.plan(f"{store.uri}/runs/{submitted}")
     assert of_run("status", kfp_server, store, submitted, "--json") == 0
     view = json.loads(capfd.readouterr().out)

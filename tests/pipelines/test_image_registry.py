@@ -99,7 +99,7 @@ def test_where_a_reference_is_asked_for(reference: str, url: str) -> None:
     "reference", ["python", "registry:5000/name", f"python:3.11@{DIGEST}", "python:"]
 )
 def test_what_is_no_image_by_tag_is_refused(reference: str) -> None:
-    with pytest.raises(PlanError, match="no image by tag"):
+    with pytest.raises(PlanError, match="not an image tag"):
         parse(reference)
 
 
@@ -116,7 +116,7 @@ def test_a_registry_that_tells_another_digest_than_its_bytes_have_is_refused(
     server: Scripted,
 ) -> None:
     server.says = "sha256:" + "0" * 64
-    with pytest.raises(InfrastructureError, match="but its bytes are"):
+    with pytest.raises(InfrastructureError, match="digest mismatch"):
         digest(f"{server.host}/x/plan-python:1.0")
 
 
@@ -130,7 +130,7 @@ def test_a_token_is_fetched_with_the_credentials_of_docker_login(
     server: Scripted, tmp_path: Path
 ) -> None:
     server.private, server.user = True, "me:secret"
-    with pytest.raises(InfrastructureError, match="gives no token"):
+    with pytest.raises(InfrastructureError, match="no token from"):
         digest(f"{server.host}/x/plan-python:1.0")
     stored = {"auths": {server.host: {"auth": base64.b64encode(b"me:secret").decode()}}}
     (tmp_path / "config.json").write_text(json.dumps(stored))
@@ -144,5 +144,5 @@ def test_an_image_that_was_not_pushed_is_named(server: Scripted) -> None:
 
 def test_a_registry_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_registry.urllib3.Retry, "get_backoff_time", lambda _: 0)
-    with pytest.raises(InfrastructureError, match=r"127\.0\.0\.1:1/.* cannot be reached"):
+    with pytest.raises(InfrastructureError, match=r"cannot reach http://127\.0\.0\.1:1/"):
         digest("127.0.0.1:1/x/plan-python:1.0")

@@ -25,13 +25,13 @@ def job(text: str, before: int = 0, started: str = "20261125T100000Z") -> Stored
     return StoredLog("finetune", "llava", started, before, text)
 
 
-def put(store: Store, said: StoredLog) -> None:
+def put(store: Store, log: StoredLog) -> None:
     """As the driver on Ray's head does."""
-    store.put_json(f"runs/{RUN}/logs/{said.kind}-{said.group}/{said.started}.json", vars(said))
+    store.put_json(f"runs/{RUN}/logs/{log.kind}-{log.group}/{log.started}.json", vars(log))
 
 
 class Screen(list[str]):
-    """What was said; `new` takes it off."""
+    """Collects printed texts; `new` returns the lines since the last call."""
 
     def new(self) -> list[str]:
         lines = [line for text in self for line in text.split("\n")]
@@ -136,7 +136,9 @@ def test_each_look_shows_what_has_come_and_names_the_source_when_it_changes(
     assert screen.new() == [first, "line 6"]
 
 
-def test_a_look_asks_only_for_what_came_since_the_last(follow: LogFollower, cluster: Cluster) -> None:
+def test_a_look_asks_only_for_what_came_since_the_last(
+    follow: LogFollower, cluster: Cluster
+) -> None:
     follow.poll()
     follow.poll()
     logs = [query for path, query in cluster.asked if path.endswith("/log")]
@@ -167,9 +169,9 @@ def test_an_outage_is_one_line_and_nothing_is_lost_by_it(
     cluster.logs["plan-1"].append(at("02", "b"))
     follow.poll()
     follow.poll()
-    [said] = warnings.new()
-    assert "503" in said
-    assert said.endswith("trying again")
+    [warning] = warnings.new()
+    assert "503" in warning
+    assert warning.endswith("retrying")
     cluster.fault = None
     follow.poll()
     assert screen.new() == ["==> plan-1 (Running)", "a", "b"]
@@ -196,7 +198,9 @@ def test_a_pod_that_waits_says_why_and_says_it_once(
     assert screen.new() == ["==> stage-2 (Pending)", "0/3 nodes are available"]
 
 
-def test_a_failure_is_shown_when_it_is_recorded(follow: LogFollower, run: Store, screen: Screen) -> None:
+def test_a_failure_is_shown_when_it_is_recorded(
+    follow: LogFollower, run: Store, screen: Screen
+) -> None:
     run.put_json(
         f"runs/{RUN}/failures/plan.json",
         {"what": "plan", "error": "no such task", "log": "Traceback\n"},
@@ -234,7 +238,7 @@ def test_a_store_that_is_away_is_asked_again(follow: LogFollower, warnings: Scre
         return str(answer)
 
     assert follow.until(end, 5.0, sleep=lambda _: None) == "cancelled"
-    assert warnings.new() == ["away; trying again"]
+    assert warnings.new() == ["away; retrying"]
 
 
 # ---- the command ----
@@ -285,4 +289,4 @@ def test_a_run_that_fails_before_its_report_ends_by_what_kfp_says(
     assert command(run, "--follow", "--every", "0.01", "--host", kfp_server.address) == 0
     shown = capfd.readouterr().out
     assert "==> failed: plan: no such task" in shown
-    assert shown.endswith("r: KFP says failed\n")
+    assert shown.endswith("r: KFP state failed\n")

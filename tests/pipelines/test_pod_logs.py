@@ -56,7 +56,8 @@ def test_a_pod_that_does_not_start_says_why(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(401, "sign in again"), (403, "pods/log"), (500, "API server")]
+    ("status", "advice"),
+    [(401, "sign in to the cluster again"), (403, "pods/log"), (500, "API server")],
 )
 def test_a_refusal_says_what_to_do(cluster: Cluster, status: int, advice: str) -> None:
     cluster.fault = ("/pods", status)
@@ -68,7 +69,7 @@ def test_a_pod_that_is_gone_hides_no_other(cluster: Cluster) -> None:
     cluster.fault = ("/stage-2/log", 404)
     texts = {name: text for name, _, text in pod_logs("run-1", "kubeflow", tail=50)}
     assert texts["plan-1"] == "log of plan-1\n"
-    assert "cleared away" in texts["stage-2"]
+    assert "pods are removed" in texts["stage-2"]
 
 
 def test_without_a_cluster_it_says_what_to_set(

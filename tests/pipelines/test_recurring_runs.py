@@ -242,11 +242,11 @@ def test_a_schedule_that_would_compute_nothing_says_so_when_it_is_applied(
     idle = {**WEEKLY, "follow": ["models"], "add_seeds": 0}
     assert schedule("apply", write(tmp_path, idle), kfp_server, store) == 0
     out = capfd.readouterr().out
-    assert "COMPUTES NOTHING" in out
+    assert "COMPUTE NOTHING" in out
     assert "no backbone's revision is a branch or a tag" in out
     schedule("apply", write(tmp_path, WEEKLY), kfp_server, store)
     out = capfd.readouterr().out
-    assert "COMPUTES NOTHING" not in out
+    assert "COMPUTE NOTHING" not in out
     assert "new seeds each time" in out
 
 
@@ -284,16 +284,16 @@ def test_images_that_are_not_pinned_are_refused(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"cron": "0 3 * * 1"}, "put a second before it"),
-        ({"timezone": "Europe/Berlin"}, "reads cron in UTC"),
-        ({"timezone": "Berlin"}, "is no time zone"),
+        ({"cron": "0 3 * * 1"}, "put the second before"),
+        ({"timezone": "Europe/Berlin"}, "uses UTC for every cron line"),
+        ({"timezone": "Berlin"}, "unknown time zone"),
         ({"plan": "other.yaml"}, "no such file"),
         ({"follow": ["weather"]}, "follow.0"),
         ({"add_seeds": -1}, "add_seeds"),
         ({"concurrency": 0}, "concurrency"),
-        ({"concurrency": 2, "add_seeds": 1}, "two firings at one time"),
+        ({"concurrency": 2, "add_seeds": 1}, "two firings at the same time"),
         ({"start": "2027-01-01T00:00:00"}, "has no time zone"),
-        ({"start": "2027-02-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}, "comes before start"),
+        ({"start": "2027-02-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}, "not after start"),
         ({"catchup": True}, "catchup"),
         ({"name": "a/b"}, "name"),
     ],
@@ -313,7 +313,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     message = str(error.value)
     assert "has 1 fields" in message
     assert "document 2: plan: Field required" in message
-    assert "'weekly' stands twice" in message
+    assert "duplicate name 'weekly'" in message
 
 
 def test_the_time_zone_must_be_stated(tmp_path: Path) -> None:

@@ -39,15 +39,15 @@ def test_a_wheel_that_pip_is_configured_to_use_comes_first(
     fake_pip: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert torch_build(fake_pip("configured", INDEX), HERE) == "cpu"
-    assert capsys.readouterr().out == "torch: its CPU build, from pip's configuration\n"
+    assert capsys.readouterr().out == "torch: CPU build from pip's configuration\n"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (NO_WHEEL, "it has no such wheel"),
-        (OTHER_WHEEL, "its wheel for this platform is not a locked one"),
-        (UNREACHABLE, "it cannot be reached"),
+        (NO_WHEEL, "no such wheel"),
+        (OTHER_WHEEL, "its wheel for this platform is not in the lock"),
+        (UNREACHABLE, "unreachable"),
     ],
 )
 def test_then_comes_the_index_of_cpu_builds(
@@ -56,17 +56,17 @@ def test_then_comes_the_index_of_cpu_builds(
     assert torch_build(fake_pip(INDEX, text=text), HERE) == "cpu"
     assert capsys.readouterr().out.splitlines() == [
         f"torch: no CPU build from pip's configuration: {reason}",
-        "torch: its CPU build, from PyTorch's CPU index",
+        "torch: CPU build from PyTorch's CPU index",
     ]
 
 
 def test_without_either_the_build_of_the_ordinary_index_is_taken(
     fake_pip: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert torch_build(fake_pip(index=("", "it cannot be reached (dns error)")), HERE) == "cuda"
+    assert torch_build(fake_pip(index=("", "unreachable (dns error)")), HERE) == "cuda"
     lines = capsys.readouterr().out.splitlines()
     assert (
-        lines[1] == "torch: no CPU build from PyTorch's CPU index: it cannot be reached (dns error)"
+        lines[1] == "torch: no CPU build from PyTorch's CPU index: unreachable (dns error)"
     )
     assert "CUDA libraries (about 3 GB" in lines[2]
 

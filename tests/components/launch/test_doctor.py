@@ -70,13 +70,13 @@ def test_a_whole_cluster_lacks_nothing(cluster: ScriptedCluster, address: str) -
 ABSENT = {
     ("configmaps", "xstilts-config"): "ConfigMap xstilts-config in xstilts: absent; apply k8s/base",
     ("serviceaccounts", "xstilts-ray"): "ServiceAccount xstilts-ray in xstilts: absent",
-    ("cronjobs", "xstilts-gc"): "without it RayJobs of killed runs stay",
-    ("localqueues", "xstilts"): "a RayJob would wait for it for ever",
-    ("priorityclasses", "xstilts-batch"): "pods that name it would be refused",
+    ("cronjobs", "xstilts-gc"): "without it RayJobs of killed runs are not removed",
+    ("localqueues", "xstilts"): "RayJobs would wait forever",
+    ("priorityclasses", "xstilts-batch"): "pods that name it would be rejected",
     (
         "workloadpriorityclasses",
         "xstilts-batch",
-    ): "Kueue admits no RayJob that names a class which is not there",
+    ): "Kueue rejects RayJobs that name it",
 }
 
 
@@ -106,7 +106,7 @@ def test_a_cluster_whose_operator_is_gone_still_has_its_crd(
     cluster.remove("pods", "kuberay-operator-7d")
     [line] = missing(address)
     assert "KubeRay's operator" in line
-    assert "absent; install KubeRay 1.7, without it no RayJob starts" in line
+    assert "absent; install KubeRay 1.7: without the operator no RayJob starts" in line
 
 
 def test_pods_of_ray_are_not_taken_for_the_operator(cluster: ScriptedCluster, address: str) -> None:
@@ -121,7 +121,7 @@ def test_pods_of_ray_are_not_taken_for_the_operator(cluster: ScriptedCluster, ad
 def test_an_operator_that_does_not_run_is_named(cluster: ScriptedCluster, address: str) -> None:
     cluster.add("pods", operator("False"))
     [line] = missing(address)
-    assert "not ready; `kubectl -n default describe pod kuberay-operator-7d` says why" in line
+    assert "see `kubectl -n default describe pod kuberay-operator-7d`" in line
 
 
 def test_who_may_not_look_for_the_operator_is_told_so(
@@ -133,7 +133,9 @@ def test_who_may_not_look_for_the_operator_is_told_so(
     cluster.faults = [None] * asked + [403]
     lines = list(checks(Api(address, patience=0), "xstilts", {}))
     assert all(good for good, _ in lines)
-    assert any("KubeRay's operator" in what and "may not be listed" in what for _, what in lines)
+    assert any(
+        "KubeRay's operator" in what and "no permission to list pods" in what for _, what in lines
+    )
 
 
 def test_a_right_that_lacks_is_named_with_its_account(
@@ -141,7 +143,7 @@ def test_a_right_that_lacks_is_named_with_its_account(
 ) -> None:
     cluster.allowed = lambda spec: spec["resourceAttributes"]["verb"] != "patch"
     assert missing(address) == [
-        "xstilts-step may create, get, patch, delete rayjobs: not patch; apply k8s/base"
+        "xstilts-step may create, get, patch, delete rayjobs: denied: patch; apply k8s/base"
     ]
 
 
@@ -158,7 +160,7 @@ def test_who_may_not_ask_for_others_asks_for_itself(cluster: ScriptedCluster, ad
 
 def test_a_quota_that_is_used_up_is_missing(cluster: ScriptedCluster, address: str) -> None:
     cluster.objects["resourcequotas", "gpus"]["status"]["used"]["pods"] = "64"
-    assert missing(address) == ["quota gpus: pods 64 of 64; nothing more starts: pods is used up"]
+    assert missing(address) == ["quota gpus: pods 64 of 64; exhausted: pods; no pod starts"]
 
 
 def test_a_store_that_refuses_is_missing(cluster: ScriptedCluster, address: str) -> None:
@@ -168,7 +170,7 @@ def test_a_store_that_refuses_is_missing(cluster: ScriptedCluster, address: str)
 
 def test_a_server_that_is_away_is_the_only_line() -> None:
     [line] = missing("http://127.0.0.1:1")
-    assert line.startswith("Kubernetes API: GET /version: http://127.0.0.1:1 cannot be reached")
+    assert line.startswith("Kubernetes API: GET /version: http://127.0.0.1:1 unreachable")
 
 
 def test_the_command_exits_with_3_when_something_is_missing(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.launch import lease
-from components.launch.log import said
+from components.launch.log import stored_logs
 from components.launch.state import LEASE_LOST
 from xstilts.errors import InfrastructureError
 from xstilts.step import Step
@@ -78,7 +78,7 @@ def driver(
 
 def stored(store: Store) -> str:
     """The end of the job's log in the store."""
-    [(_, _, found)] = said(store, "runs/r")
+    [(_, _, found)] = stored_logs(store, "runs/r")
     return found.text
 
 

@@ -418,16 +418,16 @@ TOO_SMALL = {
         {"cpus_per_worker": 9},
         0,
         [NODE, NODE],
-        "no node has room for a worker of 9 CPUs",
+        "2 workers of 9 CPUs, but none fits on a node",
     ),
     "too few nodes": (
         {"cpus_per_worker": 5},
         0,
         [NODE],
-        "the group needs 2 and it has room for 1 workers of 5 CPUs",
+        "2 workers of 5 CPUs, but only 1 fit",
     ),
-    "no GPUs": ({}, 1, [NODE, NODE], "no node has room for a worker of 2 CPUs and 1 GPUs"),
-    "too few GPUs": ({}, 1, [NODE, GPUS], "room for 1 workers of 2 CPUs and 1 GPUs"),
+    "no GPUs": ({}, 1, [NODE, NODE], "2 workers of 2 CPUs and 1 GPUs, but none fits"),
+    "too few GPUs": ({}, 1, [NODE, GPUS], "2 workers of 2 CPUs and 1 GPUs, but only 1 fit"),
     "no nodes": ({}, 0, [], "nodes: none"),
 }
 

@@ -97,7 +97,7 @@ def test_a_store_that_is_away_costs_a_warning_and_nothing_of_the_log(
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(store, "put_json", away)
         copy.keep()
-    assert "could not be stored, trying again: away" in caplog.text
+    assert "cannot store the log of llava, retrying: away" in caplog.text
     copy.keep()
     assert texts(store) == ["one\n"]
 
