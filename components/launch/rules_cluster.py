@@ -137,7 +137,8 @@ def _fault_tolerance(job: Job) -> Iterator[str]:
         if "RAY_REDIS_ADDRESS" in names and annotations.get(FAULT_TOLERANT, "").lower() != "true":
             yield "RAY_REDIS_ADDRESS: belongs to gcsFaultToleranceOptions"
         return
-    forbidden: list[str] = [name for name in ("RAY_REDIS_ADDRESS", "REDIS_PASSWORD") if name in names]
+    redis = ("RAY_REDIS_ADDRESS", "REDIS_PASSWORD")
+    forbidden: list[str] = [name for name in redis if name in names]
     forbidden += ["redis-password"] if start.get("redis-password") else []
     forbidden += [key for key in (FAULT_TOLERANT, NAMESPACE) if annotations.get(key)]
     for name in forbidden:

@@ -53,7 +53,7 @@ def wheels_of(image: str, torch: str = "cpu") -> set[str]:
 
 
 @pytest.mark.usefixtures("wheelhouse")
-def test_an_image_is_sent_its_own_wheels_only() -> None:
+def test_the_context_has_only_the_wheels_of_the_image() -> None:
     assert wheels_of("plan-python") == {"boto3", "pydantic_core"}
     assert wheels_of("finetune-worker") == {"boto3", "pydantic_core", "torch", "ray"}
     assert wheels_of("finetune-worker", "cuda") == {
@@ -66,7 +66,7 @@ def test_an_image_is_sent_its_own_wheels_only() -> None:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_everything_that_a_dockerfile_copies_is_sent(name: str) -> None:
+def test_the_context_has_everything_that_a_dockerfile_copies(name: str) -> None:
     image = IMAGES[name]
     sent = {path.as_posix() for path in files_of(image, "cpu")}
     text = (ROOT / "images" / image.component / "Dockerfile").read_text()
@@ -159,7 +159,7 @@ def test_an_image_that_is_too_large_is_refused() -> None:
     assert built(Engine(121, []), "cuda") == 121_000_000
 
 
-def test_a_failed_build_ends_with_what_it_printed() -> None:
+def test_a_failed_build_shows_the_end_of_its_output() -> None:
     with pytest.raises(
         InfrastructureError, match="plan-python: build failed:\nno module named yaml"
     ):

@@ -59,7 +59,7 @@ def test_a_module_that_cannot_be_imported_ends_the_build(
         main("plan", "cpu")
 
 
-def test_what_must_not_be_there_ends_the_build(
+def test_an_unexpected_package_fails_the_build(
     monkeypatch: pytest.MonkeyPatch, holding: Holding
 ) -> None:
     def nothing(_: str) -> Any:
@@ -67,5 +67,7 @@ def test_what_must_not_be_there_ends_the_build(
 
     monkeypatch.setattr(smoke.importlib, "import_module", nothing)
     holding(["nvidia_cublas"])
-    with pytest.raises(SystemExit, match=r"\(plan, cpu\) must not contain the CUDA package nvidia-cublas"):
+    with pytest.raises(
+        SystemExit, match=r"\(plan, cpu\) must not contain the CUDA package nvidia-cublas"
+    ):
         main("plan", "cpu")

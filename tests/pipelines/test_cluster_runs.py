@@ -112,7 +112,7 @@ def test_a_run_that_the_server_failed_to_take_leaves_no_folder(
     )
 
 
-def test_a_run_of_which_nothing_can_be_found_out_keeps_its_folder(
+def test_a_run_of_unknown_state_keeps_its_folder(
     kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = set(store.list("runs/"))
@@ -159,7 +159,7 @@ def test_images_that_are_not_pinned_are_refused_before_anything_is_written(
     assert store.list("runs/") == []
 
 
-def test_all_mistakes_of_a_plan_are_told_before_anything_is_written(
+def test_all_mistakes_of_a_plan_are_reported_before_anything_is_written(
     kfp_server: Any, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = tmp_path / "plan.yaml"
@@ -187,7 +187,7 @@ def test_a_backbone_of_this_machine_is_refused(tmp_path: Path) -> None:
         cluster_runs.check_plan(plan, MIRROR)
 
 
-def test_a_run_that_kfp_refuses_leaves_nothing_in_the_store(
+def test_a_run_that_kfp_rejects_leaves_nothing_in_the_store(
     kfp_server: Any, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.fault = ("POST /apis/v2beta1/runs", 403, '{"message": "user may not create runs"}')
@@ -197,7 +197,7 @@ def test_a_run_that_kfp_refuses_leaves_nothing_in_the_store(
 
 
 @pytest.mark.parametrize(("written", "state", "code"), [(0, "SUCCEEDED", 0), (4, "FAILED", 4)])
-def test_waiting_returns_the_runs_exit_code_by_what_its_folder_says(
+def test_waiting_returns_the_exit_code_in_the_runs_folder(
     kfp_server: Any,
     store: Store,
     capfd: pytest.CaptureFixture[str],
@@ -232,7 +232,7 @@ def test_the_plan_steps_failure_decides_the_exit_code(kfp_server: Any, store: St
     assert submit(kfp_server, store, "--wait", "--every", "0.01") == 2
 
 
-def test_status_tells_steps_and_what_kfp_says(
+def test_status_shows_steps_and_the_kfp_state(
     kfp_server: Any, store: Store, submitted: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.states = ["RUNNING"]
@@ -256,7 +256,7 @@ def test_status_needs_no_server(
     assert len(kfp_server.requests) == asked
 
 
-def test_a_run_that_is_not_there_is_told_with_those_that_are(
+def test_an_unknown_run_is_answered_with_the_known_ones(
     store: Store, submitted: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert of_run("status", None, store, "no-such-run") == 2
@@ -274,7 +274,7 @@ def test_cancel_marks_the_run_for_its_workers_and_ends_it(
         cluster_runs.outcome(store, submitted, "CANCELED")
 
 
-def test_the_mark_stands_even_when_kfp_cannot_be_asked(
+def test_a_run_is_marked_cancelled_even_if_kfp_is_unreachable(
     kfp_server: Any, store: Store, submitted: str
 ) -> None:
     kfp_server.fault = (":terminate", 503, "{}")
@@ -282,14 +282,14 @@ def test_the_mark_stands_even_when_kfp_cannot_be_asked(
     assert store.get_json(f"runs/{submitted}/cancelled.json") is not None
 
 
-def test_the_firing_of_a_schedule_is_found_by_what_kfp_calls_it(store: Store) -> None:
+def test_the_firing_of_a_schedule_is_found_by_its_kfp_id(store: Store) -> None:
     steps.create(
         store, "weekly-1", PLAN.read_text(), MIRROR, schedule="weekly", fired_by="kfp-run-7"
     )
     assert cluster_runs.kfp_id(store, "weekly-1") == "kfp-run-7"
 
 
-def test_logs_without_a_cluster_tell_the_failures_of_the_store(
+def test_logs_without_a_cluster_show_the_stored_failures(
     kfp_server: Any, store: Store, submitted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -47,5 +47,5 @@ def test_lines_that_mean_something_else_are_refused_with_the_reason(line: str, s
     assert said in "; ".join(problems(line))
 
 
-def test_every_wrong_field_is_told() -> None:
+def test_every_invalid_field_is_reported() -> None:
     assert len(problems("0 61 25 32 13 8")) == 5

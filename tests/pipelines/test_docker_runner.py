@@ -115,7 +115,7 @@ def test_images_of_these_sources_are_taken() -> None:
     check_images(SimpleNamespace(images=Images(all_images({"dev.xstilts.sources": sources()}))))
 
 
-def test_an_image_that_is_not_there_is_named() -> None:
+def test_a_missing_image_is_named() -> None:
     held = all_images({"dev.xstilts.sources": sources()})
     del held[image_of("stage")]
     with pytest.raises(InfrastructureError, match=r"stage-python.*make images"):
@@ -153,7 +153,7 @@ def test_a_container_that_is_going_by_itself_is_waited_for(status: int, ends: bo
         assert held.held[0].removed
 
 
-def test_containers_get_the_stores_address_and_keys_and_nothing_else_of_this_machine(
+def test_containers_get_the_stores_address_and_credentials_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for key, value in {
@@ -195,7 +195,7 @@ def test_a_container_may_write_its_outputs_its_cache_and_tmp_only(
     }
 
 
-def test_a_container_is_not_root_and_its_outputs_are_its_own(place: LocalFolders) -> None:
+def test_a_container_does_not_run_as_root_and_owns_its_outputs(place: LocalFolders) -> None:
     arguments = runner("r", place, "hub", {}, False).container_run_args
     uid = int(arguments["user"].partition(":")[0])
     assert uid == (os.getuid() or 1000)

@@ -91,14 +91,14 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Scripted
         ("localhost:5000/x/name:dev", "http://localhost:5000/v2/x/name/manifests/dev"),
     ],
 )
-def test_where_a_reference_is_asked_for(reference: str, url: str) -> None:
+def test_the_manifest_url_of_a_reference(reference: str, url: str) -> None:
     assert parse(reference).url == url
 
 
 @pytest.mark.parametrize(
     "reference", ["python", "registry:5000/name", f"python:3.11@{DIGEST}", "python:"]
 )
-def test_what_is_no_image_by_tag_is_refused(reference: str) -> None:
+def test_a_reference_without_a_tag_is_refused(reference: str) -> None:
     with pytest.raises(PlanError, match="not an image tag"):
         parse(reference)
 
@@ -107,12 +107,12 @@ def test_the_digest_is_that_of_the_manifests_bytes(server: Scripted) -> None:
     assert digest(f"{server.host}/x/plan-python:1.0") == DIGEST
 
 
-def test_a_registry_that_tells_no_digest_is_good_enough(server: Scripted) -> None:
+def test_a_registry_without_a_digest_header_is_accepted(server: Scripted) -> None:
     server.says = None
     assert digest(f"{server.host}/x/plan-python:1.0") == DIGEST
 
 
-def test_a_registry_that_tells_another_digest_than_its_bytes_have_is_refused(
+def test_a_digest_mismatch_is_refused(
     server: Scripted,
 ) -> None:
     server.says = "sha256:" + "0" * 64
@@ -120,7 +120,7 @@ def test_a_registry_that_tells_another_digest_than_its_bytes_have_is_refused(
         digest(f"{server.host}/x/plan-python:1.0")
 
 
-def test_a_token_is_fetched_where_one_is_asked_for(server: Scripted) -> None:
+def test_a_token_is_fetched_on_a_challenge(server: Scripted) -> None:
     server.private = True
     assert digest(f"{server.host}/x/plan-python:1.0") == DIGEST
     assert server.asked[1] == "/token?service=scripted&scope=repository%3Ax%3Apull"
@@ -142,7 +142,7 @@ def test_an_image_that_was_not_pushed_is_named(server: Scripted) -> None:
         digest(f"{server.host}/x/stage-python:1.0")
 
 
-def test_a_registry_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_registry_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_registry.urllib3.Retry, "get_backoff_time", lambda _: 0)
     with pytest.raises(InfrastructureError, match=r"cannot reach http://127\.0\.0\.1:1/"):
         digest("127.0.0.1:1/x/plan-python:1.0")

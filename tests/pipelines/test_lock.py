@@ -30,7 +30,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     images.lock.cache_clear()
 
 
-def test_it_prints_what_is_locked(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_the_lock(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lock"]) == 0
     assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
         ["base", "python:3.11-slim", DIGEST],
@@ -48,7 +48,7 @@ def test_another_registry_or_tag_forgets_the_digest_and_leaves_the_base_alone() 
     assert image_lock.renamed(BEFORE, "r.io/x", "1")["stage-python"] == BEFORE["stage-python"]
 
 
-def test_resolving_writes_what_the_registries_say(
+def test_resolving_writes_the_registries_digests(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[str] = []

@@ -77,7 +77,7 @@ def follow(run: Store, cluster: Cluster, screen: Screen, warnings: Screen) -> Lo
 # ---- what is new in a log ----
 
 
-def test_a_line_is_shown_once_however_often_it_is_read() -> None:
+def test_a_line_is_shown_once() -> None:
     seen = Stamps()
     assert seen.new("\n".join([at("01", "a"), at("02", "b")])) == ["a", "b"]
     assert seen.new("\n".join([at("01", "a"), at("02", "b"), at("03", "c")])) == ["c"]
@@ -94,7 +94,7 @@ def test_times_are_in_order_though_their_last_zeros_are_left_out() -> None:
     ]
 
 
-def test_lines_of_one_moment_are_all_shown() -> None:
+def test_lines_with_equal_time_stamps_are_all_shown() -> None:
     seen = Stamps()
     assert seen.new(at("01", "a")) == ["a"]
     assert seen.new("\n".join([at("01", "a"), at("01", "b")])) == ["b"]
@@ -118,7 +118,7 @@ def test_lines_that_were_lost_in_between_are_counted() -> None:
 # ---- following ----
 
 
-def test_each_look_shows_what_has_come_and_names_the_source_when_it_changes(
+def test_each_poll_shows_new_lines_and_names_a_new_source(
     follow: LogFollower, run: Store, cluster: Cluster, screen: Screen
 ) -> None:
     cluster.logs["plan-1"] = [at(f"0{n}", f"line {n}") for n in range(1, 6)]
@@ -136,9 +136,7 @@ def test_each_look_shows_what_has_come_and_names_the_source_when_it_changes(
     assert screen.new() == [first, "line 6"]
 
 
-def test_a_look_asks_only_for_what_came_since_the_last(
-    follow: LogFollower, cluster: Cluster
-) -> None:
+def test_a_poll_requests_only_new_lines(follow: LogFollower, cluster: Cluster) -> None:
     follow.poll()
     follow.poll()
     logs = [query for path, query in cluster.asked if path.endswith("/log")]
@@ -160,7 +158,7 @@ def test_a_pod_that_is_over_is_read_once_more_and_not_again(
     assert len(cluster.asked) == asked + 1  # the list of pods
 
 
-def test_an_outage_is_one_line_and_nothing_is_lost_by_it(
+def test_an_outage_is_one_line_and_loses_no_log(
     follow: LogFollower, cluster: Cluster, screen: Screen, warnings: Screen
 ) -> None:
     cluster.logs["plan-1"] = [at("01", "a")]
@@ -188,7 +186,7 @@ def test_a_pod_without_a_log_hides_no_other(
     assert "the log of plan-1" in warnings.new()[0]
 
 
-def test_a_pod_that_waits_says_why_and_says_it_once(
+def test_the_reason_of_a_pending_pod_is_shown_once(
     follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
     conditions = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]
@@ -210,7 +208,7 @@ def test_a_failure_is_shown_when_it_is_recorded(
     assert screen.new() == ["==> failed: plan: no such task", "Traceback"]
 
 
-def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(
+def test_the_runs_state_and_not_its_logs_decides_the_end(
     follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
     """A pod that is over ends nothing; the last look comes after the end is known."""
@@ -228,7 +226,7 @@ def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(
     assert "the last line" in screen.new()
 
 
-def test_a_store_that_is_away_is_asked_again(follow: LogFollower, warnings: Screen) -> None:
+def test_an_unreachable_store_is_retried(follow: LogFollower, warnings: Screen) -> None:
     answers: Iterator[Any] = iter([StoreError("away"), StoreError("away"), "cancelled"])
 
     def end() -> str | None:
@@ -248,7 +246,7 @@ def command(store: Store, *more: str) -> int:
     return main(["logs", RUN, "--store", store.uri, *more])
 
 
-def test_the_log_of_a_ray_job_that_is_gone_comes_from_the_store(
+def test_the_log_of_a_deleted_ray_job_comes_from_the_store(
     run: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing of Kubernetes is needed for it."""
@@ -275,7 +273,7 @@ def test_following_ends_with_the_run(
     assert kfp_server.requests == []
 
 
-def test_a_run_that_fails_before_its_report_ends_by_what_kfp_says(
+def test_a_run_that_fails_before_its_report_ends_by_its_kfp_state(
     run: Store, cluster: Cluster, kfp_server: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.states = ["RUNNING", "FAILED"]

@@ -79,7 +79,7 @@ def test_the_package_is_the_one_checked_in(text: str) -> None:
     assert text == GOLDEN.read_text()
 
 
-def test_kfps_own_cache_is_off_everywhere(package: dict[str, Any]) -> None:
+def test_kfps_cache_is_off_everywhere(package: dict[str, Any]) -> None:
     found = {name: task["cachingOptions"] for name, task in tasks(package)}
     assert len(found) == 12
     assert set(map(str, found.values())) == {"{}"}
@@ -99,7 +99,7 @@ def test_only_strings_and_lists_of_strings_pass_between_components(package: dict
     assert kinds <= {"STRING", "LIST"}
 
 
-def test_a_loop_gets_the_pipelines_own_parameter_and_its_items_only(
+def test_a_loop_takes_only_the_pipelines_parameter_and_its_items(
     package: dict[str, Any],
 ) -> None:
     """KFP 2.17's local runner puts the loop's item in the place of any other task's output."""
@@ -153,7 +153,7 @@ def test_every_executor_has_a_time_out_and_runs_without_root(executors: dict[str
         }
 
 
-def test_every_executor_asks_for_cpu_and_memory_and_is_held_to_them(
+def test_every_executor_has_cpu_and_memory_requests_and_limits(
     package: dict[str, Any],
 ) -> None:
     for executor in package["deploymentSpec"]["executors"].values():
@@ -197,14 +197,14 @@ def test_the_report_is_a_task_that_succeeds_and_the_verdict_on_it_another(
     )
 
 
-def test_a_run_ends_and_is_cleared_away(text: str) -> None:
+def test_the_containers_of_a_run_are_removed(text: str) -> None:
     _, platform = yaml.safe_load_all(text)
     config = platform["platforms"]["kubernetes"]["pipelineConfig"]
     assert config["activeDeadlineSeconds"] == 30 * 86_400
     assert config["resourceTtlOnCompletion"] == 7 * 86_400
 
 
-def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
+def test_settings_choose_nodes_and_parallelism() -> None:
     settings = ClusterSettings(
         node_selector={"pool": "cpu"},
         tolerations=(Toleration(key="spot", operator="Exists"),),
@@ -223,7 +223,7 @@ def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
     ) == [3, 5, 5, 5]
 
 
-def test_what_launches_workers_hands_on_the_network_s_settings_and_the_secret_s_name() -> None:
+def test_launching_steps_get_the_network_variables_and_the_secrets_name() -> None:
     settings = ClusterSettings(
         secret="other", network={"NCCL_IB_HCA": "mlx5", "FI_PROVIDER": "efa"}
     )
@@ -250,7 +250,7 @@ def test_what_launches_workers_hands_on_the_network_s_settings_and_the_secret_s_
     assert not any("NCCL_IB_HCA" in env for env in given.values())
 
 
-def test_all_that_the_launcher_reads_of_its_site_a_step_is_given() -> None:
+def test_a_step_gets_every_variable_that_the_launcher_reads() -> None:
     """What it reads of the pod, and what dressing sets by itself, is the rest."""
     folder = Path(images.__file__).parent / "launch"
     read = {
@@ -282,7 +282,7 @@ def test_plan_runs_where_its_data_can_be_looked_up(mirror: str, image: str) -> N
     assert container.get("env", []) == (versions if mirror == "hub" else [])
 
 
-def test_only_the_network_s_own_settings_pass_as_such(tmp_path: Path) -> None:
+def test_only_network_variables_are_accepted(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("network: {AWS_SECRET_ACCESS_KEY: x}\n")
     with pytest.raises(PlanError, match="'AWS_SECRET_ACCESS_KEY' is not a network variable"):
@@ -298,7 +298,7 @@ def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> No
     assert "ttl_days" in str(error.value)
 
 
-def test_the_pages_settings_are_all_there_are_and_right(tmp_path: Path) -> None:
+def test_the_docs_list_all_settings_correctly(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "kubeflow.md").read_text()
     (tmp_path / "settings.yaml").write_text(page.split("```yaml")[1].split("```")[0])
     assert load_settings(tmp_path / "settings.yaml").model_fields_set == set(
@@ -312,7 +312,7 @@ def test_steps_that_watch_ray_outlive_its_deadline() -> None:
     assert ClusterSettings().with_hours(2).needs("finetune") == NEEDS["finetune"]
 
 
-def test_a_plan_that_says_nothing_of_the_cluster_has_ray_s_own_deadline() -> None:
+def test_a_plan_without_cluster_settings_has_the_default_deadline() -> None:
     plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
     assert plan.resources.cluster is None
     file = Path(__file__).parents[2] / "k8s" / "kind" / "settings.yaml"

@@ -49,7 +49,7 @@ def test_plans_are_written_and_nothing_is_run(tmp_path: Path) -> None:
     assert not home.exists()
 
 
-def test_a_set_without_a_grid_asks_for_one(
+def test_a_recipe_set_without_a_grid_requires_the_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rates", str(PLAN), "--plans", str(tmp_path)]) == 2
@@ -57,9 +57,7 @@ def test_a_set_without_a_grid_asks_for_one(
 
 
 @pytest.mark.slow
-def test_trainings_that_the_store_lacks_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_trainings_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["rates", str(PLAN), "--grid", "1e-3,2e-3", "--finished"]
     assert main([*given, "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err

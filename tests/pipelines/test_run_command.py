@@ -14,7 +14,7 @@ from xstilts.store.store import Store
 
 
 @pytest.mark.slow
-def test_tasks_that_are_told_as_successes_and_left_nothing_end_the_run_with_3(
+def test_reported_successes_without_outputs_end_the_run_with_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def green(run_uri: str, place: Any, *_: Any) -> bool:

@@ -65,9 +65,7 @@ def test_without_either_the_build_of_the_ordinary_index_is_taken(
 ) -> None:
     assert torch_build(fake_pip(index=("", "unreachable (dns error)")), HERE) == "cuda"
     lines = capsys.readouterr().out.splitlines()
-    assert (
-        lines[1] == "torch: no CPU build from PyTorch's CPU index: unreachable (dns error)"
-    )
+    assert lines[1] == "torch: no CPU build from PyTorch's CPU index: unreachable (dns error)"
     assert "CUDA libraries (about 3 GB" in lines[2]
 
 
@@ -78,7 +76,7 @@ def test_a_failure_that_another_place_would_not_mend_ends_the_installation(
         torch_build(fake_pip(INDEX, text="ERROR: [Errno 28] No space left on device"), HERE)
 
 
-def test_the_second_place_is_asked_only_when_the_first_has_nothing(
+def test_the_second_place_is_tried_only_if_the_first_has_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def never(lock: str, python: str) -> tuple[str, str]:
@@ -98,7 +96,7 @@ def test_the_second_place_is_asked_only_when_the_first_has_nothing(
         (["numpy-2.whl"], "cpu", "cpu"),
     ],
 )
-def test_the_wheels_that_are_held_say_which_build_an_image_gets(
+def test_the_available_wheels_decide_the_torch_build(
     wheels: list[str], build: str, held: str
 ) -> None:
     assert held_build(wheels, build) == held

@@ -60,7 +60,7 @@ def missing(address: str, environment: Mapping[str, str] | None = None) -> list[
     return [what for good, what in lines if not good]
 
 
-def test_a_whole_cluster_lacks_nothing(cluster: ScriptedCluster, address: str) -> None:
+def test_a_complete_cluster_passes_all_checks(cluster: ScriptedCluster, address: str) -> None:
     lines = list(checks(Api(address, patience=0), "xstilts", {}))
     assert [what for good, what in lines if not good] == []
     assert any("quota gpus: pods 3 of 64" in what for _, what in lines)
@@ -81,7 +81,7 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("thing", ABSENT)
-def test_what_is_absent_is_named(
+def test_a_missing_object_is_named(
     cluster: ScriptedCluster, address: str, thing: tuple[str, str]
 ) -> None:
     del cluster.objects[thing]
@@ -95,12 +95,14 @@ def test_a_cluster_whose_pods_have_an_identity_needs_no_secret(
     assert missing(address) == []
 
 
-def test_without_kuberay_it_says_what_to_install(cluster: ScriptedCluster, address: str) -> None:
+def test_a_missing_crd_is_reported_with_what_to_install(
+    cluster: ScriptedCluster, address: str
+) -> None:
     cluster.kuberay = False
     assert missing(address) == ["KubeRay's CRD rayjobs.ray.io/v1: absent; install KubeRay 1.7"]
 
 
-def test_a_cluster_whose_operator_is_gone_still_has_its_crd(
+def test_a_missing_operator_is_reported_although_its_crd_exists(
     cluster: ScriptedCluster, address: str
 ) -> None:
     cluster.remove("pods", "kuberay-operator-7d")
@@ -124,7 +126,7 @@ def test_an_operator_that_does_not_run_is_named(cluster: ScriptedCluster, addres
     assert "see `kubectl -n default describe pod kuberay-operator-7d`" in line
 
 
-def test_who_may_not_look_for_the_operator_is_told_so(
+def test_without_rights_the_operator_is_reported_as_not_checked(
     cluster: ScriptedCluster, address: str
 ) -> None:
     """As in a step's pod: what cannot be seen is not called missing."""
@@ -138,16 +140,16 @@ def test_who_may_not_look_for_the_operator_is_told_so(
     )
 
 
-def test_a_right_that_lacks_is_named_with_its_account(
-    cluster: ScriptedCluster, address: str
-) -> None:
+def test_a_missing_right_is_named_with_its_account(cluster: ScriptedCluster, address: str) -> None:
     cluster.allowed = lambda spec: spec["resourceAttributes"]["verb"] != "patch"
     assert missing(address) == [
         "xstilts-step may create, get, patch, delete rayjobs: denied: patch; apply k8s/base"
     ]
 
 
-def test_who_may_not_ask_for_others_asks_for_itself(cluster: ScriptedCluster, address: str) -> None:
+def test_without_review_rights_the_callers_own_access_is_checked(
+    cluster: ScriptedCluster, address: str
+) -> None:
     assert missing(address) == []
     first = next(
         n for n, request in enumerate(cluster.requests) if "subjectaccessreviews" in request
@@ -168,7 +170,7 @@ def test_a_store_that_refuses_is_missing(cluster: ScriptedCluster, address: str)
     assert "the bucket does not exist" in line
 
 
-def test_a_server_that_is_away_is_the_only_line() -> None:
+def test_an_unreachable_server_is_the_only_line() -> None:
     [line] = missing("http://127.0.0.1:1")
     assert line.startswith("Kubernetes API: GET /version: http://127.0.0.1:1 unreachable")
 
@@ -182,7 +184,7 @@ def test_the_command_exits_with_3_when_something_is_missing(
     assert main(["doctor", "--cluster", "--namespace", "xstilts"]) == 3
 
 
-def test_without_a_namespace_it_looks_where_a_kfp_of_one_user_runs_its_steps(
+def test_the_default_namespace_is_that_of_a_single_user_kfp(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XSTILTS_KUBERNETES_API", address)

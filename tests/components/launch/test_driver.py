@@ -92,7 +92,7 @@ def test_it_runs_the_group_s_worker_function(
     assert f"finetune of llava, for {store.uri}/runs/r" in stored(store)
 
 
-def test_what_ends_it_stands_in_the_log_that_is_kept(
+def test_the_stored_log_has_the_reason_of_the_exit(
     store: Store, tmp_path: Path, ray_address: str
 ) -> None:
     with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):

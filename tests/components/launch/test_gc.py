@@ -76,7 +76,7 @@ def test_a_job_is_kept_while_its_lease_is_held(
     assert cluster.jobs() == [name]
 
 
-def test_what_nobody_waits_for_is_removed_with_all_that_it_made(
+def test_an_abandoned_job_is_removed_with_its_pods(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster
 ) -> None:
     name = posted(jobs, cluster, f"{store.uri}/runs/r")
@@ -99,7 +99,7 @@ def test_a_cancelled_run_s_jobs_are_removed_at_once(
     assert cluster.jobs() == []
 
 
-def test_a_job_without_a_lease_is_given_the_time_to_get_one(
+def test_a_new_job_without_a_lease_is_kept_for_a_while(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster
 ) -> None:
     name = posted(jobs, cluster, f"{store.uri}/runs/r")
@@ -116,9 +116,7 @@ def test_a_training_job_does_not_live_on_the_lease_of_the_scoring_after_it(
     assert line == f"removed {name}: it has no lease"
 
 
-def test_what_is_not_ours_is_left_alone(
-    store: Store, jobs: RayJobs, cluster: ScriptedCluster
-) -> None:
+def test_jobs_of_others_are_kept(store: Store, jobs: RayJobs, cluster: ScriptedCluster) -> None:
     posted(jobs, cluster, "s3://another/store/runs/r")
     jobs.create(
         {"metadata": {"name": "theirs", "namespace": "xstilts", "labels": {"app": "x"}}, "spec": {}}
@@ -149,7 +147,7 @@ def test_a_deletion_that_does_not_end_is_reported(
     assert "STUCK" in next(gc.collect(jobs, store, time.time() + gc.STUCK_SECONDS + 10))
 
 
-def test_nothing_is_removed_while_the_store_is_away(
+def test_nothing_is_removed_while_the_store_is_unreachable(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(key: str) -> None:

@@ -32,7 +32,7 @@ def test_a_passing_fault_is_tried_again(cluster: ScriptedCluster, api: Api, faul
 
 
 @pytest.mark.parametrize("fault", [429, 503, "drop"])
-def test_patience_ends_and_names_what_was_asked(
+def test_retries_end_with_an_error_that_names_the_request(
     cluster: ScriptedCluster, api: Api, fault: object
 ) -> None:
     cluster.faults, start = [fault] * 10_000, cluster.now
@@ -47,7 +47,7 @@ def test_patience_ends_and_names_what_was_asked(
 @pytest.mark.parametrize(
     ("status", "message"), [(401, "token"), (403, "Role xstilts-step"), (422, "rejects the object")]
 )
-def test_a_refusal_is_final_and_says_what_to_do(
+def test_an_error_is_not_retried_and_says_what_to_do(
     cluster: ScriptedCluster, api: Api, status: int, message: str
 ) -> None:
     cluster.faults = [status]
@@ -89,7 +89,7 @@ def test_only_that_very_job_is_deleted(cluster: ScriptedCluster, api: Api) -> No
     assert jobs.delete("a") is False
 
 
-def test_an_owner_is_added_once_and_beside_the_others(cluster: ScriptedCluster, api: Api) -> None:
+def test_an_owner_is_added_once_to_the_others(cluster: ScriptedCluster, api: Api) -> None:
     jobs = RayJobs(api, "ns")
     jobs.create(named("a", ownerReferences=[{"uid": "1"}]))
     cluster.faults = [None, 409]
@@ -106,7 +106,7 @@ def test_jobs_are_listed_by_label(cluster: ScriptedCluster, api: Api) -> None:
     assert [job["metadata"]["name"] for job in jobs.labelled("x=1,y=2")] == ["a"]
 
 
-def test_outside_a_pod_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_pod_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.delenv("XSTILTS_KUBERNETES_API", raising=False)
     with pytest.raises(InfrastructureError, match="not in a pod"):

@@ -173,7 +173,7 @@ DONE, LOST = {"done": 1, "failed": 0, "new": 1}, {"done": 0, "failed": 1, "new":
 
 
 @everywhere
-def test_a_group_is_settled_and_nothing_is_left_behind(place: Place) -> None:
+def test_a_group_is_settled_and_its_job_is_removed(place: Place) -> None:
     place.script([PENDING, RUNNING, SAME, place.work, SUCCEEDED])
     assert place.settle() == DONE
     assert place.cluster.made == 1
@@ -183,21 +183,21 @@ def test_a_group_is_settled_and_nothing_is_left_behind(place: Place) -> None:
 
 
 @everywhere
-def test_what_is_done_is_not_launched_again(place: Place) -> None:
+def test_settled_work_is_not_launched_again(place: Place) -> None:
     place.store.commit(WORK, {}, {})
     assert place.settle() == {"done": 1, "failed": 0, "new": 0}
     assert place.cluster.made == 0
 
 
 @everywhere
-def test_success_is_the_manifest_whatever_the_job_says_of_itself(place: Place) -> None:
+def test_the_manifest_decides_whatever_the_job_reports(place: Place) -> None:
     place.script([RUNNING, place.work, failed("AppFailed", "the log stream broke off")])
     assert place.settle() == DONE
     assert place.failure() == ""
 
 
 @everywhere
-def test_a_job_that_says_it_succeeded_and_left_nothing_has_failed(place: Place) -> None:
+def test_a_job_that_succeeded_without_results_has_failed(place: Place) -> None:
     place.script([RUNNING, SUCCEEDED])
     assert place.settle() == LOST
     found = place.store.get_json(failure_key("runs/r", "finetune", WORK.fingerprint))
@@ -238,7 +238,7 @@ def test_a_retry_adopts_the_running_job(place: Place) -> None:
 
 
 @remote
-def test_a_retry_keeps_what_the_running_job_has_recorded(place: Place) -> None:
+def test_a_retry_keeps_the_failures_of_the_running_job(place: Place) -> None:
     key = failure_key("runs/r", "finetune", WORK.fingerprint)
 
     def record(cluster: ScriptedCluster, job: Object) -> None:
@@ -263,7 +263,7 @@ def test_a_job_that_failed_in_an_earlier_try_is_made_anew(place: Place) -> None:
 
 
 @remote
-def test_a_job_that_ended_between_two_tries_is_taken_as_it_is(place: Place) -> None:
+def test_a_job_that_ended_between_two_attempts_counts(place: Place) -> None:
     """Its one step failed for good, and said so: nothing is started for that a second time."""
     key = failure_key("runs/r", "finetune", WORK.fingerprint)
 
@@ -280,7 +280,7 @@ def test_a_job_that_ended_between_two_tries_is_taken_as_it_is(place: Place) -> N
 
 
 @remote
-def test_a_store_that_is_away_when_the_job_ends_is_waited_for(
+def test_the_loop_waits_for_an_unreachable_store_when_the_job_ends(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, fails = submit.settled, iter([False, *[True] * 5])
@@ -304,7 +304,7 @@ def test_a_job_that_vanishes_is_started_again(place: Place) -> None:
 
 
 @remote
-def test_a_job_that_always_vanishes_is_given_up(place: Place) -> None:
+def test_a_job_that_vanishes_too_often_fails(place: Place) -> None:
     place.script([RUNNING, vanish])
     assert place.settle() == LOST
     assert place.cluster.made == MOST_LOSSES + 1
@@ -355,9 +355,7 @@ FAULTS = {
 @remote
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_server_that_fails_for_a_while_costs_nothing_but_time(
-    place: Place, fault: str, before: int
-) -> None:
+def test_temporary_errors_are_retried(place: Place, fault: str, before: int) -> None:
     """before: how many requests are answered first, so that each verb meets the fault."""
     place.script([PENDING, RUNNING, SAME, SAME, SAME, place.work, SUCCEEDED])
     place.cluster.faults = [None] * before + FAULTS[fault]
@@ -385,7 +383,7 @@ def test_a_job_waits_in_its_queue_and_survives_preemption(place: Place) -> None:
 
 
 @rayjob
-def test_a_job_that_its_queue_never_admits_is_given_up_and_leaves_nothing(place: Place) -> None:
+def test_a_job_that_is_never_admitted_times_out_and_is_removed(place: Place) -> None:
     """The wait is no part of the deadline, which is a quarter of an hour here."""
     place.script([SUSPENDED])
     place.paced(60.0)
@@ -404,7 +402,7 @@ def test_a_job_that_its_queue_never_admits_is_given_up_and_leaves_nothing(place:
 
 
 @rayjob
-def test_a_job_that_no_operator_takes_up_is_given_up(place: Place) -> None:
+def test_a_job_without_an_operator_times_out(place: Place) -> None:
     place.script([SAME])
     place.paced(60.0)
     assert place.settle() == LOST
@@ -509,7 +507,7 @@ def test_an_operator_that_never_comes_back_does_not_hold_the_step_for_ever(place
 
 
 @rayjob
-def test_why_pods_do_not_start_is_said(place: Place) -> None:
+def test_the_failure_says_why_pods_do_not_start(place: Place) -> None:
     place.script([PENDING, failed("PreRunningDeadlineExceeded", "", job="")])
     [name] = [backends.name_of("r", "llava", "finetune")]
     for kind, text in (
@@ -526,7 +524,7 @@ def test_why_pods_do_not_start_is_said(place: Place) -> None:
 
 
 @rayjob
-def test_a_retry_in_another_pod_becomes_an_owner_beside_the_first(
+def test_a_retry_in_another_pod_adds_an_owner(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners: list[list[str]] = []

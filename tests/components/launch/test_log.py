@@ -35,7 +35,7 @@ def test_a_line_that_is_too_long_is_cut(tmp_path: Path) -> None:
     assert end_of(tmp_path / "log", b"one\n" + b"x" * 50 + b"y", 10) == (1, b"x" * 9 + b"y")
 
 
-def test_only_what_is_new_is_read_and_the_count_goes_on(tmp_path: Path) -> None:
+def test_only_new_bytes_are_read_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"1\n2\n3\n")
     tail = Tail(path, 6)
@@ -54,7 +54,7 @@ def texts(store: Store) -> list[str]:
     return [found.text for _, _, found in stored_logs(store, RUN)]
 
 
-def test_a_log_is_stored_only_when_there_is_more_of_it(
+def test_a_log_is_stored_only_when_it_has_grown(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     puts: list[str] = []
@@ -85,7 +85,7 @@ def test_it_is_stored_by_itself_and_at_the_end(
     assert texts(store) == ["one\nthe end"]
 
 
-def test_a_store_that_is_away_costs_a_warning_and_nothing_of_the_log(
+def test_an_unreachable_store_causes_a_warning_and_loses_no_log(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "log").write_text("one\n")
@@ -102,7 +102,7 @@ def test_a_store_that_is_away_costs_a_warning_and_nothing_of_the_log(
     assert texts(store) == ["one\n"]
 
 
-def test_every_start_of_a_job_has_a_log_of_its_own(store: Store, tmp_path: Path) -> None:
+def test_every_start_of_a_job_has_its_own_log(store: Store, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("lost its head\n")
     first = copy_of(store, tmp_path / "log")
     first.keep()
@@ -113,7 +113,7 @@ def test_every_start_of_a_job_has_a_log_of_its_own(store: Store, tmp_path: Path)
     assert texts(store) == ["lost its head\n", "resumed\n"]
 
 
-def test_what_is_known_already_is_not_read_again(store: Store, tmp_path: Path) -> None:
+def test_known_logs_are_not_read_again(store: Store, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("one\n")
     copy = copy_of(store, tmp_path / "log")
     copy.keep()
@@ -122,7 +122,7 @@ def test_what_is_known_already_is_not_read_again(store: Store, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("piped", [True, False])
-def test_a_process_finds_its_own_output_where_that_is_a_file(tmp_path: Path, piped: bool) -> None:
+def test_a_process_finds_its_output_file(tmp_path: Path, piped: bool) -> None:
     code = "import sys; from components.launch.log import own_output as o; print(o() is None, file=sys.stderr)"
     with open(tmp_path / "out", "a") as file:
         done = subprocess.run(

@@ -198,7 +198,7 @@ ALLOWED: dict[str, Callable[[Job], Any]] = {
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_what_the_operator_takes_is_let_through(job: Job, name: str) -> None:
+def test_a_valid_job_is_accepted(job: Job, name: str) -> None:
     ALLOWED[name](job)
     assert problems(job) == []
 

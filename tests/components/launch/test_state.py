@@ -60,14 +60,14 @@ TABLE = {
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_what_is_done(name: str) -> None:
+def test_the_action_for_an_observation(name: str) -> None:
     seen, memory, settled, action, words = TABLE[name]
     decision = decide(seen, memory, 0.0, settled, False, HOUR)
     assert (decision.action, words in decision.why) == (action, True), decision
 
 
 @pytest.mark.parametrize("reason", ["AppFailed", "DeadlineExceeded", "PreRunningDeadlineExceeded"])
-def test_a_failure_says_what_to_do_and_is_not_tried_again(reason: str) -> None:
+def test_a_failure_says_what_to_do_and_is_not_retried(reason: str) -> None:
     decision = decide(
         Observation("Failed", "FAILED", reason, "the end"), OURS, 0.0, False, False, HOUR
     )
@@ -81,7 +81,7 @@ def test_a_cancelled_run_is_cancelled_whatever_is_seen(seen: Observation) -> Non
     assert decide(seen, OURS, 0.0, True, True, HOUR).action == "cancel"
 
 
-def test_fields_that_never_agree_end_by_what_the_store_holds() -> None:
+def test_fields_that_never_agree_are_decided_by_the_store() -> None:
     memory = OURS
     for job, settled, expected in (
         ("SUCCEEDED", True, "done"), ("SUCCEEDED", False, "done"), ("FAILED", True, "done"), ("FAILED", False, "fail"),
@@ -92,7 +92,7 @@ def test_fields_that_never_agree_end_by_what_the_store_holds() -> None:
         assert decide(seen, memory, AGREE_SECONDS + 1, settled, False, Limits()).action == expected
 
 
-def test_a_job_that_outlives_its_deadline_is_given_up() -> None:
+def test_a_job_past_its_deadline_times_out() -> None:
     memory = remember(OURS, RUNNING, 0.0)
     late = 3600 + OVERDUE_SECONDS
     assert decide(RUNNING, memory, late, False, False, HOUR).action == "wait"
@@ -112,7 +112,7 @@ SUSPENDED = Observation("Suspended")
 NOT_STARTED = [Observation(status) for status in ("", "Initializing", "Waiting", "Retrying")]
 
 
-def test_a_wait_in_the_queue_ends_and_says_where_it_waited() -> None:
+def test_a_wait_in_the_queue_times_out_and_names_the_queue() -> None:
     memory = remember(OURS, SUSPENDED, 100.0)
     assert decide(SUSPENDED, memory, 7300.0, False, False, HOUR).action == "wait"
     late = decide(SUSPENDED, memory, 7301.0, False, False, HOUR)
@@ -137,7 +137,7 @@ def test_each_wait_in_the_queue_counts_alone() -> None:
 
 
 @pytest.mark.parametrize("seen", NOT_STARTED, ids=str)
-def test_a_job_that_never_starts_is_given_up_when_the_operator_does_not_end_it(
+def test_a_job_that_never_starts_times_out_without_the_operator(
     seen: Observation,
 ) -> None:
     memory, late = remember(OURS, seen, 0.0), 1800 + OVERDUE_SECONDS
@@ -160,7 +160,7 @@ def test_all_that_comes_before_a_job_runs_is_one_start() -> None:
 
 
 @pytest.mark.parametrize("seen", NOT_STARTED, ids=str)
-def test_a_job_that_an_earlier_try_left_unstarted_is_given_up_as_well(seen: Observation) -> None:
+def test_an_unstarted_job_of_an_earlier_attempt_times_out_too(seen: Observation) -> None:
     memory, late = remember(NEW, seen, 0.0), 1801 + OVERDUE_SECONDS
     assert decide(seen, memory, 0.0, False, False, HOUR).action == "adopt"
     assert (
@@ -170,7 +170,7 @@ def test_a_job_that_an_earlier_try_left_unstarted_is_given_up_as_well(seen: Obse
 
 
 @pytest.mark.parametrize("memory", [NEW, OURS])
-def test_a_deletion_that_does_not_end_is_given_up(memory: Memory) -> None:
+def test_a_stuck_deletion_fails(memory: Memory) -> None:
     seen = Observation("Failed", deleting=True)
     memory = remember(memory, seen, 0.0)
     assert decide(seen, memory, STUCK_SECONDS, False, False, HOUR).action == "wait"
@@ -178,7 +178,7 @@ def test_a_deletion_that_does_not_end_is_given_up(memory: Memory) -> None:
     assert (decision.action, "finalizer" in decision.why) == ("fail", True)
 
 
-def test_only_what_was_ours_counts_as_lost() -> None:
+def test_only_our_jobs_count_as_lost() -> None:
     assert after(NEW, "replace") == NEW
     assert after(OURS, "replace") == Memory(ours=False, losses=1)
     assert after(NEW, "create").ours

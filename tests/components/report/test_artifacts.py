@@ -60,7 +60,7 @@ def test_a_report_with_missing_cells_succeeds_with_all_its_artifacts(
         ({"missing": SUMMARY["missing"]}, "llava on tatoeba"),
     ],
 )
-def test_the_verdict_is_red_when_cells_are_missing_or_nothing_is_there(
+def test_the_verdict_fails_if_cells_or_the_report_are_missing(
     monkeypatch: pytest.MonkeyPatch, status: Mapping[str, Any] | None, message: str
 ) -> None:
     monkeypatch.setattr(artifacts, "open_run", lambda run: (Folder(status), "runs/one"))
