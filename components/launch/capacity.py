@@ -49,8 +49,8 @@ def grows(status: Mapping[str, Any]) -> bool:
 
 def _fits(has_cpus: float, cpus: float, has_gpus: float, gpus: float) -> int:
     """How many workers fit on a node."""
-    least = int(has_cpus / cpus + 1e-6)
-    return min(least, int(has_gpus / gpus + 1e-6)) if gpus else least
+    by_cpus = int(has_cpus / cpus + 1e-6)
+    return min(by_cpus, int(has_gpus / gpus + 1e-6)) if gpus else by_cpus
 
 
 def _gpus(settings: Mapping[str, Any]) -> float:

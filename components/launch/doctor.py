@@ -80,9 +80,9 @@ def checks(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator
         api, "KubeRay's CRD rayjobs.ray.io/v1", "/apis/ray.io/v1", "install KubeRay 1.7", "rayjobs"
     )
     yield _operator(api)
-    for what, path, optional, todo in OBJECTS:
-        good, text = _has(api, f"{what} in {namespace}", path.format(ns=namespace), todo)
-        yield good or optional, text
+    for what, path, optional, advice in OBJECTS:
+        passed, text = _has(api, f"{what} in {namespace}", path.format(ns=namespace), advice)
+        yield passed or optional, text
     configuration = _configuration(api, namespace)
     environment = {**configuration, **environment}
     yield from _queue(api, namespace, environment)
@@ -94,15 +94,15 @@ def checks(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator
     yield _store(environment)
 
 
-def _has(api: Api, what: str, path: str, todo: str, resource: str | None = None) -> Line:
+def _has(api: Api, what: str, path: str, advice: str, resource: str | None = None) -> Line:
     try:
         document = api.request("GET", path)
     except ApiError as error:
         if error.status == 404:
-            return False, f"{what}: absent; {todo}"
+            return False, f"{what}: absent; {advice}"
         return False, f"{what}: check failed: {error}"
     if resource and resource not in {r.get("name") for r in document.get("resources", [])}:
-        return False, f"{what}: absent; {todo}"
+        return False, f"{what}: absent; {advice}"
     return True, what
 
 
@@ -147,16 +147,16 @@ def _queue(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator
     queue = environment.get("XSTILTS_QUEUE")
     if not queue:
         return
-    todo = "apply k8s/components/kueue or unset XSTILTS_QUEUE; RayJobs would wait forever"
+    advice = "apply k8s/components/kueue or unset XSTILTS_QUEUE; RayJobs would wait forever"
     path = f"namespaces/{namespace}/localqueues/{queue}"
-    yield _kueue_has(api, f"Kueue LocalQueue {queue} in {namespace}", path, todo)
+    yield _kueue_has(api, f"Kueue LocalQueue {queue} in {namespace}", path, advice)
 
 
-def _kueue_has(api: Api, what: str, path: str, todo: str) -> Line:
+def _kueue_has(api: Api, what: str, path: str, advice: str) -> Line:
     """Checks the versions of Kueue's API that are in use."""
     last: Line = (False, "")
     for version in ("v1beta2", "v1beta1"):
-        last = _has(api, what, f"/apis/kueue.x-k8s.io/{version}/{path}", todo)
+        last = _has(api, what, f"/apis/kueue.x-k8s.io/{version}/{path}", advice)
         if last[0]:
             break
     return last
@@ -172,9 +172,9 @@ def _priority(api: Api, environment: Mapping[str, str]) -> Iterator[Line]:
             "apply k8s/base; pods that name it would be rejected",
         )
         if environment.get("XSTILTS_QUEUE"):
-            todo = "apply k8s/components/kueue/cluster; Kueue rejects RayJobs that name it"
+            advice = "apply k8s/components/kueue/cluster; Kueue rejects RayJobs that name it"
             kind = "workloadpriorityclasses"
-            yield _kueue_has(api, f"Kueue WorkloadPriorityClass {name}", f"{kind}/{name}", todo)
+            yield _kueue_has(api, f"Kueue WorkloadPriorityClass {name}", f"{kind}/{name}", advice)
 
 
 def _may(
@@ -226,8 +226,8 @@ def _quota(api: Api, namespace: str) -> Iterator[Line]:
         shown = ", ".join(
             f"{key} {used.get(key, '0')} of {limit}" for key, limit in sorted(hard.items())
         )
-        todo = f"; exhausted: {', '.join(full)}; no pod starts" if full else ""
-        yield not full, f"quota {quota['metadata']['name']}: {shown}{todo}"
+        advice = f"; exhausted: {', '.join(full)}; no pod starts" if full else ""
+        yield not full, f"quota {quota['metadata']['name']}: {shown}{advice}"
 
 
 def _store(environment: Mapping[str, str]) -> Line:

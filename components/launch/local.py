@@ -85,7 +85,7 @@ def launch(
     address = "auto" if on_cluster else ray_address()
     workers = int(resources.get("workers", 1))
     cluster = Cluster.model_validate(resources.get("cluster") or {})
-    least = (cluster.min_workers or workers) if on_cluster else workers
+    minimum = (cluster.min_workers or workers) if on_cluster else workers
     cpus = cluster.cpus_per_worker if on_cluster else 1
     try:
         local_only = {}
@@ -104,7 +104,7 @@ def launch(
         ) from error
     if not on_cluster and "XSTILTS_RAY_ADDRESS" not in os.environ:  # a local Ray does not grow
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if too_small := problem(nodes, least, cpus, gpus):
+        if too_small := problem(nodes, minimum, cpus, gpus):
             ray.shutdown()
             raise InfrastructureError(f"Ray on this machine: {too_small}")
     with tempfile.TemporaryDirectory(prefix="xstilts-ray-") as storage:
@@ -113,7 +113,7 @@ def launch(
                 call,
                 train_loop_config={"worker": worker, "config": dict(config)},
                 scaling_config=ScalingConfig(
-                    num_workers=workers if least == workers else (least, workers),
+                    num_workers=workers if minimum == workers else (minimum, workers),
                     use_gpu=gpus > 0,
                     resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})},
                 ),

@@ -205,7 +205,7 @@ def _workers(
     annotations: Any,
 ) -> dict[str, Any]:
     per_node, workers = cluster.workers_per_node, int(settings.get("workers", 1))
-    least = math.ceil((cluster.min_workers or workers) / per_node)
+    minimum = math.ceil((cluster.min_workers or workers) / per_node)
     gpus = math.ceil(float(settings.get("gpus_per_worker") or 0) * per_node)
     amounts = {
         "cpu": str(cluster.cpus_per_worker * per_node),
@@ -231,7 +231,7 @@ def _workers(
     ]
     nodes = workers // per_node
     return {
-        "groupName": "workers", "replicas": nodes, "minReplicas": least, "maxReplicas": nodes,
+        "groupName": "workers", "replicas": nodes, "minReplicas": minimum, "maxReplicas": nodes,
         "rayStartParams": _object_store(cluster.shm_gib), "template": pod,
     }  # fmt: skip
 

@@ -1,5 +1,5 @@
-"""python only_own_packages.py SET [PACKAGE…]: the imports of an image's smoke check, with every
-package out of sight that the image does not hold, and the named ones too.
+"""python only_own_packages.py SET [PACKAGE…]: the imports of an image's smoke check, with all
+packages hidden that the image lacks, and the named ones.
 """
 
 import runpy
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Without:
-    """An import finder that does not see some top-level modules."""
+    """An import finder that hides some top-level modules."""
 
     def __init__(self, finder: Any, hidden: set[str]) -> None:
         self.finder, self.hidden = finder, hidden

@@ -1,4 +1,4 @@
-"""What a build is given, and what is refused. No engine is needed here."""
+"""The build context and the checks of a build, without an engine."""
 
 import io
 import tarfile
@@ -28,7 +28,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 @pytest.fixture
 def wheelhouse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A project with a wheel of each kind."""
+    """A project with one wheel of each kind."""
     for name in ("code/__init__.py", "wheelhouse/.gitkeep"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -124,7 +124,7 @@ def test_the_sizes_are_those_that_were_agreed() -> None:
 
 
 class Engine:
-    """An engine that says what its build printed, and how large its images are."""
+    """An engine with scripted build output and image sizes."""
 
     def __init__(self, megabytes: int, messages: list[dict[str, str]]) -> None:
         self.messages, self.given = messages, dict[str, Any]()

@@ -1,6 +1,4 @@
-"""The Dockerfiles: one a component, for any builder, non-root, checked at the end of each stage
-that ships.
-"""
+"""The Dockerfiles: one for each component, for any builder, non-root, checked at the end."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the build stage takes from the lock."""
+"""The packages that the build stage installs from the lock."""
 
 from pathlib import Path
 

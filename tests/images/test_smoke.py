@@ -1,4 +1,4 @@
-"""What a build refuses at its end."""
+"""The check at the end of an image's build."""
 
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ Holding = Callable[..., None]
 
 @pytest.fixture
 def holding(monkeypatch: pytest.MonkeyPatch) -> Holding:
-    """An image with these packages and commands, run by this user."""
+    """An image with these packages, commands and user."""
 
     def hold(packages: Iterable[str] = (), commands: Iterable[str] = (), user: int = 1000) -> None:
         held = [SimpleNamespace(metadata={"Name": name}) for name in packages]

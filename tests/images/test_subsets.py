@@ -1,6 +1,4 @@
-"""What each image holds: the closure of what its code imports, and nothing that its code cannot
-do without is outside.
-"""
+"""The packages of each image: the closure of its imports, and everything that its code needs."""
 
 import subprocess
 import sys
@@ -14,7 +12,7 @@ from requirements.from_lock import blocks
 from tests.conftest import ROOT
 
 LOCKS = [ROOT / "requirements" / name for name in ("cpu.txt", "cuda.txt")]
-#: Imports what an image's code imports, with all other installed packages out of sight.
+#: Imports what an image's code imports, with all other installed packages hidden.
 ONLY_OWN = Path(__file__).parent / "only_own_packages.py"
 
 

@@ -1,5 +1,5 @@
-"""A Kubeflow Pipelines server that keeps state and checks each request as the real one does:
-against the API's own generated models, unknown fields refused, and packages against the pipeline
+"""A Kubeflow Pipelines server that keeps state and checks each request like the real one: against
+the API's generated models, with unknown fields rejected, and packages against the pipeline
 specification.
 """
 
@@ -30,14 +30,14 @@ from xstilts.store.store import Store
 
 SECRET = "planted-secret-0f1e2d3c4b5a"
 TOKEN = "planted-token-5a4b3c2d1e0f"
-#: As the real server: short pages, so that whoever does not ask for the next one sees too little.
+#: Short pages, so that a client that does not request the next page fails.
 PAGE = 2
 
 Json = dict[str, Any]
 
 
 class Refused(Exception):
-    """An answer that is no success."""
+    """An error response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -79,7 +79,7 @@ class Request:
 
 @dataclass
 class Server:
-    """What the server knows, what it was asked, and how it is to misbehave."""
+    """The server's state, its requests, and the faults it injects."""
 
     address: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -89,14 +89,14 @@ class Server:
         }
     )
     packages: dict[str, str] = field(default_factory=dict)
-    #: What is answered instead: (part of "METHOD path", status, body).
+    #: An injected response: (part of "METHOD path", status, body).
     fault: tuple[str, int, str] | None = None
-    #: States that a run goes through, one each time it is asked for; the last one stays.
+    #: States of a run, one for each request; the last one stays.
     states: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
     silent: bool = False
-    #: What is done while its answer gets lost: a part of "METHOD path".
+    #: Part of "METHOD path": requests that are carried out although their response is lost.
     lost: str = ""
-    #: What comes in its place: a gateway's status, or 0 for a connection that breaks off.
+    #: The response instead: a gateway's status, or 0 for a closed connection.
     lost_as: int = 504
     finished: Callable[[Json], None] = lambda run: None
 
@@ -210,7 +210,7 @@ class Server:
             request, "recurringruns", "V2beta1RecurringRun", "recurring_run_id", unique=False
         )
         for name in [name for name, value in made.items() if value in (False, "", 0)]:
-            del made[name]  # the real server leaves out what is unset
+            del made[name]  # the real server omits unset fields
         return made
 
     def switch(self, key: str, what: str) -> Json:
@@ -263,7 +263,7 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if fault is not None and fault[0] in asked:
                 self.reply(fault[1], fault[2].encode())
                 return
-            if server.lost and server.lost in asked:  # done, and the answer gets lost on the way
+            if server.lost and server.lost in asked:  # carried out, and the response is lost
                 server.answer(request)
                 if server.lost_as:
                     self.reply(server.lost_as, b"gateway time-out")
@@ -322,7 +322,7 @@ def s3(
 
 @pytest.fixture
 def store(s3: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A new store of its own for each test."""
+    """A new store for each test."""
     for key, value in s3.items():
         monkeypatch.setenv(key, value)
     return Store.open(

@@ -1,6 +1,4 @@
-"""Runs on a cluster: what is refused before KFP is asked, what is submitted, how a run is
-followed, ended and read.
-"""
+"""Runs on a cluster: checks before the submission, submission, status, cancel and report."""
 
 import json
 import logging
@@ -36,7 +34,7 @@ def of_run(command: str, server: Any, store: Store, run: str, *more: str) -> int
 
 @pytest.fixture
 def submitted(kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]) -> str:
-    """The name of a run that was submitted."""
+    """The name of a submitted run."""
     assert submit(kfp_server, store) == 0
     name, _, rest = capfd.readouterr().out.partition(": ")
     assert rest.startswith("submitted\n")
@@ -321,7 +319,7 @@ def test_credentials_are_in_headers_and_nowhere_else(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Not in a package, a request's body or address, a manifest of a run, an output or a log."""
+    """Neither in a package, a request, a run's manifest, an output nor a log."""
     caplog.set_level(logging.INFO)
     assert (
         submit(kfp_server, store, "--wait", "--every", "0.01") == 3

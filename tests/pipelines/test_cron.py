@@ -1,4 +1,4 @@
-"""Cron of six fields: what KFP reads as it is meant, and what it would misread or refuse."""
+"""Cron with six fields: valid lines, and lines that KFP would misread or reject."""
 
 import pytest
 

@@ -1,6 +1,4 @@
-"""What containers of a run are given, and what is refused before one starts. No engine is needed
-here.
-"""
+"""The settings of a run's containers, and checks before one starts, without an engine."""
 
 import contextlib
 import os
@@ -41,7 +39,7 @@ class Images:
 
 
 class Container:
-    """status: what the engine answers when it is asked to remove it."""
+    """status: the engine's response to its removal."""
 
     def __init__(self, run: str, status: int | None = None) -> None:
         self.run, self.removed, self.status, self.name = run, False, status, "c"
@@ -95,7 +93,7 @@ def test_every_task_of_the_pipeline_is_in_its_own_image() -> None:
 
 
 def test_straight_from_the_hub_the_plan_step_runs_in_the_image_that_knows_its_layouts() -> None:
-    """As on a cluster; that image must be told where the versions stand which results depend on."""
+    """As on a cluster; in that image XSTILTS_VERSIONS must be set."""
     found, others = tasks(hub=True), tasks(hub=False)
     plan = found.pop("plan")
     assert plan["image"] == image_of("stage") == cluster_settings.image_of("plan", "step", hub=True)

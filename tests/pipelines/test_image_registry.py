@@ -1,6 +1,4 @@
-"""Digests from a registry: computed from the manifest's bytes, with a token where one is asked
-for.
-"""
+"""Digests from a registry: computed from the manifest, with a token if one is required."""
 
 import base64
 import hashlib
@@ -22,7 +20,7 @@ DIGEST = "sha256:" + hashlib.sha256(MANIFEST).hexdigest()
 
 
 class Scripted(ThreadingHTTPServer):
-    """A registry that holds `x/plan-python:1.0`. private: it asks for a token. says: its
+    """A registry with `x/plan-python:1.0`. private: requires a token. says: its
     Docker-Content-Digest.
     """
 

@@ -1,6 +1,4 @@
-"""`xstilts lock`: names, references and digests; a digest belongs to the reference that it was
-computed for.
-"""
+"""`xstilts lock`: names, references and digests."""
 
 import json
 from collections.abc import Iterator

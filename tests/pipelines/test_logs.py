@@ -1,4 +1,4 @@
-"""`xstilts logs`: what is shown of pods, Ray jobs and failures, and how long a run is followed."""
+"""`xstilts logs`: pods, Ray jobs and failures, and when following ends."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def job(text: str, before: int = 0, started: str = "20261125T100000Z") -> Stored
 
 
 def put(store: Store, log: StoredLog) -> None:
-    """As the driver on Ray's head does."""
+    """Like the driver on Ray's head."""
     store.put_json(f"runs/{RUN}/logs/{log.kind}-{log.group}/{log.started}.json", vars(log))
 
 
@@ -211,7 +211,7 @@ def test_a_failure_is_shown_when_it_is_recorded(
 def test_the_runs_state_and_not_its_logs_decides_the_end(
     follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
-    """A pod that is over ends nothing; the last look comes after the end is known."""
+    """A finished pod does not end it; the last poll comes after the end is known."""
     cluster.pods = [pod("plan-1", "Failed", "01", OURS)]
     asked = iter([None, None, None, "finished, exit code 0"])
 
@@ -249,7 +249,7 @@ def command(store: Store, *more: str) -> int:
 def test_the_log_of_a_deleted_ray_job_comes_from_the_store(
     run: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing of Kubernetes is needed for it."""
+    """It needs no Kubernetes."""
     monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none")
     )

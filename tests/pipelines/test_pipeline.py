@@ -1,6 +1,4 @@
-"""The KFP package: deterministic, the one that is checked in, and ready for a cluster in every
-task.
-"""
+"""The KFP package: deterministic, equal to the file in the repository, with all cluster settings."""
 
 import json
 import re
@@ -102,7 +100,7 @@ def test_only_strings_and_lists_of_strings_pass_between_components(package: dict
 def test_a_loop_takes_only_the_pipelines_parameter_and_its_items(
     package: dict[str, Any],
 ) -> None:
-    """KFP 2.17's local runner puts the loop's item in the place of any other task's output."""
+    """KFP 2.17's local runner replaces any other task's output by the item."""
     for task in package["root"]["dag"]["tasks"].values():
         if "iteratorPolicy" in task:
             inputs = task["inputs"]["parameters"]
@@ -181,7 +179,7 @@ def test_every_task_is_tried_again_with_back_off_however_long_an_attempt_took(
 def test_the_report_is_a_task_that_succeeds_and_the_verdict_on_it_another(
     package: dict[str, Any],
 ) -> None:
-    """Of a task that fails KFP keeps no artifacts."""
+    """KFP drops the artifacts of a failed task."""
     root = package["root"]["dag"]["tasks"]
     assert set(package["components"]["comp-report"]["outputDefinitions"]["artifacts"]) == {
         "html",
@@ -251,7 +249,7 @@ def test_launching_steps_get_the_network_variables_and_the_secrets_name() -> Non
 
 
 def test_a_step_gets_every_variable_that_the_launcher_reads() -> None:
-    """What it reads of the pod, and what dressing sets by itself, is the rest."""
+    """Pod fields and variables that the settings add are the rest."""
     folder = Path(images.__file__).parent / "launch"
     read = {
         name

@@ -1,4 +1,4 @@
-"""The logs of a run's pods, from a Kubernetes API that answers as a cluster's does."""
+"""The logs of a run's pods, from a fake Kubernetes API."""
 
 from collections.abc import Iterator
 from pathlib import Path

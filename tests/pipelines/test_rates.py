@@ -1,6 +1,4 @@
-"""`xstilts rates`: its arguments, the plans that it writes, and the refusal when trainings are
-missing.
-"""
+"""`xstilts rates`: its options, the plans that it writes, and errors for missing trainings."""
 
 from pathlib import Path
 from typing import Any

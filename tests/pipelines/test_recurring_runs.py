@@ -1,6 +1,4 @@
-"""Schedules: files → recurring runs, idempotent by name; what is wrong in a file; what a
-schedule says of itself.
-"""
+"""Schedules: files → recurring runs, idempotent by name; mistakes in files; warnings."""
 
 import os
 from pathlib import Path
@@ -357,7 +355,7 @@ def test_the_page_on_schedules_explains_every_key_and_its_example_is_right(tmp_p
 
 
 def test_omitted_default_values_are_not_a_difference() -> None:
-    """KFP's JSON has no fields that are false or empty."""
+    """KFP's JSON omits fields that are false or empty."""
     import kfp_server_api as api
 
     wanted = recurring_runs.recurring(

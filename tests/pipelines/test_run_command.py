@@ -1,4 +1,4 @@
-"""`xstilts run` believes the store and no runner."""
+"""`xstilts run` trusts the store, not the runner."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ def test_reported_successes_without_outputs_end_the_run_with_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def green(run_uri: str, place: Any, *_: Any) -> bool:
-        """Every container told as a success; of all tasks only the report's status is there."""
+        """Reports success for every task; only the report's status exists."""
         store, name = (
             Store.open(local_runner.BUCKET_URI, cache=tmp_path / "cache"),
             run_uri.rpartition("/")[2],

@@ -1,4 +1,4 @@
-"""Where torch's CPU build is looked for, and what is taken without it."""
+"""The places of torch's CPU build, and the build that is installed without it."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ NO_WHEEL = "ERROR: No matching distribution found for torch==2.13.0+cpu"
 OTHER_WHEEL = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
 UNREACHABLE = f"WARNING: Retrying after connection broken by 'NewConnectionError'\n{NO_WHEEL}"
 
-#: A pip that installs from the places it knows and says `text` about the others.
+#: A fake pip that installs from known places and prints `text` for others.
 PIP = """
 import sys
 index = sys.argv[sys.argv.index("--index-url") + 1] if "--index-url" in sys.argv else "configured"

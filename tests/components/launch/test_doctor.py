@@ -1,4 +1,4 @@
-"""`xstilts doctor --cluster`: a line a check, and what to do about what is missing."""
+"""`xstilts doctor --cluster`: one line for each check, with advice on what is missing."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,7 +19,7 @@ NAMES = {
 
 
 def operator(ready: str) -> dict[str, Any]:
-    """A pod of KubeRay's operator, as its own manifests make it."""
+    """A pod of KubeRay's operator, as in its own manifests."""
     metadata = {
         "name": "kuberay-operator-7d", "namespace": "default",
         "labels": {"app.kubernetes.io/name": "kuberay", "app.kubernetes.io/component": "kuberay-operator"},
@@ -29,7 +29,7 @@ def operator(ready: str) -> dict[str, Any]:
 
 @pytest.fixture
 def cluster(store: Store) -> ScriptedCluster:
-    """A cluster that has everything."""
+    """A cluster that passes all checks."""
     cluster = ScriptedCluster()
     cluster.add("pods", operator("True"))
     for kind, name in (
@@ -112,7 +112,7 @@ def test_a_missing_operator_is_reported_although_its_crd_exists(
 
 
 def test_pods_of_ray_are_not_taken_for_the_operator(cluster: ScriptedCluster, address: str) -> None:
-    """KubeRay's pods of a Ray cluster have its name, and another component."""
+    """Pods of a Ray cluster have the same name label, and another component."""
     head = operator("True")
     head["metadata"] |= {"name": "x-head", "labels": {"app.kubernetes.io/name": "kuberay"}}
     cluster.add("pods", head)
@@ -129,7 +129,7 @@ def test_an_operator_that_does_not_run_is_named(cluster: ScriptedCluster, addres
 def test_without_rights_the_operator_is_reported_as_not_checked(
     cluster: ScriptedCluster, address: str
 ) -> None:
-    """As in a step's pod: what cannot be seen is not called missing."""
+    """A step's pod lacks the right to see it; that does not mean it is missing."""
     assert missing(address) == []
     asked = next(n for n, request in enumerate(cluster.requests) if "/api/v1/pods" in request)
     cluster.faults = [None] * asked + [403]

@@ -33,7 +33,7 @@ CODE = """
 
 @pytest.fixture(scope="module")
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Ray of the tests' own, in other processes."""
+    """A Ray of the tests, in other processes."""
     file = tmp_path_factory.mktemp("ray") / "address"
     environment = {**os.environ, "XSTILTS_LOCAL": str(os.getpid()), "PYTHONPATH": str(ROOT)}
     head = subprocess.Popen(

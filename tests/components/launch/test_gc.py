@@ -1,6 +1,4 @@
-"""The collector: what it removes, what it leaves, and that a terminated run leaves nothing in
-the cluster.
-"""
+"""Garbage collection of RayJobs: what it removes and keeps, and that killed runs leave nothing."""
 
 import os
 import signal
@@ -164,7 +162,7 @@ STEP = """
     from components.launch import submit
     submit.rayjob("", {"run_uri": %r, "group": "llava", "kind": "finetune"}, {}, submit.Pace(0.2))
 """
-#: The real driver, with an endless wait in place of the training that Ray would do.
+#: The real driver, which waits forever instead of training on Ray.
 DRIVER = """
     import sys, time
     import components.launch.local as local
@@ -191,9 +189,9 @@ def until(condition: Any, seconds: float = 60) -> None:
 def test_a_run_that_is_killed_leaves_no_gpu_busy_and_no_job_behind(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster, address: str
 ) -> None:
-    """The step and the driver are processes of their own. The step is killed as KFP's
-    `terminate` kills it, with no time for anything; the driver ends itself within the lease; the
-    collector removes what the cluster still holds.
+    """The step and the driver are separate processes. The step is killed without time to clean up,
+    like by KFP's `terminate`; the driver exits within the lease, and garbage collection removes
+    the job.
     """
     cluster.scripts, lifetime = [[RUNNING]], 4.0
     step = Step("finetune", {"n": 1}, {}, {})
@@ -227,7 +225,7 @@ def test_a_run_that_is_killed_leaves_no_gpu_busy_and_no_job_behind(
             driver.kill()
     finally:
         waiting.kill()
-    assert len(cluster.jobs()) == 1  # its pod is still there: KFP keeps it
+    assert len(cluster.jobs()) == 1  # KFP keeps its pod
     assert len(list(gc.collect(jobs, store, time.time() + lifetime + SKEW_SECONDS))) == 1
     assert list(cluster.objects) == [("pods", "step-pod")]
 

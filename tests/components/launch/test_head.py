@@ -1,4 +1,4 @@
-"""A run's own Ray ends with the run, also in the middle of its start."""
+"""The Ray of a run ends with the run, even while it starts."""
 
 import os
 import signal

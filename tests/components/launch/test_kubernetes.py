@@ -1,4 +1,4 @@
-"""The client: what is tried again, for how long, and what an error says."""
+"""The Kubernetes client: retries and error messages."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
-"""One suite for every launcher: what a group's step may rely on, wherever its job runs.
+"""One suite for all launchers: the guarantees for a group's step, wherever its job runs.
 
-`xstilts.runs.actions.finetune` is called as the component calls it. The cluster is scripted; its
-time passes when somebody waits.
+`xstilts.runs.actions.finetune` is called like the component calls it. The cluster is scripted; its
+time advances with each wait.
 """
 
 import functools
@@ -43,12 +43,12 @@ WORK = PlanStep(
 
 
 class Killed(BaseException):
-    """The step's process is gone."""
+    """The step's process was killed."""
 
 
 @dataclass
 class Place:
-    """Where a group's job runs, and how it is launched there."""
+    """A place where a group's job runs, and how it is launched there."""
 
     name: str
     cluster: ScriptedCluster
@@ -67,7 +67,7 @@ class Place:
         return actions.finetune(self.uri, "llava", self.launch)
 
     def asks(self, cluster: dict[str, Any], gpus: float) -> None:
-        """The group's workers ask for this; no fingerprint changes."""
+        """Sets the resources of the workers; no fingerprint changes."""
         step = WORK.to_json() | {
             "settings": {**WORK.settings, "gpus_per_worker": gpus, "cluster": CLUSTER | cluster}
         }
@@ -78,7 +78,7 @@ class Place:
         self.store.put_json("runs/r/specs/llava.json", body)
 
     def paced(self, poll: float) -> None:
-        """Looks at its job so often from here on."""
+        """Sets the polling interval."""
         pace = submit.Pace(poll, self.cluster.tick, lambda: self.cluster.now)
         self.launch = functools.partial(choose.launcher(), pace=pace)  # type: ignore[call-arg]
 
@@ -87,7 +87,7 @@ class Place:
         return "" if found is None else str(found["error"])
 
     def left(self) -> list[str]:
-        """Jobs of the place that still run, or would."""
+        """Jobs that run or are about to."""
         over = ("Complete", "Failed")
         jobs = [job for (kind, _), job in self.cluster.objects.items() if kind == "rayjobs"]
         return [
@@ -97,7 +97,7 @@ class Place:
         ]
 
     def things(self) -> list[tuple[str, str]]:
-        """All that is in the cluster, the steps' own pods left out."""
+        """All objects in the cluster except the pods of steps."""
         things = self.cluster.objects.items()
         return [
             key
@@ -249,7 +249,7 @@ def test_a_retry_keeps_the_failures_of_the_running_job(place: Place) -> None:
     assert place.settle() == LOST
     assert "NaN in update 7" in place.store.get_json(key)["error"]
     place.script([RUNNING, place.work, SUCCEEDED])
-    assert place.settle() == DONE  # the next try is a new one
+    assert place.settle() == DONE  # the next attempt starts anew
     assert place.store.get_json(key) is None
 
 
@@ -264,7 +264,7 @@ def test_a_job_that_failed_in_an_earlier_try_is_made_anew(place: Place) -> None:
 
 @remote
 def test_a_job_that_ended_between_two_attempts_counts(place: Place) -> None:
-    """Its one step failed for good, and said so: nothing is started for that a second time."""
+    """Its only step is recorded as failed: nothing is started again."""
     key = failure_key("runs/r", "finetune", WORK.fingerprint)
 
     def record(cluster: ScriptedCluster, job: Object) -> None:
@@ -332,7 +332,7 @@ def test_a_cancelled_run_stops_waiting_and_leaves_no_job_running(
 ) -> None:
     def cancel(cluster: ScriptedCluster, job: Object) -> None:
         lease.cancel(place.store, "runs/r")
-        keeper[0].renew()  # the keeper's thread looks on the clock on the wall
+        keeper[0].renew()  # the keeper's thread uses the real clock
 
     keeper: list[lease.Keeper] = []
     enter = lease.Keeper.__enter__
@@ -356,7 +356,7 @@ FAULTS = {
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_temporary_errors_are_retried(place: Place, fault: str, before: int) -> None:
-    """before: how many requests are answered first, so that each verb meets the fault."""
+    """before: requests that succeed first, so that every verb meets the fault."""
     place.script([PENDING, RUNNING, SAME, SAME, SAME, place.work, SUCCEEDED])
     place.cluster.faults = [None] * before + FAULTS[fault]
     assert place.settle() == DONE
@@ -367,7 +367,7 @@ def test_temporary_errors_are_retried(place: Place, fault: str, before: int) -> 
 @remote
 def test_an_outage_of_ten_minutes_does_not_end_the_job(place: Place) -> None:
     place.script([RUNNING, *[SAME] * 40, place.work, SUCCEEDED])
-    place.cluster.faults = [None] * 5 + ["drop"] * 25  # it runs by then
+    place.cluster.faults = [None] * 5 + ["drop"] * 25  # the job runs by then
     assert place.settle() == DONE
     assert place.cluster.made == 1
 
@@ -384,7 +384,7 @@ def test_a_job_waits_in_its_queue_and_survives_preemption(place: Place) -> None:
 
 @rayjob
 def test_a_job_that_is_never_admitted_times_out_and_is_removed(place: Place) -> None:
-    """The wait is no part of the deadline, which is a quarter of an hour here."""
+    """The wait does not count towards the deadline, 15 minutes here."""
     place.script([SUSPENDED])
     place.paced(60.0)
     before = place.cluster.now
@@ -540,7 +540,7 @@ def test_a_retry_in_another_pod_adds_an_owner(
     place.killed_after(3)
     monkeypatch.setenv("XSTILTS_POD_NAME", "other-pod")
     monkeypatch.setenv("XSTILTS_POD_UID", other)
-    place.cluster.faults = [None, None, 409]  # somebody changes it between the look and the patch
+    place.cluster.faults = [None, None, 409]  # a change between the read and the patch
     assert place.settle() == DONE
     assert owners == [[first], [first, other]]
 

@@ -1,4 +1,4 @@
-"""The lease: who holds it, when it ends, for one who sees it once and for one who watches."""
+"""The lease: renewal, expiry and cancellation, for a single read and for a watcher."""
 
 import threading
 import time
@@ -53,7 +53,7 @@ def test_a_group_can_be_cancelled_alone(store: Store) -> None:
 def renewed(
     store: Store, monkeypatch: pytest.MonkeyPatch, errors: list[Exception], beats: int
 ) -> None:
-    """Renewals fail by these errors in turn, and the lease is renewed so often all the same."""
+    """Renewals fail with these errors in turn; the lease is still renewed this often."""
     put, left = store.put_json, iter(errors)
 
     def flaky(key: str, value: object) -> None:
@@ -82,7 +82,7 @@ def test_one_failed_renewal_does_not_end_the_renewals(
 
 
 def beat(n: int) -> dict[str, object]:
-    return {"holder": "pod-1", "beat": n, "renewed": 12345.0}  # a clock that is wrong by years
+    return {"holder": "pod-1", "beat": n, "renewed": 12345.0}  # a clock wrong by years
 
 
 def test_a_guard_only_requires_that_the_lease_changes() -> None:

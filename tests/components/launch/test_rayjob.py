@@ -1,6 +1,4 @@
-"""The RayJob of a worker group: the golden file of 2 × 8 GPUs, and what must hold for every
-group.
-"""
+"""The RayJob of a worker group: the golden file of 2 × 8 GPUs, and rules for every group."""
 
 import copy
 import os

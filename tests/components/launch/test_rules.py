@@ -28,13 +28,13 @@ def autoscaled(job: Job, **options: Any) -> None:
 
 
 def deleted_by(job: Job, *rules: tuple[str, Job]) -> None:
-    """A RayJob that is cleaned up by rules, (policy, condition) each."""
+    """A RayJob with deletion rules (policy, condition)."""
     made = [{"policy": policy, "condition": condition} for policy, condition in rules]
     job["spec"].update(deletionStrategy={"deletionRules": made})
 
 
 def old(policy: str) -> Job:
-    """A deletion strategy as it was before there were rules."""
+    """A deletion strategy of the time before deletion rules."""
     return {"onSuccess": {"policy": policy}, "onFailure": {"policy": policy}}
 
 

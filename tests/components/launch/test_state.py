@@ -1,4 +1,4 @@
-"""The state machine, as a table: what is seen and remembered, and what is done about it."""
+"""The state machine as a table: observation and memory → action."""
 
 import pytest
 
@@ -108,7 +108,7 @@ def test_time_in_the_queue_does_not_count_towards_the_deadline() -> None:
 
 
 SUSPENDED = Observation("Suspended")
-#: What a job says that has not started; "" is one that no operator has seen.
+#: Observations before the start; "" is a job that no operator has seen.
 NOT_STARTED = [Observation(status) for status in ("", "Initializing", "Waiting", "Retrying")]
 
 

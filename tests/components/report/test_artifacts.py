@@ -1,4 +1,4 @@
-"""What the report leaves on a run's page, and the verdict on it."""
+"""The artifacts of the report, and the verdict."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ class Metrics(dict[str, float]):
 
 
 class Folder:
-    """A store that holds one status.json, or none."""
+    """A store with one status.json, or none."""
 
     def __init__(self, status: Mapping[str, Any] | None) -> None:
         self.status = status
