@@ -45,9 +45,7 @@ class Refused(Exception):
 
 
 def check(model: str, data: Any) -> None:
-    """Refuses what is no value of a model of the API: unknown fields, and values that the model
-    does not take.
-    """
+    """Rejects values that do not match a model of the API, such as unknown fields."""
     kind = getattr(kfp_server_api.models, model, None)
     if kind is None or not isinstance(data, Mapping):
         if (
@@ -55,10 +53,10 @@ def check(model: str, data: Any) -> None:
             and getattr(kind, "allowable_values", None)
             and data not in kind.allowable_values
         ):
-            raise Refused(400, f"{data!r} is no {model}")
+            raise Refused(400, f"{data!r} is not a {model}")
         expected = {"str": str, "bool": bool, "int": int}.get(model)
         if expected is not None and not isinstance(data, expected):
-            raise Refused(400, f"{data!r} is no {model}")
+            raise Refused(400, f"{data!r} is not a {model}")
         return
     known = {name: kind.openapi_types[attribute] for attribute, name in kind.attribute_map.items()}
     for name, value in data.items():
@@ -336,7 +334,7 @@ _PACKAGES: dict[str, tuple[str, str]] = {}
 @pytest.fixture(autouse=True)
 def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands compile a package once for equal settings: compiling takes a second, and
-    test_pipeline.py looks at it.
+    test_pipeline.py checks it.
     """
 
     def once(settings: ClusterSettings) -> tuple[str, str]:

@@ -79,18 +79,18 @@ def test_a_run_that_kfp_takes_after_the_gateway_gave_up_is_found(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    looks: list[str] = []
+    searches: list[str] = []
 
     def find(self: Kfp, name: str) -> str | None:
-        looks.append(name)
-        return found(self, name) if len(looks) > 1 else None
+        searches.append(name)
+        return found(self, name) if len(searches) > 1 else None
 
     found = Kfp.find_run
     monkeypatch.setattr(Kfp, "find_run", find)
     kfp_server.lost = "POST /apis/v2beta1/runs"
     assert submit(kfp_server, store) == 0
     ((name, made),) = kfp_server.named("runs").items()
-    assert looks == [name, name]
+    assert searches == [name, name]
     assert (store.get_json(f"runs/{name}/kfp.json") or {})["run_id"] == made["run_id"]
 
 

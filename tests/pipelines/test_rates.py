@@ -58,6 +58,6 @@ def test_a_recipe_set_without_a_grid_requires_the_option(
 def test_missing_trainings_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["rates", str(PLAN), "--grid", "1e-3,2e-3", "--finished"]
     assert main([*given, "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")]) == 2
-    told = capsys.readouterr().err
-    assert "tiny-llava: ud_en at 0.001" in told
-    assert "tiny-llava: ud_en at 0.002" in told
+    errors = capsys.readouterr().err
+    assert "tiny-llava: ud_en at 0.001" in errors
+    assert "tiny-llava: ud_en at 0.002" in errors

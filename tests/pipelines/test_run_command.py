@@ -32,7 +32,7 @@ def test_reported_successes_without_outputs_end_the_run_with_3(
         ["run", str(SMALL), "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")]
     )
     assert code == 3
-    told = capsys.readouterr().err
-    assert "plan left no manifest" in told
-    assert "report left no manifest" in told
+    errors = capsys.readouterr().err
+    assert "plan left no manifest" in errors
+    assert "report left no manifest" in errors
     assert json.loads((tmp_path / "out" / "run.json").read_text())["run"].startswith("small-")

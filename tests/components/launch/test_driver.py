@@ -88,7 +88,7 @@ def test_it_runs_the_group_s_worker_function(
     with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         process = driver("quick", store, tmp_path, ray_address, 60)
         assert process.wait(180) == 0
-    assert (tmp_path / "told").read_text() == "finetune llava"
+    assert (tmp_path / "config").read_text() == "finetune llava"
     assert f"finetune of llava, for {store.uri}/runs/r" in stored(store)
 
 
@@ -118,7 +118,7 @@ def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
     }  # fmt: skip
     code = textwrap.dedent(code % f"{store.uri}/runs/r")
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True)
-    assert (tmp_path / "told").read_text() == "finetune llava"
+    assert (tmp_path / "config").read_text() == "finetune llava"
 
 
 def test_a_group_that_this_machine_can_never_place_is_refused_at_once(

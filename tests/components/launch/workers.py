@@ -24,6 +24,6 @@ def endless(config: dict[str, Any]) -> None:
 
 def quick(config: dict[str, Any]) -> None:
     """Writes its config."""
-    (Path(os.environ["RAY_TRAIN_TEST_FOLDER"]) / "told").write_text(
+    (Path(os.environ["RAY_TRAIN_TEST_FOLDER"]) / "config").write_text(
         f"{config['kind']} {config['group']}"
     )
