@@ -249,7 +249,7 @@ def test_a_retry_keeps_the_failures_of_the_running_job(place: Place) -> None:
     assert place.settle() == LOST
     assert "NaN in update 7" in place.store.get_json(key)["error"]
     place.script([RUNNING, place.work, SUCCEEDED])
-    assert place.settle() == DONE  # the next attempt starts anew
+    assert place.settle() == DONE  # the next attempt starts from scratch
     assert place.store.get_json(key) is None
 
 

@@ -176,8 +176,8 @@ def test_the_plan_s_queue_and_priority_come_before_the_installation_s(job: Job) 
 
 
 def test_kueue_orders_a_queue_by_the_class_that_the_pods_name(job: Job) -> None:
-    """A WorkloadPriorityClass of the PriorityClass's name; without a queue Kueue is told
-    nothing.
+    """The label names a WorkloadPriorityClass with the name of the PriorityClass; without a queue
+    there is no label.
     """
     high = copy.deepcopy(SETTINGS)
     high["cluster"] |= {"queue": "mine", "priority_class": "xstilts-high"}

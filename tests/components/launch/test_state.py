@@ -125,9 +125,7 @@ def test_a_wait_in_the_queue_times_out_and_names_the_queue() -> None:
 
 
 def test_each_wait_in_the_queue_counts_alone() -> None:
-    """A job that is preempted waits anew; being suspended and having been suspended are one
-    wait.
-    """
+    """A preempted job starts a new wait; Suspending and Suspended count as one wait."""
     memory = remember(OURS, SUSPENDED, 0.0)
     memory = remember(memory, RUNNING, 7000.0)
     memory = remember(memory, Observation("Suspending"), 8000.0)
