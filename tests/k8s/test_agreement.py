@@ -34,7 +34,7 @@ CONFIG = {"run_uri": "s3://xstilts/store/runs/kind-1", "group": "tiny-llava", "k
 
 
 def _job(documents: list[Document], resources: Document | None = None) -> Document:
-    """The RayJob that the launcher makes in a step that is dressed for this build: kind's, or
+    """The RayJob that the launcher makes in a step that is set up for this build: kind's, or
     one of these resources.
     """
     environment = {
