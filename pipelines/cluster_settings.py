@@ -136,8 +136,8 @@ class ClusterSettings(BaseModel):
     ] = {}
 
     def needs(self, component: str) -> Needs:
-        tasks: Mapping[str, Needs] = dict(self.tasks)
-        return tasks.get(component, NEEDS[component])
+        by_name = {str(name): needs for name, needs in self.tasks.items()}
+        return by_name.get(component, NEEDS[component])
 
     def with_hours(self, hours: float) -> "ClusterSettings":
         """These settings with timeouts of finetune and score above `hours`, the time that their
