@@ -1,6 +1,4 @@
-"""Which image each component runs in: pinned by digest in images/images.lock once published, a
-tag of this machine before.
-"""
+"""The image of each component: by digest if images/images.lock has one, else by tag."""
 
 import json
 from functools import cache
@@ -8,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 LOCK = Path(__file__).resolve().parents[1] / "images" / "images.lock"
-#: Components whose Dockerfile has two stages: what the KFP step runs in, and what the Ray workers
-#: run in.
+#: Components whose Dockerfile has two stages, for the KFP step and for the Ray workers.
 STAGED = ("finetune", "score")
 
 
@@ -20,16 +17,12 @@ def name(component: str, stage: str = "step") -> str:
 
 @cache
 def lock() -> dict[str, Any]:
-    """name → {reference: registry/name:tag, digest: sha256:… or null}; empty where there is no
-    lock.
-    """
+    """Image name → {reference: registry/name:tag, digest: sha256:… or null}, {} without a lock."""
     return dict(json.loads(LOCK.read_text())) if LOCK.is_file() else {}
 
 
 def reference(component: str, stage: str = "step") -> str:
-    """The image of a component: `registry/name@sha256:…` where its digest is locked, else its
-    tag.
-    """
+    """The image of a component: `registry/name@sha256:…` if its digest is locked, else its tag."""
     entry = lock().get(name(component, stage), {})
     tagged = str(entry.get("reference") or f"xstilts/{name(component, stage)}:dev")
     digest = entry.get("digest")
@@ -38,4 +31,4 @@ def reference(component: str, stage: str = "step") -> str:
 
 def _untagged(image: str) -> str:
     head, colon, tag = image.rpartition(":")
-    return head if colon and "/" not in tag else image  # a registry's port is no tag
+    return head if colon and "/" not in tag else image  # not a tag: the registry's port

@@ -1,20 +1,18 @@
-"""A local step ends when the run that started it is gone: a killed run leaves nothing behind
-that computes on.
-"""
+"""Ends a local step when the run that started it is killed."""
 
 import os
 import threading
 import time
 from pathlib import Path
 
-#: Seconds between two looks at whether the run is still there.
+#: Seconds between two checks of whether the run exists.
 INTERVAL = 1.0
 
 
 def end_with_parent() -> None:
-    """Local runs only (`XSTILTS_LOCAL` is the run's process): this process ends when its parent
-    dies, by the kernel, and when the run dies. KFP starts a step through a shell, which outlives
-    a killed run: the kernel reports the shell's death only.
+    """Ends this process with the local run whose process id is XSTILTS_LOCAL; without that
+    variable it does nothing. The kernel signals the death of the parent only, and KFP starts a
+    step through a shell that outlives a killed run, so the run itself is watched as well.
     """
     run = os.environ.get("XSTILTS_LOCAL")
     if run and os.uname().sysname == "Linux":

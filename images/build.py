@@ -1,8 +1,8 @@
 """Builds the images: python -m images.build [IMAGE…] [--torch cpu|cuda] [--base IMAGE] [--push
 REGISTRY --tag TAG].
 
-The engine gets only what an image needs, its own wheels out of wheelhouse/ among it, and builds
-with its classic builder. A build fails when an image is larger than it may be.
+The build context has only the files of the image, with its wheels from wheelhouse/. Images are
+built with the classic builder. A build fails if the image exceeds its size limit.
 """
 
 import argparse
@@ -29,9 +29,8 @@ from xstilts.errors import InfrastructureError, PlanError, XstiltsError
 
 @dataclass(frozen=True)
 class Image:
-    """One image: a stage of a component's Dockerfile and the packages it holds. sets: those of
-    the stages before it as well, which the classic builder goes through. megabytes: how much
-    more than its base it may hold (CPU).
+    """One image: a stage of a component's Dockerfile. sets: package sets of this stage and those
+    before it, which the classic builder also builds. megabytes: size limit above the base (CPU).
     """
 
     component: str
@@ -59,14 +58,14 @@ IMAGES: Mapping[str, Image] = {
 
 
 def base_reference() -> str:
-    """The base image: by digest once images.lock has it, by its tag before."""
+    """The base image: by digest if images.lock has one, else by tag."""
     entry = lock()["base"]
     tagged = str(entry["reference"])
     return f"{tagged.rpartition(':')[0]}@{entry['digest']}" if entry["digest"] else tagged
 
 
 def code() -> Iterator[Path]:
-    """The project's own files that an image holds, relative to the project."""
+    """The project's code in an image, relative to the project."""
     for folder in ("xstilts", "components"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
@@ -74,27 +73,29 @@ def code() -> Iterator[Path]:
 
 
 def files_of(image: Image, build: str) -> Iterator[Path]:
-    """What an image is built from, relative to the project; wheels of other images are left out."""
+    """The build context of an image, relative to the project, without wheels of other images."""
     yield Path("images", image.component, "Dockerfile")
     yield from (
         Path("images", file) for file in ("__init__.py", "install.py", "smoke.py", "images.lock")
     )
-    yield from (Path("images", "packages", f"{packages}.txt") for packages in image.sets)
+    yield from (Path("images", "packages", f"{name}.txt") for name in image.sets)
     yield from (Path("requirements", file) for file in ("from_lock.py", "cpu.txt", "cuda.txt"))
     yield from code()
     yield Path("wheelhouse", ".gitkeep")
-    held = set[str]().union(*(names(packages) for packages in image.sets))
+    packages = set[str]().union(*(names(name) for name in image.sets))
     wheels = sorted(WHEELHOUSE.glob("*.whl"))
     build = held_build((wheel.name for wheel in wheels), build)
     for wheel in wheels:
         package = re.sub(r"[-_.]+", "-", wheel.name.partition("-")[0]).lower()
-        if package in held or (build == "cuda" and "torch" in held and CUDA_ONLY.match(package)):
+        if package in packages or (
+            build == "cuda" and "torch" in packages and CUDA_ONLY.match(package)
+        ):
             yield wheel.relative_to(ROOT)
 
 
 def context(image: Image, build: str, into: IO[bytes]) -> None:
-    """The build context as a tar without owners or times, so that the same files give the same
-    cached layers.
+    """Writes the build context as a tar without owners and times, so that equal files hit the
+    layer cache.
     """
     with tarfile.open(fileobj=into, mode="w") as tar:
         for path in files_of(image, build):
@@ -107,7 +108,7 @@ def context(image: Image, build: str, into: IO[bytes]) -> None:
 
 
 def engine() -> Any:
-    """The Docker engine's client. InfrastructureError when none answers."""
+    """The client of the Docker engine. Raises InfrastructureError if none is running."""
     import docker
 
     try:
@@ -115,7 +116,7 @@ def engine() -> Any:
         client.ping()
     except docker.errors.DockerException as error:
         raise InfrastructureError(
-            f"no Docker engine answers ({error}); start one, or set DOCKER_HOST"
+            f"no Docker engine ({error}); start one, or set DOCKER_HOST"
         ) from error
     return client
 
@@ -123,8 +124,19 @@ def engine() -> Any:
 def build_image(
     client: Any, image: Image, tag: str, build: str, base: str, revision: str, log: IO[str]
 ) -> int:
-    """Builds an image under a tag; returns its size above the base, in bytes.
-    InfrastructureError with the end of the build's log when it fails.
+    """Builds an image and returns its size above the base, in bytes.
+
+    Args:
+        client: the Docker engine.
+        image: the image to build.
+        tag: its tag.
+        build: cpu or cuda.
+        base: reference of the base image.
+        revision: the commit, for a label.
+        log: receives the engine's output.
+
+    Raises:
+        InfrastructureError: the build failed (with the end of its log), or the image is too large.
     """
     arguments = {"BASE_IMAGE": base, "TORCH": build, "VERSION": __version__, "REVISION": revision}
     arguments["SOURCES"] = sources()
@@ -137,7 +149,7 @@ def build_image(
         context(image, build, tar)
         tar.seek(0)
         lines: list[str] = []
-        answer = client.api.build(
+        messages = client.api.build(
             fileobj=tar,
             custom_context=True,
             dockerfile=f"images/{image.component}/Dockerfile",
@@ -149,26 +161,26 @@ def build_image(
             forcerm=True,
             decode=True,
         )
-        for message in answer:
+        for message in messages:
             text = message.get("stream") or message.get("error") or ""
             log.write(text)
             lines += text.splitlines()
             if "error" in message:
                 end = "\n".join(lines[-25:])
-                raise InfrastructureError(f"the image {image.name} cannot be built:\n{end}")
+                raise InfrastructureError(f"image {image.name}: build failed:\n{end}")
     size = client.images.get(tag).attrs["Size"] - client.images.get(base).attrs["Size"]
-    held = held_build((wheel.name for wheel in WHEELHOUSE.glob("*.whl")), build)
-    small = held == "cpu" and not any(CUDA_TAKEN in line for line in lines)
-    if small and size > image.megabytes * 1_000_000:
+    available = held_build((wheel.name for wheel in WHEELHOUSE.glob("*.whl")), build)
+    has_cpu_torch = available == "cpu" and not any(CUDA_TAKEN in line for line in lines)
+    if has_cpu_torch and size > image.megabytes * 1_000_000:
         raise InfrastructureError(
-            f"the image {image.name} holds {size / 1e6:.0f} MB above its base, more than the {image.megabytes} it may; "
-            "look for what a new requirement brought (images/packages)"
+            f"image {image.name}: {size / 1e6:.0f} MB above its base, limit {image.megabytes} MB; "
+            "check what a new requirement added (images/packages)"
         )
     return int(size)
 
 
 def revision() -> str:
-    """The commit that is built from, with `-dirty` when the work tree differs from it."""
+    """The current commit, with `-dirty` if the work tree differs from it."""
     command = [
         "git",
         "-C",
@@ -179,14 +191,12 @@ def revision() -> str:
         "--abbrev=40",
         "--exclude=*",
     ]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else "unknown"
 
 
 def sources() -> str:
-    """SHA-256 over the names and bytes of the code that images hold: what tells an image of this
-    checkout from one of another.
-    """
+    """SHA-256 over the names and bytes of the code in images, which identifies a checkout."""
     total = hashlib.sha256()
     for path in code():
         total.update(
@@ -196,25 +206,21 @@ def sources() -> str:
 
 
 def refuse_floating_base(base: str) -> None:
-    """PlanError when images that are to be published would stand on a base that another could
-    take the place of.
-    """
+    """Raises PlanError if the base image of published images has no digest: its tag can move."""
     if "@sha256:" not in base:
         raise PlanError(
-            f"the base image {base} has no digest in images/images.lock; resolve it (`xstilts lock --resolve`) before "
-            "images are published"
+            f"base image {base}: no digest in images/images.lock; run "
+            "`xstilts lock base --resolve` before publishing images"
         )
 
 
 def push(client: Any, image: Image, tagged: str) -> None:
-    """Pushes an image that is built. InfrastructureError with the registry's words when it
-    refuses.
-    """
+    """Pushes a built image. Raises InfrastructureError with the registry's message."""
     repository, _, tag = tagged.rpartition(":")
     for message in client.api.push(repository, tag=tag, stream=True, decode=True):
         if "error" in message:
             raise InfrastructureError(
-                f"the image {image.name} cannot be pushed to {tagged}: {message['error']}"
+                f"image {image.name}: cannot push to {tagged}: {message['error']}"
             )
 
 
@@ -226,28 +232,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "image", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)} (default: all)"
     )
     parser.add_argument("--torch", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--base", help="another base image, e.g. one made on this machine")
-    parser.add_argument(
-        "--push", metavar="REGISTRY", help="tag for this registry, and push; needs --tag"
-    )
+    parser.add_argument("--base", help="another base image, for example one built on this machine")
+    parser.add_argument("--push", metavar="REGISTRY", help="push to this registry, under --tag")
     parser.add_argument("--tag", default="dev")
-    given = parser.parse_args(arguments)
-    if unknown := [one for one in given.image if one not in IMAGES]:
-        parser.error(f"no image is called {', '.join(unknown)}; there are {', '.join(IMAGES)}")
-    base = given.base or base_reference()
-    registry = given.push or "xstilts"
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.image if name not in IMAGES]:
+        parser.error(f"unknown image {', '.join(unknown)}; images: {', '.join(IMAGES)}")
+    base = options.base or base_reference()
+    registry = options.push or "xstilts"
     try:
-        if given.push:
+        if options.push:
             refuse_floating_base(base)
         client = engine()
-        for image in [IMAGES[one] for one in given.image or IMAGES]:
-            started, log, tag = (
-                time.monotonic(),
-                io.StringIO(),
-                f"{registry}/{image.name}:{given.tag}",
-            )
-            size = build_image(client, image, tag, given.torch, base, revision(), log)
-            if given.push:
+        for image in [IMAGES[name] for name in options.image or IMAGES]:
+            started, log = time.monotonic(), io.StringIO()
+            tag = f"{registry}/{image.name}:{options.tag}"
+            size = build_image(client, image, tag, options.torch, base, revision(), log)
+            if options.push:
                 push(client, image, tag)
             print(
                 f"{tag}: {size / 1e6:.0f} MB above {base}, {time.monotonic() - started:.0f} s",

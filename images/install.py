@@ -1,8 +1,7 @@
-"""Fills an image's virtual environment; runs in the build stage, with the standard library, pip and
-uv only.
+"""Installs an image's packages into /opt/venv, in the build stage: python3 install.py cpu|cuda.
 
-python3 install.py cpu|cuda: takes the packages that /src/packages.txt names from the lock, by hash,
-out of the wheelhouse when it holds wheels, else from where pip finds them; writes the lock's
+Needs only the standard library, pip and uv. Installs the packages in /src/packages.txt from the
+lock, by hash, from the wheelhouse if it has wheels, else from pip's index, and writes the lock's
 versions for the plan step.
 """
 
@@ -19,10 +18,9 @@ SOURCE = Path("/src")
 TARGET = Path("/opt/venv")
 LOCKS = SOURCE / "requirements"
 VERSIONS = Path("/opt/xstilts/versions.json")
-#: The build of torch that the image holds: the CUDA build where no CPU build can be found.
+#: The torch build in the image: cuda if no CPU build was found.
 BUILD = Path("/opt/xstilts/torch-build")
-#: Folders of packages that nothing imports: their tests, and headers for compilers that no image
-#: has.
+#: Folders of packages that are not needed at run time: tests, and headers for compilers.
 UNUSED = ("tests", "include")
 
 
@@ -30,7 +28,7 @@ def trim(packages: Path) -> None:
     """Deletes the folders of UNUSED."""
     for name in UNUSED:
         for folder in [path for path in packages.rglob(name) if path.is_dir()]:
-            shutil.rmtree(folder, ignore_errors=True)  # one inside another is gone already
+            shutil.rmtree(folder, ignore_errors=True)  # nested ones may be gone
 
 
 def main(build: str) -> None:
@@ -39,9 +37,8 @@ def main(build: str) -> None:
     venv.create(pip_home, with_pip=True)
     venv.create(TARGET, with_pip=False, symlinks=True)
     wheels = sorted(path.name for path in (SOURCE / "wheelhouse").glob("*.whl"))
-    where = ["--no-index", "--find-links", str(SOURCE / "wheelhouse")] if wheels else []
-    # No bytecode here: the smoke check that follows leaves that of the modules which the component
-    # imports.
+    source = ["--no-index", "--find-links", str(SOURCE / "wheelhouse")] if wheels else []
+    # No bytecode: the smoke check that follows compiles the modules that the component imports.
     pip = [
         str(pip_home / "bin" / "python"),
         "-m",
@@ -58,7 +55,7 @@ def main(build: str) -> None:
         "--disable-pip-version-check",
         "--progress-bar",
         "off",
-        *where,
+        *source,
     ]
     if wheels:
         build = held_build(wheels, build)

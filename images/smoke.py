@@ -1,8 +1,8 @@
 """The check at the end of each image's build: python3 -m images.smoke SET cpu|cuda [--imports].
 
-All that the image's code imports, lazily or not, can be imported; nothing is there that must not
-be. With --imports only the first half: the build stage runs it so that the image holds the bytecode
-of these modules, and of no others.
+Everything that the image's code imports, lazily or not, must be importable, and the image must not
+contain what it should not. --imports runs the first part only: the build stage uses it to compile
+the bytecode of exactly these modules.
 """
 
 import importlib
@@ -26,7 +26,7 @@ _PLAN = (
     "xstilts.sources.loader", "xstilts.runs.recurring", "huggingface_hub",
 )  # fmt: skip
 
-#: set of packages (images/packages) → the modules that its code imports.
+#: Package set (images/packages) → the modules that its code imports.
 MODULES: Mapping[str, Sequence[str]] = {
     "plan": (*_STORE, *_PLAN),
     "stage": (
@@ -85,22 +85,24 @@ COMPILERS = ("cc", "gcc", "c++", "g++", "clang", "tcc", "nvcc")
 
 
 def unwanted(name: str, build: str) -> list[str]:
-    """What an image holds and must not."""
-    held = {
+    """What an image contains but must not."""
+    installed = {
         distribution.metadata["Name"].lower().replace("_", "-") for distribution in distributions()
     }
-    found = [f"the compiler {compiler}" for compiler in COMPILERS if shutil.which(compiler)]
+    unexpected = [f"the compiler {compiler}" for compiler in COMPILERS if shutil.which(compiler)]
     if build == "cpu":
-        found += [
+        unexpected += [
             f"the CUDA package {package}"
-            for package in sorted(held)
+            for package in sorted(installed)
             if package.startswith("nvidia-")
         ]
     if name != "worker":
-        found += [f"the package {package}" for package in ("torch", "ray") if package in held]
+        unexpected += [
+            f"the package {package}" for package in ("torch", "ray") if package in installed
+        ]
     if os.geteuid() == 0:
-        found.append("root as its user")
-    return found
+        unexpected.append("root as its user")
+    return unexpected
 
 
 def main(name: str, build: str, *options: str) -> None:
@@ -108,15 +110,13 @@ def main(name: str, build: str, *options: str) -> None:
         importlib.import_module(module)
     if "--imports" in options:
         return
-    marker = Path(
-        "/opt/xstilts/torch-build"
-    )  # images/install.py: cuda where no CPU build can be found
+    marker = Path("/opt/xstilts/torch-build")  # written by images/install.py
     build = marker.read_text().strip() if marker.is_file() else build
-    if found := unwanted(name, build):
-        sys.exit(f"the image ({name}, {build}) holds {', '.join(found)}")
-    print(f"{name} ({build}): {len(MODULES[name])} modules can be imported")
+    if unexpected := unwanted(name, build):
+        sys.exit(f"image ({name}, {build}) must not contain {', '.join(unexpected)}")
+    print(f"{name} ({build}): {len(MODULES[name])} modules imported")
 
 
 if __name__ == "__main__":
-    os.environ["_KFP_RUNTIME"] = "true"  # as KFP's command sets it
+    os.environ["_KFP_RUNTIME"] = "true"  # like KFP's command
     main(*sys.argv[1:])

@@ -1,9 +1,8 @@
-"""Which packages of the lock each image holds: python -m images.subsets writes
-images/packages/<set>.txt.
+"""The packages of each image: python -m images.subsets writes images/packages/<set>.txt.
 
-A list is the closure of what the image's code imports over the requirements of what is installed
-here, which is the lock. It names packages only: versions and hashes stay in requirements/cpu.txt
-and cuda.txt, so that all images of one build have the same ones.
+A list has everything that the image's imports require, according to the metadata of the installed
+packages. It has names only; versions and hashes are in requirements/cpu.txt and cuda.txt, so that
+all images of one build have the same versions.
 """
 
 import sys
@@ -16,12 +15,10 @@ from packaging.utils import canonicalize_name
 
 PACKAGES = Path(__file__).parent / "packages"
 
-#: What every step needs: the store, what reads plans and schedules, and what KFP runs it with (see
-#: ALONE).
+#: What every step needs: the store, plans and schedules, and KFP's executor (see ALONE).
 STEP = ("boto3", "kfp", "pydantic", "pyyaml")
 
-#: set → what its code imports. finetune and score share two: a group's workers train and score, and
-#: a step watches both.
+#: Set → the packages that its code imports. finetune and score share the sets `step` and `worker`.
 ROOTS: Mapping[str, Sequence[str]] = {
     "plan": ("huggingface-hub", *STEP),
     "stage": (
@@ -51,37 +48,37 @@ ROOTS: Mapping[str, Sequence[str]] = {
     "report": ("pandas", "scipy", "matplotlib", "jinja2", "pyarrow", "numpy", *STEP),
 }
 
-#: Packages that are installed without what they depend on, and why that is enough.
+#: Packages that are installed without their dependencies, and why that is enough.
 ALONE = {
-    "kfp": "the executor sets _KFP_RUNTIME, under which kfp imports neither its compiler nor its client",
+    "kfp": "with the executor's _KFP_RUNTIME, kfp imports neither its compiler nor its client",
 }
 
 
 def closure(roots: Sequence[str]) -> list[str]:
-    """Names (canonical, sorted) of the packages that `roots` need, by the metadata of what is
-    installed. Raises PackageNotFoundError for one that is not.
+    """Canonical names of `roots` and all their dependencies, sorted. Raises PackageNotFoundError
+    for a package that is not installed.
     """
     todo = [Requirement(root) for root in roots]
     seen: set[tuple[str, frozenset[str]]] = set()
     while todo:
-        need = todo.pop()
-        name, extras = canonicalize_name(need.name), frozenset(need.extras)
+        requirement = todo.pop()
+        name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
         if name in ALONE:
             continue
         for text in requires(name) or ():
-            more = Requirement(text)
-            if more.marker is None or any(
-                more.marker.evaluate({"extra": extra}) for extra in (*extras, "")
+            dependency = Requirement(text)
+            if dependency.marker is None or any(
+                dependency.marker.evaluate({"extra": extra}) for extra in (*extras, "")
             ):
-                todo.append(more)
+                todo.append(dependency)
     return sorted({name for name, _ in seen})
 
 
 def text_of(name: str) -> str:
-    """What the list of a set must say."""
+    """The content of a set's list."""
     return "".join(f"{package}\n" for package in closure(ROOTS[name]))
 
 
@@ -90,7 +87,7 @@ def main() -> None:
         try:
             (PACKAGES / f"{name}.txt").write_text(text_of(name))
         except PackageNotFoundError as error:
-            sys.exit(f"{error} is not installed here; run `make setup`, then this again")
+            sys.exit(f"{error} is not installed; run `make setup` first")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Fills wheelhouse/ with the wheels that the images need: python -m images.wheels cpu|cuda.
+"""Downloads the wheels of all images into wheelhouse/: python -m images.wheels cpu|cuda.
 
-By the lock, hash for hash, with this Python's pip: run it with the Python version of the base
-image. torch's CPU build is looked for as `make setup` does (requirements/from_lock.py). After it
-the images build with no index at all.
+Wheels are checked by the lock's hashes. Run it with the Python version of the base image. It finds
+torch's CPU build like `make setup` (requirements/from_lock.py). Images then build without an index.
 """
 
 import subprocess
@@ -18,7 +17,7 @@ PACKAGES = ROOT / "images" / "packages"
 
 
 def names(name: str) -> set[str]:
-    """The packages of a set."""
+    """The package names of a set."""
     return set((PACKAGES / f"{name}.txt").read_text().split())
 
 
@@ -48,9 +47,8 @@ def main(build: str) -> None:
         )
         subprocess.run([*pip, "-r", str(requirements)], check=True)
     wheels = list(WHEELHOUSE.glob("*.whl"))
-    print(
-        f"{len(wheels)} wheels in {WHEELHOUSE}, {sum(wheel.stat().st_size for wheel in wheels) / 1e6:.0f} MB"
-    )
+    megabytes = sum(wheel.stat().st_size for wheel in wheels) / 1e6
+    print(f"{len(wheels)} wheels in {WHEELHOUSE}, {megabytes:.0f} MB")
 
 
 if __name__ == "__main__":

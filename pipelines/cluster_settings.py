@@ -1,8 +1,8 @@
-"""What a task needs on a cluster and nowhere else: images, environment, accounts, nodes, retries,
-time-outs, resources.
+"""What tasks need on a cluster only: images, environment, accounts, nodes, retries, timeouts,
+resources.
 
-The local runners keep the plain pipeline. Credentials are named here (a Secret and its keys) and
-never seen.
+Local runners use the pipeline without these settings. Credentials appear only by name: a Secret
+and its keys.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,13 +14,14 @@ from kfp import dsl, kubernetes
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from components.images import reference
-from components.launch.rayjob import HANDED_ON
+from components.launch.rayjob import NETWORK_PREFIXES
 from xstilts.errors import PlanError
+from xstilts.plan.placement import Toleration
 
-Dress = Callable[[dsl.PipelineTask], dsl.PipelineTask]
+#: Sets up a task of the pipeline for the place where it runs.
+TaskSetup = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 
-#: Keys of the ConfigMap, each the name of an environment variable. A key that is absent leaves its
-#: variable unset.
+#: Keys of the ConfigMap, each the name of an environment variable. Keys may be absent.
 CONFIGURATION = (
     "XSTILTS_STORE",
     "AWS_ENDPOINT_URL",
@@ -35,19 +36,19 @@ CONFIGURATION = (
     "HF_ENDPOINT",
     "HF_HUB_OFFLINE",
 )
-#: Keys of the optional Secret; a cluster that gives pods an identity (IRSA, workload identity) has
+#: Keys of the optional Secret; clusters that give pods an identity (IRSA, workload identity) need
 #: none.
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-#: More keys that the Secret may have, for the components that use them: the hub's token, for gated
-#: sets and models, and that of a Ray cluster whose dashboard asks for one (XSTILTS_LAUNCHER=ray).
+#: Component → further keys of the Secret: the hub's token, for gated data sets and models, and the
+#: token of an existing Ray cluster (XSTILTS_LAUNCHER=ray).
 TOKENS: Mapping[str, tuple[str, ...]] = {
     "plan": ("HF_TOKEN",), "stage": ("HF_TOKEN",), "finetune": ("HF_TOKEN", "RAY_AUTH_TOKEN"),
     "score": ("HF_TOKEN", "RAY_AUTH_TOKEN"),
 }  # fmt: skip
 #: The components that launch workers.
 LAUNCHING = ("finetune", "score")
-#: What a pod knows of itself. XSTILTS_FIRING is KFP's id of the run: what tells the firings of one
-#: schedule apart.
+#: Fields of the pod as environment variables. XSTILTS_FIRING is KFP's id of the run, which
+#: distinguishes the firings of a schedule.
 FIELDS = {
     "XSTILTS_NAMESPACE": "metadata.namespace",
     "XSTILTS_POD_NAME": "metadata.name",
@@ -55,20 +56,20 @@ FIELDS = {
     "XSTILTS_FIRING": "metadata.labels['pipeline/runid']",
 }
 LABELS = {"app.kubernetes.io/part-of": "xstilts", "app.kubernetes.io/component": "step"}
-#: The component, and the stage of its Dockerfile, whose image a task shares.
+#: Task → the component and Dockerfile stage whose image it shares.
 IMAGE_OF = {
     "work": ("plan", "step"),
     "build": ("finetune", "worker"),
     "verdict": ("report", "step"),
 }
-#: Where every image has the versions of the lock that it was built by (images/install.py).
+#: File in every image with the library versions of its lock (images/install.py).
 VERSIONS = "/opt/xstilts/versions.json"
 #: The user that every image runs as.
 USER = 1000
 
 
 class Needs(BaseModel):
-    """Resources, retries and time-out of one component. hours: how long one attempt may take."""
+    """Resources, retries and timeout of one component. hours: timeout of one attempt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -80,8 +81,8 @@ class Needs(BaseModel):
     retries: Annotated[int, Field(ge=0, le=10)] = 2
 
 
-#: finetune and score only watch a RayJob from their step; with XSTILTS_LAUNCHER=local they train in
-#: it and need more.
+#: finetune and score only watch a RayJob; with XSTILTS_LAUNCHER=local they train in the step and
+#: need more.
 NEEDS: Mapping[str, Needs] = {
     "plan": Needs(cpu="500m", memory="1Gi", cpu_limit="2", memory_limit="4Gi", hours=1),
     "work": Needs(cpu="100m", memory="256Mi", cpu_limit="1", memory_limit="1Gi", hours=0.25),
@@ -96,34 +97,22 @@ NEEDS: Mapping[str, Needs] = {
 }
 
 
-def _of_the_network(name: str) -> str:
-    if not name.startswith(HANDED_ON):
+def _network_variable(name: str) -> str:
+    if not name.startswith(NETWORK_PREFIXES):
         raise ValueError(
-            f"{name!r} is no setting of the workers' network; those begin with {', '.join(HANDED_ON)}"
+            f"{name!r} is not a network variable; allowed prefixes: {', '.join(NETWORK_PREFIXES)}"
         )
     return name
 
 
-class Toleration(BaseModel):
-    """A taint that steps put up with, in Kubernetes' words."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    key: str | None = None
-    operator: Literal["Equal", "Exists"] = "Equal"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-
-
-class Settings(BaseModel):
+class ClusterSettings(BaseModel):
     """What differs between clusters: `--settings FILE` (YAML). Nothing here can change a result.
 
-    node_selector, tolerations: for steps; Ray's pods follow the plan's resources.cluster. network:
-    what NCCL and its like are told of this site's network, in the workers' pods. batches, groups:
-    how many run side by side. ttl_days: how long a finished run's pods are kept. days: most that a
-    whole run may take. timezone: the one that KFP's server reads cron in. hub: whether data comes
-    straight from the hub; `submit` and schedules set it by the run's mirror. tasks: component → its
-    needs, in place of the shipped ones.
+    node_selector, tolerations: of steps; Ray pods follow the plan's resources.cluster. network:
+    variables for NCCL and similar libraries in worker pods. batches, groups: how many run at the
+    same time. ttl_days: how long pods of a finished run are kept. days: timeout of a whole run.
+    timezone: of KFP's cron. hub: whether data comes directly from the hub; `submit` and schedules
+    set it. tasks: component → resources that replace the default ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -135,7 +124,7 @@ class Settings(BaseModel):
     tolerations: tuple[Toleration, ...] = ()
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
-    network: Mapping[Annotated[str, AfterValidator(_of_the_network)], str] = {}
+    network: Mapping[Annotated[str, AfterValidator(_network_variable)], str] = {}
     batches: Annotated[int, Field(ge=1)] = 2
     groups: Annotated[int, Field(ge=1)] = 1
     ttl_days: Annotated[int, Field(ge=1)] = 7
@@ -147,12 +136,12 @@ class Settings(BaseModel):
     ] = {}
 
     def needs(self, component: str) -> Needs:
-        tasks: Mapping[str, Needs] = dict(self.tasks)
-        return tasks.get(component, NEEDS[component])
+        by_name = {str(name): needs for name, needs in self.tasks.items()}
+        return by_name.get(component, NEEDS[component])
 
-    def lasting(self, hours: float) -> "Settings":
-        """These settings with time-outs of finetune and score above `hours`, which the Ray jobs
-        that they watch may wait and run: a step must outlive its job to tell how it ended.
+    def with_hours(self, hours: float) -> "ClusterSettings":
+        """These settings with timeouts of finetune and score above `hours`, the time that their
+        Ray jobs may wait and run: a step must outlive its job to report how it ended.
         """
         longer = {
             name: self.needs(name).model_copy(
@@ -163,42 +152,40 @@ class Settings(BaseModel):
         return self.model_copy(update={"tasks": {**self.tasks, **longer}})
 
 
-def plain(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Every task is our own to cache, never KFP's."""
+def without_cache(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Turns KFP's cache off: xstilts skips finished steps itself."""
     return task.set_caching_options(False)
 
 
-def dressed(settings: Settings) -> Dress:
-    """The function that makes a task of the pipeline ready for a cluster with these settings."""
+def cluster_setup(settings: ClusterSettings) -> TaskSetup:
+    """The function that sets up a task for a cluster with these settings."""
 
-    def dress(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    def setup(task: dsl.PipelineTask) -> dsl.PipelineTask:
         component = task.component_spec.name
-        plain(task).set_container_image(image_of(component, "step", settings.hub))
+        without_cache(task).set_container_image(image_of(component, "step", settings.hub))
         _environment(task, component, settings)
         _resources(task, settings.needs(component))
         _placement(task, settings)
         return task
 
-    return dress
+    return setup
 
 
 def image_of(component: str, stage: Literal["step", "worker"], hub: bool) -> str:
-    """The image that a task runs in, on a cluster and on this machine.
+    """The image of a task.
 
-    stage: `worker` where a task does its own work and waits for no pod that does it. hub: whether
-    data comes straight from the hub. plan then takes the image of stage: the package that knows the
-    hub's layouts is larger than plan's own.
+    stage: `worker` for a task that does the work itself, without other pods. hub: whether data
+    comes directly from the hub; plan then needs the image of stage, which has the library that
+    reads the hub's layouts.
     """
     if component == "plan" and hub:
         return reference("stage")
-    name, of = IMAGE_OF.get(component, (component, stage))
-    return reference(name, of)
+    name, image_stage = IMAGE_OF.get(component, (component, stage))
+    return reference(name, image_stage)
 
 
-def told_versions(task: dsl.PipelineTask, hub: bool) -> dsl.PipelineTask:
-    """In the image of stage, plan must be told where the versions stand that its own image's
-    environment names.
-    """
+def with_versions(task: dsl.PipelineTask, hub: bool) -> dsl.PipelineTask:
+    """Sets XSTILTS_VERSIONS for plan in the image of stage; plan's own image sets it."""
     return (
         task.set_env_variable("XSTILTS_VERSIONS", VERSIONS)
         if hub and task.component_spec.name == "plan"
@@ -206,7 +193,7 @@ def told_versions(task: dsl.PipelineTask, hub: bool) -> dsl.PipelineTask:
     )
 
 
-def _environment(task: dsl.PipelineTask, component: str, settings: Settings) -> None:
+def _environment(task: dsl.PipelineTask, component: str, settings: ClusterSettings) -> None:
     kubernetes.use_config_map_as_env(
         task, settings.config_map, {key: key for key in CONFIGURATION}, optional=True
     )
@@ -214,7 +201,7 @@ def _environment(task: dsl.PipelineTask, component: str, settings: Settings) -> 
     kubernetes.use_secret_as_env(task, settings.secret, {key: key for key in keys}, optional=True)
     for variable, path in FIELDS.items():
         kubernetes.use_field_path_as_env(task, variable, path)
-    told_versions(task, settings.hub)
+    with_versions(task, settings.hub)
     if component in LAUNCHING:
         task.set_env_variable("XSTILTS_WORKER_IMAGE", reference(component, "worker"))
         task.set_env_variable("XSTILTS_S3_SECRET", settings.secret)
@@ -227,15 +214,15 @@ def _resources(task: dsl.PipelineTask, needs: Needs) -> None:
     task.set_memory_request(needs.memory).set_memory_limit(needs.memory_limit)
     seconds = round(needs.hours * 3600)
     kubernetes.set_timeout(task, seconds)
-    # Argo counts backoff_max_duration from the first attempt's start: less than all attempts
-    # together, and a step that fails after hours would not be tried again.
-    whole = f"{(needs.retries + 1) * (seconds + 600)}s"
+    # Argo counts backoff_max_duration from the start of the first attempt: with less than the time
+    # of all attempts, a step that fails after hours would not be retried.
+    maximum = f"{(needs.retries + 1) * (seconds + 600)}s"
     task.set_retry(
-        needs.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=whole
+        needs.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=maximum
     )
 
 
-def _placement(task: dsl.PipelineTask, settings: Settings) -> None:
+def _placement(task: dsl.PipelineTask, settings: ClusterSettings) -> None:
     for key, value in LABELS.items():
         kubernetes.add_pod_label(task, key, value)
     for key, value in settings.node_selector.items():
@@ -248,10 +235,8 @@ def _placement(task: dsl.PipelineTask, settings: Settings) -> None:
         kubernetes.set_image_pull_secrets(task, list(settings.pull_secrets))
 
 
-def run_config(settings: Settings) -> dsl.PipelineConfig:
-    """What holds for a whole run: how long it may take, and how long its pods are kept
-    afterwards.
-    """
+def run_config(settings: ClusterSettings) -> dsl.PipelineConfig:
+    """Settings of a whole run: its timeout, and how long its pods are kept."""
     day = 86_400
     return dsl.PipelineConfig(
         ttl_seconds_after_finished=settings.ttl_days * day,
@@ -259,18 +244,22 @@ def run_config(settings: Settings) -> dsl.PipelineConfig:
     )
 
 
-def load_settings(file: str | None) -> Settings:
-    """Settings from a YAML file; without one the shipped ones. PlanError names every mistake."""
+def load_settings(file: Path | None) -> ClusterSettings:
+    """Reads settings from a YAML file; without one, the defaults. Raises PlanError with every
+    mistake.
+    """
     if file is None:
-        return Settings()
+        return ClusterSettings()
     try:
-        return Settings.model_validate(yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return ClusterSettings.model_validate(raw or {})
     except OSError as error:
         raise PlanError(f"{file}: cannot read the settings: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise PlanError(f"{file}: is not YAML: {error}") from error
+        raise PlanError(f"{file}: not valid YAML: {error}") from error
     except ValidationError as error:
-        wrong = [f"  - {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise PlanError(
-            "\n".join([f"{file}: the settings have mistakes (docs/kubeflow.md):", *wrong])
-        ) from error
+        lines = [f"{file}: invalid settings (docs/kubeflow.md):"]
+        for detail in error.errors():
+            key = ".".join(map(str, detail["loc"]))
+            lines.append(f"  - {key}: {detail['msg'].removeprefix('Value error, ')}")
+        raise PlanError("\n".join(lines)) from error

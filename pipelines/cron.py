@@ -1,5 +1,5 @@
-"""Cron as Kubeflow Pipelines reads it: six fields, seconds first. A line of five fields means
-something else to it, in silence, so what is wrong is said here.
+"""Checks cron lines of Kubeflow Pipelines: six fields, seconds first. KFP silently reads five
+fields differently.
 """
 
 import calendar
@@ -22,40 +22,40 @@ _LONGEST = {
 
 
 def problems(line: str) -> list[str]:
-    """What is wrong with a line of six fields, in words; empty when KFP reads it as it is meant."""
-    given = line.split()
-    if len(given) != len(FIELDS):
-        hint = (
-            f"; for five-field cron put a second before it: `0 {line}`" if len(given) == 5 else ""
-        )
-        return [f"{line!r} has {len(given)} fields; KFP reads six: {', '.join(FIELDS)}{hint}"]
-    found, values = [], {}
-    for (field, limits), text in zip(FIELDS.items(), given, strict=True):
+    """The mistakes in a cron line; empty for a valid one."""
+    texts = line.split()
+    if len(texts) != len(FIELDS):
+        hint = f"; put the second before five-field cron: `0 {line}`" if len(texts) == 5 else ""
+        return [f"{line!r} has {len(texts)} fields; KFP needs six: {', '.join(FIELDS)}{hint}"]
+    mistakes: list[str] = []
+    values: dict[str, set[int]] = {}
+    for (field, limits), text in zip(FIELDS.items(), texts, strict=True):
         try:
             values[field] = _values(text, *limits)
         except ValueError as error:
-            found.append(f"the {field} {text!r} {error}")
-    if found:
-        return found
+            mistakes.append(f"the {field} {text!r} {error}")
+    if mistakes:
+        return mistakes
     if len(values["second"]) > 1:
-        found.append(
-            f"the second {given[0]!r} fires {len(values['second'])} times a minute; the first field is seconds"
+        mistakes.append(
+            f"the second {texts[0]!r} fires {len(values['second'])} times a minute; the first "
+            "field is seconds"
         )
     days, months = values["day of the month"], values["month"]
-    if given[5] in ("*", "?") and min(days) > max(_LONGEST[month] for month in months):
-        found.append(f"day {given[3]} never comes in month {given[4]}")
-    return found
+    if texts[5] in ("*", "?") and min(days) > max(_LONGEST[month] for month in months):
+        mistakes.append(f"month {texts[4]} has no day {texts[3]}")
+    return mistakes
 
 
 def _values(text: str, first: int, last: int, names: Mapping[str, int]) -> set[int]:
-    """The values that a field stands for; ValueError says what is wrong with it."""
+    """The values of a field. Raises ValueError with the mistake."""
     return {value for part in text.split(",") for value in _part(part, first, last, names)}
 
 
 def _part(text: str, first: int, last: int, names: Mapping[str, int]) -> range:
     spread, slash, step_text = text.partition("/")
     if slash and not (step_text.isdigit() and int(step_text)):
-        raise ValueError(f"has the step {step_text!r}, which is no number above 0")
+        raise ValueError(f"has an invalid step {step_text!r}; it must be a number above 0")
     step = int(step_text) if slash else 1
     if spread in ("*", "?"):
         return range(first, last + 1, step)
@@ -63,7 +63,7 @@ def _part(text: str, first: int, last: int, names: Mapping[str, int]) -> range:
     start = _number(start_text, first, last, names)
     end = _number(end_text, first, last, names) if dash else last if slash else start
     if end < start:
-        raise ValueError(f"goes backwards from {start_text} to {end_text}")
+        raise ValueError(f"has an empty range {start_text}-{end_text}")
     return range(start, end + 1, step)
 
 

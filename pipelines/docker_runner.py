@@ -1,9 +1,8 @@
-"""A run on this machine with every component in its own image: KFP's DockerRunner against the same
-store.
+"""A local run with every component in its own image, by KFP's DockerRunner and the same store.
 
-Containers see the host's network, where the embedded store listens, the mirror and a cache of their
-own; the root file system is read-only and the user is not root. finetune and score run in their
-workers' images and start Ray inside.
+Containers use the host's network, where the embedded store listens, and mount the mirror and a
+cache of their own. The root file system is read-only and the user is not root. finetune and score
+run in their worker images and start Ray inside.
 """
 
 import contextlib
@@ -17,17 +16,16 @@ from kfp import dsl
 
 from images.build import engine, sources
 from pipelines import cluster_settings
-from pipelines.cluster_settings import plain, told_versions
-from pipelines.local_runner import Local
+from pipelines.cluster_settings import with_versions, without_cache
+from pipelines.local_runner import LocalFolders
 from xstilts.errors import InfrastructureError
 
-#: Marks the containers of a run, so that they are found again and ended with it.
+#: Label of a run's containers, by which they are found and removed.
 LABEL = "dev.xstilts.run"
-#: The user of the images; a person's own on a machine where they are not root, so that the files
-#: are theirs.
+#: The user of the images. A caller who is not root runs containers as themselves.
 USER = 1000
-#: What containers get of this process's environment.
-HANDED_ON = (
+#: Variables of this process that containers get.
+CONTAINER_ENVIRONMENT = (
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
@@ -42,51 +40,50 @@ HANDED_ON = (
     "HTTPS_PROXY",
     "NO_PROXY",
 )
-#: Ray lays its object store out over this share of the memory.
+#: /dev/shm as a share of the memory; Ray's object store is in it.
 SHARED_MEMORY = 0.35
-#: How long the engine may take to remove a container.
-GONE_SECONDS = 60.0
+#: Timeout for removing containers.
+REMOVE_SECONDS = 60.0
 
 
 def image_of(component: str, hub: bool = False) -> str:
-    """The image of a task: the workers' where a component has two, since nothing else is here to
-    run them.
-    """
+    """The image of a task: the worker image if there are two, since the step does the work."""
     return cluster_settings.image_of(component, "worker", hub)
 
 
-def in_images(hub: bool) -> cluster_settings.Dress:
-    """The function that puts every task in the image that runs it on this machine. hub: whether
-    data comes straight from the hub.
-    """
+def docker_setup(hub: bool) -> cluster_settings.TaskSetup:
+    """The function that sets the image of a task. hub: whether data comes directly from the hub."""
 
-    def dress(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        return told_versions(
-            plain(task).set_container_image(image_of(task.component_spec.name, hub)), hub
-        )
+    def setup(task: dsl.PipelineTask) -> dsl.PipelineTask:
+        image = image_of(task.component_spec.name, hub)
+        return with_versions(without_cache(task).set_container_image(image), hub)
 
-    return dress
+    return setup
 
 
 def environment() -> dict[str, str]:
-    """What containers are given: the store's address and keys, wherever they come from here, and
-    no setting of this machine.
+    """The environment of containers: the store's address, and the credentials that boto3 finds on
+    this machine.
     """
     import boto3
 
-    found = {key: os.environ[key] for key in HANDED_ON if key in os.environ}
+    variables = {key: os.environ[key] for key in CONTAINER_ENVIRONMENT if key in os.environ}
     if (credentials := boto3.session.Session().get_credentials()) is not None:
         keys = credentials.get_frozen_credentials()
-        found |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
-        found |= {"AWS_SESSION_TOKEN": keys.token} if keys.token else {}
-    return {**found, "XSTILTS_LAUNCHER": "local"}
+        variables |= {
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        }
+        if keys.token:
+            variables["AWS_SESSION_TOKEN"] = keys.token
+    return {**variables, "XSTILTS_LAUNCHER": "local"}
 
 
 def check_images(
     client: Any, components: tuple[str, ...] = ("plan", "stage", "finetune", "score", "report")
 ) -> None:
-    """InfrastructureError when an image is not there, or was built here from other sources than
-    these: its results would be told to be this checkout's.
+    """Raises InfrastructureError if an image is missing, or was built on this machine from other
+    sources than this checkout.
     """
     from docker.errors import ImageNotFound
 
@@ -95,36 +92,35 @@ def check_images(
             labels = client.images.get(name).labels or {}
         except ImageNotFound as error:
             raise InfrastructureError(
-                f"the image {name} is not on this machine; build it: make images"
+                f"image {name} not found; build it with `make images`"
             ) from error
         if "@sha256:" not in name and labels.get("dev.xstilts.sources") != sources():
             raise InfrastructureError(
-                f"the image {name} was built from other sources than these; build it again: make images"
+                f"image {name} was built from other sources; rebuild it with `make images`"
             )
 
 
 @contextlib.contextmanager
 def containers(client: Any, run: str) -> Iterator[None]:
-    """Ends what a run has started: its containers when the body ends, however it ends, and those
-    that an earlier run of the same name left when it was killed.
+    """Removes a run's containers when the body ends, and first those that a killed run of the same
+    name left.
     """
 
     def remove() -> None:
         from docker.errors import APIError
 
-        deadline = time.monotonic() + GONE_SECONDS
-        mine = {"all": True, "filters": {"label": f"{LABEL}={run}"}, "ignore_removed": True}
-        while found := client.containers.list(**mine):
-            for container in found:
+        deadline = time.monotonic() + REMOVE_SECONDS
+        query = {"all": True, "filters": {"label": f"{LABEL}={run}"}, "ignore_removed": True}
+        while remaining := client.containers.list(**query):
+            for container in remaining:
                 try:
                     container.remove(force=True, v=True)
                 except APIError as error:
-                    if error.status_code not in (404, 409):  # gone by itself, or going
+                    if error.status_code not in (404, 409):  # removed, or being removed
                         raise
             if time.monotonic() > deadline:
-                raise InfrastructureError(
-                    f"containers of {run} cannot be removed: {', '.join(one.name for one in found)}"
-                )
+                names = ", ".join(container.name for container in remaining)
+                raise InfrastructureError(f"cannot remove the containers of {run}: {names}")
             time.sleep(0.1)
 
     remove()
@@ -134,9 +130,11 @@ def containers(client: Any, run: str) -> Iterator[None]:
         remove()
 
 
-def runner(run: str, local: Local, mirror: str, folders: Mapping[str, Path], gpus: bool) -> Any:
-    """KFP's DockerRunner for a run. folders: what else containers read, at the same path as
-    here.
+def runner(
+    run: str, local: LocalFolders, mirror: str, folders: Mapping[str, Path], gpus: bool
+) -> Any:
+    """KFP's DockerRunner for a run. folders: further folders that containers read, mounted at the
+    same path.
     """
     from docker.types import DeviceRequest, Mount
     from kfp import local as kfp_local
@@ -148,12 +146,12 @@ def runner(run: str, local: Local, mirror: str, folders: Mapping[str, Path], gpu
         os.chown(folder, uid, gid)
     read = {Path(mirror)} if mirror.startswith("/") else set()
     read |= set(folders.values())
-    # An anonymous volume for /tmp goes with its container; memory would have to hold what datasets
-    # unpacks there.
+    # An anonymous volume for /tmp is removed with its container; a tmpfs would hold what datasets
+    # unpacks there in memory.
     mounts = [Mount("/tmp", None, type="volume"), Mount("/cache", str(cache), type="bind")]
     mounts += [Mount(str(path), str(path), type="bind", read_only=True) for path in sorted(read)]
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    more = {"device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])]} if gpus else {}
+    devices = {"device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])]} if gpus else {}
     return kfp_local.DockerRunner(
         network_mode="host",
         environment={**environment(), "XSTILTS_CACHE": "/cache"},
@@ -165,13 +163,13 @@ def runner(run: str, local: Local, mirror: str, folders: Mapping[str, Path], gpu
         security_opt=["no-new-privileges"],
         cap_drop=["ALL"],
         labels={LABEL: run},
-        **more,
+        **devices,
     )
 
 
 @contextlib.contextmanager
-def prepared(run: str, plan: Any, local: Local, mirror: str) -> Iterator[tuple[Any, Any]]:
-    """(KFP's runner, the pipeline in its images) of a run, for as long as the body runs."""
+def prepared(run: str, plan: Any, local: LocalFolders, mirror: str) -> Iterator[tuple[Any, Any]]:
+    """Yields (KFP's runner, the pipeline with its images) of a run."""
     from pipelines.intermediate_to_xtreme_r import pipeline
 
     client = engine()
@@ -181,7 +179,8 @@ def prepared(run: str, plan: Any, local: Local, mirror: str) -> Iterator[tuple[A
             name: Path(backbone.path) for name, backbone in plan.backbones.items() if backbone.path
         }
         with containers(client, run):
-            dressed = pipeline(in_images(mirror == "hub"))
-            yield runner(run, local, mirror, folders, bool(plan.resources.gpus_per_worker)), dressed
+            gpus = bool(plan.resources.gpus_per_worker)
+            in_images = pipeline(docker_setup(mirror == "hub"))
+            yield runner(run, local, mirror, folders, gpus), in_images
     finally:
         client.close()

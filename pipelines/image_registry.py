@@ -1,6 +1,4 @@
-"""What an image's digest is, from the bytes of its manifest, by the registry's HTTP API v2 (OCI
-distribution).
-"""
+"""The digest of an image, computed from its manifest (OCI distribution, HTTP API v2)."""
 
 import base64
 import hashlib
@@ -16,7 +14,7 @@ import urllib3
 
 from xstilts.errors import InfrastructureError, PlanError
 
-#: What a tag may stand for: an index of platforms or one image, in OCI's words and in Docker's.
+#: Media types of a tag's manifest: a platform index or one image, by OCI and by Docker.
 ACCEPTED = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -28,8 +26,8 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True)
-class Name:
-    """host[:port], the repository on it, and the tag of an image."""
+class ImageName:
+    """Registry host[:port], repository and tag of an image."""
 
     host: str
     repository: str
@@ -37,31 +35,34 @@ class Name:
 
     @property
     def url(self) -> str:
-        """Of its manifest. A registry on this machine is asked over plain HTTP, as Docker does."""
-        plain = re.match(r"(localhost|127\.0\.0\.1|\[::1\])(:|$)", self.host)
-        return f"{'http' if plain else 'https'}://{self.host}/v2/{self.repository}/manifests/{self.tag}"
+        """URL of the manifest. Like Docker, it uses plain HTTP for a registry on this machine."""
+        local = re.match(r"(localhost|127\.0\.0\.1|\[::1\])(:|$)", self.host)
+        scheme = "http" if local else "https"
+        return f"{scheme}://{self.host}/v2/{self.repository}/manifests/{self.tag}"
 
 
-def parse(reference: str) -> Name:
-    """A reference by tag in parts: `python:3.11` is docker.io's library/python. PlanError for
-    one without a tag.
+def parse(reference: str) -> ImageName:
+    """Parses a reference with a tag; `python:3.11` is library/python on docker.io. Raises PlanError
+    for one without a tag.
     """
     head, colon, tag = reference.rpartition(":")
     if not colon or not _TAG.fullmatch(tag) or "@" in reference:
-        raise PlanError(f"{reference!r} is no image by tag; expected [registry/]name:tag")
+        raise PlanError(f"{reference!r}: not an image tag; expected [registry/]name:tag")
     first, slash, rest = head.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         host, repository = first, rest
     else:
         host, repository = "docker.io", head
     if host == "docker.io":
-        return Name(DOCKER_HUB, repository if "/" in repository else f"library/{repository}", tag)
-    return Name(host, repository, tag)
+        return ImageName(
+            DOCKER_HUB, repository if "/" in repository else f"library/{repository}", tag
+        )
+    return ImageName(host, repository, tag)
 
 
 def digest(reference: str) -> str:
-    """`sha256:…` of what a tag stands for now: computed here from the manifest's bytes, and
-    compared with what the registry says. InfrastructureError says what the registry answered.
+    """Returns the current `sha256:…` of a tag, computed from the manifest's bytes and compared with
+    the registry's own. Raises InfrastructureError with the registry's answer.
     """
     name = parse(reference)
     pool = urllib3.PoolManager(
@@ -70,25 +71,27 @@ def digest(reference: str) -> str:
     headers = {"Accept": ", ".join(ACCEPTED)}
     answer = _get(pool, reference, name.url, headers)
     if answer.status == 401:
-        headers["Authorization"] = _authorisation(
+        headers["Authorization"] = _authorization(
             pool, name, answer.headers.get("WWW-Authenticate", "")
         )
         answer = _get(pool, reference, name.url, headers)
     if answer.status == 404:
-        raise InfrastructureError(f"{reference}: {name.host} has no such image; push it first")
+        raise InfrastructureError(f"{reference}: no such image on {name.host}; push it first")
     if answer.status in (401, 403):
         raise InfrastructureError(
-            f"{reference}: {name.host} refuses ({answer.status}); log in with `docker login {name.host}`"
+            f"{reference}: {name.host} denied access ({answer.status}); run "
+            f"`docker login {name.host}`"
         )
     if answer.status != 200:
         raise InfrastructureError(
-            f"{reference}: {name.host} answers {answer.status}: {answer.data[:200]!r}"
+            f"{reference}: {name.host} returned status {answer.status}: {answer.data[:200]!r}"
         )
     computed = f"sha256:{hashlib.sha256(answer.data).hexdigest()}"
-    told = answer.headers.get("Docker-Content-Digest")
-    if told not in (None, computed):
+    declared = answer.headers.get("Docker-Content-Digest")
+    if declared not in (None, computed):
         raise InfrastructureError(
-            f"{reference}: {name.host} says {told}, but its bytes are {computed}; something changes them"
+            f"{reference}: digest mismatch: {name.host} declares {declared}, its manifest has "
+            f"{computed}; check for a proxy in between"
         )
     return computed
 
@@ -98,47 +101,47 @@ def _get(pool: urllib3.PoolManager, reference: str, url: str, headers: dict[str,
         return pool.request("GET", url, headers=headers)
     except urllib3.exceptions.HTTPError as error:
         raise InfrastructureError(
-            f"{reference}: {url} cannot be reached ({type(error).__name__}: {error})"
+            f"{reference}: cannot reach {url} ({type(error).__name__}: {error})"
         ) from error
 
 
-def _authorisation(pool: urllib3.PoolManager, name: Name, challenge: str) -> str:
-    """The Authorization header that a challenge asks for; with the credentials of `docker login`
-    where there are some, else anonymous.
+def _authorization(pool: urllib3.PoolManager, name: ImageName, challenge: str) -> str:
+    """The Authorization header for a challenge, with the credentials of `docker login` if there are
+    any, else anonymous.
     """
     scheme, _, rest = challenge.partition(" ")
     stored = _stored(name.host)
     if scheme.lower() == "basic" and stored:
         return f"Basic {stored}"
-    asked = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-    if scheme.lower() != "bearer" or "realm" not in asked:
+    parameters = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+    if scheme.lower() != "bearer" or "realm" not in parameters:
         raise InfrastructureError(
-            f"{name.host} asks for credentials; log in with `docker login {name.host}`"
+            f"{name.host} requires credentials; run `docker login {name.host}`"
         )
-    fields = {key: asked[key] for key in ("service", "scope") if key in asked}
+    fields = {key: parameters[key] for key in ("service", "scope") if key in parameters}
     headers = {"Authorization": f"Basic {stored}"} if stored else {}
-    answer = _get(pool, name.repository, f"{asked['realm']}?{urlencode(fields)}", headers)
+    answer = _get(pool, name.repository, f"{parameters['realm']}?{urlencode(fields)}", headers)
     if answer.status != 200:
-        raise InfrastructureError(f"{name.host}: {asked['realm']} gives no token ({answer.status})")
+        raise InfrastructureError(
+            f"{name.host}: no token from {parameters['realm']} (status {answer.status})"
+        )
     document = json.loads(answer.data)
     return f"Bearer {document.get('token') or document['access_token']}"
 
 
 def _stored(host: str) -> str | None:
-    """base64 of user:password from Docker's configuration, where it keeps them in the file
-    itself.
-    """
+    """base64 of user:password from Docker's config.json, if it has them."""
     folder = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
     file = Path(folder) / "config.json"
     if not file.is_file():
         return None
-    known = json.loads(file.read_text()).get("auths", {})
+    logins = json.loads(file.read_text()).get("auths", {})
     for key in (
         host,
         f"https://{host}",
         "https://index.docker.io/v1/" if host == DOCKER_HUB else host,
     ):
-        entry = known.get(key, {})
+        entry = logins.get(key, {})
         if entry.get("auth"):
             return str(entry["auth"])
         if entry.get("username") and entry.get("password"):

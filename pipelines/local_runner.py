@@ -1,5 +1,5 @@
-"""A run on this machine: the embedded store, one Ray when a group needs it, and KFP's local
-runner over both.
+"""A run on this machine: the embedded store, a local Ray when a group needs one, and KFP's local
+runner.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,8 @@ BUCKET_URI = "s3://xstilts/store"
 
 
 @dataclass(frozen=True)
-class Local:
-    """Where a local run keeps things: `home` for what runs share (store, cache, mirrors), `out`
-    for its own.
-    """
+class LocalFolders:
+    """Folders of a local run. `home`: shared by runs (store, cache, mirrors). `out`: its own."""
 
     home: Path
     out: Path
@@ -41,13 +39,12 @@ class Local:
 
 @contextlib.contextmanager
 def store_at(uri: str | None, home: Path) -> Iterator[str]:
-    """The store's URI: the given one, or that of an embedded server over <home>/store for as
-    long as the body runs. Sets the AWS_* and XSTILTS_CACHE environment, which child processes
-    inherit, and puts it back.
+    """Yields the URI of the store: `uri`, or that of an embedded server over <home>/store. Sets
+    AWS_* and XSTILTS_CACHE in the environment, which child processes inherit, and restores it.
     """
     before = dict(os.environ)
     os.environ.setdefault("XSTILTS_CACHE", str(home / "cache"))
-    os.environ["XSTILTS_LOCAL"] = str(os.getpid())  # what is started for this run ends with it
+    os.environ["XSTILTS_LOCAL"] = str(os.getpid())  # child processes end with this one
     try:
         if uri is not None:
             yield uri
@@ -64,8 +61,8 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
-    """One Ray in a child process, private to this run. Yields the file that will hold its
-    address; Ray starts in the background.
+    """Starts a Ray that is private to this run in a child process, without waiting for it. Yields
+    the file that it writes its address to.
     """
     with private_ray.inherited():
         yield from _ray_head(cpus, logs)
@@ -95,7 +92,12 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does, so that what it started is stopped."""
+    """Treats SIGTERM like Ctrl-C, so that child processes are stopped. Only the main thread can
+    set signal handlers; in any other nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -107,37 +109,36 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, old)
 
 
-def run_pipeline(run_uri: str, local: Local, runner: Any = None, pipeline: Any = None) -> bool:
-    """Runs the pipeline by KFP's SubprocessRunner, or by a given runner; its output goes to
-    <out>/logs/pipeline.log. True when it ended green. The outcome that counts is what the run's
-    folder says.
+def run_pipeline(
+    run_uri: str, folders: LocalFolders, runner: Any = None, pipeline: Any = None
+) -> None:
+    """Runs the pipeline with KFP's SubprocessRunner, or with `runner`; its output goes to
+    <out>/logs/pipeline.log. The outcome is in the run's folder, whatever KFP reports.
     """
     root = Path(__file__).resolve().parents[1]
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(root), os.environ.get("PYTHONPATH", "")])
     )
-    local.logs.mkdir(parents=True, exist_ok=True)
+    folders.logs.mkdir(parents=True, exist_ok=True)
     from kfp import local as kfp_local
 
     from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
 
-    scratch = local.out / "pipeline"
+    scratch = folders.out / "pipeline"
     if runner is None:
         shutil.rmtree(scratch, ignore_errors=True)
-    with open(local.logs / "pipeline.log", "w", buffering=1) as log, _quiet(log):
+    with open(folders.logs / "pipeline.log", "w", buffering=1) as log, _redirected(log):
         kfp_local.init(
             runner=runner or kfp_local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch),
             raise_on_error=False,
         )  # fmt: skip
-        task = (pipeline or intermediate_to_xtreme_r)(run=run_uri)
-    green = bool(getattr(task, "state", None) and str(task.state).endswith("SUCCESS"))
+        (pipeline or intermediate_to_xtreme_r)(run=run_uri)
     shutil.rmtree(scratch, ignore_errors=True)
-    return green
 
 
 @contextlib.contextmanager
-def _quiet(log: io.TextIOBase) -> Iterator[None]:
-    """Sends everything that KFP and its subprocesses print to the log."""
+def _redirected(log: io.TextIOBase) -> Iterator[None]:
+    """Redirects the output of KFP and its subprocesses to the log."""
     import logging
 
     handler = logging.StreamHandler(log)
@@ -147,48 +148,24 @@ def _quiet(log: io.TextIOBase) -> Iterator[None]:
     logging.getLogger().removeHandler(handler)
 
 
-class Watch(threading.Thread):
-    """Prints how far a run is, from the store's listings: one line whenever a number changes."""
-
-    def __init__(self, store: Store, totals: dict[str, set[str]], say: Any) -> None:
-        super().__init__(daemon=True)
-        self.store, self.totals, self.say = store, totals, say
-        self.stopped = threading.Event()
-        self.started = time.monotonic()
-
-    def run(self) -> None:
-        last = ""
-        while not self.stopped.wait(3.0):
-            line = self.line()
-            if line != last:
-                self.say(f"  {time.monotonic() - self.started:5.0f} s  {line}")
-                last = line
-
-    def line(self) -> str:
-        parts = []
-        for kind, wanted in self.totals.items():
-            if wanted:
-                parts.append(f"{kind} {len(wanted & self.store.done(kind))}/{len(wanted)}")
-        return "  ".join(parts)
-
-
-def outcome(store: Store, run: str, green: bool) -> tuple[int, list[dict[str, Any]]]:
-    """(exit code, failures) of a run, by what its folder holds and not by what the runner said."""
-    failures = [store.get_json(key) for key in store.list(f"runs/{run}/failures/")]
+def outcome(store: Store, run: str) -> tuple[int, list[Mapping[str, Any]]]:
+    """Returns (exit code, failures) of a run from its folder, whatever the runner reported."""
+    documents = [store.get_json(key) for key in store.list(f"runs/{run}/failures/")]
+    failures = [document for document in documents if document is not None]
     status = store.get_json(f"runs/{run}/status.json")
     if status is not None:
         return int(status["exit_code"]), failures
-    codes = [failure["exit_code"] for failure in failures if failure]
-    if codes:
-        return max(codes), failures
+    if failures:
+        return max(int(failure["exit_code"]) for failure in failures), failures
     raise InfrastructureError(
-        "the pipeline ended without a report or a recorded failure; see logs/pipeline.log"
+        "the pipeline ended without a report or a recorded failure; see logs/pipeline.log in the "
+        "run's output folder"
     )
 
 
 def run_name(plan_name: str, out: Path) -> str:
-    """The run's id. The same plan into the same folder is the same run, so that starting it
-    again goes on with it.
+    """Returns the run's name. The same plan and output folder give the same run, so that
+    running the command again resumes it.
     """
     marker = out / "run.json"
     if marker.is_file():

@@ -1,5 +1,5 @@
-"""The logs of a run's pods, from the Kubernetes API. They need the rights to list pods and to
-get pods/log, and no more.
+"""The logs of a run's pods, from the Kubernetes API. Needs the rights to list pods and get
+pods/log.
 """
 
 from collections.abc import Iterator
@@ -8,15 +8,13 @@ from typing import Any
 
 from xstilts.errors import InfrastructureError
 
-#: Phases in which a pod says nothing more.
+#: Phases in which a pod's log is complete.
 OVER = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that runs a component. waiting: why it does not run yet, in Kubernetes' words; empty
-    when it does.
-    """
+    """A pod that runs a component. waiting: Kubernetes' reason why it does not run yet."""
 
     name: str
     phase: str
@@ -24,38 +22,37 @@ class Pod:
 
 
 def pods_of(run_id: str, namespace: str) -> list[Pod]:
-    """The pods of a KFP run that run a component, oldest first, after `configure`. Raises
-    InfrastructureError when the API cannot be reached or refuses; its message says what to do.
+    """The pods of a KFP run that run a component, oldest first. Call `configure` first. Raises
+    InfrastructureError if the API is unreachable or denies access.
     """
     from kubernetes import client
 
-    asked = f"the pods of run {run_id} in namespace {namespace}"
+    what = f"the pods of run {run_id} in namespace {namespace}"
     listing = client.CoreV1Api().list_namespaced_pod
-    pods = _ask(asked, listing, namespace, label_selector=f"pipeline/runid={run_id}").items
-    found = []
-    for pod in sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp)):
-        if (pod.metadata.labels or {}).get(
-            "app.kubernetes.io/part-of"
-        ) == "xstilts":  # the others are KFP's drivers
+    items = _request(what, listing, namespace, label_selector=f"pipeline/runid={run_id}").items
+    pods = []
+    for pod in sorted(items, key=lambda pod: str(pod.metadata.creation_timestamp)):
+        labels = pod.metadata.labels or {}
+        if labels.get("app.kubernetes.io/part-of") == "xstilts":  # the others are KFP's drivers
             phase = str(pod.status.phase)
-            found.append(Pod(pod.metadata.name, phase, _waiting(pod) if phase == "Pending" else ""))
-    return found
+            pods.append(Pod(pod.metadata.name, phase, _waiting(pod) if phase == "Pending" else ""))
+    return pods
 
 
-def log_of(name: str, namespace: str, **more: Any) -> str:
-    """The log of a pod's component. more: tail_lines, since_seconds, timestamps. Raises
+def log_of(name: str, namespace: str, **options: Any) -> str:
+    """The log of a pod's component. options: tail_lines, since_seconds, timestamps. Raises
     InfrastructureError.
     """
     from kubernetes import client
 
     reading = client.CoreV1Api().read_namespaced_pod_log
-    return str(_ask(f"the log of {name}", reading, name, namespace, container="main", **more) or "")
+    what = f"the log of {name}"
+    return str(_request(what, reading, name, namespace, container="main", **options) or "")
 
 
 def pod_logs(run_id: str, namespace: str, tail: int) -> Iterator[tuple[str, str, str]]:
-    """(pod, phase, end of its log) of every pod that runs a component of a KFP run, oldest
-    first. Raises InfrastructureError when the API cannot be reached or refuses; its message says
-    what to do.
+    """Yields (pod, phase, end of its log) for every pod that runs a component, oldest first. Raises
+    InfrastructureError if the API is unreachable or denies access.
     """
     configure()
     for pod in pods_of(run_id, namespace):
@@ -64,7 +61,7 @@ def pod_logs(run_id: str, namespace: str, tail: int) -> Iterator[tuple[str, str,
             continue
         try:
             log = log_of(pod.name, namespace, tail_lines=tail)
-        except InfrastructureError as error:  # one pod that is gone hides no other
+        except InfrastructureError as error:  # a deleted pod must not hide the others
             log = f"(no log: {error})"
         yield pod.name, pod.phase, log
 
@@ -85,8 +82,8 @@ def _waiting(pod: Any) -> str:
 
 
 def configure() -> None:
-    """Finds the cluster and this person's credentials, which may be asked of a program. Raises
-    InfrastructureError.
+    """Loads the cluster and credentials of this pod or of the kubeconfig. Raises
+    InfrastructureError if there are none.
     """
     from kubernetes import config
 
@@ -97,26 +94,28 @@ def configure() -> None:
             config.load_kube_config()
         except (config.ConfigException, OSError) as error:
             raise InfrastructureError(
-                f"no Kubernetes cluster is configured here ({error}): set KUBECONFIG, or read the logs on the run's page"
+                f"no Kubernetes cluster configured ({error}): set KUBECONFIG, or read the logs on "
+                "the run's page"
             ) from error
 
 
-def _ask(what: str, function: Any, *arguments: Any, **more: Any) -> Any:
+def _request(what: str, function: Any, *arguments: Any, **options: Any) -> Any:
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
     try:
-        return function(*arguments, **more, _request_timeout=(5, 60))
+        return function(*arguments, **options, _request_timeout=(5, 60))
     except ApiException as error:
-        todo = {
-            401: "kubectl's credentials have run out; sign in again",
+        advice = {
+            401: "not authenticated: sign in to the cluster again",
             403: "ask for a role that may get pods and pods/log in this namespace",
-            404: "it is gone: pods are cleared away some days after a run; the store keeps its failures",
-        }.get(int(error.status or 0), "look at the cluster's API server")
+            404: "deleted: pods are removed some days after a run; the store keeps its failures",
+        }.get(int(error.status or 0), "check the cluster's API server")
         raise InfrastructureError(
-            f"Kubernetes refuses {what} ({error.status} {error.reason}): {todo}"
+            f"cannot read {what} ({error.status} {error.reason}): {advice}"
         ) from error
     except HTTPError as error:
         raise InfrastructureError(
-            f"Kubernetes cannot be reached for {what} ({type(error).__name__}): check KUBECONFIG and the way to the cluster"
+            f"cannot reach Kubernetes for {what} ({type(error).__name__}): check KUBECONFIG and "
+            "the network"
         ) from error

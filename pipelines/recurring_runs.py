@@ -1,8 +1,7 @@
-"""Schedules: files → recurring runs. Reads and checks the files, and says what must change on a
-server; changes nothing.
+"""Schedule files and recurring runs: reads and checks the files, and compares them with a server.
 
-A recurring run of KFP has one fixed parameter, the address of the schedule's folder in the store;
-each firing makes its own run from it (xstilts/runs/recurring.py).
+A recurring run of KFP has one fixed parameter, the URI of the schedule's folder in the store. Each
+firing creates its own run from that folder (xstilts/runs/recurring.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,9 +37,8 @@ _UTC = frozenset(
 
 
 class Schedule(Repeat):
-    """One recurring benchmark. plan: a file beside this one. timezone: the zone that `cron` is
-    written in, which must be the one that KFP's server reads it in. catch_up: whether firings
-    that were missed are made up for.
+    """One recurring benchmark. plan: a path relative to this file. timezone: the zone of `cron`,
+    which must be the zone that KFP's server uses. catch_up: run missed firings later.
     """
 
     name: Name
@@ -59,26 +57,27 @@ class Schedule(Repeat):
     def _one_at_a_time(self) -> "Schedule":
         if self.add_seeds and self.concurrency > 1:
             raise ValueError(
-                "add_seeds needs concurrency: 1, since two firings at one time would take the same new seeds"
+                "add_seeds needs concurrency: 1: two firings at the same time would add the same "
+                "seeds"
             )
         if self.spending is not None and not self.add_seeds:
             raise ValueError(
-                "spending belongs to add_seeds: without new seeds there is one result to look at"
+                "spending needs add_seeds: without new seeds there is only one result to test"
             )
         return self
 
     @field_validator("cron")
     @classmethod
     def _six_fields(cls, line: str) -> str:
-        if wrong := cron.problems(line):
-            raise ValueError("; ".join(wrong))
+        if problems := cron.problems(line):
+            raise ValueError("; ".join(problems))
         return " ".join(line.split())
 
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, zone: str) -> str:
         if zone not in available_timezones():
-            raise ValueError(f"{zone!r} is no time zone; give a name such as UTC or Europe/Berlin")
+            raise ValueError(f"unknown time zone {zone!r}; use a name such as UTC or Europe/Berlin")
         return zone
 
     @field_validator("start", "end")
@@ -86,45 +85,41 @@ class Schedule(Repeat):
     def _with_zone(cls, moment: datetime | None) -> datetime | None:
         if moment is not None and moment.tzinfo is None:
             raise ValueError(
-                f"{moment.isoformat()} has no time zone; write e.g. {moment.isoformat()}Z"
+                f"{moment.isoformat()} has no time zone; write for example {moment.isoformat()}Z"
             )
         return moment
 
 
 def load(path: Path, zone: str) -> list[tuple[Path, Schedule]]:
-    """The schedules of a file (several, parted by `---`) or of a folder's *.yaml, each with its
-    plan's path. Raises PlanError that names every mistake. zone: the server's.
+    """Returns (plan file, schedule) for every schedule in a file or in a folder's *.yaml; a file
+    may have several documents. zone: the server's time zone. Raises PlanError with every mistake.
     """
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
     if not files:
-        raise PlanError(f"{path}: the folder holds no *.yaml")
-    found: list[tuple[Path, Schedule]] = []
-    wrong: list[str] = []
+        raise PlanError(f"{path}: no *.yaml in this folder")
+    schedules: list[tuple[Path, Schedule]] = []
+    mistakes: list[str] = []
     for file in files:
         for number, raw in enumerate(_documents(file)):
             where = f"{file}" if number == 0 else f"{file}, document {number + 1}"
             try:
                 schedule = Schedule.model_validate(raw)
             except ValidationError as error:
-                wrong += [
-                    f"{where}: {'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}"
-                    for e in error.errors()
-                ]
+                for detail in error.errors():
+                    key = ".".join(map(str, detail["loc"]))
+                    text = detail["msg"].removeprefix("Value error, ")
+                    mistakes.append(f"{where}: {f'{key}: ' if key else ''}{text}")
                 continue
-            wrong += [f"{where}: {problem}" for problem in _misfits(schedule, file, zone)]
-            if schedule.name in {one.name for _, one in found}:
-                wrong.append(f"{where}: the name {schedule.name!r} stands twice")
-            found.append((file.parent / schedule.plan, schedule))
-    if wrong:
+            mistakes += [f"{where}: {problem}" for problem in _problems(schedule, file, zone)]
+            if schedule.name in {other.name for _, other in schedules}:
+                mistakes.append(f"{where}: duplicate name {schedule.name!r}")
+            schedules.append((file.parent / schedule.plan, schedule))
+    if mistakes:
+        lines = (f"  - {mistake}" for mistake in mistakes)
         raise PlanError(
-            "\n".join(
-                [
-                    f"{path}: {len(wrong)} mistakes (docs/schedules.md):",
-                    *(f"  - {w}" for w in wrong),
-                ]
-            )
+            "\n".join([f"{path}: {len(mistakes)} mistakes (docs/schedules.md):", *lines])
         )
-    return found
+    return schedules
 
 
 def _documents(file: Path) -> list[Any]:
@@ -137,36 +132,38 @@ def _documents(file: Path) -> list[Any]:
     except OSError as error:
         raise PlanError(f"{file}: cannot read the schedule: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise PlanError(f"{file}: is not YAML: {error}") from error
+        raise PlanError(f"{file}: not valid YAML: {error}") from error
 
 
-def _misfits(schedule: Schedule, file: Path, zone: str) -> list[str]:
-    found = []
+def _problems(schedule: Schedule, file: Path, zone: str) -> list[str]:
+    problems = []
     if not same_zone(schedule.timezone, zone):
-        found.append(
-            f"timezone: {schedule.timezone}, but KFP's server reads cron in {zone} and takes no zone with a schedule; "
-            f"write cron in {zone}, or set cronScheduleTimezone of the server and `timezone` of --settings"
+        problems.append(
+            f"timezone: {schedule.timezone}, but KFP's server uses {zone} for every cron line; "
+            f"write cron in {zone}, or change cronScheduleTimezone of the server and `timezone` "
+            "in --settings"
         )
     if not (file.parent / schedule.plan).is_file():
-        found.append(f"plan: {file.parent / schedule.plan}: no such file")
+        problems.append(f"plan: {file.parent / schedule.plan}: no such file")
     if schedule.start and schedule.end and schedule.end <= schedule.start:
-        found.append("end: comes before start")
-    return found
+        problems.append("end: not after start")
+    return problems
 
 
-def same_zone(one: str, other: str) -> bool:
-    """Whether two names stand for one time zone."""
-    return ZoneInfo(one).key == ZoneInfo(other).key or {one, other} <= _UTC
+def same_zone(first: str, second: str) -> bool:
+    """Whether two names mean the same time zone."""
+    return ZoneInfo(first).key == ZoneInfo(second).key or {first, second} <= _UTC
 
 
 def recurring(
     schedule: Schedule, store: str, version: tuple[str, str], experiment: str, account: str
 ) -> dict[str, Any]:
-    """The recurring run that a schedule asks for, as the fields of V2beta1RecurringRun."""
+    """The recurring run of a schedule, as fields of V2beta1RecurringRun."""
     moments = {"start_time": schedule.start, "end_time": schedule.end}
     return {
         "display_name": schedule.name,
-        "description": f"xstilts schedule {schedule.name}, cron in {schedule.timezone}; kept by `xstilts schedule apply`",
+        "description": f"xstilts schedule {schedule.name}, cron in {schedule.timezone}; "
+        "managed by `xstilts schedule apply`",
         "experiment_id": experiment,
         "mode": "ENABLE" if schedule.enabled else "DISABLE",
         "no_catchup": not schedule.catch_up,
@@ -182,9 +179,7 @@ def recurring(
 
 
 def present(run: Any) -> dict[str, Any]:
-    """A recurring run that a server holds, in the same fields. What the server leaves out is
-    what it takes for granted.
-    """
+    """A recurring run of a server, in the same fields. The server leaves out default values."""
     reference, trigger = run.pipeline_version_reference, run.trigger
     plan = trigger.cron_schedule if trigger is not None else None
     moments = {
@@ -213,16 +208,14 @@ def present(run: Any) -> dict[str, Any]:
 
 
 def ours(run: Any, store: str) -> bool:
-    """Whether a recurring run was made from a file for this store: its parameter is the address
-    of a schedule there.
-    """
+    """Whether a recurring run belongs to a schedule of this store, by its parameter."""
     return str(present(run)["parameters"].get("run", "")).startswith(f"{store}/schedules/")
 
 
 @dataclass(frozen=True)
 class Change:
-    """What must happen for one schedule. old: ids of recurring runs that go; keep: the one that
-    stays. differs: the fields that are not as the file says.
+    """The change of one schedule. old: ids of recurring runs to delete; keep: id of the one that
+    is kept. differs: fields that differ from the file.
     """
 
     kind: Literal["create", "replace", "enable", "disable", "delete", "unchanged", "left"]
@@ -233,29 +226,29 @@ class Change:
     differs: Sequence[str] = ()
 
     def __str__(self) -> str:
-        more = f" ({', '.join(self.differs)})" if self.differs else ""
+        fields = f" ({', '.join(self.differs)})" if self.differs else ""
         left = " (in no file; `--prune` deletes it)" if self.kind == "left" else ""
-        double = (
-            f", {len(self.old)} double deleted"
+        duplicates = (
+            f", {len(self.old)} duplicates deleted"
             if self.kind not in ("replace", "delete") and self.old
             else ""
         )
-        return f"{self.kind:9} {self.name}{more}{left}{double}"
+        return f"{self.kind:9} {self.name}{fields}{left}{duplicates}"
 
 
-def diff(wanted: Sequence[Mapping[str, Any]], there: Sequence[Any], prune: bool) -> list[Change]:
-    """What makes the recurring runs of ours that are there into those that are wanted. KFP can
-    change nothing of a recurring run but whether it is enabled, so anything else replaces it.
+def diff(bodies: Sequence[Mapping[str, Any]], existing: Sequence[Any], prune: bool) -> list[Change]:
+    """The changes that turn the existing recurring runs into `bodies`. KFP can only enable and
+    disable a recurring run, so any other difference replaces it.
     """
-    found = []
-    for body in wanted:
-        named = [run for run in there if run.display_name == body["display_name"]]
-        found.append(_change(body, named))
-    names = {str(body["display_name"]) for body in wanted}
-    for name in sorted({str(run.display_name) for run in there} - names):
-        old = [str(run.recurring_run_id) for run in there if run.display_name == name]
-        found.append(Change("delete" if prune else "left", name, old=old if prune else ()))
-    return found
+    changes = []
+    for body in bodies:
+        named = [run for run in existing if run.display_name == body["display_name"]]
+        changes.append(_change(body, named))
+    names = {str(body["display_name"]) for body in bodies}
+    for name in sorted({str(run.display_name) for run in existing} - names):
+        old = [str(run.recurring_run_id) for run in existing if run.display_name == name]
+        changes.append(Change("delete" if prune else "left", name, old=old if prune else ()))
+    return changes
 
 
 def _change(body: Mapping[str, Any], named: Sequence[Any]) -> Change:
@@ -274,5 +267,5 @@ def _change(body: Mapping[str, Any], named: Sequence[Any]) -> Change:
     return Change("replace", name, body, old=[best, *rest], differs=differences[best])
 
 
-def _differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    return [key for key, value in wanted.items() if there[key] != value]
+def _differences(body: Mapping[str, Any], existing: Mapping[str, Any]) -> list[str]:
+    return [key for key, value in body.items() if existing[key] != value]

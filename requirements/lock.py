@@ -1,8 +1,7 @@
-"""Resolves cpu.in into cuda.txt and cpu.txt: python -m requirements.lock [path of torch's CPU
-wheel].
+"""Resolves cpu.in into cuda.txt and cpu.txt: python -m requirements.lock [CPU wheel of torch].
 
-cpu.txt is cuda.txt without the CUDA packages, with the CPU wheel's hash beside the index's; without
-a wheel at hand the hash that stands in cpu.txt is kept.
+cpu.txt is cuda.txt without the CUDA packages, plus the hash of torch's CPU wheel. Without a wheel
+the hash in cpu.txt is kept.
 """
 
 import hashlib
@@ -15,15 +14,15 @@ from requirements.from_lock import CUDA_ONLY
 
 HERE = Path(__file__).parent
 HEAD = (
-    "# Locked from cpu.in by `make lock`, without CUDA packages; installed by requirements/from_lock.py, which looks for\n"
+    "# Locked from cpu.in by `make lock`, without CUDA packages; installed by "
+    "requirements/from_lock.py, which looks for\n"
     "# torch's CPU build.\n"
 )
 
 
 def _two_builds(block: str, cpu: str) -> str:
-    """torch by platform: Linux takes the CPU build by its own version, since pip prefers a file
-    whose hash the index tells and would take the CUDA build; the index's builds for other
-    systems have no CUDA.
+    """Splits torch's pin by platform. Linux gets the CPU build by its own version: pip would prefer
+    the CUDA build, whose hash the index lists. Builds for other systems have no CUDA.
     """
     head, _, hashes = block.partition(" \\\n")
     version = head.split(";")[0].strip()
@@ -48,7 +47,7 @@ def main(wheel: Path | None) -> None:
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     locked = (HERE / "cuda.txt").read_text()
-    kept = [
+    blocks = [
         block.rstrip("\n")
         for block in re.split(r"\n(?=[A-Za-z0-9])", locked)
         if not CUDA_ONLY.match(block)
@@ -56,16 +55,17 @@ def main(wheel: Path | None) -> None:
     if wheel:
         cpu = hashlib.sha256(wheel.read_bytes()).hexdigest()
     else:
-        before = re.search(
+        previous = re.search(
             r"^torch==\S+\+cpu .*\n.*sha256:(\w+)", (HERE / "cpu.txt").read_text(), re.M
         )
-        cpu = before[1] if before else ""
+        cpu = previous[1] if previous else ""
     if not cpu:
         sys.exit(
-            "no hash of torch's CPU build is known; give its wheel: python -m requirements.lock WHEEL"
+            "cpu.txt has no hash of torch's CPU build; run `python -m requirements.lock WHEEL` "
+            "with its wheel"
         )
-    kept = [_two_builds(block, cpu) if block.startswith("torch==") else block for block in kept]
-    (HERE / "cpu.txt").write_text(HEAD + "\n".join(kept) + "\n")
+    blocks = [_two_builds(block, cpu) if block.startswith("torch==") else block for block in blocks]
+    (HERE / "cpu.txt").write_text(HEAD + "\n".join(blocks) + "\n")
     (HERE / "cuda.txt").write_text(
         "# Locked from cpu.in by `make lock`, with the CUDA packages of torch.\n" + locked
     )

@@ -1,5 +1,5 @@
-"""finetune: the roads of one group, on Ray Train. Succeeds when every cell is settled, failed
-ones included.
+"""finetune: trains the models of one group on Ray Train. Succeeds once every step is done or
+recorded as failed.
 """
 
 from kfp import dsl
@@ -9,7 +9,7 @@ from components.images import reference
 
 @dsl.component(base_image=reference("finetune"), install_kfp_package=False)
 def finetune(run: str, group: str) -> str:
-    """Settles the finetune steps of a group; returns the group's id."""
+    """Runs the finetune steps of a group and returns the group's id."""
     from components.launch.choose import launcher
     from components.orphan import end_with_parent
     from xstilts.runs.actions import finetune

@@ -1,7 +1,6 @@
-"""Where a group's job runs, each as the same few verbs: a RayJob, a job of an existing Ray, this
-machine.
+"""The places where a group's job can run: a RayJob, a job of an existing Ray cluster, this machine.
 
-What is seen is said as an Observation, so that one state machine decides for all of them.
+All have the same few methods and report an Observation, so that one state machine serves them all.
 """
 
 import logging
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from components.launch.capacity import grows, lacking
+from components.launch.capacity import grows, problem_of
 from components.launch.kubernetes import Api, ApiError, RayJobs
 from components.launch.rayjob import build, entrypoint, name_of, owner_of, queue_of
 from components.launch.rules import checked
@@ -19,7 +18,7 @@ from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
 
 log = logging.getLogger(__name__)
-#: A status may be polled in vain for so long: the job goes on without the API server.
+#: How long polling a status may fail: the job continues without the API server.
 OUTAGE_SECONDS = 1800.0
 _STATUS = {
     "PENDING": ("Running", "PENDING", ""), "RUNNING": ("Running", "RUNNING", ""),
@@ -29,7 +28,7 @@ _STATUS = {
 
 
 class Backend(Protocol):
-    """limits: how long the job may wait and run. leased: whether its driver needs a lease."""
+    """limits: timeouts of the job. leased: whether its driver needs a lease."""
 
     name: str
     limits: Limits
@@ -43,7 +42,7 @@ class Backend(Protocol):
 
 
 class RayJobBackend:
-    """A RayJob of its own for each job."""
+    """One RayJob for each job."""
 
     leased = True
 
@@ -58,16 +57,17 @@ class RayJobBackend:
         self.owner = owner_of(environment)
         metadata, spec = self.manifest["metadata"], self.manifest["spec"]
         self.jobs, self.name = RayJobs(api, metadata["namespace"]), metadata["name"]
-        queue, place = queue_of(settings, environment), metadata["namespace"]
-        look = f"`kubectl -n {place} describe workload rayjob-{self.name}` says what it waits for"
+        queue, namespace = queue_of(settings, environment), metadata["namespace"]
+        kubectl = f"kubectl -n {namespace}"
+        hint = f"see `{kubectl} describe workload rayjob-{self.name}`"
         cluster = Cluster.model_validate(settings.get("cluster") or {})
         self.limits = Limits(
             queue=cluster.queue_hours * 3600,
             start=float(spec["preRunningDeadlineSeconds"]),
             run=float(spec["activeDeadlineSeconds"]),
-            queue_of=f"the queue {queue} of namespace {place}; {look}"
+            queue_of=f"queue {queue} of namespace {namespace}; {hint}"
             if queue
-            else f"no queue: somebody has suspended it (`kubectl -n {place} get rayjob {self.name}`)",
+            else f"no queue: it was suspended by hand (`{kubectl} get rayjob {self.name}`)",
         )
 
     def observe(self) -> Observation:
@@ -84,9 +84,7 @@ class RayJobBackend:
         )
 
     def create(self) -> None:
-        self.jobs.create(
-            self.manifest
-        )  # one that is there already is seen, and adopted or replaced, next
+        self.jobs.create(self.manifest)  # an existing one is adopted or replaced at the next poll
 
     def adopt(self) -> None:
         if self.owner is not None:
@@ -100,9 +98,7 @@ class RayJobBackend:
 
 
 class RayBackend:
-    """A job of a Ray cluster that is there already, by its dashboard's job API (RAY_AUTH_TOKEN
-    is its token).
-    """
+    """A job of an existing Ray cluster, by its dashboard's job API (token: RAY_AUTH_TOKEN)."""
 
     leased = True
 
@@ -130,17 +126,17 @@ class RayBackend:
             raise
         if job["status"] not in _STATUS:
             raise InfrastructureError(
-                f"Ray at {self.api.host} says {job['status']!r} of job {self.name}: unknown"
+                f"Ray at {self.api.host}: unknown status {job['status']!r} of job {self.name}"
             )
         deployment, status, reason = _STATUS[job["status"]]
         return Observation(deployment, status, reason, job.get("message") or "")
 
     def create(self) -> None:
-        self._has_room()
+        self._check_capacity()
         names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "XSTILTS_LEASE_SECONDS")
         values = {
             key: self.environment[key] for key in names if self.environment.get(key)
-        }  # never a secret
+        }  # addresses only, no secrets
         body = {
             "submission_id": self.name,
             "entrypoint": entrypoint(self.config),
@@ -153,13 +149,11 @@ class RayBackend:
         try:
             self.api.request("POST", "/api/jobs/", body=body, patience=10)
         except ApiError:
-            if self.observe().deployment is None:  # Ray says 500 of a job that is there already
+            if self.observe().deployment is None:  # Ray returns 500 for a job that exists
                 raise
 
-    def _has_room(self) -> None:
-        """InfrastructureError when the cluster is too small for the group and stays so: Ray
-        would wait for ever.
-        """
+    def _check_capacity(self) -> None:
+        """Raises InfrastructureError if the group can never fit: Ray would wait forever."""
         try:
             nodes = self.api.request("GET", "/api/v0/nodes", query={"limit": "10000"})["data"][
                 "result"
@@ -169,23 +163,21 @@ class RayBackend:
             if error.status != 404:
                 raise
             log.warning(
-                "Ray at %s does not tell its nodes, so its room is not checked: %s",
+                "Ray at %s does not list its nodes, so its capacity is not checked: %s",
                 self.api.host,
                 error,
             )
             return
         alive = [node["resources_total"] for node in nodes if node["state"] == "ALIVE"]
-        problem = lacking(alive, self.settings)
+        problem = problem_of(alive, self.settings)
         if problem and not grows(status):
             raise InfrastructureError(f"Ray at {self.api.host}: {problem}")
 
     def adopt(self) -> None:
-        """It has no owner: the lease is all that ties it to its step."""
+        """Nothing to do: only the lease ties the job to its step."""
 
     def delete(self) -> None:
-        """Stops the job when it runs, and forgets it when it has ended: Ray deletes no running
-        job.
-        """
+        """Stops a running job, deletes an ended one: Ray does not delete running jobs."""
         try:
             if self.observe().ended:
                 self.api.request("DELETE", f"/api/jobs/{self.name}")
@@ -201,7 +193,7 @@ class RayBackend:
 
 @dataclass
 class LocalBackend:
-    """A function that runs the group here and comes back when it has ended."""
+    """A function that runs the group in this process."""
 
     run: Callable[[], None]
     name: str
@@ -221,7 +213,7 @@ class LocalBackend:
             self.seen = Observation("Complete", "SUCCEEDED")
 
     def adopt(self) -> None:
-        raise AssertionError("a local run is never there before it is started")
+        raise AssertionError("a local job does not exist before it is created")
 
     def delete(self) -> None:
         self.seen = Observation()
@@ -231,11 +223,11 @@ class LocalBackend:
 
 
 def ray_api(address: str) -> Api:
-    """The job API of a Ray cluster: `http://HOST:8265`. Raises InfrastructureError for another
+    """The job API of a Ray cluster at `http://HOST:8265`. Raises InfrastructureError for another
     kind of address.
     """
     if not address.startswith(("http://", "https://")):
         raise InfrastructureError(
-            f"XSTILTS_RAY_ADDRESS is {address!r}; the launcher `ray` needs the dashboard's, http://HOST:8265"
+            f"XSTILTS_RAY_ADDRESS: {address!r} is not the URL of a dashboard; write http://HOST:8265"
         )
     return Api(address.rstrip("/"), lambda: os.environ.get("RAY_AUTH_TOKEN"))

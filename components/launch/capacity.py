@@ -1,6 +1,4 @@
-"""Whether a Ray cluster can ever place a group: what its nodes have, against what the workers
-ask for. Pure.
-"""
+"""Whether a Ray cluster can ever place a group: the resources of its nodes and of the workers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,47 +6,41 @@ from typing import Any
 from xstilts.plan.placement import Cluster
 
 
-def lacking(nodes: Iterable[Mapping[str, float]], settings: Mapping[str, Any]) -> str | None:
-    """What is too small, and what to do; None when the group can be placed once nothing else runs.
+def problem_of(nodes: Iterable[Mapping[str, float]], settings: Mapping[str, Any]) -> str | None:
+    """What is too small and what to do, None if the group fits on an idle cluster.
 
-    nodes: the resources of each (`CPU`, `GPU`), as Ray names them. settings: of the group's steps
-    (workers, gpus_per_worker, cluster).
+    nodes: the resources of each node, by Ray's names (`CPU`, `GPU`). settings: of the group's
+    steps (workers, gpus_per_worker, cluster).
     """
     cluster = Cluster.model_validate(settings.get("cluster") or {})
     workers = int(settings.get("workers", 1))
-    return short(nodes, cluster.min_workers or workers, cluster.cpus_per_worker, _gpus(settings))
+    return problem(nodes, cluster.min_workers or workers, cluster.cpus_per_worker, _gpus(settings))
 
 
-def short(
+def problem(
     nodes: Iterable[Mapping[str, float]], workers: int, cpus: float, gpus: float
 ) -> str | None:
-    """The same for so many workers of so many processors and GPUs each."""
-    there = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
-    room = sum(_fits(has_cpus, cpus, has_gpus, gpus) for has_cpus, has_gpus in there)
-    if room >= workers:
+    """Like `problem_of`, for `workers` workers of `cpus` CPUs and `gpus` GPUs each."""
+    sizes = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
+    capacity = sum(_fits(has_cpus, cpus, has_gpus, gpus) for has_cpus, has_gpus in sizes)
+    if capacity >= workers:
         return None
     each = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
-    seen = (
-        ", ".join(f"{c:g} CPUs and {g:g} GPUs" for c, g in sorted(set(there), reverse=True)[:5])
-        or "none"
-    )
-    found = (
-        f"no node has room for a worker of {each}"
-        if not room
-        else f"it has room for {room} workers of {each}"
-    )
+    shown = [f"{c:g} CPUs and {g:g} GPUs" for c, g in sorted(set(sizes), reverse=True)[:5]]
+    fits = f"only {capacity} fit" if capacity else "none fits on a node"
     return (
-        f"the group needs {workers} and {found} (nodes: {seen}), so it would wait for ever; ask for less "
-        "(resources.workers, gpus_per_worker, cluster.cpus_per_worker, cluster.min_workers), or add nodes first"
+        f"the group needs {workers} workers of {each}, but {fits} (nodes: "
+        f"{', '.join(shown) or 'none'}); reduce resources.workers, gpus_per_worker, "
+        "cluster.cpus_per_worker or cluster.min_workers, or add nodes"
     )
 
 
 def grows(status: Mapping[str, Any]) -> bool:
-    """Whether more nodes may come by themselves, by Ray's `/api/cluster_status`.
+    """Whether an autoscaler may add nodes, according to Ray's `/api/cluster_status`.
 
-    Ray's monitor runs on every head. Without an autoscaler it calls each node's type `node_<id>`,
-    after the node itself; types with other names are an autoscaler's. One that reports nothing
-    there (version 2, or a monitor that runs elsewhere) may be growing.
+    Ray's monitor runs on every head. Without an autoscaler it names each node's type `node_<id>`;
+    other names belong to an autoscaler. A status without types (autoscaler v2, or a monitor on
+    another machine) counts as growing.
     """
     report = (status.get("clusterStatus") or {}).get("autoscalerReport") or {}
     types = report.get("nodeTypeMapping") or {}
@@ -57,8 +49,8 @@ def grows(status: Mapping[str, Any]) -> bool:
 
 def _fits(has_cpus: float, cpus: float, has_gpus: float, gpus: float) -> int:
     """How many workers fit on a node."""
-    least = int(has_cpus / cpus + 1e-6)
-    return min(least, int(has_gpus / gpus + 1e-6)) if gpus else least
+    by_cpus = int(has_cpus / cpus + 1e-6)
+    return min(by_cpus, int(has_gpus / gpus + 1e-6)) if gpus else by_cpus
 
 
 def _gpus(settings: Mapping[str, Any]) -> float:

@@ -1,5 +1,5 @@
-"""Which launcher a step uses: XSTILTS_LAUNCHER. Imports neither torch nor ray; a step that only
-waits has neither.
+"""The launcher of a step, by XSTILTS_LAUNCHER. Imports neither torch nor ray, which the images of
+waiting steps lack.
 """
 
 import os
@@ -12,8 +12,10 @@ LAUNCHERS: dict[str, Launch] = {"local": submit.local, "ray": submit.ray, "rayjo
 
 
 def launcher() -> Launch:
-    """The launcher that XSTILTS_LAUNCHER names; `local` without it."""
+    """The launcher named by XSTILTS_LAUNCHER, `local` by default."""
     name = os.environ.get("XSTILTS_LAUNCHER") or "local"
     if name not in LAUNCHERS:
-        raise InfrastructureError(f"XSTILTS_LAUNCHER is {name!r}; allowed: {', '.join(LAUNCHERS)}")
+        raise InfrastructureError(
+            f"XSTILTS_LAUNCHER: invalid value {name!r}; allowed: {', '.join(LAUNCHERS)}"
+        )
     return LAUNCHERS[name]

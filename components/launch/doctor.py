@@ -1,6 +1,4 @@
-"""What is missing on a cluster, one line a check. `xstilts doctor --cluster`, in a pod or from a
-laptop.
-"""
+"""Checks a cluster for missing requirements, from a pod or a laptop: `xstilts doctor --cluster`."""
 
 import os
 import uuid
@@ -10,13 +8,12 @@ from typing import Any
 from components.launch.kubernetes import Api, ApiError
 from xstilts.errors import InfrastructureError, XstiltsError
 
-#: (good, what was looked at and, where it is missing, what to do)
+#: (passed, what was checked and, if it is missing, what to do)
 Line = tuple[bool, str]
 
-#: Where a KFP of one user runs its steps, and so the namespace that k8s/base is applied to.
+#: The namespace of a single-user KFP, to which k8s/base is applied.
 NAMESPACE = "kubeflow"
-#: service account → (group, resource, verbs) that it needs: what the launcher and the collector ask
-#: for.
+#: Service account → (API group, resource, verbs) that the launcher and the garbage collector need.
 RIGHTS: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "xstilts-step": (
         ("ray.io", "rayjobs", ("create", "get", "patch", "delete")),
@@ -24,10 +21,10 @@ RIGHTS: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     ),
     "xstilts-gc": (("ray.io", "rayjobs", ("list", "delete")),),
 }
-#: What KubeRay's own manifests, and its chart, call the operator's pods; k8s/base lets pods of this
-#: label reach Ray's head.
+#: Label of the operator's pods in KubeRay's manifests and chart; k8s/base lets pods with this label
+#: reach Ray's head.
 OPERATOR = "app.kubernetes.io/component=kuberay-operator"
-#: (kind in words, path under the namespace, whether a cluster can do without, what to do)
+#: (kind and name, path in the API, whether it is optional, what to do)
 OBJECTS = (
     (
         "ConfigMap xstilts-config",
@@ -39,7 +36,7 @@ OBJECTS = (
         "Secret xstilts-s3",
         "/api/v1/namespaces/{ns}/secrets/xstilts-s3",
         True,
-        "needed unless pods have an identity",
+        "required unless pods have a cloud identity",
     ),
     (
         "ServiceAccount xstilts-step",
@@ -57,13 +54,13 @@ OBJECTS = (
         "CronJob xstilts-gc",
         "/apis/batch/v1/namespaces/{ns}/cronjobs/xstilts-gc",
         False,
-        "apply k8s/base; without it RayJobs of killed runs stay",
+        "apply k8s/base; without it RayJobs of killed runs are not removed",
     ),
 )
 
 
 def api_here() -> Api:
-    """The API server of this pod, or of the kubeconfig's current context."""
+    """The API server of this pod, or of the current context of the kubeconfig."""
     if os.environ.get("XSTILTS_KUBERNETES_API") or os.environ.get("KUBERNETES_SERVICE_HOST"):
         api = Api.in_cluster()
         api.patience = 10
@@ -71,8 +68,8 @@ def api_here() -> Api:
     return Api.from_kubeconfig()
 
 
-def look(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator[Line]:
-    """All checks, in an order in which the first MISSING is the one to mend first."""
+def checks(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator[Line]:
+    """All checks, in the order in which to fix what is missing."""
     try:
         version = api.request("GET", "/version").get("gitVersion")
     except InfrastructureError as error:
@@ -83,9 +80,9 @@ def look(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator[L
         api, "KubeRay's CRD rayjobs.ray.io/v1", "/apis/ray.io/v1", "install KubeRay 1.7", "rayjobs"
     )
     yield _operator(api)
-    for what, path, optional, todo in OBJECTS:
-        good, text = _has(api, f"{what} in {namespace}", path.format(ns=namespace), todo)
-        yield good or optional, text
+    for what, path, optional, advice in OBJECTS:
+        passed, text = _has(api, f"{what} in {namespace}", path.format(ns=namespace), advice)
+        yield passed or optional, text
     configuration = _configuration(api, namespace)
     environment = {**configuration, **environment}
     yield from _queue(api, namespace, environment)
@@ -97,21 +94,21 @@ def look(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator[L
     yield _store(environment)
 
 
-def _has(api: Api, what: str, path: str, todo: str, resource: str | None = None) -> Line:
+def _has(api: Api, what: str, path: str, advice: str, resource: str | None = None) -> Line:
     try:
-        found = api.request("GET", path)
+        document = api.request("GET", path)
     except ApiError as error:
         if error.status == 404:
-            return False, f"{what}: absent; {todo}"
-        return False, f"{what}: cannot be looked at: {error}"
-    if resource and resource not in {one.get("name") for one in found.get("resources", [])}:
-        return False, f"{what}: absent; {todo}"
+            return False, f"{what}: absent; {advice}"
+        return False, f"{what}: check failed: {error}"
+    if resource and resource not in {r.get("name") for r in document.get("resources", [])}:
+        return False, f"{what}: absent; {advice}"
     return True, what
 
 
 def _operator(api: Api) -> Line:
-    """Whether a pod of the operator is ready. Its CRD outlives it, and then a RayJob is taken
-    and never started.
+    """Whether a pod of the operator is ready. Without it the CRD may remain, and RayJobs are
+    accepted but never start.
     """
     what = f"KubeRay's operator (pods of any namespace with {OPERATOR})"
     try:
@@ -119,50 +116,47 @@ def _operator(api: Api) -> Line:
             "items", []
         )
     except ApiError as error:
-        if error.status == 403:  # as steps may not; it need not be missing
-            return (
-                True,
-                f"{what}: not looked for, pods of all namespaces may not be listed; ask an administrator",
-            )
-        return False, f"{what}: cannot be looked at: {error}"
+        if error.status == 403:  # steps lack this right; the operator may still be there
+            text = "not checked: no permission to list pods of all namespaces; ask an administrator"
+            return True, f"{what}: {text}"
+        return False, f"{what}: check failed: {error}"
     if not pods:
-        return False, f"{what}: absent; install KubeRay 1.7, without it no RayJob starts"
-    running = [one["metadata"] for one in pods if _is_ready(one)]
+        return False, f"{what}: absent; install KubeRay 1.7: without the operator no RayJob starts"
+    running = [pod["metadata"] for pod in pods if _is_ready(pod)]
     if not running:
         first = pods[0]["metadata"]
-        return False, (
-            f"{what}: not ready; `kubectl -n {first['namespace']} describe pod {first['name']}` says why, and no RayJob starts"
-        )
+        command = f"kubectl -n {first['namespace']} describe pod {first['name']}"
+        return False, f"{what}: not ready, so no RayJob starts; see `{command}`"
     return True, f"{what}: {running[0]['name']} in {running[0]['namespace']}"
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = pod.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def _configuration(api: Api, namespace: str) -> dict[str, str]:
     try:
-        found = api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/xstilts-config")
+        document = api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/xstilts-config")
     except ApiError:
-        return {}  # its own line says so
-    return dict(found.get("data") or {})
+        return {}  # reported by its own check
+    return dict(document.get("data") or {})
 
 
 def _queue(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator[Line]:
     queue = environment.get("XSTILTS_QUEUE")
     if not queue:
         return
-    todo = "apply k8s/components/kueue, or set XSTILTS_QUEUE to nothing; a RayJob would wait for it for ever"
+    advice = "apply k8s/components/kueue or unset XSTILTS_QUEUE; RayJobs would wait forever"
     path = f"namespaces/{namespace}/localqueues/{queue}"
-    yield _kueue_has(api, f"Kueue LocalQueue {queue} in {namespace}", path, todo)
+    yield _kueue_has(api, f"Kueue LocalQueue {queue} in {namespace}", path, advice)
 
 
-def _kueue_has(api: Api, what: str, path: str, todo: str) -> Line:
-    """By either version of Kueue's API that is served today."""
+def _kueue_has(api: Api, what: str, path: str, advice: str) -> Line:
+    """Checks the versions of Kueue's API that are in use."""
     last: Line = (False, "")
     for version in ("v1beta2", "v1beta1"):
-        last = _has(api, what, f"/apis/kueue.x-k8s.io/{version}/{path}", todo)
+        last = _has(api, what, f"/apis/kueue.x-k8s.io/{version}/{path}", advice)
         if last[0]:
             break
     return last
@@ -172,33 +166,33 @@ def _priority(api: Api, environment: Mapping[str, str]) -> Iterator[Line]:
     if name := environment.get("XSTILTS_PRIORITY_CLASS"):
         path = f"/apis/scheduling.k8s.io/v1/priorityclasses/{name}"
         yield _has(
-            api, f"PriorityClass {name}", path, "apply k8s/base; pods that name it would be refused"
+            api,
+            f"PriorityClass {name}",
+            path,
+            "apply k8s/base; pods that name it would be rejected",
         )
         if environment.get("XSTILTS_QUEUE"):
-            todo = "apply k8s/components/kueue/cluster; Kueue admits no RayJob that names a class which is not there"
+            advice = "apply k8s/components/kueue/cluster; Kueue rejects RayJobs that name it"
             kind = "workloadpriorityclasses"
-            yield _kueue_has(api, f"Kueue WorkloadPriorityClass {name}", f"{kind}/{name}", todo)
+            yield _kueue_has(api, f"Kueue WorkloadPriorityClass {name}", f"{kind}/{name}", advice)
 
 
 def _may(
     api: Api, namespace: str, account: str, group: str, resource: str, verbs: tuple[str, ...]
 ) -> Line:
-    what, lacking = f"{account} may {', '.join(verbs)} {resource}", []
+    what, denied = f"{account} may {', '.join(verbs)} {resource}", []
     for verb in verbs:
         attributes = {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
         try:
             if not _allowed(api, namespace, account, attributes):
-                lacking.append(verb)
+                denied.append(verb)
         except ApiError as error:
-            return False, f"{what}: cannot be asked: {error}"
-    return (
-        not lacking,
-        f"{what}{': not ' + ', '.join(lacking) + '; apply k8s/base' if lacking else ''}",
-    )
+            return False, f"{what}: check failed: {error}"
+    return not denied, f"{what}: denied: {', '.join(denied)}; apply k8s/base" if denied else what
 
 
 def _allowed(api: Api, namespace: str, account: str, attributes: Mapping[str, str]) -> bool:
-    """Asks for the account when we may; in a pod of that very account it asks for itself."""
+    """Reviews the account's access; without the right to do so, that of the caller."""
     user = f"system:serviceaccount:{namespace}:{account}"
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
     path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -216,28 +210,28 @@ def _allowed(api: Api, namespace: str, account: str, attributes: Mapping[str, st
 
 
 def _quota(api: Api, namespace: str) -> Iterator[Line]:
-    """One line a quota: what is used of it. A full one is MISSING: nothing of ours would start."""
+    """One line for each quota, with its use. A full one is MISSING: no pod would start."""
     try:
-        found = api.request("GET", f"/api/v1/namespaces/{namespace}/resourcequotas").get(
+        quotas = api.request("GET", f"/api/v1/namespaces/{namespace}/resourcequotas").get(
             "items", []
         )
     except ApiError as error:
         if error.status != 404:
-            yield False, f"quotas of {namespace}: cannot be looked at: {error}"
+            yield False, f"quotas of {namespace}: check failed: {error}"
         return
-    for quota in found:
+    for quota in quotas:
         status = quota.get("status", {})
         hard, used = status.get("hard", {}), status.get("used", {})
-        full = [key for key, most in hard.items() if used.get(key) == most]
+        full = [key for key, limit in hard.items() if used.get(key) == limit]
         shown = ", ".join(
-            f"{key} {used.get(key, '0')} of {most}" for key, most in sorted(hard.items())
+            f"{key} {used.get(key, '0')} of {limit}" for key, limit in sorted(hard.items())
         )
-        todo = f"; nothing more starts: {', '.join(full)} is used up" if full else ""
-        yield not full, f"quota {quota['metadata']['name']}: {shown}{todo}"
+        advice = f"; exhausted: {', '.join(full)}; no pod starts" if full else ""
+        yield not full, f"quota {quota['metadata']['name']}: {shown}{advice}"
 
 
 def _store(environment: Mapping[str, str]) -> Line:
-    """Writes, reads and deletes one small object."""
+    """Writes, reads and deletes a small object."""
     from xstilts.store.store import Store
 
     uri = environment.get("XSTILTS_STORE")
@@ -252,17 +246,17 @@ def _store(environment: Mapping[str, str]) -> Line:
     except XstiltsError as error:
         return False, f"store: {error}"
     return same, f"store {uri}: written, read and deleted" + (
-        "" if same else ", but it gave back other bytes"
+        "" if same else ", but it returned other bytes"
     )
 
 
 def report(say: Callable[[str], None], namespace: str | None) -> int:
-    """Prints a line a check; returns how many are missing."""
+    """Prints one line for each check and returns the number that failed."""
     where = namespace or os.environ.get("XSTILTS_NAMESPACE") or NAMESPACE
     try:
-        lines = list(look(api_here(), where, os.environ))
+        lines = list(checks(api_here(), where, os.environ))
     except InfrastructureError as error:
         lines = [(False, str(error))]
-    for good, what in lines:
-        say(f"{'ok     ' if good else 'MISSING'} {what}")
-    return sum(not good for good, _ in lines)
+    for passed, text in lines:
+        say(f"{'ok     ' if passed else 'MISSING'} {text}")
+    return sum(not passed for passed, _ in lines)

@@ -1,9 +1,9 @@
-"""What a RayJob runs on its head: python -m components.launch.driver RUN_URI GROUP KIND.
+"""The program of a Ray job, on the head: python -m components.launch.driver RUN_URI GROUP KIND.
 
-Looks at the group's lease in a thread, and ends itself, and with it the job and its workers, when
-the lease is gone: the step that waits for the job was terminated, or the run was cancelled.
-Starting it twice is safe: finished steps are skipped and the one in flight resumes from its
-checkpoint. The end of what it says is kept in the run's folder.
+A thread watches the group's lease. When it expires, because the waiting step was terminated or the
+run was cancelled, the driver exits, and with it the job and its workers. Starting it twice is safe:
+finished steps are skipped and an unfinished one resumes from its checkpoint. The end of its output
+is stored in the run's folder.
 """
 
 import logging
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 
 def main(run_uri: str, group: str, kind: str) -> None:
-    """Settles the steps of a kind in a group. Leaves the process with an error's exit code, or
-    with LEASE_LOST.
+    """Runs the steps of a kind in a group. Exits the process with an error's exit code, or with
+    LEASE_LOST.
     """
     store, folder = open_run(run_uri)
     if settled(store, folder, group, kind):
@@ -37,25 +37,25 @@ def main(run_uri: str, group: str, kind: str) -> None:
         except XstiltsError as error:
             print(f"xstilts: {error}", file=sys.stderr, flush=True)
             sys.exit(error.exit_code)
-        except Exception:  # noqa: BLE001  it is said here, so that it stands in the log that is kept
+        except Exception:  # noqa: BLE001  printed here, so that it is in the stored log
             traceback.print_exc()
             sys.exit(1)
 
 
 def _work(store: Store, folder: str, group: str, kind: str, run_uri: str, copy: Copy) -> None:
-    def end(why: str) -> None:
-        """Ends this process at once. Ray then ends the workers of its job, wherever they are."""
+    def end(reason: str) -> None:
+        """Ends this process at once; Ray then ends all workers of its job."""
         try:
-            print(f"the job ends itself: {why}", file=sys.stderr, flush=True)
+            print(f"exiting: {reason}", file=sys.stderr, flush=True)
             copy.last()
-        finally:  # also when the disk is full
+        finally:  # even if the disk is full
             os._exit(LEASE_LOST)
 
     def guarded() -> None:
         try:
             watch(store, folder, work_of(kind, group), end, stop)
-        except BaseException as error:  # noqa: BLE001  GPUs that nobody guards are not worked on
-            end(f"its lease cannot be watched ({type(error).__name__}: {error})")
+        except BaseException as error:  # noqa: BLE001  never hold GPUs without a watched lease
+            end(f"cannot watch the lease ({type(error).__name__}: {error})")
 
     spec, steps = spec_of(store, folder, group)
     stop = threading.Event()

@@ -1,9 +1,7 @@
-"""Removes the RayJobs that nobody waits for any more: python -m components.launch.gc. What the
-CronJob runs.
+"""Garbage collection of RayJobs, run by a CronJob: python -m components.launch.gc.
 
-A RayJob of ours is removed when its run was cancelled, or when its lease is neither held nor can
-still come: its step was terminated, or has ended without removing it. One whose run lies in another
-store is left alone, and named.
+Removes a RayJob if its run was cancelled, or if no step holds its lease: the step was terminated,
+or ended without removing the job. Jobs whose run is in another store are kept and listed.
 """
 
 import os
@@ -26,37 +24,37 @@ SELECTOR = ",".join(f"{key}={value}" for key, value in PART_OF.items())
 
 
 def verdict(job: dict[str, Any], store: Store, now: float) -> tuple[bool, str]:
-    """(whether to remove a RayJob, why or why not) at `now`, seconds since the epoch."""
+    """(whether to remove a RayJob, the reason) at `now`, seconds since the epoch."""
     metadata = job["metadata"]
-    if gone := metadata.get("deletionTimestamp"):
-        late = now - _epoch(gone) > STUCK_SECONDS
-        return False, "STUCK in deletion: look at the KubeRay operator" if late else "being deleted"
-    notes = metadata.get("annotations", {})
+    if deleted := metadata.get("deletionTimestamp"):
+        stuck = now - _epoch(deleted) > STUCK_SECONDS
+        return False, "STUCK in deletion: check the KubeRay operator" if stuck else "being deleted"
+    annotations = metadata.get("annotations", {})
     try:
-        base, folder = split_run_uri(notes.get(RUN_URI, ""))
+        base, folder = split_run_uri(annotations.get(RUN_URI, ""))
     except PlanError:
-        return False, f"has no annotation {RUN_URI}: not made by this launcher"
+        return False, f"no annotation {RUN_URI}: not created by xstilts"
     if base != store.uri:
         return False, f"its run is in another store, {base}"
-    work = work_of(metadata.get("labels", {}).get(KIND, ""), notes.get(GROUP, ""))
+    work = work_of(metadata.get("labels", {}).get(KIND, ""), annotations.get(GROUP, ""))
     lease = status(store, folder, work, now)
     if lease == "cancelled":
         return True, "its run was cancelled"
     if lease == "expired":
-        return True, "its lease has expired: nobody waits for it"
+        return True, "its lease expired"
     if lease == "absent" and now - _epoch(metadata["creationTimestamp"]) > seconds() + SKEW_SECONDS:
-        return True, "it has no lease: nobody waits for it"
-    return False, "its lease is held" if lease == "held" else "it is young"
+        return True, "it has no lease"
+    return False, "its lease is held" if lease == "held" else "it was just created"
 
 
 def collect(jobs: RayJobs, store: Store, now: float) -> Iterator[str]:
-    """Removes what nobody waits for; yields a line for each RayJob of ours."""
+    """Removes abandoned RayJobs; yields a line for each RayJob of xstilts."""
     for job in jobs.labelled(SELECTOR):
         name = job["metadata"]["name"]
-        remove, why = verdict(job, store, now)
-        if remove:  # that very one: a retry may have made another of its name in between
+        remove, reason = verdict(job, store, now)
+        if remove:  # by uid: a retry may have created another job of this name
             remove = jobs.delete(name, job["metadata"]["uid"])
-        yield f"{'removed' if remove else 'kept'} {name}: {why}"
+        yield f"{'removed' if remove else 'kept'} {name}: {reason}"
 
 
 def _epoch(timestamp: str) -> float:
@@ -68,7 +66,9 @@ def main() -> int:
     uri = os.environ.get("XSTILTS_STORE")
     namespace = os.environ.get("XSTILTS_RAY_NAMESPACE") or os.environ.get("XSTILTS_NAMESPACE")
     if not uri or not namespace:
-        raise InfrastructureError("the collector needs XSTILTS_STORE and XSTILTS_NAMESPACE")
+        raise InfrastructureError(
+            "set XSTILTS_STORE and XSTILTS_NAMESPACE for the garbage collector"
+        )
     cache = os.environ.get("XSTILTS_CACHE")
     store = Store.open(uri, cache=Path(cache) if cache else None)
     lines = list(collect(RayJobs(Api.in_cluster(), namespace), store, time.time()))

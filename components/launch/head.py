@@ -1,7 +1,7 @@
-"""One local Ray, for as long as this process lives: python -m components.launch.head CPUS
-ADDRESS_FILE.
+"""A local Ray that lives as long as this process: python -m components.launch.head CPUS FILE.
 
-Started by a local run as a child that dies with it; Ray's own processes die with this one.
+It writes its address to FILE. It is a child of a local run and ends with it; Ray's own processes
+end with this one.
 """
 
 import ctypes
@@ -19,17 +19,16 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(cpus: int, address_file: Path) -> None:
-    """Starts Ray, writes its address to a file (whole or not at all), and waits to be ended."""
+    """Starts Ray, writes its address to a file atomically, and waits for SIGTERM."""
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    die_with_parent(
-        int(os.environ["XSTILTS_LOCAL"]), signal.SIGTERM
-    )  # Ray's processes would outlive a SIGKILL of this one
+    # SIGTERM, not SIGKILL: Ray's processes would outlive this one.
+    die_with_parent(int(os.environ["XSTILTS_LOCAL"]), signal.SIGTERM)
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     import ray
 
-    try:  # Ray's own handler of SIGTERM, which takes ours' place, ends in the same exception
+    try:  # Ray replaces our SIGTERM handler by one that raises the same exception
         context = ray.init(
             address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING
         )
@@ -39,17 +38,17 @@ def main(cpus: int, address_file: Path) -> None:
         signal.pause()
     finally:
         ray.shutdown()
-        end_descendants()  # agents that lose their Ray while they start would try to report it for a minute
+        end_descendants()  # agents that are still starting would retry for a minute
 
 
 def adopt_orphans() -> None:
-    """Processes whose parent ends become this one's children (Linux's child subreaper)."""
+    """Makes orphaned descendants children of this process (Linux child subreaper)."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def end_descendants() -> None:
-    """Kills what is left below this process."""
+    """Kills all descendants of this process."""
     while children := [
         int(pid)
         for tasks in Path("/proc/self/task").glob("*/children")

@@ -1,8 +1,7 @@
-"""The few verbs of the Kubernetes API that the launcher needs, over urllib3: the step's image holds
-no more than that.
+"""A small client of the Kubernetes API over urllib3, for the launcher.
 
-429, 5xx and dropped connections are tried again, with longer and longer pauses; every other refusal
-is an ApiError that names the verb, the resource, the status and what to do.
+429, 5xx and dropped connections are retried with exponential backoff. Other failures raise an
+ApiError with the verb, the resource, the status and what to do.
 """
 
 import json
@@ -22,18 +21,18 @@ from xstilts.errors import InfrastructureError
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 RAYJOBS = "/apis/ray.io/v1/namespaces/{namespace}/rayjobs"
-_AGAIN = (429, 500, 502, 503, 504)
+_RETRIED = (429, 500, 502, 503, 504)
 _WHAT_TO_DO = {
-    401: "the service account's token is refused; is it mounted, and not expired?",
-    403: "the step's service account may not do this; apply k8s/base (Role xstilts-step), or run `xstilts doctor "
-    "--cluster` to see what is missing",
-    404: "it does not exist; for rayjobs: is KubeRay installed (its CRDs), and is the namespace right?",
-    422: "the API server refuses the object",
+    401: "not authenticated: check that the service account's token is mounted and not expired",
+    403: "permission denied for the step's service account: apply k8s/base (Role xstilts-step), or "
+    "run `xstilts doctor --cluster`",
+    404: "not found; for rayjobs: check that KubeRay's CRDs are installed, and the namespace",
+    422: "the API server rejects the object",
 }
 
 
 class ApiError(InfrastructureError):
-    """The API server refused; `status` is its HTTP status, 0 when it could not be reached."""
+    """A failed request; `status` is the HTTP status, 0 if the server was unreachable."""
 
     def __init__(self, what: str, status: int, message: str) -> None:
         self.status = status
@@ -43,8 +42,8 @@ class ApiError(InfrastructureError):
 
 @dataclass
 class Api:
-    """One API server. token: called for each request, since a mounted token is renewed.
-    patience: seconds for which a failing request is tried again.
+    """One API server. token: called for each request, since mounted tokens rotate. patience:
+    seconds during which a failing request is retried.
     """
 
     host: str
@@ -56,9 +55,7 @@ class Api:
 
     @classmethod
     def in_cluster(cls) -> "Api":
-        """The API server of the pod this runs in; XSTILTS_KUBERNETES_API names another, without
-        a token.
-        """
+        """The API server of this pod, or the one at XSTILTS_KUBERNETES_API, without a token."""
         if other := os.environ.get("XSTILTS_KUBERNETES_API"):
             return cls(other.rstrip("/"))
         host, port = (
@@ -67,8 +64,9 @@ class Api:
         )
         if not host or not (ACCOUNT / "token").is_file():
             raise InfrastructureError(
-                "not in a pod with a service account: KUBERNETES_SERVICE_HOST or its token is missing; XSTILTS_LAUNCHER "
-                "is rayjob only in a cluster's steps (automountServiceAccountToken must be on there)"
+                "not in a pod with a service account: KUBERNETES_SERVICE_HOST or the token is "
+                "missing; XSTILTS_LAUNCHER=rayjob works only in a cluster's steps, with "
+                "automountServiceAccountToken"
             )
         context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
         name = f"[{host}]" if ":" in host else host
@@ -77,27 +75,25 @@ class Api:
 
     @classmethod
     def from_kubeconfig(cls) -> "Api":
-        """The API server of the current context of KUBECONFIG or ~/.kube/config: for people,
-        outside a cluster.
-        """
+        """The API server of the current context of KUBECONFIG or ~/.kube/config."""
         from kubernetes import client, config
 
-        found = client.Configuration()
+        settings = client.Configuration()
         try:
-            config.load_kube_config(client_configuration=found)
+            config.load_kube_config(client_configuration=settings)
         except (config.ConfigException, OSError) as error:
             raise InfrastructureError(
-                f"no cluster: {error}; set KUBECONFIG, or run this in a pod"
+                f"no Kubernetes cluster configured ({error}): set KUBECONFIG, or run this in a pod"
             ) from error
-        context = ssl.create_default_context(cafile=found.ssl_ca_cert)
-        if not found.verify_ssl:
+        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+        if not settings.verify_ssl:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if found.cert_file:
-            context.load_cert_chain(found.cert_file, found.key_file)
-        bearer = found.get_api_key_with_prefix("authorization")
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+        bearer = settings.get_api_key_with_prefix("authorization")
         token = bearer.removeprefix("Bearer ") if bearer else None
         return cls(
-            found.host.rstrip("/"),
+            settings.host.rstrip("/"),
             lambda: token,
             urllib3.PoolManager(ssl_context=context),
             patience=10,
@@ -107,12 +103,12 @@ class Api:
         self, verb: str, path: str, body: Any = None, query: Mapping[str, str] | None = None,
         content: str = "application/json", patience: float | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """One request and its JSON answer. Raises ApiError."""
+        """Sends a request and returns the JSON response. Raises ApiError."""
         until = self.clock() + (self.patience if patience is None else patience)
         url, what = self.host + path + (f"?{urlencode(query)}" if query else ""), f"{verb} {path}"
         pause = 0.5
         while True:
-            status, message, again = 0, "", None
+            status, message, retry_after = 0, "", None
             try:
                 headers = {"Accept": "application/json", "Content-Type": content}
                 if token := self.token():
@@ -129,20 +125,21 @@ class Api:
                 status = answer.status
                 if status < 300:
                     return dict(json.loads(answer.data)) if answer.data else {}
-                message, again = _said(answer.data), answer.headers.get("Retry-After")
+                message = _error_message(answer.data)
+                retry_after = answer.headers.get("Retry-After")
             except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
-                status, message = (
-                    0,
-                    f"{self.host} cannot be reached, or broke off ({type(error).__name__}: {error})",
-                )
-            if status not in (0, *_AGAIN) or self.clock() + pause > until:
+                status = 0
+                message = f"{self.host} unreachable ({type(error).__name__}: {error})"
+            if status not in (0, *_RETRIED) or self.clock() + pause > until:
                 raise ApiError(what, status, message)
-            wait = float(again) if again and again.isdigit() else pause * (0.5 + random.random())
+            wait = pause * (0.5 + random.random())
+            if retry_after and retry_after.isdigit():
+                wait = float(retry_after)
             self.sleep(min(wait, max(until - self.clock(), 0)))
             pause = min(pause * 2, 30)
 
 
-def _said(data: bytes) -> str:
+def _error_message(data: bytes) -> str:
     try:
         return str(json.loads(data).get("message", "")) or data.decode(errors="replace")[-500:]
     except (json.JSONDecodeError, AttributeError):
@@ -160,7 +157,7 @@ class RayJobs:
         return RAYJOBS.format(namespace=self.namespace) + (f"/{name}" if name else "")
 
     def get(self, name: str, patience: float | None = None) -> dict[str, Any] | None:
-        """The RayJob, or None when there is none of that name."""
+        """The RayJob with this name, or None."""
         try:
             return self.api.request("GET", self._path(name), patience=patience)
         except ApiError as error:
@@ -169,7 +166,7 @@ class RayJobs:
             raise
 
     def labelled(self, selector: str) -> Sequence[dict[str, Any]]:
-        """All RayJobs with the labels."""
+        """All RayJobs that match a label selector."""
         return list(
             self.api.request("GET", self._path(), query={"labelSelector": selector}).get(
                 "items", []
@@ -177,9 +174,7 @@ class RayJobs:
         )
 
     def create(self, job: Mapping[str, Any]) -> bool:
-        """Makes a RayJob, with strict validation of its fields. False when one of that name is
-        there already.
-        """
+        """Creates a RayJob, with strict validation of its fields. False if the name exists."""
         try:
             self.api.request("POST", self._path(), body=job, query={"fieldValidation": "Strict"})
         except ApiError as error:
@@ -189,10 +184,10 @@ class RayJobs:
         return True
 
     def own(self, name: str, owner: Mapping[str, Any]) -> bool:
-        """Adds an owner, whatever else happens to the RayJob meanwhile. False when it is gone."""
+        """Adds an owner, retrying on concurrent changes. False if the RayJob does not exist."""
         while (job := self.get(name)) is not None:
             owners = job["metadata"].get("ownerReferences", [])
-            if any(one["uid"] == owner["uid"] for one in owners):
+            if any(other["uid"] == owner["uid"] for other in owners):
                 return True
             patch = {
                 "resourceVersion": job["metadata"]["resourceVersion"],
@@ -209,13 +204,13 @@ class RayJobs:
             except ApiError as error:
                 if error.status == 404:
                     return False
-                if error.status != 409:  # 409: somebody else changed it in between; look again
+                if error.status != 409:  # 409: concurrent change, read it again
                     raise
         return False
 
     def delete(self, name: str, uid: str | None = None) -> bool:
-        """Deletes a RayJob, and by its owner references all that it made. uid: only that very
-        one. False when there was none.
+        """Deletes a RayJob and, through owner references, everything it created. uid: only the
+        job with this uid. False if it does not exist.
         """
         body: dict[str, Any] = {
             "kind": "DeleteOptions",
@@ -232,18 +227,18 @@ class RayJobs:
             raise
         return True
 
-    def warnings(self, name: str, most: int = 5) -> list[str]:
-        """The last warnings about a RayJob and what it made, as lines: why pods do not start."""
+    def warnings(self, name: str, limit: int = 5) -> list[str]:
+        """The last warning events of a RayJob and its pods: why pods do not start."""
         path = f"/api/v1/namespaces/{self.namespace}/events"
         try:
-            found = self.api.request(
+            events = self.api.request(
                 "GET", path, query={"fieldSelector": "type=Warning", "limit": "500"}, patience=5
             )
         except ApiError as error:
-            return [f"(its events cannot be read: {error})"]
+            return [f"(cannot read its events: {error})"]
         about = [
             e
-            for e in found.get("items", [])
+            for e in events.get("items", [])
             if e.get("involvedObject", {}).get("name", "").startswith(name)
         ]
         about.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
@@ -251,4 +246,4 @@ class RayJobs:
             f"{e['involvedObject'].get('kind', '')} {e.get('reason')}: {e.get('message')}"
             for e in about
         ]
-        return list(dict.fromkeys(lines))[-most:]
+        return list(dict.fromkeys(lines))[-limit:]

@@ -1,10 +1,9 @@
-"""The lease of a group's work on its GPUs: a key in the store that the step renews while it lives,
-and the Ray driver watches.
+"""The lease of a group's job: a key in the store that the step renews and the Ray driver watches.
 
 `runs/<run>/leases/<kind>-<group>.json` {holder, beat, renewed, seconds, cancelled}. A terminated
-step can clean nothing up: it is gone within a tenth of a second. So the driver, which may ask
-nothing of Kubernetes, ends itself when the lease is no longer renewed. `runs/<run>/cancelled.json`
-cancels all groups of a run; no renewal can overwrite it.
+step has no time to clean up, and the driver has no access to Kubernetes, so the driver exits when
+the lease is not renewed. `runs/<run>/cancelled.json` cancels all groups of a run; renewals do not
+overwrite it.
 """
 
 import logging
@@ -20,10 +19,9 @@ from xstilts.errors import StoreError
 from xstilts.store.store import Store
 
 SECONDS = 180.0
-#: How much longer a driver that cannot read the store goes on: it can save nothing either, but the
-#: store may come back.
+#: Lifetimes for which a driver continues when it cannot read the store, which may recover.
 UNREADABLE = 4.0
-#: Between two machines' clocks, when one must judge another's lease by the time written in it.
+#: Allowed difference between two machines' clocks where a lease is judged by its time stamp.
 SKEW_SECONDS = 60.0
 
 Status = Literal["held", "expired", "cancelled", "absent"]
@@ -36,8 +34,8 @@ def seconds() -> float:
 
 
 def work_of(kind: str, group: str) -> str:
-    """What a lease is for. A group's training and its scoring have one each: a training job that
-    could not be removed must not live on the lease of the scoring after it.
+    """The name of a lease. Training and scoring of a group have separate leases: a training job
+    that could not be removed must not live on the lease of the scoring after it.
     """
     return f"{kind}-{group}"
 
@@ -52,9 +50,7 @@ def cancelled_key(folder: str) -> str:
 
 
 def cancel(store: Store, folder: str) -> None:
-    """Cancels every group of a run: their drivers end themselves, their steps stop waiting. One
-    PUT.
-    """
+    """Cancels every group of a run with one PUT: drivers exit and steps stop waiting."""
     store.put_json(cancelled_key(folder), {"cancelled": time.time()})
 
 
@@ -65,9 +61,7 @@ def is_cancelled(store: Store, folder: str, work: str) -> bool:
 
 
 def status(store: Store, folder: str, work: str, now: float) -> Status:
-    """What the lease is at `now` (seconds since the epoch) for one who sees it once: the
-    collector.
-    """
+    """The state of a lease at `now` (seconds since the epoch), from a single read."""
     lease = store.get_json(lease_key(folder, work))
     if store.get_json(cancelled_key(folder)) is not None or (lease or {}).get("cancelled"):
         return "cancelled"
@@ -77,9 +71,8 @@ def status(store: Store, folder: str, work: str, now: float) -> Status:
 
 
 class Keeper:
-    """Renews a lease in a thread for as long as the body runs, six times in its lifetime, and
-    gives it up at the end. `cancelled` is set when somebody cancelled it; a store that is away
-    for a while is waited for.
+    """Renews a lease in a thread while the body runs, six times per lifetime, and deletes it at the
+    end. `cancelled` is set once the lease is cancelled. Failed renewals are retried.
     """
 
     def __init__(
@@ -90,7 +83,7 @@ class Keeper:
         self.cancelled = threading.Event()
         self._stop = threading.Event()
         self._beat = 0
-        self._thread = threading.Thread(target=self._renew_on, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
 
     def renew(self) -> None:
         """One renewal; a cancelled lease is not renewed."""
@@ -106,17 +99,15 @@ class Keeper:
         }
         self.store.put_json(lease_key(self.folder, self.work), document)
 
-    def _renew_on(self) -> None:
+    def _keep_renewing(self) -> None:
         while not self._stop.wait(self.lifetime / 6):
             try:
                 self.renew()
-            except Exception as error:  # noqa: BLE001  without this thread the job would be ended as nobody's
-                log.warning(
-                    "the lease of %s could not be renewed, trying again: %s", self.work, error
-                )
+            except Exception as error:  # noqa: BLE001  without renewals the job would end
+                log.warning("cannot renew the lease of %s, retrying: %s", self.work, error)
 
     def __enter__(self) -> "Keeper":
-        self.renew()  # an error here is the step's: there is no point in starting without a store
+        self.renew()  # raises: without a store the step must not start
         self._thread.start()
         return self
 
@@ -128,17 +119,13 @@ class Keeper:
         try:
             if not is_cancelled(self.store, self.folder, self.work):
                 self.store.delete(lease_key(self.folder, self.work))
-        except StoreError as gone:
-            log.warning(
-                "the lease of %s could not be given up, it will expire: %s", self.work, gone
-            )
+        except StoreError as lost:
+            log.warning("cannot delete the lease of %s, it will expire: %s", self.work, lost)
 
 
 @dataclass
 class Guard:
-    """Judges a lease by whether it changes, on the guard's own clock: two machines' clocks need
-    not agree.
-    """
+    """Judges a lease by whether it changes, on its own clock, independent of other machines."""
 
     lifetime: float
     started: float
@@ -147,7 +134,7 @@ class Guard:
     read: float | None = None
 
     def see(self, lease: Mapping[str, Any] | None, cancelled: bool, now: float) -> str | None:
-        """Takes in what the store holds at `now`; returns why the work must end, or None."""
+        """Records a read of the lease at `now`; returns why the work must end, or None."""
         self.read = now
         if cancelled or (lease or {}).get("cancelled"):
             return "the run was cancelled"
@@ -160,14 +147,14 @@ class Guard:
             self.last, self.changed = mark, now
         since = self.started if self.changed is None else self.changed
         if now - since > self.lifetime:
-            return f"its lease was not renewed for {now - since:.0f} s: the step that waits for it is gone"
+            return f"lease not renewed for {now - since:.0f} s: the waiting step is gone"
         return None
 
     def blind(self, now: float) -> str | None:
-        """The store cannot be read at `now`; returns why the work must end, or None."""
+        """Records a failed read at `now`; returns why the work must end, or None."""
         since = self.started if self.read is None else self.read
         if now - since > UNREADABLE * self.lifetime:
-            return f"the store, and so the lease, could not be read for {now - since:.0f} s"
+            return f"the lease could not be read for {now - since:.0f} s: the store is unreachable"
         return None
 
 
@@ -175,19 +162,17 @@ def watch(
     store: Store, folder: str, work: str, end: Callable[[str], None], stop: threading.Event,
     lifetime: float | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> None:  # fmt: skip
-    """Looks at the lease until `stop` is set, and calls `end` with the reason once the work must
-    end. What the driver's thread runs.
-    """
+    """Polls the lease until `stop` is set; calls `end` with the reason once the work must end."""
     lifetime = lifetime or seconds()
     guard = Guard(lifetime, clock())
     while True:
         try:
             lease = store.get_json(lease_key(folder, work))
-            why = guard.see(lease, store.get_json(cancelled_key(folder)) is not None, clock())
+            reason = guard.see(lease, store.get_json(cancelled_key(folder)) is not None, clock())
         except StoreError as error:
-            log.warning("the lease of %s could not be read: %s", work, error)
-            why = guard.blind(clock())
-        if why:
-            return end(why)
+            log.warning("cannot read the lease of %s: %s", work, error)
+            reason = guard.blind(clock())
+        if reason:
+            return end(reason)
         if stop.wait(lifetime / 12):
             return None

@@ -1,12 +1,10 @@
-"""The end of what a group's job says, kept in the run's folder:
+"""Stores the end of a group's log in the run's folder:
 `runs/<run>/logs/<kind>-<group>/<started>.json`.
 
-Ray writes the driver's output, and with it what the workers print, to a file on its head, which
-goes with the cluster. So the driver itself copies the last part of that file to the store while it
-works and at its end. Whoever reads it needs the store and no more. Ray's dashboard behind the API
-server's proxy would ask for more of a person: the right to services/proxy, to read the Secret with
-the cluster's token, and an opening in the network policies for the API server; and a job that is
-gone would have no log at all.
+Ray writes the output of the driver and of its workers to a file on the head, which is deleted with
+the cluster. The driver copies the last part of that file to the store while it runs and when it
+ends. Readers need only the store; Ray's dashboard would need rights to services/proxy, the
+cluster's token and an opening in the network policies, and has no log of a deleted job.
 """
 
 import logging
@@ -24,18 +22,18 @@ from components.launch.lease import seconds
 from xstilts.errors import StoreError
 from xstilts.store.store import Store
 
-#: Bytes of a log that are kept.
+#: Bytes that are kept of a log.
 KEPT = 200_000
-#: How long a driver that must end waits for its last words to be stored: its GPUs are wanted.
+#: How long an exiting driver waits for its log to be stored.
 LAST_SECONDS = 5.0
 _CHUNK = 1 << 20
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Said:
-    """The end of one job's log. started: when, in UTC. before: how many lines came before the
-    text and are not kept.
+class StoredLog:
+    """The end of a job's log. started: in UTC. before: the number of lines before `text`, which
+    are not kept.
     """
 
     kind: str
@@ -50,36 +48,32 @@ def logs_key(folder: str) -> str:
     return f"{folder}/logs/"
 
 
-def said(
+def stored_logs(
     store: Store, folder: str, known: Mapping[str, str] | None = None
-) -> Iterator[tuple[str, str, Said]]:
-    """(key, ETag, log) of every job of a run, in the order in which each group's were started.
-    known: key → ETag of what need not be read again.
+) -> Iterator[tuple[str, str, StoredLog]]:
+    """Yields (key, ETag, log) of every job of a run, by group and start. known: key → ETag of logs
+    that need not be read again.
     """
     for key, (_, etag) in sorted(store.listing(logs_key(folder)).items()):
-        if (known or {}).get(key) != etag and (found := store.get_json(key)) is not None:
-            yield key, etag, Said(**found)
+        if (known or {}).get(key) != etag and (document := store.get_json(key)) is not None:
+            yield key, etag, StoredLog(**document)
 
 
 def own_output() -> Path | None:
-    """The file that this process writes its output to; None where that is no file but a terminal
-    or a pipe.
-    """
+    """The file to which this process writes its output, None for a terminal or a pipe."""
     return Path("/proc/self/fd/1") if stat.S_ISREG(os.fstat(1).st_mode) else None
 
 
-class End:
-    """The last lines of a file that grows, at most `most` bytes, and how many lines came before
-    them.
-    """
+class Tail:
+    """The last lines of a growing file, at most `limit` bytes, and the number of lines before."""
 
-    def __init__(self, path: Path, most: int = KEPT) -> None:
-        self.path, self.most = path, most
+    def __init__(self, path: Path, limit: int = KEPT) -> None:
+        self.path, self.limit = path, limit
         self.before, self.kept = 0, b""
         self._at = 0
 
     def read(self) -> bool:
-        """Takes in what has come since the last time; False when nothing has."""
+        """Reads what was appended since the last call; False if nothing was."""
         at = self._at
         with open(self.path, "rb") as stream:
             stream.seek(at)
@@ -89,18 +83,17 @@ class End:
         return self._at > at
 
     def _take(self, data: bytes) -> None:
-        cut = max(len(data) - self.most, 0)
-        if cut:  # to the start of a line, unless that line alone is too long
+        cut = max(len(data) - self.limit, 0)
+        if cut:  # keep whole lines, unless one line is too long
             cut = data.find(b"\n", cut - 1) + 1 or cut
         self.before += data.count(b"\n", 0, cut)
         self.kept = data[cut:]
 
 
 class Copy:
-    """Copies the end of this process's output to the store for as long as the body runs, as
-    often as a driver looks at its lease and only when there is more of it, and once at the end.
-    A store that is away costs a warning: no log is worth a job. In a thread of its own, since
-    nothing may hold up the lease's.
+    """Copies the end of this process's output to the store, at the lease's polling interval if it
+    has grown, and when the body ends. An unreachable store causes a warning only. The thread is
+    separate from the lease's, which must not be delayed.
     """
 
     def __init__(
@@ -109,30 +102,29 @@ class Copy:
         self.store, self.group, self.kind = store, group, kind
         self.started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         self.key = f"{logs_key(folder)}{kind}-{group}/{self.started}.json"
-        self._end = None if output is None else End(output)
+        self._tail = None if output is None else Tail(output)
         self._due = False
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._keep_on, name="log", daemon=True)
 
     def keep(self) -> None:
-        """Stores the end of the log, if there is more of it than the last time."""
-        if self._end is None:
+        """Stores the end of the log if it has grown."""
+        if self._tail is None:
             return
         with self._lock:
             try:
-                self._due = self._end.read() or self._due
+                self._due = self._tail.read() or self._due
                 if self._due:
-                    text = self._end.kept.decode(errors="replace")
-                    document = Said(self.kind, self.group, self.started, self._end.before, text)
+                    text = self._tail.kept.decode(errors="replace")
+                    before = self._tail.before
+                    document = StoredLog(self.kind, self.group, self.started, before, text)
                     self.store.put_json(self.key, vars(document))
                     self._due = False
             except (StoreError, OSError) as error:
-                log.warning(
-                    "the log of %s could not be stored, trying again: %s", self.group, error
-                )
+                log.warning("cannot store the log of %s, retrying: %s", self.group, error)
 
     def last(self) -> None:
-        """The last words of a process that must end now, whether the store answers or not."""
+        """Stores the end of the log of an exiting process, within LAST_SECONDS."""
         thread = threading.Thread(target=self.keep, daemon=True)
         thread.start()
         thread.join(LAST_SECONDS)

@@ -1,8 +1,7 @@
-"""A RayJob for one worker group, from the step's settings and the environment. Pure: it reads and
-posts nothing.
+"""Builds the RayJob of a worker group from the step's settings and environment; a pure function.
 
-What the operator refuses is checked in rules.py and rules_cluster.py. The pods satisfy the pod
-security standard `restricted`.
+rules.py and rules_cluster.py check what the operator would reject. The pods meet the `restricted`
+pod security standard.
 """
 
 import hashlib
@@ -15,22 +14,21 @@ from typing import Any
 from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
 
-#: The Ray in the workers' image; the operator must know it to switch on token authentication.
+#: The Ray version in the worker image, which the operator needs for token authentication.
 RAY_VERSION = "2.60.0"
-#: KubeRay appends to a RayJob's name, and refuses longer ones.
+#: KubeRay appends to a RayJob's name and rejects longer ones.
 LONGEST_NAME = 47
 PART_OF = {"app.kubernetes.io/part-of": "xstilts"}
 RUN_URI, GROUP, KIND = "xstilts.dev/run-uri", "xstilts.dev/group", "xstilts.dev/kind"
 QUEUE = "kueue.x-k8s.io/queue-name"
-#: Kueue orders a queue by the class of this name; without the label it would go by the value of the
-#: pods' own class.
+#: Kueue orders a queue by this class; without the label it uses the pods' own priority class.
 QUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
-#: Seconds that a finished Ray cluster is kept: it holds its GPUs for so long.
+#: Seconds that a finished Ray cluster, with its GPUs, is kept.
 KEPT_SECONDS = 30
 USER = 1000
 
-#: Ray's and the workers' own settings in every pod. The health check is also the period at which
-#: reports are collected.
+#: Environment of every Ray pod. The health check interval is also the interval at which reports are
+#: collected.
 _RAY = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
@@ -44,16 +42,14 @@ _RAY = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONUNBUFFERED": "1",
 }
-#: A rank that is lost must end the others, so that the group starts again; the rest is the site's
-#: business.
+#: A lost rank must end the others, so that the group restarts; sites can set more variables.
 _NCCL = {
     "NCCL_DEBUG": "WARN",
     "NCCL_SOCKET_IFNAME": "^lo,docker",
     "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
 }
-#: What of the step's environment its Ray pods get by value: addresses and the site's network
-#: settings, never a secret.
-HANDED_ON = ("NCCL_", "TORCH_NCCL_", "FI_", "UCX_", "GLOO_")
+#: Prefixes of the network variables that Ray pods get from the step's environment.
+NETWORK_PREFIXES = ("NCCL_", "TORCH_NCCL_", "FI_", "UCX_", "GLOO_")
 _NAMED = (
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
@@ -66,23 +62,23 @@ _SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN")
 
 
 def name_of(run: str, group: str, kind: str) -> str:
-    """The RayJob's name: the same for every try of a step, so that a retry finds it. At most 47
-    characters, DNS-1035.
+    """The RayJob's name, equal for every attempt of a step, so that a retry finds it. A DNS-1035
+    label of at most 47 characters.
     """
     digest = hashlib.sha256(f"{run}/{group}/{kind}".encode()).hexdigest()[:10]
-    said = re.sub(r"[^a-z0-9]+", "-", f"{kind}-{run}-{group}".lower()).strip("-")
-    return f"xs-{said[: LONGEST_NAME - 14].rstrip('-')}-{digest}"
+    readable = re.sub(r"[^a-z0-9]+", "-", f"{kind}-{run}-{group}".lower()).strip("-")
+    return f"xs-{readable[: LONGEST_NAME - 14].rstrip('-')}-{digest}"
 
 
 def label(value: str) -> str:
-    """A text as a label's value: at most 63 of letters, digits, `-`, `_`, `.`, with letters or
-    digits at both ends.
+    """A text as a label value: at most 63 letters, digits, `-`, `_` and `.`, with letters or digits
+    at both ends.
     """
     return re.sub(r"[^A-Za-z0-9._-]", "-", value)[:63].strip("._-")
 
 
 def entrypoint(config: Mapping[str, Any]) -> str:
-    """What the job runs on the head of its Ray cluster."""
+    """The command of the job on the head of its Ray cluster."""
     words = (
         "python",
         "-m",
@@ -99,17 +95,16 @@ def build(
 ) -> dict[str, Any]:
     """The RayJob of a group.
 
-    settings: of the group's steps (workers, gpus_per_worker, threads, cluster). environment: the
-    step's. config: run_uri, group, kind. Raises InfrastructureError when the environment lacks what
-    a RayJob needs.
+    settings: of the group's steps (workers, gpus_per_worker, threads, cluster). environment: of the
+    step. config: run_uri, group, kind. Raises InfrastructureError for missing variables.
     """
-    lacking = [
+    missing = [
         key for key in ("XSTILTS_NAMESPACE", "XSTILTS_WORKER_IMAGE") if not environment.get(key)
     ]
-    if lacking:
+    if missing:
         raise InfrastructureError(
-            f"a RayJob cannot be made: {', '.join(lacking)} not set in the step's environment; the pipeline sets them "
-            "when it is submitted (or set XSTILTS_LAUNCHER to local)"
+            f"cannot create a RayJob: {', '.join(missing)} not set in the step's environment; "
+            "`xstilts submit` sets them (or set XSTILTS_LAUNCHER=local)"
         )
     cluster = Cluster.model_validate(settings.get("cluster") or {})
     run, group, kind = config["run_uri"].rpartition("/runs/")[2], config["group"], config["kind"]
@@ -126,11 +121,11 @@ def build(
     }
     annotations = {RUN_URI: config["run_uri"], GROUP: group}
     spec: dict[str, Any] = {
-        "submissionMode": "HTTPMode",  # no submitter pod, and no log stream whose end could be taken for the job's
+        "submissionMode": "HTTPMode",  # no submitter pod, whose end could be taken for the job's
         "entrypoint": entrypoint(config),
         "activeDeadlineSeconds": math.ceil(cluster.deadline_hours * 3600),
         "preRunningDeadlineSeconds": math.ceil(cluster.start_minutes * 60),
-        "backoffLimit": 0,  # the group resumes by itself; another try is this launcher's decision
+        "backoffLimit": 0,  # this launcher decides about retries
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": KEPT_SECONDS,
         "rayClusterSpec": {
@@ -142,23 +137,21 @@ def build(
         },
     }
     if queue:
-        spec["suspend"] = True  # Kueue starts it when there is room for all of it
-    place = {QUEUE: queue, QUEUE_PRIORITY: priority} if queue else {}
+        spec["suspend"] = True  # Kueue starts it once all of it fits
+    queue_labels = {QUEUE: queue, QUEUE_PRIORITY: priority} if queue else {}
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": namespace(environment),
-        "labels": {**labels, **{key: value for key, value in place.items() if value}},
+        "labels": {**labels, **{key: value for key, value in queue_labels.items() if value}},
         "annotations": annotations,
     }
-    if owners := [owner] if (owner := owner_of(environment)) else []:
-        metadata["ownerReferences"] = owners
+    if owner := owner_of(environment):
+        metadata["ownerReferences"] = [owner]
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "spec": spec}
 
 
 def queue_of(settings: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
-    """The Kueue LocalQueue of a group: the plan's, else the installation's; None when its pods
-    are scheduled as they come.
-    """
+    """The Kueue LocalQueue of a group: the plan's, else the installation's, else None."""
     return (settings.get("cluster") or {}).get("queue") or environment.get("XSTILTS_QUEUE") or None
 
 
@@ -167,13 +160,13 @@ def _priority(cluster: Cluster, environment: Mapping[str, str]) -> str | None:
 
 
 def namespace(environment: Mapping[str, str]) -> str:
-    """Where RayJobs go: XSTILTS_RAY_NAMESPACE, else the step's own namespace."""
+    """The namespace of RayJobs: XSTILTS_RAY_NAMESPACE, else the step's namespace."""
     return environment.get("XSTILTS_RAY_NAMESPACE") or environment["XSTILTS_NAMESPACE"]
 
 
 def owner_of(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """The step's pod as owner, so that the RayJob goes with it. None across namespaces: there
-    the garbage collector finds no such owner and deletes the RayJob at once.
+    """The step's pod as owner, so that the RayJob is deleted with it. None across namespaces, where
+    Kubernetes would find no such owner and delete the RayJob at once.
     """
     pod, uid = environment.get("XSTILTS_POD_NAME"), environment.get("XSTILTS_POD_UID")
     if not pod or not uid or namespace(environment) != environment["XSTILTS_NAMESPACE"]:
@@ -197,10 +190,10 @@ def _head(
         {"cpu": str(cluster.head_cpus), "memory": _gib(cluster.head_memory_gib)}, {}, shm,
     )  # fmt: skip
     start = {
-        "num-cpus": "0",
+        "num-cpus": "0",  # no workers on the head
         "dashboard-host": "0.0.0.0",
         **_object_store(shm),
-    }  # nothing is trained on the head
+    }
     return {"rayStartParams": start, "template": pod}
 
 
@@ -211,22 +204,23 @@ def _workers(
     labels: Any,
     annotations: Any,
 ) -> dict[str, Any]:
-    each, workers = cluster.workers_per_node, int(settings.get("workers", 1))
-    least = math.ceil((cluster.min_workers or workers) / each)
-    gpus = math.ceil(float(settings.get("gpus_per_worker") or 0) * each)
+    per_node, workers = cluster.workers_per_node, int(settings.get("workers", 1))
+    minimum = math.ceil((cluster.min_workers or workers) / per_node)
+    gpus = math.ceil(float(settings.get("gpus_per_worker") or 0) * per_node)
     amounts = {
-        "cpu": str(cluster.cpus_per_worker * each),
-        "memory": _gib(cluster.memory_gib_per_worker * each),
+        "cpu": str(cluster.cpus_per_worker * per_node),
+        "memory": _gib(cluster.memory_gib_per_worker * per_node),
         **({"nvidia.com/gpu": str(gpus)} if gpus else {}),
     }
-    more = {**(_NCCL if gpus else {}), "OMP_NUM_THREADS": str(settings.get("threads", 1))}
-    pod = _pod("worker", cluster, environment, labels, annotations, amounts, more, cluster.shm_gib)
+    variables = {**(_NCCL if gpus else {}), "OMP_NUM_THREADS": str(settings.get("threads", 1))}
+    pod = _pod(
+        "worker", cluster, environment, labels, annotations, amounts, variables, cluster.shm_gib
+    )
     pod["spec"]["nodeSelector"] = dict(cluster.node_selector)
     pod["spec"]["tolerations"] = [
         t.model_dump(by_alias=True, exclude_none=True) for t in cluster.tolerations
     ]
-    # One pod a node where there is room: soft, since a group that shares a node is slower, and one
-    # that waits is lost.
+    # Prefer one pod on each node: sharing a node is slower, but waiting for one may be forever.
     pod["spec"]["topologySpreadConstraints"] = [
         {
             "maxSkew": 1,
@@ -235,24 +229,24 @@ def _workers(
             "labelSelector": {"matchLabels": dict(pod["metadata"]["labels"])},
         }
     ]
-    nodes = workers // each
+    nodes = workers // per_node
     return {
-        "groupName": "workers", "replicas": nodes, "minReplicas": least, "maxReplicas": nodes,
+        "groupName": "workers", "replicas": nodes, "minReplicas": minimum, "maxReplicas": nodes,
         "rayStartParams": _object_store(cluster.shm_gib), "template": pod,
     }  # fmt: skip
 
 
 def _pod(
     role: str, cluster: Cluster, environment: Mapping[str, str], labels: Any, annotations: Any,
-    amounts: Mapping[str, str], more: Mapping[str, str], shm: float,
+    amounts: Mapping[str, str], variables: Mapping[str, str], shm: float,
 ) -> dict[str, Any]:  # fmt: skip
     amounts = {**amounts, "ephemeral-storage": _gib(cluster.disk_gib if role == "worker" else 10)}
     site = {
         k: v
         for k, v in environment.items()
-        if v and (k in _NAMED or (more and k.startswith(HANDED_ON)))
+        if v and (k in _NAMED or (variables and k.startswith(NETWORK_PREFIXES)))
     }
-    values = {**_RAY, **more, **site}
+    values = {**_RAY, **variables, **site}
     secret = environment.get("XSTILTS_S3_SECRET") or "xstilts-s3"
     env: list[dict[str, Any]] = [{"name": key, "value": values[key]} for key in sorted(values)]
     env += [
@@ -274,10 +268,7 @@ def _pod(
         "volumeMounts": [
             {"name": "shm", "mountPath": "/dev/shm"},
             {"name": "tmp", "mountPath": "/tmp"},
-            {
-                "name": "cache",
-                "mountPath": "/cache",
-            },  # shared by the pod's workers: a blob is fetched once a node
+            {"name": "cache", "mountPath": "/cache"},  # shared by the pod's workers
         ],
     }
     priority = _priority(cluster, environment)
@@ -307,7 +298,7 @@ def _pod(
 
 
 def _object_store(shm: float) -> dict[str, str]:
-    """Ray's object store gets half of /dev/shm; the other half is NCCL's and the data loaders'."""
+    """Half of /dev/shm for Ray's object store; NCCL and data loaders use the other half."""
     return {"object-store-memory": str(int(shm * 2**30 / 2))}
 
 

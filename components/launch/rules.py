@@ -1,10 +1,10 @@
-"""What the KubeRay operator (1.7) and Kueue (0.19) refuse in a RayJob, and the schema of the CRD
-does not.
+"""What the KubeRay operator (1.7) and Kueue (0.19) reject in a RayJob although the CRD's schema
+accepts it.
 
-Sources: KubeRay ray-operator/controllers/ray/utils/validation.go, and the CEL rules of its CRD;
-Kueue's page on RayJobs. The operator says so only after the object was made, in a status that never
-changes again; this says it before. What the operator allows by a feature gate is not known here.
-rules_cluster.py has the rules of the Ray cluster inside.
+Sources: KubeRay ray-operator/controllers/ray/utils/validation.go and the CEL rules of its CRD;
+Kueue's page on RayJobs. The operator reports such mistakes only in the status of the created
+object; these checks run before. Feature gates of the operator are not taken into account.
+rules_cluster.py has the rules of the Ray cluster.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,11 +18,11 @@ from components.launch.rules_cluster import DNS_1035, Job, bad_labels, head_pod
 from xstilts.errors import InfrastructureError
 
 MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
-#: The two that a deletion rule can wait for, one of them.
+#: A deletion rule waits for one of these.
 CONDITIONS = ("jobStatus", "jobDeploymentStatus")
-#: What is deleted first comes first: none of them may have a shorter time than one before it.
+#: In the order of deletion: none may have a shorter TTL than one before it.
 DELETIONS = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
-#: The label by which a RayJob without a cluster of its own names one.
+#: Label by which a RayJob selects an existing cluster.
 SELECTED = "ray.io/cluster"
 
 
@@ -31,7 +31,10 @@ def _metadata(job: Job) -> Iterator[str]:
     if len(name) > 47:
         yield f"metadata.name: {name!r} has {len(name)} characters; at most 47"
     if not DNS_1035.fullmatch(name):
-        yield f"metadata.name: {name!r} is no DNS-1035 label: small letters, digits and '-', a letter first"
+        yield (
+            f"metadata.name: {name!r} is not a DNS-1035 label: lowercase letters, digits and '-', "
+            "starting with a letter"
+        )
     yield from bad_labels("metadata.labels", job["metadata"].get("labels", {}))
 
 
@@ -39,7 +42,7 @@ def _managed(job: Job) -> Iterator[str]:
     spec = job["spec"]
     for where, holder in (("spec", spec), ("spec.rayClusterSpec", spec.get("rayClusterSpec", {}))):
         if "managedBy" in holder and holder["managedBy"] not in MANAGERS:
-            yield f"{where}.managedBy: {holder['managedBy']!r} is neither {' nor '.join(MANAGERS)}"
+            yield f"{where}.managedBy: {holder['managedBy']!r}; allowed: {', '.join(MANAGERS)}"
 
 
 def _suspend(job: Job) -> Iterator[str]:
@@ -92,21 +95,24 @@ def _deletion_rules(spec: Job, at: str, rules: list[Job]) -> Iterator[str]:
     seconds: dict[str, dict[str, int]] = {}
     for index, rule in enumerate(rules):
         where, condition, policy = f"{at}[{index}]", rule.get("condition", {}), rule.get("policy")
-        given = [key for key in CONDITIONS if key in condition]
-        if len(given) != 1:
+        keys = [key for key in CONDITIONS if key in condition]
+        if len(keys) != 1:
             yield f"{where}.condition: exactly one of {' and '.join(CONDITIONS)}"
             continue
         yield from _policy(spec, where, policy)
-        ttl, event = condition.get("ttlSeconds", 0), f"{given[0]} {condition[given[0]]}"
+        ttl, event = condition.get("ttlSeconds", 0), f"{keys[0]} {condition[keys[0]]}"
         if ttl < 0:
             yield f"{where}.condition.ttlSeconds: {ttl} is negative"
         if policy in seconds.setdefault(event, {}):
-            yield f"{where}: a second {policy} for {event}"
+            yield f"{where}: duplicate {policy} for {event}"
         seconds[event].setdefault(str(policy), ttl)
     for event, times in seconds.items():
         for first, then in pairwise(policy for policy in DELETIONS if policy in times):
             if times[then] < times[first]:
-                yield f"{at}: for {event}, {then} after {times[then]} s comes before {first} after {times[first]} s"
+                yield (
+                    f"{at}: for {event}, {then} ({times[then]} s) comes before {first} "
+                    f"({times[first]} s)"
+                )
 
 
 def _policy(spec: Job, where: str, policy: str | None) -> Iterator[str]:
@@ -121,40 +127,43 @@ def _submission(job: Job) -> Iterator[str]:
     if ("rayClusterSpec" in spec) == bool(spec.get("clusterSelector")):
         yield "spec: exactly one of rayClusterSpec and clusterSelector"
     if spec.get("clusterSelector") and not spec["clusterSelector"].get(SELECTED):
-        yield f"spec.clusterSelector: has no {SELECTED}"
+        yield f"spec.clusterSelector: {SELECTED} is missing"
     if spec.get("clusterSelector") and spec.get("backoffLimit", 0) > 0:
         yield "spec.backoffLimit: not with clusterSelector"
     if mode == "InteractiveMode" and spec.get("backoffLimit", 0) > 0:
         yield "spec.backoffLimit: not with InteractiveMode"
     if mode == "SidecarMode":
-        if given := [
+        if forbidden := [
             key
             for key in ("submitterPodTemplate", "submitterConfig", "clusterSelector")
             if spec.get(key)
         ]:
-            yield f"spec.{given[0]}: not with SidecarMode"
+            yield f"spec.{forbidden[0]}: not with SidecarMode"
         if head_pod(job).get("restartPolicy", "Never") != "Never":
             yield "spec.rayClusterSpec.headGroupSpec: restartPolicy must be Never with SidecarMode"
 
 
 def _runtime_environment(job: Job) -> Iterator[str]:
-    """It must be YAML, and a mapping; what stands in it is Ray's to judge."""
+    """It must be a YAML mapping; Ray checks the content."""
     try:
         node = yaml.compose(job["spec"].get("runtimeEnvYAML", ""), yaml.SafeLoader)
     except yaml.YAMLError as error:
-        yield f"spec.runtimeEnvYAML: is no YAML: {' '.join(str(error).split())}"
+        yield f"spec.runtimeEnvYAML: not valid YAML: {' '.join(str(error).split())}"
         return
     if not (
         node is None or isinstance(node, yaml.MappingNode) or node.tag == "tag:yaml.org,2002:null"
     ):
-        yield "spec.runtimeEnvYAML: is no mapping"
+        yield "spec.runtimeEnvYAML: not a mapping"
 
 
 def _kueue(job: Job) -> Iterator[str]:
     labels = job["metadata"].get("labels", {})
     if "kueue.x-k8s.io/queue-name" not in labels:
         if "kueue.x-k8s.io/priority-class" in labels:
-            yield "metadata.labels.kueue.x-k8s.io/priority-class: only with a queue; Kueue takes no notice of it otherwise"
+            yield (
+                "metadata.labels.kueue.x-k8s.io/priority-class: only with a queue; Kueue ignores "
+                "it otherwise"
+            )
         return
     spec, cluster = job["spec"], job["spec"].get("rayClusterSpec", {})
     if spec.get("clusterSelector"):
@@ -162,7 +171,10 @@ def _kueue(job: Job) -> Iterator[str]:
     if not spec.get("shutdownAfterJobFinishes"):
         yield "a queue: only with shutdownAfterJobFinishes: true"
     if not spec.get("suspend"):
-        yield "a queue: the job must be made suspended, or it starts before it is admitted where Kueue is away"
+        yield (
+            "a queue: needs suspend: true, or the job starts before it is admitted while Kueue is "
+            "down"
+        )
     if cluster.get("enableInTreeAutoscaling"):
         yield "a queue: not with enableInTreeAutoscaling"
     if len(cluster.get("workerGroupSpecs", [])) > 17:
@@ -183,14 +195,12 @@ RULES: tuple[Callable[[Job], Iterator[str]], ...] = (
 
 
 def problems(job: Job) -> list[str]:
-    """Everything that the operator would refuse, as sentences; empty when it would take the
-    RayJob.
-    """
+    """Everything that the operator would reject; empty for a valid RayJob."""
     return [problem for rule in RULES for problem in rule(job)]
 
 
 def checked(job: dict[str, Any]) -> dict[str, Any]:
-    """The RayJob, or an InfrastructureError that lists what is wrong with it."""
-    if found := problems(job):
-        raise InfrastructureError(f"RayJob {job['metadata'].get('name')}: " + "; ".join(found))
+    """Returns the RayJob. Raises InfrastructureError with all its mistakes."""
+    if mistakes := problems(job):
+        raise InfrastructureError(f"RayJob {job['metadata'].get('name')}: " + "; ".join(mistakes))
     return job

@@ -1,45 +1,43 @@
-"""What to do about a job, from what is seen of it. One pure state machine for every launcher.
+"""Decides what to do with a job from its observed status; one pure state machine for all launchers.
 
-What is seen are the two status fields of a RayJob, or the same said of a Ray job or of a local run.
-That the work is done is never read off them: it is done when the store says so. No log stream is
-looked at.
+It observes the two status fields of a RayJob, or equivalents for a Ray job or a local run. Whether
+the work is done is decided by the store only, never by a status or a log.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-#: The exit code of a driver that ended itself because its lease was gone.
+#: Exit code of a driver that exits because its lease was lost.
 LEASE_LOST = 86
-#: How often a job that was lost, not failed, is started again.
+#: How often a lost (not failed) job is restarted.
 MOST_LOSSES = 3
-#: The operator itself waits 300 s for its two fields to agree.
+#: How long the two status fields may disagree; the operator itself waits 300 s.
 AGREE_SECONDS = 600.0
-#: How long after its deadline a job may be seen starting or running before the operator is taken to
-#: be gone.
+#: How long after its deadline a job may start or run before the operator is assumed to be down.
 OVERDUE_SECONDS = 600.0
 
 ENDED = ("Complete", "Failed", "ValidationFailed")
 JOB_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-#: Why a job was lost through no fault of its own: a new cluster can go on from the checkpoints.
+#: Reasons of a lost job: a new cluster can resume from its checkpoints.
 LOST = ("JobStatusCheckTimeoutExceeded", "SubmissionFailed")
 WHAT_TO_DO = {
-    "DeadlineExceeded": "it ran longer than resources.cluster.deadline_hours; finished steps are kept, so a new run "
-    "goes on from there",
-    "PreRunningDeadlineExceeded": "its pods did not start within resources.cluster.start_minutes: no node has room, or "
-    "an image cannot be pulled",
+    "DeadlineExceeded": "it ran longer than resources.cluster.deadline_hours; submit the plan "
+    "again to resume after the finished steps",
+    "PreRunningDeadlineExceeded": "its pods did not start within resources.cluster.start_minutes: "
+    "no node has enough free resources, or an image cannot be pulled",
     "AppFailed": "the job itself failed",
-    "ValidationFailed": "the operator refuses the RayJob",
-    "SubmissionFailed": "the operator could not hand the job to Ray's head",
-    "JobStatusCheckTimeoutExceeded": "Ray's head could not be reached any more",
-    "JobDeploymentStatusTransitionGracePeriodExceeded": "the operator's two status fields did not come to agree",
+    "ValidationFailed": "the operator rejected the RayJob",
+    "SubmissionFailed": "the operator could not submit the job to Ray's head",
+    "JobStatusCheckTimeoutExceeded": "Ray's head became unreachable",
+    "JobDeploymentStatusTransitionGracePeriodExceeded": "the operator's two status fields "
+    "disagreed for too long",
 }
 
-#: A deletion that takes longer is stuck on the operator's finalizer: there is no operator, or it
-#: cannot reach the head.
+#: A deletion that takes longer waits for the operator's finalizer: the operator is down, or cannot
+#: reach the head.
 STUCK_SECONDS = 900.0
-#: jobDeploymentStatus → what the job's time counts as. A status of a later operator counts as
-#: nothing.
+#: jobDeploymentStatus → the phase of the job. An unknown status has no phase.
 PHASES: Mapping[str, "Phase"] = {
     "": "start", "Initializing": "start", "Waiting": "start", "Retrying": "start", "Running": "run",
     "Suspending": "queue", "Suspended": "queue",
@@ -51,7 +49,7 @@ Action = Literal["create", "adopt", "wait", "replace", "done", "fail", "cancel"]
 
 @dataclass(frozen=True)
 class Observation:
-    """A job as it is seen. deployment: jobDeploymentStatus, None when there is no such job; job:
+    """The observed status of a job. deployment: jobDeploymentStatus, None for no job; job:
     jobStatus.
     """
 
@@ -67,7 +65,7 @@ class Observation:
 
     @property
     def worth_asking(self) -> bool:
-        """Whether the store must be asked if the work is done."""
+        """Whether to ask the store if the work is done."""
         return self.deployment is None or self.ended or self.job in JOB_ENDED
 
     def __str__(self) -> str:
@@ -77,10 +75,9 @@ class Observation:
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds for which a job may wait in its queue each time, start, and run; None: nobody
-    limits it. The operator itself ends a job that starts or runs too long, and counts from
-    admission, as these do; nobody ends a wait in a queue. queue_of: the queue, and where to
-    look, for people.
+    """Timeouts in seconds for each wait in the queue, the start and the run; None: no limit. The
+    operator enforces those of start and run, counted from admission; nobody else enforces that of
+    the queue. queue_of: the queue and a command to inspect it, for messages.
     """
 
     queue: float | None = None
@@ -91,8 +88,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Memory:
-    """What was seen before. ours: made or taken over by this try. phase: of the last look;
-    since: when that phase began; disagree_since: both on this try's clock.
+    """State between polls. ours: created or adopted by this attempt. phase: at the last poll;
+    since, disagree_since: start of the phase and of a disagreement, on this attempt's clock.
     """
 
     ours: bool = False
@@ -109,7 +106,7 @@ class Decision:
 
 
 def remember(memory: Memory, seen: Observation, now: float) -> Memory:
-    """The memory after an observation at `now` seconds of any one clock that never goes back."""
+    """The memory after an observation at `now` seconds of a monotonic clock."""
     phase = (
         "delete"
         if seen.deleting
@@ -129,9 +126,7 @@ def remember(memory: Memory, seen: Observation, now: float) -> Memory:
 
 
 def after(memory: Memory, action: Action) -> Memory:
-    """The memory after an action was taken: what is created or adopted is ours, what of ours is
-    replaced was lost.
-    """
+    """The memory after an action: a created or adopted job is ours, a replaced one was lost."""
     if action in ("create", "adopt"):
         return replace(memory, ours=True)
     if action == "replace" and memory.ours:
@@ -142,7 +137,7 @@ def after(memory: Memory, action: Action) -> Memory:
 def decide(
     seen: Observation, memory: Memory, now: float, settled: bool, cancelled: bool, limits: Limits
 ) -> Decision:
-    """What to do next. settled: every step is done or has its failure in the store (asked when
+    """What to do next. settled: every step is done or recorded as failed (asked only if
     `seen.worth_asking`).
     """
     if cancelled:
@@ -153,13 +148,13 @@ def decide(
         if memory.phase == "delete" and now - memory.since > STUCK_SECONDS:
             return Decision(
                 "fail",
-                "its deletion does not end: look at the KubeRay operator, whose finalizer it has",
+                "stuck in deletion: check the KubeRay operator, which must remove its finalizer",
             )
         return Decision("wait", "it is being deleted")
     if seen.ended:
         return _ended(seen, memory, settled)
     if not memory.ours:
-        return Decision("adopt", f"it is there already ({seen})")
+        return Decision("adopt", f"already exists ({seen})")
     if memory.disagree_since is not None and now - memory.disagree_since > AGREE_SECONDS:
         return _ended(replace(seen, deployment="Complete"), memory, settled)
     if late := _late(memory, now, limits):
@@ -168,12 +163,12 @@ def decide(
 
 
 def _late(memory: Memory, now: float, limits: Limits) -> str | None:
-    """Why a job has been too long in its phase, or None."""
+    """Why a job has exceeded the timeout of its phase, or None."""
     spent = now - memory.since
     if memory.phase == "queue" and limits.queue is not None and spent > limits.queue:
         return (
-            f"it was not admitted within {limits.queue / 3600:g} hours (resources.cluster.queue_hours); it waits in "
-            f"{limits.queue_of}"
+            f"not admitted within {limits.queue / 3600:g} hours "
+            f"(resources.cluster.queue_hours); it waits in {limits.queue_of}"
         )
     if (
         memory.phase == "start"
@@ -181,11 +176,11 @@ def _late(memory: Memory, now: float, limits: Limits) -> str | None:
         and spent > limits.start + OVERDUE_SECONDS
     ):
         return (
-            "it does not start and nothing ends it (resources.cluster.start_minutes): does the KubeRay operator run? "
-            "`xstilts doctor --cluster` looks for it"
+            "did not start within resources.cluster.start_minutes, and the operator did not end "
+            "it: is the KubeRay operator running? Run `xstilts doctor --cluster`"
         )
     if memory.phase == "run" and limits.run is not None and spent > limits.run + OVERDUE_SECONDS:
-        return "it runs past its deadline and nothing ends it; a RayJob: does the operator run?"
+        return "past its deadline, and not ended: is the KubeRay operator running?"
     return None
 
 
@@ -203,13 +198,11 @@ def _absent(memory: Memory, settled: bool) -> Decision:
 
 def _ended(seen: Observation, memory: Memory, settled: bool) -> Decision:
     if settled:
-        return Decision("done")  # also when it ended between two tries of its step
+        return Decision("done")  # also if it ended between two attempts of its step
     if not memory.ours:
-        return Decision("replace", f"an earlier try left it ({seen})")
+        return Decision("replace", f"left by an earlier attempt ({seen})")
     if seen.deployment == "Complete" and seen.job == "SUCCEEDED":
-        return Decision(
-            "done"
-        )  # what a job that says SUCCEEDED has left undone, the caller finds in the store
+        return Decision("done")  # the caller finds unfinished steps in the store
     lost = seen.reason in LOST or f"exit code {LEASE_LOST}" in seen.message
     if lost:
         return (
@@ -219,16 +212,16 @@ def _ended(seen: Observation, memory: Memory, settled: bool) -> Decision:
         )
     reason = seen.reason or seen.deployment or ""
     if seen.job == "STOPPED":
-        return Decision("fail", f"it was stopped by hand, or by its cluster ({seen})")
-    said = WHAT_TO_DO.get(reason)
-    return Decision("fail", f"{said} ({seen})" if said else str(seen))
+        return Decision("fail", f"stopped by hand or by its cluster ({seen})")
+    meaning = WHAT_TO_DO.get(reason)
+    return Decision("fail", f"{meaning} ({seen})" if meaning else str(seen))
 
 
 def _lost_too_often(why: str) -> Decision:
-    return Decision("fail", f"it was lost {MOST_LOSSES + 1} times; the last time: {why}")
+    return Decision("fail", f"lost {MOST_LOSSES + 1} times; the last time: {why}")
 
 
 def _waiting(seen: Observation) -> str:
     if seen.deployment in ("Suspended", "Suspending"):
-        return f"{seen.deployment}: waiting to be admitted by its queue"
+        return f"{seen.deployment}: waiting for admission by its queue"
     return f"{seen.deployment or 'new'}{f', job {seen.job}' if seen.job else ''}"

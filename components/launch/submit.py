@@ -1,8 +1,7 @@
-"""Starts a group's job where it runs, and waits until the store holds its work or the job has ended
-for good.
+"""Starts a group's job and waits until the store has its results or the job has failed.
 
-The same loop for every launcher. What counts is in the store; what is polled says only when to
-look, and why a job ended.
+All launchers use the same loop. Only the store decides whether the work is done; the polled status
+shows when to ask it, and why a job ended.
 """
 
 import logging
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    """How the loop passes its time."""
+    """Polling interval and clock of the loop."""
 
     poll: float = POLL_SECONDS
     sleep: Callable[[float], None] = time.sleep
@@ -46,26 +45,24 @@ def follow(
     is_cancelled: Callable[[], bool],
     pace: Pace | None = None,
 ) -> None:
-    """Brings a job to its end, and removes it. Returns when the work is settled or the job says
-    SUCCEEDED; raises InfrastructureError, with the reason and what to do, when it failed, was
-    lost too often or was cancelled.
+    """Runs a job to its end and removes it. Returns once the work is settled or the job reports
+    SUCCEEDED. Raises InfrastructureError, with the reason and what to do, if it failed, was lost
+    too often or was cancelled.
     """
     pace = pace or Pace()
     memory, last = Memory(), ""
-    away: float | None = None
+    outage: float | None = None
     while True:
         seen, now = backend.observe(), pace.clock()
         memory = remember(memory, seen, now)
         try:
-            done, away = seen.worth_asking and is_settled(), None
-        except (
-            StoreError
-        ) as error:  # the job may be done: not for an outage shall it be told as lost
-            away = now if away is None else away
-            if now - away > OUTAGE_SECONDS:
+            done, outage = seen.worth_asking and is_settled(), None
+        except StoreError as error:  # the job may be done: wait for the store
+            outage = now if outage is None else outage
+            if now - outage > OUTAGE_SECONDS:
                 raise
             log.warning(
-                "%s: whether its work is done cannot be asked, trying again: %s",
+                "%s: cannot ask the store whether its work is done, retrying: %s",
                 backend.name,
                 error,
             )
@@ -97,10 +94,8 @@ def follow(
 def _remove(backend: Backend) -> None:
     try:
         backend.delete()
-    except (
-        InfrastructureError
-    ) as error:  # the outcome stands; without a lease the collector removes what is left
-        log.warning("%s could not be removed, the collector will: %s", backend.name, error)
+    except InfrastructureError as error:  # the outcome stands, and the job has no lease
+        log.warning("cannot remove %s, garbage collection will: %s", backend.name, error)
 
 
 def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = None) -> None:
@@ -115,7 +110,7 @@ def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = Non
         follow(backend, is_settled, lambda: False, pace)
         return
     if is_cancelled(store, folder, work):
-        raise InfrastructureError(f"{config['run_uri']} was cancelled; submit it again to go on")
+        raise InfrastructureError(f"{config['run_uri']} was cancelled; submit it again to resume")
     holder = os.environ.get("XSTILTS_POD_UID") or f"{socket.gethostname()}/{os.getpid()}"
     with Keeper(store, folder, work, holder) as keeper:
         follow(backend, is_settled, keeper.cancelled.is_set, pace)
@@ -124,15 +119,15 @@ def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = Non
 def rayjob(
     worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None
 ) -> None:
-    """Launches a group as a RayJob in the step's cluster."""
+    """Runs a group as a RayJob in the step's cluster."""
     _leased(RayJobBackend(resources, os.environ, config, Api.in_cluster()), config, pace)
 
 
 def ray(
     worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None
 ) -> None:
-    """Launches a group on the Ray cluster at XSTILTS_RAY_ADDRESS, which has the workers' image
-    and S3 credentials.
+    """Runs a group on the Ray cluster at XSTILTS_RAY_ADDRESS, which has the worker image and S3
+    credentials.
     """
     api = ray_api(os.environ.get("XSTILTS_RAY_ADDRESS", ""))
     _leased(RayBackend(resources, os.environ, config, api), config, pace)
@@ -141,7 +136,7 @@ def ray(
 def local(
     worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], pace: Pace | None = None
 ) -> None:
-    """Launches a group on this machine's Ray."""
+    """Runs a group on this machine's Ray."""
 
     def run() -> None:
         from components.launch.local import launch

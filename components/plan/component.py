@@ -1,6 +1,4 @@
-"""plan: expands the run's plan into batches and groups, and hands out the ids that the loops go
-over.
-"""
+"""plan: expands the run's plan into batches and groups, and returns the ids for the loops."""
 
 from kfp import dsl
 
@@ -9,14 +7,14 @@ from components.images import reference
 
 @dsl.component(base_image=reference("plan"), install_kfp_package=False)
 def plan(run: str) -> str:
-    """Expands the plan; the specs lie in the run's folder. Returns the run's URI."""
+    """Expands the plan, writes the specs to the run's folder and returns the run's URI."""
     from xstilts.runs.actions import plan
 
     plan(run)
     return run
 
 
-# A component of its own: KFP's local runner loops over a task's only output, and over nothing else.
+# Separate, because KFP's local runner can only loop over the single output of a task.
 @dsl.component(base_image=reference("plan"), install_kfp_package=False)
 def work(run: str, kind: str) -> list[str]:
     """Ids of the planned `sources`, `builds`, `encodings` or `groups`."""

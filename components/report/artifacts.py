@@ -1,4 +1,4 @@
-"""What a person sees on the run's page: the report, its summary, and the headline numbers."""
+"""Artifacts on the run's page: the report, its summary and the headline numbers."""
 
 import shutil
 import tempfile
@@ -12,8 +12,8 @@ from xstilts.runs.folder import open_run
 
 
 def write(run: str, html: Any, markdown: Any, metrics: Any) -> str:
-    """Makes the report and its KFP artifacts, over the cells that there are; the report names
-    those that are missing.
+    """Writes the report and its KFP artifacts over the finished cells; the report names missing
+    ones.
     """
     end_with_parent()
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
@@ -21,9 +21,7 @@ def write(run: str, html: Any, markdown: Any, metrics: Any) -> str:
         shutil.copyfile(Path(scratch) / "report.html", html.path)
         shutil.copyfile(Path(scratch) / "report.md", markdown.path)
     for contrast in summary.get("headline_effects", []):
-        if (
-            contrast["effect"] is not None
-        ):  # no number can be given: KFP's JSON has neither null nor NaN for one
+        if contrast["effect"] is not None:  # KFP's metrics have neither null nor NaN
             metrics.log_metric(
                 f"{contrast['backbone']} {contrast['evaluation']}", contrast["effect"]
             )
@@ -32,14 +30,14 @@ def write(run: str, html: Any, markdown: Any, metrics: Any) -> str:
 
 
 def verdict(run: str) -> str:
-    """Raises DataError when the run's report names missing cells."""
+    """Raises DataError if the run's report names missing cells."""
     store, folder = open_run(run)
     status = store.get_json(f"{folder}/status.json")
     if status is None:
-        raise DataError(f"{run}: the report has not been written")
+        raise DataError(f"{run}: no report; the report step did not finish")
     if status["missing"]:
-        what = ", ".join(str(missing["what"]) for missing in status["missing"][:5])
+        names = ", ".join(str(missing["what"]) for missing in status["missing"][:5])
         raise DataError(
-            f"{len(status['missing'])} cells are missing ({what}, …); the report says why of each"
+            f"{len(status['missing'])} cells are missing ({names}, …); see the report for reasons"
         )
     return run

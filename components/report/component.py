@@ -1,5 +1,5 @@
-"""report: effects, statistics and figures over all cells. verdict: turns the run red when cells
-are missing.
+"""report: effects, statistics and figures over all cells. verdict: fails the run if cells are
+missing.
 """
 
 from kfp import dsl
@@ -18,11 +18,10 @@ def report(
     return write(run, html, markdown, metrics)
 
 
-# A component of its own: of one that fails, Kubeflow keeps no artifacts, and a red run is the one
-# whose report is wanted.
+# Separate, because Kubeflow drops the artifacts of a failed task, and the report matters most then.
 @dsl.component(base_image=reference("report"), install_kfp_package=False)
 def verdict(run: str, reported: str) -> str:
-    """Fails when the report names missing cells."""
+    """Fails if the report names missing cells."""
     from components.report.artifacts import verdict
 
     return verdict(run)

@@ -1,6 +1,4 @@
-"""stage: records and encodings of one batch; build: the tiny backbones of one, which needs
-torch.
-"""
+"""stage: records and encodings of one batch. build: the tiny backbones of one, which need torch."""
 
 from kfp import dsl
 
@@ -9,7 +7,7 @@ from components.images import reference
 
 @dsl.component(base_image=reference("stage"), install_kfp_package=False)
 def stage(run: str, batch: str) -> str:
-    """Does the steps of a batch that are not done; returns the batch's id."""
+    """Runs the unfinished steps of a batch and returns the batch's id."""
     from components.orphan import end_with_parent
     from xstilts.runs.actions import stage
 
@@ -18,10 +16,10 @@ def stage(run: str, batch: str) -> str:
     return batch
 
 
-# In the workers' image: it pre-trains a tiny backbone, for seconds and on CPU, so it takes no Ray.
+# In the worker image, without Ray: it pretrains a tiny backbone on CPU in seconds.
 @dsl.component(base_image=reference("finetune", "worker"), install_kfp_package=False)
 def build(run: str, batch: str) -> str:
-    """Builds the tiny backbones of a batch that are not done; returns the batch's id."""
+    """Builds the unfinished tiny backbones of a batch and returns the batch's id."""
     from components.orphan import end_with_parent
     from xstilts.runs.actions import stage
 

@@ -1,4 +1,4 @@
-"""The Kubeflow Pipelines API as xstilts uses it: each call with a time-out, and errors in words."""
+"""A client of the Kubeflow Pipelines API with timeouts and readable errors."""
 
 import json
 import os
@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.kfp.errors import KfpError, explained
+from pipelines.kfp.errors import KfpError, readable_errors
 from xstilts.errors import PlanError
 
 PIPELINE = "intermediate-to-xtreme-r"
 EXPERIMENT = "xstilts"
-#: Seconds to connect and to wait for an answer.
+#: Seconds to connect, and to wait for a response.
 TIMEOUT = (5.0, 60.0)
 FINISHED = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 
@@ -21,17 +21,17 @@ FINISHED = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 class Kfp:
     """One server. Credentials come from the environment and go into headers only."""
 
-    def __init__(self, host: str, namespace: str | None = None, ca_cert: str | None = None) -> None:
-        """host: the root of the API, e.g. http://localhost:8888. namespace: of a server with
-        several users.
-        """
+    def __init__(
+        self, host: str, namespace: str | None = None, ca_cert: Path | None = None
+    ) -> None:
+        """host: root URL of the API, e.g. http://localhost:8888. namespace: of a multi-user KFP."""
         import kfp_server_api as api
 
         if not host.startswith(("http://", "https://")):
-            raise PlanError(f"--host {host!r}: give its whole address, e.g. https://{host}")
+            raise PlanError(f"--host {host!r}: not a URL; write for example https://{host}")
         self.host, self.namespace = host.rstrip("/"), namespace
         configuration = api.Configuration(host=self.host)
-        configuration.ssl_ca_cert = ca_cert
+        configuration.ssl_ca_cert = None if ca_cert is None else str(ca_cert)
         if token := _token():
             configuration.api_key["authorization"] = token
             configuration.api_key_prefix["authorization"] = "Bearer"
@@ -45,84 +45,87 @@ class Kfp:
         self.runs = api.RunServiceApi(client)
         self.recurring = api.RecurringRunServiceApi(client)
 
-    def call(self, asked: str, function: Callable[..., Any], **arguments: Any) -> Any:
-        """Calls a function of the generated client; raises KfpError that says what was asked of
-        whom.
+    def call(self, action: str, function: Callable[..., Any], **arguments: Any) -> Any:
+        """Calls a function of the generated client. Raises KfpError, which names the host and the
+        action ("find the run x").
         """
-        with explained(self.host, asked):
-            answer = function(**arguments, _request_timeout=TIMEOUT)
-            # The client takes any page for an empty answer, and a sign-in page for a server without
-            # runs.
+        with readable_errors(self.host, action):
+            response = function(**arguments, _request_timeout=TIMEOUT)
+            # The client accepts any page as an empty response, even a sign-in page.
             if not isinstance(json.loads(self.client.last_response.data), dict):
                 raise ValueError("no JSON object")
-            return answer
+            return response
 
     def _listed(
-        self, asked: str, function: Callable[..., Any], field: str, **arguments: Any
+        self, action: str, function: Callable[..., Any], field: str, **arguments: Any
     ) -> Iterator[Any]:
         token = ""
         while True:
-            page = self.call(asked, function, page_token=token, page_size=100, **arguments)
+            page = self.call(action, function, page_token=token, page_size=100, **arguments)
             yield from getattr(page, field) or ()
             token = page.next_page_token or ""
             if not token:
                 return
 
-    def _here(self) -> dict[str, str]:
+    def _namespace(self) -> dict[str, str]:
         return {"namespace": self.namespace} if self.namespace else {}
 
-    # ---- what runs belong to ----
+    # ---- experiments and packages ----
 
     def find_experiment(self, name: str) -> str | None:
         """The id of an experiment, or None."""
         listing = self.experiments.experiment_service_list_experiments
-        found = self._listed(
+        experiments = self._listed(
             f"find the experiment {name}",
             listing,
             "experiments",
             filter=_named(name),
-            **self._here(),
+            **self._namespace(),
         )
-        return next((str(one.experiment_id) for one in found), None)
+        return next((str(experiment.experiment_id) for experiment in experiments), None)
 
     def experiment(self, name: str = EXPERIMENT) -> str:
-        """The id of an experiment, which is made when it is not there."""
-        found = self.find_experiment(name)
-        if found is not None:
-            return found
-        body = self.models.V2beta1Experiment(display_name=name, **self._here())
-        making = self.experiments.experiment_service_create_experiment
-        return str(self.call(f"make the experiment {name}", making, experiment=body).experiment_id)
+        """The id of an experiment, which is created if it does not exist."""
+        existing = self.find_experiment(name)
+        if existing is not None:
+            return existing
+        body = self.models.V2beta1Experiment(display_name=name, **self._namespace())
+        create = self.experiments.experiment_service_create_experiment
+        return str(
+            self.call(f"create the experiment {name}", create, experiment=body).experiment_id
+        )
 
     def find_version(self, version: str) -> tuple[str, str] | None:
-        """(pipeline's id, version's id) of a package that was uploaded before."""
+        """(pipeline id, version id) of an uploaded package, or None."""
         pipeline = self._pipeline()
         if pipeline is None:
             return None
         listing = self.pipelines.pipeline_service_list_pipeline_versions
-        asked = f"find version {version} of the pipeline {PIPELINE}"
-        for one in self._listed(
-            asked, listing, "pipeline_versions", pipeline_id=pipeline, filter=_named(version)
+        action = f"find version {version} of the pipeline {PIPELINE}"
+        for match in self._listed(
+            action, listing, "pipeline_versions", pipeline_id=pipeline, filter=_named(version)
         ):
-            return pipeline, str(one.pipeline_version_id)
+            return pipeline, str(match.pipeline_version_id)
         return None
 
     def version(self, text: str, version: str) -> tuple[str, str]:
-        """(pipeline's id, version's id) of a package; it is uploaded unless it was before."""
-        found = self.find_version(version)
-        if found is not None:
-            return found
+        """(pipeline id, version id) of a package, which is uploaded if it does not exist."""
+        existing = self.find_version(version)
+        if existing is not None:
+            return existing
         pipeline = self._pipeline()
         if pipeline is None:
-            body = self.models.V2beta1Pipeline(display_name=PIPELINE, name=PIPELINE, **self._here())
-            making = self.pipelines.pipeline_service_create_pipeline
+            body = self.models.V2beta1Pipeline(
+                display_name=PIPELINE, name=PIPELINE, **self._namespace()
+            )
+            create = self.pipelines.pipeline_service_create_pipeline
             pipeline = str(
-                self.call(f"make the pipeline {PIPELINE}", making, pipeline=body).pipeline_id
+                self.call(f"create the pipeline {PIPELINE}", create, pipeline=body).pipeline_id
             )
         with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
             path = Path(scratch) / "pipeline.yaml"
             path.write_text(text)
-            made = self.call(
+            uploaded = self.call(
                 f"upload version {version} of the pipeline {PIPELINE}",
                 self.uploads.upload_pipeline_version,
                 uploadfile=str(path),
@@ -130,15 +133,15 @@ class Kfp:
                 display_name=version,
                 pipelineid=pipeline,
             )
-        return pipeline, str(made.pipeline_version_id)
+        return pipeline, str(uploaded.pipeline_version_id)
 
     def _pipeline(self) -> str | None:
         listing = self.pipelines.pipeline_service_list_pipelines
-        asked = f"find the pipeline {PIPELINE}"
-        for one in self._listed(
-            asked, listing, "pipelines", filter=_named(PIPELINE), **self._here()
+        action = f"find the pipeline {PIPELINE}"
+        for match in self._listed(
+            action, listing, "pipelines", filter=_named(PIPELINE), **self._namespace()
         ):
-            return str(one.pipeline_id)
+            return str(match.pipeline_id)
         return None
 
     # ---- runs ----
@@ -146,7 +149,7 @@ class Kfp:
     def submit(
         self, name: str, run_uri: str, experiment: str, version: tuple[str, str], account: str
     ) -> str:
-        """Starts a run; returns KFP's id of it."""
+        """Starts a run and returns KFP's id."""
         reference = self.models.V2beta1PipelineVersionReference(
             pipeline_id=version[0], pipeline_version_id=version[1]
         )
@@ -160,69 +163,68 @@ class Kfp:
         return str(self.call(f"start {name}", self.runs.run_service_create_run, run=body).run_id)
 
     def find_run(self, name: str) -> str | None:
-        """KFP's id of the run of that name, or None."""
+        """KFP's id of the run with this name, or None."""
         listing = self.runs.run_service_list_runs
-        found = self._listed(
-            f"find the run {name}", listing, "runs", filter=_named(name), **self._here()
+        runs = self._listed(
+            f"find the run {name}", listing, "runs", filter=_named(name), **self._namespace()
         )
-        return next((str(one.run_id) for one in found), None)
+        return next((str(run.run_id) for run in runs), None)
 
     def run(self, run_id: str) -> Any:
-        """A run as the server knows it: state, error, times."""
-        return self.call(f"tell of run {run_id}", self.runs.run_service_get_run, run_id=run_id)
+        """A run as KFP returns it: state, error, times."""
+        return self.call(f"get run {run_id}", self.runs.run_service_get_run, run_id=run_id)
 
     def terminate(self, run_id: str) -> None:
-        self.call(f"end run {run_id}", self.runs.run_service_terminate_run, run_id=run_id)
+        self.call(f"terminate run {run_id}", self.runs.run_service_terminate_run, run_id=run_id)
 
     def url(self, run_id: str) -> str:
-        """The page of a run. KF_PIPELINES_UI_ENDPOINT is where the pages are, when not beside
-        the API.
-        """
-        return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', self.host).rstrip('/')}/#/runs/details/{run_id}"
+        """The page of a run. KF_PIPELINES_UI_ENDPOINT: the UI's URL, if it is not the API's."""
+        root = os.environ.get("KF_PIPELINES_UI_ENDPOINT", self.host).rstrip("/")
+        return f"{root}/#/runs/details/{run_id}"
 
     def wait(
         self,
         run_id: str,
         every: float = 10.0,
         patience: int = 30,
-        look: Callable[[], None] | None = None,
+        on_poll: Callable[[], None] | None = None,
     ) -> str:
-        """The state in which a run ended. `patience` answers in a row may be lost: the run goes
-        on without us.
+        """Waits until a run ends and returns its state. Up to `patience` requests in a row may
+        fail: the run continues without them.
         """
-        lost = 0
+        failures = 0
         while True:
             try:
                 state = str(self.run(run_id).state or "")
-                lost = 0
+                failures = 0
                 if state in FINISHED:
                     return state
             except KfpError as error:
-                lost += 1
-                if error.status in (400, 401, 403, 404) or lost > patience:
+                failures += 1
+                if error.status in (400, 401, 403, 404) or failures > patience:
                     raise KfpError(
-                        f"{error}. The run goes on; `xstilts status` tells how it is", error.status
+                        f"{error}. The run continues; see `xstilts status`", error.status
                     ) from error
-            if look is not None:
-                look()
+            if on_poll is not None:
+                on_poll()
             time.sleep(every)
 
     # ---- recurring runs ----
 
     def recurring_runs(self) -> list[Any]:
-        """All recurring runs that can be seen."""
+        """All visible recurring runs."""
         listing = self.recurring.recurring_run_service_list_recurring_runs
         return list(
-            self._listed("list the recurring runs", listing, "recurring_runs", **self._here())
+            self._listed("list the recurring runs", listing, "recurring_runs", **self._namespace())
         )
 
     def create_recurring(self, body: Mapping[str, Any]) -> str:
-        """Makes a recurring run of the fields of V2beta1RecurringRun; returns its id."""
+        """Creates a recurring run from fields of V2beta1RecurringRun and returns its id."""
         models = self.models
         trigger = models.V2beta1Trigger(
             cron_schedule=models.V2beta1CronSchedule(**body["cron_schedule"])
         )
-        made = models.V2beta1RecurringRun(
+        recurring_run = models.V2beta1RecurringRun(
             **{
                 key: value
                 for key, value in body.items()
@@ -235,17 +237,17 @@ class Kfp:
             runtime_config=models.V2beta1RuntimeConfig(parameters=dict(body["parameters"])),
         )
         function = self.recurring.recurring_run_service_create_recurring_run
-        asked = f"make the recurring run {body['display_name']}"
-        return str(self.call(asked, function, recurring_run=made).recurring_run_id)
+        action = f"create the recurring run {body['display_name']}"
+        return str(self.call(action, function, recurring_run=recurring_run).recurring_run_id)
 
     def delete_recurring(self, run_id: str, name: str) -> None:
         function = self.recurring.recurring_run_service_delete_recurring_run
         self.call(f"delete the recurring run {name}", function, recurring_run_id=run_id)
 
     def enable_recurring(self, run_id: str, name: str, enabled: bool) -> None:
-        what = "enable" if enabled else "disable"
-        function = getattr(self.recurring, f"recurring_run_service_{what}_recurring_run")
-        self.call(f"{what} the recurring run {name}", function, recurring_run_id=run_id)
+        verb = "enable" if enabled else "disable"
+        function = getattr(self.recurring, f"recurring_run_service_{verb}_recurring_run")
+        self.call(f"{verb} the recurring run {name}", function, recurring_run_id=run_id)
 
 
 def _named(name: str) -> str:

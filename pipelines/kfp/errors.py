@@ -1,6 +1,4 @@
-"""What a Kubeflow Pipelines server, or the way to it, can answer, in words: who was asked, for
-what, what to do.
-"""
+"""Readable errors of the Kubeflow Pipelines client: which server, which action, what to do."""
 
 import json
 import ssl
@@ -10,31 +8,39 @@ from typing import Any
 
 from xstilts.errors import InfrastructureError
 
-#: HTTP status → what it means here and what to do about it.
+#: HTTP status → what it means and what to do.
 MEANING = {
-    400: "the server refuses the request",
+    400: "invalid request",
     401: (
-        "the server does not know who asks: put a token into XSTILTS_KFP_TOKEN, a session cookie into "
-        "XSTILTS_KFP_COOKIE, or in a pod mount a token and name its file in KF_PIPELINES_SA_TOKEN_PATH"
+        "not authenticated: set XSTILTS_KFP_TOKEN or XSTILTS_KFP_COOKIE, or in a pod mount a token "
+        "and set KF_PIPELINES_SA_TOKEN_PATH to its file"
     ),
-    403: "this is not allowed: ask for a role that may use Kubeflow Pipelines here, or give --namespace",
-    404: "there is no such thing there: check the name, and that --host is the root of the KFP API (not one of its pages)",
-    409: "it is there already, made by somebody else meanwhile: run the same command again",
-    429: "the server is asked too much: wait a minute and run the same command again",
+    403: "permission denied: ask for a role in this namespace, or set --namespace",
+    404: "not found: check the name, and that --host is the root of the KFP API, not one of its "
+    "pages",
+    409: "already exists, created by someone else in the meantime: run the same command again",
+    429: "rate-limited: wait a minute and run the same command again",
 }
-SERVER = (
-    "the server failed: look at the log of deployment/ml-pipeline, then run the same command again"
+SERVER_ERROR = "server error: check the log of deployment/ml-pipeline, then run the command again"
+TIMED_OUT = (
+    "timed out: check that ml-pipeline runs and that the address leads to it, then try again"
 )
-SILENT = "it did not answer in time: check that ml-pipeline runs and that the address leads to it, then try again"
-CUT = "it broke off before it had answered: check that ml-pipeline runs and what stands between, then try again"
-ABSENT = "it cannot be reached: check --host, and that the port is forwarded (kubectl port-forward svc/ml-pipeline 8888)"
-FOREIGN = "what answers there is no KFP API (a sign-in page, or another service): check --host and the credentials"
+DISCONNECTED = (
+    "the connection was closed before the response: check ml-pipeline and the proxies in front of "
+    "it, then try again"
+)
+UNREACHABLE = (
+    "unreachable: check --host and the port forwarding (kubectl port-forward svc/ml-pipeline 8888)"
+)
+NOT_KFP = (
+    "the response is not from a KFP API (a sign-in page, or another service): check --host and the "
+    "credentials"
+)
 
 
 class KfpError(InfrastructureError):
-    """An answer of the server; `status` is HTTP's, 0 where there was no answer. `unsure`: what
-    was asked may have been done all the same: the server failed, answered too late, or broke
-    off.
+    """A failed request. status: the HTTP status, 0 without a response. unsure: the server may have
+    carried out the request, since it failed, timed out or disconnected.
     """
 
     def __init__(self, message: str, status: int = 0, late: bool = False) -> None:
@@ -44,49 +50,44 @@ class KfpError(InfrastructureError):
 
 
 @contextmanager
-def explained(host: str, asked: str) -> Iterator[None]:
-    """Turns everything that the KFP client raises into a KfpError. asked: what was wanted, in
-    words.
-    """
+def readable_errors(host: str, action: str) -> Iterator[None]:
+    """Turns every error of the KFP client into a KfpError. action: for example "find the run x"."""
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError, ReadTimeoutError
 
+    prefix = f"KFP at {host}: cannot {action}"
     try:
         yield
     except ApiException as error:
         status = int(error.status or 0)
-        if status == 0:  # how the client reports TLS
-            raise KfpError(f"KFP at {host}, asked to {asked}: {_tls(error.reason)}") from error
-        meaning = (
-            SERVER if status >= 500 else MEANING.get(status, f"it answered with status {status}")
-        )
-        raise KfpError(
-            f"KFP at {host}, asked to {asked}: {status}, {meaning}{_said(error.body)}", status
-        ) from error
+        if status == 0:  # how the client reports TLS errors
+            raise KfpError(f"{prefix}: {_tls(error.reason)}") from error
+        meaning = SERVER_ERROR if status >= 500 else MEANING.get(status, "unexpected status")
+        message = f"{prefix}: {status}, {meaning}{_server_message(error.body)}"
+        raise KfpError(message, status) from error
     except HTTPError as error:
         cause = error.reason if isinstance(error, MaxRetryError) else error
         if isinstance(cause, ssl.SSLError) or type(cause).__name__ == "SSLError":
-            raise KfpError(f"KFP at {host}, asked to {asked}: {_tls(cause)}") from error
-        late, cut = isinstance(cause, ReadTimeoutError), isinstance(cause, ProtocolError)
-        said = SILENT if late else CUT if cut else ABSENT
-        raise KfpError(f"KFP at {host}, asked to {asked}: {said}", late=late or cut) from error
+            raise KfpError(f"{prefix}: {_tls(cause)}") from error
+        timed_out = isinstance(cause, ReadTimeoutError)
+        disconnected = isinstance(cause, ProtocolError)
+        meaning = TIMED_OUT if timed_out else DISCONNECTED if disconnected else UNREACHABLE
+        raise KfpError(f"{prefix}: {meaning}", late=timed_out or disconnected) from error
     except (AttributeError, ValueError, TypeError) as error:
-        raise KfpError(f"KFP at {host}, asked to {asked}: {FOREIGN}") from error
+        raise KfpError(f"{prefix}: {NOT_KFP}") from error
 
 
 def _tls(reason: Any) -> str:
-    return f"its certificate is not accepted ({reason}): name the authority's file with --ca-cert"
+    return f"certificate not trusted ({reason}): set --ca-cert to the CA's certificate"
 
 
-def _said(body: Any) -> str:
-    """The server's own words, shortened: `message` of its JSON, else nothing (pages of proxies
-    help nobody).
-    """
+def _server_message(body: Any) -> str:
+    """`message` of the server's JSON, shortened; nothing for other bodies, such as proxy pages."""
     try:
-        answer = json.loads(body or b"")
+        document = json.loads(body or b"")
     except ValueError:
         return ""
-    words = (
-        str(answer.get("message") or answer.get("error") or "") if isinstance(answer, dict) else ""
-    )
-    return f' (it says: "{" ".join(words.split())[:300]}")' if words else ""
+    text = ""
+    if isinstance(document, dict):
+        text = str(document.get("message") or document.get("error") or "")
+    return f' (server message: "{" ".join(text.split())[:300]}")' if text else ""

@@ -1,6 +1,4 @@
-"""Whether every task of the package did its work, by what stands in the store and not by what a
-runner said.
-"""
+"""Checks in the store whether every task did its work, whatever a runner reported."""
 
 import re
 from collections.abc import Mapping
@@ -13,13 +11,13 @@ from xstilts.store.store import Store
 
 
 def components(package: Mapping[str, Any]) -> list[str]:
-    """The components that a package (its first document) runs, each once."""
+    """The components in a package's first document, each once."""
     labels = package["deploymentSpec"]["executors"]
     return list(dict.fromkeys(re.sub(r"^exec-|-\d+$", "", label) for label in labels))
 
 
 def unfinished(pipeline: Any, store: Store, run: str) -> list[str]:
-    """What a run lacks of the tasks of a pipeline: empty when every one of them is done."""
+    """Missing outputs of a run's tasks; empty if every task is done."""
     package = json_format.MessageToDict(pipeline.pipeline_spec)
     return [
         line

@@ -1,4 +1,4 @@
-"""A step of a local run that was killed ends soon, also one that KFP started through a shell."""
+"""A step of a killed local run ends soon, even if KFP started it through a shell."""
 
 import os
 import subprocess

@@ -1,5 +1,5 @@
-"""python only_own_packages.py SET [PACKAGE…]: the imports of an image's smoke check, with every
-package out of sight that the image does not hold, and the named ones too.
+"""python only_own_packages.py SET [PACKAGE…]: the imports of an image's smoke check, with all
+packages hidden that the image lacks, and the named ones.
 """
 
 import runpy
@@ -17,8 +17,8 @@ SITE = Path(sysconfig.get_path("purelib"))
 
 
 class Without:
-    """An import finder that does not see some top-level modules of the environment. Copies that a
-    package carries in a folder of its own (Ray's colorama) stay visible.
+    """An import finder that hides some top-level modules of the environment. Copies that a package
+    has in a folder of its own (Ray's colorama) stay visible.
     """
 
     def __init__(self, finder: Any, hidden: set[str]) -> None:

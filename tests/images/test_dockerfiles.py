@@ -1,6 +1,4 @@
-"""The Dockerfiles: one a component, for any builder, non-root, checked at the end of each stage
-that ships.
-"""
+"""The Dockerfiles: one for each component, for any builder, non-root, checked at the end."""
 
 import json
 import re
@@ -47,14 +45,14 @@ def test_the_classic_builder_understands_it(dockerfile: Path) -> None:
     assert not re.search(r"--mount|--chmod|--link|<<|# *syntax=", text)
 
 
-def test_what_ships_is_named_as_in_the_lock(dockerfile: Path) -> None:
+def test_the_shipped_stage_is_named_as_in_the_lock(dockerfile: Path) -> None:
     component = dockerfile.parent.name
     shipped = [stage for stage in stages(dockerfile) if not stage.startswith("build")]
     assert shipped == (["step", "worker"] if component in STAGED else ["python"])
     assert {name(component, stage) for stage in shipped} <= set(LOCK)
 
 
-def test_what_ships_is_not_root_has_labels_and_is_checked(dockerfile: Path) -> None:
+def test_the_shipped_stage_is_not_root_labelled_and_checked(dockerfile: Path) -> None:
     component = dockerfile.parent.name
     for stage, lines in stages(dockerfile).items():
         packages = stage.removeprefix("build-") if component in STAGED else component
@@ -69,7 +67,7 @@ def test_what_ships_is_not_root_has_labels_and_is_checked(dockerfile: Path) -> N
             assert f"org.opencontainers.image.{key}=" in labels
 
 
-def test_nothing_is_copied_that_is_kept_out_of_the_context(dockerfile: Path) -> None:
+def test_nothing_is_copied_that_dockerignore_excludes(dockerfile: Path) -> None:
     allowed = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
     for lines in stages(dockerfile).values():
         for line in lines:

@@ -1,4 +1,4 @@
-"""What the build stage takes from the lock."""
+"""The packages that the build stage installs from the lock."""
 
 from pathlib import Path
 
@@ -33,13 +33,13 @@ def test_torch_takes_its_cuda_packages_with_it_where_the_lock_has_them() -> None
     assert "nvidia-cublas" not in select(CUDA, {"tqdm"})
 
 
-def test_a_package_that_the_lock_lacks_is_named() -> None:
+def test_a_package_missing_in_the_lock_is_named() -> None:
     with pytest.raises(KeyError, match="left-pad"):
         select(LOCK, {"tqdm", "left-pad"})
 
 
 @pytest.mark.parametrize("build", ["cpu", "cuda"])
-def test_both_locks_name_the_same_versions_of_what_results_depend_on(build: str) -> None:
+def test_both_locks_have_the_same_numeric_libraries(build: str) -> None:
     from xstilts.environment import LIBRARIES, numeric_environment
 
     found = versions((ROOT / "requirements" / f"{build}.txt").read_text())

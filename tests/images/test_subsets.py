@@ -1,6 +1,4 @@
-"""What each image holds: the closure of what its code imports, and nothing that its code cannot
-do without is outside.
-"""
+"""The packages of each image: the closure of its imports, and everything that its code needs."""
 
 import subprocess
 import sys
@@ -14,12 +12,12 @@ from requirements.from_lock import blocks
 from tests.conftest import ROOT
 
 LOCKS = [ROOT / "requirements" / name for name in ("cpu.txt", "cuda.txt")]
-#: Imports what an image's code imports, with all other installed packages out of sight.
+#: Imports what an image's code imports, with all other installed packages hidden.
 ONLY_OWN = Path(__file__).parent / "only_own_packages.py"
 
 
 @pytest.mark.parametrize("name", ROOTS)
-def test_the_list_is_the_closure_of_what_the_code_imports(name: str) -> None:
+def test_the_list_is_the_closure_of_the_imports(name: str) -> None:
     """After a change on purpose: python -m images.subsets"""
     assert (PACKAGES / f"{name}.txt").read_text() == text_of(name)
 
@@ -35,7 +33,7 @@ def test_every_package_is_in_the_lock(lock: Path) -> None:
         assert set((PACKAGES / f"{name}.txt").read_text().split()) <= locked
 
 
-def test_a_closure_goes_on_through_extras_and_ends_at_what_is_installed_alone() -> None:
+def test_a_closure_follows_extras_and_stops_at_packages_without_dependencies() -> None:
     assert {"ray", "pandas", "tensorboardx", "protobuf"} <= set(closure(["ray[train]"]))
     assert "tensorboardx" not in closure(["ray"])
     assert closure(["kfp"]) == ["kfp"]
@@ -65,7 +63,7 @@ def test_no_image_holds_a_tool() -> None:
 @pytest.mark.parametrize(
     "name", ["plan", "stage", "step", "report", pytest.param("worker", marks=pytest.mark.slow)]
 )
-def test_the_code_of_an_image_imports_nothing_that_the_image_lacks(name: str) -> None:
+def test_an_image_has_every_package_that_its_code_imports(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ONLY_OWN), name], capture_output=True, text=True, cwd=ROOT, check=False
     )

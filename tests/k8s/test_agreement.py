@@ -34,7 +34,7 @@ CONFIG = {"run_uri": "s3://xstilts/store/runs/kind-1", "group": "tiny-llava", "k
 
 
 def _job(documents: list[Document], resources: Document | None = None) -> Document:
-    """The RayJob that the launcher makes in a step that is dressed for this build: kind's, or
+    """The RayJob that the launcher makes in a step that is set up for this build: kind's, or
     one of these resources.
     """
     environment = {
@@ -53,7 +53,7 @@ def test_the_configuration_s_keys_are_those_that_steps_read(builds: Builds, name
 
 
 def test_names_are_those_of_the_pipeline_s_settings(builds: Builds) -> None:
-    settings = cluster_settings.Settings()
+    settings = cluster_settings.ClusterSettings()
     assert named(builds["base"], "ConfigMap", settings.config_map)
     assert named(builds["base"], "ServiceAccount", settings.service_account)
     container = _gc(builds["base"])["containers"][0]
@@ -189,7 +189,7 @@ def test_policies_let_the_launcher_s_pods_work(builds: Builds) -> None:
 
 
 def test_kind_s_settings_are_settings_of_the_pipeline() -> None:
-    settings = cluster_settings.load_settings(str(K8S / "kind" / "settings.yaml"))
+    settings = cluster_settings.load_settings(K8S / "kind" / "settings.yaml")
     assert set(settings.tasks) == set(cluster_settings.NEEDS)
     most = max(_amount(needs.memory) for needs in settings.tasks.values())
     assert most <= _amount("2Gi")

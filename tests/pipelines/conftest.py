@@ -1,5 +1,5 @@
-"""A Kubeflow Pipelines server that keeps state and checks each request as the real one does:
-against the API's own generated models, unknown fields refused, and packages against the pipeline
+"""A Kubeflow Pipelines server that keeps state and checks each request like the real one: against
+the API's generated models, with unknown fields rejected, and packages against the pipeline
 specification.
 """
 
@@ -23,21 +23,21 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.cluster_settings import Settings
+from pipelines.cluster_settings import ClusterSettings
 from pipelines.kfp.package import compiled
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
 SECRET = "planted-secret-0f1e2d3c4b5a"
 TOKEN = "planted-token-5a4b3c2d1e0f"
-#: As the real server: short pages, so that whoever does not ask for the next one sees too little.
+#: Short pages, so that a client that does not request the next page fails.
 PAGE = 2
 
 Json = dict[str, Any]
 
 
 class Refused(Exception):
-    """An answer that is no success."""
+    """An error response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -45,9 +45,7 @@ class Refused(Exception):
 
 
 def check(model: str, data: Any) -> None:
-    """Refuses what is no value of a model of the API: unknown fields, and values that the model
-    does not take.
-    """
+    """Rejects values that do not match a model of the API, such as unknown fields."""
     kind = getattr(kfp_server_api.models, model, None)
     if kind is None or not isinstance(data, Mapping):
         if (
@@ -55,10 +53,10 @@ def check(model: str, data: Any) -> None:
             and getattr(kind, "allowable_values", None)
             and data not in kind.allowable_values
         ):
-            raise Refused(400, f"{data!r} is no {model}")
+            raise Refused(400, f"{data!r} is not a {model}")
         expected = {"str": str, "bool": bool, "int": int}.get(model)
         if expected is not None and not isinstance(data, expected):
-            raise Refused(400, f"{data!r} is no {model}")
+            raise Refused(400, f"{data!r} is not a {model}")
         return
     known = {name: kind.openapi_types[attribute] for attribute, name in kind.attribute_map.items()}
     for name, value in data.items():
@@ -79,7 +77,7 @@ class Request:
 
 @dataclass
 class Server:
-    """What the server knows, what it was asked, and how it is to misbehave."""
+    """The server's state, its requests, and the faults it injects."""
 
     address: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -89,14 +87,14 @@ class Server:
         }
     )
     packages: dict[str, str] = field(default_factory=dict)
-    #: What is answered instead: (part of "METHOD path", status, body).
+    #: An injected response: (part of "METHOD path", status, body).
     fault: tuple[str, int, str] | None = None
-    #: States that a run goes through, one each time it is asked for; the last one stays.
+    #: States of a run, one for each request; the last one stays.
     states: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
     silent: bool = False
-    #: What is done while its answer gets lost: a part of "METHOD path".
+    #: Part of "METHOD path": requests that are carried out although their response is lost.
     lost: str = ""
-    #: What comes in its place: a gateway's status, or 0 for a connection that breaks off.
+    #: The response instead: a gateway's status, or 0 for a closed connection.
     lost_as: int = 504
     finished: Callable[[Json], None] = lambda run: None
 
@@ -210,7 +208,7 @@ class Server:
             request, "recurringruns", "V2beta1RecurringRun", "recurring_run_id", unique=False
         )
         for name in [name for name, value in made.items() if value in (False, "", 0)]:
-            del made[name]  # the real server leaves out what is unset
+            del made[name]  # the real server omits unset fields
         return made
 
     def switch(self, key: str, what: str) -> Json:
@@ -263,7 +261,7 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if fault is not None and fault[0] in asked:
                 self.reply(fault[1], fault[2].encode())
                 return
-            if server.lost and server.lost in asked:  # done, and the answer gets lost on the way
+            if server.lost and server.lost in asked:  # carried out, and the response is lost
                 server.answer(request)
                 if server.lost_as:
                     self.reply(server.lost_as, b"gateway time-out")
@@ -322,7 +320,7 @@ def s3(
 
 @pytest.fixture
 def store(s3: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A new store of its own for each test."""
+    """A new store for each test."""
     for key, value in s3.items():
         monkeypatch.setenv(key, value)
     return Store.open(
@@ -336,13 +334,13 @@ _PACKAGES: dict[str, tuple[str, str]] = {}
 @pytest.fixture(autouse=True)
 def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands compile a package once for equal settings: compiling takes a second, and
-    test_pipeline.py looks at it.
+    test_pipeline.py checks it.
     """
 
-    def once(settings: Settings) -> tuple[str, str]:
+    def once(settings: ClusterSettings) -> tuple[str, str]:
         key = settings.model_dump_json()
         if key not in _PACKAGES:
             _PACKAGES[key] = compiled(settings)
         return _PACKAGES[key]
 
-    monkeypatch.setattr("pipelines.cluster_commands.compiled", once)
+    monkeypatch.setattr("pipelines.cluster_runs.compiled", once)

@@ -1,6 +1,4 @@
-"""A Kubernetes API that answers as a cluster's does to whoever reads a run's pods and their
-logs.
-"""
+"""A fake Kubernetes API with a run's pods and their logs."""
 
 import json
 import threading
@@ -24,9 +22,8 @@ def pod(name: str, phase: str, made: str, labels: dict[str, str], **status: Any)
 
 @dataclass
 class Cluster:
-    """What the API answers; a status other than 200 stands for every request whose path ends
-    with the given word. logs: pod → its lines, each with a time; without one a pod says its
-    name.
+    """The responses of the API. A status other than 200 applies to requests whose path ends with
+    the word. logs: pod → lines with time stamps; a pod without lines logs its name.
     """
 
     pods: list[dict[str, Any]]

@@ -1,11 +1,20 @@
-"""The command line: exit codes and messages that say what is wrong, where, and what to do."""
+"""The command line: parsing, help, exit codes and error messages."""
 
 import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from pipelines import cli, cli_reference
 from pipelines.cli import main
+from tests.pipelines.command_lines import problem
+from xstilts.errors import StoreError
 
 PLAN = (Path(__file__).parents[1] / "e2e" / "small.yaml").read_text()
 
@@ -40,7 +49,9 @@ def test_an_unknown_name_is_refused_with_its_key(
     assert "Traceback" not in error
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_mistakes_are_reported_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = PLAN.replace("task: coco_captions", "task: coco_caption").replace(
         "tatoeba]", "tatoebaa]"
     )
@@ -78,9 +89,7 @@ def test_a_mirror_without_the_data_is_refused(
     assert "nothing was staged" in error
 
 
-def test_a_plan_file_that_is_not_there_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_plan_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(tmp_path / "no.yaml"), "--home", str(tmp_path)]) == 2
     assert "no such plan file" in capsys.readouterr().err
 
@@ -123,3 +132,183 @@ def test_the_real_slices_plan_names_what_is_not_applicable(
 def test_tasks_are_listed_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "--json"]) == 0
     assert "xnli" in {row["name"] for row in json.loads(capfd.readouterr().out)}
+
+
+# ---- help ----
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """(words, command) of every command and subcommand."""
+    root: Any = typer.main.get_command(cli.app)
+    context = root.make_context("xstilts", ["run"], resilient_parsing=True)
+    for name in cli.COMMANDS:
+        command = root.get_command(context, name)
+        yield name, command
+        for word, subcommand in getattr(command, "commands", {}).items():
+            yield f"{name} {word}", subcommand
+
+
+ALL = dict(commands())
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_every_command_has_help_with_examples(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words.split(), "-h"]) == 0
+    text = capsys.readouterr().out
+    assert f"Usage: xstilts {words}" in text
+    if not getattr(ALL[words], "commands", {}) or words == "tasks":
+        assert f"    xstilts {words}" in text.replace('eval "$(', "")
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_the_examples_in_the_help_are_valid(words: str) -> None:
+    lines = [line.strip() for line in (ALL[words].epilog or "").splitlines()]
+    for line in lines:
+        if line.startswith("xstilts"):
+            assert problem(shlex.split(line)[1:]) is None, line
+
+
+def test_without_arguments_it_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {name} " in text for name in cli.COMMANDS)
+
+
+def test_a_command_without_its_subcommand_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mirror"]) == 0
+    assert "Usage: xstilts mirror" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_printed(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([option]) == 0
+    assert capsys.readouterr().out.strip() == cli.__version__
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version", "run --help", "mirror pull --help"])
+def test_help_imports_no_heavy_library(argument: str) -> None:
+    """Start-up takes the time of Python and Typer, which loads pydantic to parse options."""
+    program = (
+        "import sys; from pipelines.cli import main; main(sys.argv[1:]); "
+        "print([m for m in ('torch', 'kfp', 'boto3', 'rich', 'yaml', 'numpy', 'httpx')"
+        " if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", program, *argument.split()]
+    output = subprocess.check_output(command, text=True, cwd=Path(cli.__file__).parents[1])
+    assert output.splitlines()[-1] == "[]"
+
+
+def test_the_reference_in_the_docs_is_generated() -> None:
+    """Update it with: python -m pipelines.cli_reference > docs/cli.md"""
+    file = Path(__file__).parents[2] / "docs" / "cli.md"
+    assert file.read_text(encoding="utf-8") == cli_reference.page()
+
+
+# ---- parsing ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        ("rnu plan.yaml", "no such command 'rnu'. Did you mean 'run'?"),
+        ("mirror pul DIR", "no such command 'pul'. Did you mean 'pull'?"),
+        ("run plan.yaml --mirorr hub", "no such option: --mirorr. Did you mean '--mirror'?"),
+    ],
+)
+def test_a_typo_is_answered_with_the_nearest_name(
+    arguments: str, suggestion: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"xstilts: {suggestion}")
+    assert "--help" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run", "missing argument 'PLAN'"),
+        ("run a b", "unexpected extra argument"),
+        ("run a --runner x", "'x' is not one of 'subprocess', 'docker'"),
+        ("submit a --store s3://b/p", "missing option '--host'"),
+        ("calibrate --trials 0", "invalid value for '--trials'"),
+    ],
+)
+def test_invalid_usage_exits_with_2(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments.split()) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "run --home h plan.yaml --out o",
+        "store --days 3 gc --dry-run",
+        "mirror --plan p pull d",
+        "tasks probe --lock",
+        "tasks probe --lock hub.lock --rows 5",
+        "tasks --json",
+        "tasks probe --json",
+        "status r --store=s3://b/p --namespace=n",
+        "schedule list dir --host h --store s --settings f --allow-unlocked",
+        "lock base plan-python --resolve",
+        "--debug run p",
+        "run p --debug",
+    ],
+)
+def test_options_are_valid_in_any_order(arguments: str) -> None:
+    assert problem(arguments.split()) is None
+
+
+# ---- errors ----
+
+
+def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("pipelines.plan_file.read_plan", fail)
+
+
+def run_plan(*options: str) -> int:
+    return main(["calibrate", "--plan", "p", *options])
+
+
+def test_an_error_is_one_message_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(StoreError("s3://b/p: no such bucket"), monkeypatch)
+    assert run_plan() == 3
+    assert capsys.readouterr().err == "xstilts: s3://b/p: no such bucket\n"
+
+
+def test_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(StoreError("s3://b/p: no such bucket"), monkeypatch)
+    assert run_plan("--debug") == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unexpected_error_names_the_file_with_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(KeyError("x"), monkeypatch)
+    assert run_plan() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("xstilts: unexpected KeyError: 'x' (traceback: ")
+    file = Path(error.rpartition("traceback: ")[2].strip().removesuffix(")"))
+    assert "Traceback" in file.read_text()
+    file.unlink()
+
+
+def test_an_interrupt_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(KeyboardInterrupt(), monkeypatch)
+    assert run_plan() == 130
+    assert "run the same command to resume" in capsys.readouterr().err

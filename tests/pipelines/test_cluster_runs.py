@@ -1,6 +1,4 @@
-"""Runs on a cluster: what is refused before KFP is asked, what is submitted, how a run is
-followed, ended and read.
-"""
+"""Runs on a cluster: checks before the submission, submission, status, cancel and report."""
 
 import json
 import logging
@@ -14,6 +12,7 @@ from pipelines.cli import main
 from pipelines.kfp.api import PIPELINE, Kfp
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs import actions as steps
+from xstilts.runs.folder import work
 from xstilts.store.store import Store
 
 PLAN = Path(__file__).parents[1] / "e2e" / "small.yaml"
@@ -35,7 +34,7 @@ def of_run(command: str, server: Any, store: Store, run: str, *more: str) -> int
 
 @pytest.fixture
 def submitted(kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]) -> str:
-    """The name of a run that was submitted."""
+    """The name of a submitted run."""
     assert submit(kfp_server, store) == 0
     name, _, rest = capfd.readouterr().out.partition(": ")
     assert rest.startswith("submitted\n")
@@ -56,7 +55,7 @@ def test_submit_writes_the_runs_folder_and_starts_the_run(
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_runs, "LOOKS", (0.0, 0.0))
+    monkeypatch.setattr(cluster_runs, "SEARCH_DELAYS", (0.0, 0.0))
 
 
 @pytest.mark.parametrize("lost_as", [504, 0], ids=["gateway", "cut"])
@@ -80,18 +79,18 @@ def test_a_run_that_kfp_takes_after_the_gateway_gave_up_is_found(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    looks: list[str] = []
+    searches: list[str] = []
 
     def find(self: Kfp, name: str) -> str | None:
-        looks.append(name)
-        return found(self, name) if len(looks) > 1 else None
+        searches.append(name)
+        return found(self, name) if len(searches) > 1 else None
 
     found = Kfp.find_run
     monkeypatch.setattr(Kfp, "find_run", find)
     kfp_server.lost = "POST /apis/v2beta1/runs"
     assert submit(kfp_server, store) == 0
     ((name, made),) = kfp_server.named("runs").items()
-    assert looks == [name, name]
+    assert searches == [name, name]
     assert (store.get_json(f"runs/{name}/kfp.json") or {})["run_id"] == made["run_id"]
 
 
@@ -111,14 +110,14 @@ def test_a_run_that_the_server_failed_to_take_leaves_no_folder(
     )
 
 
-def test_a_run_of_which_nothing_can_be_found_out_keeps_its_folder(
+def test_a_run_of_unknown_state_keeps_its_folder(
     kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = set(store.list("runs/"))
     kfp_server.fault = ("/apis/v2beta1/runs", 504, "gateway time-out")
     assert submit(kfp_server, store) == 3
     assert set(store.list("runs/")) > before
-    assert "Its folder stays in the store" in " ".join(capfd.readouterr().err.split())
+    assert "run's folder is kept" in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_second_submit_uploads_nothing_and_is_another_run(
@@ -136,7 +135,7 @@ def test_a_run_of_the_package_sees_the_folder_that_submit_wrote(
     store: Store, kfp_server: Any, submitted: str
 ) -> None:
     steps.plan(f"{store.uri}/runs/{submitted}")
-    assert steps.work(f"{store.uri}/runs/{submitted}", "groups") == ["tiny-llava"]
+    assert work(f"{store.uri}/runs/{submitted}", "groups") == ["tiny-llava"]
 
 
 def test_images_that_are_not_pinned_are_refused_before_anything_is_written(
@@ -158,7 +157,7 @@ def test_images_that_are_not_pinned_are_refused_before_anything_is_written(
     assert store.list("runs/") == []
 
 
-def test_all_mistakes_of_a_plan_are_told_before_anything_is_written(
+def test_all_mistakes_of_a_plan_are_reported_before_anything_is_written(
     kfp_server: Any, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = tmp_path / "plan.yaml"
@@ -175,7 +174,7 @@ def test_all_mistakes_of_a_plan_are_told_before_anything_is_written(
 @pytest.mark.parametrize("mirror", ["miniature", "/data/mirror"])
 def test_a_mirror_of_this_machine_is_refused(mirror: str) -> None:
     with pytest.raises(PlanError, match="a cluster cannot read it"):
-        cluster_runs.checked(PLAN, mirror)
+        cluster_runs.check_plan(PLAN, mirror)
 
 
 def test_a_backbone_of_this_machine_is_refused(tmp_path: Path) -> None:
@@ -183,10 +182,10 @@ def test_a_backbone_of_this_machine_is_refused(tmp_path: Path) -> None:
     start, _, rest = PLAN.read_text().partition("    build:")
     plan.write_text(f"{start}    path: {tmp_path}\n    family: llava\n{rest.partition(chr(10))[2]}")
     with pytest.raises(PlanError, match=r"tiny-llava\.path"):
-        cluster_runs.checked(plan, MIRROR)
+        cluster_runs.check_plan(plan, MIRROR)
 
 
-def test_a_run_that_kfp_refuses_leaves_nothing_in_the_store(
+def test_a_run_that_kfp_rejects_leaves_nothing_in_the_store(
     kfp_server: Any, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.fault = ("POST /apis/v2beta1/runs", 403, '{"message": "user may not create runs"}')
@@ -196,7 +195,7 @@ def test_a_run_that_kfp_refuses_leaves_nothing_in_the_store(
 
 
 @pytest.mark.parametrize(("written", "state", "code"), [(0, "SUCCEEDED", 0), (4, "FAILED", 4)])
-def test_waiting_returns_the_runs_exit_code_by_what_its_folder_says(
+def test_waiting_returns_the_exit_code_in_the_runs_folder(
     kfp_server: Any,
     store: Store,
     capfd: pytest.CaptureFixture[str],
@@ -231,12 +230,12 @@ def test_the_plan_steps_failure_decides_the_exit_code(kfp_server: Any, store: St
     assert submit(kfp_server, store, "--wait", "--every", "0.01") == 2
 
 
-def test_status_tells_steps_and_what_kfp_says(
+def test_status_shows_steps_and_the_kfp_state(
     kfp_server: Any, store: Store, submitted: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.states = ["RUNNING"]
     assert of_run("status", kfp_server, store, submitted) == 0
-    assert "not planned yet; KFP says running" in capfd.readouterr().out
+    assert "not planned yet; KFP state running" in capfd.readouterr().out
     steps.plan(f"{store.uri}/runs/{submitted}")
     assert of_run("status", kfp_server, store, submitted, "--json") == 0
     view = json.loads(capfd.readouterr().out)
@@ -255,7 +254,7 @@ def test_status_needs_no_server(
     assert len(kfp_server.requests) == asked
 
 
-def test_a_run_that_is_not_there_is_told_with_those_that_are(
+def test_an_unknown_run_is_answered_with_the_known_ones(
     store: Store, submitted: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert of_run("status", None, store, "no-such-run") == 2
@@ -273,7 +272,7 @@ def test_cancel_marks_the_run_for_its_workers_and_ends_it(
         cluster_runs.outcome(store, submitted, "CANCELED")
 
 
-def test_the_mark_stands_even_when_kfp_cannot_be_asked(
+def test_a_run_is_marked_cancelled_even_if_kfp_is_unreachable(
     kfp_server: Any, store: Store, submitted: str
 ) -> None:
     kfp_server.fault = (":terminate", 503, "{}")
@@ -281,14 +280,14 @@ def test_the_mark_stands_even_when_kfp_cannot_be_asked(
     assert store.get_json(f"runs/{submitted}/cancelled.json") is not None
 
 
-def test_the_firing_of_a_schedule_is_found_by_what_kfp_calls_it(store: Store) -> None:
+def test_the_firing_of_a_schedule_is_found_by_its_kfp_id(store: Store) -> None:
     steps.create(
         store, "weekly-1", PLAN.read_text(), MIRROR, schedule="weekly", fired_by="kfp-run-7"
     )
     assert cluster_runs.kfp_id(store, "weekly-1") == "kfp-run-7"
 
 
-def test_logs_without_a_cluster_tell_the_failures_of_the_store(
+def test_logs_without_a_cluster_show_the_stored_failures(
     kfp_server: Any, store: Store, submitted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -320,7 +319,7 @@ def test_credentials_are_in_headers_and_nowhere_else(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Not in a package, a request's body or address, a manifest of a run, an output or a log."""
+    """Neither in a package, a request, a run's manifest, an output nor a log."""
     caplog.set_level(logging.INFO)
     assert (
         submit(kfp_server, store, "--wait", "--every", "0.01") == 3

@@ -1,6 +1,4 @@
-"""What containers of a run are given, and what is refused before one starts. No engine is needed
-here.
-"""
+"""The settings of a run's containers, and checks before one starts, without an engine."""
 
 import contextlib
 import os
@@ -18,13 +16,13 @@ from pipelines.docker_runner import (
     LABEL,
     check_images,
     containers,
+    docker_setup,
     environment,
     image_of,
-    in_images,
     runner,
 )
 from pipelines.intermediate_to_xtreme_r import pipeline
-from pipelines.local_runner import Local
+from pipelines.local_runner import LocalFolders
 from xstilts.errors import InfrastructureError
 
 
@@ -41,7 +39,7 @@ class Images:
 
 
 class Container:
-    """status: what the engine answers when it is asked to remove it."""
+    """status: the engine's response to its removal."""
 
     def __init__(self, run: str, status: int | None = None) -> None:
         self.run, self.removed, self.status, self.name = run, False, status, "c"
@@ -81,7 +79,7 @@ def test_a_component_that_needs_torch_runs_in_its_workers_image(component: str, 
 
 def tasks(hub: bool) -> dict[str, dict[str, Any]]:
     """Component → its container in the compiled pipeline."""
-    executors = pipeline(in_images(hub)).pipeline_spec.deployment_spec["executors"]
+    executors = pipeline(docker_setup(hub)).pipeline_spec.deployment_spec["executors"]
     return {
         label.removeprefix("exec-").rstrip("-0123456789"): e["container"]
         for label, e in executors.items()
@@ -95,7 +93,7 @@ def test_every_task_of_the_pipeline_is_in_its_own_image() -> None:
 
 
 def test_straight_from_the_hub_the_plan_step_runs_in_the_image_that_knows_its_layouts() -> None:
-    """As on a cluster; that image must be told where the versions stand which results depend on."""
+    """As on a cluster; in that image XSTILTS_VERSIONS must be set."""
     found, others = tasks(hub=True), tasks(hub=False)
     plan = found.pop("plan")
     assert plan["image"] == image_of("stage") == cluster_settings.image_of("plan", "step", hub=True)
@@ -115,7 +113,7 @@ def test_images_of_these_sources_are_taken() -> None:
     check_images(SimpleNamespace(images=Images(all_images({"dev.xstilts.sources": sources()}))))
 
 
-def test_an_image_that_is_not_there_is_named() -> None:
+def test_a_missing_image_is_named() -> None:
     held = all_images({"dev.xstilts.sources": sources()})
     del held[image_of("stage")]
     with pytest.raises(InfrastructureError, match=r"stage-python.*make images"):
@@ -153,7 +151,7 @@ def test_a_container_that_is_going_by_itself_is_waited_for(status: int, ends: bo
         assert held.held[0].removed
 
 
-def test_containers_get_the_stores_address_and_keys_and_nothing_else_of_this_machine(
+def test_containers_get_the_stores_address_and_credentials_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for key, value in {
@@ -171,13 +169,13 @@ def test_containers_get_the_stores_address_and_keys_and_nothing_else_of_this_mac
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalFolders:
     monkeypatch.setattr(docker_runner, "environment", dict)
-    return Local(tmp_path / "home", tmp_path / "out")
+    return LocalFolders(tmp_path / "home", tmp_path / "out")
 
 
 def test_a_container_may_write_its_outputs_its_cache_and_tmp_only(
-    place: Local, tmp_path: Path
+    place: LocalFolders, tmp_path: Path
 ) -> None:
     backbone = tmp_path / "backbone"
     arguments = runner(
@@ -195,7 +193,7 @@ def test_a_container_may_write_its_outputs_its_cache_and_tmp_only(
     }
 
 
-def test_a_container_is_not_root_and_its_outputs_are_its_own(place: Local) -> None:
+def test_a_container_does_not_run_as_root_and_owns_its_outputs(place: LocalFolders) -> None:
     arguments = runner("r", place, "hub", {}, False).container_run_args
     uid = int(arguments["user"].partition(":")[0])
     assert uid == (os.getuid() or 1000)
@@ -203,6 +201,6 @@ def test_a_container_is_not_root_and_its_outputs_are_its_own(place: Local) -> No
         assert folder.stat().st_uid == uid
 
 
-def test_a_plan_with_gpus_gets_them(place: Local) -> None:
+def test_a_plan_with_gpus_gets_them(place: LocalFolders) -> None:
     (request,) = runner("r", place, "hub", {}, True).container_run_args["device_requests"]
     assert request["Capabilities"] == [["gpu"]]

@@ -1,6 +1,4 @@
-"""`xstilts lock`: names, references and digests; a digest belongs to the reference that it was
-computed for.
-"""
+"""`xstilts lock`: names, references and digests."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components import images
-from pipelines import cli, lock
+from pipelines import cli, image_lock
 from xstilts.errors import InfrastructureError
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -30,7 +28,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     images.lock.cache_clear()
 
 
-def test_it_prints_what_is_locked(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_the_lock(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lock"]) == 0
     assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
         ["base", "python:3.11-slim", DIGEST],
@@ -41,14 +39,14 @@ def test_it_prints_what_is_locked(file: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_another_registry_or_tag_forgets_the_digest_and_leaves_the_base_alone() -> None:
-    found = lock.renamed(BEFORE, "r.io/x/", "2")
+    found = image_lock.renamed(BEFORE, "r.io/x/", "2")
     assert found["base"] == BEFORE["base"]
     assert found["plan-python"] == {"reference": "r.io/x/plan-python:2", "digest": None}
     assert found["stage-python"] == {"reference": "r.io/x/stage-python:2", "digest": None}
-    assert lock.renamed(BEFORE, "r.io/x", "1")["stage-python"] == BEFORE["stage-python"]
+    assert image_lock.renamed(BEFORE, "r.io/x", "1")["stage-python"] == BEFORE["stage-python"]
 
 
-def test_resolving_writes_what_the_registries_say(
+def test_resolving_writes_the_registries_digests(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[str] = []
@@ -57,7 +55,7 @@ def test_resolving_writes_what_the_registries_say(
         asked.append(reference)
         return f"sha256:{len(asked):064d}"
 
-    monkeypatch.setattr(lock, "digest", digest)
+    monkeypatch.setattr(image_lock, "digest", digest)
     assert cli.main(["lock", "--registry", "r.io/y", "--tag", "3", "--resolve"]) == 0
     assert asked == ["python:3.11-slim", "r.io/y/plan-python:3", "r.io/y/stage-python:3"]
     written = json.loads(file.read_text())
@@ -70,7 +68,7 @@ def test_resolving_writes_what_the_registries_say(
 
 
 def test_one_image_can_be_resolved_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "digest", lambda reference: DIGEST)
+    monkeypatch.setattr(image_lock, "digest", lambda reference: DIGEST)
     assert cli.main(["lock", "plan-python", "--resolve"]) == 0
     assert json.loads(file.read_text())["plan-python"]["digest"] == DIGEST
     assert cli.main(["lock", "plam"]) == 2
@@ -82,6 +80,6 @@ def test_when_one_cannot_be_resolved_nothing_is_written(
     def digest(reference: str) -> str:
         raise InfrastructureError(f"{reference}: no such image")
 
-    monkeypatch.setattr(lock, "digest", digest)
+    monkeypatch.setattr(image_lock, "digest", digest)
     assert cli.main(["lock", "--resolve"]) == 3
     assert json.loads(file.read_text()) == BEFORE

@@ -1,4 +1,4 @@
-"""`xstilts logs`: what is shown of pods, Ray jobs and failures, and how long a run is followed."""
+"""`xstilts logs`: pods, Ray jobs and failures, and when following ends."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.launch.log import Said
+from components.launch.log import StoredLog
 from pipelines.cli import main
-from pipelines.logs import Follow, Lines, Stamps
+from pipelines.log_follow import Lines, LogFollower, Stamps
 from tests.pipelines.kubernetes import OURS, Cluster, pod, served
 from xstilts.errors import PlanError, StoreError
 from xstilts.runs import actions as steps
@@ -21,17 +21,17 @@ def at(second: str, text: str) -> str:
     return f"2026-11-25T10:00:{second}Z {text}"
 
 
-def job(text: str, before: int = 0, started: str = "20261125T100000Z") -> Said:
-    return Said("finetune", "llava", started, before, text)
+def job(text: str, before: int = 0, started: str = "20261125T100000Z") -> StoredLog:
+    return StoredLog("finetune", "llava", started, before, text)
 
 
-def put(store: Store, said: Said) -> None:
-    """As the driver on Ray's head does."""
-    store.put_json(f"runs/{RUN}/logs/{said.kind}-{said.group}/{said.started}.json", vars(said))
+def put(store: Store, log: StoredLog) -> None:
+    """Like the driver on Ray's head."""
+    store.put_json(f"runs/{RUN}/logs/{log.kind}-{log.group}/{log.started}.json", vars(log))
 
 
 class Screen(list[str]):
-    """What was said; `new` takes it off."""
+    """Collects printed texts; `new` returns the lines since the last call."""
 
     def new(self) -> list[str]:
         lines = [line for text in self for line in text.split("\n")]
@@ -68,8 +68,8 @@ def warnings() -> Screen:
 
 
 @pytest.fixture
-def follow(run: Store, cluster: Cluster, screen: Screen, warnings: Screen) -> Follow:
-    return Follow(
+def follow(run: Store, cluster: Cluster, screen: Screen, warnings: Screen) -> LogFollower:
+    return LogFollower(
         run, RUN, "run-1", "kubeflow", 3, screen.append, warnings.append, clock=lambda: 100.0
     )
 
@@ -77,7 +77,7 @@ def follow(run: Store, cluster: Cluster, screen: Screen, warnings: Screen) -> Fo
 # ---- what is new in a log ----
 
 
-def test_a_line_is_shown_once_however_often_it_is_read() -> None:
+def test_a_line_is_shown_once() -> None:
     seen = Stamps()
     assert seen.new("\n".join([at("01", "a"), at("02", "b")])) == ["a", "b"]
     assert seen.new("\n".join([at("01", "a"), at("02", "b"), at("03", "c")])) == ["c"]
@@ -94,7 +94,7 @@ def test_times_are_in_order_though_their_last_zeros_are_left_out() -> None:
     ]
 
 
-def test_lines_of_one_moment_are_all_shown() -> None:
+def test_lines_with_equal_time_stamps_are_all_shown() -> None:
     seen = Stamps()
     assert seen.new(at("01", "a")) == ["a"]
     assert seen.new("\n".join([at("01", "a"), at("01", "b")])) == ["b"]
@@ -118,27 +118,27 @@ def test_lines_that_were_lost_in_between_are_counted() -> None:
 # ---- following ----
 
 
-def test_each_look_shows_what_has_come_and_names_the_source_when_it_changes(
-    follow: Follow, run: Store, cluster: Cluster, screen: Screen
+def test_each_poll_shows_new_lines_and_names_a_new_source(
+    follow: LogFollower, run: Store, cluster: Cluster, screen: Screen
 ) -> None:
     cluster.logs["plan-1"] = [at(f"0{n}", f"line {n}") for n in range(1, 6)]
     put(run, job("epoch 1\n"))
-    follow.look()
+    follow.poll()
     first, ray = "==> plan-1 (Running)", "==> finetune of llava on Ray, started 20261125T100000Z"
     assert screen.new() == [first, "line 3", "line 4", "line 5", ray, "epoch 1"]
-    follow.look()
+    follow.poll()
     assert screen.new() == []
     put(run, job("epoch 1\nepoch 2\n"))
-    follow.look()
+    follow.poll()
     assert screen.new() == ["epoch 2"]
     cluster.logs["plan-1"].append(at("06", "line 6"))
-    follow.look()
+    follow.poll()
     assert screen.new() == [first, "line 6"]
 
 
-def test_a_look_asks_only_for_what_came_since_the_last(follow: Follow, cluster: Cluster) -> None:
-    follow.look()
-    follow.look()
+def test_a_poll_requests_only_new_lines(follow: LogFollower, cluster: Cluster) -> None:
+    follow.poll()
+    follow.poll()
     logs = [query for path, query in cluster.asked if path.endswith("/log")]
     assert "tailLines" in logs[0]
     assert logs[1]["sinceSeconds"] == ["10"]
@@ -146,70 +146,72 @@ def test_a_look_asks_only_for_what_came_since_the_last(follow: Follow, cluster: 
 
 
 def test_a_pod_that_is_over_is_read_once_more_and_not_again(
-    follow: Follow, cluster: Cluster, screen: Screen
+    follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
-    follow.look()
+    follow.poll()
     cluster.pods = [pod("plan-1", "Succeeded", "01", OURS)]
     cluster.logs["plan-1"] = [at("09", "done")]
-    follow.look()
+    follow.poll()
     assert screen.new() == ["==> plan-1 (Succeeded)", "done"]
     asked = len(cluster.asked)
-    follow.look()
+    follow.poll()
     assert len(cluster.asked) == asked + 1  # the list of pods
 
 
-def test_an_outage_is_one_line_and_nothing_is_lost_by_it(
-    follow: Follow, cluster: Cluster, screen: Screen, warnings: Screen
+def test_an_outage_is_one_line_and_loses_no_log(
+    follow: LogFollower, cluster: Cluster, screen: Screen, warnings: Screen
 ) -> None:
     cluster.logs["plan-1"] = [at("01", "a")]
-    follow.look()
+    follow.poll()
     cluster.fault = ("/pods", 503)
     cluster.logs["plan-1"].append(at("02", "b"))
-    follow.look()
-    follow.look()
-    [said] = warnings.new()
-    assert "503" in said
-    assert said.endswith("trying again")
+    follow.poll()
+    follow.poll()
+    [warning] = warnings.new()
+    assert "503" in warning
+    assert warning.endswith("retrying")
     cluster.fault = None
-    follow.look()
+    follow.poll()
     assert screen.new() == ["==> plan-1 (Running)", "a", "b"]
 
 
 def test_a_pod_without_a_log_hides_no_other(
-    follow: Follow, cluster: Cluster, screen: Screen, warnings: Screen
+    follow: LogFollower, cluster: Cluster, screen: Screen, warnings: Screen
 ) -> None:
     cluster.pods.append(pod("stage-2", "Running", "02", OURS))
     cluster.logs["stage-2"] = [at("01", "a")]
     cluster.fault = ("/plan-1/log", 404)
-    follow.look()
+    follow.poll()
     assert screen.new() == ["==> stage-2 (Running)", "a"]
     assert "the log of plan-1" in warnings.new()[0]
 
 
-def test_a_pod_that_waits_says_why_and_says_it_once(
-    follow: Follow, cluster: Cluster, screen: Screen
+def test_the_reason_of_a_pending_pod_is_shown_once(
+    follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
     conditions = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]
     cluster.pods = [pod("stage-2", "Pending", "02", OURS, conditions=conditions)]
-    follow.look()
-    follow.look()
+    follow.poll()
+    follow.poll()
     assert screen.new() == ["==> stage-2 (Pending)", "0/3 nodes are available"]
 
 
-def test_a_failure_is_shown_when_it_is_recorded(follow: Follow, run: Store, screen: Screen) -> None:
+def test_a_failure_is_shown_when_it_is_recorded(
+    follow: LogFollower, run: Store, screen: Screen
+) -> None:
     run.put_json(
         f"runs/{RUN}/failures/plan.json",
         {"what": "plan", "error": "no such task", "log": "Traceback\n"},
     )
-    follow.look()
-    follow.look()
+    follow.poll()
+    follow.poll()
     assert screen.new() == ["==> failed: plan: no such task", "Traceback"]
 
 
-def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(
-    follow: Follow, cluster: Cluster, screen: Screen
+def test_the_runs_state_and_not_its_logs_decides_the_end(
+    follow: LogFollower, cluster: Cluster, screen: Screen
 ) -> None:
-    """A pod that is over ends nothing; the last look comes after the end is known."""
+    """A finished pod does not end it; the last poll comes after the end is known."""
     cluster.pods = [pod("plan-1", "Failed", "01", OURS)]
     asked = iter([None, None, None, "finished, exit code 0"])
 
@@ -224,7 +226,7 @@ def test_the_end_is_what_the_run_is_and_not_what_its_logs_say(
     assert "the last line" in screen.new()
 
 
-def test_a_store_that_is_away_is_asked_again(follow: Follow, warnings: Screen) -> None:
+def test_an_unreachable_store_is_retried(follow: LogFollower, warnings: Screen) -> None:
     answers: Iterator[Any] = iter([StoreError("away"), StoreError("away"), "cancelled"])
 
     def end() -> str | None:
@@ -234,7 +236,7 @@ def test_a_store_that_is_away_is_asked_again(follow: Follow, warnings: Screen) -
         return str(answer)
 
     assert follow.until(end, 5.0, sleep=lambda _: None) == "cancelled"
-    assert warnings.new() == ["away; trying again"]
+    assert warnings.new() == ["away; retrying"]
 
 
 # ---- the command ----
@@ -244,10 +246,10 @@ def command(store: Store, *more: str) -> int:
     return main(["logs", RUN, "--store", store.uri, *more])
 
 
-def test_the_log_of_a_ray_job_that_is_gone_comes_from_the_store(
+def test_the_log_of_a_deleted_ray_job_comes_from_the_store(
     run: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing of Kubernetes is needed for it."""
+    """It needs no Kubernetes."""
     monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none")
     )
@@ -271,7 +273,7 @@ def test_following_ends_with_the_run(
     assert kfp_server.requests == []
 
 
-def test_a_run_that_fails_before_its_report_ends_by_what_kfp_says(
+def test_a_run_that_fails_before_its_report_ends_by_its_kfp_state(
     run: Store, cluster: Cluster, kfp_server: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.states = ["RUNNING", "FAILED"]
@@ -285,4 +287,4 @@ def test_a_run_that_fails_before_its_report_ends_by_what_kfp_says(
     assert command(run, "--follow", "--every", "0.01", "--host", kfp_server.address) == 0
     shown = capfd.readouterr().out
     assert "==> failed: plan: no such task" in shown
-    assert shown.endswith("r: KFP says failed\n")
+    assert shown.endswith("r: KFP state failed\n")

@@ -1,8 +1,5 @@
-"""The KFP package: deterministic, the one that is checked in, and ready for a cluster in every
-task.
-"""
+"""The KFP package: deterministic, equal to the file in the repository, with all cluster settings."""
 
-import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +13,7 @@ from kfp import compiler
 from components import images
 from components.launch import rayjob
 from images.install import VERSIONS
-from pipelines.cluster_commands import settings_for
+from pipelines.cluster_runs import settings_for
 from pipelines.cluster_settings import (
     CONFIGURATION,
     CREDENTIALS,
@@ -25,7 +22,7 @@ from pipelines.cluster_settings import (
     LAUNCHING,
     NEEDS,
     TOKENS,
-    Settings,
+    ClusterSettings,
     Toleration,
     load_settings,
 )
@@ -42,7 +39,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return compiled(Settings())[0]
+    return compiled(ClusterSettings())[0]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +67,7 @@ def tasks(package: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def test_compiling_twice_gives_the_same_bytes(text: str) -> None:
-    assert compiled(Settings())[0] == text
+    assert compiled(ClusterSettings())[0] == text
 
 
 def test_the_package_is_the_one_checked_in(text: str) -> None:
@@ -80,7 +77,7 @@ def test_the_package_is_the_one_checked_in(text: str) -> None:
     assert text == GOLDEN.read_text()
 
 
-def test_kfps_own_cache_is_off_everywhere(package: dict[str, Any]) -> None:
+def test_kfps_cache_is_off_everywhere(package: dict[str, Any]) -> None:
     found = {name: task["cachingOptions"] for name, task in tasks(package)}
     assert len(found) == 12
     assert set(map(str, found.values())) == {"{}"}
@@ -100,10 +97,10 @@ def test_only_strings_and_lists_of_strings_pass_between_components(package: dict
     assert kinds <= {"STRING", "LIST"}
 
 
-def test_a_loop_gets_the_pipelines_own_parameter_and_its_items_only(
+def test_a_loop_takes_only_the_pipelines_parameter_and_its_items(
     package: dict[str, Any],
 ) -> None:
-    """KFP 2.17's local runner puts the loop's item in the place of any other task's output."""
+    """KFP 2.17's local runner replaces any other task's output by the item."""
     for task in package["root"]["dag"]["tasks"].values():
         if "iteratorPolicy" in task:
             inputs = task["inputs"]["parameters"]
@@ -154,7 +151,7 @@ def test_every_executor_has_a_time_out_and_runs_without_root(executors: dict[str
         }
 
 
-def test_every_executor_asks_for_cpu_and_memory_and_is_held_to_them(
+def test_every_executor_has_cpu_and_memory_requests_and_limits(
     package: dict[str, Any],
 ) -> None:
     for executor in package["deploymentSpec"]["executors"].values():
@@ -182,7 +179,7 @@ def test_every_task_is_tried_again_with_back_off_however_long_an_attempt_took(
 def test_the_report_is_a_task_that_succeeds_and_the_verdict_on_it_another(
     package: dict[str, Any],
 ) -> None:
-    """Of a task that fails KFP keeps no artifacts."""
+    """KFP drops the artifacts of a failed task."""
     root = package["root"]["dag"]["tasks"]
     assert set(package["components"]["comp-report"]["outputDefinitions"]["artifacts"]) == {
         "html",
@@ -198,15 +195,15 @@ def test_the_report_is_a_task_that_succeeds_and_the_verdict_on_it_another(
     )
 
 
-def test_a_run_ends_and_is_cleared_away(text: str) -> None:
+def test_the_containers_of_a_run_are_removed(text: str) -> None:
     _, platform = yaml.safe_load_all(text)
     config = platform["platforms"]["kubernetes"]["pipelineConfig"]
     assert config["activeDeadlineSeconds"] == 30 * 86_400
     assert config["resourceTtlOnCompletion"] == 7 * 86_400
 
 
-def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
-    settings = Settings(
+def test_settings_choose_nodes_and_parallelism() -> None:
+    settings = ClusterSettings(
         node_selector={"pool": "cpu"},
         tolerations=(Toleration(key="spot", operator="Exists"),),
         batches=5,
@@ -224,8 +221,10 @@ def test_settings_choose_nodes_and_what_runs_side_by_side() -> None:
     ) == [3, 5, 5, 5]
 
 
-def test_what_launches_workers_hands_on_the_network_s_settings_and_the_secret_s_name() -> None:
-    settings = Settings(secret="other", network={"NCCL_IB_HCA": "mlx5", "FI_PROVIDER": "efa"})
+def test_launching_steps_get_the_network_variables_and_the_secrets_name() -> None:
+    settings = ClusterSettings(
+        secret="other", network={"NCCL_IB_HCA": "mlx5", "FI_PROVIDER": "efa"}
+    )
     package = next(yaml.safe_load_all(compiled(settings)[0]))
     given = {
         label.removeprefix("exec-"): {
@@ -249,8 +248,8 @@ def test_what_launches_workers_hands_on_the_network_s_settings_and_the_secret_s_
     assert not any("NCCL_IB_HCA" in env for env in given.values())
 
 
-def test_all_that_the_launcher_reads_of_its_site_a_step_is_given() -> None:
-    """What it reads of the pod, and what dressing sets by itself, is the rest."""
+def test_a_step_gets_every_variable_that_the_launcher_reads() -> None:
+    """Pod fields and variables that the settings add are the rest."""
     folder = Path(images.__file__).parent / "launch"
     read = {
         name
@@ -274,54 +273,48 @@ def test_all_that_the_launcher_reads_of_its_site_a_step_is_given() -> None:
 def test_plan_runs_where_its_data_can_be_looked_up(mirror: str, image: str) -> None:
     """images/install.py writes the versions that the fingerprints name into every image."""
     plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
-    package = next(
-        yaml.safe_load_all(
-            compiled(settings_for(argparse.Namespace(settings=None), plan, mirror))[0]
-        )
-    )
+    package = next(yaml.safe_load_all(compiled(settings_for(None, plan, mirror))[0]))
     container = package["deploymentSpec"]["executors"]["exec-plan"]["container"]
     assert container["image"] == f"xstilts/{image}:dev"
     versions = [{"name": "XSTILTS_VERSIONS", "value": str(VERSIONS)}]
     assert container.get("env", []) == (versions if mirror == "hub" else [])
 
 
-def test_only_the_network_s_own_settings_pass_as_such(tmp_path: Path) -> None:
+def test_only_network_variables_are_accepted(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("network: {AWS_SECRET_ACCESS_KEY: x}\n")
-    with pytest.raises(
-        PlanError, match="'AWS_SECRET_ACCESS_KEY' is no setting of the workers' network"
-    ):
-        load_settings(str(file))
+    with pytest.raises(PlanError, match="'AWS_SECRET_ACCESS_KEY' is not a network variable"):
+        load_settings(file)
 
 
 def test_settings_with_mistakes_are_refused_with_every_key(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("bathces: 3\nttl_days: soon\n")
     with pytest.raises(PlanError) as error:
-        load_settings(str(file))
+        load_settings(file)
     assert "bathces" in str(error.value)
     assert "ttl_days" in str(error.value)
 
 
-def test_the_pages_settings_are_all_there_are_and_right(tmp_path: Path) -> None:
+def test_the_docs_list_all_settings_correctly(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "kubeflow.md").read_text()
     (tmp_path / "settings.yaml").write_text(page.split("```yaml")[1].split("```")[0])
-    assert load_settings(str(tmp_path / "settings.yaml")).model_fields_set == set(
-        Settings.model_fields
+    assert load_settings(tmp_path / "settings.yaml").model_fields_set == set(
+        ClusterSettings.model_fields
     )
 
 
 def test_steps_that_watch_ray_outlive_its_deadline() -> None:
-    settings = Settings().lasting(500)
+    settings = ClusterSettings().with_hours(500)
     assert (settings.needs("finetune").hours, settings.needs("score").hours) == (501, 501)
-    assert Settings().lasting(2).needs("finetune") == NEEDS["finetune"]
+    assert ClusterSettings().with_hours(2).needs("finetune") == NEEDS["finetune"]
 
 
-def test_a_plan_that_says_nothing_of_the_cluster_has_ray_s_own_deadline() -> None:
+def test_a_plan_without_cluster_settings_has_the_default_deadline() -> None:
     plan = load_plan(Path(__file__).parents[2] / "pipelines" / "plans" / "demo.yaml")
     assert plan.resources.cluster is None
     file = Path(__file__).parents[2] / "k8s" / "kind" / "settings.yaml"
-    settings = settings_for(argparse.Namespace(settings=str(file)), plan, "s3://b/mirror")
+    settings = settings_for(file, plan, "s3://b/mirror")
     assert settings.needs("finetune").hours == Cluster().queue_hours + Cluster().deadline_hours + 1
 
 
@@ -344,7 +337,7 @@ def test_locked_images_are_named_by_digest_and_accepted(
     monkeypatch.setattr(images, "LOCK", lock)
     images.lock.cache_clear()
     try:
-        text = compiled(Settings())[0]
+        text = compiled(ClusterSettings())[0]
     finally:
         monkeypatch.undo()
         images.lock.cache_clear()

@@ -1,4 +1,4 @@
-"""The logs of a run's pods, from a Kubernetes API that answers as a cluster's does."""
+"""The logs of a run's pods, from a fake Kubernetes API."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,28 +50,29 @@ def test_logs_come_in_the_order_in_which_pods_started_without_kfps_drivers(
     assert cluster.asked[1][1] == {"container": ["main"], "tailLines": ["50"]}
 
 
-def test_a_pod_that_does_not_start_says_why(cluster: Cluster) -> None:
+def test_a_pending_pod_is_shown_with_its_reason(cluster: Cluster) -> None:
     *_, (_, _, text) = pod_logs("run-1", "kubeflow", tail=50)
     assert text == "ImagePullBackOff: no such image; 0/3 nodes are available"
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(401, "sign in again"), (403, "pods/log"), (500, "API server")]
+    ("status", "advice"),
+    [(401, "sign in to the cluster again"), (403, "pods/log"), (500, "API server")],
 )
-def test_a_refusal_says_what_to_do(cluster: Cluster, status: int, advice: str) -> None:
+def test_an_error_says_what_to_do(cluster: Cluster, status: int, advice: str) -> None:
     cluster.fault = ("/pods", status)
     with pytest.raises(InfrastructureError, match=advice):
         list(pod_logs("run-1", "kubeflow", tail=50))
 
 
-def test_a_pod_that_is_gone_hides_no_other(cluster: Cluster) -> None:
+def test_a_deleted_pod_does_not_hide_the_others(cluster: Cluster) -> None:
     cluster.fault = ("/stage-2/log", 404)
     texts = {name: text for name, _, text in pod_logs("run-1", "kubeflow", tail=50)}
     assert texts["plan-1"] == "log of plan-1\n"
-    assert "cleared away" in texts["stage-2"]
+    assert "pods are removed" in texts["stage-2"]
 
 
-def test_without_a_cluster_it_says_what_to_set(
+def test_without_a_cluster_the_error_says_what_to_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -1,33 +1,40 @@
-"""`xstilts rates`: its arguments, the plans that it writes, and the refusal when trainings are
-missing.
-"""
+"""`xstilts rates`: its options, the plans that it writes, and errors for missing trainings."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipelines.cli import main, parser
+from pipelines.cli import main
+from pipelines.commands import rates
 from xstilts.plan.load import load_plan
 
 PLAN = Path(__file__).parents[1] / "e2e" / "small.yaml"
 
 
-def test_a_grid_is_read_as_numbers() -> None:
-    given = parser().parse_args(
-        ["rates", "plan.yaml", "--grid", "1e-5,2e-5", "--backbone", "a", "-o", "rates.yaml"]
-    )
-    assert (given.grid, given.backbone, given.output) == ((1e-5, 2e-5), ["a"], "rates.yaml")
+def test_options_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(rates, "choose_rates", lambda plan, **options: seen.update(options) or 0)
+    options = ["--grid", "1e-5,2e-5", "--backbone", "a", "--backbone", "b", "-o", "rates.yaml"]
+    assert main(["rates", "plan.yaml", *options]) == 0
+    assert seen["grid"] == (1e-5, 2e-5)
+    assert seen["backbones"] == ["a", "b"]
+    assert seen["output"] == Path("rates.yaml")
 
 
 @pytest.mark.parametrize(
-    "more",
-    [["--grid", "fast"], ["--plans", "p", "--finished"]],
-    ids=["no numbers", "write and read"],
+    ("options", "message"),
+    [
+        (["--grid", "fast"], "'fast' is not a list of rates"),
+        (["--plans", "p", "--finished"], "--plans and --finished exclude each other"),
+    ],
+    ids=["not numbers", "write and read"],
 )
-def test_arguments_that_cannot_be_meant_are_refused(more: list[str]) -> None:
-    with pytest.raises(SystemExit) as refused:
-        parser().parse_args(["rates", "plan.yaml", *more])
-    assert refused.value.code == 2
+def test_invalid_options_are_refused(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rates", "plan.yaml", *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_plans_are_written_and_nothing_is_run(tmp_path: Path) -> None:
@@ -40,7 +47,7 @@ def test_plans_are_written_and_nothing_is_run(tmp_path: Path) -> None:
     assert not home.exists()
 
 
-def test_a_set_without_a_grid_asks_for_one(
+def test_a_recipe_set_without_a_grid_requires_the_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rates", str(PLAN), "--plans", str(tmp_path)]) == 2
@@ -48,11 +55,9 @@ def test_a_set_without_a_grid_asks_for_one(
 
 
 @pytest.mark.slow
-def test_trainings_that_the_store_lacks_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_trainings_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["rates", str(PLAN), "--grid", "1e-3,2e-3", "--finished"]
     assert main([*given, "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")]) == 2
-    told = capsys.readouterr().err
-    assert "tiny-llava: ud_en at 0.001" in told
-    assert "tiny-llava: ud_en at 0.002" in told
+    errors = capsys.readouterr().err
+    assert "tiny-llava: ud_en at 0.001" in errors
+    assert "tiny-llava: ud_en at 0.002" in errors

@@ -1,6 +1,4 @@
-"""Schedules: files → recurring runs, idempotent by name; what is wrong in a file; what a
-schedule says of itself.
-"""
+"""Schedules: files → recurring runs, idempotent by name; mistakes in files; warnings."""
 
 import os
 from pathlib import Path
@@ -160,7 +158,7 @@ def test_a_recurring_run_that_cannot_be_replaced_stays(
     assert left["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 1"}}
 
 
-def test_what_somebody_switched_off_is_switched_on_again_and_not_replaced(
+def test_a_disabled_recurring_run_is_enabled_and_not_replaced(
     kfp_server: Any, store: Store, tmp_path: Path
 ) -> None:
     file = write(tmp_path, WEEKLY)
@@ -212,7 +210,7 @@ def test_recurring_runs_of_others_are_left_alone(
     assert set(kfp_server.kept["recurringruns"]) == set(others)
 
 
-def test_diff_says_what_apply_would_do_and_does_nothing(
+def test_diff_shows_the_changes_of_apply_and_changes_nothing(
     kfp_server: Any, store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = write(tmp_path, WEEKLY)
@@ -226,7 +224,7 @@ def test_diff_says_what_apply_would_do_and_does_nothing(
     assert "unchanged weekly" in capfd.readouterr().out
 
 
-def test_delete_deletes_what_the_files_name_and_keeps_the_firings(
+def test_delete_removes_the_schedules_in_the_files_and_keeps_the_firings(
     kfp_server: Any, store: Store, tmp_path: Path
 ) -> None:
     file = write(tmp_path, WEEKLY)
@@ -236,17 +234,17 @@ def test_delete_deletes_what_the_files_name_and_keeps_the_firings(
     assert recurring.stored(store, "weekly") is not None
 
 
-def test_a_schedule_that_would_compute_nothing_says_so_when_it_is_applied(
+def test_apply_warns_of_a_schedule_that_computes_nothing(
     kfp_server: Any, store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     idle = {**WEEKLY, "follow": ["models"], "add_seeds": 0}
     assert schedule("apply", write(tmp_path, idle), kfp_server, store) == 0
     out = capfd.readouterr().out
-    assert "COMPUTES NOTHING" in out
+    assert "COMPUTE NOTHING" in out
     assert "no backbone's revision is a branch or a tag" in out
     schedule("apply", write(tmp_path, WEEKLY), kfp_server, store)
     out = capfd.readouterr().out
-    assert "COMPUTES NOTHING" not in out
+    assert "COMPUTE NOTHING" not in out
     assert "new seeds each time" in out
 
 
@@ -284,16 +282,16 @@ def test_images_that_are_not_pinned_are_refused(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"cron": "0 3 * * 1"}, "put a second before it"),
-        ({"timezone": "Europe/Berlin"}, "reads cron in UTC"),
-        ({"timezone": "Berlin"}, "is no time zone"),
+        ({"cron": "0 3 * * 1"}, "put the second before"),
+        ({"timezone": "Europe/Berlin"}, "uses UTC for every cron line"),
+        ({"timezone": "Berlin"}, "unknown time zone"),
         ({"plan": "other.yaml"}, "no such file"),
         ({"follow": ["weather"]}, "follow.0"),
         ({"add_seeds": -1}, "add_seeds"),
         ({"concurrency": 0}, "concurrency"),
-        ({"concurrency": 2, "add_seeds": 1}, "two firings at one time"),
+        ({"concurrency": 2, "add_seeds": 1}, "two firings at the same time"),
         ({"start": "2027-01-01T00:00:00"}, "has no time zone"),
-        ({"start": "2027-02-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}, "comes before start"),
+        ({"start": "2027-02-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}, "not after start"),
         ({"catchup": True}, "catchup"),
         ({"name": "a/b"}, "name"),
     ],
@@ -307,13 +305,13 @@ def test_a_mistake_in_a_file_is_refused_with_its_key(
     assert said in str(error.value)
 
 
-def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_in_all_files_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(PlanError) as error:
         load(write(tmp_path, {**WEEKLY, "cron": "x"}, {"name": "second"}, WEEKLY, WEEKLY), "UTC")
     message = str(error.value)
     assert "has 1 fields" in message
     assert "document 2: plan: Field required" in message
-    assert "'weekly' stands twice" in message
+    assert "duplicate name 'weekly'" in message
 
 
 def test_the_time_zone_must_be_stated(tmp_path: Path) -> None:
@@ -356,8 +354,8 @@ def test_the_page_on_schedules_explains_every_key_and_its_example_is_right(tmp_p
 # ---- differences ----
 
 
-def test_what_the_server_leaves_out_is_no_difference() -> None:
-    """KFP's JSON has no fields that are false or empty."""
+def test_omitted_default_values_are_not_a_difference() -> None:
+    """KFP's JSON omits fields that are false or empty."""
     import kfp_server_api as api
 
     wanted = recurring_runs.recurring(

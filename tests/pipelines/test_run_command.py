@@ -1,4 +1,4 @@
-"""`xstilts run` believes the store and no runner."""
+"""`xstilts run` trusts the store, not the runner."""
 
 import contextlib
 import json
@@ -14,11 +14,11 @@ from xstilts.store.store import Store
 
 
 @pytest.mark.slow
-def test_tasks_that_are_told_as_successes_and_left_nothing_end_the_run_with_3(
+def test_reported_successes_without_outputs_end_the_run_with_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def green(run_uri: str, place: Any, *_: Any) -> bool:
-        """Every container told as a success; of all tasks only the report's status is there."""
+        """Reports success for every task; only the report's status exists."""
         store, name = (
             Store.open(local_runner.BUCKET_URI, cache=tmp_path / "cache"),
             run_uri.rpartition("/")[2],
@@ -32,7 +32,7 @@ def test_tasks_that_are_told_as_successes_and_left_nothing_end_the_run_with_3(
         ["run", str(SMALL), "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")]
     )
     assert code == 3
-    told = capsys.readouterr().err
-    assert "plan: no manifest" in told
-    assert "report: no manifest" in told
+    errors = capsys.readouterr().err
+    assert "plan: no manifest" in errors
+    assert "report: no manifest" in errors
     assert json.loads((tmp_path / "out" / "run.json").read_text())["run"].startswith("small-")

@@ -1,4 +1,4 @@
-"""Where torch's CPU build is looked for, and what is taken without it."""
+"""The places of torch's CPU build, and the build that is installed without it."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ NO_WHEEL = "ERROR: No matching distribution found for torch==2.13.0+cpu"
 OTHER_WHEEL = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
 UNREACHABLE = f"WARNING: Retrying after connection broken by 'NewConnectionError'\n{NO_WHEEL}"
 
-#: A pip that installs from the places it knows and says `text` about the others.
+#: A fake pip that installs from known places and prints `text` for others.
 PIP = """
 import sys
 index = sys.argv[sys.argv.index("--index-url") + 1] if "--index-url" in sys.argv else "configured"
@@ -39,15 +39,15 @@ def test_a_wheel_that_pip_is_configured_to_use_comes_first(
     fake_pip: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert torch_build(fake_pip("configured", INDEX), HERE) == "cpu"
-    assert capsys.readouterr().out == "torch: its CPU build, from pip's configuration\n"
+    assert capsys.readouterr().out == "torch: CPU build from pip's configuration\n"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (NO_WHEEL, "it has no such wheel"),
-        (OTHER_WHEEL, "its wheel for this platform is not a locked one"),
-        (UNREACHABLE, "it cannot be reached"),
+        (NO_WHEEL, "no such wheel"),
+        (OTHER_WHEEL, "its wheel for this platform is not in the lock"),
+        (UNREACHABLE, "unreachable"),
     ],
 )
 def test_then_comes_the_index_of_cpu_builds(
@@ -56,18 +56,16 @@ def test_then_comes_the_index_of_cpu_builds(
     assert torch_build(fake_pip(INDEX, text=text), HERE) == "cpu"
     assert capsys.readouterr().out.splitlines() == [
         f"torch: no CPU build from pip's configuration: {reason}",
-        "torch: its CPU build, from PyTorch's CPU index",
+        "torch: CPU build from PyTorch's CPU index",
     ]
 
 
 def test_without_either_the_build_of_the_ordinary_index_is_taken(
     fake_pip: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert torch_build(fake_pip(index=("", "it cannot be reached (dns error)")), HERE) == "cuda"
+    assert torch_build(fake_pip(index=("", "unreachable (dns error)")), HERE) == "cuda"
     lines = capsys.readouterr().out.splitlines()
-    assert (
-        lines[1] == "torch: no CPU build from PyTorch's CPU index: it cannot be reached (dns error)"
-    )
+    assert lines[1] == "torch: no CPU build from PyTorch's CPU index: unreachable (dns error)"
     assert "CUDA libraries (about 3 GB" in lines[2]
 
 
@@ -78,7 +76,7 @@ def test_a_failure_that_another_place_would_not_mend_ends_the_installation(
         torch_build(fake_pip(INDEX, text="ERROR: [Errno 28] No space left on device"), HERE)
 
 
-def test_the_second_place_is_asked_only_when_the_first_has_nothing(
+def test_the_second_place_is_tried_only_if_the_first_has_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def never(lock: str, python: str) -> tuple[str, str]:
@@ -98,7 +96,7 @@ def test_the_second_place_is_asked_only_when_the_first_has_nothing(
         (["numpy-2.whl"], "cpu", "cpu"),
     ],
 )
-def test_the_wheels_that_are_held_say_which_build_an_image_gets(
+def test_the_available_wheels_decide_the_torch_build(
     wheels: list[str], build: str, held: str
 ) -> None:
     assert held_build(wheels, build) == held

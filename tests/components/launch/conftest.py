@@ -1,5 +1,5 @@
-"""What the tests of the launchers share: settings of a group, a step's environment, and the
-strict schema of a RayJob.
+"""Fixtures of the launcher tests: settings of a group, a step's environment, and the strict schema
+of a RayJob.
 """
 
 import copy
@@ -93,7 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def opened(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One connection for all tests: making one takes longer than most of them."""
+    """One connection for all tests: opening one takes longer than most of them."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.env().items():
             patch.setenv(name, value)
@@ -104,7 +104,7 @@ def opened(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def store(
     opened: Store, server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Store:
-    """A store of the test's own, which is what `open_run` opens."""
+    """A store for one test, which `open_run` opens."""
     for name, value in {**server.env(), "XSTILTS_CACHE": str(opened.cache)}.items():
         monkeypatch.setenv(name, value)
     prefix = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]

@@ -1,9 +1,8 @@
-"""A scripted cluster: a real HTTP server that speaks the paths of the Kubernetes API and of Ray's
-job API.
+"""A scripted cluster: an HTTP server with the paths of the Kubernetes API and of Ray's job API.
 
-It keeps objects with uids and resource versions, refuses what the API server refuses, collects what
-has lost all its owners, and plays the operator from a script: one step of it a tick. `faults` are
-answers given in place of the next ones.
+It keeps objects with uids and resource versions, rejects what the API server rejects, deletes
+objects without owners, and plays the operator from a script, one step at each tick. `faults`
+replace the next responses.
 """
 
 import json
@@ -26,7 +25,7 @@ RUNNING: Step = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
 SUCCEEDED: Step = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
 STOPPED: Step = {"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}
 SAME: Step = {}
-#: What Ray's job API calls a job of these statuses.
+#: Status → the status in Ray's job API.
 RAY = {"RUNNING": "RUNNING", "SUCCEEDED": "SUCCEEDED", "STOPPED": "STOPPED", "FAILED": "FAILED"}
 
 
@@ -41,7 +40,7 @@ def failed(reason: str, message: str = "", job: str = "FAILED") -> Step:
 
 
 def vanish(cluster: "ScriptedCluster", job: Object) -> None:
-    """Somebody deletes it."""
+    """Deletes the job by hand."""
     cluster.remove("rayjobs", job["metadata"]["name"])
 
 
@@ -57,12 +56,12 @@ class ScriptedCluster:
     faults: list[Any] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     made: int = 0
-    #: Resources of the nodes of a Ray cluster that is there already; whether it has an autoscaler.
+    #: Resources of the nodes of an existing Ray cluster; whether it has an autoscaler.
     nodes: list[Mapping[str, float]] = field(
         default_factory=lambda: [{"CPU": 16.0, "GPU": 8.0}] * 2
     )
     autoscaling: bool = False
-    #: Which rights there are, by the spec of an access review; whether KubeRay is installed.
+    #: Whether an access review is allowed, by its spec; whether KubeRay is installed.
     allowed: Callable[[Mapping[str, Any]], bool] = lambda spec: True
     kuberay: bool = True
     _version: int = 0
@@ -318,7 +317,7 @@ def served(cluster: ScriptedCluster) -> Iterator[str]:
             if fault == "drop":
                 self.close_connection = True
                 return
-            if fault == "drop after":  # it is done, and the answer is lost
+            if fault == "drop after":  # carried out, and the response is lost
                 cluster.answer(self.command, self.path, body)
                 self.close_connection = True
                 return

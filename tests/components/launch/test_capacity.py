@@ -4,32 +4,32 @@ from typing import Any
 
 import pytest
 
-from components.launch.capacity import grows, lacking, short
+from components.launch.capacity import grows, problem, problem_of
 
 BIG, SMALL = {"CPU": 16.0, "GPU": 8.0}, {"CPU": 4.0}
 
 
 def test_workers_are_counted_node_by_node() -> None:
-    """What is left over on two nodes makes no third worker."""
-    assert short([SMALL, SMALL], 2, 3, 0) is None
-    assert "it has room for 2 workers of 3 CPUs" in str(short([SMALL, SMALL], 3, 3, 0))
+    """The remainders of two nodes do not add up to a third worker."""
+    assert problem([SMALL, SMALL], 2, 3, 0) is None
+    assert "3 workers of 3 CPUs, but only 2 fit" in str(problem([SMALL, SMALL], 3, 3, 0))
 
 
-def test_the_scarcer_of_processors_and_gpus_decides() -> None:
-    assert short([BIG], 8, 2, 1) is None
-    assert "room for 5" in str(short([BIG], 8, 3, 1))
-    assert "room for 8" in str(short([BIG], 9, 1, 1))
+def test_the_scarcer_of_cpus_and_gpus_decides() -> None:
+    assert problem([BIG], 8, 2, 1) is None
+    assert "only 5 fit" in str(problem([BIG], 8, 3, 1))
+    assert "only 8 fit" in str(problem([BIG], 9, 1, 1))
 
 
 def test_workers_may_share_a_gpu() -> None:
-    assert short([{"CPU": 8.0, "GPU": 1.0}], 3, 1, 1 / 3) is None
-    assert short([{"CPU": 8.0, "GPU": 1.0}], 4, 1, 1 / 3) is not None
+    assert problem([{"CPU": 8.0, "GPU": 1.0}], 3, 1, 1 / 3) is None
+    assert problem([{"CPU": 8.0, "GPU": 1.0}], 4, 1, 1 / 3) is not None
 
 
-def test_what_the_nodes_have_is_said() -> None:
-    problem = lacking([BIG, SMALL, SMALL], {"workers": 2, "gpus_per_worker": 16})
-    assert "no node has room for a worker of 2 CPUs and 16 GPUs" in str(problem)
-    assert "nodes: 16 CPUs and 8 GPUs, 4 CPUs and 0 GPUs" in str(problem)
+def test_the_message_lists_the_nodes() -> None:
+    message = problem_of([BIG, SMALL, SMALL], {"workers": 2, "gpus_per_worker": 16})
+    assert "2 workers of 2 CPUs and 16 GPUs, but none fits on a node" in str(message)
+    assert "nodes: 16 CPUs and 8 GPUs, 4 CPUs and 0 GPUs" in str(message)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.launch import lease
-from components.launch.log import said
+from components.launch.log import stored_logs
 from components.launch.state import LEASE_LOST
 from xstilts.errors import InfrastructureError
 from xstilts.step import Step
@@ -33,7 +33,7 @@ CODE = """
 
 @pytest.fixture(scope="module")
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Ray of the tests' own, in other processes."""
+    """A Ray of the tests, in other processes."""
     file = tmp_path_factory.mktemp("ray") / "address"
     environment = {**os.environ, "XSTILTS_LOCAL": str(os.getpid()), "PYTHONPATH": str(ROOT)}
     head = subprocess.Popen(
@@ -78,7 +78,7 @@ def driver(
 
 def stored(store: Store) -> str:
     """The end of the job's log in the store."""
-    [(_, _, found)] = said(store, "runs/r")
+    [(_, _, found)] = stored_logs(store, "runs/r")
     return found.text
 
 
@@ -88,11 +88,11 @@ def test_it_runs_the_group_s_worker_function(
     with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
         process = driver("quick", store, tmp_path, ray_address, 60)
         assert process.wait(180) == 0
-    assert (tmp_path / "told").read_text() == "finetune llava"
+    assert (tmp_path / "config").read_text() == "finetune llava"
     assert f"finetune of llava, for {store.uri}/runs/r" in stored(store)
 
 
-def test_what_ends_it_stands_in_the_log_that_is_kept(
+def test_the_stored_log_has_the_reason_of_the_exit(
     store: Store, tmp_path: Path, ray_address: str
 ) -> None:
     with lease.Keeper(store, "runs/r", "finetune-llava", "test", 60):
@@ -118,7 +118,7 @@ def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
     }  # fmt: skip
     code = textwrap.dedent(code % f"{store.uri}/runs/r")
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True)
-    assert (tmp_path / "told").read_text() == "finetune llava"
+    assert (tmp_path / "config").read_text() == "finetune llava"
 
 
 def test_a_group_that_this_machine_can_never_place_is_refused_at_once(

@@ -1,6 +1,4 @@
-"""The collector: what it removes, what it leaves, and that a terminated run leaves nothing in
-the cluster.
-"""
+"""Garbage collection of RayJobs: what it removes and keeps, and that killed runs leave nothing."""
 
 import os
 import signal
@@ -76,7 +74,7 @@ def test_a_job_is_kept_while_its_lease_is_held(
     assert cluster.jobs() == [name]
 
 
-def test_what_nobody_waits_for_is_removed_with_all_that_it_made(
+def test_an_abandoned_job_is_removed_with_its_pods(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster
 ) -> None:
     name = posted(jobs, cluster, f"{store.uri}/runs/r")
@@ -84,7 +82,7 @@ def test_what_nobody_waits_for_is_removed_with_all_that_it_made(
     cluster.tick()
     assert {kind for kind, _ in cluster.objects} == {"pods", "rayjobs", "rayclusters"}
     [line] = gc.collect(jobs, store, time.time() + LATE)
-    assert line == f"removed {name}: its lease has expired: nobody waits for it"
+    assert line == f"removed {name}: its lease expired"
     assert list(cluster.objects) == [("pods", "step-pod")]
 
 
@@ -99,14 +97,12 @@ def test_a_cancelled_run_s_jobs_are_removed_at_once(
     assert cluster.jobs() == []
 
 
-def test_a_job_without_a_lease_is_given_the_time_to_get_one(
+def test_a_new_job_without_a_lease_is_kept_for_a_while(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster
 ) -> None:
     name = posted(jobs, cluster, f"{store.uri}/runs/r")
-    assert list(gc.collect(jobs, store, time.time())) == [f"kept {name}: it is young"]
-    assert list(gc.collect(jobs, store, time.time() + LATE)) == [
-        f"removed {name}: it has no lease: nobody waits for it"
-    ]
+    assert list(gc.collect(jobs, store, time.time())) == [f"kept {name}: it was just created"]
+    assert list(gc.collect(jobs, store, time.time() + LATE)) == [f"removed {name}: it has no lease"]
 
 
 def test_a_training_job_does_not_live_on_the_lease_of_the_scoring_after_it(
@@ -115,12 +111,10 @@ def test_a_training_job_does_not_live_on_the_lease_of_the_scoring_after_it(
     name = posted(jobs, cluster, f"{store.uri}/runs/r")
     held(store, kind="score")
     [line] = gc.collect(jobs, store, time.time() + LATE)
-    assert line == f"removed {name}: it has no lease: nobody waits for it"
+    assert line == f"removed {name}: it has no lease"
 
 
-def test_what_is_not_ours_is_left_alone(
-    store: Store, jobs: RayJobs, cluster: ScriptedCluster
-) -> None:
+def test_jobs_of_others_are_kept(store: Store, jobs: RayJobs, cluster: ScriptedCluster) -> None:
     posted(jobs, cluster, "s3://another/store/runs/r")
     jobs.create(
         {"metadata": {"name": "theirs", "namespace": "xstilts", "labels": {"app": "x"}}, "spec": {}}
@@ -151,7 +145,7 @@ def test_a_deletion_that_does_not_end_is_reported(
     assert "STUCK" in next(gc.collect(jobs, store, time.time() + gc.STUCK_SECONDS + 10))
 
 
-def test_nothing_is_removed_while_the_store_is_away(
+def test_nothing_is_removed_while_the_store_is_unreachable(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(key: str) -> None:
@@ -168,7 +162,7 @@ STEP = """
     from components.launch import submit
     submit.rayjob("", {"run_uri": %r, "group": "llava", "kind": "finetune"}, {}, submit.Pace(0.2))
 """
-#: The real driver, with an endless wait in place of the training that Ray would do.
+#: The real driver, which waits forever instead of training on Ray.
 DRIVER = """
     import sys, time
     import components.launch.local as local
@@ -195,9 +189,9 @@ def until(condition: Any, seconds: float = 60) -> None:
 def test_a_run_that_is_killed_leaves_no_gpu_busy_and_no_job_behind(
     store: Store, jobs: RayJobs, cluster: ScriptedCluster, address: str
 ) -> None:
-    """The step and the driver are processes of their own. The step is killed as KFP's
-    `terminate` kills it, with no time for anything; the driver ends itself within the lease; the
-    collector removes what the cluster still holds.
+    """The step and the driver are separate processes. The step is killed without time to clean up,
+    like by KFP's `terminate`; the driver exits within the lease, and garbage collection removes
+    the job.
     """
     cluster.scripts, lifetime = [[RUNNING]], 4.0
     step = Step("finetune", {"n": 1}, {}, {})
@@ -226,12 +220,12 @@ def test_a_run_that_is_killed_leaves_no_gpu_busy_and_no_job_behind(
             killed = time.monotonic()
             assert driver.wait(60) == LEASE_LOST
             assert time.monotonic() - killed < lifetime * 3
-            assert "its lease was not renewed" in driver.stdout.read()
+            assert "lease not renewed" in driver.stdout.read()
         finally:
             driver.kill()
     finally:
         waiting.kill()
-    assert len(cluster.jobs()) == 1  # its pod is still there: KFP keeps it
+    assert len(cluster.jobs()) == 1  # KFP keeps its pod
     assert len(list(gc.collect(jobs, store, time.time() + lifetime + SKEW_SECONDS))) == 1
     assert list(cluster.objects) == [("pods", "step-pod")]
 

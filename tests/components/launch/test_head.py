@@ -1,4 +1,4 @@
-"""A run's own Ray ends with the run, also in the middle of its start."""
+"""The Ray of a run ends with the run, even while it starts."""
 
 import os
 import signal
@@ -22,9 +22,7 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("seconds", [1.5, 3.0, 4.5, 6.0])
-def test_nothing_is_left_of_a_run_that_is_killed_while_ray_starts(
-    seconds: float, tmp_path: Path
-) -> None:
+def test_a_run_killed_while_ray_starts_leaves_no_process(seconds: float, tmp_path: Path) -> None:
     environment = {
         **os.environ, "XSTILTS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The client: what is tried again, for how long, and what an error says."""
+"""The Kubernetes client: retries and error messages."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def test_a_passing_fault_is_tried_again(cluster: ScriptedCluster, api: Api, faul
 
 
 @pytest.mark.parametrize("fault", [429, 503, "drop"])
-def test_patience_ends_and_names_what_was_asked(
+def test_retries_end_with_an_error_that_names_the_request(
     cluster: ScriptedCluster, api: Api, fault: object
 ) -> None:
     cluster.faults, start = [fault] * 10_000, cluster.now
@@ -45,13 +45,13 @@ def test_patience_ends_and_names_what_was_asked(
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(401, "token"), (403, "Role xstilts-step"), (422, "refuses the object")]
+    ("status", "message"), [(401, "token"), (403, "Role xstilts-step"), (422, "rejects the object")]
 )
-def test_a_refusal_is_final_and_says_what_to_do(
-    cluster: ScriptedCluster, api: Api, status: int, said: str
+def test_an_error_is_not_retried_and_says_what_to_do(
+    cluster: ScriptedCluster, api: Api, status: int, message: str
 ) -> None:
     cluster.faults = [status]
-    with pytest.raises(ApiError, match=rf"GET /version: HTTP {status}: scripted; .*{said}"):
+    with pytest.raises(ApiError, match=rf"GET /version: HTTP {status}: scripted; .*{message}"):
         api.request("GET", "/version")
     assert len(cluster.requests) == 1
 
@@ -68,7 +68,7 @@ def test_an_absent_job_is_none_and_an_absent_api_is_an_error(
 ) -> None:
     assert RayJobs(api, "ns").get("a") is None
     cluster.faults = [404]
-    with pytest.raises(ApiError, match="is KubeRay installed"):
+    with pytest.raises(ApiError, match="KubeRay's CRDs are installed"):
         RayJobs(api, "ns").get("a")
 
 
@@ -89,7 +89,7 @@ def test_only_that_very_job_is_deleted(cluster: ScriptedCluster, api: Api) -> No
     assert jobs.delete("a") is False
 
 
-def test_an_owner_is_added_once_and_beside_the_others(cluster: ScriptedCluster, api: Api) -> None:
+def test_an_owner_is_added_once_to_the_others(cluster: ScriptedCluster, api: Api) -> None:
     jobs = RayJobs(api, "ns")
     jobs.create(named("a", ownerReferences=[{"uid": "1"}]))
     cluster.faults = [None, 409]
@@ -106,7 +106,7 @@ def test_jobs_are_listed_by_label(cluster: ScriptedCluster, api: Api) -> None:
     assert [job["metadata"]["name"] for job in jobs.labelled("x=1,y=2")] == ["a"]
 
 
-def test_outside_a_pod_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_pod_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.delenv("XSTILTS_KUBERNETES_API", raising=False)
     with pytest.raises(InfrastructureError, match="not in a pod"):

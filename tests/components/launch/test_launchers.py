@@ -1,7 +1,7 @@
-"""One suite for every launcher: what a group's step may rely on, wherever its job runs.
+"""One suite for all launchers: the guarantees for a group's step, wherever its job runs.
 
-`xstilts.runs.actions.finetune` is called as the component calls it. The cluster is scripted; its
-time passes when somebody waits.
+`xstilts.runs.actions.finetune` is called like the component calls it. The cluster is scripted; its
+time advances with each wait.
 """
 
 import functools
@@ -43,12 +43,12 @@ WORK = PlanStep(
 
 
 class Killed(BaseException):
-    """The step's process is gone."""
+    """The step's process was killed."""
 
 
 @dataclass
 class Place:
-    """Where a group's job runs, and how it is launched there."""
+    """A place where a group's job runs, and how it is launched there."""
 
     name: str
     cluster: ScriptedCluster
@@ -67,7 +67,7 @@ class Place:
         return actions.finetune(self.uri, "llava", self.launch)
 
     def asks(self, cluster: dict[str, Any], gpus: float) -> None:
-        """The group's workers ask for this; no fingerprint changes."""
+        """Sets the resources of the workers; no fingerprint changes."""
         step = WORK.to_json() | {
             "settings": {**WORK.settings, "gpus_per_worker": gpus, "cluster": CLUSTER | cluster}
         }
@@ -78,7 +78,7 @@ class Place:
         self.store.put_json("runs/r/specs/llava.json", body)
 
     def paced(self, poll: float) -> None:
-        """Looks at its job so often from here on."""
+        """Sets the polling interval."""
         pace = submit.Pace(poll, self.cluster.tick, lambda: self.cluster.now)
         self.launch = functools.partial(choose.launcher(), pace=pace)  # type: ignore[call-arg]
 
@@ -87,7 +87,7 @@ class Place:
         return "" if found is None else str(found["error"])
 
     def left(self) -> list[str]:
-        """Jobs of the place that still run, or would."""
+        """Jobs that run or are about to."""
         over = ("Complete", "Failed")
         jobs = [job for (kind, _), job in self.cluster.objects.items() if kind == "rayjobs"]
         return [
@@ -97,7 +97,7 @@ class Place:
         ]
 
     def things(self) -> list[tuple[str, str]]:
-        """All that is in the cluster, the steps' own pods left out."""
+        """All objects in the cluster except the pods of steps."""
         things = self.cluster.objects.items()
         return [
             key
@@ -173,7 +173,7 @@ DONE, LOST = {"done": 1, "failed": 0, "new": 1}, {"done": 0, "failed": 1, "new":
 
 
 @everywhere
-def test_a_group_is_settled_and_nothing_is_left_behind(place: Place) -> None:
+def test_a_group_is_settled_and_its_job_is_removed(place: Place) -> None:
     place.script([PENDING, RUNNING, SAME, place.work, SUCCEEDED])
     assert place.settle() == DONE
     assert place.cluster.made == 1
@@ -183,21 +183,21 @@ def test_a_group_is_settled_and_nothing_is_left_behind(place: Place) -> None:
 
 
 @everywhere
-def test_what_is_done_is_not_launched_again(place: Place) -> None:
+def test_settled_work_is_not_launched_again(place: Place) -> None:
     place.store.commit(WORK, {}, {})
     assert place.settle() == {"done": 1, "failed": 0, "new": 0}
     assert place.cluster.made == 0
 
 
 @everywhere
-def test_success_is_the_manifest_whatever_the_job_says_of_itself(place: Place) -> None:
+def test_the_manifest_decides_whatever_the_job_reports(place: Place) -> None:
     place.script([RUNNING, place.work, failed("AppFailed", "the log stream broke off")])
     assert place.settle() == DONE
     assert place.failure() == ""
 
 
 @everywhere
-def test_a_job_that_says_it_succeeded_and_left_nothing_has_failed(place: Place) -> None:
+def test_a_job_that_succeeded_without_results_has_failed(place: Place) -> None:
     place.script([RUNNING, SUCCEEDED])
     assert place.settle() == LOST
     found = place.store.get_json(failure_key("runs/r", "finetune", WORK.fingerprint))
@@ -238,7 +238,7 @@ def test_a_retry_adopts_the_running_job(place: Place) -> None:
 
 
 @remote
-def test_a_retry_keeps_what_the_running_job_has_recorded(place: Place) -> None:
+def test_a_retry_keeps_the_failures_of_the_running_job(place: Place) -> None:
     key = failure_key("runs/r", "finetune", WORK.fingerprint)
 
     def record(cluster: ScriptedCluster, job: Object) -> None:
@@ -249,7 +249,7 @@ def test_a_retry_keeps_what_the_running_job_has_recorded(place: Place) -> None:
     assert place.settle() == LOST
     assert "NaN in update 7" in place.store.get_json(key)["error"]
     place.script([RUNNING, place.work, SUCCEEDED])
-    assert place.settle() == DONE  # the next try is a new one
+    assert place.settle() == DONE  # the next attempt starts from scratch
     assert place.store.get_json(key) is None
 
 
@@ -263,8 +263,8 @@ def test_a_job_that_failed_in_an_earlier_try_is_made_anew(place: Place) -> None:
 
 
 @remote
-def test_a_job_that_ended_between_two_tries_is_taken_as_it_is(place: Place) -> None:
-    """Its one step failed for good, and said so: nothing is started for that a second time."""
+def test_a_job_that_ended_between_two_attempts_counts(place: Place) -> None:
+    """Its only step is recorded as failed: nothing is started again."""
     key = failure_key("runs/r", "finetune", WORK.fingerprint)
 
     def record(cluster: ScriptedCluster, job: Object) -> None:
@@ -280,7 +280,7 @@ def test_a_job_that_ended_between_two_tries_is_taken_as_it_is(place: Place) -> N
 
 
 @remote
-def test_a_store_that_is_away_when_the_job_ends_is_waited_for(
+def test_the_loop_waits_for_an_unreachable_store_when_the_job_ends(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, fails = submit.settled, iter([False, *[True] * 5])
@@ -304,7 +304,7 @@ def test_a_job_that_vanishes_is_started_again(place: Place) -> None:
 
 
 @remote
-def test_a_job_that_always_vanishes_is_given_up(place: Place) -> None:
+def test_a_job_that_vanishes_too_often_fails(place: Place) -> None:
     place.script([RUNNING, vanish])
     assert place.settle() == LOST
     assert place.cluster.made == MOST_LOSSES + 1
@@ -332,7 +332,7 @@ def test_a_cancelled_run_stops_waiting_and_leaves_no_job_running(
 ) -> None:
     def cancel(cluster: ScriptedCluster, job: Object) -> None:
         lease.cancel(place.store, "runs/r")
-        keeper[0].renew()  # the keeper's thread looks on the clock on the wall
+        keeper[0].renew()  # the keeper's thread uses the real clock
 
     keeper: list[lease.Keeper] = []
     enter = lease.Keeper.__enter__
@@ -355,10 +355,8 @@ FAULTS = {
 @remote
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_server_that_fails_for_a_while_costs_nothing_but_time(
-    place: Place, fault: str, before: int
-) -> None:
-    """before: how many requests are answered first, so that each verb meets the fault."""
+def test_temporary_errors_are_retried(place: Place, fault: str, before: int) -> None:
+    """before: requests that succeed first, so that every verb meets the fault."""
     place.script([PENDING, RUNNING, SAME, SAME, SAME, place.work, SUCCEEDED])
     place.cluster.faults = [None] * before + FAULTS[fault]
     assert place.settle() == DONE
@@ -369,7 +367,7 @@ def test_a_server_that_fails_for_a_while_costs_nothing_but_time(
 @remote
 def test_an_outage_of_ten_minutes_does_not_end_the_job(place: Place) -> None:
     place.script([RUNNING, *[SAME] * 40, place.work, SUCCEEDED])
-    place.cluster.faults = [None] * 5 + ["drop"] * 25  # it runs by then
+    place.cluster.faults = [None] * 5 + ["drop"] * 25  # the job runs by then
     assert place.settle() == DONE
     assert place.cluster.made == 1
 
@@ -385,8 +383,8 @@ def test_a_job_waits_in_its_queue_and_survives_preemption(place: Place) -> None:
 
 
 @rayjob
-def test_a_job_that_its_queue_never_admits_is_given_up_and_leaves_nothing(place: Place) -> None:
-    """The wait is no part of the deadline, which is a quarter of an hour here."""
+def test_a_job_that_is_never_admitted_times_out_and_is_removed(place: Place) -> None:
+    """The wait does not count towards the deadline, 15 minutes here."""
     place.script([SUSPENDED])
     place.paced(60.0)
     before = place.cluster.now
@@ -394,7 +392,7 @@ def test_a_job_that_its_queue_never_admits_is_given_up_and_leaves_nothing(place:
     assert 2 * 3600 < place.cluster.now - before < 2 * 3600 + 300
     name = backends.name_of("r", "llava", "finetune")
     assert "not admitted within 2 hours" in place.failure()
-    assert "the queue xstilts of namespace xstilts" in place.failure()
+    assert "queue xstilts of namespace xstilts" in place.failure()
     assert f"kubectl -n xstilts describe workload rayjob-{name}" in place.failure()
     assert (
         place.store.get_json("runs/r/failures/finetune-llava.json")["exit_code"]
@@ -404,11 +402,11 @@ def test_a_job_that_its_queue_never_admits_is_given_up_and_leaves_nothing(place:
 
 
 @rayjob
-def test_a_job_that_no_operator_takes_up_is_given_up(place: Place) -> None:
+def test_a_job_without_an_operator_times_out(place: Place) -> None:
     place.script([SAME])
     place.paced(60.0)
     assert place.settle() == LOST
-    assert "does the KubeRay operator run?" in place.failure()
+    assert "is the KubeRay operator running?" in place.failure()
     assert place.things() == []
 
 
@@ -418,16 +416,16 @@ TOO_SMALL = {
         {"cpus_per_worker": 9},
         0,
         [NODE, NODE],
-        "no node has room for a worker of 9 CPUs",
+        "2 workers of 9 CPUs, but none fits on a node",
     ),
     "too few nodes": (
         {"cpus_per_worker": 5},
         0,
         [NODE],
-        "the group needs 2 and it has room for 1 workers of 5 CPUs",
+        "2 workers of 5 CPUs, but only 1 fit",
     ),
-    "no GPUs": ({}, 1, [NODE, NODE], "no node has room for a worker of 2 CPUs and 1 GPUs"),
-    "too few GPUs": ({}, 1, [NODE, GPUS], "room for 1 workers of 2 CPUs and 1 GPUs"),
+    "no GPUs": ({}, 1, [NODE, NODE], "2 workers of 2 CPUs and 1 GPUs, but none fits"),
+    "too few GPUs": ({}, 1, [NODE, GPUS], "2 workers of 2 CPUs and 1 GPUs, but only 1 fit"),
     "no nodes": ({}, 0, [], "nodes: none"),
 }
 
@@ -509,7 +507,7 @@ def test_an_operator_that_never_comes_back_does_not_hold_the_step_for_ever(place
 
 
 @rayjob
-def test_why_pods_do_not_start_is_said(place: Place) -> None:
+def test_the_failure_says_why_pods_do_not_start(place: Place) -> None:
     place.script([PENDING, failed("PreRunningDeadlineExceeded", "", job="")])
     [name] = [backends.name_of("r", "llava", "finetune")]
     for kind, text in (
@@ -526,7 +524,7 @@ def test_why_pods_do_not_start_is_said(place: Place) -> None:
 
 
 @rayjob
-def test_a_retry_in_another_pod_becomes_an_owner_beside_the_first(
+def test_a_retry_in_another_pod_adds_an_owner(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners: list[list[str]] = []
@@ -542,7 +540,7 @@ def test_a_retry_in_another_pod_becomes_an_owner_beside_the_first(
     place.killed_after(3)
     monkeypatch.setenv("XSTILTS_POD_NAME", "other-pod")
     monkeypatch.setenv("XSTILTS_POD_UID", other)
-    place.cluster.faults = [None, None, 409]  # somebody changes it between the look and the patch
+    place.cluster.faults = [None, None, 409]  # a change between the read and the patch
     assert place.settle() == DONE
     assert owners == [[first], [first, other]]
 

@@ -1,4 +1,4 @@
-"""The lease: who holds it, when it ends, for one who sees it once and for one who watches."""
+"""The lease: renewal, expiry and cancellation, for a single read and for a watcher."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from xstilts.store.store import Store
 RUN, GROUP = "runs/r", "g"
 
 
-def test_a_lease_is_held_while_it_is_renewed_and_given_up_at_the_end(store: Store) -> None:
+def test_a_lease_is_held_while_it_is_renewed_and_deleted_at_the_end(store: Store) -> None:
     assert status(store, RUN, GROUP, time.time()) == "absent"
     with Keeper(store, RUN, GROUP, "pod-1", 60):
         found = store.get_json("runs/r/leases/g.json")
@@ -53,7 +53,7 @@ def test_a_group_can_be_cancelled_alone(store: Store) -> None:
 def renewed(
     store: Store, monkeypatch: pytest.MonkeyPatch, errors: list[Exception], beats: int
 ) -> None:
-    """Renewals fail by these errors in turn, and the lease is renewed so often all the same."""
+    """Renewals fail with these errors in turn; the lease is still renewed this often."""
     put, left = store.put_json, iter(errors)
 
     def flaky(key: str, value: object) -> None:
@@ -69,21 +69,23 @@ def renewed(
             time.sleep(0.02)
 
 
-def test_a_store_that_is_away_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renewals_wait_for_an_unreachable_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     renewed(store, monkeypatch, [StoreError("away"), StoreError("away")], beats=4)
 
 
-def test_nothing_that_goes_wrong_once_ends_the_renewals(
+def test_one_failed_renewal_does_not_end_the_renewals(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renewed(store, monkeypatch, [OSError("too many open files")], beats=3)
 
 
 def beat(n: int) -> dict[str, object]:
-    return {"holder": "pod-1", "beat": n, "renewed": 12345.0}  # a clock that is wrong by years
+    return {"holder": "pod-1", "beat": n, "renewed": 12345.0}  # a clock wrong by years
 
 
-def test_a_guard_asks_only_that_the_lease_changes() -> None:
+def test_a_guard_only_requires_that_the_lease_changes() -> None:
     guard = Guard(180, 0.0)
     for n in range(10):
         assert guard.see(beat(n), False, n * 30.0) is None
@@ -115,7 +117,7 @@ def test_a_guard_that_cannot_read_has_more_patience() -> None:
     assert "could not be read" in str(guard.blind(101.0 + 180 * UNREADABLE))
 
 
-def test_watching_ends_the_work_when_nobody_renews(store: Store) -> None:
+def test_watching_ends_the_work_without_renewals(store: Store) -> None:
     store.put_json("runs/r/leases/g.json", beat(1))
     ended: list[str] = []
     watch(store, RUN, GROUP, ended.append, threading.Event(), 0.4)

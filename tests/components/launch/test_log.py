@@ -1,4 +1,4 @@
-"""The end of a job's log in the store: what is kept of it, how often, and who reads it."""
+"""The end of a job's log in the store: what is kept, and how often it is written."""
 
 import logging
 import os
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from components.launch.log import Copy, End, Said, said
+from components.launch.log import Copy, StoredLog, Tail, stored_logs
 from xstilts.errors import StoreError
 from xstilts.store.store import Store
 
 RUN = "runs/r"
 
 
-def end_of(path: Path, text: bytes, most: int) -> tuple[int, bytes]:
+def end_of(path: Path, text: bytes, limit: int) -> tuple[int, bytes]:
     path.write_bytes(text)
-    end = End(path, most)
-    assert end.read()
-    return end.before, end.kept
+    tail = Tail(path, limit)
+    assert tail.read()
+    return tail.before, tail.kept
 
 
 def test_the_last_whole_lines_are_kept_and_the_others_counted(tmp_path: Path) -> None:
@@ -35,15 +35,15 @@ def test_a_line_that_is_too_long_is_cut(tmp_path: Path) -> None:
     assert end_of(tmp_path / "log", b"one\n" + b"x" * 50 + b"y", 10) == (1, b"x" * 9 + b"y")
 
 
-def test_only_what_is_new_is_read_and_the_count_goes_on(tmp_path: Path) -> None:
+def test_only_new_bytes_are_read_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"1\n2\n3\n")
-    end = End(path, 6)
-    assert (end.read(), end.read()) == (True, False)
+    tail = Tail(path, 6)
+    assert (tail.read(), tail.read()) == (True, False)
     with path.open("ab") as stream:
         stream.write(b"4\n5\n6")
-    assert end.read()
-    assert (end.before, end.kept) == (3, b"4\n5\n6")
+    assert tail.read()
+    assert (tail.before, tail.kept) == (3, b"4\n5\n6")
 
 
 def copy_of(store: Store, path: Path) -> Copy:
@@ -51,10 +51,10 @@ def copy_of(store: Store, path: Path) -> Copy:
 
 
 def texts(store: Store) -> list[str]:
-    return [found.text for _, _, found in said(store, RUN)]
+    return [found.text for _, _, found in stored_logs(store, RUN)]
 
 
-def test_a_log_is_stored_only_when_there_is_more_of_it(
+def test_a_log_is_stored_only_when_it_has_grown(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     puts: list[str] = []
@@ -65,9 +65,9 @@ def test_a_log_is_stored_only_when_there_is_more_of_it(
     copy.keep()
     copy.keep()
     assert puts == [copy.key]
-    [(key, _, found)] = said(store, RUN)
+    [(key, _, found)] = stored_logs(store, RUN)
     assert key.startswith("runs/r/logs/finetune-llava/")
-    assert found == Said("finetune", "llava", copy.started, 0, "starting\n")
+    assert found == StoredLog("finetune", "llava", copy.started, 0, "starting\n")
 
 
 def test_it_is_stored_by_itself_and_at_the_end(
@@ -85,7 +85,7 @@ def test_it_is_stored_by_itself_and_at_the_end(
     assert texts(store) == ["one\nthe end"]
 
 
-def test_a_store_that_is_away_costs_a_warning_and_nothing_of_the_log(
+def test_an_unreachable_store_causes_a_warning_and_loses_no_log(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "log").write_text("one\n")
@@ -97,12 +97,12 @@ def test_a_store_that_is_away_costs_a_warning_and_nothing_of_the_log(
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(store, "put_json", away)
         copy.keep()
-    assert "could not be stored, trying again: away" in caplog.text
+    assert "cannot store the log of llava, retrying: away" in caplog.text
     copy.keep()
     assert texts(store) == ["one\n"]
 
 
-def test_every_start_of_a_job_has_a_log_of_its_own(store: Store, tmp_path: Path) -> None:
+def test_every_start_of_a_job_has_its_own_log(store: Store, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("lost its head\n")
     first = copy_of(store, tmp_path / "log")
     first.keep()
@@ -113,16 +113,16 @@ def test_every_start_of_a_job_has_a_log_of_its_own(store: Store, tmp_path: Path)
     assert texts(store) == ["lost its head\n", "resumed\n"]
 
 
-def test_what_is_known_already_is_not_read_again(store: Store, tmp_path: Path) -> None:
+def test_known_logs_are_not_read_again(store: Store, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("one\n")
     copy = copy_of(store, tmp_path / "log")
     copy.keep()
-    [(key, etag, _)] = said(store, RUN)
-    assert list(said(store, RUN, {key: etag})) == []
+    [(key, etag, _)] = stored_logs(store, RUN)
+    assert list(stored_logs(store, RUN, {key: etag})) == []
 
 
 @pytest.mark.parametrize("piped", [True, False])
-def test_a_process_finds_its_own_output_where_that_is_a_file(tmp_path: Path, piped: bool) -> None:
+def test_a_process_finds_its_output_file(tmp_path: Path, piped: bool) -> None:
     code = "import sys; from components.launch.log import own_output as o; print(o() is None, file=sys.stderr)"
     with open(tmp_path / "out", "a") as file:
         done = subprocess.run(

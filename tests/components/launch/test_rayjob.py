@@ -1,6 +1,4 @@
-"""The RayJob of a worker group: the golden file of 2 × 8 GPUs, and what must hold for every
-group.
-"""
+"""The RayJob of a worker group: the golden file of 2 × 8 GPUs, and rules for every group."""
 
 import copy
 import os
@@ -60,7 +58,7 @@ def test_two_nodes_of_eight_gpus(job: Job) -> None:
     assert text == GOLDEN.read_text()
 
 
-def test_the_golden_file_is_what_the_crd_and_the_operator_take(
+def test_the_golden_file_is_valid_for_the_crd_and_the_operator(
     job: Job, matches_crd: Callable[[Job], None]
 ) -> None:
     matches_crd(job)
@@ -130,7 +128,7 @@ def test_pods_satisfy_the_restricted_standard(job: Job) -> None:
             assert {"cpu", "memory", "ephemeral-storage"} <= container["resources"]["limits"].keys()
 
 
-def test_shared_memory_is_memory_of_the_asked_size(job: Job) -> None:
+def test_shared_memory_has_the_requested_size(job: Job) -> None:
     [shm] = [v for v in worker(job)["template"]["spec"]["volumes"] if v["name"] == "shm"]
     assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
     assert int(worker(job)["rayStartParams"]["object-store-memory"]) == 32 * 2**30
@@ -145,7 +143,7 @@ def test_secrets_are_referred_to_and_never_copied(job: Job) -> None:
         assert env(pod)["AWS_ENDPOINT_URL"] == "http://s3:8333"
 
 
-def test_the_site_sets_its_own_network(job: Job) -> None:
+def test_network_variables_of_the_site_are_passed_on(job: Job) -> None:
     site = {**ENVIRONMENT, "NCCL_SOCKET_IFNAME": "ib0", "FI_PROVIDER": "efa"}
     variables = env(worker(build(copy.deepcopy(SETTINGS), site, CONFIG))["template"])
     assert (variables["NCCL_SOCKET_IFNAME"], variables["FI_PROVIDER"]) == ("ib0", "efa")
@@ -178,8 +176,8 @@ def test_the_plan_s_queue_and_priority_come_before_the_installation_s(job: Job) 
 
 
 def test_kueue_orders_a_queue_by_the_class_that_the_pods_name(job: Job) -> None:
-    """A WorkloadPriorityClass of the PriorityClass's name; without a queue Kueue is told
-    nothing.
+    """The label names a WorkloadPriorityClass with the name of the PriorityClass; without a queue
+    there is no label.
     """
     high = copy.deepcopy(SETTINGS)
     high["cluster"] |= {"queue": "mine", "priority_class": "xstilts-high"}
@@ -198,7 +196,7 @@ def test_kueue_orders_a_queue_by_the_class_that_the_pods_name(job: Job) -> None:
     )
 
 
-def test_the_step_s_pod_owns_it_in_its_own_namespace_only(job: Job) -> None:
+def test_the_steps_pod_owns_the_job_in_its_own_namespace_only(job: Job) -> None:
     [owner] = job["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "step-pod", "0b1f")
     elsewhere = build(SETTINGS, {**ENVIRONMENT, "XSTILTS_RAY_NAMESPACE": "gpus"}, CONFIG)
@@ -206,7 +204,7 @@ def test_the_step_s_pod_owns_it_in_its_own_namespace_only(job: Job) -> None:
     assert "ownerReferences" not in elsewhere["metadata"]
 
 
-def test_what_the_environment_lacks_is_named() -> None:
+def test_missing_variables_are_named() -> None:
     with pytest.raises(
         InfrastructureError, match="XSTILTS_NAMESPACE, XSTILTS_WORKER_IMAGE not set"
     ):

@@ -28,20 +28,20 @@ def autoscaled(job: Job, **options: Any) -> None:
 
 
 def deleted_by(job: Job, *rules: tuple[str, Job]) -> None:
-    """A RayJob that is cleaned up by rules, (policy, condition) each."""
+    """A RayJob with deletion rules (policy, condition)."""
     made = [{"policy": policy, "condition": condition} for policy, condition in rules]
     job["spec"].update(deletionStrategy={"deletionRules": made})
 
 
 def old(policy: str) -> Job:
-    """A deletion strategy as it was before there were rules."""
+    """A deletion strategy of the time before deletion rules."""
     return {"onSuccess": {"policy": policy}, "onFailure": {"policy": policy}}
 
 
 PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
     "a long name": (lambda j: j["metadata"].update(name="a" * 48), "has 48 characters; at most 47"),
-    "a digit first": (lambda j: j["metadata"].update(name="1a"), "no DNS-1035 label"),
-    "a bad label": (lambda j: j["metadata"]["labels"].update(x="a b"), "'a b' is no label value"),
+    "a digit first": (lambda j: j["metadata"].update(name="1a"), "not a DNS-1035 label"),
+    "a bad label": (lambda j: j["metadata"]["labels"].update(x="a b"), "'a b' is not a label value"),
     "suspended for ever": (lambda j: j["spec"].update(shutdownAfterJobFinishes=False), "spec.suspend: only with"),
     "kept without shutdown": (
         lambda j: j["spec"].update(shutdownAfterJobFinishes=False), "ttlSecondsAfterFinished: only with"
@@ -61,7 +61,7 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
         "deletionRules[0].condition: exactly one of",
     ),
     "a rule twice": (
-        lambda j: deleted_by(j, *[("DeleteSelf", {"jobStatus": "FAILED"})] * 2), "[1]: a second DeleteSelf for jobStatus"
+        lambda j: deleted_by(j, *[("DeleteSelf", {"jobStatus": "FAILED"})] * 2), "[1]: duplicate DeleteSelf for jobStatus"
     ),
     "a rule of the past": (
         lambda j: deleted_by(j, ("DeleteSelf", {"jobStatus": "FAILED", "ttlSeconds": -1})), "ttlSeconds: -1 is negative"
@@ -70,7 +70,7 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
         lambda j: deleted_by(
             j, ("DeleteCluster", {"jobStatus": "FAILED"}), ("DeleteWorkers", {"jobStatus": "FAILED", "ttlSeconds": 9})
         ),
-        "for jobStatus FAILED, DeleteCluster after 0 s comes before DeleteWorkers after 9 s",
+        "for jobStatus FAILED, DeleteCluster (0 s) comes before DeleteWorkers (9 s)",
     ),
     "workers of an autoscaler deleted": (
         lambda j: (cluster(j).update(enableInTreeAutoscaling=True), deleted_by(j, ("DeleteWorkers", {"jobStatus": "FAILED"}))),
@@ -97,12 +97,12 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
     ),
     "no cluster": (lambda j: j["spec"].pop("rayClusterSpec"), "exactly one of rayClusterSpec and clusterSelector"),
     "two clusters": (lambda j: j["spec"].update(clusterSelector={"a": "b"}), "exactly one of rayClusterSpec"),
-    "a cluster without name": (lambda j: j["spec"].update(clusterSelector={"a": "b"}), "clusterSelector: has no ray.io/"),
-    "managed by somebody": (lambda j: j["spec"].update(managedBy="me"), "spec.managedBy: 'me' is neither ray.io/kuberay"),
+    "a cluster without name": (lambda j: j["spec"].update(clusterSelector={"a": "b"}), "clusterSelector: ray.io/cluster is missing"),
+    "managed by somebody": (lambda j: j["spec"].update(managedBy="me"), "spec.managedBy: 'me'; allowed: ray.io/kuberay"),
     "its cluster managed by somebody": (lambda j: cluster(j).update(managedBy="me"), "spec.rayClusterSpec.managedBy: 'me'"),
-    "no YAML": (lambda j: j["spec"].update(runtimeEnvYAML="a: [1"), "spec.runtimeEnvYAML: is no YAML"),
-    "a list of packages": (lambda j: j["spec"].update(runtimeEnvYAML="- torch"), "spec.runtimeEnvYAML: is no mapping"),
-    "a path": (lambda j: j["spec"].update(runtimeEnvYAML="env.yaml"), "spec.runtimeEnvYAML: is no mapping"),
+    "no YAML": (lambda j: j["spec"].update(runtimeEnvYAML="a: [1"), "spec.runtimeEnvYAML: not valid YAML"),
+    "a list of packages": (lambda j: j["spec"].update(runtimeEnvYAML="- torch"), "spec.runtimeEnvYAML: not a mapping"),
+    "a path": (lambda j: j["spec"].update(runtimeEnvYAML="env.yaml"), "spec.runtimeEnvYAML: not a mapping"),
     "interactive": (lambda j: j["spec"].update(submissionMode="InteractiveMode", backoffLimit=1), "InteractiveMode"),
     "sidecar": (
         lambda j: j["spec"].update(submissionMode="SidecarMode", submitterPodTemplate={"a": 1}), "not with SidecarMode"
@@ -112,16 +112,16 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
     ),
     "token without version": (lambda j: cluster(j).pop("rayVersion"), "2.52.0 or later"),
     "token with old Ray": (lambda j: cluster(j).update(rayVersion="2.51.9"), "2.52.0 or later"),
-    "no container": (lambda j: group(j)["template"]["spec"].update(containers=[]), "has no container"),
+    "no container": (lambda j: group(j)["template"]["spec"].update(containers=[]), "no containers"),
     "resources twice": (
-        lambda j: cluster(j)["headGroupSpec"].update(resources={"CPU": "1"}), "both in rayStartParams and"
+        lambda j: cluster(j)["headGroupSpec"].update(resources={"CPU": "1"}), "in rayStartParams or in resources, not in both"
     ),
     "labels as a parameter": (lambda j: group(j)["rayStartParams"].update(labels="a=b"), "use the group's labels"),
-    "a bad key of a label": (lambda j: j["metadata"]["labels"].update({"a/b/c": "x"}), "'a/b/c' is no label key"),
+    "a bad key of a label": (lambda j: j["metadata"]["labels"].update({"a/b/c": "x"}), "'a/b/c' is not a label key"),
     "a bad label of the head": (
         lambda j: cluster(j)["headGroupSpec"].update(labels={"ray.io/zone": "a b"}), "headGroupSpec.labels.ray.io/zone: 'a b'"
     ),
-    "a bad key of a group": (lambda j: group(j).update(labels={"-zone": "a"}), "[0].labels: '-zone' is no label key"),
+    "a bad key of a group": (lambda j: group(j).update(labels={"-zone": "a"}), "[0].labels: '-zone' is not a label key"),
     "upgraded": (lambda j: cluster(j).update(upgradeStrategy={"type": "Recreate"}), "upgradeStrategy: not for a RayJob"),
     "autoscaler by the head": (
         lambda j: head_env(j).append({"name": "RAY_enable_autoscaler_v2", "value": "1"}),
@@ -129,7 +129,7 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
     ),
     "autoscaler by two": (
         lambda j: (autoscaled(j, version="v2"), head_env(j).append({"name": "RAY_enable_autoscaler_v2", "value": "0"})),
-        "RAY_enable_autoscaler_v2: not beside autoscalerOptions.version",
+        "RAY_enable_autoscaler_v2: not together with autoscalerOptions.version",
     ),
     "an idle time of the past": (lambda j: autoscaled(j, idleTimeoutSeconds=-1), "idleTimeoutSeconds: -1 is negative"),
     "the operator's command": (
@@ -143,25 +143,25 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
     "a group's idle time": (lambda j: group(j).update(idleTimeoutSeconds=5), "idleTimeoutSeconds: only with autoscaler"),
     "a group's priority": (lambda j: group(j).update(priority=5), "priority: only with autoscalerOptions.version: v2"),
     "a priority with old Ray": (lambda j: (cluster(j).update(rayVersion="2.55.9"), group(j).update(priority=5)), "2.56.0"),
-    "less than none": (lambda j: (autoscaled(j), group(j).pop("maxReplicas"), group(j).update(minReplicas=-1)), "no range"),
+    "less than none": (lambda j: (autoscaled(j), group(j).pop("maxReplicas"), group(j).update(minReplicas=-1)), "not a valid range"),
     "no least": (lambda j: group(j).pop("minReplicas"), "needs minReplicas and maxReplicas"),
-    "least over most": (lambda j: group(j).update(minReplicas=3), "minReplicas 3 and maxReplicas 2 are no range"),
+    "least over most": (lambda j: group(j).update(minReplicas=3), "minReplicas 3 and maxReplicas 2 are not a valid range"),
     "redis": (lambda j: head_env(j).append({"name": "RAY_REDIS_ADDRESS", "value": "r"}), "RAY_REDIS_ADDRESS: belongs"),
     "redis twice": (
         lambda j: (cluster(j).update(gcsFaultToleranceOptions={}), head_env(j).append({"name": "RAY_REDIS_ADDRESS"})),
-        "RAY_REDIS_ADDRESS: not beside gcsFaultToleranceOptions",
+        "RAY_REDIS_ADDRESS: not together with gcsFaultToleranceOptions",
     ),
     "redis by an annotation as well": (
         lambda j: (
             cluster(j).update(gcsFaultToleranceOptions={}), j["metadata"]["annotations"].update({"ray.io/ft-enabled": "true"})
         ),
-        "ray.io/ft-enabled: not beside",
+        "ray.io/ft-enabled: not together with",
     ),
     "a disk for redis": (
-        lambda j: cluster(j).update(gcsFaultToleranceOptions={"storage": {"size": "1Gi"}}), "storage: not for the backend redis"
+        lambda j: cluster(j).update(gcsFaultToleranceOptions={"storage": {"size": "1Gi"}}), "storage: not with the backend redis"
     ),
     "redis user": (lambda j: head_env(j).append({"name": "REDIS_USERNAME", "value": "r"}), "REDIS_USERNAME"),
-    "queue, not suspended": (lambda j: j["spec"].pop("suspend"), "must be made suspended"),
+    "queue, not suspended": (lambda j: j["spec"].pop("suspend"), "needs suspend: true"),
     "queue, autoscaled": (lambda j: cluster(j).update(enableInTreeAutoscaling=True), "not with enableInTreeAuto"),
     "priority without queue": (
         lambda j: j["metadata"]["labels"].pop("kueue.x-k8s.io/queue-name"), "priority-class: only with a queue"
@@ -172,10 +172,10 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_mistake_is_found(job: Job, name: str) -> None:
-    plant, said = PLANTED[name]
+    plant, message = PLANTED[name]
     assert problems(job) == []
     plant(job)
-    assert any(said in problem for problem in problems(job)), problems(job)
+    assert any(message in problem for problem in problems(job)), problems(job)
 
 
 ALLOWED: dict[str, Callable[[Job], Any]] = {
@@ -198,7 +198,7 @@ ALLOWED: dict[str, Callable[[Job], Any]] = {
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_what_the_operator_takes_is_let_through(job: Job, name: str) -> None:
+def test_a_valid_job_is_accepted(job: Job, name: str) -> None:
     ALLOWED[name](job)
     assert problems(job) == []
 

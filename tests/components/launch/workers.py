@@ -1,5 +1,5 @@
-"""Worker functions for tests on a real Ray. They write into RAY_TRAIN_TEST_FOLDER: what begins
-so reaches workers.
+"""Worker functions for tests on a real Ray. They write to RAY_TRAIN_TEST_FOLDER, a variable whose
+prefix is passed on to workers.
 """
 
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def endless(config: dict[str, Any]) -> None:
-    """Leaves its process id, whole or not at all, and works for ever."""
+    """Writes its process id atomically and runs forever."""
     import ray.train
 
     folder, rank = (
@@ -23,7 +23,7 @@ def endless(config: dict[str, Any]) -> None:
 
 
 def quick(config: dict[str, Any]) -> None:
-    """Leaves what it was told."""
-    (Path(os.environ["RAY_TRAIN_TEST_FOLDER"]) / "told").write_text(
+    """Writes its config."""
+    (Path(os.environ["RAY_TRAIN_TEST_FOLDER"]) / "config").write_text(
         f"{config['kind']} {config['group']}"
     )

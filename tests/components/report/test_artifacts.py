@@ -1,4 +1,4 @@
-"""What the report leaves on a run's page, and the verdict on it."""
+"""The artifacts of the report, and the verdict."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ class Metrics(dict[str, float]):
 
 
 class Folder:
-    """A store that holds one status.json, or none."""
+    """A store with one status.json, or none."""
 
     def __init__(self, status: Mapping[str, Any] | None) -> None:
         self.status = status
@@ -54,14 +54,17 @@ def test_a_report_with_missing_cells_succeeds_with_all_its_artifacts(
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
-    [(None, "has not been written"), ({"missing": SUMMARY["missing"]}, "llava on tatoeba")],
+    ("status", "message"),
+    [
+        (None, "no report; the report step did not finish"),
+        ({"missing": SUMMARY["missing"]}, "llava on tatoeba"),
+    ],
 )
-def test_the_verdict_is_red_when_cells_are_missing_or_nothing_is_there(
-    monkeypatch: pytest.MonkeyPatch, status: Mapping[str, Any] | None, said: str
+def test_the_verdict_fails_if_cells_or_the_report_are_missing(
+    monkeypatch: pytest.MonkeyPatch, status: Mapping[str, Any] | None, message: str
 ) -> None:
     monkeypatch.setattr(artifacts, "open_run", lambda run: (Folder(status), "runs/one"))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         artifacts.verdict("s3://b/runs/one")
 
 

@@ -1,6 +1,4 @@
-"""What a KFP server can answer becomes an error that names the server, what was asked, and what
-to do.
-"""
+"""Failed requests to KFP become errors that name the server, the action and what to do."""
 
 import socket
 import threading
@@ -17,7 +15,7 @@ from xstilts.errors import PlanError
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (400, "refuses the request"),
+        (400, "invalid request"),
         (401, "XSTILTS_KFP_TOKEN"),
         (403, "ask for a role"),
         (404, "root of the KFP API"),
@@ -27,7 +25,7 @@ from xstilts.errors import PlanError
         (503, "deployment/ml-pipeline"),
     ],
 )
-def test_each_refusal_says_who_what_and_what_to_do(
+def test_an_error_names_the_server_the_action_and_what_to_do(
     kfp_server: Any, status: int, advice: str
 ) -> None:
     kfp_server.fault = ("/runs/", status, '{"message": "the server says so", "details": []}')
@@ -35,47 +33,45 @@ def test_each_refusal_says_who_what_and_what_to_do(
         Kfp(kfp_server.address).run("one")
     message = str(error.value)
     assert kfp_server.address in message
-    assert "asked to tell of run one" in message
+    assert "cannot get run one" in message
     assert advice in message
     assert "the server says so" in message
     assert (error.value.status, error.value.exit_code) == (status, 3)
 
 
-def test_a_proxys_error_page_is_not_repeated(kfp_server: Any) -> None:
+def test_the_error_page_of_a_proxy_is_not_shown(kfp_server: Any) -> None:
     kfp_server.fault = ("/runs/", 502, "<html><body>Bad Gateway nginx</body></html>")
     with pytest.raises(KfpError) as error:
         Kfp(kfp_server.address).run("one")
     assert "nginx" not in str(error.value)
 
 
-def test_a_sign_in_page_is_told_from_the_api(kfp_server: Any) -> None:
+def test_a_sign_in_page_is_not_a_response(kfp_server: Any) -> None:
     kfp_server.fault = ("/runs/", 200, "<html>Log in to Dex</html>")
-    with pytest.raises(KfpError, match="no KFP API"):
+    with pytest.raises(KfpError, match="not from a KFP API"):
         Kfp(kfp_server.address).run("one")
 
 
-def test_a_sign_in_page_is_told_from_an_empty_list(kfp_server: Any) -> None:
+def test_a_sign_in_page_is_not_an_empty_list(kfp_server: Any) -> None:
     kfp_server.fault = ("/experiments", 200, "<html>Log in to Dex</html>")
-    with pytest.raises(KfpError, match="no KFP API"):
+    with pytest.raises(KfpError, match="not from a KFP API"):
         Kfp(kfp_server.address).experiment()
 
 
-def test_a_server_that_does_not_answer_in_time_is_told(
-    kfp_server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_timeout_is_reported(kfp_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kfp_server.silent = True
     monkeypatch.setattr(api, "TIMEOUT", (0.2, 0.2))
-    with pytest.raises(KfpError, match="did not answer in time"):
+    with pytest.raises(KfpError, match="timed out"):
         Kfp(kfp_server.address).run("one")
 
 
-def test_a_server_that_is_not_there_is_told() -> None:
-    with pytest.raises(KfpError, match=r"cannot be reached.*port-forward"):
+def test_an_unreachable_server_is_reported() -> None:
+    with pytest.raises(KfpError, match=r"unreachable.*port-forward"):
         Kfp("http://127.0.0.1:9").run("one")
 
 
-def test_a_certificate_that_is_not_accepted_is_told(tmp_path: Any) -> None:
-    """A server that speaks no TLS to a client that expects it."""
+def test_a_tls_error_is_reported(tmp_path: Any) -> None:
+    """A server without TLS, and a client that expects it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer() -> None:
@@ -95,37 +91,37 @@ def test_a_host_without_a_scheme_is_refused() -> None:
         Kfp("kfp.example")
 
 
-def test_a_runs_page_is_where_the_pages_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_a_run_is_on_the_ui_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     kfp = Kfp("http://127.0.0.1:8888/")
     assert kfp.url("one") == "http://127.0.0.1:8888/#/runs/details/one"
     monkeypatch.setenv("KF_PIPELINES_UI_ENDPOINT", "https://kfp.example/")
     assert kfp.url("one") == "https://kfp.example/#/runs/details/one"
 
 
-def test_waiting_outlasts_a_server_that_fails_for_a_while(kfp_server: Any) -> None:
+def test_waiting_survives_a_temporary_outage(kfp_server: Any) -> None:
     kfp = Kfp(kfp_server.address)
     kfp_server.kept["runs"]["one"] = {"run_id": "one", "state": "RUNNING", "asked": 0}
     kfp_server.fault = ("/runs/", 503, "{}")
-    looks = []
+    polls = []
 
-    def look() -> None:
-        looks.append(1)
-        if len(looks) == 3:
+    def on_poll() -> None:
+        polls.append(1)
+        if len(polls) == 3:
             kfp_server.fault = None
 
-    assert kfp.wait("one", every=0.0, look=look) == "SUCCEEDED"
+    assert kfp.wait("one", every=0.0, on_poll=on_poll) == "SUCCEEDED"
 
 
-def test_waiting_ends_when_the_server_stays_away_and_says_that_the_run_goes_on(
+def test_waiting_fails_after_a_long_outage_while_the_run_continues(
     kfp_server: Any,
 ) -> None:
     kfp_server.fault = ("/runs/", 503, "{}")
-    with pytest.raises(KfpError, match="The run goes on"):
+    with pytest.raises(KfpError, match="The run continues"):
         Kfp(kfp_server.address).wait("one", every=0.0, patience=2)
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"])
-def test_waiting_ends_with_every_state_that_is_an_end(kfp_server: Any, state: str) -> None:
+def test_waiting_ends_in_every_final_state(kfp_server: Any, state: str) -> None:
     kfp_server.kept["runs"]["one"] = {"run_id": "one", "state": state, "asked": 0}
     kfp_server.states = [state]
     assert Kfp(kfp_server.address).wait("one", every=0.0) == state

@@ -1,0 +1,77 @@
+"""How a command is built on Typer: plain help that starts fast, `--debug` everywhere, options in
+any order.
+"""
+
+import re
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+#: `pipelines.cli.main` looks for it on the command line: it matters when parsing fails as well.
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error.", expose_value=False)
+]
+
+
+def _debug(debug: Debug = False) -> None:
+    """A command with the option `--debug` alone."""
+
+
+class Command(TyperCommand):
+    """A command that also takes `--debug`."""
+
+    def __init__(self, name: str | None, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        if self.callback is not None and self.callback.__name__ != "_debug":
+            self.params.extend(typer.main.get_command(_only_debug).params)
+
+
+class Group(TyperGroup):
+    """A command with subcommands. Options may come before the subcommand; without arguments it
+    prints its help, unless it does something of its own.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and not self.invoke_without_command:
+            args = ["--help"]
+        position = next((i for i, text in enumerate(args) if text in self.commands), None)
+        if position is not None and ctx.parent is not None:
+            args = [args[position], *args[:position], *args[position + 1 :]]
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Lists the subcommands with the first sentence of their help, whole."""
+        rows = [(name, _summary(command.help or "")) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _summary(text: str) -> str:
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) ", paragraph)[0]
+
+
+def new_app(help: str | None = None, cls: type[TyperGroup] = Group) -> typer.Typer:
+    """A Typer app for one command. help: for a command with subcommands."""
+    app = typer.Typer(
+        cls=cls,
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    if help is not None:
+        app.info.help = help
+    return app
+
+
+def examples(*lines: str, note: str = "") -> str:
+    """The end of a command's help: example command lines, kept as they are, and a note."""
+    title = "Examples:" if len(lines) > 1 else "Example:"
+    block = "\n".join(["\b", title, *(f"  {line}" for line in lines)])
+    return f"{block}\n\n{note}" if note else block
+
+
+_only_debug = typer.Typer(add_completion=False)
+_only_debug.command()(_debug)

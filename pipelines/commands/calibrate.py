@@ -1,0 +1,67 @@
+"""`xstilts calibrate`: the report's intervals on simulated runs."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say
+
+app = new_app()
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts calibrate --trials 5000",
+        "xstilts calibrate --plan PLAN",
+        note="Exit code 5 if a rate differs from its nominal value by more than expected "
+        "(docs/methods.md).",
+    ),
+)
+def calibrate(
+    trials: Annotated[int, typer.Option(min=1, help="Simulated runs for each line.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    plan: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Instead show what effects a plan's seeds can detect; repeat for several.",
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> int:
+    """Check the report's intervals on simulated runs."""
+    from dataclasses import asdict
+
+    from xstilts.analysis.calibrate import markdown, table
+
+    if plan:
+        for path in plan:
+            _print_plan(path, trials, as_json)
+        return 0
+    results = list(table(trials, seed))
+    if as_json:
+        say(json.dumps([asdict(result) for result in results], indent=2, ensure_ascii=False))
+    else:
+        say(markdown(results))
+    return 5 if any(result.suspicious for result in results) else 0
+
+
+def _print_plan(path: Path, trials: int, as_json: bool) -> None:
+    from pipelines.plan_file import read_plan
+    from xstilts.analysis.calibrate import answered
+
+    plan = read_plan(path)
+    name = plan.headline or next(iter(plan.contrasts), "")
+    reference = plan.contrasts[name].reference if name in plan.contrasts else "none"
+    row = answered(plan.name, plan.seeds, reference == "none", trials)
+    if as_json:
+        say(json.dumps(row, ensure_ascii=False))
+        return
+    noise, planted = 100 * float(row["noise"]), 100 * float(row["planted"])
+    cells = (row["plan"], row["seeds"], f"{noise:.1f} %", f"{planted:.0f} %", row["label"])
+    say(f"| {' | '.join(map(str, cells))} |")

@@ -1,0 +1,65 @@
+"""`xstilts grade`: the scores of a submission."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.app import Command, examples, new_app
+
+app = new_app()
+
+
+@app.command(cls=Command, epilog=examples("xstilts grade submissions/demo labels/ --json"))
+def grade(
+    predictions: options.Predictions,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Folder of the labels.")],
+    benchmark: options.Benchmark = "xtreme-r",
+    as_json: options.Json = False,
+) -> int:
+    """Score a submission with the official metrics."""
+    from xstilts.official.grade import grade as score
+
+    scores = score(predictions, labels, benchmark)
+    if as_json:
+        print(json.dumps(scores, indent=2), file=sys.__stdout__)
+    else:
+        _print_scores(scores, f"{benchmark}: {predictions}")
+    return 0
+
+
+def _print_scores(scores: Mapping[str, Any], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "metric", "average", "languages", title=title)
+    for name, task in scores["tasks"].items():
+        for metric, value in task["averages"].items():
+            languages = ", ".join(
+                f"{code} {by_metric[metric]:.1f}" for code, by_metric in task["languages"].items()
+            )
+            table.add_row(name, metric, f"{value:.2f}", languages)
+    console = Console(file=sys.__stdout__)
+    console.print(table)
+    for group, value in scores["groups"].items():
+        console.print(f"{group} (official group): {value:.2f}")
+    if scores["all_task"] is not None:
+        console.print(f"all tasks (official): {scores['all_task']:.2f}")
+    if scores["retrieval_with_lareqa"] is not None:
+        console.print(f"retrieval with LAReQA: {scores['retrieval_with_lareqa']:.2f}")
+    present = scores["present_tasks"]
+    mean = f"{scores['mean_of_present_tasks']:.2f}"
+    console.print(f"mean of the {len(present)} tasks present ({', '.join(present)}): {mean}")
+    missing: dict[str, list[str]] = {}
+    for line in scores["missing"]:  # `task language: reason`, or `task: reason`
+        task, _, language = line.partition(":")[0].partition(" ")
+        missing.setdefault(task, []).append(language)
+    for task, codes in missing.items():
+        languages = f": {' '.join(codes)}" if any(codes) else ""
+        console.print(f"missing: {task}{languages}", highlight=False)
+    if missing:
+        console.print("--json lists the missing files", highlight=False)

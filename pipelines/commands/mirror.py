@@ -1,0 +1,161 @@
+"""`xstilts mirror`: generates, fills and verifies mirrors of data and models."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say
+from xstilts.errors import PlanError
+
+app = new_app(
+    "Create, fill or verify a mirror: a folder or S3 prefix that is laid out like the Hugging "
+    "Face hub."
+)
+
+Target = Annotated[
+    str, typer.Argument(metavar="DIR", help="Folder or s3://bucket/prefix of the mirror.")
+]
+
+
+@app.command(cls=Command, epilog=examples("xstilts mirror miniature /tmp/miniature"))
+def miniature(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")],
+    seed: Annotated[int, typer.Option(help="Another seed gives other rows of the same world.")] = 0,
+) -> int:
+    """Generate the miniature: a small world of invented languages and drawn images."""
+    from xstilts.miniature.write import write_miniature
+
+    if folder.exists() and any(folder.iterdir()):
+        raise PlanError(f"{folder} is not empty; name a new folder")
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    write_miniature(part, seed=seed)
+    if folder.exists():
+        folder.rmdir()
+    os.replace(part, folder)
+    say(f"wrote the miniature to {folder}")
+    return 0
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts mirror pull s3://bucket/mirror --plan PLAN",
+        "xstilts mirror pull DIR --plan PLAN --from s3://bucket/mirror",
+    ),
+)
+def pull(
+    target: Target,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="PLAN", help="Plan whose data and models are copied (required)."),
+    ] = None,
+    origin: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="MIRROR", help="Copy from hub, a folder or s3://bucket/prefix."
+        ),
+    ] = "hub",
+) -> int:
+    """Copy the data and models that a plan needs, and list them with their licenses.
+
+    Files that are already there and intact are kept: run the same command to resume.
+    """
+    from pipelines.plan_file import expand_plan, read_plan
+    from xstilts.mirror.pull import licence_rows
+    from xstilts.mirror.pull import pull as pull_files
+    from xstilts.mirror.target import open_place
+    from xstilts.sources.loader import open_mirror
+
+    if plan is None:
+        raise PlanError("mirror pull: set --plan to the plan whose data and models are copied")
+    checked = read_plan(plan)
+    source, place = open_mirror(origin), open_place(target)
+    if source.address == place.address:
+        raise PlanError(f"--from {origin}: source and target are the same mirror")
+    expansion = expand_plan(checked, origin)
+    pulled = pull_files(expansion, source, place, _once_a_second(say))
+    rows = licence_rows(pulled.records)
+    records = [record for folder in place.recorded() if (record := place.record(folder))]
+    place.put_json("licences.json", licence_rows(records))
+    _print_licenses(rows)
+    for reason in pulled.left_out:
+        say(f"left out  {reason}")
+    for skipped in expansion.skipped_languages:
+        evaluation, language = skipped["evaluation"], skipped["language"]
+        say(f"not at {source.address}  {evaluation} {language}: {skipped['reason']}")
+    megabytes = f"{pulled.bytes / 1e6:.1f} MB"
+    say(f"{place.address}: {pulled.fetched} files fetched ({megabytes}), {pulled.kept} kept")
+    return 0
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts mirror verify DIR",
+        "xstilts mirror verify s3://bucket/mirror --forget",
+        note="Exit code 3 if a file is missing or corrupt.",
+    ),
+)
+def verify(
+    target: Target,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget",
+            help="Remove corrupt files from the record, so that the next pull fetches them.",
+        ),
+    ] = False,
+) -> int:
+    """Compare every recorded file of a mirror with its SHA-256."""
+    from xstilts.mirror.pull import forget as forget_files
+    from xstilts.mirror.pull import verify as verify_files
+    from xstilts.mirror.target import open_place
+
+    if not target.startswith("s3://") and not Path(target).is_dir():
+        raise PlanError(f"{target}: no such folder")
+    place = open_place(target)
+    count, problems = verify_files(place)
+    for problem in problems:
+        say(problem)
+    say(f"{place.address}: {count} files, {len(problems)} problems")
+    if problems and forget:
+        forget_files(place, problems)
+        say("removed from the record: the next pull fetches these files")
+    return 3 if problems else 0
+
+
+def _once_a_second(print_line: Callable[[str], None]) -> Callable[[str], None]:
+    """Limits progress to one line a second; the first line is always printed."""
+    last = [0.0]
+
+    def limited(text: str) -> None:
+        if time.monotonic() - last[0] >= 1.0:
+            last[0] = time.monotonic()
+            print_line(text)
+
+    return limited
+
+
+def _print_licenses(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("data set or model", "commit", "files", "MB", "license", "note")
+    for row in rows:
+        registry = f"{row['registry']} (not on its card)" if row["registry"] else "not stated"
+        table.add_row(
+            row["set"],
+            ", ".join(revision[:12] for revision in row["revisions"]) or "none",
+            str(row["files"]),
+            f"{row['bytes'] / 1e6:.1f}",
+            row["licence"] or registry,
+            row["heed"],
+        )
+    Console().print(table)

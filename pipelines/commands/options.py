@@ -1,0 +1,101 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Runner = Literal["subprocess", "docker"]
+
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="YAML file of the plan.")]
+Mirror = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIRROR",
+        help="Where data and models come from: hub, miniature, a folder or s3://bucket/prefix.",
+        show_default="the plan's mirror",
+    ),
+]
+ClusterMirror = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIRROR",
+        help="Where data and models come from: hub or s3://bucket/prefix.",
+        show_default="the plan's mirror",
+    ),
+]
+LocalStore = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="Store of all outputs, s3://bucket/prefix.",
+        show_default="an embedded S3 server over HOME/store",
+    ),
+]
+Home = Annotated[
+    Path,
+    typer.Option(
+        metavar="HOME", help="Folder that local runs share: store, cache, generated miniature."
+    ),
+]
+RunnerOption = Annotated[
+    Runner,
+    typer.Option(help="Run each component as a subprocess, or in its own Docker image."),
+]
+TaskFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--tasks",
+        metavar="FILE",
+        help="File of a private task, besides those of the plan; repeat for several.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# ---- clusters ----
+
+#: Ends the help of every command that talks to a cluster.
+CREDENTIALS = (
+    "Credentials come from the environment only: AWS_* for the store (AWS_ENDPOINT_URL for a "
+    "server other than AWS), XSTILTS_KFP_TOKEN or XSTILTS_KFP_COOKIE for Kubeflow Pipelines."
+)
+
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="Name of the run, as printed by submit.")
+]
+ClusterStore = Annotated[
+    str, typer.Option("--store", metavar="URI", help="Store of the cluster, s3://bucket/prefix.")
+]
+_HOST = "Root URL of the KFP API, for example http://localhost:8888."
+Host = Annotated[str, typer.Option(metavar="URL", help=_HOST)]
+OptionalHost = Annotated[str | None, typer.Option(metavar="URL", help=_HOST)]
+Namespace = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Namespace of a multi-user KFP.")
+]
+CaCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-cert", metavar="FILE", help="CA certificate that signed the server's certificate."
+    ),
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Cluster settings, a YAML file (docs/kubeflow.md)."),
+]
+AllowUnlocked = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unlocked",
+        help="Run images that have no digest in images.lock (test clusters only).",
+    ),
+]
+
+# ---- submissions ----
+
+Benchmark = Annotated[
+    Literal["xtreme", "xtreme-r"], typer.Option(help="Layout and metrics of the submission.")
+]
+Predictions = Annotated[
+    Path, typer.Argument(metavar="PREDICTIONS", help="Folder in the official layout.")
+]

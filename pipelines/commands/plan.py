@@ -1,0 +1,77 @@
+"""`xstilts plan`: what a plan would run."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say
+
+app = new_app()
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts plan pipelines/plans/demo.yaml", "xstilts plan PLAN --mirror hub --json"
+    ),
+)
+def plan(
+    plan: options.PlanFile,
+    mirror: options.Mirror = None,
+    store: options.LocalStore = None,
+    home: options.Home = Path(".xstilts"),
+    tasks: options.TaskFiles = None,
+    gpus: Annotated[int, typer.Option(help="GPUs assumed by the estimate of hours.")] = 8,
+    as_json: options.Json = False,
+) -> int:
+    """Show what a plan would run, what is shared and what is already done.
+
+    Lists backbones, arms, cells and steps with an estimate of GPU hours, and every mistake in the
+    plan. Runs nothing.
+    """
+    view = overview_of(plan, mirror=mirror, store=store, home=home, gpus=gpus, tasks=tasks or [])
+    if as_json:
+        say(json.dumps(view, indent=2, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        from xstilts.plan.show import render
+
+        Console().print(render(view))
+    return 0
+
+
+def overview_of(
+    plan: Path,
+    *,
+    mirror: str | None = None,
+    store: str | None = None,
+    home: Path = Path(".xstilts"),
+    gpus: int = 8,
+    tasks: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """The overview that `xstilts plan --json` prints. Raises PlanError for an invalid plan."""
+    from pipelines.local_runner import store_at
+    from pipelines.plan_file import expand_plan, read_plan
+    from xstilts.plan.recomputed import earlier_run, recomputed
+    from xstilts.plan.show import overview
+    from xstilts.plan.status import done
+    from xstilts.runs.mirror_choice import mirror_for
+    from xstilts.store.store import Store
+
+    home = home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    checked = read_plan(plan, tasks)
+    expansion = expand_plan(checked, mirror_for(mirror, checked.mirror, home))
+    with store_at(store, home) as uri:
+        opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
+        finished = done(expansion, opened)
+        earlier = earlier_run(opened, expansion.name)
+        again = recomputed(expansion, earlier[1], opened) if earlier else []
+    return overview(expansion, finished, gpus, again, earlier[0] if earlier else None)

@@ -1,0 +1,203 @@
+"""`xstilts run`: a plan on this machine."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say, warn
+from xstilts.errors import InfrastructureError, in_a_line
+
+if TYPE_CHECKING:
+    from pipelines.local_runner import LocalFolders
+    from xstilts.store.store import Store
+
+#: How many missing outputs an error lists.
+MOST_LISTED = 20
+
+app = new_app()
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts run pipelines/plans/demo.yaml --out runs/demo",
+        "xstilts run PLAN --mirror s3://bucket/mirror --runner docker",
+    ),
+)
+def run(
+    plan: options.PlanFile,
+    mirror: options.Mirror = None,
+    store: options.LocalStore = None,
+    home: options.Home = Path(".xstilts"),
+    runner: options.RunnerOption = "subprocess",
+    tasks: options.TaskFiles = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the report and the logs.",
+            show_default="runs/<name of the plan>",
+        ),
+    ] = None,
+) -> int:
+    """Run a plan on this machine.
+
+    Starts an embedded S3 server and, if needed, a local Ray, then runs the pipeline and prints
+    the report. Finished steps are not run again: run the same command to resume.
+    """
+    result = run_plan(
+        plan, mirror=mirror, store=store, home=home, runner=runner, out=out, tasks=tasks or [],
+        say=say,
+    )  # fmt: skip
+    for line in result.errors:
+        warn(line)
+    if (result.report / "summary.json").is_file():
+        from xstilts.analysis.terminal import show
+
+        show(result.report)
+        say(f"report: {result.report / 'report.html'}")
+    say(f"{result.seconds:.0f} s, exit code {result.exit_code}")
+    return result.exit_code
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished local run. `report`: the folder with report.html, summary.json and the tables.
+    `errors`: one text for each failed step, and one for missing outputs.
+    """
+
+    name: str
+    exit_code: int
+    report: Path
+    errors: Sequence[str]
+    seconds: float
+
+
+def run_plan(
+    plan: Path | str,
+    *,
+    mirror: str | None = None,
+    store: str | None = None,
+    home: Path | str = ".xstilts",
+    out: Path | str | None = None,
+    runner: options.Runner = "subprocess",
+    tasks: Sequence[Path] = (),
+    say: Callable[[str], None] = print,
+) -> RunResult:
+    """Runs a plan on this machine. Finished steps are not run again.
+
+    Args:
+        plan: YAML file of the plan.
+        mirror: hub, miniature, a folder or s3://bucket/prefix; default: the plan's mirror.
+        store: s3://bucket/prefix; default: an embedded S3 server over `home`/store.
+        home: folder that runs share: store, cache, generated miniature.
+        out: folder for the report and the logs; default: runs/<name of the plan>.
+        runner: run each component as a subprocess, or in its own Docker image.
+        tasks: private task files besides those of the plan.
+        say: receives progress lines.
+
+    Returns:
+        The run's name, exit code (0, or 4 with failed cells), report folder and errors.
+
+    Raises:
+        XstiltsError: the plan is invalid, or the infrastructure failed.
+    """
+    from pipelines import local_runner
+    from pipelines.plan_file import expand_plan, read_plan
+    from pipelines.progress import ProgressPrinter, ProgressThread, progress_line
+    from xstilts.plan.status import undone
+    from xstilts.runs.mirror_choice import mirror_for
+    from xstilts.store.store import Store
+
+    started = time.monotonic()
+    path, home = Path(plan), Path(home).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    checked = read_plan(path, tasks)
+    address = mirror_for(mirror, checked.mirror, home)
+    expansion = expand_plan(checked, address)
+    folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
+    name = local_runner.run_name(checked.name, folders.out)
+    with local_runner.interruptible(), local_runner.store_at(store, home) as uri:
+        opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
+        if checked.reuse == "none":
+            expansion = expand_plan(checked, address, generation=name)
+        todo = {kind: len(steps) for kind, steps in undone(expansion, opened).items() if steps}
+        _reset_run(opened, name, path.read_text(), address, checked.task_files)
+        say(
+            f"{checked.name}: {len(expansion.cells)} cells, {len(expansion.steps)} steps; "
+            + (
+                "to do: " + ", ".join(f"{count} {kind}" for kind, count in todo.items())
+                if todo
+                else "all done before"
+            )
+        )
+        totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
+        progress = ProgressThread(ProgressPrinter(lambda: progress_line(opened, totals), say))
+        trains = bool(todo.get("finetune") or todo.get("score"))
+        with _runner(runner, name, checked, folders, address, trains) as arguments:
+            progress.start()
+            try:
+                local_runner.run_pipeline(f"{uri}/runs/{name}", folders, *arguments)
+            finally:
+                progress.stop()
+        code, failures = local_runner.outcome(opened, name)
+        missing = _missing_outputs(opened, name) if code in (0, 4) else []
+        report = folders.out / "report"
+        for key in opened.list(f"runs/{name}/report/"):
+            opened.get_file(key, report / key.removeprefix(f"runs/{name}/report/"))
+    errors = [f"{failure['what']}: {in_a_line(failure['error'])}" for failure in failures]
+    if missing:
+        code = InfrastructureError.exit_code
+        lines = "".join(f"\n  {line}" for line in missing[:MOST_LISTED])
+        errors.append(f"{len(missing)} outputs of the run's tasks are missing:{lines}")
+    return RunResult(name, code, report, errors, time.monotonic() - started)
+
+
+def _reset_run(
+    store: "Store", name: str, plan: str, mirror: str, task_files: Mapping[str, str]
+) -> None:
+    """Writes the run's folder and removes what an earlier attempt recorded about its outcome."""
+    from xstilts.runs.finished import forget
+    from xstilts.runs.folder import create
+
+    create(store, name, plan, mirror, task_files)
+    store.delete(f"runs/{name}/status.json")
+    forget(store, f"runs/{name}")
+    for key in store.list(f"runs/{name}/failures/"):
+        store.delete(key)
+
+
+@contextlib.contextmanager
+def _runner(
+    kind: str, name: str, plan: Any, folders: "LocalFolders", mirror: str, trains: bool
+) -> Iterator[tuple[Any, ...]]:
+    """What `run_pipeline` needs besides the run: for Docker its runner and pipeline; for
+    subprocesses a local Ray, if the run trains and XSTILTS_LAUNCHER names no other.
+    """
+    from pipelines import local_runner
+
+    local_ray = trains and os.environ.get("XSTILTS_LAUNCHER", "local") == "local"
+    with contextlib.ExitStack() as stack:
+        if kind == "docker":
+            from pipelines.docker_runner import prepared
+
+            yield stack.enter_context(prepared(name, plan, folders, mirror))
+            return
+        if local_ray:
+            stack.enter_context(local_runner.ray_head(plan.resources.workers + 1, folders.logs))
+        yield ()
+
+
+def _missing_outputs(store: "Store", name: str) -> list[str]:
+    from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
+    from pipelines.kfp.task_results import unfinished
+
+    return unfinished(intermediate_to_xtreme_r, store, name)

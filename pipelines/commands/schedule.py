@@ -1,0 +1,138 @@
+"""`xstilts schedule`: recurring benchmarks from files (docs/schedules.md)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.app import Command, examples, new_app
+
+app = new_app("Manage recurring benchmarks from files (docs/schedules.md).")
+
+SERVER = "--host http://localhost:8888 --store s3://bucket/prefix"
+
+Files = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="YAML file of one or more schedules, or a folder of them."),
+]
+MirrorOverride = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIRROR",
+        help="Mirror of all schedules.",
+        show_default="that of each schedule or plan",
+    ),
+]
+Prune = Annotated[
+    bool,
+    typer.Option(
+        "--prune", help="Delete recurring runs of this store that are in none of the files."
+    ),
+]
+#: `list` and `delete` accept the options of `apply`, so that one set of options fits all four.
+UnusedText = Annotated[str | None, typer.Option(hidden=True)]
+UnusedFlag = Annotated[bool, typer.Option(hidden=True)]
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        f"xstilts schedule apply pipelines/plans/schedules {SERVER}", note=options.CREDENTIALS
+    ),
+)
+def apply(
+    file: Files,
+    host: options.Host,
+    store: options.ClusterStore,
+    mirror: MirrorOverride = None,
+    namespace: options.Namespace = None,
+    ca_cert: options.CaCertificate = None,
+    settings: options.SettingsFile = None,
+    allow_unlocked: options.AllowUnlocked = False,
+    prune: Prune = False,
+) -> int:
+    """Make the server's recurring runs match the files. A second time it changes nothing."""
+    from pipelines import schedules
+    from pipelines.kfp.api import Kfp
+
+    return schedules.apply(
+        file, store, Kfp(host, namespace, ca_cert),
+        mirror=mirror, settings_file=settings, allow_unlocked=allow_unlocked, prune=prune,
+    )  # fmt: skip
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        f"xstilts schedule diff pipelines/plans/schedules {SERVER}", note=options.CREDENTIALS
+    ),
+)
+def diff(
+    file: Files,
+    host: options.Host,
+    store: options.ClusterStore,
+    mirror: MirrorOverride = None,
+    namespace: options.Namespace = None,
+    ca_cert: options.CaCertificate = None,
+    settings: options.SettingsFile = None,
+    allow_unlocked: options.AllowUnlocked = False,
+    prune: Prune = False,
+) -> int:
+    """Show what `apply` would change, and change nothing."""
+    from pipelines import schedules
+    from pipelines.kfp.api import Kfp
+
+    return schedules.diff(
+        file, store, Kfp(host, namespace, ca_cert),
+        mirror=mirror, settings_file=settings, allow_unlocked=allow_unlocked, prune=prune,
+    )  # fmt: skip
+
+
+@app.command(
+    "list",
+    cls=Command,
+    epilog=examples(f"xstilts schedule list {SERVER}", note=options.CREDENTIALS),
+)
+def list_runs(
+    host: options.Host,
+    store: options.ClusterStore,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Ignored: all schedules are listed.")
+    ] = None,
+    namespace: options.Namespace = None,
+    ca_cert: options.CaCertificate = None,
+    mirror: UnusedText = None,
+    settings: UnusedText = None,
+    allow_unlocked: UnusedFlag = False,
+    prune: UnusedFlag = False,
+) -> int:
+    """List the recurring runs of a store, with the number of firings and the last run."""
+    from pipelines import schedules
+    from pipelines.kfp.api import Kfp
+
+    return schedules.list_runs(store, Kfp(host, namespace, ca_cert))
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        f"xstilts schedule delete pipelines/plans/schedules {SERVER}", note=options.CREDENTIALS
+    ),
+)
+def delete(
+    file: Files,
+    host: options.Host,
+    store: options.ClusterStore,
+    namespace: options.Namespace = None,
+    ca_cert: options.CaCertificate = None,
+    settings: options.SettingsFile = None,
+    mirror: UnusedText = None,
+    allow_unlocked: UnusedFlag = False,
+    prune: UnusedFlag = False,
+) -> int:
+    """Delete the recurring runs of the schedules in the files. Their finished runs are kept."""
+    from pipelines import schedules
+    from pipelines.kfp.api import Kfp
+
+    return schedules.delete(file, store, Kfp(host, namespace, ca_cert), settings_file=settings)

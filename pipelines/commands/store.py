@@ -1,0 +1,101 @@
+"""`xstilts store`: the embedded S3 server, integrity checks and garbage collection."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say
+
+if TYPE_CHECKING:
+    from xstilts.store.store import Store
+
+app = new_app("Serve, verify or clean up the store of all outputs.")
+
+
+@app.command(
+    cls=Command, epilog=examples('eval "$(xstilts store serve --port 9000)"  # prints exports')
+)
+def serve(
+    home: options.Home = Path(".xstilts"),
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
+) -> int:
+    """Serve HOME/store over S3 until interrupted, and print the environment that clients need."""
+    from pipelines.local_runner import interruptible
+    from xstilts.store.server import serve as serve_folder
+
+    home = home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with (
+        interruptible(),
+        serve_folder(home / "store", port=port, log=home / "store.log") as server,
+    ):
+        for key, value in server.env().items():
+            say(f"export {key}={value}")
+        server.process.wait()
+    return 0
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts store verify",
+        "xstilts store verify --store s3://bucket/prefix",
+        note="Exit code 3 if there are problems.",
+    ),
+)
+def verify(store: options.LocalStore = None, home: options.Home = Path(".xstilts")) -> int:
+    """Check that every manifest and every file it names is complete and has its SHA-256."""
+    from xstilts.store.verify import verify as verify_store
+
+    with _opened(store, home) as opened:
+        problems = verify_store(opened)
+    for problem in problems:
+        say(problem)
+    say(f"{len(problems)} problems")
+    return 3 if problems else 0
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts store gc --dry-run", "xstilts store gc --days 30 --store s3://bucket/prefix"
+    ),
+)
+def gc(
+    store: options.LocalStore = None,
+    home: options.Home = Path(".xstilts"),
+    days: Annotated[float, typer.Option(help="Keep objects younger than this.")] = 7,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")
+    ] = False,
+) -> int:
+    """Delete objects that no run and no finished step references."""
+    from xstilts.store.garbage import collect, garbage
+
+    with _opened(store, home) as opened:
+        unreferenced = garbage(opened, time.time(), days)
+        if not dry_run:
+            collect(opened, unreferenced)
+    verb = "would be deleted" if dry_run else "deleted"
+    size, kept = unreferenced.size / 2**20, unreferenced.kept / 2**20
+    say(f"{len(unreferenced.keys)} objects, {size:.1f} MiB {verb}; {kept:.1f} MiB kept")
+    return 0
+
+
+@contextlib.contextmanager
+def _opened(uri: str | None, home: Path) -> "Iterator[Store]":
+    """The store at a URI, or the embedded one over HOME/store."""
+    from pipelines.local_runner import store_at
+    from xstilts.store.store import Store
+
+    home = home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with store_at(uri, home) as address:
+        yield Store.open(address, cache=Path(os.environ["XSTILTS_CACHE"]))

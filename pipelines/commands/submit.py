@@ -1,0 +1,72 @@
+"""`xstilts submit`: a plan on a cluster."""
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say, warn
+
+app = new_app()
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts submit PLAN --host http://localhost:8888 --store s3://bucket/prefix --wait",
+        note=options.CREDENTIALS,
+    ),
+)
+def submit(
+    plan: options.PlanFile,
+    host: options.Host,
+    store: options.ClusterStore,
+    mirror: options.ClusterMirror = None,
+    namespace: options.Namespace = None,
+    ca_cert: options.CaCertificate = None,
+    settings: options.SettingsFile = None,
+    allow_unlocked: options.AllowUnlocked = False,
+    experiment: Annotated[
+        str, typer.Option(metavar="NAME", help="KFP experiment of the run.")
+    ] = "xstilts",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end and return the run's exit code.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Polling interval of --wait.")
+    ] = 10.0,
+) -> int:
+    """Run a plan on a cluster.
+
+    Reports every mistake in the plan before anything is submitted, and prints the run's name.
+    """
+    from pipelines import cluster_runs
+    from pipelines.kfp.api import Kfp
+    from xstilts.errors import in_a_line
+    from xstilts.plan.status import undone
+
+    checked = cluster_runs.check_plan(plan, mirror)
+    cluster = cluster_runs.settings_for(settings, checked.plan, checked.mirror)
+    text, version = cluster_runs.package(cluster, allow_unlocked)
+    opened, kfp = cluster_runs.open_store(store), Kfp(host, namespace, ca_cert)
+    todo = {kind: len(steps) for kind, steps in undone(checked.expansion, opened).items() if steps}
+    experiment_id = kfp.experiment(experiment)
+    uploaded = kfp.version(text, version)
+    account = cluster.service_account
+    name = cluster_runs.start(kfp, opened, checked, uploaded, experiment_id, account)
+    say(f"{name}: submitted")
+    counts = ", ".join(f"{count} {kind}" for kind, count in todo.items())
+    say(f"  to do: {counts or 'only the report'}")
+    run_id = cluster_runs.kfp_id(opened, name)
+    say(f"  {kfp.url(run_id)}")
+    if not wait:
+        return 0
+    progress = cluster_runs.progress(opened, name, say)
+    state = kfp.wait(run_id, every=every, on_poll=progress.update)
+    progress.update()
+    code, failures = cluster_runs.outcome(opened, name, state)
+    for failure in failures:
+        warn(f"{failure['what']}: {in_a_line(failure['error'])}")
+    say(f"{name}: {state.lower()}, exit code {code}")
+    return code

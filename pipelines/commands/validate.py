@@ -1,0 +1,38 @@
+"""`xstilts validate`: errors in a submission."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.app import Command, examples, new_app
+from xstilts.errors import DataError
+
+app = new_app()
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts validate submissions/demo",
+        "xstilts validate submissions/demo labels/ --benchmark xtreme",
+    ),
+)
+def validate(
+    predictions: options.Predictions,
+    labels: Annotated[
+        Path | None,
+        typer.Argument(metavar="LABELS", help="Also compare row counts and ids with these labels."),
+    ] = None,
+    benchmark: options.Benchmark = "xtreme-r",
+) -> int:
+    """Check a submission for errors and list all of them. Exit code 2 if there are any."""
+    from xstilts.official.validate import validate as find_problems
+
+    if problems := find_problems(predictions, benchmark, labels):
+        lines = [f"{predictions}: {len(problems)} problems", *(f"  - {text}" for text in problems)]
+        raise DataError("\n".join(lines))
+    print(f"{predictions}: valid", file=sys.__stdout__)
+    return 0
