@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,11 @@ class CheckedPlan:
     mirror: str
 
 
-def check_plan(path: Path, mirror: str | None) -> CheckedPlan:
+def check_plan(path: Path, mirror: str | None, tasks: Sequence[Path] = ()) -> CheckedPlan:
     """Reads and expands a plan. Raises PlanError with every mistake, before anything is written or
     submitted.
     """
-    plan = read_plan(path)
+    plan = read_plan(path, tasks)
     address = mirror or plan.mirror
     if address is None:
         raise PlanError("no mirror: set --mirror hub|s3://…, or `mirror:` in the plan")

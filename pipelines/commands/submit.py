@@ -23,6 +23,7 @@ def submit(
     host: options.Host,
     store: options.ClusterStore,
     mirror: options.ClusterMirror = None,
+    tasks: options.TaskFiles = None,
     namespace: options.Namespace = None,
     ca_cert: options.CaCertificate = None,
     settings: options.SettingsFile = None,
@@ -46,7 +47,7 @@ def submit(
     from xstilts.errors import in_a_line
     from xstilts.plan.status import undone
 
-    checked = cluster_runs.check_plan(plan, mirror)
+    checked = cluster_runs.check_plan(plan, mirror, tasks or [])
     cluster = cluster_runs.settings_for(settings, checked.plan, checked.mirror)
     text, version = cluster_runs.package(cluster, allow_unlocked)
     opened, kfp = cluster_runs.open_store(store), Kfp(host, namespace, ca_cert)
