@@ -58,7 +58,7 @@ def keys(part: type[BaseModel]) -> list[Key]:
 
 def documented(page: str, heading: str) -> dict[Key, str]:
     """Key → meaning, of the table below a heading."""
-    rows = [_ROW.match(line) for line in _section(page, heading).splitlines()]
+    rows = [_ROW.match(line) for line in _table(page, heading).splitlines()]
     return {Key(row[1], row[2], row[3]): row[4] for row in rows if row}
 
 
@@ -67,22 +67,26 @@ def renewed(page: str) -> str:
     empty meaning, for a person to write.
     """
     for heading, part in SECTIONS.items():
-        section = _section(page, heading)
         meanings = {key.name: meaning for key, meaning in documented(page, heading).items()}
-        lines = [line for line in section.splitlines() if line.startswith("| ")]
-        table = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
-        table += [
+        rows = [
             f"| `{key.name}` | {key.values} | {key.default} | {meanings.get(key.name, '')} |"
             for key in keys(part)
         ]
-        page = page.replace(section, section.replace("\n".join(lines), "\n".join(table)))
+        start = page.index(f"# {heading}\n")
+        table = _table(page, heading)
+        head = "\n".join(table.splitlines()[:2])
+        page = page[:start] + page[start:].replace(table, "\n".join([head, *rows]), 1)
     return page
 
 
-def _section(page: str, heading: str) -> str:
-    match = re.search(rf"^#+ {re.escape(heading)}\n.*?(?=^#+ |\Z)", page, re.M | re.S)
-    assert match, f"docs/plan.md has no heading '{heading}'"
-    return match[0]
+def _table(page: str, heading: str) -> str:
+    match = re.search(
+        rf"^#+ {re.escape(heading)}\n(?:(?!#).*\n)*?((?:\| key \| values .*\n)(?:\|.*\n?)*)",
+        page,
+        re.M,
+    )
+    assert match, f"docs/plan.md has no table of keys below '{heading}'"
+    return match[1].rstrip("\n")
 
 
 def _default(part: type[BaseModel], name: str, field: FieldInfo) -> str:
@@ -136,7 +140,11 @@ def _described(annotation: Any, metadata: Any = ()) -> str:
 
 
 def _flat(metadata: Any) -> list[Any]:
-    return [part for item in metadata for part in (item.metadata if isinstance(item, FieldInfo) else [item])]
+    return [
+        part
+        for item in metadata
+        for part in (item.metadata if isinstance(item, FieldInfo) else [item])
+    ]
 
 
 def _bounds(metadata: Any) -> Iterator[str]:
