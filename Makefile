@@ -42,7 +42,7 @@ lint: setup      ## ruff, mypy, and the words of docs, help and messages
 	$(VENV)/bin/python style/check.py
 
 docs: setup $(DOCS_STAMP)  ## the documentation as a site, in site/
-	$(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 lock:            ## resolve requirements/cpu.in and docs.in again (needs uv and an index)
 	$(VENV)/bin/python -m requirements.lock $(TORCH_CPU_WHEEL)
