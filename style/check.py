@@ -1,10 +1,10 @@
 """Checks the words of documentation and messages: python style/check.py [--python] [--count] [PATH…]
 
-Prints every phrase of phrases.tsv that a text has, with file, line and what to write in its place, and
-exits with 1 if there are any. Without paths: all Markdown files and the scripts under k8s/; with
---python, the docstrings, comments and string literals of the Python packages as well. Code in Markdown
-(blocks and spans) is not prose and is skipped; so are Python strings without a space, which are names.
-A Python line that ends in `# style: data` holds text that is data and not a message.
+Prints every phrase of phrases.tsv in a text, with file, line and what to write in its place, and
+exits with 1 if there are any. Without paths: all Markdown files, and the scripts and manifests under
+k8s/; with --python, also docstrings, comments and string literals of the Python packages. Code in
+Markdown (blocks and spans) is skipped; so are Python strings without a space, which are names.
+A Python line that ends in `# style: data` has text that is data, not a message.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def hits(path: Path, table: list[Phrase]) -> Iterator[Hit]:
 
 
 def files(paths: list[Path], python: bool) -> Iterator[Path]:
-    wanted = {".md", ".sh"} | ({".py"} if python else set())
+    wanted = {".md", ".sh", ".yaml"} | ({".py"} if python else set())
     for path in paths:
         if path.is_dir():
             yield from sorted(file for file in path.rglob("*") if file.suffix in wanted)

@@ -43,13 +43,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contrast = {"name": "c", "arm": "x", "reference": "none", "implicit": False, "differences": []}
     empty = ("overlaps", "not_applicable", "skipped_languages", "overrides", "identities")
     expanded = {
-        **dict.fromkeys(empty, []),
+        **{key: [] for key in empty},
         "name": "n",
         "plan": {},
         "contrasts": [contrast],
         "headline": "c",
         "controls": {},
         "environment": {},
+        "cells": [],
+        "order": {"arms": ["none", "x"], "backbones": ["b"], "evaluations": ["tatoeba"]},
     }
     metrics = {"tatoeba": ("retrieval_accuracy",)}
     write_report(folder, ReportInput(expanded, cells, metrics, [], [], [], "", "runs/r"))
