@@ -1,7 +1,7 @@
-"""Checks the words of documentation and messages: python style/check.py [--python] [--count] [PATH…]
+"""Checks the words of texts that people read: python style/check.py [--python] [--count] [PATH…]
 
 Prints every phrase of phrases.tsv in a text, with file, line and what to write in its place, and
-exits with 1 if there are any. Without paths: all Markdown files, and the scripts and manifests under
+exits with 1 if there are any. Without paths: all Markdown files, and the scripts and manifests of
 k8s/; with --python, also docstrings, comments and string literals of the Python packages. Code in
 Markdown (blocks and spans) is skipped; so are Python strings without a space, which are names.
 A Python line that ends in `# style: data` has text that is data, not a message.

@@ -37,11 +37,17 @@ def problems(plan_text: str, report: Path) -> Iterator[str]:
             for evaluation in plan.evaluations:
                 for language in languages:
                     if (backbone, arm, evaluation, language) not in there:
-                        yield f"results.parquet: missing score: {backbone}, {arm} on {evaluation} in {language}"
+                        yield (
+                            f"results.parquet: missing score: {backbone}, {arm} on {evaluation} "
+                            f"in {language}"
+                        )
     for row in rows:
         value = row["value"]
         if value is None or not math.isfinite(value) or not 0 <= value <= 100:
-            yield f"results.parquet: invalid score {value}: {row['arm']} on {row['evaluation']} in {row['language']}"
+            yield (
+                f"results.parquet: invalid score {value}: {row['arm']} on {row['evaluation']} "
+                f"in {row['language']}"
+            )
     contrasts = {row["contrast"] for row in pq.read_table(report / "effects.parquet").to_pylist()}
     yield from (
         f"effects.parquet: missing effect of {name!r}"
