@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import AfterValidator, BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
+from xstilts.models import families
 from xstilts.plan import placement, schema
 
 #: Heading of docs/plan.md → the part of the schema that its table lists.
@@ -36,9 +37,12 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
 }
 #: Keys that a plan cannot leave out although the schema has a default for them: checks.py asks.
 REQUIRED = {(schema.Plan, "name"), (schema.Plan, "backbones"), (schema.Plan, "evaluations")}
+#: Keys whose form in a plan is shorter than in the schema (xstilts/plan/normalize.py).
+SHORT_FORMS = {"rows": "[keys](#rows)", "tasks": "list of files"}
 #: Values that a function of the schema checks, by the function's name.
 CHECKED = {"_selection": "`last`, or an integer ≥ 1", "_key": "label key", "_value": "label value"}
 CHECKED |= {"_object": "object name", "_distinct": "pairs of seeds, all different"}
+CHECKED["_family"] = ", ".join(f"`{name}`" for name in getattr(families, "FAMILIES", ()))
 NAMES = {str: "text", int: "integer", float: "number", bool: "`true`, `false`"}
 _ROW = re.compile(r"^\|\s*`(\w+)`\s*\|\s*([^|]*?)\s*\|\s*([^|]*?)\s*\|\s*(.*?)\s*\|$")
 
@@ -51,7 +55,7 @@ class Key(NamedTuple):
 
 def keys(part: type[BaseModel]) -> list[Key]:
     return [
-        Key(field.alias or name, _values(field), _default(part, name, field))
+        Key(field.alias or name, _values(part, name, field), _default(part, name, field))
         for name, field in part.model_fields.items()
     ]
 
@@ -106,9 +110,10 @@ def _default(part: type[BaseModel], name: str, field: FieldInfo) -> str:
     return f"`{value}`"
 
 
-def _values(field: FieldInfo) -> str:
-    annotation = field.annotation
-    return _described(annotation, field.metadata)
+def _values(part: type[BaseModel], name: str, field: FieldInfo) -> str:
+    if part is schema.Plan and name in SHORT_FORMS:
+        return SHORT_FORMS[name]
+    return _described(field.annotation, field.metadata)
 
 
 def _described(annotation: Any, metadata: Any = ()) -> str:
@@ -133,8 +138,7 @@ def _described(annotation: Any, metadata: Any = ()) -> str:
     if annotation is Any:
         return "any"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        part = schema.Caps if annotation is schema.Rows else annotation
-        heading = next(heading for heading, listed in SECTIONS.items() if listed is part)
+        heading = next(name for name, part in SECTIONS.items() if part is annotation)
         return f"[keys](#{_anchor(heading)})"
     return NAMES[annotation] + "".join(_bounds(metadata))
 

@@ -2,6 +2,7 @@
 xstilts commands are parsed, make targets dry-run, scripts and modules looked up.
 """
 
+import re
 import shlex
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from tests.docs.pages import ROOT, command_lines, pages, spans
 PLACEHOLDERS = {
     "PLAN": "pipelines/plans/demo.yaml", "FILE": "pipelines/plans/schedules", "DIR": "docs", "OTHER": "docs",
     "REPORT": "docs", "PREDICTIONS": "docs", "LABELS": "docs", "RUN": "demo-20270101-000000", "NAME": "demo",
-    "URL": "http://localhost:8888", "S3": "s3://bucket/prefix", "$REPOSITORY": ".",
+    "URL": "http://localhost:8888", "S3": "s3://bucket/prefix", "$REPOSITORY": ".", "COMMAND": "run",
 }  # fmt: skip
+#: The parts of a usage line that are not typed.
+SYNOPSIS = re.compile(r"\[[A-Z]+\]|\bSUBCOMMAND\b")
 #: Commands of the reader's own system.
-SYSTEM = {"cp", "cd", "git", "source", "export", "ls", "open", "pip", "kubectl"}
+SYSTEM = {"eval", "cp", "cd", "git", "source", "export", "ls", "open", "pip", "kubectl"}
 COMMANDS = sorted({(page, line) for page in pages() for line in command_lines(page)})
 SPANS = sorted(
     {
@@ -67,7 +70,8 @@ def test_a_wrong_command_is_found(command: str, reason: str) -> None:
 
 def _refusal(command: str, whole: bool = True) -> str:
     """Why a command cannot be right; empty if it can. whole: with all of its arguments."""
-    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
+    whole = whole and not SYNOPSIS.search(command)
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(SYNOPSIS.sub("", command))]
     while words and "=" in words[0] and not words[0].startswith("-"):  # VARIABLE=value command
         words = words[1:]
     program = Path(words[0]).name if words[0].startswith(".venv/bin/") else words[0]
@@ -124,6 +128,10 @@ def _parse(words: list[str]) -> None:
         return
     command, context = _root()
     while hasattr(command, "resolve_command"):
+        if not words:
+            if not command.invoke_without_command:
+                sys.exit(f"{context.command_path}: no subcommand")
+            return
         command, context = _child(command, context, words)
         words = context.args
 
@@ -140,15 +148,19 @@ def _options(words: list[str]) -> set[str]:
             sys.exit(f"no such command: {words[0]}")
         return set(commands[words[0]]._option_string_actions)
     command, context = _root()
-    known: set[str] = set()
+    known = {"--help", *_names(command)}
     for word in words:
         if not hasattr(command, "get_command") or word.startswith("-"):
             break
         command = command.get_command(context, word)
         if command is None:
             sys.exit(f"no such command: {word}")
-        known |= {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+        known |= _names(command)
     return known
+
+
+def _names(command: Any) -> set[str]:
+    return {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
 
 
 def _root() -> tuple[Any, Any]:
