@@ -4,8 +4,9 @@ TORCH ?= cpu
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
+DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: setup demo test test-nodes test-docker lint lock wheels images publish help kind-up kind-test kind-down
+.PHONY: setup demo test test-nodes test-docker lint docs lock wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -18,10 +19,14 @@ $(STAMP): requirements/$(TORCH).txt requirements/from_lock.py pyproject.toml
 	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+$(DOCS_STAMP): requirements/docs.txt $(STAMP)
+	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/docs.txt
+	touch $@
+
 demo: setup      ## the whole pipeline on the miniature; ends with the report's place
 	$(VENV)/bin/xstilts run pipelines/plans/demo.yaml --out runs/demo
 
-test: setup      ## the tests
+test: setup $(DOCS_STAMP)  ## the tests
 	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not nodes and not docker"
 
 test-nodes: setup   ## Ray over several nodes, as network namespaces of this machine (needs root)
@@ -30,13 +35,17 @@ test-nodes: setup   ## Ray over several nodes, as network namespaces of this mac
 test-docker: setup  ## the small plan, every component in its own image (needs an engine and make images)
 	XSTILTS_DOCKER=required $(VENV)/bin/python -m pytest -q -m docker tests/e2e
 
-lint: setup      ## ruff, mypy and deptry
+lint: setup      ## ruff, mypy, deptry, and the words of docs, help and messages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/deptry --no-ansi xstilts components pipelines images
+	$(VENV)/bin/python style/check.py
 
-lock:            ## resolve requirements/cpu.in again (needs uv and an index)
+docs: setup $(DOCS_STAMP)  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
+lock:            ## resolve requirements/cpu.in and docs.in again (needs uv and an index)
 	$(VENV)/bin/python -m requirements.lock $(TORCH_CPU_WHEEL)
 
 wheels: setup   ## the images' wheels into wheelhouse/, by the lock; after it images build without an index

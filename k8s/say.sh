@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# For the scripts of this folder to source: they say what they do. With DRY_RUN=1 they only say it.
+# Sourced by the scripts of this folder: they print each command before they run it. With DRY_RUN=1 they only print.
 
 K8S=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -10,13 +10,13 @@ stop() {
   exit 1
 }
 
-# Prints a command and runs it. Never given a secret: those go through standard input.
+# Prints a command and runs it. Never pass a secret to it: secrets go through standard input.
 run() {
   printf '+ %s\n' "$*" >&2
   if [ -z "${DRY_RUN:-}" ]; then
     "$@"
   elif [ -p /dev/stdin ]; then
-    cat >/dev/null    # whoever writes to the command must not find the pipe shut
+    cat >/dev/null    # the writer of the pipe must not get a broken pipe
   fi
 }
 
@@ -26,7 +26,7 @@ locked() {
     "$K8S/versions.lock" "$1" "$2"
 }
 
-# fetched KEY FILE: downloads the url of KEY in versions.lock, and refuses bytes that are not the locked ones.
+# fetched KEY FILE: downloads the url of KEY in versions.lock, and fails on a checksum mismatch.
 fetched() {
   local want got
   run curl --fail --silent --show-error --location --output "$2" "$(locked "$1" url)"
@@ -34,9 +34,9 @@ fetched() {
   want=$(locked "$1" sha256)
   got=$(sha256sum "$2" | cut -d' ' -f1)
   if [ -z "$want" ]; then
-    say "no checksum of $1 is locked; these bytes have $got: look at $2, then write that into k8s/versions.lock"
+    say "no checksum of $1 is locked; the download has sha256 $got: inspect $2, then write it to k8s/versions.lock"
   elif [ "$want" != "$got" ]; then
     rm -f "$2"
-    stop "$1: the download has sha256 $got, k8s/versions.lock says $want; do not install it"
+    stop "$1: checksum mismatch: the download has sha256 $got, k8s/versions.lock has $want; do not install it"
   fi
 }

@@ -1,7 +1,9 @@
-"""Resolves cpu.in into cuda.txt and cpu.txt: python -m requirements.lock [CPU wheel of torch].
+"""Resolves cpu.in into cuda.txt and cpu.txt, and docs.in into docs.txt: python -m requirements.lock
+[path of torch's CPU wheel].
 
-cpu.txt is cuda.txt without the CUDA packages, plus the hash of torch's CPU wheel. Without a wheel
-the hash in cpu.txt is kept.
+docs.txt is resolved under the versions of cuda.txt, so one environment can hold both. cpu.txt is
+cuda.txt without the CUDA packages, with the CPU wheel's hash beside the index's; without a wheel at
+hand the hash in the present cpu.txt is kept.
 """
 
 import hashlib
@@ -30,22 +32,19 @@ def _two_builds(block: str, cpu: str) -> str:
     return f"{linux}\n{version} ; sys_platform != 'linux' \\\n{hashes}"
 
 
+def _compile(requirements: str, lock: str, *more: str) -> None:
+    options = (
+        "--universal --generate-hashes --no-header --no-annotate --python-version 3.11".split()
+    )
+    files = ["-o", str(HERE / lock), str(HERE / requirements)]
+    subprocess.run(
+        ["uv", "pip", "compile", *options, *more, *files], check=True, stdout=subprocess.DEVNULL
+    )
+
+
 def main(wheel: Path | None) -> None:
-    command = [
-        "uv",
-        "pip",
-        "compile",
-        "--universal",
-        "--generate-hashes",
-        "--no-header",
-        "--no-annotate",
-        "--python-version",
-        "3.11",
-        "-o",
-        str(HERE / "cuda.txt"),
-        str(HERE / "cpu.in"),
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    _compile("cpu.in", "cuda.txt")
+    _compile("docs.in", "docs.txt", "-c", str(HERE / "cuda.txt"))
     locked = (HERE / "cuda.txt").read_text()
     blocks = [
         block.rstrip("\n")

@@ -7,12 +7,12 @@ set -euo pipefail
 . "$K8S/guide/site.sh"
 
 IMAGE=$("$XSTILTS" lock | awk '$1 == "finetune-step" {print $2, $3}')
-[ -n "$IMAGE" ] || stop "'$XSTILTS lock' names no finetune-step; is images/images.lock there?"
+[ -n "$IMAGE" ] || stop "'$XSTILTS lock' lists no finetune-step; check that images/images.lock exists"
 REFERENCE=${IMAGE% *} DIGEST=${IMAGE##* }
-case "$DIGEST" in sha256:*) ;; *) stop "finetune-step has no digest yet: k8s/guide/images.sh first" ;; esac
+case "$DIGEST" in sha256:*) ;; *) stop "finetune-step has no digest yet: run k8s/guide/images.sh first" ;; esac
 PORT=$(python3 -IS -c 'import sys, urllib.parse as u; p = u.urlsplit(sys.argv[1]); print(p.port or {"http": 80}.get(p.scheme, 443))' "$ENDPOINT")
 
-say "the overlay $SITE"
+say "writing the overlay $SITE"
 mkdir -p "$SITE"
 rm -f "$SITE/s3.yaml"
 {
@@ -27,7 +27,7 @@ rm -f "$SITE/s3.yaml"
   printf '    - {op: replace, path: /data/XSTILTS_STORE, value: "%s"}\n' "$STORE"
   printf '    - {op: replace, path: /data/AWS_REGION, value: "%s"}\n' "$REGION"
   [ -z "$ENDPOINT" ] || printf '    - {op: add, path: /data/AWS_ENDPOINT_URL, value: "%s"}\n' "$ENDPOINT"
-  if [ -n "$PULL_SECRET" ]; then    # of the accounts, so that steps, Ray pods and the clean-up all have it
+  if [ -n "$PULL_SECRET" ]; then    # on the service accounts, so that steps, Ray pods and the clean-up all have it
     printf -- '- target: {kind: ServiceAccount, name: xstilts-(step|ray|gc)}\n  patch: |-\n'
     printf '    - {op: add, path: /imagePullSecrets, value: [{name: "%s"}]}\n' "$PULL_SECRET"
   fi
@@ -49,7 +49,7 @@ spec:
   policyTypes: [Egress]
   egress:
   - ports:
-    - {port: $PORT, protocol: TCP}    # a Service may send this to another port of its pods: then say that one here
+    - {port: $PORT, protocol: TCP}    # if a Service maps it to another port of its pods, use that port here
 POLICY
 fi
 run kubectl kustomize "$SITE" -o "$SITE/built.yaml"

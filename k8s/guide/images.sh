@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds the images with CUDA on a base of a known digest, pushes them, and locks each by the digest that it has there.
+# Builds the images with CUDA on a base with a locked digest, pushes them, and locks their digests.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
 # shellcheck source=site.sh
 . "$K8S/guide/site.sh"
 
-say "the base's digest"
+say "resolving the digest of the base"
 run "$XSTILTS" lock base --resolve
-say "images, to $REGISTRY"
+say "building images and pushing them to $REGISTRY"
 run make --no-print-directory -C "$REPOSITORY" wheels TORCH=cuda
 run make --no-print-directory -C "$REPOSITORY" publish TORCH=cuda REGISTRY="$REGISTRY" TAG="$TAG"
-say "their digests into images/images.lock; commit it"
+say "writing their digests to images/images.lock; commit it"
 run "$XSTILTS" lock --registry "$REGISTRY" --tag "$TAG" --resolve

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Without a role: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of this shell, into the Secret xstilts-s3 by standard input.
+# Without a role: copies AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of this shell into the Secret xstilts-s3, through
+# standard input.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
 # shellcheck source=site.sh
 . "$K8S/guide/site.sh"
 
-[ -z "$ROLE_ARN" ] || stop "ROLE_ARN is set: the pods get keys from their role; a Secret beside it would win over it"
+[ -z "$ROLE_ARN" ] || stop "ROLE_ARN is set, so the pods get keys from their role; a Secret would override it"
 [ -n "${AWS_ACCESS_KEY_ID:-}" ] && [ -n "${AWS_SECRET_ACCESS_KEY:-}" ] || stop "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY first"
-say "the Secret xstilts-s3 in $NAMESPACE"
+say "creating the Secret xstilts-s3 in $NAMESPACE"
 python3 -c '
 import json, os, sys
 labels = {"app.kubernetes.io/part-of": "xstilts"}

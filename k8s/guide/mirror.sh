@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A plan's data and models into s3://BUCKET/MIRROR: k8s/guide/mirror.sh PLAN [FROM]. FROM is hub (without it), miniature, a
-# folder, or s3://…
+# Copies a plan's data and models to s3://BUCKET/MIRROR: k8s/guide/mirror.sh PLAN [FROM]. FROM is hub (default), miniature,
+# a folder, or s3://…
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Submits a plan on the data of mirror.sh, waits for its end and brings its report: k8s/guide/run.sh PLAN [MIRROR].
+# Submits a plan on the data of mirror.sh, waits until it ends and downloads its report: k8s/guide/run.sh PLAN [MIRROR].
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
@@ -12,7 +12,7 @@ OUT=${OUT:-$REPOSITORY/runs/$(basename "$PLAN" .yaml)}
 HOST=http://127.0.0.1:8888
 LOG=$(mktemp)
 
-say "KFP's API on this machine's port 8888"
+say "forwarding KFP's API to local port 8888"
 FORWARD=
 if [ -z "${DRY_RUN:-}" ]; then
   kubectl -n kubeflow port-forward svc/ml-pipeline 8888:8888 >/dev/null &
@@ -21,13 +21,13 @@ fi
 trap '[ -z "$FORWARD" ] || kill "$FORWARD" 2>/dev/null || true; rm -f "$LOG"' EXIT
 run curl --fail --silent --show-error --output /dev/null --retry 60 --retry-delay 2 --retry-all-errors "$HOST/apis/v2beta1/healthz"
 
-say "what the cluster lacks"
+say "checking the cluster"
 run "$XSTILTS" doctor --cluster --namespace "$NAMESPACE"
-say "the run, to its end"
+say "submitting the run and waiting for it"
 USERS=()
-[ "$NAMESPACE" = kubeflow ] || USERS=(--namespace "$NAMESPACE")    # only a KFP with several users knows namespaces
+[ "$NAMESPACE" = kubeflow ] || USERS=(--namespace "$NAMESPACE")    # only a multi-user KFP has namespaces
 run "$XSTILTS" submit "$PLAN" --host "$HOST" --store "$STORE" --mirror "$DATA" "${USERS[@]}" --wait | tee "$LOG"
 NAME=$(sed -n 's/^\([^ ]*\): submitted.*/\1/p' "$LOG" | head -1)
-[ -n "$NAME" ] || [ -n "${DRY_RUN:-}" ] || stop "submit printed no line 'NAME: submitted'"
+[ -n "$NAME" ] || [ -n "${DRY_RUN:-}" ] || stop "submit printed no line 'NAME: submitted'; see its output above"
 run "$XSTILTS" report "${NAME:-NAME}" --store "$STORE" --out "$OUT"
-say "read $OUT/report/report.html"
+say "report: $OUT/report/report.html"

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034
-# The site's settings, for the guide's scripts to source after say.sh.
+# The settings of the site; the scripts of the guide source this after say.sh.
 
 SITE_ENV=${SITE_ENV:-$K8S/guide/site.env}
 SITE=${SITE:-$K8S/overlays/site}
 REPOSITORY=$(cd "$K8S/.." && pwd)
 XSTILTS=${XSTILTS:-$REPOSITORY/.venv/bin/xstilts}
-[ -f "$SITE_ENV" ] || stop "there is no $SITE_ENV: copy k8s/guide/site.env.example there and fill it in"
+[ -f "$SITE_ENV" ] || stop "$SITE_ENV does not exist: copy k8s/guide/site.env.example to it and edit it"
 # shellcheck source=site.env.example
 . "$SITE_ENV"
 for setting in NAMESPACE BUCKET PREFIX MIRROR REGION REGISTRY TAG; do

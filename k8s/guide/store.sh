@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# AWS: the bucket (private, unfinished uploads removed after a day) and a policy for the pods' role or user. Elsewhere the
-# same two files say what the store needs: k8s/s3/policy.json and k8s/s3/lifecycle.json.
+# AWS: creates the bucket (private, unfinished uploads deleted after a day) and a policy for the pods' role or user. For
+# other servers, k8s/s3/policy.json and k8s/s3/lifecycle.json show what the store needs.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
@@ -13,16 +13,16 @@ for file in policy lifecycle; do
   sed -e "s|BUCKET|$BUCKET|g" -e "s|PREFIX/|$PREFIX/|g" -e "s|MIRROR/|$MIRROR/|g" "$K8S/s3/$file.json" >"$FILES/$file.json"
 done
 if aws s3api head-bucket --bucket "$BUCKET" 2>/dev/null; then
-  say "the bucket $BUCKET is there"
+  say "bucket $BUCKET exists"
 else
-  say "a new bucket"
+  say "creating bucket $BUCKET"
   run aws s3 mb "s3://$BUCKET" --region "$REGION"
   run aws s3api put-public-access-block --bucket "$BUCKET" --public-access-block-configuration "BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
   run aws s3api put-bucket-lifecycle-configuration --bucket "$BUCKET" --lifecycle-configuration "file://$FILES/lifecycle.json"
 fi
-say "the policy xstilts-store; attach it to the role of the pods (ROLE_ARN), or to the user whose keys they get"
+say "policy xstilts-store; attach it to the role of the pods (ROLE_ARN), or to the user whose keys they use"
 if [ -n "$(aws iam list-policies --scope Local --query "Policies[?PolicyName=='xstilts-store'].Arn" --output text)" ]; then
-  say "it is there; compare it with k8s/s3/policy.json"
+  say "it exists; compare it with k8s/s3/policy.json"
 else
   run aws iam create-policy --policy-name xstilts-store --policy-document "file://$FILES/policy.json"
 fi

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Kubeflow Pipelines with its own Argo, database and S3 (SeaweedFS), into the namespace kubeflow.
+# Installs Kubeflow Pipelines with its own Argo, database and S3 (SeaweedFS) in the namespace kubeflow.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
 
 KFP=github.com/kubeflow/pipelines/manifests/kustomize
 COMMIT=$(locked kfp commit)
-say "Kubeflow Pipelines $(locked kfp version) ($COMMIT)"
+say "installing Kubeflow Pipelines $(locked kfp version) ($COMMIT)"
 run kubectl apply -k "$KFP/cluster-scoped-resources?ref=$COMMIT"
 run kubectl wait crd/applications.app.k8s.io --for=condition=established --timeout=60s
 run kubectl apply -k "$KFP/env/platform-agnostic?ref=$COMMIT"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Kueue, and our flavors, queue and priorities for the whole cluster.
+# Installs Kueue, and our flavors, queue and priorities for the whole cluster.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
 
-say "Kueue $(locked kueue version)"
+say "installing Kueue $(locked kueue version)"
 MANIFESTS=$(mktemp)
 trap 'rm -f "$MANIFESTS"' EXIT
 fetched kueue "$MANIFESTS"

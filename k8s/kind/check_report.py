@@ -1,6 +1,4 @@
-"""Whether a report has everything that its plan promised: python k8s/kind/check_report.py PLAN
-REPORT.
-"""
+"""Checks that a report is complete for its plan: python k8s/kind/check_report.py PLAN REPORT."""
 
 import json
 import math
@@ -16,8 +14,8 @@ FILES = ("report.html", "report.md", "summary.json", "results.parquet", "effects
 
 
 def problems(plan_text: str, report: Path) -> Iterator[str]:
-    """What is missing from a report, or wrong in it. English is the source, so other languages
-    prove the transfer.
+    """What is missing from a report, or wrong in it. English is the training language, so only
+    the other languages are required.
     """
     absent = [
         name
@@ -25,7 +23,7 @@ def problems(plan_text: str, report: Path) -> Iterator[str]:
         if not (report / name).is_file() or not (report / name).stat().st_size
     ]
     if absent:
-        yield f"{report}: no {', '.join(absent)}"
+        yield f"{report}: missing or empty: {', '.join(absent)}"
         return
     plan = load_plan(plan_text)
     summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
@@ -39,26 +37,32 @@ def problems(plan_text: str, report: Path) -> Iterator[str]:
             for evaluation in plan.evaluations:
                 for language in languages:
                     if (backbone, arm, evaluation, language) not in there:
-                        yield f"results.parquet: no score of {backbone}, {arm} on {evaluation} in {language}"
+                        yield (
+                            f"results.parquet: missing score: {backbone}, {arm} on {evaluation} "
+                            f"in {language}"
+                        )
     for row in rows:
         value = row["value"]
         if value is None or not math.isfinite(value) or not 0 <= value <= 100:
-            yield f"results.parquet: {value} is no score: {row['arm']} on {row['evaluation']} in {row['language']}"
+            yield (
+                f"results.parquet: invalid score {value}: {row['arm']} on {row['evaluation']} "
+                f"in {row['language']}"
+            )
     contrasts = {row["contrast"] for row in pq.read_table(report / "effects.parquet").to_pylist()}
     yield from (
-        f"effects.parquet: no effect of {name!r}"
+        f"effects.parquet: missing effect of {name!r}"
         for name in plan.contrasts
         if name not in contrasts
     )
     if plan.headline and summary["headline"] != plan.headline:
-        yield f"summary.json: the headline is {summary['headline']!r}, the plan's is {plan.headline!r}"
+        yield f"summary.json: headline {summary['headline']!r}, expected {plan.headline!r}"
 
 
 if __name__ == "__main__":
     plan_file, folder = map(Path, sys.argv[1:3])
-    found = list(problems(plan_file.read_text(encoding="utf-8"), folder))
-    for problem in found:
-        print(f"wrong: {problem}", file=sys.stderr)
-    if found:
+    failures = list(problems(plan_file.read_text(encoding="utf-8"), folder))
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    if failures:
         sys.exit(1)
-    print(f"the report in {folder} has every score and effect of {plan_file.name}")
+    print(f"passed: {folder} has every score and effect of {plan_file.name}")

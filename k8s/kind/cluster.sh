@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The kind cluster itself.
+# Creates the kind cluster.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
@@ -9,10 +9,10 @@ set -euo pipefail
 DIGEST=$(locked node digest)
 IMAGE=$(locked node image)${DIGEST:+@$DIGEST}
 if cluster_exists; then
-  say "the cluster $CLUSTER is there"
+  say "cluster $CLUSTER exists"
   run kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
 else
-  say "a cluster of three nodes, $IMAGE"
+  say "creating a cluster of three nodes, $IMAGE"
   run kind create cluster --config "$K8S/kind/cluster.yaml" --image "$IMAGE" --kubeconfig "$KUBECONFIG" --wait 300s
 fi
 run kubectl wait node --all --for=condition=Ready --timeout=300s

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make kind-down: the cluster and all that is in it.
+# make kind-down: deletes the cluster and everything in it.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
@@ -7,9 +7,9 @@ set -euo pipefail
 . "$K8S/kind/place.sh"
 
 if cluster_exists; then
-  say "deleting the cluster $CLUSTER"
+  say "deleting cluster $CLUSTER"
   run kind delete cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
 else
-  say "there is no cluster $CLUSTER"
+  say "cluster $CLUSTER does not exist"
 fi
 run rm -f "$KUBECONFIG"

@@ -6,9 +6,9 @@ set -euo pipefail
 # shellcheck source=place.sh
 . "$K8S/kind/place.sh"
 
-say "images"
+say "building images"
 run make --no-print-directory -C "$REPOSITORY" wheels images TORCH=cpu
 mapfile -t IMAGES < <("$XSTILTS" lock | awk '$2 ~ /^xstilts\// {print $2}')
-[ "${#IMAGES[@]}" -gt 0 ] || stop "'$XSTILTS lock' names no image called xstilts/…: kind runs what was built here, so take images/images.lock as it stands in git"
-say "into the nodes: ${IMAGES[*]}"
+[ "${#IMAGES[@]}" -gt 0 ] || stop "'$XSTILTS lock' lists no image xstilts/…: kind needs locally built images, so restore images/images.lock from git"
+say "loading into the nodes: ${IMAGES[*]}"
 run kind load docker-image --name "$CLUSTER" "${IMAGES[@]}"

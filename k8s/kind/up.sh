@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make kind-up: a kind cluster with KFP, KubeRay, the S3 that KFP ships, our base and our images. Run it again at any time:
-# what is there stays.
+# make kind-up: a kind cluster with KFP, KubeRay, KFP's own S3, our base and our images. It can be run again at any time;
+# what exists is kept.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"

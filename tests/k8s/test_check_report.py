@@ -68,15 +68,15 @@ def test_a_missing_score_is_named(tmp_path: Path) -> None:
         if (row["arm"], row["evaluation"], row["language"]) != ("none", "udpos", "qaa")
     ]
     found = list(problems(PLAN, _report(tmp_path, rows)))
-    assert found == ["results.parquet: no score of tiny-llava, none on udpos in qaa"]
+    assert found == ["results.parquet: missing score: tiny-llava, none on udpos in qaa"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), 101.0, -1.0])
-def test_a_value_that_is_no_score_is_named(tmp_path: Path, value: float) -> None:
+def test_an_invalid_score_is_named(tmp_path: Path, value: float) -> None:
     rows = _rows()
     rows[0]["value"] = value
     (found,) = problems(PLAN, _report(tmp_path, rows))
-    assert "is no score" in found
+    assert "invalid score" in found
 
 
 def test_a_failed_cell_is_named(tmp_path: Path) -> None:

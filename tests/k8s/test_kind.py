@@ -143,7 +143,7 @@ def test_only_our_images_go_into_the_nodes(machine: Recorder) -> None:
 def test_no_image_to_load_is_an_error(machine: Recorder) -> None:
     done = machine.run(KIND / "images.sh")
     assert done.status == 1
-    assert "names no image called xstilts/" in done.errors
+    assert "lists no image xstilts/" in done.errors
 
 
 def test_kind_test_runs_these_commands(machine: Recorder) -> None:
