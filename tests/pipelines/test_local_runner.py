@@ -1,6 +1,5 @@
 """Local runs: signals, the run's name and the choice of the mirror."""
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -14,8 +13,7 @@ from xstilts.errors import PlanError
 def test_sigterm_interrupts_like_ctrl_c() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), interruptible():
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+        signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
