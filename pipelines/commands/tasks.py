@@ -57,7 +57,7 @@ def _print_tables(rows: Sequence[dict[str, Any]]) -> None:
             title=role, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
         )
         trained = role != "evaluation"
-        columns = ("images", "objective") if trained else ()
+        columns = ("image", "objective") if trained else ()
         for name in ("task", "format", *columns, "languages", "metric"):
             table.add_column(name, no_wrap=True)
         for row in (row for row in rows if row["role"] == role):
