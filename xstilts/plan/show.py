@@ -12,6 +12,7 @@ from rich.text import Text
 
 from xstilts.plan.cost import estimate
 from xstilts.plan.expansion import Expansion
+from xstilts.plan.hub_revisions import unverified_sources
 from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
 
@@ -81,6 +82,7 @@ def overview(
         },
         "headline": expansion.headline,
         "seed_warnings": seed_warnings(expansion.cells, expansion.contrasts),
+        "unverified_sources": unverified_sources(expansion.identities),
     }
 
 
@@ -169,6 +171,9 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}{_only(o)}")
         for o in view["overrides"]
     ]
+    if view["unverified_sources"]:
+        names = ", ".join(view["unverified_sources"])
+        parts.append(Text(f"not verified in hub.lock, newest commit used: {names}"))
     return Group(*parts)
 
 
