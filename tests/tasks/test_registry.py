@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from xstilts.errors import PlanError
+from xstilts.scoring import metrics
 from xstilts.tasks.languages import LANGUAGES
-from xstilts.tasks.problems import task_problems
+from xstilts.tasks.problems import METRICS, task_problems
 from xstilts.tasks.recipes import SETS, recipe, recipe_of
 from xstilts.tasks.registry import TASKS, as_json, collected, task
-from xstilts.tasks.task import RecipeRow, Source
+from xstilts.tasks.task import Format, RecipeRow, Source
 
 LANGUAGE_COUNTS = {
     "xnli": 15, "xcopa": 11, "udpos": 38, "wikiann": 48, "xquad": 12, "mlqa": 7, "tydiqa": 9, "tatoeba": 41,
@@ -115,6 +117,20 @@ def test_every_mistake_of_a_task_is_named_with_its_file() -> None:
         "unknown task 'mnlii'; allowed",
         "sizes",
     ]
+
+
+def test_a_metric_that_cannot_score_the_format_is_refused() -> None:
+    wrong = replace(TASKS["xnli"], metrics=("accuracy", "squad_f1"))
+    assert task_problems(wrong, TASKS) == [
+        "xnli: metrics of classification: invalid value 'squad_f1'; allowed: accuracy, binary_f1"
+    ]
+
+
+def test_every_format_has_metrics_that_exist_and_every_metric_scores_a_format() -> None:
+    means = {"qa", "mlqa", "squad_v2"}  # reported beside a pair of EM and F1, never named by a task
+    names = {name for allowed in METRICS.values() for name in allowed}
+    assert set(METRICS) == set(get_args(Format))
+    assert names == {*metrics.METRICS, *metrics.CORPUS} - means
 
 
 def test_a_recipe_row_of_a_task_names_existing_sets_and_keys() -> None:
