@@ -47,7 +47,7 @@ def load_plan(
         )
     folder = None if is_text else Path(plan).parent
     files, problems = _task_files(raw.get("tasks"), folder, more_tasks, task_files)
-    shaped, further = plain_shape({**raw, "tasks": files} if files or "tasks" in raw else raw)
+    shaped, further = plain_shape({**raw, "tasks": files} if files else raw)
     problems += further
     # What a mistake made unreadable is left out, so that the rest is still checked; names as given
     # stay known.
@@ -68,15 +68,13 @@ def _task_files(
     more: Sequence[str | Path],
     known: Mapping[str, str] | None,
 ) -> tuple[Any, list[str]]:
-    """(the key `tasks` with the texts in place of the paths, problems). A mapping has the texts
-    already, as in the JSON of a plan.
+    """(the key `tasks` with the texts in place of the paths, problems). A value of another shape
+    is left to the schema.
     """
-    if isinstance(value, Mapping):
-        return value, []
     if value is not None and not (
-        isinstance(value, list) and all(isinstance(path, str) for path in value)
+        isinstance(value, list) and all(isinstance(p, str) for p in value)
     ):
-        return {}, [f"tasks: invalid value {value!r}; must be a list of paths, as in [my_task.py]"]
+        return value, []
     sources, problems = dict(known or {}), []
     for path, origin in [*((path, folder) for path in value or ()), *((p, Path()) for p in more)]:
         if known is not None:

@@ -7,7 +7,7 @@ docs/plan.md explains each key. What needs more than one key to judge is in chec
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from xstilts.plan.part import Part
 from xstilts.plan.placement import Cluster, cluster_problems
@@ -42,6 +42,12 @@ class TaskFile(Part):
     @property
     def sha256(self) -> str:
         return sha256_of(self.source)
+
+
+def _list_of_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):  # load_plan has read the files
+        return value
+    raise ValueError(f"invalid value {value!r}; must be a list of paths, as in [my_task.py]")
 
 
 class Tokenizer(Part):
@@ -371,7 +377,7 @@ class Plan(Part):
     title: str = ""
     mirror: str = "hub"
     # In a file: a list of paths, relative to the plan. load_plan puts the texts in their place.
-    tasks: Mapping[str, TaskFile] = {}
+    tasks: Annotated[Mapping[str, TaskFile], BeforeValidator(_list_of_paths)] = {}
     recipes: Literal["miniature", "xtreme_r", "phang_2020", "vlm"] = "xtreme_r"
     reuse: Literal["exact", "recipe", "none"] = "exact"
     backbones: Mapping[Name, BackbonePlan] = {}
