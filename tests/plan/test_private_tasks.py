@@ -132,8 +132,15 @@ def test_the_name_of_a_shipped_task_is_refused(folder: Path) -> None:
 
 def test_the_key_is_a_list_of_paths(folder: Path) -> None:
     (folder / "plan.yaml").write_text(PLAN.replace("[mine.py]", "mine.py"))
-    with pytest.raises(InvalidPlan, match="tasks"):
+    with pytest.raises(InvalidPlan, match=r"tasks: invalid value 'mine\.py'; must be a list"):
         load_plan(folder / "plan.yaml")
+
+
+def test_an_expansion_names_the_private_tasks_with_their_digests(folder: Path) -> None:
+    overrides = expanded(load_plan(folder / "plan.yaml")).overrides
+    assert {"kind": "private task", "task": "mine", "key": "sha256", "value": sha256_of(TASK)} in (
+        overrides
+    )
 
 
 def test_the_estimate_of_a_private_task_counts(folder: Path) -> None:

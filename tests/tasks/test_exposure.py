@@ -22,7 +22,7 @@ def test_the_data_of_llavas_published_mixture_is_seen(name: str, hub: str) -> No
     assert "photographs" not in why
 
 
-def test_a_set_of_which_only_the_photographs_are_in_the_mixture_is_seen_and_said_to_be_so() -> None:
+def test_a_task_whose_photographs_are_in_the_mixture_is_seen_with_that_reason() -> None:
     state, why = exposure(TASKS["coco_captions"], LLAVA, None)
     assert state == "seen"
     assert why.startswith("its photographs, under other texts: LLaVA README")
@@ -31,11 +31,11 @@ def test_a_set_of_which_only_the_photographs_are_in_the_mixture_is_seen_and_said
 @pytest.mark.parametrize(
     "name", ["snli_ve", "flickr30k", "nlvr", "nlvr2", "science_qa", "easy_vqa"]
 )
-def test_what_a_whole_list_does_not_name_is_unseen(name: str) -> None:
+def test_a_task_missing_from_a_complete_list_is_unseen(name: str) -> None:
     assert exposure(TASKS[name], LLAVA, None)[0] == "unseen"
 
 
-def test_what_a_list_with_gaps_does_not_name_is_unknown() -> None:
+def test_a_task_missing_from_a_list_with_gaps_is_unknown() -> None:
     hub = "llava-hf/llava-interleave-qwen-7b-hf"
     assert exposure(TASKS["nlvr2"], hub, None)[0] == "seen"
     state, why = exposure(TASKS["vqa_v2"], hub, None)
@@ -46,7 +46,7 @@ def test_what_a_list_with_gaps_does_not_name_is_unknown() -> None:
 @pytest.mark.parametrize(
     "hub", ["Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen3-VL-4B-Instruct"]
 )
-def test_qwens_later_models_are_unknown_for_every_task_with_the_place_that_was_looked_at(
+def test_qwens_later_models_are_unknown_for_every_task_with_the_checked_source(
     hub: str,
 ) -> None:
     pictures = [task for task in TASKS.values() if task.modality == "image"]
@@ -62,7 +62,7 @@ def test_the_text_of_a_released_language_model_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("name", LABELLED)
-def test_xlm_r_learnt_from_unlabelled_text_so_that_every_task_with_labels_is_unseen(
+def test_xlm_r_was_trained_on_unlabelled_text_so_every_task_with_labels_is_unseen(
     name: str,
 ) -> None:
     state, why = exposure(TASKS[name], XLM_R, None)
@@ -84,7 +84,7 @@ def test_plain_text_may_be_among_xlm_rs_web_pages(name: str) -> None:
         None,
     ],
 )
-def test_a_model_of_which_nothing_is_published_is_unknown_for_every_task(hub: str | None) -> None:
+def test_a_model_without_a_published_list_is_unknown_for_every_task(hub: str | None) -> None:
     assert published(hub) is None
     assert {exposure(task, hub, None) for task in TASKS.values()} == {
         ("unknown", "its makers publish no list of its data")

@@ -43,7 +43,7 @@ def test_a_label_is_a_name_or_a_number(value: Any, expected: int | None) -> None
         (None, "label is null"), ([1], r"label: \[1\] is not a label"),
     ],
 )  # fmt: skip
-def test_another_value_is_no_label(value: Any, reason: str) -> None:
+def test_another_value_is_refused(value: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         NLI.id_of(value)
 
@@ -72,9 +72,11 @@ def snli(mirror: Path, names: list[str], shard: str = "train-00000-of-00001") ->
 
 
 def read(mirror: Path, task: str, split: str = "train", language: str = "en") -> list[Any]:
-    one = TASKS[task]
-    rows = load_rows(open_mirror(str(mirror)), one.splits[split], language, one.label_column)
-    examples, bad, _ = read_rows(one, rows, range(len(rows)), language, None)
+    definition = TASKS[task]
+    rows = load_rows(
+        open_mirror(str(mirror)), definition.splits[split], language, definition.label_column
+    )
+    examples, bad, _ = read_rows(definition, rows, range(len(rows)), language, None)
     assert bad == []
     return examples
 
@@ -99,11 +101,16 @@ def test_tags_in_another_order_are_read_by_name(tmp_path: Path) -> None:
 
 
 def read_tags(mirror: Path) -> list[tuple[str, ...]]:
-    one = TASKS["udpos"]
+    definition = TASKS["udpos"]
     rows = load_rows(
-        open_mirror(str(mirror)), one.splits["test"].alternatives[0], "de", one.label_column
+        open_mirror(str(mirror)),
+        definition.splits["test"].alternatives[0],
+        "de",
+        definition.label_column,
     )
-    return [example.tags for example in read_rows(one, rows, range(len(rows)), "de", None)[0]]
+    return [
+        example.tags for example in read_rows(definition, rows, range(len(rows)), "de", None)[0]
+    ]
 
 
 def test_paws_names_its_classes_by_numbers(tmp_path: Path) -> None:

@@ -101,10 +101,10 @@ def test_a_flat_query_without_an_id_is_named_by_its_row() -> None:
     assert mentions({"mention": QUERY, "entity_id": "Q1085"}, 7, "en")[0].id == "7"
 
 
-def test_a_mention_whose_text_stands_elsewhere_is_a_bad_row() -> None:
+def test_a_mention_whose_text_is_elsewhere_is_a_bad_row() -> None:
     moved = {**NESTED_MENTION, "mention_span": {**SPAN, "start": 0, "end": 6}}
     (query,) = mentions({"context": NESTED_CONTEXT, "mentions": [moved]}, 0, "en")
-    assert "mention_span 0-6 is 'Offici' in the context, and 'Prague' by its text" in query.flaw
+    assert "mention_span 0-6 is 'Offici' in the context, but its text is 'Prague'" in query.flaw
 
 
 def test_a_candidate_is_the_sentences_of_its_description() -> None:

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from xstilts.errors import PlanError
+from xstilts.scoring import metrics
 from xstilts.tasks.languages import LANGUAGES
-from xstilts.tasks.problems import task_problems
+from xstilts.tasks.problems import METRICS, task_problems
 from xstilts.tasks.recipes import SETS, recipe, recipe_of
 from xstilts.tasks.registry import TASKS, as_json, collected, task
-from xstilts.tasks.task import RecipeRow, Source
+from xstilts.tasks.task import Format, RecipeRow, Source
 
 LANGUAGE_COUNTS = {
     "xnli": 15, "xcopa": 11, "udpos": 38, "wikiann": 48, "xquad": 12, "mlqa": 7, "tydiqa": 9, "tatoeba": 41,
@@ -26,11 +28,11 @@ INTERMEDIATE = {
 def test_every_intermediate_task_is_there_and_text_tasks_have_both_objectives() -> None:
     assert set(TASKS) >= INTERMEDIATE
     for name in INTERMEDIATE:
-        one = TASKS[name]
-        assert "train" in one.splits
-        if one.format in ("classification", "multiple_choice", "tagging", "span"):
-            assert one.objectives == ("head", "lm")
-            assert one.instruction
+        definition = TASKS[name]
+        assert "train" in definition.splits
+        if definition.format in ("classification", "multiple_choice", "tagging", "span"):
+            assert definition.objectives == ("head", "lm")
+            assert definition.instruction
 
 
 @pytest.mark.parametrize(("name", "count"), LANGUAGE_COUNTS.items())
@@ -47,22 +49,24 @@ def test_the_fifty_languages_are_those_that_some_evaluation_has() -> None:
 
 
 def test_every_trained_target_is_a_task_of_the_evaluations_format() -> None:
-    for one in TASKS.values():
-        for target in one.trained_target or ():
-            if one.format == "retrieval":  # sentence vectors of whatever the road has trained
+    for definition in TASKS.values():
+        for target in definition.trained_target or ():
+            if (
+                definition.format == "retrieval"
+            ):  # sentence vectors of whatever the road has trained
                 continue
-            assert TASKS[target].format == one.format
-            assert TASKS[target].labels == one.labels
+            assert TASKS[target].format == definition.format
+            assert TASKS[target].labels == definition.labels
 
 
 def test_every_task_has_a_recipe_with_a_source_in_every_set() -> None:
     for name in SETS:
-        for one in TASKS:
+        for task_name in TASKS:
             for family in ("xlm_r", "llava", "qwen_vl"):
                 for mode in ("full", "lora"):
-                    found = recipe(name, one, family, mode)
-                    assert found["source"]
-                    assert ("updates" in found) != ("epochs" in found)
+                    merged = recipe(name, task_name, family, mode)
+                    assert merged["source"]
+                    assert ("updates" in merged) != ("epochs" in merged)
 
 
 #: google-research/xtreme scripts/train_*.sh (838c13b): rate for XLM-R large, epochs, batch,
@@ -79,9 +83,9 @@ OFFICIAL = {
 def test_xtreme_r_trains_its_targets_as_the_official_scripts_do(
     name: str, row: tuple[object, ...]
 ) -> None:
-    found = recipe("xtreme_r", name, "xlm_r", "full")
+    merged = recipe("xtreme_r", name, "xlm_r", "full")
     assert (
-        tuple(found[key] for key in ("lr", "epochs", "examples_per_step", "warmup", "selection"))
+        tuple(merged[key] for key in ("lr", "epochs", "examples_per_step", "warmup", "selection"))
         == row
     )
 
@@ -115,6 +119,20 @@ def test_every_mistake_of_a_task_is_named_with_its_file() -> None:
     ]
 
 
+def test_a_metric_that_cannot_score_the_format_is_refused() -> None:
+    wrong = replace(TASKS["xnli"], metrics=("accuracy", "squad_f1"))
+    assert task_problems(wrong, TASKS) == [
+        "xnli: metrics of classification: invalid value 'squad_f1'; allowed: accuracy, binary_f1"
+    ]
+
+
+def test_every_format_has_metrics_that_exist_and_every_metric_scores_a_format() -> None:
+    means = {"qa", "mlqa", "squad_v2"}  # reported beside a pair of EM and F1, never named by a task
+    names = {name for allowed in METRICS.values() for name in allowed}
+    assert set(METRICS) == set(get_args(Format))
+    assert names == {*metrics.METRICS, *metrics.CORPUS} - means
+
+
 def test_a_recipe_row_of_a_task_names_existing_sets_and_keys() -> None:
     wrong = replace(TASKS["snli"], recipes=(RecipeRow("xtrem", {"learning_rate": 1e-5}),))
     assert [problem.split(";")[0] for problem in task_problems(wrong, TASKS)] == [
@@ -135,11 +153,11 @@ def test_what_a_task_changes_of_its_formats_recipe_holds_for_the_families_that_i
 
 def test_the_set_vlm_inherits_what_a_task_changes_of_xtreme_r_except_the_rate() -> None:
     task = replace(TASKS["snli"], recipes=(RecipeRow("xtreme_r", {"epochs": 7, "lr": 1.0}),))
-    found = recipe_of(task, "vlm", "llava", "full")
-    assert (found["epochs"], found["lr"]) == (7, recipe("vlm", "snli", "llava", "full")["lr"])
+    merged = recipe_of(task, "vlm", "llava", "full")
+    assert (merged["epochs"], merged["lr"]) == (7, recipe("vlm", "snli", "llava", "full")["lr"])
 
 
-def test_an_unknown_task_is_named_with_what_is_near() -> None:
+def test_an_unknown_task_is_named_with_a_suggestion() -> None:
     with pytest.raises(PlanError, match=r"unknown task 'squadd'; did you mean 'squad'\?"):
         task("squadd")
 
@@ -153,7 +171,7 @@ def test_json_lists_every_task() -> None:
     assert [row["name"] for row in as_json()] == list(TASKS)
 
 
-def test_json_says_of_every_evaluation_how_close_each_arm_is_to_what_is_trained_for_it() -> None:
+def test_json_has_the_overlap_of_each_evaluation_with_each_arm() -> None:
     rows = {row["name"]: row["overlap"] for row in as_json() if row["trained_target"] is not None}
     assert {name for name, overlap in rows.items() if not set(overlap) >= INTERMEDIATE} == set()
     assert [rows["xnli"][arm] for arm in ("mnli", "anli_plus", "snli", "squad")] == [
@@ -176,11 +194,11 @@ def test_json_says_of_every_evaluation_how_close_each_arm_is_to_what_is_trained_
     assert set(rows["tatoeba"].values()) == {"unrelated"}
 
 
-def test_json_says_of_every_task_that_can_be_an_arm_how_close_it_is_to_each_trained_target() -> (
-    None
-):
+def test_json_has_the_overlap_of_each_arm_with_each_trained_target() -> None:
     rows = {row["name"]: row["overlap"] for row in as_json() if row["trained_target"] is None}
-    targets = {target for one in TASKS.values() for target in one.trained_target or ()}
+    targets = {
+        target for definition in TASKS.values() for target in definition.trained_target or ()
+    }
     assert {name for name, overlap in rows.items() if set(overlap) != targets} == {
         name for name in rows if "train" not in TASKS[name].splits
     }
@@ -189,9 +207,9 @@ def test_json_says_of_every_task_that_can_be_an_arm_how_close_it_is_to_each_trai
 
 def sources() -> Iterator[tuple[str, Source]]:
     """(task, source), each with its fall-backs."""
-    for one in TASKS.values():
-        for source in one.splits.values():
-            yield from ((one.name, each) for each in (source, *source.alternatives))
+    for definition in TASKS.values():
+        for source in definition.splits.values():
+            yield from ((definition.name, each) for each in (source, *source.alternatives))
 
 
 def test_json_names_every_source_of_a_task() -> None:
@@ -205,14 +223,14 @@ def test_json_names_every_source_of_a_task() -> None:
     ]  # fmt: skip
 
 
-def test_sets_that_lmms_eval_has_renamed_are_asked_for_by_both_names() -> None:
+def test_data_sets_that_lmms_eval_renamed_have_both_names() -> None:
     """Its commit 4be7ee0e moved lmms-lab to lmms-lab-encoder."""
-    asked = {(name, source.path) for name, source in sources()}
-    old = {(name, path) for name, path in asked if path.startswith("lmms-lab/")}
+    pairs = {(name, source.path) for name, source in sources()}
+    old = {(name, path) for name, path in pairs if path.startswith("lmms-lab/")}
     assert {path for _, path in old} == {
         f"lmms-lab/{name}" for name in ("COCO-Caption2017", "GQA", "RefCOCO", "VQAv2")
     }
-    assert {(name, path.replace("lmms-lab/", "lmms-lab-encoder/")) for name, path in old} <= asked
+    assert {(name, path.replace("lmms-lab/", "lmms-lab-encoder/")) for name, path in old} <= pairs
 
 
 def test_paws_is_not_read_from_the_filtered_copy_and_refcoco_says_what_it_is_trained_on() -> None:
@@ -223,7 +241,7 @@ def test_paws_is_not_read_from_the_filtered_copy_and_refcoco_says_what_it_is_tra
     assert set.union(*paths.values()) == {"google-research-datasets/paws-x"}
     refcoco = next(row for row in as_json() if row["name"] == "refcoco")
     assert refcoco["title"] == "RefCOCO grounding (trained on val, dev testA)"
-    assert {side: {source["split"] for source in found} for side, found in refcoco["splits"].items()} == {
+    assert {side: {source["split"] for source in origins} for side, origins in refcoco["splits"].items()} == {
         "train": {"val"}, "select": {"testA"},
     }  # fmt: skip
 
@@ -236,9 +254,9 @@ def test_sizes_are_those_of_the_sources() -> None:
 
 
 def test_a_test_with_rows_by_language_has_them_for_every_language() -> None:
-    for one in TASKS.values():
-        named = {size.partition(":")[2] for size in one.sizes if size.startswith("test:")}
-        assert not named or named == set(one.languages)
+    for definition in TASKS.values():
+        named = {size.partition(":")[2] for size in definition.sizes if size.startswith("test:")}
+        assert not named or named == set(definition.languages)
 
 
 def test_rows_add_up_to_what_the_sources_say_of_the_whole() -> None:

@@ -30,7 +30,7 @@ def test_sentences(sentences: list[str]) -> None:
     assert [text[first:last] for first, last in sentence_spans(text)] == sentences
 
 
-def test_a_line_end_is_no_sentence_end() -> None:
+def test_a_line_end_does_not_end_a_sentence() -> None:
     assert sentence_spans("one\ntwo.\nThree") == [(0, 8), (9, 14)]
 
 

@@ -26,6 +26,7 @@ from xstilts.sources.loader import (
 )
 from xstilts.tasks.languages import INVENTED
 from xstilts.tasks.registry import TASKS
+from xstilts.tasks.registry import task as task_named
 from xstilts.tasks.task import Source, Task
 
 LOCK = Path(str(files("xstilts.tasks") / "hub.lock"))
@@ -58,7 +59,7 @@ def probe(
     opened, locked = open_mirror(mirror), read_lock(lock)
     return [
         _row(opened, asked, locked, rows)
-        for asked in _asked([tasks[name] for name in names] or tasks.values())
+        for asked in _asked([task_named(name, tasks) for name in names] or tasks.values())
     ]
 
 

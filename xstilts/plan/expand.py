@@ -379,6 +379,13 @@ def _exposures(plan: Plan, tables: Tables) -> list[Json]:
 def _overrides(steps: Steps) -> Iterable[Json]:
     """Every value of the shipped tables that the plan replaces."""
     plan, tables = steps.plan, steps.tables
+    for name, private in plan.private_tasks.items():
+        yield {
+            "kind": "private task",
+            "task": name,
+            "key": "sha256",
+            "value": private.file_sha256,
+        }
     for task, override in plan.override.items():
         for key, value in override.model_dump(exclude_none=True).items():
             yield {"kind": "recipe", "task": task, "key": key, "value": value}

@@ -6,7 +6,7 @@ Validation of single values is here; checks of names and of several keys are in 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from xstilts.models.families import FAMILIES, contract
 from xstilts.plan.part import Part
@@ -51,6 +51,12 @@ class TaskFile(Part):
     @property
     def sha256(self) -> str:
         return sha256_of(self.source)
+
+
+def _list_of_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):  # load_plan has read the files
+        return value
+    raise ValueError(f"invalid value {value!r}; must be a list of paths, as in [my_task.py]")
 
 
 class Tokenizer(Part):
@@ -407,7 +413,7 @@ class Plan(Part):
     title: str = ""
     mirror: str = "hub"
     # In a file: a list of paths, relative to the plan. load_plan puts the texts in their place.
-    tasks: Mapping[str, TaskFile] = {}
+    tasks: Annotated[Mapping[str, TaskFile], BeforeValidator(_list_of_paths)] = {}
     recipes: Literal["miniature", "xtreme_r", "phang_2020", "vlm"] = "xtreme_r"
     reuse: Literal["exact", "recipe", "none"] = "exact"
     backbones: Mapping[Name, BackbonePlan] = {}

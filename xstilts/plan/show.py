@@ -10,6 +10,7 @@ from rich.text import Text
 
 from xstilts.plan.cost import estimate
 from xstilts.plan.expansion import Expansion
+from xstilts.plan.hub_revisions import unverified_sources
 from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
 
@@ -84,6 +85,7 @@ def overview(
         },
         "headline": expansion.headline,
         "seed_warnings": seed_warnings(expansion.cells, expansion.contrasts),
+        "unverified_sources": unverified_sources(expansion.identities),
     }
 
 
@@ -157,6 +159,9 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}{_scope(o)}")
         for o in view["overrides"]
     ]
+    if view["unverified_sources"]:
+        names = ", ".join(view["unverified_sources"])
+        parts.append(Text(f"not verified in hub.lock, newest commit used: {names}"))
     return Group(*parts)
 
 

@@ -17,6 +17,18 @@ _SPLITS = ("train", "select", "test", "text")
 #: Recipe keys without a default: each format's row has them.
 _FURTHER_KEYS = frozenset({"lr", "epochs", "updates", "examples_per_step", "source"})
 
+#: The metrics that can score a format's predictions (xstilts/scoring/metrics.py).
+METRICS: Mapping[Format, tuple[str, ...]] = {
+    "classification": ("accuracy", "binary_f1"),
+    "multiple_choice": ("accuracy",),
+    "tagging": ("udpos_f1", "ner_f1", "token_accuracy", "macro_f1"),
+    "span": ("squad_f1", "squad_em", "squad_v2_f1", "squad_v2_em", "mlqa_f1", "mlqa_em", "char_f1"),
+    "generation": ("cider", "vqa_accuracy", "box_iou50", "squad_f1", "squad_em", "char_f1"),
+    "retrieval": ("retrieval_accuracy",),
+    "ranking": ("map_at_20",),
+    "mining": ("bucc_f1", "bucc_precision", "bucc_recall"),
+}
+
 
 def task_problems(task: Task, tasks: Mapping[str, Task]) -> list[str]:
     """Every mistake in a task. tasks: all tasks that it may refer to, itself included."""
@@ -45,6 +57,10 @@ def _problems(task: Task, tasks: Mapping[str, Task]) -> Iterator[str]:
     in_words = "lm" in task.objectives and task.format == "classification"
     if in_words and len(task.verbalised) != len(task.labels):
         yield "verbalised: the objective lm needs a word for each label"
+    if task.format in METRICS:
+        yield from _not_allowed(f"metrics of {task.format}", task.metrics, METRICS[task.format])
+    if "test" in task.splits and not task.metrics:
+        yield "metrics: at least one is required with a test split"
     if not callable(task.to_example):
         yield "to_example: must be a function (row, index, language) -> Example"
     for name in (*(task.trained_target or ()), *((task.pool,) if task.pool else ())):

@@ -136,8 +136,8 @@ XTREME_R: Rows = {
 }
 
 # jiant's XTREME recipe by the authors of Phang et al. 2020: one rate, a linear warm-up over a
-# tenth, at most 256 tokens. Deviation: jiant stops early on 500 dev rows every 1,000 updates; here all
-# epochs are trained and the best of these evaluations is kept.
+# tenth, at most 256 tokens. Deviation: jiant stops early on 500 dev rows every 1,000 updates; here
+# all epochs are trained and the best of these evaluations is kept.
 _JIANT = {
     "lr": 1e-5,
     "examples_per_step": 32,
@@ -189,8 +189,8 @@ PHANG_2020: Rows = {
 }
 
 # Vision-language models: XTREME-R's epochs and lengths, a warm-up over a tenth where it has none,
-# and the rates of the grid below. These are starting points: `xstilts rates` picks a rate once for each
-# backbone, on the `none` arm's English dev, for all arms alike.
+# and the rates of the grid below. These are starting points: `xstilts rates` picks a rate once for
+# each backbone, on the `none` arm's English dev, for all arms alike.
 _VLM = {
     "source": "XTREME-R scripts/train_*.sh; rates: ours, a grid's starting points",
     "dropout": 0.0,
@@ -205,8 +205,8 @@ def for_vlm(row: Recipe, format_: str, mode: str) -> Recipe:
 
 
 #: Recipe set → mode → the peak rates to pick from. Ours: no benchmark has a recipe for these
-#: models. Full tuning: around the rates of XTREME-R. LoRA: ten times as much, as usual for adapters. The
-#: rates of the other sets are their authors'.
+#: models. Full tuning: around the rates of XTREME-R. LoRA: ten times as much, as usual for
+#: adapters. The rates of the other sets are their authors'.
 GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "vlm": {"full": (1e-5, 2e-5, 5e-5), "lora": (1e-4, 2e-4)}
 }

@@ -48,13 +48,13 @@ def _shipped() -> Iterable[tuple[str, Iterable[Task]]]:
 TASKS: Mapping[str, Task] = collected(_shipped())
 
 
-def task(name: str) -> Task:
+def task(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
     """A task by name; PlanError with the allowed names."""
-    if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1)
+    if name not in tasks:
+        near = difflib.get_close_matches(name, tasks, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise PlanError(f"unknown task {name!r}{hint}; allowed: {', '.join(sorted(TASKS))}")
-    return TASKS[name]
+        raise PlanError(f"unknown task {name!r}{hint}; allowed: {', '.join(sorted(tasks))}")
+    return tasks[name]
 
 
 def as_json(tasks: Mapping[str, Task] = TASKS) -> list[dict[str, Any]]:

@@ -24,10 +24,10 @@ _SEEN = """
 ## What released models have seen
 
 Whether a model was trained on a task's data before any plan trains it. *seen* (of photographs:
-under other texts) and *unseen* need a list that the model's makers published; a plan's report states the
-exposure of each arm, with the source. Text tasks are *unknown* for every model except XLM-R, which
-was trained on unlabelled pages of CommonCrawl only: tasks with labels are *unseen*, plain text is
-*unknown*. A model that is not listed here is *unknown* for all tasks.
+under other texts) and *unseen* need a list that the model's makers published; a plan's report
+states the exposure of each arm, with the source. Text tasks are *unknown* for every model except
+XLM-R, which was trained on unlabelled pages of CommonCrawl only: tasks with labels are *unseen*,
+plain text is *unknown*. A model that is not listed here is *unknown* for all tasks.
 
 """
 _ROLES = ("intermediate", "target", "evaluation")
