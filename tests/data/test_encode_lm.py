@@ -225,7 +225,7 @@ def test_all_image_conditions_have_the_same_bad_rows(processor: Processors, fami
             images=(png(16, 16),),
             caption=CONTEXT,
         )
-        conditions = ["removed", "caption"] + (["real", "blank"] if of.images else [])
+        conditions = ["removed", "caption"] + (["real", "blank"] if of.pictures else [])
         fits = set()
         for condition in conditions:
             (example,) = with_images([shown], condition)

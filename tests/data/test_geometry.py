@@ -263,7 +263,7 @@ def test_every_arm_and_image_condition_keeps_its_texts_and_pictures(
             check_texts(of, example, name, objective, row)
             sizes = [Image.open(io.BytesIO(data)).size for data in example.images]
             pictured = sum(TOKENS[family, size] for size in sizes)
-            token = of.image_token_id if of.images else -1
+            token = of.image_token_id if of.pictures else -1
             assert [segment.count(token) for segment in row.segments] == [pictured] * len(
                 row.segments
             )

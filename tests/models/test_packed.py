@@ -7,10 +7,8 @@ import torch
 
 from xstilts.models.backbone import Backbone, load_backbone, load_model
 from xstilts.models.batch import Segment, pack
-from xstilts.models.families import contract
+from xstilts.models.families import FAMILIES, contract
 from xstilts.models.processor import load_processor
-
-FAMILIES = ["xlm_r", "bert", "llava", "qwen_vl"]
 
 
 def stock(folder, family) -> Backbone:

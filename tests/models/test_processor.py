@@ -16,6 +16,8 @@ from xstilts.errors import DataError
 from xstilts.miniature.backbones import save
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
+from xstilts.models.families import FAMILIES
+from xstilts.models.layout import from_template
 from xstilts.models.llava import tokens_per_image
 from xstilts.models.processor import load_processor
 from xstilts.models.qwen_vl import image_only
@@ -271,6 +273,18 @@ def test_text_families_and_bad_bytes_are_refused(folder):
         load_processor(folder("llava"), "llava").image_inputs(b"no picture")
     with pytest.raises(ValueError, match="unknown family 'ber'; known: xlm_r, bert"):
         load_processor(folder("llava"), "ber")
+
+
+@pytest.mark.parametrize("family", [name for name, of in FAMILIES.items() if not of.causal])
+def test_layouts_of_encoders_are_those_of_their_tokenizers(family, folder):
+    processor = load_processor(folder(family), family)
+    assert processor.layout == from_template(processor.tokenizer)
+
+
+def test_a_tokenizer_without_a_template_is_refused(folder):
+    tokenizer = load_processor(folder("qwen_vl"), "qwen_vl").tokenizer
+    with pytest.raises(ValueError, match="puts no special tokens around a text; add a post-proc"):
+        from_template(tokenizer)
 
 
 def test_the_stock_processor_needs_the_fix_without_torchvision(folder):

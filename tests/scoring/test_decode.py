@@ -79,7 +79,7 @@ def test_an_answer_depends_on_no_neighbour(family, folder) -> None:
         load_processor(folder(family), family),
         load_backbone(folder(family), family).eval(),
     )
-    shown = [None, None, None] if processor.images is None else [["small"], None, ["wide"]]
+    shown = [None, None, None] if processor.pictures is None else [["small"], None, ["wide"]]
     rows = [
         asked(processor, number, images) for number, images in zip((0, 1, 3), shown, strict=True)
     ]

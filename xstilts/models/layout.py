@@ -30,7 +30,7 @@ class Layout:
 
 
 def from_template(tokenizer: Any) -> Layout:
-    """The layout that the tokenizer's own template gives: BERT, XLM-R and other encoders.
+    """The layout that the tokenizer's own template gives: BERT and other encoders.
 
     Raises:
         ValueError: The template has no special tokens around a pair of texts.
@@ -65,6 +65,12 @@ def from_template(tokenizer: Any) -> Layout:
             "add a post-processor to tokenizer.json"
         )
     return Layout(start, between, end, types[-1])
+
+
+def double_end(tokenizer: Any) -> Layout:
+    """RoBERTa's and XLM-R's layout: <s> text </s></s> second text </s>."""
+    start, end = int(tokenizer.bos_token_id), int(tokenizer.eos_token_id)
+    return Layout((start,), (end, end), (end,))
 
 
 def line_break(tokenizer: Any) -> Layout:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer
-from xstilts.models.layout import from_template
+from xstilts.models.layout import double_end
 from xstilts.models.positions import after_padding
 
 
@@ -37,7 +37,7 @@ XLM_R = Contract(
     causal=False,
     pool="first",
     subtoken="first",
-    layout=from_template,
+    layout=double_end,
     lora=r".*roberta\.encoder\.layer\.\d+\.(attention\.self\.(query|key|value)"
     r"|attention\.output\.dense|intermediate\.dense|output\.dense)",
     positions=after_padding,
