@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local_runner import interruptible, mirror_for, run_name
+from pipelines.local_runner import interruptible, run_name
 from xstilts.errors import PlanError
+from xstilts.runs.mirror_choice import mirror_for
 
 
 def test_sigterm_interrupts_like_ctrl_c() -> None:
