@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.data.fake_hub import FakeHub, serving
+from tests.mirror.fake_hub import FakeHub, serving
 
 from pipelines.cli import main
 from xstilts.errors import PlanError

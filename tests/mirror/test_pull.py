@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.data.fake_hub import FakeHub, serving
+from tests.mirror.fake_hub import FakeHub, serving
 
 from xstilts.errors import DataError, InfrastructureError, PlanError
 from xstilts.miniature.write import Sizes, write_miniature

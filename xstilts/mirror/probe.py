@@ -5,6 +5,7 @@ task reads, are they those that hub.lock names. Writes hub.lock where it is aske
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from tarfile import TarError
 from typing import Any
@@ -27,7 +28,7 @@ from xstilts.tasks.languages import INVENTED
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source, Task
 
-LOCK = Path(__file__).with_name("hub.lock")
+LOCK = Path(str(files("xstilts.tasks"))) / "hub.lock"
 #: How many rows of a split are looked at.
 ROWS = 20
 
