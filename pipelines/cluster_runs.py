@@ -18,7 +18,7 @@ from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
-from xstilts.sources.loader import open_mirror
+from xstilts.sources.mirrors import open_mirror
 from xstilts.store.store import Store
 
 #: Seconds to wait before each look for a run that KFP may have accepted: a gateway gives up while

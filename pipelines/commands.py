@@ -27,7 +27,7 @@ def _expand(given: argparse.Namespace, home: Path, run: str | None = None) -> tu
     from xstilts.environment import numeric_environment
     from xstilts.plan.expand import expand
     from xstilts.plan.load import load_plan
-    from xstilts.sources.loader import open_mirror
+    from xstilts.sources.mirrors import open_mirror
 
     path = Path(given.plan)
     if not path.is_file():

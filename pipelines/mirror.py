@@ -19,25 +19,26 @@ def pull(given: argparse.Namespace) -> int:
     same command goes on.
     """
     from xstilts.environment import numeric_environment
-    from xstilts.mirror.pull import licence_rows
+    from xstilts.mirror.licences import licence_rows
     from xstilts.mirror.pull import pull as pull_
-    from xstilts.mirror.target import open_place
+    from xstilts.mirror.target import open_target
     from xstilts.plan.expand import expand
     from xstilts.plan.load import load_plan
-    from xstilts.sources.loader import open_mirror
+    from xstilts.sources.mirrors import open_mirror
 
     if not given.plan:
         raise PlanError("mirror pull copies what a plan needs: name it with --plan")
     if not Path(given.plan).is_file():
         raise PlanError(f"{given.plan}: no such plan file")
-    origin, target = open_mirror(given.origin), open_place(given.dir)
+    origin, target = open_mirror(given.origin), open_target(given.dir)
     if origin.address == target.address:
         raise PlanError(f"--from {given.origin}: that is the target itself")
     expansion = expand(load_plan(Path(given.plan)), origin, numeric_environment())
     pulled = pull_(expansion, origin, target, _now_and_then(_say))
     rows = licence_rows(pulled.records)
     target.put_json(
-        "licences.json", licence_rows(r for f in target.recorded() if (r := target.record(f)))
+        "licences.json",
+        licence_rows(r for f in target.recorded_folders() if (r := target.record(f))),
     )
     _show(rows)
     for reason in pulled.left_out:
@@ -56,19 +57,19 @@ def verify(given: argparse.Namespace) -> int:
     """Holds every recorded file of a mirror against its SHA-256; exit code 3 when one is missing
     or spoilt.
     """
-    from xstilts.mirror.pull import forget
-    from xstilts.mirror.pull import verify as verify_
-    from xstilts.mirror.target import open_place
+    from xstilts.mirror.target import open_target
+    from xstilts.mirror.verify import remove_corrupt
+    from xstilts.mirror.verify import verify as verify_
 
     if not given.dir.startswith("s3://") and not Path(given.dir).is_dir():
         raise PlanError(f"{given.dir}: no such folder")
-    target = open_place(given.dir)
+    target = open_target(given.dir)
     count, problems = verify_(target)
     for problem in problems:
-        _say(problem)
+        _say(str(problem))
     _say(f"{target.address}: {count} files, {len(problems)} problems")
     if problems and given.forget:
-        forget(target, problems)
+        remove_corrupt(target, problems)
         _say("forgotten: the next pull fetches them")
     return 3 if problems else 0
 

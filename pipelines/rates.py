@@ -23,7 +23,7 @@ from xstilts.plan.rate_trials import (
     written,
 )
 from xstilts.plan.tables import Tables
-from xstilts.sources.loader import open_mirror
+from xstilts.sources.mirrors import open_mirror
 from xstilts.store.store import Store
 from xstilts.tasks.recipes import GRIDS
 

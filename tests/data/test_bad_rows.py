@@ -20,7 +20,7 @@ from xstilts.errors import DataError
 from xstilts.miniature.backbones import build_tiny
 from xstilts.models.processor import Processor, load_processor
 from xstilts.sources.json_rows import JsonRows
-from xstilts.sources.loader import open_mirror
+from xstilts.sources.mirrors import open_mirror
 from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example

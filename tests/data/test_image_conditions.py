@@ -11,7 +11,8 @@ from xstilts.data.image_conditions import with_images
 from xstilts.data.records import read_rows
 from xstilts.errors import DataError
 from xstilts.miniature.write import Sizes, write_miniature
-from xstilts.sources.loader import load_rows, open_mirror
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example, Source
 

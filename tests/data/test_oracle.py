@@ -17,7 +17,9 @@ from xstilts.data.records import read_rows
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.processor import Processor
 from xstilts.scoring import mlqa, squad
-from xstilts.sources.loader import load_rows, open_mirror, split_files
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
+from xstilts.sources.source_files import split_files
 from xstilts.tasks.recipes import recipe
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example

@@ -8,7 +8,9 @@ import pytest
 
 from xstilts.data.records import read_rows
 from xstilts.mirror.head import first_rows
-from xstilts.sources.loader import load_rows, open_mirror, split_files
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
+from xstilts.sources.source_files import split_files
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source, Task
 

@@ -17,7 +17,7 @@ from xstilts.data.records import (
     shuffled_labels,
 )
 from xstilts.errors import DataError
-from xstilts.sources.loader import open_mirror
+from xstilts.sources.mirrors import open_mirror
 from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example

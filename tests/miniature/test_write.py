@@ -21,7 +21,9 @@ from xstilts.miniature.drawings import RGB
 from xstilts.miniature.languages import LANGUAGES
 from xstilts.miniature.tokenizers import train_tokenizer
 from xstilts.miniature.write import Sizes, write_miniature
-from xstilts.sources.loader import Mirror, load_rows, missing_reason, open_mirror
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import Mirror, open_mirror
+from xstilts.sources.source_files import missing_reason
 from xstilts.tasks.languages import INVENTED
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example, Source, Task
