@@ -21,10 +21,10 @@ from xstilts.errors import PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
+from xstilts.sources.hub import COMMIT_HASH
 from xstilts.store.store import Store
 
 Pair = tuple[int, int]
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Repeat(BaseModel):
@@ -98,7 +98,7 @@ def floating_models(plan: Plan) -> list[str]:
     return [
         n
         for n, b in plan.backbones.items()
-        if b.hub is not None and not _COMMIT.fullmatch(b.revision or "main")
+        if b.hub is not None and not COMMIT_HASH.fullmatch(b.revision or "main")
     ]
 
 
