@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from xstilts.data.records import read_records
-from xstilts.data.wording import in_words
+from xstilts.data.wording import verbalize
 from xstilts.tasks.task import Task
 
 #: The columns of records.parquet that hold the answer of each format.
@@ -83,11 +83,11 @@ def encoded_gold(golds: Sequence[Gold], rows: Container[int], bad_rows: int) -> 
 def answers_in_words(records: Path, task: Task) -> list[Gold]:
     """What the `lm` objective would have a model say to each record: the reference texts."""
     found = []
-    for place, example in enumerate(read_records(records, pictured=False)):
+    for place, example in enumerate(read_records(records, with_images=False)):
         texts = (
             list(example.targets)
             if task.format == "generation"
-            else [in_words(task, example).answer]
+            else [verbalize(task, example).answer]
         )
         if task.format == "span" and len(example.answers) > 1:
             texts = [text for text, _ in example.answers]
