@@ -246,7 +246,7 @@ def test_rows_that_do_not_fit_are_named_and_counted_with_the_bad_records(
     _, info = encoded(processor("llava"), "coco_captions", examples, tmp_path, "lm")
     assert (info["examples"], info["rows"], info["bad_rows"]) == (30, 29, 1)
     assert info["bad"][0]["row"] == 0
-    assert info["bad"][0]["reason"].startswith("e0: question, instruction and answer are")
+    assert info["bad"][0]["reason"].startswith("e0: question, instruction and answer have")
     with pytest.raises(
         DataError,
         match=r"1 of 30 records do not fit and 1 source rows are bad, more than 5%; record 0, e0",
