@@ -9,7 +9,7 @@ from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
-from xstilts.sources.loader import open_mirror
+from xstilts.sources.mirrors import open_mirror
 
 
 def read_plan(path: Path, tasks: Sequence[Path] = ()) -> Plan:

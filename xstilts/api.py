@@ -33,7 +33,7 @@ def expand(
     from xstilts.environment import numeric_environment
     from xstilts.plan.expand import expand as expand_plan
     from xstilts.runs.mirror_choice import mirror_for
-    from xstilts.sources.loader import open_mirror
+    from xstilts.sources.mirrors import open_mirror
 
     loaded = plan if isinstance(plan, Plan) else load_plan(plan)
     folder = Path(home).resolve()

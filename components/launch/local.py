@@ -25,8 +25,8 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 #: Prefixes of the variables that workers get through Ray, which writes them to its logs and gives
-#: them to every client: settings, never a secret. Secrets reach workers in the environment that they
-#: inherit from Ray's node: a local run's own, or that of a cluster's pods and machines.
+#: them to every client: settings, never a secret. Workers inherit secrets with the environment
+#: of Ray's node: a local run's own, or that of a cluster's pods and machines.
 WORKER_PREFIXES = (
     "RAY_TRAIN_",
     "TOKENIZERS_",

@@ -68,22 +68,23 @@ def pull(
     Files that are already there and intact are kept: run the same command to resume.
     """
     from pipelines.plan_file import expand_plan, read_plan
-    from xstilts.mirror.pull import licence_rows
+    from xstilts.mirror.licences import licence_rows
     from xstilts.mirror.pull import pull as pull_files
-    from xstilts.mirror.target import open_place
-    from xstilts.sources.loader import open_mirror
+    from xstilts.mirror.target import open_target
+    from xstilts.sources.mirrors import open_mirror
 
     if plan is None:
         raise PlanError("mirror pull: set --plan to the plan whose data and models are copied")
     checked = read_plan(plan)
-    source, place = open_mirror(origin), open_place(target)
-    if source.address == place.address:
+    source, destination = open_mirror(origin), open_target(target)
+    if source.address == destination.address:
         raise PlanError(f"--from {origin}: source and target are the same mirror")
     expansion = expand_plan(checked, origin)
-    pulled = pull_files(expansion, source, place, _once_a_second(say))
+    pulled = pull_files(expansion, source, destination, _once_a_second(say))
     rows = licence_rows(pulled.records)
-    records = [record for folder in place.recorded() if (record := place.record(folder))]
-    place.put_json("licences.json", licence_rows(records))
+    folders = destination.recorded_folders()
+    records = [record for folder in folders if (record := destination.record(folder))]
+    destination.put_json("licences.json", licence_rows(records))
     _print_licenses(rows)
     for reason in pulled.left_out:
         say(f"left out  {reason}")
@@ -91,7 +92,7 @@ def pull(
         evaluation, language = skipped["evaluation"], skipped["language"]
         say(f"not at {source.address}  {evaluation} {language}: {skipped['reason']}")
     megabytes = f"{pulled.bytes / 1e6:.1f} MB"
-    say(f"{place.address}: {pulled.fetched} files fetched ({megabytes}), {pulled.kept} kept")
+    say(f"{destination.address}: {pulled.fetched} files fetched ({megabytes}), {pulled.kept} kept")
     return 0
 
 
@@ -114,19 +115,19 @@ def verify(
     ] = False,
 ) -> int:
     """Compare every recorded file of a mirror with its SHA-256."""
-    from xstilts.mirror.pull import forget as forget_files
-    from xstilts.mirror.pull import verify as verify_files
-    from xstilts.mirror.target import open_place
+    from xstilts.mirror.target import open_target
+    from xstilts.mirror.verify import remove_corrupt
+    from xstilts.mirror.verify import verify as verify_files
 
     if not target.startswith("s3://") and not Path(target).is_dir():
         raise PlanError(f"{target}: no such folder")
-    place = open_place(target)
-    count, problems = verify_files(place)
+    mirror = open_target(target)
+    count, problems = verify_files(mirror)
     for problem in problems:
-        say(problem)
-    say(f"{place.address}: {count} files, {len(problems)} problems")
+        say(str(problem))
+    say(f"{mirror.address}: {count} files, {len(problems)} problems")
     if problems and forget:
-        forget_files(place, problems)
+        remove_corrupt(mirror, problems)
         say("removed from the record: the next pull fetches these files")
     return 3 if problems else 0
 

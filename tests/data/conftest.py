@@ -1,4 +1,4 @@
-"""The tiny processors that the specifications of encoding share."""
+"""The tiny processors for the tests of encoding."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from xstilts.models.processor import Processor, load_processor
 @pytest.fixture(scope="package")
 def processor(tmp_path_factory: pytest.TempPathFactory) -> Processors:
     """Family → the processor of a tiny backbone, built once."""
-    made: dict[str, Processor] = {}
+    processors: dict[str, Processor] = {}
     settings = {
         "hidden": 16,
         "ff": 16,
@@ -21,11 +21,11 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Processors:
     }
 
     def build(family: str) -> Processor:
-        if family not in made:
+        if family not in processors:
             folder = build_tiny(
                 family, 0, SEEN, {**settings, "vocab_size": 600}, tmp_path_factory.mktemp(family)
             )
-            made[family] = load_processor(folder, family)
-        return made[family]
+            processors[family] = load_processor(folder, family)
+        return processors[family]
 
     return build

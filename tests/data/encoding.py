@@ -1,4 +1,4 @@
-"""Tiny processors' texts, examples and shorthands that the specifications of encoding share."""
+"""Texts, examples and shorthands for the tests of encoding with tiny processors."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ CONTEXT = " ".join(SEEN[:6]) + " สิทธิ sees ben . " + " ".join(SEEN[:6
 ANSWER = (
     "สิทธิ",
     CONTEXT.index("สิทธิ"),
-)  # a word that no tokenizer here has seen: many tokens, bytes among them
+)  # a word that the tokenizers were not trained on: many tokens, including bytes
 SPAN = Example(id="q", text=CONTEXT, question="who sees ben ?", answers=(ANSWER,))
 TAGGED = Example(
     id="0", tokens=("anna", "sees", "กรุงเทพ", "ben"), tags=("B-PER", "O", "B-LOC", "B-PER")
@@ -54,12 +54,12 @@ def rows(
 
 
 def ids(of: Processor, text: str) -> list[int]:
-    found: list[int] = of.tokenizer(text, add_special_tokens=False)["input_ids"]
-    return found
+    tokens: list[int] = of.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokens
 
 
 def frame(of: Processor) -> tuple[list[int], list[int], list[int]]:
-    """What stands before the first text, between two and after the last."""
+    """The tokens before the first text, between two texts and after the last."""
     end = of.tokenizer.eos_token_id
     return (
         ([of.tokenizer.bos_token_id], [end] * 2, [end])
@@ -82,7 +82,7 @@ def encoded(
     objective: str = "head",
     **more: Any,
 ) -> tuple[list[EncodedRow], dict[str, Any]]:
-    """The whole step: records.parquet in, encoded.parquet out."""
+    """Runs the whole step, from records.parquet to encoded.parquet."""
     keep, bad_records = more.pop("keep", None), more.pop("bad_records", 0)
     lengths = {"max_length": 64, **more}
     spec = {

@@ -20,7 +20,7 @@ from xstilts.errors import DataError
 from xstilts.miniature.backbones import build_tiny
 from xstilts.models.processor import Processor, load_processor
 from xstilts.sources.json_rows import JsonRows
-from xstilts.sources.loader import open_mirror
+from xstilts.sources.mirrors import open_mirror
 from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
@@ -167,23 +167,23 @@ BAD = [
     ("squad_v2", span("the cat", "cat", -1), "'cat' is not at character -1"),
     ("squad_dual", span(text="dog"), "'dog' is not at character 4"),
     # empty text
-    ("snli", changed("snli", premise=""), "a text that the task needs is empty"),
-    ("snli", changed("snli", hypothesis=" \n"), "a text that the task needs is empty"),
+    ("snli", changed("snli", premise=""), "a required text is empty"),
+    ("snli", changed("snli", hypothesis=" \n"), "a required text is empty"),
     (
         "commonsense_qa",
         changed("commonsense_qa", question=""),
-        "a text that the task needs is empty",
+        "a required text is empty",
     ),
-    ("commonsense_qa", options("yes", ""), "a text that the task needs is empty"),
-    ("panx_en", changed("panx_en", tokens=["anna", " "]), "a text that the task needs is empty"),
+    ("commonsense_qa", options("yes", ""), "a required text is empty"),
+    ("panx_en", changed("panx_en", tokens=["anna", " "]), "a required text is empty"),
     ("panx_en", changed("panx_en", tokens=[], ner_tags=[]), "0 tokens and 0 tags"),
-    ("squad", changed("squad", question=" "), "a text that the task needs is empty"),
+    ("squad", changed("squad", question=" "), "a required text is empty"),
     ("squad", span("", "", 0), "is not at character 0"),
-    ("tatoeba", changed("tatoeba", sentence1=""), "a text that the task needs is empty"),
+    ("tatoeba", changed("tatoeba", sentence1=""), "a required text is empty"),
     (
         "mewsli_candidates",
         changed("mewsli_candidates", description=""),
-        "a text that the task needs is empty",
+        "a required text is empty",
     ),
     # text that is none, or was decoded wrongly
     ("snli", changed("snli", premise=5), "premise must be text, not int"),
@@ -196,7 +196,7 @@ BAD = [
 @pytest.mark.parametrize(
     ("task", "row", "reason"), BAD, ids=[f"{task}: {reason}" for task, _, reason in BAD]
 )
-def test_a_bad_row_is_counted_named_and_left_out(
+def test_a_bad_row_is_counted_reported_and_left_out(
     tmp_path: Path, task: str, row: Row, reason: str
 ) -> None:
     examples, info, _ = staged(tmp_path, task, as_lines(*[line(ROWS[task])] * GOOD, line(row)))
@@ -216,7 +216,7 @@ def test_a_bad_row_is_counted_named_and_left_out(
     ],
     ids=["truncated", "no picture", "empty", "null"],
 )
-def test_a_picture_that_cannot_be_shown_is_a_bad_row(
+def test_an_image_that_cannot_be_decoded_is_a_bad_row(
     tmp_path: Path, task: str, data: bytes | None, reason: str
 ) -> None:
     bad = changed(task, image={"bytes": data, "path": None})
@@ -229,7 +229,7 @@ def test_a_picture_that_cannot_be_shown_is_a_bad_row(
 @pytest.mark.parametrize(
     ("size", "bad"), [((1, 300), True), ((300, 1), True), ((1, 200), False), ((1, 1), False)]
 )
-def test_a_picture_too_long_for_its_width_is_a_bad_row(
+def test_an_image_with_an_extreme_aspect_ratio_is_a_bad_row(
     tmp_path: Path, task: str, size: tuple[int, int], bad: bool
 ) -> None:
     row = changed(task, image={"bytes": saved(Image.new("RGB", size)), "path": None})
@@ -284,12 +284,12 @@ def test_a_row_without_the_user_s_caption_is_a_bad_row_of_all_conditions(
     assert info["bad"] == [
         {
             "row": 4,
-            "reason": "ValueError: a picture has no caption, and an arm of the plan shows captions",
+            "reason": "ValueError: an image has no caption, and the plan has an arm with captions",
         }
     ]
 
 
-def test_two_captions_of_one_picture_stop_the_step(tmp_path: Path) -> None:
+def test_two_captions_of_one_image_fail_the_step(tmp_path: Path) -> None:
     folder = tmp_path / "mirror" / "captions" / "nlvr"
     folder.mkdir(parents=True)
     name = hashlib.sha256(png()).hexdigest()
@@ -299,12 +299,12 @@ def test_two_captions_of_one_picture_stop_the_step(tmp_path: Path) -> None:
         "captions": {"path": "captions/nlvr", "config": None, "split": "select", "identity": {}},
         "images": "caption",
     }
-    with pytest.raises(DataError, match=f"two different captions of the picture {name}; keep one"):
+    with pytest.raises(DataError, match=f"two different captions of the image {name}; remove one"):
         staged(tmp_path, "nlvr", as_parquet([picture(png())] * 3), spec)
 
 
 @pytest.mark.parametrize("data", [b"no picture", png()[:50]], ids=["no picture", "truncated"])
-def test_a_picture_whose_size_a_task_reads_is_a_bad_row(data: bytes) -> None:
+def test_an_image_whose_size_a_task_needs_is_a_bad_row_if_corrupt(data: bytes) -> None:
     row = {
         "question_id": "0",
         "answer": "the dog",
@@ -323,7 +323,7 @@ def several(task: str) -> tuple[Any, str]:
     span = {"start": 0, "end": 3}
     queries = [{"example_id": n, "entity_id": "Q1", "mention_span": span} for n in "abc"]
     queries[1] = {**queries[1], "mention_span": {"start": 9, "end": 9}}
-    asked = [
+    questions = [
         {"id": n, "question": n and "who ?", "answers": [{"answer_start": 0}]}
         for n in ("a", "", "c")
     ]
@@ -335,7 +335,7 @@ def several(task: str) -> tuple[Any, str]:
             "mention_span 9-9",
         ),
         "lareqa": (
-            {"paragraphs": [{"context": "Ben.", "sentence_breaks": [[0, 4]], "qas": asked}]},
+            {"paragraphs": [{"context": "Ben.", "sentence_breaks": [[0, 4]], "qas": questions}]},
             "is empty",
         ),
     }[task]
@@ -344,7 +344,7 @@ def several(task: str) -> tuple[Any, str]:
 @pytest.mark.parametrize(
     ("task", "kept"), [("vqa_v2", 2), ("nlvr2", 2), ("mewslix", 2), ("lareqa", 3)]
 )
-def test_one_bad_example_of_a_row_with_several_costs_no_other(task: str, kept: int) -> None:
+def test_a_bad_example_does_not_affect_the_others_of_its_row(task: str, kept: int) -> None:
     row, reason = several(task)
     examples, bad, _ = read_rows(TASKS[task], [row], [0], "en", None)
     assert len(examples) == kept
@@ -353,7 +353,7 @@ def test_one_bad_example_of_a_row_with_several_costs_no_other(task: str, kept: i
 
 
 @pytest.mark.parametrize("entity", ["", " \n"])
-def test_a_pair_of_a_ranking_needs_both_texts(entity: str) -> None:
+def test_a_ranking_pair_needs_both_texts(entity: str) -> None:
     examples, bad, _ = read_rows(
         TASKS["mewsli_pairs"], [{"mention": "Ben", "entity": entity}], [0], "en", None
     )
@@ -368,9 +368,7 @@ def test_json_that_is_nested_too_deep_is_a_bad_row(tmp_path: Path) -> None:
     assert "nested too deep" in bad[0]["reason"]
 
 
-def test_a_picture_too_large_to_be_honest_is_a_bad_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decompression_bomb_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
     large = io.BytesIO()
     Image.new("RGB", (60, 60)).save(large, "PNG")
@@ -384,7 +382,9 @@ def test_a_picture_too_large_to_be_honest_is_a_bad_row(
 @pytest.mark.parametrize(
     "bad", ['{"premise": "café"'.encode("latin-1"), b'{"premise": "a', b"[1, 2]", b"\xff\xfe\x00"]
 )
-def test_a_line_in_another_encoding_or_of_no_json_is_a_bad_row(tmp_path: Path, bad: bytes) -> None:
+def test_a_line_in_another_encoding_or_with_invalid_json_is_a_bad_row(
+    tmp_path: Path, bad: bytes
+) -> None:
     examples, info, _ = staged(tmp_path, "snli", as_lines(*[line(ROWS["snli"])] * GOOD, bad))
     assert (len(examples), info["bad_rows"]) == (GOOD, 1)
 
@@ -407,13 +407,13 @@ def test_bytes_in_another_encoding_in_a_parquet_column_are_a_bad_row(tmp_path: P
     assert "UnicodeDecodeError" in info["bad"][0]["reason"]
 
 
-def test_a_column_of_bytes_is_no_text(tmp_path: Path) -> None:
+def test_a_column_of_bytes_is_not_text(tmp_path: Path) -> None:
     rows = [changed("snli", premise=b"a dog")] * 3
     with pytest.raises(DataError, match="premise must be text, not bytes"):
         staged(tmp_path, "snli", as_parquet(rows))
 
 
-def test_a_plan_sets_the_share_of_bad_rows_that_stops_the_step(tmp_path: Path) -> None:
+def test_a_plan_sets_the_allowed_share_of_bad_rows(tmp_path: Path) -> None:
     lines = [line(ROWS["snli"])] * 8 + [line(changed("snli", label=9))] * 2
     with pytest.raises(DataError, match=r"2 bad rows of 10, more than 5%; row 8: .*most_bad_rows"):
         staged(tmp_path / "a", "snli", as_lines(*lines))
@@ -466,7 +466,7 @@ def test_a_text_of_100_000_characters_is_cut_and_the_cut_is_counted(
     assert info["tokens"] <= 2 * 128
 
 
-def test_a_plain_text_of_100_000_characters_is_learnt_in_windows_and_nothing_is_cut(
+def test_a_plain_text_of_100_000_characters_becomes_windows_and_is_not_cut(
     tmp_path: Path, processor: Processor
 ) -> None:
     info = encoded(tmp_path, "text_lm", changed("text_lm", text=LONG), processor, "lm")
@@ -485,7 +485,7 @@ def test_a_question_of_100_000_characters_is_a_bad_row(
         )
 
 
-def test_a_context_of_100_000_characters_is_read_in_windows_and_nothing_is_cut(
+def test_a_context_of_100_000_characters_becomes_windows_and_is_not_cut(
     tmp_path: Path, processor: Processor
 ) -> None:
     info = encoded(tmp_path, "squad", span(LONG, "dog", 8), processor, "head")
@@ -493,7 +493,7 @@ def test_a_context_of_100_000_characters_is_read_in_windows_and_nothing_is_cut(
     assert info["unanswerable_windows"] > 100
 
 
-def test_a_sentence_of_100_000_characters_is_tagged_in_pieces_and_nothing_is_cut(
+def test_a_sentence_of_100_000_characters_becomes_pieces_and_is_not_cut(
     tmp_path: Path, processor: Processor
 ) -> None:
     words = LONG.split()

@@ -1,4 +1,4 @@
-"""Records → rows of token ids: layouts of pairs, choices and pictures, and the whole step."""
+"""Encoding pairs, choices and images, and the whole encode step."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_xlm_r_sees_a_pair_as_in_its_pre_training(processor: Processors) -> None
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_decoders_see_a_line_break_between_the_texts_and_an_end(
+def test_decoders_read_a_newline_between_the_texts_and_an_end_token(
     processor: Processors, family: str
 ) -> None:
     of = processor(family)
@@ -48,7 +48,7 @@ def test_decoders_see_a_line_break_between_the_texts_and_an_end(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_text_has_nothing_between(processor: Processors, family: str) -> None:
+def test_a_single_text_has_no_separator(processor: Processors, family: str) -> None:
     of = processor(family)
     start, _, end = frame(of)
     (row,) = rows(of, "nlvr", Example(id="0", text="the big dog", label=1))
@@ -57,17 +57,15 @@ def test_one_text_has_nothing_between(processor: Processors, family: str) -> Non
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_of_a_pair_that_is_too_long_the_longer_text_is_cut(
-    processor: Processors, family: str
-) -> None:
+def test_the_longer_text_of_a_long_pair_is_cut(processor: Processors, family: str) -> None:
     of = processor(family)
     start, between, end = frame(of)
     (row,) = rows(
         of, "snli", Example(id="0", text=SEEN[0], text_pair="the park", label=0), max_length=10
     )
-    room = 10 - len(start) - len(between) - len(end) - 2
+    limit = 10 - len(start) - len(between) - len(end) - 2
     assert row["segments"] == [
-        [*start, *ids(of, SEEN[0])[:room], *between, *ids(of, "the park"), *end]
+        [*start, *ids(of, SEEN[0])[:limit], *between, *ids(of, "the park"), *end]
     ]
     assert row["length"] == 10
 
@@ -76,7 +74,7 @@ def test_of_a_pair_that_is_too_long_the_longer_text_is_cut(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_multiple_choice_is_one_segment_a_choice(processor: Processors, family: str) -> None:
+def test_multiple_choice_has_one_segment_per_choice(processor: Processors, family: str) -> None:
     of = processor(family)
     start, between, end = frame(of)
     example = Example(
@@ -96,9 +94,7 @@ def test_multiple_choice_is_one_segment_a_choice(processor: Processors, family: 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_retrieval_is_two_segments_the_english_one_first(
-    processor: Processors, family: str
-) -> None:
+def test_retrieval_has_two_segments_english_first(processor: Processors, family: str) -> None:
     of = processor(family)
     start, _, end = frame(of)
     (row,) = rows(of, "tatoeba", Example(id="0", text="กรุง", text_pair="the park"), "eval")
@@ -120,7 +116,7 @@ def test_a_ranking_query_is_trained_with_its_answer_and_scored_alone(processor: 
 # ---- pictures ----
 
 
-def test_llavas_placeholder_stands_before_the_text(processor: Processors) -> None:
+def test_llavas_placeholder_is_before_the_text(processor: Processors) -> None:
     of = processor("llava")
     (row,) = rows(of, "nlvr", Example(id="0", text="the big dog", label=1, images=(png(40, 24),)))
     placeholder = [*[of.image_token_id] * 4, *of.newline]  # 16 × 16 pixels in patches of 8
@@ -141,7 +137,7 @@ def test_qwens_placeholder_is_as_long_as_its_grid_says(processor: Processors) ->
 
 @pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("objective", ["head", "lm"])
-def test_a_picture_takes_no_room_from_the_text(
+def test_an_image_does_not_count_towards_the_length_of_the_text(
     processor: Processors, family: str, objective: str
 ) -> None:
     """160 × 160 pixels are more tokens than `max_length`; the text is that of the row without a
@@ -161,20 +157,20 @@ def test_a_picture_takes_no_room_from_the_text(
 # ---- the step ----
 
 
-def test_rows_that_were_cut_are_counted(processor: Processors, tmp_path: Path) -> None:
+def test_truncated_rows_are_counted(processor: Processors, tmp_path: Path) -> None:
     short, long = "the park", " ".join(SEEN)
     pairs = [
         Example(id=str(i), text=one, text_pair=short, label=0)
         for i, one in enumerate((short, long, long))
     ]
-    found, info = encoded(processor("llava"), "snli", pairs, tmp_path, max_length=16)
-    assert [row.length == 16 for row in found] == [False, True, True]
+    encoded_rows, info = encoded(processor("llava"), "snli", pairs, tmp_path, max_length=16)
+    assert [row.length == 16 for row in encoded_rows] == [False, True, True]
     assert (info["rows"], info["examples"], info["truncated"]) == (3, 3, 2)
-    assert info["tokens"] == sum(row.length for row in found)
+    assert info["tokens"] == sum(row.length for row in encoded_rows)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_row_of_several_segments_is_cut_once(
+def test_a_truncated_row_of_several_segments_counts_once(
     processor: Processors, family: str, tmp_path: Path
 ) -> None:
     example = Example(
@@ -197,7 +193,7 @@ def test_where_every_byte_has_a_token_no_token_is_unknown(
     assert info["unknown_share"] == 0
 
 
-def test_the_share_of_unknown_tokens_is_of_all_tokens(tmp_path: Path) -> None:
+def test_the_share_of_unknown_tokens_is_relative_to_all_tokens(tmp_path: Path) -> None:
     inner = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "<unk>": 2, "dog": 3}, "<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     few = PreTrainedTokenizerFast(
@@ -208,14 +204,16 @@ def test_the_share_of_unknown_tokens_is_of_all_tokens(tmp_path: Path) -> None:
     assert info["unknown_share"] == 1 / 8  # <s> dog cat </s></s> dog dog </s>
 
 
-def test_only_the_examples_to_be_kept_are_encoded(processor: Processors, tmp_path: Path) -> None:
+def test_only_kept_examples_are_encoded(processor: Processors, tmp_path: Path) -> None:
     pairs = [Example(id=name, text="dog", text_pair="park", label=0) for name in "abc"]
-    found, info = encoded(processor("xlm_r"), "snli", pairs, tmp_path, keep=[True, False, True])
-    assert [row.row for row in found] == [0, 2]
+    encoded_rows, info = encoded(
+        processor("xlm_r"), "snli", pairs, tmp_path, keep=[True, False, True]
+    )
+    assert [row.row for row in encoded_rows] == [0, 2]
     assert info["examples"] == 2
 
 
-def test_pictures_are_named_by_their_digest(processor: Processors, tmp_path: Path) -> None:
+def test_images_are_referenced_by_their_digest(processor: Processors, tmp_path: Path) -> None:
     from hashlib import sha256
 
     example = Example(id="0", text="the dog", label=1, images=(png(16, 16),))
@@ -224,9 +222,7 @@ def test_pictures_are_named_by_their_digest(processor: Processors, tmp_path: Pat
     assert row.grids == [[1, 4, 4]]
 
 
-def test_a_split_of_which_nothing_is_left_stops_the_step(
-    processor: Processors, tmp_path: Path
-) -> None:
+def test_a_split_without_any_row_left_fails_the_step(processor: Processors, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="squad train en: 1 of 1 records do not fit, more than 5%"):
         encoded(
             processor("xlm_r"),
@@ -236,7 +232,7 @@ def test_a_split_of_which_nothing_is_left_stops_the_step(
         )
 
 
-def test_a_ranking_query_has_a_length_of_its_own(processor: Processors) -> None:
+def test_ranking_queries_have_their_own_length_limit(processor: Processors) -> None:
     """LAReQA's are 96 of 352 tokens (XTREME-R scripts/train_lareqa.sh); a candidate has the
     rest.
     """

@@ -1,4 +1,4 @@
-"""Records → rows of token ids in words: supervised tokens, what is cut, what does not fit."""
+"""Encoding for the `lm` objective: supervised tokens, what is cut, and what does not fit."""
 
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from tests.data.encoding import (
     png,
     rows,
 )
-from xstilts.data.encode import IGNORED, BadRow, Encoder, in_words
-from xstilts.data.image_conditions import with_images
+from xstilts.data.image_conditions import apply_condition
+from xstilts.data.sequence import IGNORED, BadRow, SequenceBuilder
+from xstilts.data.wording import verbalize
 from xstilts.errors import DataError
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
@@ -47,7 +48,7 @@ def test_a_decoder_predicts_the_answer_and_its_end_and_nothing_else(
     ]  # each token is predicted by the one before
 
 
-def test_xlm_r_fills_masks_in_the_answers_place(processor: Processors) -> None:
+def test_xlm_r_fills_masks_at_the_answer(processor: Processors) -> None:
     of = processor("xlm_r")
     (row,) = rows(of, "snli", NLI, "lm")
     answer = ids(of, "contradiction")
@@ -92,7 +93,7 @@ def test_a_long_prompt_is_cut_before_its_instruction(processor: Processors, fami
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_plain_text_is_predicted_whole_by_decoders(processor: Processors, family: str) -> None:
+def test_decoders_predict_all_tokens_of_plain_text(processor: Processors, family: str) -> None:
     of = processor(family)
     (row,) = rows(of, "miniature_text", Example(id="0", targets=(SEEN[0],)), "lm")
     text = ids(of, SEEN[0])
@@ -100,13 +101,13 @@ def test_plain_text_is_predicted_whole_by_decoders(processor: Processors, family
     assert row["labels"][len(of.newline) - 1 :] == [*text, of.tokenizer.eos_token_id]
 
 
-def test_of_plain_text_xlm_r_predicts_a_seventh_mostly_masked(processor: Processors) -> None:
+def test_xlm_r_predicts_a_seventh_of_plain_text_mostly_from_masks(processor: Processors) -> None:
     of = processor("xlm_r")
-    found = rows(of, "miniature_text", Example(id="0", targets=(" ".join(SEEN * 9),)), "lm")
-    assert [row["length"] for row in found][:-1] == [512] * (len(found) - 1)
+    encoded_rows = rows(of, "miniature_text", Example(id="0", targets=(" ".join(SEEN * 9),)), "lm")
+    assert [row["length"] for row in encoded_rows][:-1] == [512] * (len(encoded_rows) - 1)
     text = ids(of, " ".join(SEEN * 9))
-    seen = [token for row in found for token in row["segments"][0][1:-1]]
-    labels = [label for row in found for label in row["labels"][1:-1]]
+    seen = [token for row in encoded_rows for token in row["segments"][0][1:-1]]
+    labels = [label for row in encoded_rows for label in row["labels"][1:-1]]
     at = [place for place, label in enumerate(labels) if label != IGNORED]
     assert 0.10 < len(at) / len(text) < 0.20
     assert all(labels[place] == text[place] for place in at)
@@ -115,8 +116,8 @@ def test_of_plain_text_xlm_r_predicts_a_seventh_mostly_masked(processor: Process
 
 
 @pytest.mark.parametrize("text", ["ben", "who sees", "carl is in the park ."])
-def test_in_every_window_of_plain_text_a_token_is_masked(processor: Processors, text: str) -> None:
-    """Short captions lose their row otherwise, and a score its prediction."""
+def test_every_window_of_plain_text_has_a_masked_token(processor: Processors, text: str) -> None:
+    """Otherwise short captions would lose their row, and a score its prediction."""
     of = encoder(processor("xlm_r"), "miniature_text", "lm")
     for place in range(30):
         (row,) = of.rows(Example(id="0", targets=(text,)), place)
@@ -134,11 +135,11 @@ def test_an_answer_without_any_token_is_a_bad_row(
         rows(processor("xlm_r"), task, Example(id="0", targets=(" ",), **more), "lm")
 
 
-def test_masks_are_a_function_of_the_examples_place(processor: Processors) -> None:
-    """Rows with one id have masks of their own; another id at the same place changes nothing."""
-    made = encoder(processor("xlm_r"), "miniature_text", "lm")
+def test_masks_depend_on_the_index_of_the_example(processor: Processors) -> None:
+    """Rows with equal ids have different masks; another id at the same index changes nothing."""
+    of_masks = encoder(processor("xlm_r"), "miniature_text", "lm")
     first, again, other = (
-        next(made.rows(Example(id=name, targets=(CONTEXT,)), place))["labels"]
+        next(of_masks.rows(Example(id=name, targets=(CONTEXT,)), place))["labels"]
         for name, place in (("a", 0), ("b", 0), ("a", 1))
     )
     assert first == again
@@ -168,7 +169,7 @@ def lm_labels(row: dict[str, Any]) -> list[int]:
         (
             "vqa_v2",
             Example(id="7", text=" ".join(SEEN), question=SEEN[6], targets=("ben",)),
-        ),  # a caption's words first
+        ),  # the caption first
     ],
 )
 def test_a_context_is_cut_before_the_question_the_instruction_or_the_answer(
@@ -178,7 +179,7 @@ def test_a_context_is_cut_before_the_question_the_instruction_or_the_answer(
     of_task = TASKS[task]
     making = encoder(of, task, "lm", max_length=46)
     (row,) = making.rows(example)
-    words = in_words(of_task, example)
+    words = verbalize(of_task, example)
     read = of.tokenizer.decode(row["segments"][0])
     assert making.truncated == 1
     assert row["length"] <= 46
@@ -209,13 +210,13 @@ def test_a_context_is_cut_before_the_question_the_instruction_or_the_answer(
 def test_a_row_whose_question_or_answer_would_be_cut_is_a_bad_row(
     processor: Processors, family: str, task: str, example: Example
 ) -> None:
-    with pytest.raises(BadRow, match=r"the limit of 64 \(lm_length\) leaves"):
+    with pytest.raises(BadRow, match="lm_length 64 allows"):
         rows(processor(family), task, example, "lm", max_length=64)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_image_conditions_have_the_same_bad_rows(processor: Processors, family: str) -> None:
-    """Around the limit, whatever the caption: the question and the answer decide."""
+    """Near the limit, only question and answer decide, whatever the caption."""
     of, bad = processor(family), []
     for words in range(1, 30):
         shown = Example(
@@ -228,7 +229,7 @@ def test_all_image_conditions_have_the_same_bad_rows(processor: Processors, fami
         conditions = ["removed", "caption"] + (["real", "blank"] if of.pictures else [])
         fits = set()
         for condition in conditions:
-            (example,) = with_images([shown], condition)
+            (example,) = apply_condition([shown], condition)
             try:
                 fits.add(bool(rows(of, "vqa_v2", example, "lm", max_length=24)))
             except BadRow:
@@ -245,7 +246,7 @@ def test_rows_that_do_not_fit_are_named_and_counted_with_the_bad_records(
     _, info = encoded(processor("llava"), "coco_captions", examples, tmp_path, "lm")
     assert (info["examples"], info["rows"], info["bad_rows"]) == (30, 29, 1)
     assert info["bad"][0]["row"] == 0
-    assert info["bad"][0]["reason"].startswith("e0: question, instruction and answer are")
+    assert info["bad"][0]["reason"].startswith("e0: question, instruction and answer have")
     with pytest.raises(
         DataError,
         match=r"1 of 30 records do not fit and 1 source rows are bad, more than 5%; record 0, e0",
@@ -254,27 +255,29 @@ def test_rows_that_do_not_fit_are_named_and_counted_with_the_bad_records(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_plain_text_is_learnt_whole_in_windows(processor: Processors, family: str) -> None:
+def test_plain_text_is_trained_on_completely_in_windows(processor: Processors, family: str) -> None:
     of = processor(family)
-    found = rows(of, "miniature_text", Example(id="0", targets=(CONTEXT,)), "lm", max_length=24)
-    assert len(found) > 2
-    assert all(row["length"] <= 24 for row in found)
+    encoded_rows = rows(
+        of, "miniature_text", Example(id="0", targets=(CONTEXT,)), "lm", max_length=24
+    )
+    assert len(encoded_rows) > 2
+    assert all(row["length"] <= 24 for row in encoded_rows)
     if of.family == "xlm_r":
         read = [
             seen if label == IGNORED else label
-            for row in found
+            for row in encoded_rows
             for seen, label in zip(row["segments"][0], row["labels"], strict=True)
         ]
         assert [token for token in read if token not in (0, 2)] == ids(of, CONTEXT)
     else:
-        assert [token for row in found for token in lm_labels(row)] == [
+        assert [token for row in encoded_rows for token in lm_labels(row)] == [
             *ids(of, CONTEXT),
             of.tokenizer.eos_token_id,
         ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_choice_s_question_is_kept_where_its_text_is_too_long(
+def test_the_question_of_a_choice_is_kept_if_its_text_is_too_long(
     processor: Processors, family: str
 ) -> None:
     of = processor(family)
@@ -282,18 +285,20 @@ def test_a_choice_s_question_is_kept_where_its_text_is_too_long(
         id="0", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "the dog"), label=0
     )
     (row,) = rows(of, "siqa", example, max_length=24)
-    asked = SEEN[6].replace(" ", "")
+    question = SEEN[6].replace(" ", "")
     assert all(
-        asked in of.tokenizer.decode(segment).replace(" ", "") for segment in row["segments"]
+        question in of.tokenizer.decode(segment).replace(" ", "") for segment in row["segments"]
     )
     assert max(map(len, row["segments"])) <= 24
 
 
-def test_a_row_that_lost_a_part_stops_the_step(
+def test_a_row_that_lost_a_required_part_is_an_error(
     processor: Processors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        Encoder, "_shortened", lambda self, parts, texts, room: [part[:1] for part in parts]
+        SequenceBuilder,
+        "shortened",
+        lambda self, groups, texts, limit: [group[:1] for group in groups],
     )
     example = Example(
         id="7", text=" ".join(SEEN), question=SEEN[6], choices=("anna", "ben"), label=1
@@ -303,7 +308,7 @@ def test_a_row_that_lost_a_part_stops_the_step(
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_every_choice_is_shown_the_picture(processor: Processors, family: str) -> None:
+def test_every_choice_has_the_image(processor: Processors, family: str) -> None:
     of = processor(family)
     example = Example(
         id="0", text="who is it ?", choices=("anna", "ben"), label=0, images=(png(16, 16),)

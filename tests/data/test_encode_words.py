@@ -23,7 +23,7 @@ from tests.data.encoding import (
     ids,
     rows,
 )
-from xstilts.data.encode import IGNORED, BadRow
+from xstilts.data.sequence import IGNORED, BadRow
 from xstilts.models.processor import Processor
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
@@ -32,7 +32,7 @@ from xstilts.tasks.task import Example
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_question_stands_before_the_context(processor: Processors, family: str) -> None:
+def test_the_question_comes_before_the_context(processor: Processors, family: str) -> None:
     of = processor(family)
     start, between, end = frame(of)
     (row,) = rows(of, "squad", SPAN)
@@ -44,7 +44,7 @@ def test_the_question_stands_before_the_context(processor: Processors, family: s
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_windows_begin_every_stride_tokens_and_lose_nothing(
+def test_windows_begin_every_stride_tokens_and_cover_the_context(
     processor: Processors, family: str
 ) -> None:
     of = processor(family)
@@ -54,10 +54,10 @@ def test_windows_begin_every_stride_tokens_and_lose_nothing(
         row["segments"][0][head : -len(end)]
         for row in rows(of, "squad", SPAN, "eval", max_length=40, stride=9, question_length=16)
     ]
-    whole, room = ids(of, CONTEXT), 40 - head - len(end)
-    assert windows == [whole[9 * number : 9 * number + room] for number in range(len(windows))]
+    whole, limit = ids(of, CONTEXT), 40 - head - len(end)
+    assert windows == [whole[9 * number : 9 * number + limit] for number in range(len(windows))]
     assert len(windows) > 2
-    assert 9 * (len(windows) - 2) + room < len(whole) <= 9 * (len(windows) - 1) + room
+    assert 9 * (len(windows) - 2) + limit < len(whole) <= 9 * (len(windows) - 1) + limit
 
 
 def test_a_context_of_500_tokens_has_the_official_windows(processor: Processors) -> None:
@@ -66,14 +66,16 @@ def test_a_context_of_500_tokens_has_the_official_windows(processor: Processors)
     """
     of = processor("xlm_r")
     example = Example(id="q", text="dog " * 500, question="dog " * 10)
-    found = rows(of, "squad", example, "eval", max_length=384, stride=128, question_length=64)
-    assert [row["length"] - 14 for row in found] == [370, 370, 244]
-    context = [(row["offsets"][2 * 13] // 4, row["offsets"][-4] // 4) for row in found]
+    encoded_rows = rows(
+        of, "squad", example, "eval", max_length=384, stride=128, question_length=64
+    )
+    assert [row["length"] - 14 for row in encoded_rows] == [370, 370, 244]
+    context = [(row["offsets"][2 * 13] // 4, row["offsets"][-4] // 4) for row in encoded_rows]
     assert context == [(0, 369), (128, 497), (256, 499)]
     # Token 248 has min(248, 121) in the first window and min(120, 249) in the second; token 377 has
     # min(249, 120) + 3.7 in the second and min(121, 122) + 2.44 in the third, which is shorter; 378
     # one less and one more.
-    assert [[place - 13 for place in row["starts"]] for row in found] == [
+    assert [[place - 13 for place in row["starts"]] for row in encoded_rows] == [
         [0, 249],
         [121, 250],
         [122, 244],
@@ -104,9 +106,9 @@ def test_in_training_windows_without_the_answer_are_kept_and_counted(
     training, scoring = (
         encoder(processor(family), "squad", objective, **lengths) for objective in ("head", "eval")
     )
-    learnt, scored = (list(one.rows(SPAN)) for one in (training, scoring))
-    assert [row["segments"] for row in learnt] == [row["segments"] for row in scored]
-    assert training.unanswerable == sum(row["span"] == [0, 0] for row in learnt) > 0
+    trained, scored = (list(one.rows(SPAN)) for one in (training, scoring))
+    assert [row["segments"] for row in trained] == [row["segments"] for row in scored]
+    assert training.unanswerable == sum(row["span"] == [0, 0] for row in trained) > 0
     assert scoring.unanswerable == 0
 
 
@@ -116,7 +118,7 @@ def test_an_answer_without_any_token_is_a_bad_row_of_training(processor: Process
         list(of.rows(Example(id="q", text="ben sees", question="who ?", answers=((" ", 3),))))
 
 
-def test_rows_to_be_scored_hold_no_answer(processor: Processors) -> None:
+def test_rows_for_scoring_contain_no_answer(processor: Processors) -> None:
     assert all(
         row["span"] == []
         for row in rows(processor("xlm_r"), "squad", SPAN, "eval", max_length=40, stride=9)
@@ -124,13 +126,13 @@ def test_rows_to_be_scored_hold_no_answer(processor: Processors) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_the_context_does_not_answer_points_at_the_first_token_in_all_windows(
+def test_an_unanswerable_question_points_at_the_first_token_in_all_windows(
     processor: Processors, family: str
 ) -> None:
     example = Example(id="q", text=CONTEXT, question="who sees carl ?")
-    found = rows(processor(family), "squad_v2", example, max_length=40, stride=9)
-    assert len(found) > 2
-    assert all(row["span"] == [0, 0] for row in found)
+    encoded_rows = rows(processor(family), "squad_v2", example, max_length=40, stride=9)
+    assert len(encoded_rows) > 2
+    assert all(row["span"] == [0, 0] for row in encoded_rows)
 
 
 def test_a_long_question_is_cut(processor: Processors) -> None:
@@ -141,7 +143,7 @@ def test_a_long_question_is_cut(processor: Processors) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_predicted_answer_takes_in_the_marks_that_follow_it(
+def test_a_predicted_answer_includes_the_marks_that_follow_it(
     processor: Processors, family: str
 ) -> None:
     """U+200B after a full stop and a combining accent, which XLM-R's normaliser removes or
@@ -188,7 +190,7 @@ ALL_FORMATS = [
 @pytest.mark.parametrize(
     ("task", "objective", "example"), ALL_FORMATS, ids=[f"{t}-{o}" for t, o, _ in ALL_FORMATS]
 )
-def test_control_tokens_that_data_spells_out_never_reach_the_model(
+def test_control_tokens_spelled_out_in_data_never_reach_the_model(
     processor: Processors, family: str, task: str, objective: str, example: Example
 ) -> None:
     """A row has the control tokens of its frame and masks, as many as with harmless words in
@@ -197,10 +199,10 @@ def test_control_tokens_that_data_spells_out_never_reach_the_model(
     of = processor(family)
 
     def control(of_example: Example) -> list[list[int]]:
-        found = rows(of, task, of_example, objective)
+        encoded_rows = rows(of, task, of_example, objective)
         sequences = [
             ids
-            for row in found
+            for row in encoded_rows
             for ids in (*row["segments"], [i for i in row["labels"] if objective == "lm"])
         ]
         special = set(of.tokenizer.all_special_ids) - {
@@ -228,7 +230,7 @@ def test_control_tokens_that_data_spells_out_never_reach_the_model(
 @pytest.mark.parametrize(
     ("family", "subtoken"), [("xlm_r", "first"), ("llava", "last"), ("qwen_vl", "last")]
 )
-def test_a_word_is_tagged_at_the_sub_token_that_has_seen_all_it_may(
+def test_a_word_is_tagged_at_the_first_token_by_encoders_and_the_last_by_decoders(
     processor: Processors, family: str, subtoken: str
 ) -> None:
     of = processor(family)
@@ -244,9 +246,7 @@ def test_a_word_is_tagged_at_the_sub_token_that_has_seen_all_it_may(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_labels_stand_where_words_answer_and_nowhere_else(
-    processor: Processors, family: str
-) -> None:
+def test_only_tagged_tokens_have_labels(processor: Processors, family: str) -> None:
     (row,) = rows(processor(family), "wikiann", TAGGED)
     names = TASKS["wikiann"].labels
     assert len(row["labels"]) == len(row["words"]) == row["length"]
@@ -255,38 +255,44 @@ def test_labels_stand_where_words_answer_and_nowhere_else(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pieces_of_a_long_sentence_hold_every_word_once_and_in_order(
+def test_pieces_of_a_long_sentence_contain_every_word_once_and_in_order(
     processor: Processors, family: str
 ) -> None:
     words = (*" ".join(SEEN).split(), "กรุง", *" ".join(SEEN).split())
-    found = rows(
+    encoded_rows = rows(
         processor(family),
         "wikiann",
         Example(id="0", tokens=words, tags=("O",) * len(words)),
         max_length=24,
     )
-    assert len(found) > 4
-    assert all(row["length"] <= 24 for row in found)
-    assert [word for row in found for word in row["words"] if word >= 0] == list(range(len(words)))
+    assert len(encoded_rows) > 4
+    assert all(row["length"] <= 24 for row in encoded_rows)
+    assert [word for row in encoded_rows for word in row["words"] if word >= 0] == list(
+        range(len(words))
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_sentence_is_cut_between_words(processor: Processors, family: str) -> None:
+def test_a_sentence_is_split_between_words(processor: Processors, family: str) -> None:
     of = processor(family)
     start, _, end = frame(of)
     words = ("anna", "sees", "กรุง", "ben") * 4
-    found = rows(of, "wikiann", Example(id="0", tokens=words, tags=("O",) * 16), max_length=24)
-    answered = [[words[word] for word in row["words"] if word >= 0] for row in found]
-    for row, held in zip(found, answered, strict=True):
+    encoded_rows = rows(
+        of, "wikiann", Example(id="0", tokens=words, tags=("O",) * 16), max_length=24
+    )
+    answered = [[words[word] for word in row["words"] if word >= 0] for row in encoded_rows]
+    for row, held in zip(encoded_rows, answered, strict=True):
         assert row["segments"] == [[*start, *ids(of, " ".join(held)), *end]]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_word_longer_than_a_piece_still_answers_once(processor: Processors, family: str) -> None:
+def test_a_word_longer_than_a_piece_is_still_tagged_once(
+    processor: Processors, family: str
+) -> None:
     example = Example(id="0", tokens=("anna", "กรุงเทพมหานคร", "ben"), tags=("O",) * 3)
-    found = rows(processor(family), "wikiann", example, max_length=12)
-    assert all(row["length"] <= 12 for row in found)
-    assert [word for row in found for word in row["words"] if word >= 0] == [0, 1, 2]
+    encoded_rows = rows(processor(family), "wikiann", example, max_length=12)
+    assert all(row["length"] <= 12 for row in encoded_rows)
+    assert [word for row in encoded_rows for word in row["words"] if word >= 0] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -316,7 +322,7 @@ def test_every_word_has_exactly_one_tag_also_one_without_tokens(
     ]
 
 
-def test_a_word_without_tokens_is_the_unknown_token_in_xlm_r() -> None:
+def test_a_word_without_tokens_becomes_the_unknown_token_in_xlm_r() -> None:
     """nmt_nfkc removes U+FEFF and makes U+200B a space; the official preprocessing writes <unk>
     in their place.
     """
@@ -373,21 +379,24 @@ def test_the_real_tokenizers_give_words_without_tokens_one_tag(
         for case in ((word,), (word, "a"), ("a", word), ("a", word, "b"), ("a", word, word, "b"))
     ]
     for words in (*cases, odd):
-        found = rows(
+        encoded_rows = rows(
             of, "wikiann", Example(id="0", tokens=words, tags=("O",) * len(words)), max_length=128
         )
-        assert [word for row in found for word in row["words"] if word >= 0] == list(
+        assert [word for row in encoded_rows for word in row["words"] if word >= 0] == list(
             range(len(words))
         ), words
 
 
-def test_a_task_without_a_list_of_tags_takes_that_of_its_rows(
+def test_a_task_without_a_list_of_tags_uses_the_tags_of_its_rows(
     processor: Processors, tmp_path: Path
 ) -> None:
     examples = [
         Example(id=str(i), tokens=("anna", "sees"), tags=tags)
         for i, tags in enumerate((("N", "V"), ("N", "X")))
     ]
-    found, info = encoded(processor("xlm_r"), "ccg", examples, tmp_path)
+    encoded_rows, info = encoded(processor("xlm_r"), "ccg", examples, tmp_path)
     assert info["classes"] == 3
-    assert [[label for label in row.labels if label >= 0] for row in found] == [[0, 1], [0, 2]]
+    assert [[label for label in row.labels if label >= 0] for row in encoded_rows] == [
+        [0, 1],
+        [0, 2],
+    ]

@@ -15,11 +15,12 @@ import pytest
 import transformers
 from PIL import Image
 
-from xstilts.data.encode import IGNORED, encode
+from xstilts.data.encode import encode
 from xstilts.data.encoded import EncodedRows
-from xstilts.data.image_conditions import with_images
+from xstilts.data.image_conditions import apply_condition
 from xstilts.data.records import read_rows, write_records
-from xstilts.data.wording import in_words
+from xstilts.data.sequence import IGNORED
+from xstilts.data.wording import verbalize
 from xstilts.models.llava import tokens_per_image
 from xstilts.models.pictures import FixedPictures, GridPictures
 from xstilts.models.processor import Processor
@@ -221,7 +222,7 @@ def test_the_rows_below_cover_every_task_of_the_plan(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("family", TOKENIZERS)
-def test_every_arm_and_image_condition_keeps_its_texts_and_pictures(
+def test_every_arm_and_image_condition_keeps_its_texts_and_images(
     plan: Plan,
     processors: Mapping[str, Processor],
     examples: Mapping[str, list[Example]],
@@ -242,7 +243,7 @@ def test_every_arm_and_image_condition_keeps_its_texts_and_pictures(
         if family == "xlm_r" and task.modality == "image" and images in SHOWN:
             continue
         shown = (
-            with_images(examples[name], images, captions)
+            apply_condition(examples[name], images, captions)
             if task.modality == "image"
             else examples[name]
         )
@@ -273,7 +274,7 @@ def test_every_arm_and_image_condition_keeps_its_texts_and_pictures(
 
 def check_texts(of: Processor, example: Example, name: str, objective: str, row: Any) -> None:
     """The row reads, in this order, as its texts, instruction and answer do; an answer in words
-    is learnt token by token.
+    is trained token by token.
     """
     special = {of.tokenizer.mask_token_id, of.image_token_id if of.images else None}
     read = [
@@ -287,17 +288,17 @@ def check_texts(of: Processor, example: Example, name: str, objective: str, row:
             for segment in read
         )
         return
-    words = in_words(TASKS[name], example)
+    words = verbalize(TASKS[name], example)
     if (
         not words.texts and of.family == "xlm_r"
     ):  # a caption without its picture: some of its tokens are masked
         given = zip(row.segments[0], row.labels, strict=True)
-        learnt = [token if label == IGNORED else label for token, label in given][1:-1]
+        trained = [token if label == IGNORED else label for token, label in given][1:-1]
     else:
         assert _letters("".join([*(text for text, _ in words.texts), words.instruction])) in read[0]
-        learnt = [label for label in row.labels if label != IGNORED]
+        trained = [label for label in row.labels if label != IGNORED]
     end = [] if of.family == "xlm_r" else [of.tokenizer.eos_token_id]
-    assert learnt == [*of.tokenizer(words.answer, add_special_tokens=False)["input_ids"], *end]
+    assert trained == [*of.tokenizer(words.answer, add_special_tokens=False)["input_ids"], *end]
 
 
 def _letters(text: str) -> str:

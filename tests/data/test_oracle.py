@@ -17,7 +17,9 @@ from xstilts.data.records import read_rows
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.processor import Processor
 from xstilts.scoring import mlqa, squad
-from xstilts.sources.loader import load_rows, open_mirror, split_files
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
+from xstilts.sources.source_files import split_files
 from xstilts.tasks.recipes import recipe
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
@@ -141,12 +143,12 @@ def encoder(task: str, of: Processor, **lengths: Any) -> Encoder:
     return Encoder(TASKS[task], of, "eval", lengths, SUBTOKEN[of.family])
 
 
-def percent(found: Sequence[tuple[float, str]]) -> float:
-    return 100 * sum(score for score, _ in found) / len(found)
+def percent(answers: Sequence[tuple[float, str]]) -> float:
+    return 100 * sum(score for score, _ in answers) / len(answers)
 
 
-def worst(found: Sequence[tuple[float, str]], examples: Sequence[Example]) -> str:
-    rows = sorted(zip(found, examples, strict=True), key=lambda row: row[0][0])[:3]
+def worst(answers: Sequence[tuple[float, str]], examples: Sequence[Example]) -> str:
+    rows = sorted(zip(answers, examples, strict=True), key=lambda row: row[0][0])[:3]
     return "; ".join(
         f"{e.id}: {score:.2f} {text[:60]!r} for {e.answers[0][0][:60]!r}"
         for (score, text), e in rows
@@ -155,54 +157,54 @@ def worst(found: Sequence[tuple[float, str]], examples: Sequence[Example]) -> st
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", ["xquad", "mlqa", "tydiqa"])
-def test_the_best_answer_that_can_be_given_has_an_f1_of_99(
+def test_the_best_possible_answer_has_an_f1_of_99(
     hub: Path, processors: Callable[[str], Processor], task: str, family: str
 ) -> None:
     """Windows, maximum context and the limit in characters; and what they take from spans of
     tokens as such.
     """
-    of, given = processors(family), recipe("vlm", "squad", family, "full")
-    lengths = {key: given[key] for key in ("max_length", "stride", "question_length")}
+    of, recipe_keys = processors(family), recipe("vlm", "squad", family, "full")
+    lengths = {key: recipe_keys[key] for key in ("max_length", "stride", "question_length")}
     problems, languages = [], 0
     for language, examples in slices(hub, task):
         score, languages = score_of(task, language), languages + 1
         windows, whole = encoder(task, of, **lengths), encoder(task, of, max_length=100_000)
-        found = [
-            reachable(e, list(windows.rows(e)), AnswerLimit(**given["answer_limit"]), score)
+        answers = [
+            reachable(e, list(windows.rows(e)), AnswerLimit(**recipe_keys["answer_limit"]), score)
             for e in examples
         ]
         unlimited = [
             answer
             if answer[0] == 1.0
             else reachable(example, list(whole.rows(example)), NO_LIMIT, score)
-            for example, answer in zip(examples, found, strict=True)
+            for example, answer in zip(examples, answers, strict=True)
         ]
         lowest, value, bound = (
             BOUNDS.get((task, language, family), 99.0),
-            percent(found),
+            percent(answers),
             percent(unlimited),
         )
         if value < lowest:
             problems.append(
-                f"{language}: F1 {value:.2f} is below {lowest}: {worst(found, examples)}"
+                f"{language}: F1 {value:.2f} is below {lowest}: {worst(answers, examples)}"
             )
         if value < bound - 0.1:
             problems.append(
-                f"{language}: windows and limit take {bound - value:.2f} of {bound:.2f}: {worst(found, examples)}"
+                f"{language}: windows and limit take {bound - value:.2f} of {bound:.2f}: {worst(answers, examples)}"
             )
     assert languages >= 3
     assert not problems, "\n".join(problems)
 
 
-def test_what_the_official_limit_of_30_tokens_takes_from_xlm_r_is_printed(
+def test_the_f1_that_xlm_r_loses_to_the_official_limit_of_30_tokens_is_printed(
     hub: Path, processors: Callable[[str], Processor], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The official recipe set keeps 30 of XLM-R's tokens; the loss is that of the official
     script.
     """
-    of, given = processors("xlm_r"), recipe("xtreme_r", "squad", "xlm_r", "full")
-    assert given["answer_limit"] == {"tokens": 30}
-    lengths = {key: given[key] for key in ("max_length", "stride", "question_length")}
+    of, recipe_keys = processors("xlm_r"), recipe("xtreme_r", "squad", "xlm_r", "full")
+    assert recipe_keys["answer_limit"] == {"tokens": 30}
+    lengths = {key: recipe_keys[key] for key in ("max_length", "stride", "question_length")}
     lost = {}
     for task in ("xquad", "mlqa", "tydiqa"):
         for language, examples in slices(hub, task):
@@ -212,7 +214,7 @@ def test_what_the_official_limit_of_30_tokens_takes_from_xlm_r_is_printed(
                 percent(
                     [reachable(e, r, limit, score) for e, r in zip(examples, rows, strict=True)]
                 )
-                for limit in (AnswerLimit(**given["answer_limit"]), NO_LIMIT)
+                for limit in (AnswerLimit(**recipe_keys["answer_limit"]), NO_LIMIT)
             )
             lost[task, language] = unlimited - limited
     with capsys.disabled():

@@ -1,4 +1,4 @@
-"""Every data set of the mirror of real slices is read by the registry as it lies there."""
+"""The tasks of the registry can read every data set of the mirror of real slices."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +8,9 @@ import pytest
 
 from xstilts.data.records import read_rows
 from xstilts.mirror.head import first_rows
-from xstilts.sources.loader import load_rows, open_mirror, split_files
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
+from xstilts.sources.source_files import split_files
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source, Task
 
@@ -40,7 +42,7 @@ def readers(path: str) -> Iterator[tuple[Task, Source]]:
                 yield task, replace(source, alternatives=(), plus=())
 
 
-def test_the_list_of_sets_is_that_of_the_folder(hub: Path) -> None:
+def test_the_list_of_data_sets_matches_the_folder(hub: Path) -> None:
     assert {p.relative_to(hub).as_posix() for p in hub.glob("*/*") if p.is_dir()} == set(SETS)
 
 
@@ -60,7 +62,7 @@ def test_the_first_rows_of_every_file_become_examples(hub: Path, path: str) -> N
     assert there - read <= UNREAD
 
 
-def test_lareqas_own_files_are_read_where_they_are_laid(hub: Path, tmp_path: Path) -> None:
+def test_the_files_of_lareqa_are_read_from_a_mirror(hub: Path, tmp_path: Path) -> None:
     raw = hub.parent / "raw" / "lareqa" / "xquad-r"
     if not raw.is_dir():
         pytest.skip(f"no raw files: {raw} is absent")
@@ -75,7 +77,7 @@ def test_lareqas_own_files_are_read_where_they_are_laid(hub: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("path", SETS)
-def test_the_loader_gives_rows_that_become_examples(hub: Path, path: str) -> None:
+def test_rows_of_the_loader_become_examples(hub: Path, path: str) -> None:
     mirror, loaded = open_mirror(str(hub)), 0
     for task, source in readers(path):
         language = next(

@@ -1,4 +1,4 @@
-"""Canonical records: what is kept, what is a bad row, and what the negative control does."""
+"""Canonical records: which rows are kept, dropped or bad, and the negative control."""
 
 import io
 from pathlib import Path
@@ -17,19 +17,21 @@ from xstilts.data.records import (
     shuffled_labels,
 )
 from xstilts.errors import DataError
-from xstilts.sources.loader import open_mirror
+from xstilts.sources.mirrors import open_mirror
 from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 
 
 def records(
-    folder: Path, task: str, given: list[dict[str, Any]], **more: Any
+    folder: Path, task: str, source_rows: list[dict[str, Any]], **more: Any
 ) -> tuple[list[Example], dict[str, Any]]:
     source = TASKS[task].splits["select"]
     target = folder / "mirror" / source.path / str(source.config)
     target.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(given), target / f"{source.split}-00000-of-00001.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(source_rows), target / f"{source.split}-00000-of-00001.parquet"
+    )
     spec = {
         "task": task, "split": "select", "language": "en", "rows": None, "labels": "true",
         "source": {"path": source.path, "config": source.config, "split": source.split, "identity": {}}, **more,
@@ -51,8 +53,8 @@ def png(colour: str = "red") -> bytes:
 
 
 def test_rows_become_examples_and_rows_without_gold_are_dropped(tmp_path: Path) -> None:
-    found, info = records(tmp_path, "snli", [snli(0), snli(-1), snli(2)])
-    assert [(e.text, e.text_pair, e.label) for e in found] == [
+    examples, info = records(tmp_path, "snli", [snli(0), snli(-1), snli(2)])
+    assert [(e.text, e.text_pair, e.label) for e in examples] == [
         ("a dog", "an animal", 0),
         ("a dog", "an animal", 2),
     ]
@@ -60,13 +62,13 @@ def test_rows_become_examples_and_rows_without_gold_are_dropped(tmp_path: Path) 
     assert info["licence"] == "cc-by-sa-4.0"
 
 
-def test_few_bad_rows_are_named_and_left_out(tmp_path: Path) -> None:
-    found, info = records(tmp_path, "snli", [*[snli(1)] * 30, snli(7)])
-    assert len(found) == 30
+def test_a_few_bad_rows_are_reported_and_left_out(tmp_path: Path) -> None:
+    examples, info = records(tmp_path, "snli", [*[snli(1)] * 30, snli(7)])
+    assert len(examples) == 30
     assert info["bad"] == [{"row": 30, "reason": "ValueError: label 7 is not between 0 and 2"}]
 
 
-def test_many_bad_rows_stop_the_step(tmp_path: Path) -> None:
+def test_too_many_bad_rows_fail_the_step(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"2 bad rows of 4, more than 5%; row 2: .*empty"):
         records(tmp_path, "snli", [snli(1), snli(1), snli(1, premise=""), snli(1, premise="")])
 
@@ -80,15 +82,15 @@ def test_a_truncated_picture_is_a_bad_row(tmp_path: Path) -> None:
             "caption": "a red square",
         }
 
-    found, info = records(tmp_path, "coco_captions", [row(png())] * 30 + [row(png()[:60])])
-    assert found[0].images == (png(),)
+    examples, info = records(tmp_path, "coco_captions", [row(png())] * 30 + [row(png()[:60])])
+    assert examples[0].images == (png(),)
     assert info["bad"][0]["row"] == 30
     assert "image cannot be decoded" in info["bad"][0]["reason"]
 
 
 def test_a_cap_keeps_the_first_rows_of_a_test_set_in_order(tmp_path: Path) -> None:
-    found, _ = records(tmp_path, "snli", [snli(i % 3, f"premise {i}") for i in range(9)], rows=4)
-    assert [e.text for e in found] == [f"premise {i}" for i in range(4)]
+    examples, _ = records(tmp_path, "snli", [snli(i % 3, f"premise {i}") for i in range(9)], rows=4)
+    assert [e.text for e in examples] == [f"premise {i}" for i in range(4)]
 
 
 def test_shuffled_labels_keep_their_distribution_and_change_rows() -> None:
@@ -99,7 +101,7 @@ def test_shuffled_labels_keep_their_distribution_and_change_rows() -> None:
     assert 60 < agreeing < 140
 
 
-def test_shuffled_answers_stand_in_their_own_context() -> None:
+def test_shuffled_answers_occur_in_their_own_context() -> None:
     example = Example(
         id="a", text="the red ball is in the park .", question="where?", answers=(("park", 23),)
     )
@@ -108,7 +110,7 @@ def test_shuffled_answers_stand_in_their_own_context() -> None:
         assert shuffled.text[start : start + len(text)] == text
 
 
-def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> None:
+def test_a_cap_on_ranking_rows_keeps_all_candidates_of_the_questions() -> None:
     """Two questions a paragraph: five are two paragraphs, however many sentences these have in a
     language.
     """
@@ -125,7 +127,7 @@ def test_a_cap_on_ranked_rows_leaves_questions_with_all_their_candidates() -> No
 
     for sentences in (3, 7):
         kept = first_clusters(paragraphs(sentences), 5)
-        assert [one.id for one in kept if one.relevant] == ["0q0", "0q1", "1q0", "1q1"]
+        assert [example.id for example in kept if example.relevant] == ["0q0", "0q1", "1q0", "1q1"]
         assert len(kept) == 2 * (2 + sentences)
     assert first_clusters(paragraphs(3), 1) == paragraphs(3)[:5], "one paragraph at least"
     assert first_clusters(paragraphs(3), None) == paragraphs(3)
@@ -191,12 +193,12 @@ def test_only_translations_have_a_parallel_key(task: str, row: dict[str, Any], k
     not translations of each other.
     """
     rows = [row] * 8
-    (found,), bad, _ = read_rows(TASKS[task], rows, [7], "sw", None)
+    (examples,), bad, _ = read_rows(TASKS[task], rows, [7], "sw", None)
     assert not bad
-    assert found.parallel == key
+    assert examples.parallel == key
 
 
-def test_questions_of_a_ranking_have_a_parallel_key_and_mentions_have_none() -> None:
+def test_ranking_questions_have_a_parallel_key_and_mentions_do_not() -> None:
     answers = [{"text": "A.", "answer_start": 0}]
     article = {
         "paragraphs": [
@@ -207,8 +209,8 @@ def test_questions_of_a_ranking_have_a_parallel_key_and_mentions_have_none() -> 
             }
         ]
     }
-    found, _, _ = read_rows(TASKS["lareqa"], [article], [0], "de", None)
-    assert [(one.parallel, one.relevant, one.candidate) for one in found] == [
+    examples, _, _ = read_rows(TASKS["lareqa"], [article], [0], "de", None)
+    assert [(example.parallel, example.relevant, example.candidate) for example in examples] == [
         ("q", ("de/0.0.0",), ""), ("de/0.0.0", (), "de/0.0.0"), ("de/0.0.1", (), "de/0.0.1"),
     ]  # fmt: skip
     (entity,), _, _ = read_rows(
@@ -219,10 +221,10 @@ def test_questions_of_a_ranking_have_a_parallel_key_and_mentions_have_none() -> 
 
 
 def test_a_candidate_without_a_name_is_a_bad_row() -> None:
-    found, bad, _ = read_rows(
+    examples, bad, _ = read_rows(
         TASKS["mewsli_candidates"], [{"entity_id": "", "description": "a town"}], [0], "en", None
     )
-    assert not found
+    assert not examples
     assert "either a query with answers or a named candidate" in bad[0]["reason"]
 
 
@@ -232,12 +234,16 @@ def test_the_hypotheses_of_one_premise_are_a_cluster() -> None:
         for premise in ("a dog", "a cat")
         for n in range(3)
     ]
-    found, _, _ = read_rows(TASKS["xnli"], rows, range(6), "en", None)
-    assert [one.cluster == found[0].cluster for one in found] == [True] * 3 + [False] * 3
+    examples, _, _ = read_rows(TASKS["xnli"], rows, range(6), "en", None)
+    assert [example.cluster == examples[0].cluster for example in examples] == [True] * 3 + [
+        False
+    ] * 3
 
 
 def test_rows_with_one_id_are_all_kept_in_their_order(tmp_path: Path) -> None:
-    given = [{**snli(n % 3, f"premise {n}"), "uid": "same"} for n in range(4)]
-    found, info = records(tmp_path, "snli", given)
-    assert [(one.id, one.text) for one in found] == [("same", f"premise {n}") for n in range(4)]
+    source_rows = [{**snli(n % 3, f"premise {n}"), "uid": "same"} for n in range(4)]
+    examples, info = records(tmp_path, "snli", source_rows)
+    assert [(example.id, example.text) for example in examples] == [
+        ("same", f"premise {n}") for n in range(4)
+    ]
     assert info["rows"] == 4

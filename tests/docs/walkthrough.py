@@ -16,7 +16,7 @@ from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.data.encode import Encoder
 from xstilts.data.records import read_rows
-from xstilts.data.wording import in_words
+from xstilts.data.wording import verbalize
 from xstilts.miniature.backbones import build_tiny
 from xstilts.miniature.languages import LANGUAGES
 from xstilts.miniature.splits import Sizes, Split, splits
@@ -82,7 +82,7 @@ def _stops() -> Iterator[list[str]]:
     yield [f"record 0 of {len(examples)}; bad rows: {len(bad)}; dropped: {dropped}"]
     spec = {key: value for key, value in records.spec.items() if key != "source"}
     yield [f"kind: {records.kind}", f"spec: {json.dumps(spec)}", f"parents: {records.parents}"]
-    words = in_words(task, example)
+    words = verbalize(task, example)
     yield [
         f"text: {words.texts[0][0]}",
         f"instruction: {words.instruction}",

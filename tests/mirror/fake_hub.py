@@ -1,4 +1,4 @@
-"""A hub on this machine: the paths that huggingface_hub asks, over a dict of repositories, with
+"""A local hub with the paths that huggingface_hub requests, over a dict of repositories, and with
 faults on demand.
 """
 
@@ -20,11 +20,13 @@ LFS = 200
 
 @dataclass
 class FakeHub:
-    """repos: `datasets/org/name` or `models/org/name` → revision → file → bytes; refs: the same
-    → branch → revision. gated: names that answer 401; busy: how many requests are still answered
-    429; spoil: file → how often other bytes are served; cut: file → how often the connection
-    breaks half-way; stall: files of which half comes and then nothing. requests counts files
-    served, by name; ranges holds the Range headers.
+    """A hub and its faults.
+
+    repos: `datasets/org/name` or `models/org/name` → revision → file → bytes. refs: the same →
+    branch → revision. gated: names that answer 401. busy: how many more requests are answered 429.
+    spoil: file → how often corrupt bytes are served. cut: file → how often the connection breaks
+    half-way. stall: files of which only half is sent. requests: how often each file was served.
+    ranges: the Range headers.
     """
 
     repos: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
@@ -39,10 +41,10 @@ class FakeHub:
 
     def add(self, name: str, files: dict[str, bytes], ref: str = "main") -> str:
         """A new commit on a branch, named after its content."""
-        said = json.dumps(
+        content = json.dumps(
             {file: hashlib.sha1(data).hexdigest() for file, data in sorted(files.items())}
         )
-        commit = hashlib.sha1(f"{name}{ref}{said}".encode()).hexdigest()
+        commit = hashlib.sha1(f"{name}{ref}{content}".encode()).hexdigest()
         self.repos.setdefault(name, {})[commit] = files
         self.refs.setdefault(name, {})[ref] = commit
         return commit
@@ -72,7 +74,7 @@ def serving(hub: FakeHub) -> Iterator[str]:
 
         def log_message(self, *_: Any) -> None: ...
 
-        def _say(self, status: int, body: bytes, **headers: str) -> None:
+        def _send(self, status: int, body: bytes, **headers: str) -> None:
             self.send_response(status)
             for key, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(key.replace("_", "-"), value)
@@ -80,8 +82,8 @@ def serving(hub: FakeHub) -> Iterator[str]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def _no(self, status: int, code: str) -> None:
-            self._say(
+        def _error(self, status: int, code: str) -> None:
+            self._send(
                 status,
                 json.dumps({"error": code}).encode(),
                 X_Error_Code=code,
@@ -92,9 +94,9 @@ def serving(hub: FakeHub) -> Iterator[str]:
             path = unquote(urlsplit(self.path).path).strip("/")
             if hub.busy > 0:
                 hub.busy -= 1
-                return self._say(429, b"{}", Retry_After="0")
+                return self._send(429, b"{}", Retry_After="0")
             if path.startswith("api/") and path.count("/") < 4:
-                return self._no(404, "NotFound")  # what else a client asks for
+                return self._error(404, "NotFound")  # other requests of the client
             if path.startswith("api/"):
                 kind, org, name, what, *rest = path.removeprefix("api/").split("/", 4)
                 repo, revision = f"{kind}/{org}/{name}", rest[0] if rest else ""
@@ -106,38 +108,38 @@ def serving(hub: FakeHub) -> Iterator[str]:
                 )
                 repo, what, revision = "/".join(parts[:3]), parts[3], parts[4]
             if repo in hub.gated:
-                return self._no(401, "GatedRepo")
+                return self._error(401, "GatedRepo")
             if repo not in hub.repos:
-                return self._no(404, "RepoNotFound")
+                return self._error(404, "RepoNotFound")
             commit = hub.refs[repo].get(revision, revision)
             if commit not in hub.repos[repo]:
-                return self._no(404, "RevisionNotFound")
+                return self._error(404, "RevisionNotFound")
             files = hub.repos[repo][commit]
             if what == "revision":
-                return self._say(
+                return self._send(
                     200,
                     json.dumps(
                         {"id": repo.split("/", 1)[1], "sha": commit, "siblings": []}
                     ).encode(),
                 )
             if what == "tree":
-                return self._say(
+                return self._send(
                     200, json.dumps(_tree(files)).encode(), Content_Type="application/json"
                 )
             return self._file(files, "/".join(path.split("/" + revision + "/", 1)[1:]))
 
         def _file(self, files: dict[str, bytes], name: str) -> None:
             if name not in files:
-                return self._no(404, "EntryNotFound")
+                return self._error(404, "EntryNotFound")
             hub.requests[name] += 1
             data = files[name]
             if hub.spoil[name] > 0:
                 hub.spoil[name] -= 1
                 data = bytes(byte ^ 1 for byte in data)
             first, last = 0, len(data)
-            if given := self.headers.get("Range"):
-                hub.ranges.append(given)
-                start, _, end = given.removeprefix("bytes=").partition("-")
+            if range_header := self.headers.get("Range"):
+                hub.ranges.append(range_header)
+                start, _, end = range_header.removeprefix("bytes=").partition("-")
                 first, last = int(start), int(end) + 1 if end else len(data)
             body = data[first:last]
             if name in hub.stall:
@@ -159,7 +161,7 @@ def serving(hub: FakeHub) -> Iterator[str]:
                 self.wfile.flush()
                 self.close_connection = True
                 return
-            self._say(206 if given else 200, body)
+            self._send(206 if range_header else 200, body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

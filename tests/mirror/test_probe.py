@@ -1,6 +1,4 @@
-"""The probe: what a mirror lacks, what has changed since hub.lock was written, and what is
-written into it.
-"""
+"""The probe reports what a mirror lacks and what has changed since hub.lock, and writes hub.lock."""
 
 import json
 from collections import Counter
@@ -9,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.mirror.fake_hub import FakeHub, serving
 
 from pipelines.cli import main
+from tests.mirror.fake_hub import FakeHub, serving
 from xstilts.errors import PlanError
 from xstilts.miniature.splits import has_rows
 from xstilts.miniature.write import Sizes, write_miniature
 from xstilts.mirror.probe import LOCK, probe, read_lock, unseen_lock, write_lock
 from xstilts.sources import hub as hub_module
-from xstilts.sources.loader import _hub_revision
+from xstilts.sources.mirrors import _hub_revision
 from xstilts.tasks.registry import TASKS
 
 
@@ -41,12 +39,12 @@ def files(**more: Any) -> dict[str, bytes]:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    """A hub that has SNLI alone."""
+    """A hub with SNLI only."""
     from huggingface_hub import constants
 
-    one = FakeHub()
-    one.add("datasets/stanfordnlp/snli", files())
-    with serving(one) as address:
+    hub = FakeHub()
+    hub.add("datasets/stanfordnlp/snli", files())
+    with serving(hub) as address:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(
@@ -55,29 +53,29 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
             address + "/{repo_id}/resolve/{revision}/{filename}",
         )
         monkeypatch.setenv("XSTILTS_CACHE", str(tmp_path / "cache"))
-        forget_answers()
-        yield one
-    forget_answers()
+        clear_caches()
+        yield hub
+    clear_caches()
 
 
-def forget_answers() -> None:
+def clear_caches() -> None:
     for cached in (hub_module.repo, hub_module.layout, hub_module.data_revision, _hub_revision):
         cached.cache_clear()
 
 
 def statuses(lock: Path, mirror: str = "hub") -> dict[str, tuple[str, str | None]]:
-    forget_answers()
+    clear_caches()
     return {row["split"]: (row["status"], row["reason"]) for row in probe(mirror, lock, ["snli"])}
 
 
 def locked(fake: FakeHub, tmp_path: Path) -> Path:
-    """A lock that was written from the hub as it is."""
+    """A lock written from the current state of the hub."""
     lock = tmp_path / "hub.lock"
     assert write_lock(probe("hub", lock, ["snli"]), lock) == 1
     return lock
 
 
-def test_the_shipped_lock_names_data_sets_of_tasks_and_invents_nothing() -> None:
+def test_the_shipped_lock_lists_data_sets_of_tasks_and_only_verified_revisions() -> None:
     shipped = read_lock(LOCK)
     assert shipped
     assert set(shipped) <= set(json.loads(unseen_lock())["sources"])
@@ -85,7 +83,7 @@ def test_the_shipped_lock_names_data_sets_of_tasks_and_invents_nothing() -> None
         assert entry["verified"] == (entry["revision"] is not None)
 
 
-def test_what_a_probe_saw_is_written_as_verified(fake: FakeHub, tmp_path: Path) -> None:
+def test_what_a_probe_observed_is_written_as_verified(fake: FakeHub, tmp_path: Path) -> None:
     entry = read_lock(locked(fake, tmp_path))["stanfordnlp/snli"]
     assert entry["verified"] is True
     assert entry["revision"] == fake.refs["datasets/stanfordnlp/snli"]["main"]
@@ -95,12 +93,16 @@ def test_what_a_probe_saw_is_written_as_verified(fake: FakeHub, tmp_path: Path) 
         "premise": "string",
     }
     others = [
-        one for name, one in read_lock(tmp_path / "hub.lock").items() if name != "stanfordnlp/snli"
+        other
+        for name, other in read_lock(tmp_path / "hub.lock").items()
+        if name != "stanfordnlp/snli"
     ]
-    assert {(one["revision"], one["verified"]) for one in others} == {(None, False)}
+    assert {(other["revision"], other["verified"]) for other in others} == {(None, False)}
 
 
-def test_nothing_has_changed_right_after(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_probe_right_after_writing_the_lock_finds_no_change(
+    fake: FakeHub, tmp_path: Path
+) -> None:
     lock = locked(fake, tmp_path)
     assert statuses(lock) == {"train": ("ok", None), "select": ("ok", None)}
 
@@ -116,12 +118,12 @@ def test_a_new_commit_with_the_same_rows_is_a_changed_revision(
     assert "hash" not in str(reason)
 
 
-def test_other_rows_are_told_by_their_hash(fake: FakeHub, tmp_path: Path) -> None:
+def test_changed_rows_are_found_by_their_hash(fake: FakeHub, tmp_path: Path) -> None:
     lock = locked(fake, tmp_path)
     fake.add("datasets/stanfordnlp/snli", files(premise="another dog"))
-    found = statuses(lock)
-    assert "its first 20 rows have another hash" in str(found["train"][1])
-    assert "hash" not in str(found["select"][1])
+    changed = statuses(lock)
+    assert "the hash of its first 20 rows differs from hub.lock" in str(changed["train"][1])
+    assert "hash" not in str(changed["select"][1])
 
 
 def test_a_column_of_another_type_is_named(fake: FakeHub, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_a_column_of_another_type_is_named(fake: FakeHub, tmp_path: Path) -> Non
     assert "column label is string, hub.lock has int64" in str(statuses(lock)["train"][1])
 
 
-def test_a_column_that_a_task_reads_and_that_is_gone_is_named_without_any_lock(
+def test_a_missing_column_that_a_task_reads_is_named_without_any_lock(
     fake: FakeHub, tmp_path: Path
 ) -> None:
     data = snli().replace(b'"premise"', b'"sentence1"')
@@ -141,31 +143,33 @@ def test_a_column_that_a_task_reads_and_that_is_gone_is_named_without_any_lock(
     assert "sentence1, hypothesis, label" in str(reason)
 
 
-def test_what_the_hub_has_not_is_missing_with_every_reason(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_data_set_that_is_not_on_the_hub_is_missing_with_all_reasons(
+    fake: FakeHub, tmp_path: Path
+) -> None:
     (row,) = [row for row in probe("hub", tmp_path / "l", ["mnli"]) if row["split"] == "train"]
     assert row["status"] == "missing"
     assert "nyu-mll/glue" in row["reason"]
     assert "nyu-mll/multi_nli" in row["reason"]
 
 
-def test_the_command_ends_with_3_for_missing_5_for_changed_and_0(
+def test_the_command_exits_with_3_for_missing_and_5_for_changed_sources(
     fake: FakeHub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def ends(*more: str) -> int:
-        forget_answers()
+    def exit_code(*more: str) -> int:
+        clear_caches()
         return main(["tasks", "probe", "--task", "snli", *more])
 
     lock = str(tmp_path / "hub.lock")
-    assert ends("--lock", lock) == 0
+    assert exit_code("--lock", lock) == 0
     fake.add("datasets/stanfordnlp/snli", files(premise="another dog"))
     assert statuses(Path(lock))["train"][0] == "changed"
-    assert ends() == 0  # the shipped lock knows nothing of it
+    assert exit_code() == 0  # the shipped lock has no entry for it
     assert "not in hub.lock as verified" in capfd.readouterr().out
     assert main(["tasks", "probe", "--task", "mnli"]) == 3
 
 
-def test_rows_of_a_slice_are_not_locked(hub: Path, tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="no source here has one"):
+def test_rows_without_a_commit_are_not_locked(hub: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="no source has one"):
         write_lock(probe(str(hub), LOCK, ["snli"]), tmp_path / "hub.lock")
     assert not (tmp_path / "hub.lock").exists()
 
@@ -173,8 +177,7 @@ def test_rows_of_a_slice_are_not_locked(hub: Path, tmp_path: Path) -> None:
 def test_the_real_slices_have_the_columns_that_tasks_read(hub: Path) -> None:
     rows = probe(str(hub), rows=5)
     assert [row for row in rows if row["status"] == "changed"] == []
-    there = {row["task"] for row in rows if row["status"] == "ok"}
-    assert there >= {
+    assert {row["task"] for row in rows if row["status"] == "ok"} >= {
         "snli",
         "xnli",
         "xquad",

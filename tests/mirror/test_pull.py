@@ -1,6 +1,4 @@
-"""`mirror pull`: exactly what a plan needs, from a hub that answers as the hub does, whatever
-goes wrong on the way.
-"""
+"""`mirror pull` copies exactly what a plan needs, from a fake hub with faults on demand."""
 
 import io
 import os
@@ -14,18 +12,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.mirror.fake_hub import FakeHub, serving
 
+from tests.mirror.fake_hub import FakeHub, serving
 from xstilts.errors import DataError, InfrastructureError, PlanError
 from xstilts.miniature.write import Sizes, write_miniature
-from xstilts.mirror.pull import Pulled, card_licence, forget, heed, licence_rows, pull, verify
-from xstilts.mirror.target import FolderPlace, open_place
+from xstilts.mirror.licences import card_licence, licence_rows, restriction
+from xstilts.mirror.pull import PullResult, pull
+from xstilts.mirror.target import FolderTarget, open_target
+from xstilts.mirror.verify import remove_corrupt, verify
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.runs import stage
 from xstilts.sources import hub as hub_module
-from xstilts.sources.loader import _hub_revision, load_rows, model_folder, open_mirror
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import _hub_revision, model_folder, open_mirror
 from xstilts.tasks.registry import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,10 +95,10 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     """A hub with three data sets, each in another layout, and a model."""
     from huggingface_hub import constants
 
-    one = FakeHub()
-    one.add("datasets/rajpurkar/squad", squad())
-    one.add("datasets/google/xquad", xquad())
-    one.add(
+    hub = FakeHub()
+    hub.add("datasets/rajpurkar/squad", squad())
+    hub.add("datasets/google/xquad", xquad())
+    hub.add(
         "datasets/tau/commonsense_qa",
         {
             "data/train.jsonl": b"".join(f"{_json(choice(i))}\n".encode() for i in range(30)),
@@ -109,11 +110,11 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         "model.safetensors": b"w" * 999,
         "tokenizer.json": b"{}",
     }
-    one.add(
+    hub.add(
         "models/org/small",
         {**model, "pytorch_model.bin": b"b" * 999, "onnx/model.onnx": b"o" * 999},
     )
-    with serving(one) as address:
+    with serving(hub) as address:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(
@@ -122,12 +123,12 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
             address + "/{repo_id}/resolve/{revision}/{filename}",
         )
         monkeypatch.setenv("XSTILTS_CACHE", str(tmp_path / "cache"))
-        forget_answers()
-        yield one
-    forget_answers()
+        clear_caches()
+        yield hub
+    clear_caches()
 
 
-def forget_answers() -> None:
+def clear_caches() -> None:
     for cached in (hub_module.repo, hub_module.layout, hub_module.data_revision, _hub_revision):
         cached.cache_clear()
 
@@ -142,8 +143,8 @@ def expanded(mirror: str) -> Expansion:
     return expand(load_plan(PLAN), open_mirror(mirror), {"torch": "1"})
 
 
-def pulled(target: Path, origin: str = "hub") -> Pulled:
-    return pull(expanded(origin), open_mirror(origin), FolderPlace(str(target)), lambda text: None)
+def pulled(target: Path, origin: str = "hub") -> PullResult:
+    return pull(expanded(origin), open_mirror(origin), FolderTarget(str(target)), lambda text: None)
 
 
 def names(folder: Path) -> set[str]:
@@ -174,7 +175,7 @@ def test_a_plan_has_the_same_steps_on_the_mirror_as_on_the_hub(
     at_mirror = expanded(str(tmp_path / "m"))
     assert at_mirror.identities == at_hub.identities
     assert set(at_mirror.steps) == set(at_hub.steps)
-    assert {one["identity"]["revision"] for one in at_hub.identities} == {
+    assert {entry["identity"]["revision"] for entry in at_hub.identities} == {
         fake.refs[f"datasets/{name}"]["main"]
         for name in ("rajpurkar/squad", "google/xquad", "tau/commonsense_qa")
     }
@@ -184,11 +185,13 @@ def test_the_hub_and_its_mirror_give_the_same_rows(fake: FakeHub, tmp_path: Path
     pulled(tmp_path / "m")
     for task, split in (("squad", "train"), ("commonsense_qa", "train")):
         source = TASKS[task].splits[split]
-        one, other = (
+        at_hub, at_mirror = (
             load_rows(open_mirror(where), source, "en") for where in ("hub", str(tmp_path / "m"))
         )
-        assert len(one) == len(other) > 0
-        assert [one[i] for i in range(len(one))] == [other[i] for i in range(len(other))]
+        assert len(at_hub) == len(at_mirror) > 0
+        assert [at_hub[i] for i in range(len(at_hub))] == [
+            at_mirror[i] for i in range(len(at_mirror))
+        ]
 
 
 def test_a_second_pull_fetches_nothing(fake: FakeHub, tmp_path: Path) -> None:
@@ -199,101 +202,107 @@ def test_a_second_pull_fetches_nothing(fake: FakeHub, tmp_path: Path) -> None:
     assert not fake.requests
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_broken_connection_is_resumed(fake: FakeHub, tmp_path: Path) -> None:
     fake.cut["model.safetensors"] = 2
     pulled(tmp_path / "m")
     assert fake.ranges
     assert (tmp_path / "m/models/org/small/model.safetensors").read_bytes() == b"w" * 999
 
 
-def test_a_pull_that_was_interrupted_goes_on_with_what_is_missing(
+def test_an_interrupted_pull_resumes_with_the_missing_files(
     fake: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.gated.add("models/org/small")
     expansion = at_commit(fake, expanded)
     with pytest.raises(DataError, match="gated"):
-        pull(expansion, open_mirror("hub"), FolderPlace(str(tmp_path / "m")), lambda text: None)
+        pull(expansion, open_mirror("hub"), FolderTarget(str(tmp_path / "m")), lambda text: None)
     fake.gated.clear()
     cut = "plain_text/train-00001-of-00002.parquet"
     fake.cut[cut] = 99
-    with pytest.raises(InfrastructureError, match="the same command goes on from there"):
-        pull(expansion, open_mirror("hub"), FolderPlace(str(tmp_path / "m")), lambda text: None)
+    with pytest.raises(InfrastructureError, match="run the same command to resume"):
+        pull(expansion, open_mirror("hub"), FolderTarget(str(tmp_path / "m")), lambda text: None)
     assert f"rajpurkar/squad/{cut}" not in names(tmp_path / "m")
     assert f"rajpurkar/squad/{cut}.part" in names(tmp_path / "m")
     fake.cut.clear()
     fake.requests.clear()
     fake.ranges.clear()
-    left = pull(expansion, open_mirror("hub"), FolderPlace(str(tmp_path / "m")), lambda text: None)
+    left = pull(expansion, open_mirror("hub"), FolderTarget(str(tmp_path / "m")), lambda text: None)
     assert fake.requests[cut] == 1
     assert fake.ranges
     assert left.kept > 0
-    assert verify(FolderPlace(str(tmp_path / "m")))[1] == []
+    assert verify(FolderTarget(str(tmp_path / "m")))[1] == []
 
 
 def at_commit(fake: FakeHub, make: Callable[[str], Expansion]) -> Expansion:
-    """An expansion of the plan while everything can be asked for."""
+    """An expansion of the plan while no repository is gated."""
     gated, fake.gated = fake.gated, set()
-    found = make("hub")
+    expansion = make("hub")
     fake.gated = gated
     hub_module.repo.cache_clear()
-    return found
+    return expansion
 
 
-def test_a_new_commit_fetches_what_has_changed_and_no_more(fake: FakeHub, tmp_path: Path) -> None:
+def test_after_a_new_commit_only_changed_files_are_fetched(fake: FakeHub, tmp_path: Path) -> None:
     pulled(tmp_path / "m")
     before = expanded(str(tmp_path / "m")).identities
     part = "plain_text/train-00001-of-00002.parquet"
     files = {**squad(), part: squad("dog")[part]}
     commit = fake.add("datasets/rajpurkar/squad", files)
-    forget_answers()
+    clear_caches()
     fake.requests.clear()
     pulled(tmp_path / "m")
     assert {name for name in fake.requests if name.endswith(".parquet")} == {part}
     after = expanded(str(tmp_path / "m")).identities
     assert after != before
-    assert {one["identity"]["revision"] for one in after if one["path"] == "rajpurkar/squad"} == {
-        commit
-    }
+    assert {
+        entry["identity"]["revision"] for entry in after if entry["path"] == "rajpurkar/squad"
+    } == {commit}
 
 
-def test_a_commit_during_a_pull_changes_nothing_of_it(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_commit_during_a_pull_does_not_change_its_files(fake: FakeHub, tmp_path: Path) -> None:
     expansion = expanded("hub")
     fake.add("datasets/rajpurkar/squad", squad("dog"))
-    forget_answers()
-    pull(expansion, open_mirror("hub"), FolderPlace(str(tmp_path / "m")), lambda text: None)
+    clear_caches()
+    pull(expansion, open_mirror("hub"), FolderTarget(str(tmp_path / "m")), lambda text: None)
     rows = load_rows(open_mirror(str(tmp_path / "m")), TASKS["squad"].splits["train"], "en")
     assert rows[0]["context"] == "the cat sat"
 
 
-def test_other_bytes_than_the_hub_lists_are_fetched_again(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_file_with_a_checksum_mismatch_is_fetched_again(fake: FakeHub, tmp_path: Path) -> None:
     fake.spoil["model.safetensors"] = 1
-    fake.spoil["tokenizer.json"] = 1  # a small file, known by its git digest alone
+    fake.spoil["tokenizer.json"] = 1  # a small file, of which the hub lists only the git digest
     pulled(tmp_path / "m")
-    assert verify(FolderPlace(str(tmp_path / "m")))[1] == []
+    assert verify(FolderTarget(str(tmp_path / "m")))[1] == []
 
 
-def test_bytes_that_stay_wrong_are_refused_and_not_kept(fake: FakeHub, tmp_path: Path) -> None:
+def test_after_a_second_checksum_mismatch_the_file_is_refused_and_not_kept(
+    fake: FakeHub, tmp_path: Path
+) -> None:
     fake.spoil["model.safetensors"] = 99
-    with pytest.raises(DataError, match=r"org/small/model\.safetensors.*where the hub lists"):
+    with pytest.raises(
+        DataError, match=r"org/small/model\.safetensors.*checksum mismatch .*the hub lists"
+    ):
         pulled(tmp_path / "m")
     assert not any("model.safetensors" in name for name in names(tmp_path / "m"))
 
 
-def test_too_many_requests_are_waited_for(fake: FakeHub, tmp_path: Path) -> None:
+def test_rate_limited_requests_are_retried(fake: FakeHub, tmp_path: Path) -> None:
     fake.busy = 3
     assert pulled(tmp_path / "m").fetched == 10
 
 
-def test_a_hub_that_stays_busy_is_an_infrastructure_error(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_hub_that_stays_rate_limited_is_an_infrastructure_error(
+    fake: FakeHub, tmp_path: Path
+) -> None:
     fake.busy = 9999
-    with pytest.raises(InfrastructureError, match=r"429.*goes on from here"):
+    with pytest.raises(InfrastructureError, match=r"rate-limited by the hub \(429\).*to resume"):
         pulled(tmp_path / "m")
 
 
 @pytest.mark.parametrize(
-    ("gate", "message"), [(True, "gated; accept its terms.*HF_TOKEN"), (False, "no such dataset")]
+    ("gate", "message"), [(True, "gated; accept the terms.*HF_TOKEN"), (False, "no such dataset")]
 )
-def test_what_the_hub_does_not_give_is_named(
+def test_a_gated_or_missing_repository_is_named(
     fake: FakeHub, tmp_path: Path, gate: bool, message: str
 ) -> None:
     if gate:
@@ -316,12 +325,13 @@ def test_a_data_set_that_is_a_script_is_read_from_the_hubs_parquet_copy(
         for split in ("train", "validation")
     }
     commit = fake.add("datasets/tau/commonsense_qa", rows, "refs/convert/parquet")
-    forget_answers()
+    clear_caches()
     pulled(tmp_path / "m")
-    found = {
-        one["path"]: one["identity"]["revision"] for one in expanded(str(tmp_path / "m")).identities
+    revisions = {
+        entry["path"]: entry["identity"]["revision"]
+        for entry in expanded(str(tmp_path / "m")).identities
     }
-    assert found["tau/commonsense_qa"] == commit
+    assert revisions["tau/commonsense_qa"] == commit
 
 
 def test_an_unreachable_hub_is_an_infrastructure_error(
@@ -334,48 +344,50 @@ def test_an_unreachable_hub_is_an_infrastructure_error(
         expanded("hub")
 
 
-def test_a_model_comes_out_of_the_mirror_at_its_commit_alone(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_model_is_read_from_the_mirror_at_its_commit_only(fake: FakeHub, tmp_path: Path) -> None:
     pulled(tmp_path / "m")
     mirror, commit = open_mirror(str(tmp_path / "m")), fake.refs["models/org/small"]["main"]
     assert (model_folder(mirror, "org/small", commit) / "model.safetensors").stat().st_size == 999
-    with pytest.raises(DataError, match="does not hold it at"):
+    with pytest.raises(DataError, match="does not have it at"):
         model_folder(mirror, "org/small", "0" * 40)
 
 
-def test_spoilt_and_missing_files_are_found_forgotten_and_fetched_again(
+def test_corrupt_and_missing_files_are_reported_removed_from_the_record_and_fetched_again(
     fake: FakeHub, tmp_path: Path
 ) -> None:
     pulled(tmp_path / "m")
     weights = tmp_path / "m/models/org/small/model.safetensors"
     weights.write_bytes(b"x" * 999)
     (tmp_path / "m/rajpurkar/squad/plain_text/train-00001-of-00002.parquet").unlink()
-    place = FolderPlace(str(tmp_path / "m"))
-    _, problems = verify(place)
-    assert [line.partition(": ")[2] for line in problems] == [
-        "other bytes than were recorded",
-        "missing",
+    target = FolderTarget(str(tmp_path / "m"))
+    _, problems = verify(target)
+    assert [str(problem) for problem in problems] == [
+        "models/org/small/model.safetensors: corrupt: SHA-256 mismatch",
+        "rajpurkar/squad/plain_text/train-00001-of-00002.parquet: missing",
     ]
-    forget(place, problems)
+    remove_corrupt(target, problems)
     assert pulled(tmp_path / "m").fetched == 2
-    assert verify(place)[1] == []
+    assert verify(target)[1] == []
 
 
-def test_spoilt_rows_are_not_read(fake: FakeHub, tmp_path: Path) -> None:
+def test_a_corrupt_file_is_not_read(fake: FakeHub, tmp_path: Path) -> None:
     pulled(tmp_path / "m")
     path = tmp_path / "m/rajpurkar/squad/plain_text/train-00001-of-00002.parquet"
     data = bytearray(path.read_bytes())
     data[20] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DataError, match="not those that `mirror pull` recorded"):
+    with pytest.raises(
+        DataError, match="corrupt: its SHA-256 is not the one that `mirror pull` recorded"
+    ):
         load_rows(open_mirror(str(tmp_path / "m")), TASKS["squad"].splits["train"], "en")
 
 
-def test_a_folder_that_was_never_pulled_into_is_not_verified(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="not made by `xstilts mirror pull`"):
-        verify(FolderPlace(str(tmp_path)))
+def test_a_folder_without_records_cannot_be_verified(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="only mirrors of `xstilts mirror pull`"):
+        verify(FolderTarget(str(tmp_path)))
 
 
-def test_licences_are_listed_with_what_to_heed(fake: FakeHub, tmp_path: Path) -> None:
+def test_licences_are_listed_with_their_restriction(fake: FakeHub, tmp_path: Path) -> None:
     rows = {row["set"]: row for row in licence_rows(pulled(tmp_path / "m").records)}
     assert (rows["rajpurkar/squad"]["licence"], rows["rajpurkar/squad"]["heed"]) == (
         "cc-by-4.0",
@@ -402,7 +414,7 @@ def test_a_cards_licence(card: str, licence: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("licence", "said"),
+    ("licence", "expected"),
     [
         ("mit", ""),
         ("other", "own terms"),
@@ -410,8 +422,8 @@ def test_a_cards_licence(card: str, licence: str | None) -> None:
         ("cc-by-nc-4.0", "research or non-commercial only"),
     ],
 )
-def test_what_to_heed(licence: str, said: str) -> None:
-    assert heed(licence) == said
+def test_the_restriction_of_a_licence(licence: str, expected: str) -> None:
+    assert restriction(licence) == expected
 
 
 def test_a_step_finds_its_model_in_the_mirror_of_its_run(fake: FakeHub, tmp_path: Path) -> None:
@@ -419,15 +431,13 @@ def test_a_step_finds_its_model_in_the_mirror_of_its_run(fake: FakeHub, tmp_path
     steps = [
         step for step in expanded(str(tmp_path / "m")).steps.values() if step.kind == "finetune"
     ]
-    fake.repos.clear()  # nothing can be asked of the hub any more
+    fake.repos.clear()  # requests to the hub would fail
     folder = stage.model_folder(steps[0], None, tmp_path / "scratch")  # type: ignore[arg-type]  # no store is read
     assert folder == (tmp_path / "m/models/org/small").resolve()
 
 
 @pytest.mark.slow
-def test_a_pull_that_is_killed_leaves_no_half_file_and_goes_on(
-    fake: FakeHub, tmp_path: Path
-) -> None:
+def test_a_killed_pull_leaves_no_partial_file_and_resumes(fake: FakeHub, tmp_path: Path) -> None:
     from huggingface_hub import constants
 
     (tmp_path / "plan.yaml").write_text(PLAN)
@@ -470,7 +480,7 @@ def test_a_pull_that_is_killed_leaves_no_half_file_and_goes_on(
     assert fake.requests["model.safetensors"] == 1
     assert fake.ranges
     assert fake.requests["plain_text/train-00000-of-00002.parquet"] == 0
-    assert verify(FolderPlace(str(tmp_path / "m")))[1] == []
+    assert verify(FolderTarget(str(tmp_path / "m")))[1] == []
 
 
 # ---- from another mirror ----
@@ -500,11 +510,13 @@ def test_real_slices_have_the_same_identities_in_a_copy(hub: Path, tmp_path: Pat
         return expand(load_plan(REAL), open_mirror(where), {"torch": "1"})
 
     first = expansion(str(hub))
-    result = pull(first, open_mirror(str(hub)), FolderPlace(str(tmp_path / "m")), lambda text: None)
+    result = pull(
+        first, open_mirror(str(hub)), FolderTarget(str(tmp_path / "m")), lambda text: None
+    )
     second = expansion(str(tmp_path / "m"))
     assert second.identities == first.identities
     assert {row["licence"] for row in licence_rows(result.records)} >= {"mit"}
-    assert verify(open_place(str(tmp_path / "m")))[1] == []
+    assert verify(open_target(str(tmp_path / "m")))[1] == []
 
 
 MINIATURE_PLAN = """
@@ -519,8 +531,8 @@ languages: [qaa]
 """
 
 
-def test_what_a_user_brought_is_copied_from_mirror_to_mirror(tmp_path: Path) -> None:
-    """BUCC's pools and captions of pictures are on no hub; a mirror of a mirror has them, and
+def test_files_that_are_not_on_the_hub_are_copied_from_mirror_to_mirror(tmp_path: Path) -> None:
+    """BUCC's pools and captions of images are not on the hub. A mirror of a mirror has them, and
     the same steps.
     """
     write_miniature(
@@ -532,7 +544,7 @@ def test_what_a_user_brought_is_copied_from_mirror_to_mirror(tmp_path: Path) -> 
     pull(
         before,
         open_mirror(str(tmp_path / "from")),
-        open_place(str(tmp_path / "to")),
+        open_target(str(tmp_path / "to")),
         lambda _: None,
     )
     after = expand(plan, open_mirror(str(tmp_path / "to")), environment)

@@ -1,5 +1,5 @@
-"""`mirror pull` to an S3 prefix, and reading a mirror there: only what is asked for is copied to
-this disk.
+"""`mirror pull` to an S3 prefix, and reading a mirror there: only the files that are read are
+downloaded.
 """
 
 from collections.abc import Iterator
@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from xstilts.errors import StoreError
-from xstilts.mirror.pull import pull, verify
-from xstilts.mirror.target import FolderPlace, S3Place
+from xstilts.mirror.pull import pull
+from xstilts.mirror.target import FolderTarget, S3Target
+from xstilts.mirror.verify import verify
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
-from xstilts.sources.loader import data_files, load_rows, open_mirror
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
+from xstilts.sources.source_files import data_files
 from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
@@ -50,60 +53,59 @@ def expanded(mirror: str) -> Expansion:
     return expand(load_plan(PLAN), open_mirror(mirror), {"torch": "1"})
 
 
-def copy(origin: str, target: FolderPlace | S3Place) -> int:
+def copy(origin: str, target: FolderTarget | S3Target) -> int:
     return pull(expanded(origin), open_mirror(origin), target, lambda text: None).fetched
 
 
 def test_a_plan_has_the_same_steps_on_s3_as_on_the_folder(
     hub: Path, uri: str, tmp_path: Path
 ) -> None:
-    assert copy(str(hub), S3Place(uri)) > 0
+    assert copy(str(hub), S3Target(uri)) > 0
     assert set(expanded(uri).steps) == set(expanded(str(hub)).steps)
-    assert verify(S3Place(uri))[1] == []
-    copy(uri, FolderPlace(str(tmp_path / "back")))
+    assert verify(S3Target(uri))[1] == []
+    copy(uri, FolderTarget(str(tmp_path / "back")))
     assert expanded(str(tmp_path / "back")).identities == expanded(str(hub)).identities
 
 
-def test_a_pull_to_s3_goes_on_where_it_stopped(
+def test_an_interrupted_pull_to_s3_resumes(
     hub: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, left = S3Place.put, [3]
+    put, remaining = S3Target.put, [3]
 
-    def failing(self: S3Place, name: str, part: Path) -> None:
-        left[0] -= 1
-        if left[0] < 0:
+    def failing(self: S3Target, name: str, part: Path) -> None:
+        remaining[0] -= 1
+        if remaining[0] < 0:
             raise StoreError("the server is gone")
         put(self, name, part)
 
-    monkeypatch.setattr(S3Place, "put", failing)
+    monkeypatch.setattr(S3Target, "put", failing)
     with pytest.raises(StoreError):
-        copy(str(hub), S3Place(uri))
-    monkeypatch.setattr(S3Place, "put", put)
-    wanted = len(list_of(uri)) - 1
-    place = S3Place(uri)
-    result = pull(expanded(str(hub)), open_mirror(str(hub)), place, lambda text: None)
-    assert wanted >= 1
+        copy(str(hub), S3Target(uri))
+    monkeypatch.setattr(S3Target, "put", put)
+    assert len(list_of(uri)) > 1
+    result = pull(expanded(str(hub)), open_mirror(str(hub)), S3Target(uri), lambda text: None)
     assert result.kept == 3
-    assert verify(S3Place(uri))[1] == []
+    assert verify(S3Target(uri))[1] == []
 
 
 def list_of(uri: str) -> list[str]:
     return Store.open(uri).list("")
 
 
-def test_only_what_is_read_is_copied_from_s3(hub: Path, uri: str, tmp_path: Path) -> None:
-    copy(str(hub), S3Place(uri))
+def test_only_the_files_that_are_read_are_downloaded_from_s3(hub: Path, uri: str) -> None:
+    copy(str(hub), S3Target(uri))
     mirror = open_mirror(uri)
     source = TASKS["xquad"].splits["test"]
     rows = load_rows(mirror, source, "de")
     assert len(rows) == 300
-    there = {path.name for path in mirror.folder.rglob("*.parquet")} if mirror.folder else set()
-    assert len(list((mirror.folder or tmp_path).rglob("*.parquet"))) == 1
-    assert there == {path.name for path in data_files(mirror, source, "de")}
+    assert mirror.folder is not None
+    downloaded = [path.name for path in mirror.folder.rglob("*.parquet")]
+    assert len(downloaded) == 1
+    assert downloaded == [path.name for path in data_files(mirror, source, "de")]
 
 
-def test_a_mirror_that_has_changed_is_not_read_from_an_old_copy(hub: Path, uri: str) -> None:
-    copy(str(hub), S3Place(uri))
+def test_a_changed_mirror_is_not_read_from_the_old_cache(hub: Path, uri: str) -> None:
+    copy(str(hub), S3Target(uri))
     source = TASKS["xquad"].splits["test"]
     (path,) = data_files(open_mirror(uri), source, "de")
     (other,) = data_files(open_mirror(uri), source, "en")

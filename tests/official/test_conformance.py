@@ -239,8 +239,8 @@ def _rankings() -> Iterator[tuple[Any, ...]]:
     yield "duplicate queries, of which the last counts", "mewslix", "de", '{"a": ["Q2"], "a": ["Q1"]}', plain(a=["Q1"]), (100.0,)
     yield "a ranking that is a string", "mewslix", "de", plain(a="Q"), plain(a=["Q"]), (100.0,), ": a needs a list of candidate ids"
     yield "a gold entity that is a string", "mewslix", "de", plain(a=["Q"]), plain(a="Q1"), (100.0,), ": a needs a list of candidate ids"
-    yield "several gold entities", "mewslix", "de", plain(a=["Q2"]), plain(a=["Q1", "Q2"]), (0.0,), ": a needs one right candidate, and has 2"
-    yield "no gold entity", "mewslix", "de", plain(a=["Q2"]), plain(a=[]), CRASH, ": a has no right candidate"
+    yield "several gold entities", "mewslix", "de", plain(a=["Q2"]), plain(a=["Q1", "Q2"]), (0.0,), ": a needs one relevant candidate, and has 2"
+    yield "no gold entity", "mewslix", "de", plain(a=["Q2"]), plain(a=[]), CRASH, ": a has no relevant candidate"
     yield "integer candidates", "mewslix", "de", plain(a=[1, "Q1"]), plain(a=["Q1"]), (50.0,), ": a needs a list of candidate ids"
     yield "no query", "mewslix", "de", plain(a=["Q1"]), "{}", (0.0,), ": has no query"
 

@@ -141,7 +141,7 @@ def test_every_problem_of_a_submission_is_named(tmp_path: Path) -> None:
 
 
 def test_a_report_without_predictions_of_the_benchmark_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no prediction of xtreme-r"):
+    with pytest.raises(DataError, match="no predictions of xtreme-r"):
         export(tmp_path, tmp_path / "out")
 
 
@@ -232,7 +232,7 @@ def test_words_of_the_treebanks_are_exported(tmp_path: Path) -> None:
 def test_a_report_that_does_not_state_the_form_has_the_hubs(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"no prediction of xtreme-r is there.*udpos \(wo\) has the words of the hub",
+        match=r"no predictions of xtreme-r.*udpos \(wo\) has the words of the hub",
     ):
         export(report(tmp_path / "report", "udpos"), tmp_path / "out")
 

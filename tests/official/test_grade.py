@@ -191,7 +191,7 @@ def test_an_unknown_benchmark_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing of xtreme-r is there"):
+    with pytest.raises(DataError, match="no files of xtreme-r"):
         grade(tmp_path, tmp_path)
 
 
@@ -223,12 +223,12 @@ def test_a_candidate_that_is_named_again_takes_a_place_and_is_no_further_hit(
 @pytest.mark.parametrize(
     ("file", "prediction", "label", "complaint"),
     [
-        ("mewslix/test-en.json", '{"q": ["a"]}', '{"q": []}', "q has no right candidate"),
+        ("mewslix/test-en.json", '{"q": ["a"]}', '{"q": []}', "q has no relevant candidate"),
         ("mewslix/test-en.json", '{"q": ["a"]}', "{}", "has no query"),
         ("mewslix/test-en.json", '{"q": 7}', '{"q": ["a"]}', "q needs a list of candidate ids, and has '7'"),
         ("mewslix/test-en.json", '{"q": "Q1"}', '{"q": ["Q1"]}', "p/mewslix/test-en.json: q needs a list of candidate ids, and has 'Q1'"),
         ("mewslix/test-en.json", '{"q": ["Q1"]}', '{"q": "Q1"}', "l/mewslix/test-en.json: q needs a list of candidate ids, and has 'Q1'"),
-        ("mewslix/test-en.json", '{"q": ["Q1"]}', '{"q": ["Q1", "Q2"]}', "q needs one right candidate, and has 2"),
+        ("mewslix/test-en.json", '{"q": ["Q1"]}', '{"q": ["Q1", "Q2"]}', "q needs one relevant candidate, and has 2"),
         ("xnli/test-en.tsv", "", "", "l/xnli/test-en.tsv: has no line"),
         ("udpos/test-en.tsv", "", "", "l/udpos/test-en.tsv: has no sentence"),
         ("xcopa/test-et.jsonl", '{"label": 0.7}', '{"label": 0}', "test-et.jsonl:1: needs an object with an integer label, and has 0.7"),

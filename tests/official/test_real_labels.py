@@ -20,7 +20,9 @@ from xstilts.data.records import read_rows
 from xstilts.official.export import export
 from xstilts.official.grade import grade
 from xstilts.scoring.metrics import METRICS
-from xstilts.sources.loader import load_rows, missing_reason, open_mirror
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
+from xstilts.sources.source_files import missing_reason
 from xstilts.tasks.registry import TASKS
 
 ROWS = 40

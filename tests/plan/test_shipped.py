@@ -18,7 +18,7 @@ from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Override
 from xstilts.plan.show import overview, render
 from xstilts.plan.tables import Tables
-from xstilts.sources.loader import open_mirror
+from xstilts.sources.mirrors import open_mirror
 from xstilts.tasks import recipes
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import closeness

@@ -17,7 +17,8 @@ from xstilts.plan.load import load_plan
 from xstilts.runs import actions, recurring
 from xstilts.runs.folder import open_run, work
 from xstilts.runs.recurring import Repeat, further_seeds
-from xstilts.sources.loader import Mirror, identity, open_mirror
+from xstilts.sources.mirrors import Mirror, open_mirror
+from xstilts.sources.source_files import identity
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 from xstilts.tasks.task import Source
@@ -264,7 +265,7 @@ def test_the_pinned_commit_is_the_one_that_the_plan_resolved(
 
 
 def test_the_hubs_data_is_read_at_the_pinned_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xstilts.sources.loader._hub_revision", lambda path: "new")
+    monkeypatch.setattr("xstilts.sources.mirrors._hub_revision", lambda path: "new")
     mirror = Mirror("hub").at(
         [{"path": "org/set", "identity": {"hub": "org/set", "revision": "old"}}]
     )

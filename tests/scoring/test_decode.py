@@ -11,7 +11,7 @@ from xstilts.miniature.backbones import build_tiny
 from xstilts.models.backbone import load_backbone, load_model
 from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
-from xstilts.scoring.decode import LONGEST, decode
+from xstilts.scoring.decode import MAX_TOKENS, decode
 
 CPU = torch.device("cpu")
 TEXTS = ["bako ritu zeba.", "koko tuba rima baze.", "riri.", "zeko bama tutu koba rize."] * 20
@@ -63,7 +63,7 @@ def test_answers_are_those_of_the_stock_greedy_search(family, folder) -> None:
         prompt = torch.tensor([one.segments[0][: -one.supervised]])
         with torch.no_grad():
             whole = stock.generate(
-                input_ids=prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=LONGEST,
+                input_ids=prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=MAX_TOKENS,
                 pad_token_id=0, eos_token_id=processor.tokenizer.eos_token_id,
             )  # fmt: skip
         new = whole[0, prompt.shape[1] :].tolist()

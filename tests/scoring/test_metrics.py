@@ -44,7 +44,7 @@ def test_average_precision_counts_a_candidate_once_and_needs_a_right_one() -> No
     assert value("map_at_20", [["a", "a", "b"]], [["a", "b"]]) == pytest.approx(
         100 * (1 + 2 / 3) / 2
     )
-    with pytest.raises(ValueError, match="no right candidate"):
+    with pytest.raises(ValueError, match="no relevant candidate"):
         value("map_at_20", [["a"]], [[]])
 
 

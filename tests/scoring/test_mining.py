@@ -168,7 +168,7 @@ def test_a_sentence_that_stands_twice_is_mined_once_and_is_no_candidate() -> Non
 def test_sentences_need_an_id_a_text_and_a_vector_each() -> None:
     with pytest.raises(ValueError, match="2 ids, 1 texts and 2 vectors"):
         Sentences(["a", "b"], ["x"], torch.ones(2, 3))
-    with pytest.raises(ValueError, match="more than once: a"):
+    with pytest.raises(ValueError, match="duplicate sentence ids: a"):
         Sentences(["a", "a"], ["x", "y"], torch.ones(2, 3))
 
 

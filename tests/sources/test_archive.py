@@ -1,4 +1,4 @@
-"""Data in a tar archive: one file, read in memory, and nothing that leaves the archive."""
+"""Reading the data file of a tar archive in memory."""
 
 import io
 import json
@@ -10,7 +10,8 @@ import pytest
 from xstilts.data.records import read_rows
 from xstilts.errors import DataError
 from xstilts.mirror.probe import LOCK, probe
-from xstilts.sources.loader import load_rows, open_mirror
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
 from xstilts.tasks.registry import TASKS
 
 LINES = b"".join(
@@ -58,13 +59,13 @@ def test_the_one_data_file_of_an_archive_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
-        ((("a.jsonl", LINES), ("b.jsonl", LINES)), "holds more than one data file"),
-        ((("README.md", LINES),), "holds no file that ends in .jsonl or .json"),
-        ((("../a.jsonl", LINES),), "'../a.jsonl' is outside the archive"),
-        ((("/etc/a.jsonl", LINES),), "'/etc/a.jsonl' is outside the archive"),
+        ((("a.jsonl", LINES), ("b.jsonl", LINES)), "contains more than one data file"),
+        ((("README.md", LINES),), "contains no .jsonl or .json file"),
+        ((("../a.jsonl", LINES),), "'../a.jsonl' points outside the archive"),
+        ((("/etc/a.jsonl", LINES),), "'/etc/a.jsonl' points outside the archive"),
     ],
 )
-def test_an_archive_that_holds_anything_else_is_refused(
+def test_an_archive_with_other_members_is_refused(
     tmp_path: Path, members: tuple[tuple[str, bytes], ...], reason: str
 ) -> None:
     archive(pool(tmp_path), *members)
@@ -79,7 +80,7 @@ def test_a_link_in_an_archive_is_refused(tmp_path: Path, target: str) -> None:
         entities(tmp_path)
 
 
-def test_an_archive_that_is_cut_off_is_named(tmp_path: Path) -> None:
+def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
     path = archive(pool(tmp_path), ("a.jsonl", LINES * 100))
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(
@@ -88,7 +89,7 @@ def test_an_archive_that_is_cut_off_is_named(tmp_path: Path) -> None:
         entities(tmp_path)
 
 
-def test_compressed_lines_are_probed_as_well(tmp_path: Path) -> None:
+def test_compressed_lines_can_be_probed(tmp_path: Path) -> None:
     import gzip
 
     path = tmp_path / "izhx/mewsli-x/candidate_entities/test.jsonl.gz"

@@ -1,4 +1,4 @@
-"""CCGbank is read from the user's own copy, and only from there."""
+"""CCGbank is read from the user's copy only."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ import pytest
 
 from xstilts.errors import DataError
 from xstilts.sources import ccgbank
-from xstilts.sources.loader import Mirror, load_rows, missing_reason
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import Mirror
+from xstilts.sources.source_files import missing_reason
 from xstilts.tasks.registry import TASKS
 
 AUTO = """ID=wsj_0001.1 PARSER=GOLD NUMPARSE=1
@@ -29,16 +31,16 @@ def test_leaves_give_tokens_and_categories(tmp_path: Path, monkeypatch: pytest.M
     ]
 
 
-def test_without_a_copy_the_reason_is_the_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_copy_the_reason_names_the_licence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ccgbank.VARIABLE, raising=False)
     reason = missing_reason(Mirror("hub"), TASKS["ccg"].splits["train"], "en")
     assert reason is not None
     assert "LDC2005T13" in reason
 
 
-def test_a_copy_without_the_section_is_named(
+def test_a_copy_without_the_sections_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ccgbank.VARIABLE, str(copy(tmp_path)))
     with pytest.raises(DataError, match="dev sections"):
-        ccgbank.files("dev")
+        ccgbank.auto_files("dev")

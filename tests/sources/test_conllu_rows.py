@@ -1,4 +1,4 @@
-"""UD treebanks in the form in which XTREME-R tags them."""
+"""UD treebanks are converted as in XTREME-R."""
 
 import hashlib
 import json
@@ -10,8 +10,10 @@ import pytest
 from xstilts.data.records import read_rows
 from xstilts.errors import DataError
 from xstilts.mirror.probe import LOCK, probe
-from xstilts.sources.conllu_rows import file_names, rows
-from xstilts.sources.loader import identity, load_rows, missing_reason, open_mirror
+from xstilts.sources.conllu_rows import file_names, read_sentences
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
+from xstilts.sources.source_files import identity, missing_reason
 from xstilts.tasks.registry import TASKS
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "raw" / "ud"
@@ -68,17 +70,21 @@ def written(path: Path, *sentences: str) -> Path:
 
 
 def tagged(path: Path) -> list[list[tuple[str, str]]]:
-    return [list(zip(row["tokens"], row["pos_tags"], strict=True)) for row in rows([path])]
+    return [
+        list(zip(row["tokens"], row["pos_tags"], strict=True)) for row in read_sentences([path])
+    ]
 
 
 @needs_treebanks
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_real_treebanks_are_converted_token_for_token_as_officially(name: str) -> None:
-    found = tagged(REAL / f"{name}.conllu")
-    text = json.dumps([[list(pair) for pair in sentence] for sentence in found], ensure_ascii=False)
+def test_real_treebanks_give_the_tokens_and_tags_of_the_official_tool(name: str) -> None:
+    sentences = tagged(REAL / f"{name}.conllu")
+    text = json.dumps(
+        [[list(pair) for pair in sentence] for sentence in sentences], ensure_ascii=False
+    )
     assert (
-        len(found),
-        sum(map(len, found)),
+        len(sentences),
+        sum(map(len, sentences)),
         hashlib.sha256(text.encode()).hexdigest(),
     ) == OFFICIAL[name]
 
@@ -93,7 +99,7 @@ FUSED = "1-2 au _ _\n1 à ADP 3\n2 le DET 3\n3 parc NOUN 0"
             "fr",
             FUSED,
             [("au", "ADP"), ("parc", "NOUN")],
-        ),  # both are one step below the root: by the list of French
+        ),  # a tie, broken by the list for French
         (
             "de",
             FUSED.replace("ADP", "DET").replace("le DET", "le ADP"),
@@ -103,7 +109,7 @@ FUSED = "1-2 au _ _\n1 à ADP 3\n2 le DET 3\n3 parc NOUN 0"
             "es",
             "1-2 dalo _ _\n1 da NOUN 2\n2 lo PRON 0",
             [("dalo", "PRON")],
-        ),  # the part with fewer ancestors, whatever it is
+        ),  # the part with fewer ancestors
         (
             "en",
             "1-2 wo _ _\n1 a NOUN 3\n2 b VERB 3 3:x|4:y\n3 c NOUN 0\n4 d X 3",
@@ -113,7 +119,7 @@ FUSED = "1-2 au _ _\n1 à ADP 3\n2 le DET 3\n3 parc NOUN 0"
             "en",
             "1 a X 0\n1.1 b X _ 1:x\n2 c X 1 1.1:x",
             [("a", "X"), ("c", "X")],
-        ),  # empty nodes are no tokens
+        ),  # empty nodes are not tokens
         ("fa", "1 می\u200cروم VERB 0\n2 a~b X 1", [("میروم", "VERB"), ("ab", "X")]),
     ],
 )
@@ -123,24 +129,24 @@ def test_a_written_token_has_one_tag(
     assert tagged(written(tmp_path / f"{language}_x-ud-test.conllu", sentence)) == [expected]
 
 
-def test_sentences_whose_text_is_withheld_are_left_out(tmp_path: Path) -> None:
+def test_sentences_with_withheld_text_are_skipped(tmp_path: Path) -> None:
     """All tokens, or all but one."""
-    most = "1 a X 0\n2 _ X 1\n3 _ X 1"
-    some = "1 a X 0\n2 b X 1\n3 _ X 1"
-    found = tagged(written(tmp_path / "en_x-ud-test.conllu", "1 _ X 0\n2 _ X 1", most, some))
-    assert found == [[("a", "X"), ("b", "X"), ("_", "X")]]
+    two_of_three = "1 a X 0\n2 _ X 1\n3 _ X 1"
+    one_of_three = "1 a X 0\n2 b X 1\n3 _ X 1"
+    path = written(tmp_path / "en_x-ud-test.conllu", "1 _ X 0\n2 _ X 1", two_of_three, one_of_three)
+    assert tagged(path) == [[("a", "X"), ("b", "X"), ("_", "X")]]
 
 
-def test_a_file_that_is_no_treebank_is_named(tmp_path: Path) -> None:
+def test_an_invalid_treebank_is_named(tmp_path: Path) -> None:
     path = tmp_path / "en_x-ud-test.conllu"
     path.write_text("one two three\n\n")
     with pytest.raises(
         DataError, match=r"en_x-ud-test\.conllu: cannot be read as CoNLL-U .*fetch it again"
     ):
-        rows([path])
+        read_sentences([path])
 
 
-def test_a_languages_treebanks_are_those_of_its_release_by_file_name() -> None:
+def test_the_treebanks_of_a_language_are_selected_by_release_and_sorted_by_file_name() -> None:
     names = [
         "ud-treebanks-v2.5/UD_B/fr_z-ud-test.conllu", "ud-treebanks-v2.5/UD_A/fr_a-ud-test.conllu",
         "ud-treebanks-v2.7/UD_A/fr_a-ud-test.conllu", "ud-treebanks-v2.5/UD_A/fr_a-ud-dev.conllu",
@@ -148,7 +154,7 @@ def test_a_languages_treebanks_are_those_of_its_release_by_file_name() -> None:
     ]  # fmt: skip
     assert file_names(names, "ud-treebanks-v2.5/fr", "test") == [names[1], names[0]]
     assert file_names(names, "ud-treebanks-v2.5/fr", "validation") == [names[3]]
-    with pytest.raises(DataError, match=r"no ud-treebanks-v2\.7/\*\*/ro_\*-ud-test\.conllu"):
+    with pytest.raises(DataError, match=r"no file ud-treebanks-v2\.7/\*\*/ro_\*-ud-test\.conllu"):
         file_names(names, "ud-treebanks-v2.7/ro", "test")
 
 
@@ -166,20 +172,20 @@ def test_a_mirror_with_the_treebanks_is_read_in_the_official_form(
     (example,) = read_rows(task, load_rows(mirror, source, language), [0], language, None)[0]
     assert (example.tokens, example.tags[1:]) == (("au", "parc"), ("NOUN",))
     assert set(identity(mirror, source, language)) == {"sha256"}
-    found = {row["language"]: row["status"] for row in probe(str(tmp_path), LOCK, ["udpos"])}
-    assert found.pop(language) == "ok"
-    assert set(found.values()) == {"missing"}
+    statuses = {row["language"]: row["status"] for row in probe(str(tmp_path), LOCK, ["udpos"])}
+    assert statuses.pop(language) == "ok"
+    assert set(statuses.values()) == {"missing"}
 
 
 @needs_treebanks
-def test_the_treebanks_come_before_the_hubs_copy(tmp_path: Path, hub: Path) -> None:
+def test_treebanks_are_preferred_over_the_hubs_copy(tmp_path: Path, hub: Path) -> None:
     (tmp_path / "google").symlink_to(hub / "google")
     folder = tmp_path / "universal-dependencies/ud-treebanks-v2.5/UD_French-GSD"
     folder.mkdir(parents=True)
     shutil.copy(REAL / "fr_gsd-ud-test.conllu", folder)
-    found = {
+    paths = {
         row["language"]: row["path"]
         for row in probe(str(tmp_path), LOCK, ["udpos"])
         if row["status"] == "ok"
     }
-    assert (found["fr"], found["de"]) == ("universal-dependencies", "google/xtreme")
+    assert (paths["fr"], paths["de"]) == ("universal-dependencies", "google/xtreme")

@@ -1,4 +1,4 @@
-"""Mirrors: what is there, what is missing, what cannot be read."""
+"""Loading rows from mirrors, and the errors for missing and corrupt files."""
 
 import random
 from pathlib import Path
@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from xstilts.errors import DataError, PlanError
-from xstilts.sources.concat import Mixed
-from xstilts.sources.loader import identity, load_rows, missing_reason, open_mirror
+from xstilts.sources.concat import SampledRows
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
+from xstilts.sources.source_files import identity, missing_reason
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Source
 
@@ -36,15 +38,17 @@ def test_splits_are_read_by_their_file_names_and_joined_by_plus(tmp_path: Path) 
     [
         (Source("org/other", "en", "test"), "no folder org/other"),
         (Source("org/set", "de", "test"), "no config de"),
-        (Source("org/set", "en", "train"), "no split train; it has test"),
+        (Source("org/set", "en", "train"), "has no split train; available: test"),
     ],
 )
-def test_what_is_missing_is_named(tmp_path: Path, source: Source, reason: str) -> None:
+def test_a_missing_folder_config_or_split_is_named(
+    tmp_path: Path, source: Source, reason: str
+) -> None:
     write(tmp_path, "org/set/en/test-00000-of-00001.parquet")
     assert reason in str(missing_reason(open_mirror(str(tmp_path)), source, "en"))
 
 
-def test_a_file_of_many_languages_lacks_those_that_no_id_begins_with(tmp_path: Path) -> None:
+def test_the_languages_of_a_file_are_found_by_id_prefix(tmp_path: Path) -> None:
     path = tmp_path / "org/set/all/test-00000-of-00001.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({"id": ["english-1", "qaa-1"]}), path)
@@ -58,10 +62,12 @@ def test_a_file_of_many_languages_lacks_those_that_no_id_begins_with(tmp_path: P
         "en",
         "qaa",
     ]
-    assert "no row has an id that begins with finnish-" in str(missing_reason(mirror, source, "fi"))
+    assert "no row with an id that begins with finnish-" in str(
+        missing_reason(mirror, source, "fi")
+    )
 
 
-def test_pictures_are_read_encoded_alone_and_in_lists(tmp_path: Path) -> None:
+def test_images_and_lists_of_images_stay_encoded(tmp_path: Path) -> None:
     image = datasets.Image()
     rows = datasets.Dataset.from_dict(
         {
@@ -74,10 +80,10 @@ def test_pictures_are_read_encoded_alone_and_in_lists(tmp_path: Path) -> None:
     rows.to_parquet(tmp_path / "org/set/default/train-00000-of-00001.parquet")
     (row,) = load_rows(open_mirror(str(tmp_path)), Source("org/set", "default", "train"), "en")
     assert row["image"]["bytes"] == b"one"
-    assert [one["bytes"] for one in row["images"]] == [b"two", b"two"]
+    assert [image["bytes"] for image in row["images"]] == [b"two", b"two"]
 
 
-def test_an_identity_is_that_of_the_bytes(tmp_path: Path) -> None:
+def test_the_identity_depends_on_the_bytes_only(tmp_path: Path) -> None:
     source, mirror = Source("org/set", "en", "test"), open_mirror(str(tmp_path))
     path = write(tmp_path, "org/set/en/test-00000-of-00001.parquet", 3)
     first = identity(mirror, source, "en")
@@ -98,12 +104,12 @@ def test_a_corrupt_file_is_named_with_what_to_do(tmp_path: Path) -> None:
         load_rows(open_mirror(str(tmp_path)), Source("org/set", "en", "test"), "en")
 
 
-def test_a_mirror_that_is_not_there_is_refused() -> None:
+def test_a_mirror_folder_that_does_not_exist_is_refused() -> None:
     with pytest.raises(PlanError, match="no such folder"):
         open_mirror("/nowhere/at/all")
 
 
-def test_the_real_slices_hold_the_languages_that_they_should(hub: Path) -> None:
+def test_the_real_slices_have_all_languages_of_xquad(hub: Path) -> None:
     mirror = open_mirror(str(hub))
     task = TASKS["xquad"]
     assert all(
@@ -114,19 +120,18 @@ def test_the_real_slices_hold_the_languages_that_they_should(hub: Path) -> None:
     assert rows[0]["id"] == "56beb4343aeaaa14008c925b"
 
 
-def test_text_of_many_languages_is_drawn_by_size_to_a_power() -> None:
-    """Sizes 8 : 1000 to the power 0 are equals until the small set is used up; to the power 1
-    they keep their shares.
+def test_rows_of_several_sets_are_sampled_by_size_to_the_power_of_alpha() -> None:
+    """Sets of 8 and 1000 rows: with alpha 0 both are equally likely until the small one is empty;
+    with alpha 1 they keep their shares.
     """
-    mixed = Mixed([[{"text": "small"}] * 8, [], [{"text": "large"}] * 1000])
-    for alpha, least, most in ((0.0, 4, 8), (1.0, 0, 2)):
-        order = list(mixed.sample(random.Random("rows"), alpha))
+    rows = SampledRows([[{"text": "small"}] * 8, [], [{"text": "large"}] * 1000])
+    for alpha, at_least, at_most in ((0.0, 4, 8), (1.0, 0, 2)):
+        order = list(rows.sample(random.Random("rows"), alpha))
         assert sorted(order) == list(range(1008))
-        assert least <= sum(mixed[place]["origin"] == 0 for place in order[:16]) <= most
-    assert mixed[order[0]]["text"] in ("small", "large")
+        assert at_least <= sum(rows[index]["origin"] == 0 for index in order[:16]) <= at_most
 
 
 def test_a_sample_is_the_same_for_the_same_stream() -> None:
-    mixed = Mixed([[{}] * 30, [{}] * 300])
-    one, same, other = (list(mixed.sample(random.Random(name), 0.3)) for name in "aab")
-    assert one == same != other
+    rows = SampledRows([[{}] * 30, [{}] * 300])
+    first, same, other = (list(rows.sample(random.Random(name), 0.3)) for name in "aab")
+    assert first == same != other

@@ -1,4 +1,4 @@
-"""Shards of a split: each is there once, wherever the split lies."""
+"""Missing and duplicate shards of a split are refused, in mirrors and on the hub."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xstilts.sources import hub
-from xstilts.sources.loader import data_files, missing_reason, open_mirror
+from xstilts.sources import hub, hub_client
+from xstilts.sources.mirrors import open_mirror
 from xstilts.sources.shard_names import IncompleteSplit, check_shards
+from xstilts.sources.source_files import data_files, missing_reason
 from xstilts.tasks.task import Source
 
 
@@ -40,12 +41,12 @@ def test_a_complete_split_is_accepted(names: list[str]) -> None:
         (["plain_text/train/0000.parquet", "plain_text/train/0002.parquet"], "shard 00001 of 2 is missing"),
     ],
 )  # fmt: skip
-def test_a_missing_or_doubled_shard_is_refused(names: list[str], reason: str) -> None:
+def test_a_missing_or_duplicate_shard_is_refused(names: list[str], reason: str) -> None:
     with pytest.raises(IncompleteSplit, match=f"org/set: .*{reason}"):
         check_shards(names, "org/set")
 
 
-def test_a_mirror_folder_with_a_missing_shard_is_refused_and_not_passed_over(
+def test_a_mirror_folder_with_a_missing_shard_is_refused_and_not_skipped(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "org/set/en"
@@ -53,24 +54,27 @@ def test_a_mirror_folder_with_a_missing_shard_is_refused_and_not_passed_over(
     for number in (0, 2):
         pq.write_table(pa.table({"text": ["a"]}), folder / f"test-0000{number}-of-00003.parquet")
     mirror, source = open_mirror(str(tmp_path)), Source("org/set", "en", "test")
-    for look_up in (data_files, missing_reason):
+    for function in (data_files, missing_reason):
         with pytest.raises(
             IncompleteSplit, match=r"org/set \(en\), split test: .*shard 00001 of 3 is missing"
         ):
-            look_up(mirror, source, "en")
+            function(mirror, source, "en")
 
 
 def test_a_split_of_the_hub_with_a_missing_shard_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = ("en/test-00000-of-00002.parquet",)
-    held = hub.Repo(
-        "dataset", "org/set", "c" * 40, {name: hub.RemoteFile(name, 1, None, "0") for name in names}
+    repo = hub_client.Repo(
+        "dataset",
+        "org/set",
+        "c" * 40,
+        {name: hub_client.RemoteFile(name, 1, None, "0") for name in names},
     )
     monkeypatch.setattr(hub, "layout", lambda *_: {"en": {"test": names}})
-    monkeypatch.setattr(hub, "repo", lambda *_: held)
+    monkeypatch.setattr(hub, "repo", lambda *_: repo)
     with pytest.raises(
         IncompleteSplit,
         match=r"org/set \(en\), split test: the hub at cccc.*shard 00001 of 2 is missing",
     ):
-        hub.split_files("org/set", held.revision, "en", "test")
+        hub.split_files("org/set", repo.revision, "en", "test")

@@ -1,4 +1,4 @@
-"""The embedded server, once for all tests of the store; each test has a prefix of its own."""
+"""One embedded server for all tests of the store; each test uses a prefix of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The embedded server ends with whoever started it, however that ends."""
+"""The embedded server ends with the process that started it."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )

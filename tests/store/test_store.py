@@ -39,7 +39,7 @@ def test_a_committed_step_is_done_and_reads_back(store: Store, tmp_path: Path) -
     assert (store.folder(manifest, tmp_path / "all") / "rows").read_text() == "some rows"
 
 
-def test_a_blob_of_many_parts_reads_back(store: Store, tmp_path: Path) -> None:
+def test_a_multipart_blob_reads_back(store: Store, tmp_path: Path) -> None:
     data = os.urandom(40 * 1024 * 1024)
     (tmp_path / "big").write_bytes(data)
     blob = store.put_blob(tmp_path / "big")
@@ -55,18 +55,16 @@ def test_blobs_are_written_once(
     assert store.put_bytes(b"the same") == blob
 
 
-def test_a_spoilt_cache_is_fetched_again(store: Store) -> None:
+def test_a_corrupt_cached_blob_is_fetched_again(store: Store) -> None:
     blob = store.put_bytes(b"good bytes")
     store.blob_path(blob.sha256).write_bytes(b"bad bytes!")
     assert store.read_blob(blob.sha256) == b"good bytes"
 
 
-def test_those_who_share_a_cache_fetch_a_blob_once(
+def test_processes_that_share_a_cache_fetch_a_blob_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight workers of a node, each with a connection of its own, ask for the same blob at the
-    same time.
-    """
+    """Eight workers of a node request the same blob at the same time."""
     blob, fetched, fetch = store.put_bytes(b"pixels" * 1000), [], Store._fetch
 
     def counted(self: Store, sha256: str, cached: Path) -> None:
@@ -74,36 +72,38 @@ def test_those_who_share_a_cache_fetch_a_blob_once(
         fetch(self, sha256, cached)
 
     monkeypatch.setattr(Store, "_fetch", counted)
-    found: list[bytes] = []
+    read: list[bytes] = []
     workers = [Store(store.client, store.bucket, store.prefix, store.cache) for _ in range(8)]
     threads = [
-        threading.Thread(target=lambda w=w: found.append(w.read_blob(blob.sha256))) for w in workers
+        threading.Thread(target=lambda w=w: read.append(w.read_blob(blob.sha256))) for w in workers
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [b"pixels" * 1000] * 8
+    assert read == [b"pixels" * 1000] * 8
     assert fetched == [blob.sha256]
 
 
-def test_a_spoilt_blob_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
+def test_a_corrupt_blob_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
     manifest = store.commit(STEP, written(tmp_path, rows="good"), {})
     sha = manifest.files["rows"].sha256
     store.put_bytes_at(f"blobs/{sha}", b"evil")
-    with pytest.raises(StoreError, match=r"blobs/.* is spoilt.*delete it and the manifests"):
+    with pytest.raises(
+        StoreError, match=r"blobs/.*: corrupt: SHA-256 mismatch.*delete it and the manifests"
+    ):
         store.blob_path(sha)
     assert [problem.split(" (rows)")[0] for problem in verify(store)] == [
         f"steps/records/{STEP.fingerprint}"
     ]
 
 
-def test_verify_finds_nothing_in_a_sound_store(store: Store, tmp_path: Path) -> None:
+def test_verify_finds_no_problem_in_an_intact_store(store: Store, tmp_path: Path) -> None:
     store.commit(STEP, written(tmp_path, rows="good"), {})
     assert verify(store) == []
 
 
-def test_killed_before_the_manifest_the_step_is_not_done(
+def test_a_step_that_is_interrupted_before_its_manifest_is_not_done(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(key: str, value: Any) -> None:
@@ -119,9 +119,7 @@ def test_killed_before_the_manifest_the_step_is_not_done(
 
 
 class Interleaved:
-    """A client in front of another: before each of its PUTs, one more PUT of a second writer
-    happens.
-    """
+    """A client that lets a second writer do one of its PUTs before each PUT of its own."""
 
     def __init__(self, client: Any, others: list[Callable[[], object]]) -> None:
         self._client, self._others, self._lock = client, others, threading.Lock()
@@ -167,13 +165,13 @@ def test_two_writers_of_one_step_never_leave_a_mixture(
     assert verify(store) == []
 
 
-def test_listing_goes_beyond_one_page(store: Store) -> None:
+def test_listings_of_several_pages_are_complete(store: Store) -> None:
     for number in range(1005):
         store.put_json(f"steps/score/{number:04d}/manifest.json", {})
     assert len(store.done("score")) == 1005
 
 
-def test_a_prefix_is_deleted_whole_and_a_key_alone(store: Store) -> None:
+def test_a_prefix_or_a_single_key_is_deleted(store: Store) -> None:
     for key in ("runs/a/x", "runs/a/y", "runs/ab/z"):
         store.put_json(key, 1)
     store.delete("runs/a/")
@@ -183,17 +181,18 @@ def test_a_prefix_is_deleted_whole_and_a_key_alone(store: Store) -> None:
     assert store.list("runs/") == []
 
 
-def test_the_furthest_complete_checkpoint_is_found(store: Store, tmp_path: Path) -> None:
+def test_the_most_advanced_complete_checkpoint_is_found(store: Store, tmp_path: Path) -> None:
     files = written(tmp_path, weights="at ten")
     store.put_checkpoint("f" * 64, "one", files, {"update": 10})
     store.put_bytes_at(f"work/{'f' * 64}/two/000000020/weights", b"half written")
-    found = store.latest_checkpoint("f" * 64)
-    assert found is not None
-    assert found[1]["update"] == 10
-    assert store.checkpoint_files(*found, tmp_path / "back")["weights"].read_text() == "at ten"
-    store.put_bytes_at(f"{found[0]}/weights", b"other")
-    with pytest.raises(StoreError, match="spoilt"):
-        store.checkpoint_files(*found, tmp_path / "back")
+    checkpoint = store.latest_checkpoint("f" * 64)
+    assert checkpoint is not None
+    assert checkpoint[1]["update"] == 10
+    restored = store.checkpoint_files(*checkpoint, tmp_path / "back")
+    assert restored["weights"].read_text() == "at ten"
+    store.put_bytes_at(f"{checkpoint[0]}/weights", b"other")
+    with pytest.raises(StoreError, match="corrupt: SHA-256 mismatch"):
+        store.checkpoint_files(*checkpoint, tmp_path / "back")
     store.clear_work("f" * 64)
     assert store.latest_checkpoint("f" * 64) is None
 
@@ -201,7 +200,7 @@ def test_the_furthest_complete_checkpoint_is_found(store: Store, tmp_path: Path)
 def test_wrong_credentials_are_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (server.env() | {"AWS_SECRET_ACCESS_KEY": "wrong"}).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(StoreError, match=r"credentials are refused.*AWS_SECRET_ACCESS_KEY"):
+    with pytest.raises(StoreError, match=r"access denied .*AWS_SECRET_ACCESS_KEY"):
         Store.open("s3://xstilts/x")
 
 
@@ -217,7 +216,7 @@ def test_a_missing_bucket_is_named(store: Store) -> None:
         Store.open("s3://elsewhere/x")
 
 
-def test_what_is_no_s3_address_is_refused() -> None:
+def test_an_invalid_s3_address_is_refused() -> None:
     with pytest.raises(PlanError, match="expected s3://"):
         Store.open("/tmp/folder")
 
@@ -229,7 +228,7 @@ def test_a_full_local_disk_is_a_store_error(store: Store, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.client, "download_file", full)
-    with pytest.raises(StoreError, match="no space is left on the local disk"):
+    with pytest.raises(StoreError, match="no space left on the local disk"):
         store.blob_path(blob.sha256)
 
 
@@ -250,7 +249,7 @@ def test_a_full_disk_of_the_server_is_a_store_error_and_leaves_nothing(
         ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=False
     )
     if mounted.returncode:
-        pytest.skip("this machine lets nobody mount a small disk")
+        pytest.skip("mounting a small disk is not permitted on this machine")
     try:
         with serve(disk) as small:
             for name, value in small.env().items():

@@ -9,7 +9,8 @@ import pytest
 from xstilts.data.records import read_rows
 from xstilts.errors import DataError
 from xstilts.mirror.probe import LOCK, probe
-from xstilts.sources.loader import load_rows, open_mirror
+from xstilts.sources.loader import load_rows
+from xstilts.sources.mirrors import open_mirror
 from xstilts.tasks.benchmarks.udpos import UPOS
 from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.registry import TASKS
@@ -87,7 +88,8 @@ def test_classes_in_another_order_are_read_by_name(tmp_path: Path) -> None:
     row = probe(str(tmp_path), LOCK, ["snli"])[0]
     assert row["status"] == "ok"
     assert row["reason"] == (
-        "the column label has its classes in the order contradiction, entailment, neutral; they are read by name"
+        "the classes of column label are in the order contradiction, entailment, neutral; "
+        "they are read by name"
     )
 
 
@@ -141,7 +143,7 @@ def test_files_of_a_split_that_number_their_classes_differently_are_refused(tmp_
     snli(tmp_path, ["neutral", "entailment", "contradiction"], "train-00001-of-00002")
     with pytest.raises(
         DataError,
-        match=r"train-00001-of-00002\.parquet: the column label has the classes neutral, ent",
+        match=r"train-00001-of-00002\.parquet: the classes of column label are neutral, ent",
     ):
         read(tmp_path, "snli")
 

@@ -1,4 +1,4 @@
-"""Reads what `encode` wrote: rows of token ids, images by reference."""
+"""Reads encoded.parquet: rows of token ids, with images by reference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,15 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-#: Sets of at most so many rows are kept as Python objects, about 2 KB a row.
-_IN_PYTHON = 50_000
+#: Sets with at most this many rows are kept as Python objects, about 2 KB per row.
+_MAX_PYTHON_ROWS = 50_000
 
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """One training or scoring row. The columns of encoded.parquet; see xstilts.data.encode for
-    their meaning.
-    """
+    """One training or scoring row: the columns of encoded.parquet, see xstilts.data.encode."""
 
     row: int
     language: str
@@ -34,9 +32,7 @@ class EncodedRow:
 
 
 class EncodedRows:
-    """The rows of one encoded.parquet, read once; `lengths` and `supervised` are plain lists of
-    int.
-    """
+    """The rows of one encoded.parquet, read once. `lengths` and `supervised` are lists of int."""
 
     def __init__(self, source: Path | pa.Table) -> None:
         self.table = source if isinstance(source, pa.Table) else pq.read_table(source)
@@ -47,7 +43,7 @@ class EncodedRows:
         return self.table.num_rows
 
     def share(self, rank: int, world: int) -> "EncodedRows":
-        """Every world-th row from rank on."""
+        """Every `world`-th row, starting at `rank`."""
         return EncodedRows(self.table.take(list(range(rank, len(self), world))))
 
     @cached_property
@@ -55,16 +51,16 @@ class EncodedRows:
         return [EncodedRow(**row) for row in self.table.to_pylist()]
 
     def rows(self, indices: Sequence[int]) -> list[EncodedRow]:
-        """The rows at these places. Small sets are read into Python once, large ones stay in
+        """The rows at some indices. Small sets are converted to Python once, large ones stay in
         Arrow.
         """
-        if len(self) <= _IN_PYTHON:
+        if len(self) <= _MAX_PYTHON_ROWS:
             return [self._all[index] for index in indices]
         return [EncodedRow(**row) for row in self.table.take(list(indices)).to_pylist()]
 
 
 class Images:
-    """The image bytes of some records, by the SHA-256 of the bytes."""
+    """The images of records, by the SHA-256 of their bytes."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.data: Mapping[str, bytes] = {

@@ -1,9 +1,13 @@
-"""The image ladder: what an image task is without this or that of its pictures.
+"""Image conditions: the rows of an image task with other images, or without.
 
-real → blank (a picture of the same size in its mean colour) → shuffled (another row's pictures) →
-removed (text alone) → caption (the caption in words in the picture's place). Differences between
-rungs: real − shuffled is what seeing gives, blank − removed what image tokens cost, caption against
-real is modality at equal content.
+- real: the images of the source
+- blank: an image of the same size in its mean color
+- shuffled: the images of another row
+- removed: no image
+- caption: the caption as text instead of the image
+
+real − shuffled measures the effect of seeing the right image, blank − removed the cost of image
+tokens, and real − caption the modality at equal content.
 """
 
 import hashlib
@@ -17,76 +21,86 @@ from xstilts.errors import DataError
 from xstilts.tasks.task import Example
 
 
-def with_images(
-    examples: Sequence[Example], rung: str, captions: Mapping[str, str] | None = None
+def apply_condition(
+    examples: Sequence[Example], condition: str, captions: Mapping[str, str] | None = None
 ) -> list[Example]:
-    """The examples on a rung of the ladder, one for one. captions: SHA-256 of a picture's bytes
-    → words, for rows that have none of their own. DataError where `caption` is asked of pictures
-    without one, or `shuffled` of fewer than two different pictures.
+    """The examples in an image condition, in the same order.
+
+    DataError for `caption` if an image has no caption, and for `shuffled` with fewer than two
+    different images.
+
+    Args:
+        examples: in the condition `real`.
+        condition: real, blank, shuffled, removed or caption.
+        captions: SHA-256 of an image → its caption, for examples without a caption of their own.
     """
-    if rung == "blank":
-        return [replace(one, images=tuple(blank(data) for data in one.images)) for one in examples]
-    if rung == "shuffled":
+    if condition == "blank":
+        return [
+            replace(example, images=tuple(blank(data) for data in example.images))
+            for example in examples
+        ]
+    if condition == "shuffled":
         return _shuffled(examples)
-    if rung == "removed":
-        return [replace(one, images=()) for one in examples]
-    if rung == "caption":
-        told = [replace(one, caption=caption_of(one, captions or {})) for one in examples]
-        if bare := [one.id for one in told if one.images and not one.caption]:
+    if condition == "removed":
+        return [replace(example, images=()) for example in examples]
+    if condition == "caption":
+        captioned = [
+            replace(example, caption=caption_of(example, captions or {})) for example in examples
+        ]
+        if missing := [
+            example.id for example in captioned if example.images and not example.caption
+        ]:
             raise DataError(
-                f"{len(bare)} rows have no caption to stand for their picture, such as {bare[0]}"
+                f"{len(missing)} rows have no caption for their image, such as {missing[0]}; add "
+                "captions to the mirror (captions/<task>)"
             )
-        return [_in_words(one) for one in told]
+        return [_with_caption_as_text(example) for example in captioned]
     return list(examples)
 
 
-def caption_of(one: Example, captions: Mapping[str, str]) -> str:
-    """A row's own caption, else those of its pictures in order; empty where one of them has
+def caption_of(example: Example, captions: Mapping[str, str]) -> str:
+    """The caption of an example, else those of its images in order; empty if one of them has
     none.
     """
-    found = (
-        [captions.get(hashlib.sha256(data).hexdigest(), "") for data in one.images]
-        if not one.caption
-        else []
-    )
-    return " ".join(found) if all(found) and found else one.caption
+    if example.caption:
+        return example.caption
+    parts = [captions.get(hashlib.sha256(data).hexdigest(), "") for data in example.images]
+    return " ".join(parts) if all(parts) else ""
 
 
 @cache
 def blank(data: bytes) -> bytes:
-    """A PNG of the same size as a picture, all of it in the picture's mean colour."""
+    """A PNG of the same size as an image, filled with its mean color."""
     from PIL import Image, ImageStat
 
     from xstilts.tasks.pictures import upright
 
-    whole = upright(data)
-    colour = tuple(round(value) for value in ImageStat.Stat(whole).mean)
+    image = upright(data)
+    color = tuple(round(value) for value in ImageStat.Stat(image).mean)
     out = io.BytesIO()
-    Image.new("RGB", whole.size, colour).save(out, "PNG")
+    Image.new("RGB", image.size, color).save(out, "PNG")
     return out.getvalue()
 
 
 def _shuffled(examples: Sequence[Example]) -> list[Example]:
-    """Each picture goes to a row that had another: clusters (rows of one picture) swap by a
+    """Every image moves to rows with another image: groups of rows with the same image swap by a
     seeded cycle.
     """
-    groups: dict[tuple[bytes, ...], list[int]] = {}
-    for place, one in enumerate(examples):
-        groups.setdefault(one.images, []).append(place)
-    pictures = list(groups)
-    if len(pictures) < 2:
-        raise DataError("fewer than two different pictures: they cannot be shuffled")
-    random.Random("shuffled images").shuffle(pictures)
-    other = {own: pictures[(k + 1) % len(pictures)] for k, own in enumerate(pictures)}
-    return [replace(one, images=other[one.images]) for one in examples]
+    images = list(dict.fromkeys(example.images for example in examples))
+    if len(images) < 2:
+        raise DataError("fewer than two different images, which cannot be shuffled")
+    random.Random("shuffled images").shuffle(images)
+    other = {image: images[(k + 1) % len(images)] for k, image in enumerate(images)}
+    return [replace(example, images=other[example.images]) for example in examples]
 
 
-def _in_words(one: Example) -> Example:
-    """The caption as the first text, a context that may be cut: a premise before its hypothesis,
-    and before a question, which stays whole.
+def _with_caption_as_text(example: Example) -> Example:
+    """The caption as the first text: a premise before a hypothesis, or a context that may be cut
+    before a question.
     """
-    if one.label is not None and not one.choices and one.text_pair is None:
-        return replace(one, images=(), text=one.caption, text_pair=one.text)
-    if one.question is not None:  # the text is a context already
-        return replace(one, images=(), text=f"{one.caption} {one.text}")
-    return replace(one, images=(), text=one.caption, question=one.text or None)
+    caption = example.caption
+    if example.label is not None and not example.choices and example.text_pair is None:
+        return replace(example, images=(), text=caption, text_pair=example.text)
+    if example.question is not None:  # the text is a context already
+        return replace(example, images=(), text=f"{caption} {example.text}")
+    return replace(example, images=(), text=caption, question=example.text or None)

@@ -1,5 +1,5 @@
-"""Source rows → canonical records, as Parquet. Bad rows are counted and named; too many of them
-stop the step.
+"""The records step: source rows → canonical records, as Parquet. Bad rows are counted and reported;
+if there are too many, the step fails.
 """
 
 import hashlib
@@ -13,17 +13,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xstilts.data.image_conditions import caption_of, with_images
+from xstilts.data.image_conditions import apply_condition, caption_of
 from xstilts.errors import DataError
 from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import UNUSABLE, Example, Source, Task
 
-#: More bad rows than this share stop the step, where the plan does not say otherwise
-#: (`most_bad_rows`).
-MOST_BAD = 0.05
-#: Bad rows that a manifest names.
-NAMED = 50
+#: The step fails if more than this share of rows is bad, unless the plan sets `most_bad_rows`.
+MAX_BAD_SHARE = 0.05
+#: How many bad rows a manifest lists.
+MAX_REPORTED = 50
 
 _SCHEMA = pa.schema(
     {
@@ -49,55 +48,49 @@ _SCHEMA = pa.schema(
 def make_records(
     step: Step, mirror: Any, out: Path, tasks: Mapping[str, Task] = TASKS
 ) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Does a records step: files records.parquet (and images.parquet), info with rows, bad rows,
-    licence.
+    """Runs a records step. Returns its files, records.parquet and possibly images.parquet, and info
+    with rows, bad rows and licence.
 
-    All image conditions of a task share rows: every condition checks the rows as their source has
-    them, pictures included, and only then shows them its own way. Where the spec names captions (a
-    plan with a `caption` arm of the task), a row without one is a bad row of every condition.
+    All image conditions of a task share rows: the rows of the source are checked with their images
+    before the condition is applied. If the spec has captions (the plan has a `caption` arm of the
+    task), a row without a caption is a bad row in every condition.
     """
     from xstilts.sources.loader import load_rows
 
     spec, task = step.spec, tasks[step.spec["task"]]
-    where = spec["source"]
-    source = source_of(where)
-    # At the commit that the step is named by.
-    rows = load_rows(mirror.at(where), source, spec["language"], task.label_column)
-    # Training rows are capped after a seeded shuffle, the others in order, so that parallel
-    # languages stay parallel.
+    source_spec = spec["source"]
+    source = source_of(source_spec)
+    # At the commit that is part of the step's fingerprint.
+    rows = load_rows(mirror.at(source_spec), source, spec["language"], task.label_column)
+    # The row cap applies to training rows after a seeded shuffle, and to others in order, so that
+    # parallel languages stay parallel.
     stream = random.Random(f"records/{spec['task']}")
-    if "smoothing" in where:
-        order = rows.sample(stream, where["smoothing"])
+    if "smoothing" in source_spec:
+        order = rows.sample(stream, source_spec["smoothing"])
     else:
         order = list(range(len(rows)))
         if spec["split"] == "train":
             stream.shuffle(order)
-    # A question is asked of the sentences around it: cut in between, it has no answer left.
+    # The candidates for a question are the sentences of its paragraph, so the cap must not split a
+    # paragraph.
     whole = task.format == "ranking" and spec["split"] == "test" and not task.pool
     captions = _captions(spec.get("captions"), mirror)
     examples, bad, dropped = read_rows(
         task, rows, order, spec["language"], None if whole else spec["rows"], captions
     )
     examples = first_clusters(examples, spec["rows"]) if whole else examples
-    most = float(step.settings.get("most_bad", MOST_BAD))
-    if len(bad) > most * max(1, len(bad) + len(examples)) or not examples:
-        named = "; ".join(f"row {entry['row']}: {entry['reason']}" for entry in bad[:3])
-        raise DataError(
-            f"{where['path']} ({where['config']}, {where['split']}): {len(bad)} bad rows of "
-            f"{len(bad) + len(examples)}, more than {most:.0%}; {named or 'it has no rows'}; "
-            "correct the source, name another under `splits`, or allow a larger share by most_bad_rows"
-        )
+    _check_share(step, bad, len(examples))
     if spec["labels"] == "shuffled":
         examples = shuffled_labels(examples)
     if spec.get("images", "real") != "real":
-        examples = with_images(examples, spec["images"], captions)
+        examples = apply_condition(examples, spec["images"], captions)
     files = write_records(examples, out)
     tags: list[str] = []
     if task.format == "tagging" and not task.labels:
         tags = sorted({tag for example in examples for tag in example.tags})
     info = {
         "rows": len(examples),
-        "bad": bad[:NAMED],
+        "bad": bad[:MAX_REPORTED],
         "bad_rows": len(bad),
         "dropped": dropped,
         "licence": task.licence,
@@ -107,32 +100,50 @@ def make_records(
     return files, info
 
 
-def _captions(where: Mapping[str, Any] | None, mirror: Any) -> dict[str, str] | None:
-    """SHA-256 of a picture → its caption, of a mirror's `captions/<task>`; None where the spec
-    names none. DataError where it has other columns.
+def _check_share(step: Step, bad: Sequence[Mapping[str, Any]], examples: int) -> None:
+    """DataError if the share of bad rows is above the limit, or no row is left."""
+    limit, total = float(step.settings.get("most_bad", MAX_BAD_SHARE)), len(bad) + examples
+    if examples and len(bad) <= limit * total:
+        return
+    source = step.spec["source"]
+    where = f"{source['path']} ({source['config']}, {source['split']})"
+    if not bad:
+        raise DataError(
+            f"{where}: no usable rows; correct the source, or set another under `splits`"
+        )
+    reasons = "; ".join(f"row {row['row']}: {row['reason']}" for row in bad[:3])
+    raise DataError(
+        f"{where}: {len(bad)} bad rows of {total}, more than {limit:.0%}; {reasons}; correct the "
+        "source, set another one under `splits`, or allow a larger share with most_bad_rows"
+    )
+
+
+def _captions(source: Mapping[str, Any] | None, mirror: Any) -> dict[str, str] | None:
+    """SHA-256 of an image → its caption, from `captions/<task>` of a mirror; None if the spec has
+    no captions. DataError if the columns are missing or an image has two captions.
     """
     from xstilts.sources.loader import load_rows
 
-    if where is None:
+    if source is None:
         return None
-    rows = load_rows(mirror.at(where), source_of(where), "en")
+    rows = load_rows(mirror.at(source), source_of(source), "en")
+    where = f"{source['path']} ({source['split']})"
     try:
         pairs = [
             (str(row["sha256"]), row["caption"])
-            for row in (rows[place] for place in range(len(rows)))
+            for row in (rows[index] for index in range(len(rows)))
         ]
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"{where['path']} ({where['split']}): needs the columns sha256 and caption ({error})"
+            f"{where}: the columns sha256 and caption are required ({type(error).__name__}: "
+            f"{error})"
         ) from error
     captions: dict[str, str] = {}
     for sha, caption in pairs:
         if caption is None or not str(caption).strip():
-            continue  # a picture without a caption makes its rows bad rows
+            continue  # rows with this image become bad rows
         if captions.setdefault(sha, str(caption)) != str(caption):
-            raise DataError(
-                f"{where['path']} ({where['split']}): two different captions of the picture {sha}; keep one"
-            )
+            raise DataError(f"{where}: two different captions of the image {sha}; remove one")
     return captions
 
 
@@ -144,8 +155,15 @@ def read_rows(
     cap: int | None,
     captions: Mapping[str, str] | None = None,
 ) -> tuple[list[Example], list[dict[str, Any]], int]:
-    """(records, bad rows with reasons, rows dropped by rule), at most `cap` records. captions:
-    SHA-256 of a picture → its caption, where each record needs one; None: none does.
+    """(records, bad rows with reasons, number of rows that the task drops).
+
+    Args:
+        task: that reads the rows.
+        rows: by index.
+        order: indices of the rows to read.
+        language: of the rows.
+        cap: the maximum number of records.
+        captions: SHA-256 of an image → its caption, if every record needs one.
     """
     examples: list[Example] = []
     bad: list[dict[str, Any]] = []
@@ -155,22 +173,22 @@ def read_rows(
             break
         try:
             row = rows[index]
-            made = task.to_example(row, index, language)
+            result = task.to_example(row, index, language)
         except UNUSABLE as error:
             bad.append({"row": index, "reason": f"{type(error).__name__}: {error}"[:300]})
             continue
-        several = [made] if isinstance(made, Example) else list(made or ())
-        dropped += not several
+        row_examples = [result] if isinstance(result, Example) else list(result or ())
+        dropped += not row_examples
         origin = row.get("origin") if isinstance(row, dict) else None
-        for example in several:
+        for example in row_examples:
             try:
-                check(task, example)
+                check_example(task, example)
                 if captions is not None and not caption_of(example, captions).strip():
                     raise ValueError(
-                        "a picture has no caption, and an arm of the plan shows captions"
+                        "an image has no caption, and the plan has an arm with captions"
                     )
             except UNUSABLE as error:
-                name = f" {example.id}" if len(several) > 1 else ""
+                name = f" {example.id}" if len(row_examples) > 1 else ""
                 bad.append({"row": index, "reason": f"{type(error).__name__}{name}: {error}"[:300]})
                 continue
             name = f"{origin}:{example.id}" if origin is not None else example.id
@@ -179,54 +197,51 @@ def read_rows(
 
 
 def parallel_key(task: Task, example: Example, index: int) -> str:
-    """What an example shares with its translations, or the empty text. index: its row in the
-    source.
+    """The key that an example shares with its translations, or an empty text. index: of its row in
+    the source.
     """
     return {"": "", "id": example.id, "row": str(index)}[task.parallel]
 
 
 def first_clusters(examples: Sequence[Example], queries: int | None) -> list[Example]:
-    """The first clusters (paragraphs) with at most so many queries in all, at least one: with
-    all their candidates, and the same in languages whose rows are parallel.
+    """The first clusters (paragraphs) with at most `queries` queries in all, but at least one
+    cluster. They contain all their candidates, and are the same in parallel languages.
     """
-    asked = Counter(one.cluster for one in examples if one.relevant)
+    query_counts = Counter(example.cluster for example in examples if example.relevant)
     kept: set[str] = set()
     total = 0
-    for cluster in dict.fromkeys(one.cluster for one in examples):
-        total += asked[cluster]
+    for cluster in dict.fromkeys(example.cluster for example in examples):
+        total += query_counts[cluster]
         if queries is not None and kept and total > queries:
             break
         kept.add(cluster)
-    return [one for one in examples if one.cluster in kept]
+    return [example for example in examples if example.cluster in kept]
 
 
-def source_of(where: Mapping[str, Any]) -> Source:
-    """The source that a records step's spec names."""
+def source_of(spec: Mapping[str, Any]) -> Source:
+    """The source in the spec of a records step."""
     return Source(
-        where["path"],
-        where["config"],
-        where["split"],
-        field=where.get("field"),
-        plus=tuple(source_of(one) for one in where.get("plus", ())),
-        pictures=source_of(where["pictures"]) if where.get("pictures") else None,
-        pictures_key=where.get("pictures_key", ""),
-        each=bool(where.get("each")),
-        files=tuple(where.get("files", ())),
+        spec["path"],
+        spec["config"],
+        spec["split"],
+        field=spec.get("field"),
+        plus=tuple(source_of(part) for part in spec.get("plus", ())),
+        pictures=source_of(spec["pictures"]) if spec.get("pictures") else None,
+        pictures_key=spec.get("pictures_key", ""),
+        each=bool(spec.get("each")),
+        files=tuple(spec.get("files", ())),
     )
 
 
-def check(task: Task, example: Example) -> None:
-    """Raises ValueError for a record that its format cannot use."""
+def check_example(task: Task, example: Example) -> None:
+    """Raises ValueError for a record that the format of its task cannot use."""
     if example.flaw:
         raise ValueError(example.flaw)
     for text in _texts(example):
-        if (
-            place := next(
-                (i for i, letter in enumerate(text) if "\ud800" <= letter <= "\udfff"), None
-            )
-        ) is not None:
+        surrogates = (i for i, letter in enumerate(text) if "\ud800" <= letter <= "\udfff")
+        if (position := next(surrogates, None)) is not None:
             raise ValueError(
-                f"half a character (surrogate) at character {place}: the text was decoded wrongly"
+                f"lone surrogate at character {position}: the text was decoded incorrectly"
             )
     if task.format in ("classification", "multiple_choice") and example.label is None:
         raise ValueError("the label is missing")
@@ -249,15 +264,15 @@ def check(task: Task, example: Example) -> None:
         "mining": example.text.strip(),
     }
     if not required[task.format]:
-        raise ValueError("a text that the task needs is empty")
+        raise ValueError("a required text is empty")
     if (
         task.format == "ranking"
         and task.role == "evaluation"
         and bool(example.relevant) == bool(example.candidate)
     ):
-        raise ValueError("a row of a ranking is either a query with answers or a named candidate")
+        raise ValueError("a ranking row must be either a query with answers or a named candidate")
     if task.captioned and not example.caption.strip():
-        raise ValueError("the caption that can stand for the picture is empty")
+        raise ValueError("the caption is empty, which can replace the image")
     if example.images:
         from xstilts.tasks.pictures import check_picture
 
@@ -266,7 +281,7 @@ def check(task: Task, example: Example) -> None:
 
 
 def _texts(example: Example) -> Iterator[str]:
-    """Every text of a record."""
+    """All texts of a record."""
     yield from (
         example.id,
         example.text,
@@ -283,29 +298,28 @@ def _texts(example: Example) -> Iterator[str]:
 
 
 def shuffled_labels(examples: list[Example]) -> list[Example]:
-    """The negative control: every answer moved to another row, so that nothing can be learnt from
-    them.
+    """The negative control: every answer moves to another row, so that it teaches nothing.
 
-    Labels, tag lists and captions change rows by one seeded permutation without fixed points. A
-    span is put at a random place of its own context, since another row's answer does not occur
+    Labels, tag lists and captions are permuted by one seeded permutation without fixed points. A
+    span moves to a random word of its context, since the answer of another row does not occur
     there.
     """
-    random_ = random.Random("shuffled labels")
+    stream = random.Random("shuffled labels")
     order = list(range(len(examples)))
-    random_.shuffle(order)
+    stream.shuffle(order)
     donors = {order[i]: order[(i + 1) % len(order)] for i in range(len(order))}
     return [
-        _with_answer_of(example, examples[donors[i]], random_) for i, example in enumerate(examples)
+        _with_answer_of(example, examples[donors[i]], stream) for i, example in enumerate(examples)
     ]
 
 
-def _with_answer_of(example: Example, donor: Example, random_: random.Random) -> Example:
+def _with_answer_of(example: Example, donor: Example, stream: random.Random) -> Example:
     if example.answers:
         words = example.text.split()
-        chosen = random_.randrange(len(words))
+        chosen = stream.randrange(len(words))
         start = len(" ".join(words[:chosen])) + (1 if chosen else 0)
-        found = example.text.find(words[chosen], min(start, len(example.text)))
-        start = found if found >= 0 else example.text.index(words[chosen])
+        position = example.text.find(words[chosen], min(start, len(example.text)))
+        start = position if position >= 0 else example.text.index(words[chosen])
         return replace(example, answers=((words[chosen], start),))
     if example.choices:
         label = (donor.label or 0) % len(example.choices)
@@ -319,12 +333,12 @@ def _with_answer_of(example: Example, donor: Example, random_: random.Random) ->
 
 
 def write_records(examples: list[Example], out: Path) -> dict[str, Path]:
-    """Writes records.parquet and, when there are pictures, images.parquet (sha256, bytes)."""
-    pictures: dict[str, bytes] = {}
+    """Writes records.parquet and, if there are images, images.parquet (sha256, bytes)."""
+    images: dict[str, bytes] = {}
     rows = []
     for example in examples:
         shas = [hashlib.sha256(data).hexdigest() for data in example.images]
-        pictures.update(zip(shas, example.images, strict=True))
+        images.update(zip(shas, example.images, strict=True))
         rows.append(
             {
                 "id": example.id,
@@ -347,24 +361,24 @@ def write_records(examples: list[Example], out: Path) -> dict[str, Path]:
     out.mkdir(parents=True, exist_ok=True)
     files = {"records.parquet": out / "records.parquet"}
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), files["records.parquet"])
-    if pictures:
+    if images:
         files["images.parquet"] = out / "images.parquet"
         table = pa.table(
-            {"sha256": list(pictures), "bytes": pa.array(list(pictures.values()), pa.binary())}
+            {"sha256": list(images), "bytes": pa.array(list(images.values()), pa.binary())}
         )
         pq.write_table(table, files["images.parquet"])
     return files
 
 
-def read_records(path: Path, pictured: bool = True) -> list[Example]:
-    """The records of a records.parquet; pictures are read from images.parquet beside it, or left
-    out.
+def read_records(path: Path, with_images: bool = True) -> list[Example]:
+    """The records of a records.parquet, with or without the images of images.parquet in the same
+    folder.
     """
     rows = pq.read_table(path).to_pylist()
-    pictures: Mapping[str, bytes] = {}
-    if pictured and any(row["images"] for row in rows):
+    images: Mapping[str, bytes] = {}
+    if with_images and any(row["images"] for row in rows):
         table = pq.read_table(path.with_name("images.parquet"))
-        pictures = dict(
+        images = dict(
             zip(table.column("sha256").to_pylist(), table.column("bytes").to_pylist(), strict=True)
         )
     return [
@@ -379,7 +393,7 @@ def read_records(path: Path, pictured: bool = True) -> list[Example]:
             tags=tuple(row["tags"]),
             answers=tuple((answer["text"], answer["start"]) for answer in row["answers"]),
             targets=tuple(row["targets"]),
-            images=tuple(pictures[sha] for sha in row["images"] if pictured),
+            images=tuple(images[sha] for sha in row["images"] if with_images),
             cluster=row["cluster"],
             relevant=tuple(row["relevant"]),
             candidate=row["candidate"],

@@ -1,3 +1,3 @@
-"""The miniature: a generated mirror of the hub with invented languages and drawn pictures,
-learnable in minutes.
+"""The miniature: a generated mirror with invented languages and drawn images, which tiny models
+learn in minutes.
 """

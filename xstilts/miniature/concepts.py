@@ -1,6 +1,4 @@
-"""The concepts of the miniature world, by class. Every concept is one English word and one word
-of every language.
-"""
+"""The concepts of the miniature world by class. Each has one word in every language."""
 
 NAMES = (
     "anna",
@@ -61,7 +59,7 @@ PREPOSITIONS = ("in", "under", "behind", "near")
 FUNCTION = ("the", "is", "are", "works", "at", "where", "what", "who", "howmany")
 PUNCTUATION = (".", "?")
 
-#: Word classes: noise in pre-training replaces a word by another of its class.
+#: Word classes. Noise in pretraining replaces a word with another one of its class.
 CLASSES = {
     "name": NAMES,
     "surname": SURNAMES,
@@ -78,10 +76,10 @@ CLASSES = {
     "punctuation": PUNCTUATION,
 }
 CONCEPTS = tuple(dict.fromkeys(concept for members in CLASSES.values() for concept in members))
-#: Spelt alike in every language that shares its anchors with English.
+#: Spelled the same in all languages that share anchors with English.
 ANCHORS = frozenset(NAMES + SURNAMES + DIGITS + PUNCTUATION)
 
 
 def concept_class(concept: str) -> str:
-    """The first class that holds a concept ('orange' is a noun, 'watch' too)."""
+    """The first class that contains a concept ('orange' and 'watch' are nouns)."""
     return next(name for name, members in CLASSES.items() if concept in members)

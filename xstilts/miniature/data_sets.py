@@ -1,6 +1,6 @@
-"""Every data set that the miniature writes, in the hub's own columns and types."""
+"""The data sets of the miniature, with the columns and types of the hub."""
 
-from xstilts.miniature.schemas import Classes, DataSet, List, Rows
+from xstilts.miniature.schemas import Classes, DataSet, List, Struct
 
 _NLI = Classes(("entailment", "neutral", "contradiction"))
 _UPOS = tuple(
@@ -57,7 +57,7 @@ _UD = {
 }
 _CAULDRON = {
     "images": List("image"),
-    "texts": Rows(dict.fromkeys(("user", "assistant", "source"), "string"), many=True),
+    "texts": Struct(dict.fromkeys(("user", "assistant", "source"), "string"), many=True),
 }
 _GQA_IMAGES = {"id": "string", "image": "image"}
 _GQA_INSTRUCTIONS = {
@@ -67,10 +67,10 @@ _GQA_INSTRUCTIONS = {
     "answer": "string",
     "fullAnswer": "string",
     "isBalanced": "bool",
-    "groups": Rows({"global": "string", "local": "string"}),
+    "groups": Struct({"global": "string", "local": "string"}),
     "entailed": "string",
     "equivalent": "string",
-    "types": Rows(dict.fromkeys(("structural", "semantic", "detailed"), "string")),
+    "types": Struct(dict.fromkeys(("structural", "semantic", "detailed"), "string")),
     "semanticStr": "string",
 }
 _SNLI_VE = {
@@ -85,7 +85,7 @@ _SNLI_VE = {
 _SPAN = {"start": "int64", "end": "int64"}
 _MENTION = {
     "example_id": "string",
-    "mention_span": Rows({**_SPAN, "text": "string"}),
+    "mention_span": Struct({**_SPAN, "text": "string"}),
     "entity_id": "string",
 }
 _CONTEXT = {
@@ -93,13 +93,13 @@ _CONTEXT = {
         ("document_title", "document_url", "document_id", "section_title", "language", "text"),
         "string",
     ),
-    "sentence_spans": Rows(_SPAN, many=True),
+    "sentence_spans": Struct(_SPAN, many=True),
 }
 _ENTITY = {
     **dict.fromkeys(
         ("entity_id", "title", "description", "description_url", "description_language"), "string"
     ),
-    "sentence_spans": Rows(_SPAN, many=True),
+    "sentence_spans": Struct(_SPAN, many=True),
 }
 
 DATA_SETS = {
@@ -217,12 +217,12 @@ DATA_SETS = {
         DataSet(
             "izhx/mewsli-x",
             "Mewsli-X",
-            {"context": Rows(_CONTEXT), "mentions": Rows(_MENTION, many=True)},
+            {"context": Struct(_CONTEXT), "mentions": Struct(_MENTION, many=True)},
             {
                 "wikipedia_pairs": {
-                    "context": Rows(_CONTEXT),
-                    "mention": Rows(_MENTION),
-                    "entity": Rows(_ENTITY),
+                    "context": Struct(_CONTEXT),
+                    "mention": Struct(_MENTION),
+                    "entity": Struct(_ENTITY),
                 },
                 "candidate_entities": _ENTITY,
             },
@@ -255,7 +255,7 @@ DATA_SETS = {
             {
                 "question_type": "string",
                 "multiple_choice_answer": "string",
-                "answers": Rows(
+                "answers": Struct(
                     {"answer": "string", "answer_confidence": "string", "answer_id": "int64"},
                     many=True,
                 ),
@@ -339,9 +339,9 @@ DATA_SETS = {
             "HuggingFaceH4/llava-instruct-mix-vsft",
             "LLaVA-Instruct",
             {
-                "messages": Rows(
+                "messages": Struct(
                     {
-                        "content": Rows(
+                        "content": Struct(
                             {"index": "int64", "text": "string", "type": "string"}, many=True
                         ),
                         "role": "string",

@@ -1,4 +1,4 @@
-"""Pictures: one or two coloured shapes on grey, each noun with a shape of its own."""
+"""Images: one or two colored shapes on gray, with a different shape for each noun."""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ RGB = {
 
 
 class Drawn(NamedTuple):
-    """A thing in a picture."""
+    """A thing in an image."""
 
     noun: str
     colour: str
@@ -37,9 +37,7 @@ class Drawn(NamedTuple):
 
 @cache
 def shape(noun: str) -> npt.NDArray[np.bool_]:
-    """The noun's own pattern of 4 x 4 cells, about half of them set: [4, 4] bool. No two nouns
-    have the same.
-    """
+    """The unique pattern of a noun: [4, 4] bool, about half of the cells set."""
     taken = {shape(other).tobytes() for other in NOUNS[: NOUNS.index(noun)]}
     attempt = 0
     while True:
@@ -51,30 +49,30 @@ def shape(noun: str) -> npt.NDArray[np.bool_]:
 
 
 def things(rng: Random, count: int) -> list[Drawn]:
-    """`count` different nouns, each in a colour of its own."""
+    """`count` different nouns in different colors."""
     pairs = zip(rng.sample(NOUNS, count), rng.sample(COLOURS, count), strict=True)
     return [Drawn(noun, colour) for noun, colour in pairs]
 
 
 def box(drawn: Sequence[Drawn], index: int) -> tuple[int, int, int, int]:
-    """(left, top, width, height) in pixels of a thing in a picture, without the empty edges of
-    its pattern.
+    """(left, top, width, height) in pixels of a thing in an image, without the empty edges of its
+    pattern.
     """
     pattern = shape(drawn[index].noun)
     scale, left, top = (2, 0, 0) if len(drawn) == 1 else (1, 4 * index, 2)
     rows, columns = (np.flatnonzero(pattern.any(axis=axis)) for axis in (1, 0))
     cell = SIDE // CELLS
     x, y = (left + scale * int(columns[0])) * cell, (top + scale * int(rows[0])) * cell
-    width, height = (int(found[-1] - found[0] + 1) * scale * cell for found in (columns, rows))
+    width, height = (int(cells[-1] - cells[0] + 1) * scale * cell for cells in (columns, rows))
     return x, y, width, height
 
 
 def draw(rng: Random, drawn: Sequence[Drawn]) -> bytes:
-    """PNG bytes of a picture with one thing (it fills the picture) or two (the first left, the
-    second right), plus a little noise. Raises ValueError for any other number.
+    """PNG bytes of an image with one thing, which fills it, or two (the first on the left), plus a
+    little noise. ValueError for any other number of things.
     """
     if len(drawn) not in (1, 2):
-        raise ValueError(f"a picture has one or two things, not {len(drawn)}")
+        raise ValueError(f"an image has one or two things, not {len(drawn)}")
     cells = np.full((CELLS, CELLS, 3), GREY, dtype=np.int16)
     for index, thing in enumerate(drawn):
         pattern = shape(thing.noun)

@@ -1,5 +1,5 @@
-"""Rows of the target sets that came later: TyDiQA, BUCC, LAReQA, Mewsli-X. Test rows are
-parallel over languages where the real ones are.
+"""RowMaker of further target sets: TyDiQA, BUCC, LAReQA, Mewsli-X. Test rows are parallel if those
+of the real sets are.
 """
 
 import hashlib
@@ -9,29 +9,36 @@ from random import Random
 
 from xstilts.miniature.concepts import ANIMALS, FIRMS, NAMES, NOUNS, PLACES, SURNAMES, VERBS
 from xstilts.miniature.languages import LANGUAGES, Clause, Language, Word
-from xstilts.miniature.rows import Row, Rows, answer_in, questions, tell, translations
-from xstilts.miniature.world import IS, THE, asked, at_place, favourites, scene, told
+from xstilts.miniature.rows import Row, RowMaker, answer_in, questions, sentences_of, translations
+from xstilts.miniature.world import (
+    IS,
+    THE,
+    at_place,
+    fact_clause,
+    favourites,
+    question_about,
+    scene,
+)
 
 
-def every_language(prefixes: dict[str, str]) -> Rows:
-    """TyDiQA: `count` rows of every language behind one another, told apart by the beginning of
-    the id. They are not parallel: each language asked its own questions. prefixes: language →
-    that beginning, where it is not the code.
+def every_language(prefixes: dict[str, str]) -> RowMaker:
+    """TyDiQA: `count` rows of each language in one file, distinguished by an id prefix, not
+    parallel. prefixes: language → id prefix, if it is not the code.
     """
 
     def rows(rng: Random, _: Language, count: int, split: str) -> Iterator[Row]:
         start = rng.random()
         for code, language in LANGUAGES.items():
-            own = Random(f"{start}:{code}")
-            for row in questions((2, 3), 1, titled=True)(own, language, count, split):
+            stream = Random(f"{start}:{code}")
+            for row in questions((2, 3), 1, titled=True)(stream, language, count, split):
                 yield {**row, "id": f"{prefixes.get(code, code)}-{row['id']}"}
 
     return rows
 
 
-def gold_pairs(english: Language) -> Rows:
-    """BUCC as google/xtreme has it: pairs of sentences, and the sentences' ids where the
-    languages' names should be.
+def gold_pairs(english: Language) -> RowMaker:
+    """BUCC as in google/xtreme: pairs of sentences, with sentence ids in the columns of the
+    languages.
     """
 
     def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
@@ -45,10 +52,9 @@ def gold_pairs(english: Language) -> Rows:
     return rows
 
 
-def mining_pool(english: Language) -> Rows:
-    """BUCC's pools as its archives have them: sentences of either side, `side` foreign or
-    english, of which `count` pairs translate each other (`gold`) and twice as many on each side
-    stand alone.
+def mining_pool(english: Language) -> RowMaker:
+    """BUCC's pools as in its archives: sentences of both sides, of which `count` pairs translate
+    each other and twice as many sentences on each side have no translation.
     """
 
     def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
@@ -56,16 +62,16 @@ def mining_pool(english: Language) -> Rows:
         pairs: list[tuple[str, str]] = []
         while len(pairs) < 5 * count:
             facts = scene(rng, 2)
-            texts = (tell(language, facts), tell(english, facts))
-            if used.isdisjoint(texts):  # a sentence that stands twice is mined with nothing
+            texts = (sentences_of(language, facts), sentences_of(english, facts))
+            if used.isdisjoint(texts):  # duplicate sentences are not mined
                 used.update(texts)
                 pairs.append(texts)
-        # The first are pairs, then come lone foreign and lone English sentences; both sides are
+        # First the pairs, then single foreign and single English sentences; both sides are
         # shuffled.
-        lone = (pairs[count : 3 * count], pairs[3 * count :])
+        single = (pairs[count : 3 * count], pairs[3 * count :])
         for side, code in enumerate((language.code, "en")):
             sentences = [(k, pair[side]) for k, pair in enumerate(pairs[:count])] + [
-                (-1, pair[side]) for pair in lone[side]
+                (-1, pair[side]) for pair in single[side]
             ]
             rng.shuffle(sentences)
             for number, (gold, text) in enumerate(sentences, 1):
@@ -75,29 +81,29 @@ def mining_pool(english: Language) -> Rows:
 
 
 def sentence_broken(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """XQuAD-R in its raw layout: articles of five paragraphs, with the places where sentences
-    begin and end; `count` questions in all, two a paragraph.
+    """XQuAD-R in its raw layout: articles of five paragraphs with the boundaries of sentences, two
+    questions per paragraph, `count` in all.
     """
-    asked_so_far = article = 0
-    while asked_so_far < count:
+    questions_so_far = article = 0
+    while questions_so_far < count:
         paragraphs: list[Row] = []
-        while len(paragraphs) < 5 and asked_so_far < count:
+        while len(paragraphs) < 5 and questions_so_far < count:
             facts = scene(rng, 3)
-            sentences = [language.say(told(fact)) for fact in facts]
+            sentences = [language.say(fact_clause(fact)) for fact in facts]
             texts = [language.text(words) for words in sentences]
             starts = [sum(len(text) + 1 for text in texts[:number]) for number in range(len(texts))]
             qas = []
-            for number in rng.sample(range(3), min(2, count - asked_so_far)):
-                question, wanted = asked(rng, facts[number])
-                answer, start = answer_in(language, sentences, number, wanted)
+            for number in rng.sample(range(3), min(2, count - questions_so_far)):
+                question, concepts = question_about(rng, facts[number])
+                answer, start = answer_in(language, sentences, number, concepts)
                 qas.append(
                     {
                         "answers": [{"answer_start": start, "text": answer}],
-                        "id": f"scene-{asked_so_far:05d}",
+                        "id": f"scene-{questions_so_far:05d}",
                         "question": language.text(language.say(question)),
                     }
                 )
-                asked_so_far += 1
+                questions_so_far += 1
             paragraphs.append(
                 {
                     "context": " ".join(texts),
@@ -114,7 +120,10 @@ def sentence_broken(rng: Random, language: Language, count: int, split: str) -> 
 
 #: The entities of the world: every person with a surname, every thing, animal and place.
 PEOPLE = tuple((name, surname) for name in NAMES for surname in SURNAMES)
-ENTITIES: tuple[tuple[str, ...], ...] = (*PEOPLE, *((one,) for one in (*NOUNS, *ANIMALS, *PLACES)))
+ENTITIES: tuple[tuple[str, ...], ...] = (
+    *PEOPLE,
+    *((noun,) for noun in (*NOUNS, *ANIMALS, *PLACES)),
+)
 
 
 def entity_id(entity: tuple[str, ...]) -> str:
@@ -123,21 +132,21 @@ def entity_id(entity: tuple[str, ...]) -> str:
 
 @cache
 def described_in(entity: tuple[str, ...]) -> Language:
-    """The one language in which an entity is described: English for half of them."""
+    """The language in which an entity is described: English for half of them."""
     draw = hashlib.sha256(" ".join(entity).encode()).digest()
     others = [language for code, language in LANGUAGES.items() if code != "en"]
     return LANGUAGES["en"] if draw[0] % 2 else others[draw[1] % len(others)]
 
 
 def _words(entity: tuple[str, ...]) -> list[Word]:
-    """What an entity is called: "anna hall", "the ball"."""
+    """The name of an entity: "anna hall", "the ball"."""
     if len(entity) == 2:
         return [Word(entity[0], "PROPN", "B-PER"), Word(entity[1], "PROPN", "I-PER")]
     return [THE, Word(entity[0], "NOUN")]
 
 
 def entity_row(entity: tuple[str, ...], language: Language) -> Row:
-    """An entity with two sentences about it: its name and what is usual of it."""
+    """An entity with its name and two sentences about its habits."""
     thing, words = entity[0], _words(entity)
     place = favourites(thing, "place", PLACES)[0]
     first = Clause(words, [IS], place=at_place("in", place))
@@ -166,7 +175,7 @@ def entity_row(entity: tuple[str, ...], language: Language) -> Row:
 
 
 def candidates(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """Mewsli-X: the pool, every entity of the world once, in its own language."""
+    """Mewsli-X: the candidates, every entity of the world once, in its language."""
     for entity in rng.sample(ENTITIES, len(ENTITIES)):
         yield entity_row(entity, described_in(entity))
 
@@ -174,7 +183,7 @@ def candidates(rng: Random, language: Language, count: int, split: str) -> Itera
 def _mentioned(
     rng: Random, language: Language, entity: tuple[str, ...], name: str
 ) -> tuple[Row, Row]:
-    """(context, mention): two facts of which the first names the entity."""
+    """(context, mention): two facts, the first of which mentions the entity."""
     words = _words(entity)
     (other,) = scene(rng, 1)
     if len(entity) == 2:
@@ -186,7 +195,7 @@ def _mentioned(
     else:
         subject = [Word(other.name, "PROPN")]
         clause = Clause(subject, [Word(rng.choice(VERBS), "VERB")], words)
-    said = [language.text(language.say(clause)), tell(language, [other])]
+    said = [language.text(language.say(clause)), sentences_of(language, [other])]
     text, mention = " ".join(said), language.text(words)
     start = text.index(mention)
     context = {
@@ -206,7 +215,7 @@ def _mentioned(
 
 
 def news(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """Mewsli-X's test rows: an article with one mention; ids and entities are the same in all
+    """Mewsli-X's test rows: an article with one mention. Ids and entities are the same in all
     languages.
     """
     for index in range(count):

@@ -1,4 +1,4 @@
-"""The invented languages: how each one orders a clause, and the word it has for every concept."""
+"""The invented languages: the word order of each, and its word for every concept."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,9 +10,7 @@ from xstilts.miniature.concepts import ANCHORS, CONCEPTS, PUNCTUATION
 
 
 class Word(NamedTuple):
-    """A word before it is spoken: a concept of the world, its universal part of speech and its
-    IOB2 entity tag.
-    """
+    """A word before spelling: a concept, its universal part of speech and its IOB2 entity tag."""
 
     concept: str
     upos: str
@@ -20,8 +18,8 @@ class Word(NamedTuple):
 
 
 class Clause(NamedTuple):
-    """The constituents of a sentence, in no order: the language orders them. `place` starts with
-    its preposition.
+    """The constituents of a sentence, which the language orders. `place` starts with its
+    preposition.
     """
 
     subject: Sequence[Word]
@@ -35,10 +33,10 @@ class Clause(NamedTuple):
 class Language:
     """A language of the miniature.
 
-    code: ISO 639-3 (private use for the invented ones); config: its name in google/xtreme's udpos
-    configs. order: of subject, verb and object. adjective_after, postpositions: what differs from
-    English inside a phrase. georgian: written in Georgian letters. shared: names and digits are
-    spelt as in English.
+    code: ISO 639-3 (private use for the invented ones). config: the name in google/xtreme's udpos
+    configs. order: of subject, verb and object. adjective_after, postpositions: differences from
+    English within a phrase. georgian: written in the Georgian script. shared: names and digits are
+    spelled as in English.
     """
 
     code: str
@@ -50,7 +48,7 @@ class Language:
     shared: bool = True
 
     def say(self, clause: Clause) -> list[Word]:
-        """The words of a clause in this language's order, the full stop or question mark last."""
+        """The words of a clause in the order of this language, with the punctuation last."""
         parts = {
             "S": self._phrase(clause.subject),
             "V": list(clause.verb),
@@ -59,11 +57,11 @@ class Language:
         return [word for slot in self.order for word in parts[slot]] + [clause.end]
 
     def spell(self, concept: str) -> str:
-        """This language's word for a concept; raises KeyError for an unknown one."""
+        """The word for a concept; KeyError for an unknown one."""
         return lexicon(self.code)[concept]
 
     def text(self, words: Sequence[Word]) -> str:
-        """The words, spelt and joined by single spaces."""
+        """The words, spelled and joined by single spaces."""
         return " ".join(self.spell(word.concept) for word in words)
 
     def _phrase(self, words: Sequence[Word]) -> list[Word]:
@@ -96,9 +94,8 @@ _GEORGIAN = ["ბა", "კე", "მი", "ლო", "თუ", "ზა", "რი
 
 @cache
 def lexicon(code: str) -> dict[str, str]:
-    """Concept → word. A word is two or three syllables drawn from a hash of language and
-    concept; no two concepts of any two languages share a word, names and digits (where shared)
-    and punctuation apart.
+    """Concept → word. A word has two or three syllables, drawn from a hash of language and concept.
+    Words are unique over all languages, except shared names and digits, and punctuation.
     """
     language = LANGUAGES[code]
     if code == "en":

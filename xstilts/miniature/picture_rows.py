@@ -1,6 +1,5 @@
-"""Rows of the sets with pictures that came later. Every picture is one or two coloured things,
-as in COCO captions and NLVR here; questions ask for a thing's colour or for the thing of a
-colour.
+"""Rows of further image sets. Every image has one or two colored things, as in COCO captions and
+NLVR here; questions ask for the color of a thing or the thing of a color.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,14 +10,14 @@ from xstilts.miniature import drawings
 from xstilts.miniature.concepts import COLOURS, NOUNS, PLACES
 from xstilts.miniature.drawings import Drawn
 from xstilts.miniature.languages import Clause, Language, Word
-from xstilts.miniature.rows import Row, described, pictured, tell
+from xstilts.miniature.rows import Row, described, image_column, sentences_of
 from xstilts.miniature.world import IS, QUESTION, THE, favourites, scene
 
 _WHAT = Word("what", "PRON")
 
 
 class Answered(NamedTuple):
-    """A question on a picture, its answer, and the class that the answer is one of."""
+    """A question about an image, its answer, and the class of possible answers."""
 
     question: str
     answer: str
@@ -30,27 +29,25 @@ def _things(rng: Random) -> list[Drawn]:
 
 
 def _questions(language: Language, things: Sequence[Drawn]) -> list[Answered]:
-    """Of every thing: "the ball is what ?" and "what is red ?"."""
-    found = []
+    """Two questions about each thing: "the ball is what ?" and "what is red ?"."""
+    questions = []
     for noun, colour in things:
         of_colour = Clause([THE, Word(noun, "NOUN")], [IS], [_WHAT], end=QUESTION)
         of_thing = Clause([_WHAT], [IS], [Word(colour, "ADJ")], end=QUESTION)
         for clause, answer, pool in ((of_colour, colour, COLOURS), (of_thing, noun, NOUNS)):
-            found.append(
+            questions.append(
                 Answered(language.text(language.say(clause)), language.spell(answer), pool)
             )
-    return found
+    return questions
 
 
 def several_captions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """Flickr30k: a picture and captions of it, in whole sentences and as phrases ("the red ball
-    .").
-    """
+    """Flickr30k: an image with two captions, in sentences and in phrases ("the red ball .")."""
     for index in range(count):
         things = _things(rng)
         phrases = " ".join(f"{phrase(language, thing)} ." for thing in things)
         yield {
-            "image": pictured(rng, language, things, f"{split}-{index}"),
+            "image": image_column(rng, language, things, f"{split}-{index}"),
             "caption": [described(language, things), phrases],
             "sentids": [str(2 * index), str(2 * index + 1)],
             "split": split,
@@ -66,56 +63,54 @@ def phrase(language: Language, thing: Drawn) -> str:
 
 
 def cauldron_questions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """VQAv2 in the Cauldron: one picture, all its questions."""
+    """VQAv2 in the Cauldron: one image with all its questions."""
     for index in range(count):
         things = _things(rng)
         texts = [
-            {"user": one.question, "assistant": one.answer, "source": "VQAv2"}
-            for one in _questions(language, things)
+            {"user": item.question, "assistant": item.answer, "source": "VQAv2"}
+            for item in _questions(language, things)
         ]
-        yield {"images": [pictured(rng, language, things, f"{split}-{index}")], "texts": texts}
+        yield {"images": [image_column(rng, language, things, f"{split}-{index}")], "texts": texts}
 
 
 def ten_answers(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """VQAv2 itself: one question a row, answered by ten people who agree."""
+    """VQAv2: one question per row, with ten equal answers."""
     for index in range(count):
         things = _things(rng)
-        one = rng.choice(_questions(language, things))
+        item = rng.choice(_questions(language, things))
         yield {
             "question_type": "what",
-            "multiple_choice_answer": one.answer,
+            "multiple_choice_answer": item.answer,
             "answers": [
-                {"answer": one.answer, "answer_confidence": "yes", "answer_id": k}
+                {"answer": item.answer, "answer_confidence": "yes", "answer_id": k}
                 for k in range(1, 11)
             ],
             "image_id": index,
             "answer_type": "other",
             "question_id": 1000 * index + 1,
-            "question": one.question,
-            "image": pictured(rng, language, things, f"{split}-{index}"),
+            "question": item.question,
+            "image": image_column(rng, language, things, f"{split}-{index}"),
         }
 
 
 def pictures_apart(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """GQA's pictures; `questions_apart` of the same rng state asks about them."""
+    """GQA's images. `questions_apart` with the same rng state asks about them."""
     for index in range(count):
         things = _things(rng)
-        yield {"id": f"n{index}", "image": pictured(rng, language, things, f"n{index}")}
+        yield {"id": f"n{index}", "image": image_column(rng, language, things, f"n{index}")}
 
 
 def questions_apart(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """GQA's questions on the pictures of `pictures_apart`."""
+    """GQA's questions about the images of `pictures_apart`."""
     for index in range(count):
         things = _things(rng)
-        drawings.draw(
-            rng, things
-        )  # so that the next picture is the one that the pictures' file holds
-        for number, one in enumerate(_questions(language, things)):
+        drawings.draw(rng, things)  # advances rng as in `pictures_apart`
+        for number, item in enumerate(_questions(language, things)):
             yield {
                 "id": f"{index:06d}{number}",
                 "imageId": f"n{index}",
-                "question": one.question,
-                "answer": one.answer,
+                "question": item.question,
+                "answer": item.answer,
                 "fullAnswer": described(language, things[number // 2 : number // 2 + 1]),
                 "isBalanced": True,
                 "groups": {"global": "", "local": ""},
@@ -127,25 +122,25 @@ def questions_apart(rng: Random, language: Language, count: int, split: str) -> 
 
 
 def shapes(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """easy-VQA: a picture and one short question."""
+    """easy-VQA: an image and one short question."""
     for index in range(count):
         things = _things(rng)
-        one = rng.choice(_questions(language, things))
-        image = pictured(rng, language, things, f"{split}-{index}")
-        yield {"image": image, "question": one.question, "answer": one.answer, "image_id": index}
+        item = rng.choice(_questions(language, things))
+        image = image_column(rng, language, things, f"{split}-{index}")
+        yield {"image": image, "question": item.question, "answer": item.answer, "image_id": index}
 
 
 def _choices(
     rng: Random, language: Language, things: Sequence[Drawn], count: int
 ) -> tuple[str, list[str], int]:
-    """A question on the picture with `count` choices: its colour, the thing itself, or (which
-    takes the world's habits as well) where such a thing is.
+    """(question, choices, index of the answer): the color of a thing, the thing of a color, or the
+    favorite place of the thing, which also needs the world's habits.
     """
-    one = rng.choice(_questions(language, things))
+    item = rng.choice(_questions(language, things))
     question, right, pool = (
-        one.question,
-        one.answer,
-        [language.spell(member) for member in one.pool],
+        item.question,
+        item.answer,
+        [language.spell(member) for member in item.pool],
     )
     if rng.random() < 0.3:
         noun = rng.choice(things).noun
@@ -156,19 +151,19 @@ def _choices(
     seen = {language.spell(word) for thing in things for word in thing}
     choices = [
         right,
-        *rng.sample([one for one in pool if one != right and one not in seen], count - 1),
+        *rng.sample([word for word in pool if word != right and word not in seen], count - 1),
     ]
     rng.shuffle(choices)
     return question, choices, choices.index(right)
 
 
 def chosen(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """A-OKVQA: a question on a picture with four choices."""
+    """A-OKVQA: a question about an image with four choices."""
     for index in range(count):
         things = _things(rng)
         question, choices, right = _choices(rng, language, things, 4)
         yield {
-            "image": pictured(rng, language, things, f"{split}-{index}"),
+            "image": image_column(rng, language, things, f"{split}-{index}"),
             "question_id": f"{split}{index:06d}",
             "question": question,
             "choices": choices,
@@ -180,14 +175,14 @@ def chosen(rng: Random, language: Language, count: int, split: str) -> Iterator[
 
 
 def lessons(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """ScienceQA: a hint in words, a question on the picture, two to four choices; a sixth of the
-    rows has no picture.
+    """ScienceQA: a hint, a question about the image, two to four choices. A sixth of the rows has
+    no image.
     """
     for index in range(count):
         things = _things(rng)
-        hint = tell(language, scene(rng, 1))
+        hint = sentences_of(language, scene(rng, 1))
         question, choices, right = _choices(rng, language, things, rng.randrange(2, 5))
-        picture = pictured(rng, language, things, f"{split}-{index}")
+        picture = image_column(rng, language, things, f"{split}-{index}")
         yield {
             "image": picture if index % 6 < 5 else None,
             "question": question,
@@ -206,14 +201,13 @@ def lessons(rng: Random, language: Language, count: int, split: str) -> Iterator
 
 
 def entailments(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """SNLI-VE: three hypotheses a picture. Entailed: what is seen. Neutral: about a thing that
-    is not there. Contradicted: a thing in another colour. The premise says in words what the
-    picture shows.
+    """SNLI-VE: three hypotheses per image. Entailed: about a visible thing. Neutral: about a thing
+    not in the image. Contradicted: a thing in another color. The premise describes the image.
     """
     for index in range(count):
         if index % 3 == 0:
             things = _things(rng)
-            picture = pictured(rng, language, things, f"{split}-{index // 3}")
+            picture = image_column(rng, language, things, f"{split}-{index // 3}")
         label = rng.randrange(3)
         said = rng.choice(things)
         if label == 1:
@@ -237,7 +231,7 @@ def entailments(rng: Random, language: Language, count: int, split: str) -> Iter
 
 
 def two_pictures(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """NLVR2 in the Cauldron: two pictures and a sentence that is true of one of them, or of
+    """NLVR2 in the Cauldron: two images and a sentence that is true of one of them or of
     neither.
     """
     for index in range(count):
@@ -255,14 +249,14 @@ def two_pictures(rng: Random, language: Language, count: int, split: str) -> Ite
             "source": "NLVR2",
         }
         images = [
-            pictured(rng, language, things, f"{split}-{index}-{side}")
+            image_column(rng, language, things, f"{split}-{index}-{side}")
             for side, things in enumerate(pair)
         ]
         yield {"images": images, "texts": [turn]}
 
 
 def boxes(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """RefCOCO: a phrase and the box of the thing that it names, in pixels."""
+    """RefCOCO: a phrase and the box of its thing in pixels."""
     for index in range(count):
         things = drawings.things(rng, rng.choice((1, 2)))
         number = rng.randrange(len(things))
@@ -270,7 +264,7 @@ def boxes(rng: Random, language: Language, count: int, split: str) -> Iterator[R
         corners = [x, y, x + width, y, x + width, y + height, x, y + height]
         yield {
             "question_id": f"{split}-{index}",
-            "image": pictured(rng, language, things, f"{split}-{index}"),
+            "image": image_column(rng, language, things, f"{split}-{index}"),
             "question": "Please provide a short description for this region.",
             "answer": [phrase(language, things[number])],
             "segmentation": corners,
@@ -281,21 +275,19 @@ def boxes(rng: Random, language: Language, count: int, split: str) -> Iterator[R
 
 
 def instructions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """LLaVA-Instruct: a talk about a picture: a question with the picture before it, the answer,
-    then one more.
-    """
+    """LLaVA-Instruct: a conversation about an image with two questions and answers."""
     for index in range(count):
         things = _things(rng)
         first, second = rng.sample(_questions(language, things), 2)
         messages = []
-        for number, one in enumerate((first, second)):
-            asked: list[Row] = [{"index": None, "text": one.question, "type": "text"}]
+        for number, item in enumerate((first, second)):
+            turn: list[Row] = [{"index": None, "text": item.question, "type": "text"}]
             if number == 0:
-                asked.append({"index": 0, "text": None, "type": "image"})
-            messages.append({"content": asked, "role": "user"})
-            said = [{"index": None, "text": one.answer, "type": "text"}]
-            messages.append({"content": said, "role": "assistant"})
+                turn.append({"index": 0, "text": None, "type": "image"})
+            messages.append({"content": turn, "role": "user"})
+            reply = [{"index": None, "text": item.answer, "type": "text"}]
+            messages.append({"content": reply, "role": "assistant"})
         yield {
             "messages": messages,
-            "images": [pictured(rng, language, things, f"{split}-{index}")],
+            "images": [image_column(rng, language, things, f"{split}-{index}")],
         }

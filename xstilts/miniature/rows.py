@@ -1,5 +1,5 @@
-"""The rows of every data set, made from scenes of the world. Test scenes are drawn once and told
-in every language.
+"""RowMaker of the first data sets, generated from scenes of the world. Test scenes are drawn once
+and stated in every language.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,32 +18,37 @@ from xstilts.miniature.world import (
     THE,
     Fact,
     Kind,
-    asked,
     at_place,
+    fact_clause,
     favourites,
+    question_about,
     scene,
     statement,
-    told,
 )
 
 Row = dict[str, Any]
-#: Makes `count` rows of one split in one language. The same rng state gives parallel rows in every
-#: language.
-Rows = Callable[[Random, Language, int, str], Iterator[Row]]
+#: Generates `count` rows of a split in a language. The same rng state gives parallel rows in all
+#: languages.
+RowMaker = Callable[[Random, Language, int, str], Iterator[Row]]
 
 
-def tell(language: Language, facts: Sequence[Fact]) -> str:
-    return " ".join(language.text(language.say(told(fact))) for fact in facts)
+def sentences_of(language: Language, facts: Sequence[Fact]) -> str:
+    """The sentences of facts, joined by spaces."""
+    return " ".join(language.text(language.say(fact_clause(fact))) for fact in facts)
 
 
-def inference(facts: int) -> Rows:
+def inference(facts: int) -> RowMaker:
     """Premise of some facts and a statement about them: MNLI, SNLI, XNLI."""
 
     def rows(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
         for _index in range(count):
             label, premise = rng.randrange(3), scene(rng, facts)
             hypothesis = language.text(language.say(statement(rng, premise, label)))
-            yield {"premise": tell(language, premise), "hypothesis": hypothesis, "label": label}
+            yield {
+                "premise": sentences_of(language, premise),
+                "hypothesis": hypothesis,
+                "label": label,
+            }
 
     return rows
 
@@ -53,8 +58,8 @@ def glue(rng: Random, language: Language, count: int, split: str) -> Iterator[Ro
         yield {**row, "idx": index}
 
 
-def adversarial(facts: int) -> Rows:
-    """ANLI, a harder round with every fact more in the premise."""
+def adversarial(facts: int) -> RowMaker:
+    """ANLI: the more facts in the premise, the harder the round."""
 
     def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
         for index, row in enumerate(inference(facts)(rng, language, count, split)):
@@ -63,18 +68,18 @@ def adversarial(facts: int) -> Rows:
     return rows
 
 
-def questions(facts: tuple[int, ...], per_context: int, titled: bool) -> Rows:
-    """SQuAD and XQuAD: a context of some facts and questions about different ones of them."""
+def questions(facts: tuple[int, ...], per_context: int, titled: bool) -> RowMaker:
+    """SQuAD and XQuAD: a context of several facts, and questions about different facts."""
 
     def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
         index = 0
         while index < count:
             told_facts = scene(rng, rng.choice(facts))
-            sentences = [language.say(told(fact)) for fact in told_facts]
+            sentences = [language.say(fact_clause(fact)) for fact in told_facts]
             context = " ".join(language.text(words) for words in sentences)
             for number in rng.sample(range(len(told_facts)), min(per_context, count - index)):
-                question, wanted = asked(rng, told_facts[number])
-                answer, start = answer_in(language, sentences, number, wanted)
+                question, concepts = question_about(rng, told_facts[number])
+                answer, start = answer_in(language, sentences, number, concepts)
                 row = {"id": f"{split}-{index:05d}"}
                 if titled:
                     row["title"] = f"scene-{index // per_context:05d}"
@@ -88,38 +93,50 @@ def questions(facts: tuple[int, ...], per_context: int, titled: bool) -> Rows:
 
 
 def answer_in(
-    language: Language, sentences: Sequence[Sequence[Word]], number: int, wanted: Collection[str]
+    language: Language, sentences: Sequence[Sequence[Word]], number: int, concepts: Collection[str]
 ) -> tuple[str, int]:
-    """The words of an answer as they stand in sentence `number`, and where they begin in the
-    joined sentences.
+    """(words of an answer in a sentence, their start in the joined sentences).
+
+    Args:
+        language: of the sentences.
+        sentences: of the context.
+        number: of the sentence with the answer.
+        concepts: of the answer.
     """
     before = sum(len(language.text(words)) + 1 for words in sentences[:number])
     words = sentences[number]
-    where = [i for i, word in enumerate(words) if word.concept in wanted and word.upos != "VERB"]
-    start = before + len(language.text(words[: where[0]])) + (1 if where[0] else 0)
-    return language.text(words[where[0] : where[-1] + 1]), start
+    indices = [
+        i for i, word in enumerate(words) if word.concept in concepts and word.upos != "VERB"
+    ]
+    start = before + len(language.text(words[: indices[0]])) + (1 if indices[0] else 0)
+    return language.text(words[indices[0] : indices[-1] + 1]), start
 
 
 def common_sense(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """CommonsenseQA: where is a thing or a person, or which colour is a thing, by the world's
-    habits; of five choices one is a favourite.
+    """CommonsenseQA: the place of a thing or person, or the color of a thing, by the world's
+    habits. One of five choices is a favorite.
     """
     for index in range(count):
         if rng.random() < 0.7:
             thing = rng.choice(NAMES + NOUNS)
             subject = [Word(thing, "PROPN")] if thing in NAMES else [THE, Word(thing, "NOUN")]
-            attribute, pool, wanted = "place", PLACES, "where"
+            attribute, pool, concepts = "place", PLACES, "where"
         else:
             thing = rng.choice(NOUNS)
-            subject, attribute, pool, wanted = [THE, Word(thing, "NOUN")], "colour", COLOURS, "what"
-        good = favourites(thing, attribute, pool)
+            subject, attribute, pool, concepts = (
+                [THE, Word(thing, "NOUN")],
+                "colour",
+                COLOURS,
+                "what",
+            )
+        favorites = favourites(thing, attribute, pool)
         choices = [
-            rng.choice(good),
-            *rng.sample([member for member in pool if member not in good], 4),
+            rng.choice(favorites),
+            *rng.sample([member for member in pool if member not in favorites], 4),
         ]
         answer = choices[0]
         rng.shuffle(choices)
-        asking = Clause(subject, [IS], place=[Word(wanted, "ADV")], end=QUESTION)
+        asking = Clause(subject, [IS], place=[Word(concepts, "ADV")], end=QUESTION)
         yield {
             "id": f"{split}-{index:05d}",
             "question": language.text(language.say(asking)),
@@ -133,11 +150,11 @@ def common_sense(rng: Random, language: Language, count: int, split: str) -> Ite
 
 
 def _habit_choices(rng: Random, noun: str, count: int) -> tuple[list[str], int]:
-    """`count` places, one of them a favourite of the noun, and the index of that one."""
-    good = favourites(noun, "place", PLACES)
+    """(`count` places of which one is a favorite of the noun, the index of that one)."""
+    favorites = favourites(noun, "place", PLACES)
     places = [
-        rng.choice(good),
-        *rng.sample([place for place in PLACES if place not in good], count - 1),
+        rng.choice(favorites),
+        *rng.sample([place for place in PLACES if place not in favorites], count - 1),
     ]
     answer = places[0]
     rng.shuffle(places)
@@ -149,8 +166,8 @@ def _is_at(noun: str, place: str) -> Clause:
 
 
 def social(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
-    """Social IQa: somebody does something with a thing; where will the thing be? Its favourite
-    place is right.
+    """Social IQa: somebody does something with a thing; the question is where it will be. The
+    answer is its favorite place.
     """
     for _index in range(count):
         (fact,) = scene(rng, 1, ("hold",))
@@ -160,27 +177,31 @@ def social(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]
         )
         said = [language.text(language.say(_is_at(fact.noun, place))) for place in places]
         yield {
-            "context": tell(language, [fact]), "question": language.text(language.say(asking)),
+            "context": sentences_of(language, [fact]),
+            "question": language.text(language.say(asking)),
             "answerA": said[0], "answerB": said[1], "answerC": said[2], "label": str(answer + 1),
         }  # fmt: skip
 
 
 def _plausible(rng: Random, language: Language) -> Row:
-    """COPA and XCOPA: effect, where a thing that somebody holds will be; cause, what was done
-    with a thing at its place. The right choice follows the thing's habits.
+    """COPA and XCOPA. Effect: where a thing will be that somebody holds. Cause: what was done with
+    a thing at its place. The right choice follows the habits of the thing.
     """
     (fact,) = scene(rng, 1, ("hold",))
     if rng.random() < 0.5:
         places, answer = _habit_choices(rng, fact.noun, 2)
         premise, choices, question = (
-            told(fact),
+            fact_clause(fact),
             [_is_at(fact.noun, place) for place in places],
             "effect",
         )
     else:
         premise, question = _is_at(fact.noun, fact.place), "cause"
-        good = favourites(fact.noun, "verb", VERBS)
-        verbs = [rng.choice(good), rng.choice([verb for verb in VERBS if verb not in good])]
+        favorites = favourites(fact.noun, "verb", VERBS)
+        verbs = [
+            rng.choice(favorites),
+            rng.choice([verb for verb in VERBS if verb not in favorites]),
+        ]
         answer = rng.randrange(2)
         if answer:
             verbs.reverse()
@@ -206,7 +227,9 @@ def xcopa(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
 def parts_of_speech(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
     kind = DATA_SETS["google/xtreme"].configs["udpos"]["pos_tags"]
     for _index in range(count):
-        words = [word for fact in scene(rng, 2, surnames=0.2) for word in language.say(told(fact))]
+        words = [
+            word for fact in scene(rng, 2, surnames=0.2) for word in language.say(fact_clause(fact))
+        ]
         yield {
             "tokens": [language.spell(word.concept) for word in words],
             "pos_tags": [class_index(kind, word.upos) for word in words],
@@ -222,7 +245,7 @@ def entities(rng: Random, language: Language, count: int, _: str) -> Iterator[Ro
             ("person", "work", "work", "hold", "animal", "thing"),
             surnames=0.4,
         )
-        words = [word for fact in facts for word in language.say(told(fact))]
+        words = [word for fact in facts for word in language.say(fact_clause(fact))]
         spans: list[str] = []
         for word in words:
             if word.entity.startswith("B-"):
@@ -236,29 +259,29 @@ def entities(rng: Random, language: Language, count: int, _: str) -> Iterator[Ro
         }  # fmt: skip
 
 
-def translations(english: Language) -> Rows:
-    """Pairs of sentences in which no name and no digit is shared, as the schema of
-    google/xtreme's tatoeba.
+def translations(english: Language) -> RowMaker:
+    """Pairs of sentences without shared names and digits, in the schema of google/xtreme's
+    tatoeba.
     """
 
     def rows(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
         seen: set[str] = set()
         while len(seen) < count:
             facts = scene(rng, 2, ("thing", "meeting"))
-            target = tell(english, facts)
-            if target in seen:  # two equal sentences would make the gold index ambiguous
+            target = sentences_of(english, facts)
+            if target in seen:  # duplicates would make the gold index ambiguous
                 continue
             seen.add(target)
             yield {
-                "source_sentence": tell(language, facts), "target_sentence": target,
+                "source_sentence": sentences_of(language, facts), "target_sentence": target,
                 "source_lang": language.code, "target_lang": "eng",
             }  # fmt: skip
 
     return rows
 
 
-def bitext(english: Language) -> Rows:
-    """The same pairs under the column names of mteb's Tatoeba."""
+def bitext(english: Language) -> RowMaker:
+    """The same pairs in the columns of mteb's Tatoeba."""
 
     def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
         for row in translations(english)(rng, language, count, split):
@@ -269,7 +292,7 @@ def bitext(english: Language) -> Rows:
 
 
 def described(language: Language, things: Sequence[drawings.Drawn]) -> str:
-    """ "the ball is red ." for every thing, in order."""
+    """ "the ball is red ." for each thing, in order."""
     clauses = (
         Clause([THE, Word(thing.noun, "NOUN")], [IS], [Word(thing.colour, "ADJ")])
         for thing in things
@@ -277,24 +300,26 @@ def described(language: Language, things: Sequence[drawings.Drawn]) -> str:
     return " ".join(language.text(language.say(clause)) for clause in clauses)
 
 
-def pictured(rng: Random, language: Language, things: Sequence[drawings.Drawn], name: str) -> Row:
-    """A picture as the hub's image columns hold it, and what it shows in words, which goes into
-    the mirror's captions.
-    """
+def image_column(
+    rng: Random, language: Language, things: Sequence[drawings.Drawn], name: str
+) -> Row:
+    """An image as in the hub's image columns, with its caption for the captions of the mirror."""
     return {
         "bytes": drawings.draw(rng, things),
         "path": f"{name}.png",
-        "said": described(language, things),
+        "caption": described(language, things),
     }
 
 
 def captions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """COCO captions: a picture of one thing (in a fifth of them two) and a sentence about each."""
+    """COCO captions: an image of one thing, or two in a fifth of the rows, and a sentence about
+    each.
+    """
     for index in range(count):
         things = drawings.things(rng, 2 if rng.random() < 0.2 else 1)
         name = f"{split}-{index:06d}"
         yield {
-            "image": pictured(rng, language, things, name),
+            "image": image_column(rng, language, things, name),
             "filename": f"{name}.png",
             "cocoid": index,
             "caption": described(language, things),
@@ -304,7 +329,7 @@ def captions(rng: Random, language: Language, count: int, split: str) -> Iterato
 def statements_on_pictures(
     rng: Random, language: Language, count: int, split: str
 ) -> Iterator[Row]:
-    """NLVR: a sentence about a picture, true or with another thing or another colour."""
+    """NLVR: a sentence about an image, true or with another thing or color."""
     for index in range(count):
         things = drawings.things(rng, 2 if rng.random() < 0.2 else 1)
         label = rng.randrange(2)
@@ -319,7 +344,7 @@ def statements_on_pictures(
             )
         yield {
             "identifier": f"{split}-{index}",
-            "image": pictured(rng, language, things, f"{split}-{index}"),
+            "image": image_column(rng, language, things, f"{split}-{index}"),
             "sentence": described(language, [said]),
             "label": label,
             "directory": "0",
@@ -327,11 +352,12 @@ def statements_on_pictures(
         }
 
 
-def plain_text(english: Language) -> Rows:
-    """What backbones are pre-trained on. First the word list: every concept's word, in one order
-    for all languages, with id `word/<class>/<concept>`; an aligned start of word vectors and
-    in-class noise are made from it. Then `count` documents, a fifth of them (of the invented
-    languages) with sentences in English.
+def plain_text(english: Language) -> RowMaker:
+    """The text on which backbones are pretrained.
+
+    First the word list: the word of each concept, in the same order in all languages, with id
+    `word/<class>/<concept>`. It gives aligned initial word vectors and in-class noise. Then `count`
+    documents, of which a fifth contains sentences in English.
     """
 
     def rows(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
@@ -349,27 +375,27 @@ def plain_text(english: Language) -> Rows:
 
 def document(rng: Random, pool: Sequence[Language]) -> str:
     """Facts, a line break, then the same facts in another order: shortened, or as question and
-    answer, which is what teaches looking up. Each sentence is in a language drawn from the pool,
+    answer, which teaches lookup in the context. Each sentence is in a random language of the pool,
     a question in that of its answer.
     """
     nameless = rng.random() < 0.15
     kinds: Sequence[Kind] = ("thing", "meeting") if nameless else KINDS
     facts = scene(rng, rng.choice((1, 1, 2, 2, 3)), kinds, surnames=0.2)
-    first = [tell(rng.choice(pool), [fact]) for fact in facts]
+    first = [sentences_of(rng.choice(pool), [fact]) for fact in facts]
     second = []
     for fact in rng.sample(facts, len(facts)):
         language = rng.choice(pool)
         if rng.random() < 0.4:
-            question, wanted = asked(rng, fact)
+            question, concepts = question_about(rng, fact)
             answer = [
                 word
-                for word in language.say(told(fact))
-                if word.concept in wanted and word.upos != "VERB"
+                for word in language.say(fact_clause(fact))
+                if word.concept in concepts and word.upos != "VERB"
             ]
             second += [
                 language.text(language.say(question)),
                 language.text([*answer, Word(".", "PUNCT")]),
             ]
         else:
-            second.append(language.text(language.say(told(fact, brief=rng.random() < 0.5))))
+            second.append(language.text(language.say(fact_clause(fact, brief=rng.random() < 0.5))))
     return " ".join(first) + "\n" + " ".join(second)

@@ -1,6 +1,4 @@
-"""How the hub writes a data set's columns: types, class names, and their forms in arrow, in
-metadata and on a card.
-"""
+"""Column types of data sets on the hub, and their form in Arrow, in metadata and in cards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,23 +9,24 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Classes:
-    """An integer that names a class."""
+    """A class number."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class List:
-    """A list of one type, or (the hub's old SQuAD style) a struct of lists of equal length. of:
-    a column's type (a dtype's name, "image", Classes or List), or a mapping of names to types.
+    """A list of one type, or a struct of lists of equal length (the old style of SQuAD).
+
+    of: a type (name of a dtype, "image", Classes or List), or a mapping of names to types.
     """
 
     of: Any
 
 
 @dataclass(frozen=True)
-class Rows:
-    """One struct, or a list of them (many). of: a mapping of names to types."""
+class Struct:
+    """A struct, or a list of structs (many). of: a mapping of names to types."""
 
     of: Mapping[str, Any]
     many: bool = False
@@ -35,8 +34,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set of the hub: its id, title and columns. `configs` overrides the columns of some
-    configs by name.
+    """A data set of the hub: id, title and columns. `configs` overrides the columns of some
+    configs.
     """
 
     path: str
@@ -49,21 +48,21 @@ class DataSet:
 
 
 def class_index(kind: Any, name: str) -> int:
-    """The id of a class name in a `Classes` or a list of them."""
+    """The number of a class name in a `Classes` or a list of them."""
     index: int = (kind.of if isinstance(kind, List) else kind).names.index(name)
     return index
 
 
 def arrow_type(kind: Any) -> pa.DataType:
-    """The arrow type under which the hub stores a column."""
+    """The Arrow type of a column."""
     match kind:
         case Classes():
             return pa.int64()
         case "image":
             return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        case Rows(of, many):
-            one = pa.struct([(name, arrow_type(inner)) for name, inner in of.items()])
-            return pa.list_(one) if many else one
+        case Struct(of, many):
+            struct = pa.struct([(name, arrow_type(inner)) for name, inner in of.items()])
+            return pa.list_(struct) if many else struct
         case List(of=Mapping() as of):
             return pa.struct([(name, pa.list_(arrow_type(inner))) for name, inner in of.items()])
         case List(of=of):
@@ -74,11 +73,11 @@ def arrow_type(kind: Any) -> pa.DataType:
 
 
 def hub_feature(kind: Any) -> Any:
-    """A column's type as `datasets` writes it into a parquet file's metadata."""
+    """The type of a column as `datasets` writes it to the metadata of a Parquet file."""
     match kind:
-        case Rows(of, many):
-            one = {name: hub_feature(inner) for name, inner in of.items()}
-            return [one] if many else one
+        case Struct(of, many):
+            struct = {name: hub_feature(inner) for name, inner in of.items()}
+            return [struct] if many else struct
         case Classes(names):
             return {"names": list(names), "_type": "ClassLabel"}
         case "image":
@@ -94,11 +93,11 @@ def hub_feature(kind: Any) -> Any:
 
 
 def card_feature(name: str, kind: Any) -> dict[str, Any]:
-    """A column as the YAML front matter of a hub README describes it."""
+    """A column in the YAML front matter of a card."""
     match kind:
         case Classes(names):
             return {"name": name, "dtype": _class_label(names)}
-        case Rows(of, many):
+        case Struct(of, many):
             inside = [card_feature(inner, of[inner]) for inner in of]
             return {"name": name, "list" if many else "struct": inside}
         case List(of=Mapping() as of):

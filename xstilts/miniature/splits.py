@@ -1,4 +1,4 @@
-"""Which files the miniature has: data set, config, split, language, rows and what makes them."""
+"""The splits of the miniature: data set, config, split, language, number of rows and row maker."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from xstilts.tasks.task import Task
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows per split. text: documents per language; train: of each text set; select: of each
-    English dev split; test: of each test set and language; pictures: of each image set's train
-    split. Sets that few plans read are smaller.
+    """Rows per split. text: documents per language. train: of each text set. select: of each
+    English dev split. test: of each test set and language. pictures: of the train split of each
+    image set. Data sets that few plans use are smaller.
     """
 
     text: int = 4000
@@ -27,9 +27,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Split:
-    """One parquet file to be, of BUCC's pools three text files: data set, config, split, the
-    language it is told in, how many rows and what makes them. `scenes` names the stream of
-    scenes: splits of one name are parallel. config: None for a raw JSON file.
+    """A split to write, usually one Parquet file.
+
+    config: None for a raw JSON file. make: generates `count` rows. scenes: names the random stream
+    of scenes; splits with the same name are parallel.
     """
 
     path: str
@@ -37,19 +38,19 @@ class Split:
     split: str
     language: Language
     count: int
-    make: rows.Rows
+    make: rows.RowMaker
     scenes: str
 
 
 def splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
     english, *foreign = spoken
 
-    def english_set(path: str, config: str, make: rows.Rows, **counts: int) -> Iterable[Split]:
+    def english_set(path: str, config: str, make: rows.RowMaker, **counts: int) -> Iterable[Split]:
         for split, count in counts.items():
             yield Split(path, config, split, english, count, make, f"{path}:{split}")
 
     def everywhere(
-        path: str, config: str, split: str, make: rows.Rows, names: Iterable[str] | None = None
+        path: str, config: str, split: str, make: rows.RowMaker, names: Iterable[str] | None = None
     ) -> Any:
         for language, name in zip(
             spoken, names or [language.code for language in spoken], strict=True
@@ -92,7 +93,11 @@ def splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
         validation=sizes.select,
     )
     yield from everywhere(
-        "google/xtreme", "udpos.{}", "test", rows.parts_of_speech, [one.config for one in spoken]
+        "google/xtreme",
+        "udpos.{}",
+        "test",
+        rows.parts_of_speech,
+        [language.config for language in spoken],
     )
     yield from english_set("unimelb-nlp/wikiann", "en", rows.entities, **train_and_select)
     yield from everywhere("unimelb-nlp/wikiann", "{}", "test", rows.entities)
@@ -110,27 +115,29 @@ def splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
             yield Split(path, config, split, language, sizes.test, make, "tatoeba")
     for language in spoken:
         prose = rows.plain_text(english)
-        scenes = f"text:{language.code}"  # not parallel: monolingual text in the wild is not either
+        scenes = f"text:{language.code}"  # not parallel, like real monolingual text
         yield Split(
             "xstilts/miniature-text", language.code, "train", language, sizes.text, prose, scenes
         )
-    yield from _later(spoken, sizes)
+    yield from _further_splits(spoken, sizes)
 
 
-def _later(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
-    """The sets that came later: every split draws from a stream of its own config, so that none
-    of the earlier changed.
+def _further_splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
+    """Further data sets. The random stream of a split depends on its config, so that adding a set
+    does not change others.
     """
     english, *foreign = spoken
     few, some = min(100, sizes.select), min(100, sizes.test)
     text, pictures = sizes.train // 2, sizes.pictures // 5
 
-    def one(path: str, config: str, make: rows.Rows, **counts: int) -> Iterable[Split]:
+    def english_config(
+        path: str, config: str, make: rows.RowMaker, **counts: int
+    ) -> Iterable[Split]:
         for split, count in counts.items():
             yield Split(path, config, split, english, count, make, f"{path}/{config}:{split}")
 
     def test(
-        path: str, config: str | None, split: str, make: rows.Rows, tested: Sequence[Language]
+        path: str, config: str | None, split: str, make: rows.RowMaker, tested: Sequence[Language]
     ) -> Iterable[Split]:
         for language in tested:
             code = language.code
@@ -149,7 +156,7 @@ def _later(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
         ("izhx/mewsli-x", "wikipedia_pairs", foreign_rows.mention_pairs, "validation"),
         ("Salesforce/wikitext", "wikitext-103-raw-v1", text_rows.wiki_lines, "validation"),
     ):
-        yield from one(path, config, make, train=text, **{select: few})
+        yield from english_config(path, config, make, train=text, **{select: few})
     for path, config, make, train, select in (
         (
             "umaru97/flickr30k_train_val_test",
@@ -182,27 +189,27 @@ def _later(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
         ),
     ):
         counts = {name: count for name, count in ((train, pictures), (select, few)) if name}
-        yield from one(path, config, make, **counts)
+        yield from english_config(path, config, make, **counts)
     for split, count in (("train", pictures), ("val", few)):
         for part, make in (
             ("images", picture_rows.pictures_apart),
             ("instructions", picture_rows.questions_apart),
         ):
-            scenes = (
-                f"lmms-lab/GQA/{split}"  # one stream for both: the questions are about the pictures
-            )
+            scenes = f"lmms-lab/GQA/{split}"  # shared, since the questions are about the images
             yield Split(
                 "lmms-lab/GQA", f"{split}_balanced_{part}", split, english, count, make, scenes
             )
     tydiqa = foreign_rows.every_language(TYDIQA_LANGUAGES)
-    yield from one(
+    yield from english_config(
         "google-research-datasets/tydiqa",
         "secondary_task",
         tydiqa,
         train=sizes.train // 8,
         validation=some,
     )
-    yield from one("izhx/mewsli-x", "candidate_entities", foreign_rows.candidates, test=0)
+    yield from english_config(
+        "izhx/mewsli-x", "candidate_entities", foreign_rows.candidates, test=0
+    )
     yield from test("izhx/mewsli-x", "{}", "test", foreign_rows.news, spoken)
     yield from test(
         "google/xtreme", "MLQA.{0}.{0}", "test", rows.questions((2, 3), 2, titled=True), spoken
@@ -234,9 +241,7 @@ def _later(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
             text_rows.articles,
             scenes,
         )
-    for (
-        language
-    ) in foreign:  # machine translations of English training rows, as a user would bring them
+    for language in foreign:  # translated English training rows, which users would add themselves
         for name, make, scenes in (
             ("mnli", rows.glue, "nyu-mll/glue:train"),
             ("qqp", text_rows.duplicates, "nyu-mll/glue/qqp:train"),

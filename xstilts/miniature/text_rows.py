@@ -1,6 +1,6 @@
-"""Rows of the English text sets that came later: question pairs, unanswerable questions,
-endings, comprehension, dependency labels, plain text as WikiText and Wikipedia hold it. Rows of
-one rng state are parallel in every language, which gives the translated sets as well.
+"""Rows of further English text sets: question pairs, unanswerable questions, endings,
+comprehension, dependencies, and plain text as in WikiText and Wikipedia. Rows of the same rng state
+are parallel in all languages, which also gives the translated sets.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,21 +10,19 @@ from random import Random
 from xstilts.miniature.concepts import PLACES, SURNAMES
 from xstilts.miniature.data_sets import DATA_SETS
 from xstilts.miniature.languages import Clause, Language, Word
-from xstilts.miniature.rows import Row, answer_in, document, tell
+from xstilts.miniature.rows import Row, answer_in, document, sentences_of
 from xstilts.miniature.schemas import class_index
-from xstilts.miniature.world import asked, changed, elsewhere, scene, told
+from xstilts.miniature.world import changed, elsewhere, fact_clause, question_about, scene
 
 _QUESTION_WORDS = ("where", "what", "who", "howmany")
 
 
 def duplicates(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
-    """QQP: one question twice, the question word in place and in front, or a question about
-    something else.
-    """
+    """QQP: the same question twice, with the question word in place and first, or two questions."""
     for index in range(count):
         label, (fact,) = rng.randrange(2), scene(rng, 1)
-        first = asked(rng, fact).question
-        second = first if label else asked(rng, elsewhere(rng, [fact], fact.kind)).question
+        first = question_about(rng, fact).question
+        second = first if label else question_about(rng, elsewhere(rng, [fact], fact.kind)).question
         texts = [
             language.text(language.say(first)),
             language.text(_question_first(language.say(second))),
@@ -40,17 +38,16 @@ def _question_first(words: Sequence[Word]) -> list[Word]:
 
 
 def swapped(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
-    """PAWS and PAWS-X: two sentences of nearly the same words. A paraphrase keeps who does what
-    to whom; else the two have changed places ("the big dog sees anna", "anna sees the big dog").
+    """PAWS and PAWS-X: two sentences with nearly the same words. In paraphrases subject and object
+    stay the same, else they are swapped ("the big dog sees anna", "anna sees the big dog").
     """
     for index in range(count):
         (fact,) = scene(rng, 1, ("hold", "animal", "meeting"))
         label = rng.randrange(2)
-        first = told(fact)
+        first = fact_clause(fact)
         second = first if label else first._replace(subject=first.object, object=first.subject)
-        shorter = rng.randrange(
-            2
-        )  # one of the two leaves its adjectives out, so that no pair is of equal words
+        # One of the two has no adjectives, so that they never have the same words.
+        shorter = rng.randrange(2)
         clauses = [
             _plain(clause) if place == shorter else clause
             for place, clause in enumerate((first, second))
@@ -67,30 +64,30 @@ def _plain(clause: Clause) -> Clause:
 
 
 def answerable_or_not(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """SQuAD v2: as SQuAD, and a third of the questions are about somebody or something that the
-    context lacks.
+    """SQuAD v2: like SQuAD, but a third of the questions are about somebody or something that the
+    context does not mention.
     """
     for index in range(count):
         facts = scene(rng, rng.choice((2, 3)))
-        sentences = [language.say(told(fact)) for fact in facts]
+        sentences = [language.say(fact_clause(fact)) for fact in facts]
         number = rng.randrange(len(facts))
         row: Row = {
             "id": f"{split}-{index:05d}", "title": f"scene-{index:05d}",
             "context": " ".join(language.text(words) for words in sentences),
         }  # fmt: skip
         if rng.random() < 1 / 3:
-            question, _wanted = asked(rng, elsewhere(rng, facts, facts[number].kind))
+            question, _ = question_about(rng, elsewhere(rng, facts, facts[number].kind))
             answers: Row = {"text": [], "answer_start": []}
         else:
-            question, wanted = asked(rng, facts[number])
-            answer, start = answer_in(language, sentences, number, wanted)
+            question, concepts = question_about(rng, facts[number])
+            answer, start = answer_in(language, sentences, number, concepts)
             answers = {"text": [answer], "answer_start": [start]}
         yield {**row, "question": language.text(language.say(question)), "answers": answers}
 
 
 def endings(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """HellaSwag: some facts, then the beginning of a sentence that follows from one of them; of
-    four ends one is right, the others say another place, colour or firm.
+    """HellaSwag: facts, then the beginning of a sentence that follows from one of them. One of four
+    endings is right, the others have another place, color or firm.
     """
     for index in range(count):
         facts = scene(rng, 2, ("person", "hold", "thing", "work"))
@@ -98,12 +95,14 @@ def endings(rng: Random, language: Language, count: int, split: str) -> Iterator
         wrong = [fact]
         while len(wrong) < 4:
             other = changed(rng, fact)
-            if told(other, brief=True) not in [told(one, brief=True) for one in wrong]:
+            if fact_clause(other, brief=True) not in [
+                fact_clause(used, brief=True) for used in wrong
+            ]:
                 wrong.append(other)
         order = rng.sample(range(4), 4)
-        cut = len(told(fact, brief=True).subject)
-        said = [language.say(told(wrong[place], brief=True)) for place in order]
-        before = tell(language, facts)
+        cut = len(fact_clause(fact, brief=True).subject)
+        said = [language.say(fact_clause(wrong[place], brief=True)) for place in order]
+        before = sentences_of(language, facts)
         begun = language.text(said[0][:cut])
         yield {
             "ind": index,
@@ -120,24 +119,28 @@ def endings(rng: Random, language: Language, count: int, split: str) -> Iterator
 
 
 def comprehension(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """Cosmos QA: a context of some facts, a question about one, four answers of one kind."""
+    """Cosmos QA: a context of facts, a question about one of them, four answers of the same
+    kind.
+    """
     for index in range(count):
         facts = scene(rng, 2, ("person", "thing", "work"))
         number = rng.randrange(len(facts))
         fact = facts[number]
         attribute, pool = ("owner", SURNAMES) if fact.kind == "work" else ("place", PLACES)
         right = getattr(fact, attribute)
-        choices = [right, *rng.sample([one for one in pool if one != right], 3)]
+        choices = [right, *rng.sample([choice for choice in pool if choice != right], 3)]
         rng.shuffle(choices)
-        question, wanted = asked(rng, fact)
-        sentences = [language.say(told(replace(fact, **{attribute: choice}))) for choice in choices]
+        question, concepts = question_about(rng, fact)
+        sentences = [
+            language.say(fact_clause(replace(fact, **{attribute: choice}))) for choice in choices
+        ]
         answers = [
-            answer_in(language, [words], 0, (wanted - {right}) | {choice})[0]
+            answer_in(language, [words], 0, (concepts - {right}) | {choice})[0]
             for words, choice in zip(sentences, choices, strict=True)
         ]
         yield {
             "id": f"{split}##{index:05d}",
-            "context": tell(language, facts),
+            "context": sentences_of(language, facts),
             "question": language.text(language.say(question)),
             **{f"answer{place}": answer for place, answer in enumerate(answers)},
             "label": choices.index(right),
@@ -145,13 +148,13 @@ def comprehension(rng: Random, language: Language, count: int, split: str) -> It
 
 
 def dependencies(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
-    """Universal Dependencies: heads and relations of a fact's sentence in UD's style (a copula
-    and an adposition depend on their noun).
+    """Universal Dependencies: heads and relations of the sentence of a fact, in UD's style (a
+    copula and an adposition depend on their noun).
     """
     upos = DATA_SETS["universal-dependencies/universal_dependencies"].columns["upos"]
     for index in range(count):
         (fact,) = scene(rng, 1, surnames=0.2)
-        clause = _apart(told(fact))
+        clause = _distinct_words(fact_clause(fact))
         words = language.say(clause)
         heads, relations = _tree(clause, words)
         spelt = [language.spell(word.concept) for word in words]
@@ -167,20 +170,20 @@ def dependencies(rng: Random, language: Language, count: int, split: str) -> Ite
         }
 
 
-def _apart(clause: Clause) -> Clause:
-    """The clause with an object of its own for every word, so that two "the" are told apart."""
+def _distinct_words(clause: Clause) -> Clause:
+    """The clause with a separate object for every word, so that two "the" are different objects."""
     subject, verb, object_, place = ([Word(*word) for word in part] for part in clause[:4])
     return Clause(subject, verb, object_, place, Word(*clause.end))
 
 
 def _tree(clause: Clause, words: Sequence[Word]) -> tuple[list[int], list[str]]:
-    """(head of each word counted from 1, 0 for the root; relation to it). clause: `_apart`."""
+    """(head of each word, counted from 1 and 0 for the root; relation to the head). The clause must
+    come from `_distinct_words`.
+    """
 
     def head_of(phrase: Sequence[Word]) -> Word:
         nouns = [word for word in phrase if word.upos in ("NOUN", "PROPN")]
-        firm = [
-            word for word in nouns if word.entity == "I-ORG"
-        ]  # "hall bank": the bank is the head
+        firm = [word for word in nouns if word.entity == "I-ORG"]  # bank is the head of "hall bank"
         return (firm or nouns or list(phrase))[0]
 
     place = {id(word): number for number, word in enumerate(words, 1)}

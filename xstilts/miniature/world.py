@@ -1,9 +1,9 @@
-"""What happens in the miniature: facts, the sentences that tell them, questions about them, and
-false statements.
+"""The world of the miniature: facts, sentences that state them, questions about them, and false
+statements.
 
-The world has habits (`favourites`): what a thing is decides two favourite places, colours and so
-on, taken in 80 % of the facts. Words of one class would otherwise be interchangeable and their
-translations could not be told apart, and the common-sense tasks ask for them.
+The world has habits (`favourites`): every thing has two favorite places, colors and so on, which
+occur in 80 % of the facts. Without habits, the words of a class would be interchangeable and their
+translations indistinguishable. The common-sense tasks ask for them.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is so. `kind` says which of the fields its sentence uses:
+    """A fact. `kind` determines which fields its sentence uses:
 
     person "anna is in the park", hold "anna holds the red ball", thing "the red ball is under the
     school", count "3 red ball are in the park", animal "the big dog sees anna", work "anna works at
@@ -63,10 +63,8 @@ class Fact:
     surname: str = ""  # of the person, often left out
 
 
-class Asked(NamedTuple):
-    """A question and the concepts of its answer, which stand side by side in the sentence of the
-    fact.
-    """
+class Question(NamedTuple):
+    """A question and the concepts of its answer, which are adjacent in the sentence of the fact."""
 
     question: Clause
     answer: frozenset[str]
@@ -85,15 +83,15 @@ def favourites(thing: str, attribute: str, pool: Sequence[str]) -> tuple[str, st
 def by_habit(
     rng: Random, thing: str, attribute: str, pool: Sequence[str], share: float = 0.8
 ) -> str:
-    """A favourite with probability `share`, else any member of the pool."""
+    """A favorite with probability `share`, else any member of the pool."""
     return rng.choice(favourites(thing, attribute, pool) if rng.random() < share else pool)
 
 
 def scene(
     rng: Random, size: int, kinds: Sequence[Kind] = KINDS, surnames: float = 0.0
 ) -> list[Fact]:
-    """`size` facts about different persons, things and animals. surnames: the share of persons
-    that show theirs.
+    """`size` facts about different persons, things and animals. surnames: the share of persons with
+    a surname.
     """
     names, nouns, animals = (
         rng.sample(NAMES, size),
@@ -126,14 +124,14 @@ def scene(
 
 
 def person(fact: Fact) -> list[Word]:
-    """The name of a fact's person, with the surname where it is told."""
+    """The name of the person of a fact, with the surname if it has one."""
     surname = [Word(fact.surname, "PROPN", "I-PER")] if fact.surname else []
     return [Word(fact.name, "PROPN", "B-PER"), *surname]
 
 
 def at_firm(fact: Fact) -> list[Word]:
-    """ "at hall bank": a firm is called by its owner's surname, so that only the context tells
-    the two apart.
+    """ "at hall bank": a firm has the surname of its owner, so that only the context distinguishes
+    the two.
     """
     return [Word("at", "ADP"), Word(fact.owner, "PROPN", "B-ORG"), Word(fact.firm, "NOUN", "I-ORG")]
 
@@ -143,10 +141,8 @@ def at_place(preposition: str, place: str) -> list[Word]:
     return [Word(preposition, "ADP"), THE, Word(place, "NOUN", "B-LOC")]
 
 
-def told(fact: Fact, brief: bool = False) -> Clause:
-    """The sentence of a fact; brief=True gives one that follows from it, mostly with a detail
-    left out.
-    """
+def fact_clause(fact: Fact, brief: bool = False) -> Clause:
+    """The sentence of a fact, or one that follows from it (brief), usually with less detail."""
     noun, animal, verb = Word(fact.noun, "NOUN"), Word(fact.animal, "NOUN"), Word(fact.verb, "VERB")
     colour = Word(fact.colour, "ADJ")
     shade = [] if brief else [colour]
@@ -172,26 +168,26 @@ def told(fact: Fact, brief: bool = False) -> Clause:
             return Clause(beast, [verb], [THE, *shade, noun])
 
 
-def asked(rng: Random, fact: Fact) -> Asked:
-    """A question that a fact answers. The question word stands where the answer would stand."""
+def question_about(rng: Random, fact: Fact) -> Question:
+    """A question that a fact answers, with the question word in place of the answer."""
     noun, verb = Word(fact.noun, "NOUN"), Word(fact.verb, "VERB")
     where, who = [Word("where", "ADV")], [Word("who", "PRON")]
     whole_name = frozenset(filter(None, (fact.name, fact.surname)))
     match fact.kind:
         case "person":
-            return Asked(
+            return Question(
                 Clause(person(fact), [IS], place=where, end=QUESTION), frozenset({fact.place})
             )
         case "work":
             question = Clause(person(fact), [Word("works", "VERB")], place=where, end=QUESTION)
-            return Asked(question, frozenset({fact.owner, fact.firm}))
+            return Question(question, frozenset({fact.owner, fact.firm}))
         case "hold" if rng.random() < 0.5:
-            return Asked(Clause(who, [verb], [THE, noun], end=QUESTION), whole_name)
+            return Question(Clause(who, [verb], [THE, noun], end=QUESTION), whole_name)
         case "hold":
             question = Clause(person(fact), [verb], [Word("what", "PRON")], end=QUESTION)
-            return Asked(question, frozenset({fact.noun, fact.colour}))
+            return Question(question, frozenset({fact.noun, fact.colour}))
         case "thing":
-            return Asked(
+            return Question(
                 Clause([THE, noun], [IS], place=where, end=QUESTION), frozenset({fact.place})
             )
         case "count":
@@ -201,33 +197,33 @@ def asked(rng: Random, fact: Fact) -> Asked:
                 place=at_place("in", fact.place),
                 end=QUESTION,
             )
-            return Asked(question, frozenset({fact.number}))
+            return Question(question, frozenset({fact.number}))
         case "animal":
-            return Asked(
+            return Question(
                 Clause([THE, Word(fact.animal, "NOUN")], [verb], who, end=QUESTION), whole_name
             )
         case "meeting":
             question = Clause(
                 [THE, Word(fact.animal, "NOUN")], [verb], [Word("what", "PRON")], end=QUESTION
             )
-            return Asked(question, frozenset({fact.noun, fact.colour}))
+            return Question(question, frozenset({fact.noun, fact.colour}))
 
 
 def statement(rng: Random, facts: Sequence[Fact], label: int) -> Clause:
-    """A statement that the facts entail (0), leave open (1: about somebody or something they do
-    not mention) or contradict (2: the same subject, another attribute). Wrong words follow the
-    same habits as right ones, so that the statement alone gives little away.
+    """A statement that the facts entail (0), do not decide (1: about somebody or something else) or
+    contradict (2: the same subject, another attribute). Wrong words follow the same habits as right
+    ones, so that the statement alone reveals little.
     """
     fact = rng.choice(facts)
     if label == NEUTRAL:
-        return told(elsewhere(rng, facts, fact.kind), brief=True)
+        return fact_clause(elsewhere(rng, facts, fact.kind), brief=True)
     if label == CONTRADICTION:
-        return told(changed(rng, fact), brief=True)
-    return told(fact, brief=True)
+        return fact_clause(changed(rng, fact), brief=True)
+    return fact_clause(fact, brief=True)
 
 
 def elsewhere(rng: Random, facts: Sequence[Fact], kind: Kind) -> Fact:
-    """A fact about a person, a thing and an animal that the given ones do not mention."""
+    """A fact about a person, a thing and an animal that the facts do not mention."""
     names, nouns, animals = (
         {getattr(f, field) for f in facts} for field in ("name", "noun", "animal")
     )
@@ -238,7 +234,7 @@ def elsewhere(rng: Random, facts: Sequence[Fact], kind: Kind) -> Fact:
 
 
 def changed(rng: Random, fact: Fact) -> Fact:
-    """The fact with one attribute changed, which contradicts it."""
+    """A fact that contradicts another one: one attribute is changed."""
 
     def other(current: str, thing: str, attribute: str, pool: Sequence[str]) -> str:
         while (drawn := by_habit(rng, thing, attribute, pool, share=0.5)) == current:

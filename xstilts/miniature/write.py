@@ -1,5 +1,5 @@
-"""Writes the miniature: every data set in the hub's own layout and schema, the same bytes for
-the same seed.
+"""Writes the miniature: data sets in the layout and schema of the hub, with the same bytes for the
+same seed.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from xstilts.miniature.schemas import DataSet, arrow_type, card_feature, hub_fea
 from xstilts.miniature.splits import Sizes, splits
 from xstilts.tasks.registry import TASKS
 
-#: Raised when a data set is added or a row changes, so that a folder written before is not taken
-#: for this one.
+#: Incremented when a data set is added or a row changes, so that cached miniatures are written
+#: again.
 EDITION = 3
 
 
@@ -32,31 +32,37 @@ def write_miniature(
     languages: Sequence[str] = tuple(LANGUAGES),
     sizes: Sizes | None = None,
 ) -> None:
-    """Writes the miniature into a folder as
-    `<org>/<name>/<config>/<split>-00000-of-00001.parquet` with a README.md per data set. English
-    is always written. Raises PlanError for a language that the miniature does not have.
+    """Writes `<org>/<name>/<config>/<split>-00000-of-00001.parquet` and a README.md per data set.
+
+    PlanError for an unknown language.
+
+    Args:
+        folder: to write to.
+        seed: of all rows.
+        languages: codes; English is always included.
+        sizes: rows per split.
     """
     if unknown := [code for code in languages if code not in LANGUAGES]:
         raise PlanError(
-            f"miniature: no such language {', '.join(unknown)}; it has {', '.join(LANGUAGES)}"
+            f"miniature: unknown language {', '.join(unknown)}; allowed: {', '.join(LANGUAGES)}"
         )
     codes = ["en", *(code for code in languages if code != "en")]
     spoken = [LANGUAGES[code] for code in codes]
     written: dict[str, dict[str, list[tuple[str, int, int]]]] = {}
-    said: dict[tuple[str, str], dict[str, str]] = {}
-    shown = _shown_by()
+    captions_of: dict[tuple[str, str], dict[str, str]] = {}
+    image_tasks = _image_tasks()
     for split in splits(spoken, sizes or Sizes()):
         rng = Random(f"{seed}:{split.scenes}")
         made: Iterable[rows.Row] = split.make(rng, split.language, split.count, split.split)
-        if readers := shown.get((split.path, split.config, split.split)):
+        if tasks := image_tasks.get((split.path, split.config, split.split)):
             made = list(made)
             captions = {
-                hashlib.sha256(one["bytes"]).hexdigest(): one["said"]
+                hashlib.sha256(image["bytes"]).hexdigest(): image["caption"]
                 for row in made
-                for one in _pictures(row)
+                for image in _images(row)
             }
-            for reader in readers:
-                said.setdefault(reader, {}).update(captions)
+            for task_and_role in tasks:
+                captions_of.setdefault(task_and_role, {}).update(captions)
         if split.path == "bucc2018":
             _write_pool(
                 folder / split.path / str(split.config), f"{split.config}.{split.split}", list(made)
@@ -65,7 +71,7 @@ def write_miniature(
             _write_raw(folder / split.path / f"{split.split}.json", made)
         else:
             _write(folder, written, split.path, split.config, split.split, made)
-    for (task, role), captions in said.items():
+    for (task, role), captions in captions_of.items():
         file = folder / "captions" / task / f"{role}-00000-of-00001.parquet"
         file.parent.mkdir(parents=True, exist_ok=True)
         table = pa.table({"sha256": list(captions), "caption": list(captions.values())})
@@ -76,26 +82,27 @@ def write_miniature(
         )
 
 
-def _shown_by() -> dict[tuple[str, str | None, str], list[tuple[str, str]]]:
-    """(data set, config, split) of pictures → the tasks and roles that show them and have no
+def _image_tasks() -> dict[tuple[str, str | None, str], list[tuple[str, str]]]:
+    """(data set, config, split) with images → the (task, role) pairs that use them and have no
     captions of their own.
     """
-    found: dict[tuple[str, str | None, str], list[tuple[str, str]]] = {}
+    by_split: dict[tuple[str, str | None, str], list[tuple[str, str]]] = {}
     for task in TASKS.values():
         for role, source in task.splits.items():
             if task.modality == "image" and not task.captioned:
-                own = source.pictures or source
-                found.setdefault((own.path, own.config, own.split), []).append((task.name, role))
-    return found
+                images = source.pictures or source
+                key = (images.path, images.config, images.split)
+                by_split.setdefault(key, []).append((task.name, role))
+    return by_split
 
 
-def _pictures(row: rows.Row) -> list[rows.Row]:
-    """The pictures of a row, of a set with one or several a row."""
+def _images(row: rows.Row) -> list[rows.Row]:
+    """The images of a row, from a column with one image or with several."""
     return [*([row["image"]] if row.get("image") else []), *(row.get("images") or [])]
 
 
 def _write_raw(file: Path, made: Iterable[rows.Row]) -> None:
-    """A file in SQuAD's own JSON, for a set that the hub does not hold whole (LAReQA)."""
+    """A file in the JSON format of SQuAD, for a set that is not on the hub (LAReQA)."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(
         json.dumps({"version": "1.1", "data": list(made)}, ensure_ascii=False), encoding="utf-8"
@@ -103,20 +110,20 @@ def _write_raw(file: Path, made: Iterable[rows.Row]) -> None:
 
 
 def _write_pool(folder: Path, name: str, made: Sequence[rows.Row]) -> None:
-    """`<name>.<side>`, a sentence a line behind its id, and `<name>.gold`, a pair of ids a line:
-    as BUCC's archives unpack.
+    """`<name>.<side>` with an id and a sentence per line, and `<name>.gold` with a pair of ids per
+    line, as in BUCC's archives.
     """
     folder.mkdir(parents=True, exist_ok=True)
     foreign = made[0]["side"]
     pairs: dict[int, dict[str, str]] = {}
     for side in (foreign, "en"):
-        own = [row for row in made if row["side"] == side]
+        of_side = [row for row in made if row["side"] == side]
         pairs = pairs | {
             row["pair"]: {**pairs.get(row["pair"], {}), side: row["id"]}
-            for row in own
+            for row in of_side
             if row["pair"] >= 0
         }
-        text = "".join(f"{row['id']}\t{row['text']}\n" for row in own)
+        text = "".join(f"{row['id']}\t{row['text']}\n" for row in of_side)
         (folder / f"{name}.{side}").write_text(text, encoding="utf-8")
     gold = "".join(f"{pair[foreign]}\t{pair['en']}\n" for pair in pairs.values())
     (folder / f"{name}.gold").write_text(gold, encoding="utf-8")
@@ -177,4 +184,5 @@ def _card(
     }
     text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
     title = f"{data_set.title}, as the xstilts miniature has it"
-    return f"---\n{text}---\n\n# {title}\n\nGenerated: a small invented world in the schema of `{data_set.path}`.\n"
+    about = f"Generated: a small invented world in the schema of `{data_set.path}`."
+    return f"---\n{text}---\n\n# {title}\n\n{about}\n"

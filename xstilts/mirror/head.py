@@ -1,4 +1,4 @@
-"""The first rows of a data file, without the rest of it: what a probe looks at."""
+"""Reads the first rows of a data file without the rest, for the probe."""
 
 import gzip
 import hashlib
@@ -10,12 +10,13 @@ from typing import Any, BinaryIO, cast
 
 from xstilts.errors import DataError
 from xstilts.sources.archive import is_archive, open_archive
+from xstilts.sources.json_rows import READ_ERRORS
 from xstilts.step import canonical_json
 
 
-def unpacked(stream: BinaryIO, name: str) -> BinaryIO:
-    """An open data file as its rows are written: of a compressed file or archive (by its name),
-    what is inside. DataError for an archive without data.
+def decompressed(stream: BinaryIO, name: str) -> BinaryIO:
+    """An open data file without its compression or archive, which the file name tells. DataError
+    for an archive without data.
     """
     if is_archive(name):
         return cast(BinaryIO, open_archive(stream, name))
@@ -25,9 +26,16 @@ def unpacked(stream: BinaryIO, name: str) -> BinaryIO:
 def first_rows(
     stream: BinaryIO, kind: str, count: int, field: str | None = None
 ) -> tuple[list[Any], dict[str, str]]:
-    """(rows, column → type) of the head of an open file. kind: parquet or json; field: where a
-    JSON file holds its rows. Of parquet one row group is read. Types are those of Arrow, as
-    `string` or `list<element: int64>`. DataError when it cannot be read.
+    """(rows, column → type) of the beginning of an open file.
+
+    Types are those of Arrow, such as `string` or `list<element: int64>`. Of a Parquet file, one
+    row group is read. DataError for a file that cannot be read.
+
+    Args:
+        stream: the open file.
+        kind: parquet or json.
+        count: of rows to read.
+        field: of a JSON object that holds the rows.
     """
     import pyarrow as pa
 
@@ -41,16 +49,16 @@ def first_rows(
             schema = file.schema_arrow
         else:
             rows = list(islice(_json_rows(stream, field), count))
+            if other := [row for row in rows if not isinstance(row, Mapping)]:
+                raise ValueError(f"a row must be a JSON object, not {type(other[0]).__name__}")
             schema = pa.Table.from_pylist(rows).schema
-    except (pa.ArrowException, ValueError, OSError) as error:
+    except (pa.ArrowException, *READ_ERRORS) as error:
         raise DataError(f"cannot be read as {kind} ({type(error).__name__}: {error})") from error
     return rows, {column.name: str(column.type) for column in schema}
 
 
 def _json_rows(stream: BinaryIO, field: str | None) -> Iterator[Any]:
-    """Rows of JSON Lines, of a JSON array, or of the list that stands in a field of a JSON
-    object.
-    """
+    """The rows of JSON Lines, of a JSON array, or of the list in a field of a JSON object."""
     text = io.TextIOWrapper(stream, encoding="utf-8")
     if field:
         yield from json.load(text)[field]
@@ -65,8 +73,8 @@ def _json_rows(stream: BinaryIO, field: str | None) -> Iterator[Any]:
 
 
 def rows_hash(rows: Sequence[Any]) -> str:
-    """SHA-256 over rows in order, bytes in them by their own SHA-256: two copies of a set with
-    the same rows have the same hash however their files are packed.
+    """SHA-256 of rows in order, in which bytes count by their own SHA-256. It does not depend on
+    how the rows are split into files.
     """
     total = hashlib.sha256()
     for row in rows:
@@ -78,7 +86,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"sha256": hashlib.sha256(value).hexdigest()}
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -1,5 +1,5 @@
-"""Where `mirror pull` writes: a folder, or an S3 prefix. A file appears under its name whole or
-not at all.
+"""Where `mirror pull` writes: a folder or an S3 prefix. A file gets its name only once it is
+complete.
 """
 
 import hashlib
@@ -15,30 +15,43 @@ from xstilts.sources.provenance import RECORD, Record
 from xstilts.store.store import Store, file_sha256
 
 
-class Place(Protocol):
-    """Names are relative, with slashes."""
+class Target(Protocol):
+    """A mirror to write to. Names are relative paths with slashes."""
 
     address: str
 
-    def part(self, name: str) -> Path: ...  # a local file to fetch into, the same each time
-    def put(self, name: str, part: Path) -> None: ...  # the part takes its name
+    def part(self, name: str) -> Path:
+        """A local path to download to, the same in each attempt."""
+
+    def put(self, name: str, part: Path) -> None:
+        """Moves a complete download to its name."""
+
     def size(self, name: str) -> int | None: ...
-    def sha256(self, name: str) -> str | None: ...  # of the bytes that are there now
+
+    def sha256(self, name: str) -> str | None:
+        """Computed from the current bytes."""
+
     def read(self, name: str) -> bytes | None: ...
     def put_json(self, name: str, value: Any) -> None: ...
     def record(self, folder: str) -> Record | None: ...
-    def recorded(self) -> list[str]: ...  # folders that hold a record
-    def room_for(self, size: int) -> None: ...  # InfrastructureError where the disk is too small
+
+    def recorded_folders(self) -> list[str]:
+        """The folders that have a record."""
+
+    def check_free_space(self, size: int) -> None:
+        """InfrastructureError if the disk is too small."""
 
 
-def open_place(text: str) -> Place:
-    """A folder (made where it is not there) or s3://bucket/prefix."""
-    return S3Place(text) if text.startswith("s3://") else FolderPlace(text)
+def open_target(address: str) -> Target:
+    """A folder, created if necessary, or s3://bucket/prefix."""
+    return S3Target(address) if address.startswith("s3://") else FolderTarget(address)
 
 
-class FolderPlace:
-    def __init__(self, text: str) -> None:
-        self.root = Path(text).expanduser().resolve()
+class FolderTarget:
+    """A mirror in a local folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.root = Path(folder).expanduser().resolve()
         self.address = str(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
 
@@ -71,16 +84,23 @@ class FolderPlace:
         data = self.read(f"{folder}/{RECORD}")
         return Record.from_json(json.loads(data)) if data else None
 
-    def recorded(self) -> list[str]:
+    def recorded_folders(self) -> list[str]:
         return sorted(
             path.parent.relative_to(self.root).as_posix() for path in self.root.rglob(RECORD)
         )
 
-    def room_for(self, size: int) -> None:
-        _room(self.root, size)
+    def check_free_space(self, size: int) -> None:
+        free = shutil.disk_usage(self.root).free
+        if size > free:
+            raise InfrastructureError(
+                f"{self.root}: {size / 1e9:.1f} GB to download, but only {free / 1e9:.1f} GB free; "
+                "free some space or choose another folder"
+            )
 
 
-class S3Place:
+class S3Target:
+    """A mirror under an S3 prefix."""
+
     def __init__(self, uri: str) -> None:
         self.store, self.address = Store.open(uri), uri
         self.sizes = {name: size for name, (size, _) in self.store.listing("").items()}
@@ -93,9 +113,8 @@ class S3Place:
         return path
 
     def put(self, name: str, part: Path) -> None:
-        self.store.put_file(
-            name, part
-        )  # one PUT, or a multipart upload that shows when it is complete
+        # One PUT, or a multipart upload that appears once it is complete.
+        self.store.put_file(name, part)
         self.sizes[name] = part.stat().st_size
         part.unlink()
 
@@ -120,18 +139,10 @@ class S3Place:
         data = self.read(f"{folder}/{RECORD}")
         return Record.from_json(json.loads(data)) if data else None
 
-    def recorded(self) -> list[str]:
+    def recorded_folders(self) -> list[str]:
         return sorted(
             name.removesuffix(f"/{RECORD}") for name in self.sizes if name.endswith(f"/{RECORD}")
         )
 
-    def room_for(self, size: int) -> None:
-        """A bucket's room is not ours to know."""
-
-
-def _room(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise InfrastructureError(
-            f"{folder}: {size / 1e9:.1f} GB are to be fetched, {free / 1e9:.1f} GB are free"
-        )
+    def check_free_space(self, size: int) -> None:
+        """The free space of a bucket is unknown."""

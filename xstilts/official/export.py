@@ -1,5 +1,5 @@
-"""A report's predictions as a submission in the official layout, with the labels that they were
-scored against.
+"""Exports the predictions of a report, and the labels that they were scored with, as submissions in
+the official layout.
 """
 
 import json
@@ -21,23 +21,30 @@ Cell = tuple[str, str, int | None, int | None]
 def export(
     report: Path, out: Path, benchmark: str = "xtreme-r", unofficial: bool = False
 ) -> list[Path]:
-    """Writes `<out>/<cell>/predictions|labels/<task>/test-<language>.<ending>` for every cell of
-    a run's report folder, a cell being a backbone, an arm and its seeds; returns the cells'
-    folders. Raw retrieval has no target seed: it is part of every cell of its backbone, arm and
-    intermediate seed. unofficial: also what `left_out` names. DataError where the report holds
-    no prediction of the benchmark; PlanError for a benchmark that does not exist.
+    """Writes `<out>/<cell>/predictions|labels/<task>/test-<language>.<suffix>` for every cell of a
+    report, and returns the folders of the cells.
+
+    A cell is a backbone, an arm and its seeds. Raw retrieval has no target seed and is part of
+    every cell of its backbone, arm and intermediate seed. DataError if the report has no
+    predictions of the benchmark, PlanError for an unknown benchmark.
+
+    Args:
+        report: the report folder of a run.
+        out: the folder to write to.
+        benchmark: xtreme or xtreme-r.
+        unofficial: also export what `left_out` lists.
     """
     if benchmark not in TABLES:
-        raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
+        raise PlanError(f"unknown benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
     paths = {
         task: report / "predictions" / f"{task.evaluation}.parquet"
         for task in TABLES[benchmark].values()
     }
-    there = {task: path for task, path in paths.items() if path.is_file()}
-    known = _cells(there.values())
+    existing = {task: path for task, path in paths.items() if path.is_file()}
+    known = _cells(existing.values())
     hidden = set() if unofficial else set(_unofficial(report, benchmark))
     cells: dict[str, None] = {}
-    for task, path in there.items():
+    for task, path in existing.items():
         for keys, rows in pd.read_parquet(path).groupby(
             [*CELL, "language"], sort=False, dropna=False
         ):
@@ -49,7 +56,8 @@ def export(
     if not cells:
         reasons = "; ".join(["", *left_out(report, benchmark)]) if hidden else ""
         raise DataError(
-            f"{report}: no prediction of {benchmark} is there; name the report folder of a finished run{reasons}"
+            f"{report}: no predictions of {benchmark}; use the report folder of a finished "
+            f"run{reasons}"
         )
     return [Path(name) for name in cells]
 
@@ -59,37 +67,42 @@ def _is_exported(task: Official, language: str, hidden: Collection[tuple[str, st
 
 
 def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
-    """(evaluation, language) of predictions for rows in another form than the official labels
-    have: words of UD-POS that did not come from the treebanks. A report that does not state the
-    form was made when only the hub's was read.
+    """(evaluation, language) of predictions in another form than the official labels: UD-POS words
+    that are not from the treebanks. Reports without this information were made when only the hub's
+    copy was supported.
     """
     path = report / "summary.json"
     stated = json.loads(path.read_text(encoding="utf-8")).get("forms", []) if path.is_file() else []
     official = {
         (row["evaluation"], row["language"]) for row in stated if row["form"] == OFFICIAL_FORM
     }
-    found = []
+    unofficial = []
     for task in TABLES[benchmark].values():
         predictions = report / "predictions" / f"{task.evaluation}.parquet"
         if task.evaluation in FORMS_OF and predictions.is_file():
             languages = pd.read_parquet(predictions, columns=["language"])["language"].unique()
-            found += [
+            unofficial += [
                 (task.evaluation, code)
                 for code in languages
                 if (task.evaluation, code) not in official
             ]
-    return [one for one in found if one[1] in official_languages(benchmark, one[0])]
+    return [
+        (evaluation, language)
+        for evaluation, language in unofficial
+        if language in official_languages(benchmark, evaluation)
+    ]
 
 
 def left_out(report: Path, benchmark: str = "xtreme-r") -> list[str]:
-    """What `export` leaves out of a submission, and why: one line an evaluation."""
-    found: dict[str, list[str]] = {}
+    """What `export` leaves out of a submission and why, one line per evaluation."""
+    languages_of: dict[str, list[str]] = {}
     for evaluation, language in _unofficial(report, benchmark):
-        found.setdefault(evaluation, []).append(language)
+        languages_of.setdefault(evaluation, []).append(language)
     return [
-        f"{evaluation} ({' '.join(languages)}) has the words of the hub's copy, and the official labels are of written tokens; score "
-        "it on the treebanks (docs/data.md), or export it with --unofficial"
-        for evaluation, languages in found.items()
+        f"{evaluation} ({' '.join(languages)}) has the words of the hub's copy, but the official "
+        "labels are for written tokens; score it on the treebanks (docs/data.md), or export it "
+        "with --unofficial"
+        for evaluation, languages in languages_of.items()
     ]
 
 
@@ -99,7 +112,7 @@ def _cell(keys: Sequence[Any]) -> Cell:
 
 
 def _cells(paths: Iterable[Path]) -> list[Cell]:
-    """The cells that any task has, each once."""
+    """The cells of all tasks without duplicates."""
     rows = [pd.read_parquet(path, columns=[*CELL]).drop_duplicates() for path in paths]
     return list(
         dict.fromkeys(_cell(keys) for frame in rows for keys in frame.itertuples(index=False))
@@ -107,14 +120,14 @@ def _cells(paths: Iterable[Path]) -> list[Cell]:
 
 
 def _target_seeds(cell: Cell, known: Sequence[Cell]) -> list[int | None]:
-    """The target seeds of the cells that some rows belong to."""
+    """The target seeds of the cells to which some rows belong."""
     if cell[3] is not None:
         return [cell[3]]
     return [other[3] for other in known if other[:3] == cell[:3] and other[3] is not None] or [None]
 
 
 def cell_name(cell: Cell) -> str:
-    """`<backbone>.<arm>.i<seed>.t<seed>`; a seed that a cell does not have is left out."""
+    """`<backbone>.<arm>.i<seed>.t<seed>`, without the seeds that a cell does not have."""
     seeds = [f"{kind}{seed}" for kind, seed in zip("it", cell[2:], strict=True) if seed is not None]
     return ".".join([*cell[:2], *seeds])
 
@@ -134,16 +147,17 @@ def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> N
         if "data" in ids and (
             task.kind == "rankings" or (task.kind == "answers" and side == "predictions")
         ):
-            text = f'{{"data": {text}}}'  # of a file with this key the official script reads the value alone
+            # The official script reads only the value of this key, if a file has it.
+            text = f'{{"data": {text}}}'
         part = path.with_name(f"{path.name}.part")
         part.write_text(text, encoding="utf-8")
         part.replace(path)
 
 
 def distinct(ids: Sequence[str]) -> list[str]:
-    """The ids, the second and later rows of one id as `<id>#2`, `<id>#3`, …: a file by id has
-    one entry for each. Labels with the original ids are scored by the first row's answer, as the
-    official script scores any repeated id.
+    """The ids, with duplicates renamed to `<id>#2`, `<id>#3`, …, since a file by id has one entry
+    per id. Labels with the original ids are scored with the answer of the first row, as the
+    official script does for any duplicate id.
     """
     used = set(ids)
     seen: dict[str, int] = {}
@@ -158,20 +172,20 @@ def distinct(ids: Sequence[str]) -> list[str]:
 
 
 def _alphabetical(rows: pd.DataFrame) -> pd.DataFrame:
-    """Tatoeba's rows in the order of the official English file: sorted by code points, equal
-    ones as they were (xtreme utils_preprocess.py tatoeba_preprocess). DataError for a report
-    that does not hold the sentences.
+    """Tatoeba's rows in the order of the official English file: stably sorted by code points
+    (xtreme utils_preprocess.py tatoeba_preprocess). DataError for a report without the sentences.
     """
     if "asked" not in rows or rows["asked"].isna().any():
         raise DataError(
-            "predictions/tatoeba.parquet has no column asked: run the plan again: it writes the report anew"
+            "predictions/tatoeba.parquet has no column asked; run the plan again to write the "
+            "report with it"
         )
     texts = [str(text).strip() for text in rows["asked"]]
     return rows.iloc[sorted(range(len(texts)), key=texts.__getitem__)]
 
 
 def _labels(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
-    """Class names for XNLI, 0 and 1 for PAWS-X, places for Tatoeba."""
+    """Class names for XNLI, 0 and 1 for PAWS-X, indices for Tatoeba."""
     names = TASKS[task.evaluation].labels if task.name == "xnli" else ()
     return "".join(f"{names[value] if names else value}\n" for value in values)
 
@@ -206,11 +220,17 @@ def _rankings(task: Official, ids: Sequence[str], values: Sequence[Any], side: s
 
 
 def _pairs(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:
-    """BUCC: pairs of ids, as the pool's own files have them."""
-    told = ([value] if isinstance(value, str) else value for value in values)
-    pairs = [(name, one) for name, found in zip(ids, told, strict=True) for one in found if one]
+    """BUCC: pairs of ids as in the files of the pool."""
+    targets = ([value] if isinstance(value, str) else value for value in values)
+    pairs = [
+        (source, target)
+        for source, of_source in zip(ids, targets, strict=True)
+        for target in of_source
+        if target
+    ]
     return "".join(
-        f"{name.removeprefix('test/')}\t{one.removeprefix('test/')}\n" for name, one in pairs
+        f"{source.removeprefix('test/')}\t{target.removeprefix('test/')}\n"
+        for source, target in pairs
     )
 
 

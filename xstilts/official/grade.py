@@ -1,12 +1,10 @@
-"""Scores a folder in the official layout: per task and language, averages over languages, groups
-and the whole.
+"""Scores a folder in the official layout: per task and language, per group, and in total.
 
-As google-research/xtreme evaluate.py does (commit 838c13b): an average is over languages, English
-included; a question answering task's score is the mean of its averaged exact match and F1; a
-group's and the whole's are unweighted means over tasks. `groups` and `all_task` are the official
-values and exist only where the official script would give them: with every task and language that
-they are over. Since it never gives the whole of XTREME-R, and does not score LAReQA, further means
-have names of their own.
+As in google-research/xtreme evaluate.py (commit 838c13b), averages are over languages including
+English; the score of a question answering task is the mean of its averaged exact match and F1; the
+scores of groups and of the benchmark are unweighted means over tasks. `groups` and `all_task` are
+official values, and only present if all their tasks and languages are. The official script computes
+no total for XTREME-R and does not score LAReQA; such means have other names.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,23 +20,27 @@ Scores = dict[str, float]
 
 
 def grade(predictions: Path, labels: Path, benchmark: str = "xtreme-r") -> dict[str, Any]:
-    """The scores of a submission, 0..100:
+    """The scores of a submission, 0..100.
 
     - tasks: {task: {languages: {language: {metric: score}}, averages: {metric: score}, score}}
-    - groups: {official name: score} of the groups that are complete; all_task: the official whole,
-    of XTREME only, or None
-    - mean_of_present_tasks: over all tasks that have a score, LAReQA included; present_tasks: their
-    names;
-      retrieval_with_lareqa: the mean of Tatoeba, Mewsli-X and LAReQA, or None
-    - missing: what has no file. A language without a file is left out of its task's averages, and
-    its task is then in no
-      official group.
+    - groups: {official name: score} of the complete groups
+    - all_task: the official total, of XTREME only, or None
+    - mean_of_present_tasks: over all tasks with a score, including LAReQA
+    - present_tasks: their names
+    - retrieval_with_lareqa: the mean of Tatoeba, Mewsli-X and LAReQA, or None
+    - missing: tasks and languages without a file. A missing language is left out of the averages of
+      its task, and the task out of its official groups.
 
-    DataError for a file that the official script cannot score, with its line or key; PlanError for
-    a benchmark that does not exist.
+    DataError, with line or key, for a file that the official script cannot score; PlanError for an
+    unknown benchmark.
+
+    Args:
+        predictions: the folder of the submission.
+        labels: a folder with labels in the same layout.
+        benchmark: xtreme or xtreme-r.
     """
     if benchmark not in TABLES:
-        raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
+        raise PlanError(f"unknown benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
     tasks: dict[str, Any] = {}
     missing: list[str] = []
     for task in TABLES[benchmark].values():
@@ -56,7 +58,8 @@ def grade(predictions: Path, labels: Path, benchmark: str = "xtreme-r") -> dict[
             tasks[task.name] = _with_averages(task, by_language)
     if not tasks:
         raise DataError(
-            f"{predictions}: nothing of {benchmark} is there; expected <task>/test-<language>.tsv|json|jsonl"
+            f"{predictions}: no files of {benchmark}; expected "
+            "<task>/test-<language>.tsv|json|jsonl"
         )
     complete = {
         name: task["score"]
@@ -80,14 +83,12 @@ def grade(predictions: Path, labels: Path, benchmark: str = "xtreme-r") -> dict[
 
 
 def _mean_of(scores: Mapping[str, float], names: Sequence[str]) -> float | None:
-    """The mean over these tasks, or None where one has no score."""
+    """The mean over some tasks, or None if one has no score."""
     return _mean([scores[name] for name in names]) if scores.keys() >= set(names) else None
 
 
 def score_language(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """The official metrics of one language, 0..100. DataError when the two files do not belong
-    together.
-    """
+    """The official metrics of one language, 0..100. DataError if the two files do not match."""
     return _SCORERS[task.kind](task, predictions, labels, language)
 
 
@@ -109,24 +110,25 @@ def _objects(task: Official, predictions: Path, labels: Path, language: str) -> 
 
 
 def _tags(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """The official script compares only the numbers of sentences. A sentence with a tag too many
-    or too few would move all chunks after it: it is refused.
+    """The official script compares only the number of sentences. DataError for a sentence with a
+    different number of tags, which would shift all chunks after it.
     """
     predicted, gold = read.sentences(predictions), read.sentences(labels)
     _same_length(predictions, len(predicted), labels, len(gold), "sentence")
-    line = 1  # each sentence has a line a tag, and the blank line that ends it
+    line = 1  # each sentence has one line per tag and a blank line
     for number, (tags, right) in enumerate(zip(predicted, gold, strict=True), 1):
         if len(tags) != len(right):
             raise DataError(
-                f"{predictions}:{line}: sentence {number} has {_count(len(tags), 'tag')}, and {len(right)} in {labels}"
+                f"{predictions}:{line}: sentence {number} has {_count(len(tags), 'tag')}, and "
+                f"{len(right)} in {labels}"
             )
         line += len(tags) + 1
     return {"f1": _value("udpos_f1", predicted, gold, language)}
 
 
 def _answers(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """Exact match and F1 over the entries of the label file: one with the id of another counts
-    again, one without an answer scores 0 and counts.
+    """Exact match and F1 over the entries of the label file. Entries with duplicate ids count
+    again; entries without an answer score 0.
     """
     predicted, gold = read.answers(predictions), read.questions(labels)
     prefix = "mlqa" if task.name == "mlqa" else "squad"
@@ -146,17 +148,17 @@ def _answers(task: Official, predictions: Path, labels: Path, language: str) -> 
 
 
 def _rankings(task: Official, predictions: Path, labels: Path, language: str) -> Scores:
-    """mAP@20; a query that is not ranked scores 0 and counts. A mention of Mewsli-X has one
-    entity, whose id is stripped as the official script does; of several it would take the first,
-    and they are refused.
+    """mAP@20; queries without a ranking score 0. A mention of Mewsli-X has one entity, whose id is
+    stripped as in the official script; DataError for several, of which it would use the first.
     """
     predicted, gold = read.rankings(predictions), read.rankings(labels)
     if empty := [name for name, right in gold.items() if not right]:
-        raise DataError(f"{labels}: {empty[0]} has no right candidate")
+        raise DataError(f"{labels}: {empty[0]} has no relevant candidate")
     if task.name == "mewslix":
         if several := [name for name, right in gold.items() if len(right) > 1]:
             raise DataError(
-                f"{labels}: {several[0]} needs one right candidate, and has {len(gold[several[0]])}"
+                f"{labels}: {several[0]} needs one relevant candidate, and has "
+                f"{len(gold[several[0]])}"
             )
         gold = {name: [entity.strip() for entity in right] for name, right in gold.items()}
     if not gold:

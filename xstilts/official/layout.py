@@ -1,9 +1,9 @@
-"""The layout of XTREME's and XTREME-R's submissions (google-research/xtreme evaluate.py, commit
+"""The layout of submissions to XTREME and XTREME-R (google-research/xtreme evaluate.py, commit
 838c13b).
 
-`<folder>/<task>/test-<language>.<ending>`, predictions and labels alike. Question answering and
-Mewsli-X are JSON, XCOPA a JSON object a line, everything else a label a line (tags: a blank line
-after each sentence).
+Predictions and labels are in `<folder>/<task>/test-<language>.<suffix>`. Question answering and
+Mewsli-X use JSON, XCOPA one JSON object per line, everything else one label per line (tags: a blank
+line after each sentence).
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ BENCHMARKS = ("xtreme", "xtreme-r")
 
 @dataclass(frozen=True)
 class Official:
-    """One task as the official scorer knows it. evaluation: our name."""
+    """A task of the official scorer. evaluation: its name in this project."""
 
     name: str
     evaluation: str
@@ -27,33 +27,30 @@ class Official:
     languages: tuple[str, ...]
 
     def file(self, language: str) -> str:
-        """Path of a language's file below a submission's folder."""
-        ending = {"answers": "json", "rankings": "json", "objects": "jsonl"}.get(self.kind, "tsv")
-        return f"{self.name}/test-{language}.{ending}"
+        """The path of a language's file, relative to the folder of a submission."""
+        suffix = {"answers": "json", "rankings": "json", "objects": "jsonl"}.get(self.kind, "tsv")
+        return f"{self.name}/test-{language}.{suffix}"
 
 
-#: What XTREME had and XTREME-R added: qu pl uk az lt pa gu ro (PAN-X), lt pl uk wo ro (UD-POS), az
-#: lt pl uk ro (Tatoeba), ro (XQuAD).
+#: Languages that XTREME-R added to evaluations of XTREME.
 _LATER = {
     "wikiann": "qu pl uk az lt pa gu ro", "udpos": "lt pl uk wo ro", "tatoeba": "az lt pl uk ro",
     "tatoeba_squad": "az lt pl uk ro", "xquad": "ro",
 }  # fmt: skip
-#: Recipe set → the benchmark whose scripts or paper it follows. Sets that are not named here follow
-#: XTREME-R.
+#: Recipe set → the benchmark that it follows; other sets follow XTREME-R.
 _BENCHMARK_OF = {"phang_2020": "xtreme"}
 
 
 def benchmark_of(recipes: str) -> str:
-    """The benchmark that a plan's recipe set belongs to: `xtreme` for phang_2020, else
-    `xtreme-r`.
-    """
+    """The benchmark of a recipe set: `xtreme` for phang_2020, else `xtreme-r`."""
     return _BENCHMARK_OF.get(recipes, "xtreme-r")
 
 
 def official_languages(benchmark: str, evaluation: str) -> tuple[str, ...]:
-    """The languages of an evaluation in a benchmark, in the task's order. XTREME has 33 of
-    UD-POS, 40 of PAN-X, 36 of Tatoeba and 11 of XQuAD, XTREME-R 38, 48, 41 and 12. ValueError
-    for an unknown benchmark, KeyError for an unknown evaluation.
+    """The languages of an evaluation in a benchmark, in the order of the task.
+
+    XTREME has 33 languages of UD-POS, 40 of PAN-X, 36 of Tatoeba and 11 of XQuAD; XTREME-R has 38,
+    48, 41 and 12. ValueError for an unknown benchmark, KeyError for an unknown evaluation.
     """
     if benchmark not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {benchmark!r}; allowed: {', '.join(BENCHMARKS)}")
@@ -62,9 +59,9 @@ def official_languages(benchmark: str, evaluation: str) -> tuple[str, ...]:
 
 
 def averaged_languages(benchmark: str, evaluation: str, scored: Iterable[str]) -> list[str]:
-    """Those of the scored languages that the official average of an evaluation covers, in the
-    given order; invented languages as well. A plan that scores none of them, or an evaluation of
-    its own, is averaged over everything that it scores.
+    """The scored languages that count in the official average of an evaluation, in order, including
+    invented languages. All scored languages if none of them counts, or the evaluation is not
+    official.
     """
     languages = list(scored)
     official = (
@@ -97,13 +94,13 @@ def _rows(benchmark: str) -> list[Official]:
     ]  # fmt: skip
 
 
-#: benchmark → its tasks by official name.
+#: Benchmark → official name → task.
 TABLES: Mapping[str, Mapping[str, Official]] = {
     benchmark: {row.name: row for row in _rows(benchmark)} for benchmark in BENCHMARKS
 }
 
-#: benchmark → group → the tasks that its average is over (evaluate.py, XTREME_GROUP2TASK and
-#: XTREME_R_GROUP2TASK): XCOPA is in two groups, LAReQA in none.
+#: Benchmark → group → its tasks (evaluate.py, XTREME_GROUP2TASK and XTREME_R_GROUP2TASK). XCOPA is
+#: in two groups, LAReQA in none.
 GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "xtreme": {
         "classification": ("pawsx", "xnli"),

@@ -1,10 +1,9 @@
-"""Readers of submission and label files, as google-research/xtreme evaluate.py reads them (commit
-838c13b).
+"""Reads submission and label files like google-research/xtreme evaluate.py (commit 838c13b).
 
-Lines are those of a Python text file: they end at `\\n`, `\\r\\n` or `\\r`, and nowhere else. VT,
-FF, FS to RS, NEL, U+2028 and U+2029 inside a line are text; at its ends they are white space, which
-is stripped. A byte order mark is text. Of duplicate JSON keys the last one counts. Every error is a
-DataError that names the file, and the line or the key.
+Lines are those of a Python text file: they end at `\\n`, `\\r\\n` or `\\r` only. VT, FF, FS to RS,
+NEL, U+2028 and U+2029 are text within a line, and white space at its ends, which is stripped. A
+byte order mark is text. Of duplicate JSON keys the last one counts. Every error is a DataError with
+the file, and the line or key.
 """
 
 import json
@@ -18,13 +17,13 @@ from xstilts.errors import DataError
 
 
 def lines(path: Path) -> list[str]:
-    """The stripped lines of a file, blank ones included (official `read_label`)."""
+    """The stripped lines of a file, including blank ones (official `read_label`)."""
     return [line.strip() for line in _lines(path)]
 
 
 def sentences(path: Path) -> list[list[str]]:
-    """Tags by sentence (official `read_tag`). A blank line ends a sentence; a second one makes
-    an empty sentence.
+    """Tags by sentence (official `read_tag`). A blank line ends a sentence; a second one is an
+    empty sentence.
     """
     read: list[list[str]] = []
     tags: list[str] = []
@@ -38,9 +37,10 @@ def sentences(path: Path) -> list[list[str]]:
 
 
 def objects(path: Path) -> list[int | float]:
-    """The `label` of the JSON object on each line (official `read_xcopa`). The official script
-    compares JSON values, so that `1.0` and `true` equal 1, and `"1"` does not: a label that is
-    not a whole number is refused.
+    """The `label` of the JSON object on each line (official `read_xcopa`).
+
+    The official script compares JSON values, so that `1.0` and `true` equal 1, but `"1"` does not.
+    DataError for labels that are not whole numbers.
     """
     labels = []
     for number, line in enumerate(_lines(path), 1):
@@ -59,8 +59,8 @@ def objects(path: Path) -> list[int | float]:
 
 
 def questions(path: Path) -> list[tuple[str, list[str]]]:
-    """(question id, gold answers) of every entry of a SQuAD document, in its order. An id can be
-    there more than once: the official script counts every entry.
+    """(question id, gold answers) of every entry of a SQuAD document in order, including duplicate
+    ids: the official script counts every entry.
     """
     entries = []
     for place, question in _question_entries(path):
@@ -81,7 +81,7 @@ def questions(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def _question_entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place in the document, entry) of each question."""
+    """(position in the document, entry) of each question."""
     place = "the document"
     try:
         for i, article in enumerate(_content(path)):
@@ -97,7 +97,7 @@ def _question_entries(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def answers(path: Path) -> dict[str, str]:
-    """question id → answer."""
+    """Question id → answer."""
     read = mapping(path)
     for name, answer in read.items():
         if not isinstance(answer, str):
@@ -106,8 +106,8 @@ def answers(path: Path) -> dict[str, str]:
 
 
 def rankings(path: Path) -> dict[str, list[str]]:
-    """Query → candidates, best first, or the right ones. A single id instead of a list is
-    refused: of a string the official script takes the first letter.
+    """Query → candidates, best first, or the relevant ones. DataError for a single id instead of a
+    list, of which the official script would use the first letter.
     """
     read = mapping(path)
     for name, ids in read.items():
@@ -119,7 +119,7 @@ def rankings(path: Path) -> dict[str, list[str]]:
 
 
 def mapping(path: Path) -> dict[str, Any]:
-    """A JSON object by id: answers, or ranked or right candidates."""
+    """A JSON object by id: answers, or ranked or relevant candidates."""
     read = _content(path)
     if not isinstance(read, dict):
         where = (
@@ -133,8 +133,8 @@ def mapping(path: Path) -> dict[str, Any]:
 
 
 def pairs(path: Path) -> list[tuple[str, str]]:
-    """Pairs of sentence ids, separated by a tab, by line. The official script would count a
-    blank line as a pair: it is refused.
+    """Pairs of sentence ids, separated by a tab, one per line. DataError for a blank line, which
+    the official script would count as a pair.
     """
     read = []
     for number, line in enumerate(lines(path), 1):
@@ -158,14 +158,14 @@ def document(path: Path) -> Any:
 
 
 def _content(path: Path) -> Any:
-    """A document, or the value of its key `data` (official `read_squad`)."""
+    """A document, or the value of its `data` key (official `read_squad`)."""
     read = document(path)
     return read["data"] if isinstance(read, dict) and "data" in read else read
 
 
 def duplicate_keys(path: Path, by_line: bool = False) -> list[tuple[int, str]]:
-    """(line, key) of each key that its object already has. by_line: every line is a JSON
-    document; else the line is 0. For a file that `document` or `objects` can read.
+    """(line, key) of each duplicate key in a valid file. by_line: every line is a JSON document;
+    else the line is 0.
     """
     duplicates: list[tuple[int, str]] = []
 
@@ -180,7 +180,7 @@ def duplicate_keys(path: Path, by_line: bool = False) -> list[tuple[int, str]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """As iterating over the file gives them, without their ends."""
+    """The lines as in iterating over the file, without line ends."""
     text = _text(path)
     return text.removesuffix("\n").split("\n") if text else []
 

@@ -1,8 +1,8 @@
-"""All problems of a submission, at once.
+"""Reports all problems of a submission at once.
 
-What a file may hold is known without its labels: the registry has each task's labels and, where a
-source states them, the rows of its test set. The official script checks none of this; it scores
-what is wrong as 0, or ends.
+Most problems can be found without labels: the registry has the labels of each task and, if a source
+states it, the size of its test sets. The official script checks none of this; it scores invalid
+entries as 0 or crashes.
 """
 
 import re
@@ -19,7 +19,7 @@ from xstilts.tasks.registry import TASKS
 
 CANDIDATES = 20
 XCOPA_CHOICES = 2
-#: Of a sentence's number in its id: `de-000413461` (google-research/xtreme
+#: Digits of the number in a sentence id, such as `de-000413461` (google-research/xtreme
 #: mock_test_data/labels/bucc2018).
 BUCC_DIGITS = 9
 
@@ -27,13 +27,19 @@ BUCC_DIGITS = 9
 def validate(
     predictions: Path, benchmark: str = "xtreme-r", labels: Path | None = None
 ) -> list[str]:
-    """The problems of a folder of predictions: tasks, languages and files that are missing;
-    files that cannot be read, or hold invalid or duplicate entries, or another number of rows
-    than the test set; and, with labels, files that do not fit them, and duplicates in the
-    labels. Empty for a submission that can be sent in.
+    """The problems of a folder of predictions; empty if it can be submitted.
+
+    Problems are missing tasks, languages and files; files that cannot be read, have invalid or
+    duplicate entries, or another number of rows than the test set; and with labels, files that do
+    not match them, and duplicates in the labels.
+
+    Args:
+        predictions: the folder.
+        benchmark: xtreme or xtreme-r.
+        labels: a folder with labels.
     """
     if benchmark not in TABLES:
-        raise PlanError(f"no benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
+        raise PlanError(f"unknown benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
     problems = []
     for task in TABLES[benchmark].values():
         if not (predictions / task.name).is_dir():
@@ -44,9 +50,9 @@ def validate(
 
 
 def rows(task: Official, language: str) -> int | None:
-    """The rows of a language's test set; None where no source states them."""
+    """The number of rows of a language's test set; None if no source states it."""
     definition = TASKS[task.evaluation]
-    # Where one file holds all languages (TyDiQA), the size of the split is that of all together.
+    # If one file contains all languages (TyDiQA), the size of the split is that of all of them.
     shared = None if definition.splits["test"].id_prefixes else definition.sizes.get("test")
     return definition.sizes.get(f"test:{language}", shared)
 
@@ -65,7 +71,8 @@ def _problems(task: Official, predictions: Path, labels: Path | None) -> Iterato
             continue
         size = rows(task, language)
         if size is not None and len(content) != size:
-            yield f"{path}: {len(content):,} {kind.what}{'s' * (len(content) != 1)}, and the test set has {size:,}"
+            plural = "s" * (len(content) != 1)
+            yield f"{path}: {len(content):,} {kind.what}{plural}, and the test set has {size:,}"
         yield from _duplicate_keys(task, path)
         if faults := [*kind.faults(task, language, content)]:
             yield f"{path}:{faults[0]}{_more(faults)}"
@@ -74,7 +81,7 @@ def _problems(task: Official, predictions: Path, labels: Path | None) -> Iterato
 
 
 def _duplicate_keys(task: Official, path: Path) -> Iterator[str]:
-    """Of a duplicate key the official script takes the last value."""
+    """The official script uses the last value of a duplicate key."""
     if task.kind not in ("answers", "rankings", "objects"):
         return
     if keys := read.duplicate_keys(path, by_line=task.kind == "objects"):
@@ -83,8 +90,8 @@ def _duplicate_keys(task: Official, path: Path) -> Iterator[str]:
 
 
 def _against(task: Official, path: Path, labels: Path, language: str) -> Iterator[str]:
-    """What keeps a file from being scored, ids that only one side has, which the official script
-    passes over, and duplicates in the labels, which it counts.
+    """Problems that prevent scoring, ids that only one side has (ignored by the official script),
+    and duplicates in the labels (counted by it).
     """
     try:
         score_language(task, path, labels, language)
@@ -102,26 +109,27 @@ def _against(task: Official, path: Path, labels: Path, language: str) -> Iterato
         if again := [name for name, count in Counter(right).items() if count > 1]:
             yield f"{labels}: duplicate question id {again[0]!r}{_more(again)}"
         for lost, where in (
-            (set(right) - predicted, f"of {labels} is not answered"), (predicted - set(right), f"is not in {labels}"),
+            (set(right) - predicted, f"of {labels} is not answered"), (predicted - set(right),
+            f"is not in {labels}"),
         ):  # fmt: skip
             if lost:
                 yield f"{path}: {min(lost)} {where}{_more(lost)}"
 
 
 def _more(faults: Sized) -> str:
-    """How many more there are than the one that is named."""
+    """The number of further problems after the one that is shown."""
     return f" (and {len(faults) - 1:,} more)" if len(faults) > 1 else ""
 
 
 class _Allowed(NamedTuple):
-    """What a line may be, and the words for it in an error."""
+    """The allowed values of a line, and their description for errors."""
 
     values: Container[str]
     words: str
 
 
 def _allowed(task: Official, language: str) -> _Allowed:
-    """Texts, since the official script compares them as such: `01` is not 1."""
+    """Values are texts, since the official script compares texts: `01` is not 1."""
     if task.name == "tatoeba":
         size = rows(task, language) or 0
         return _Allowed(
@@ -186,12 +194,12 @@ def _pairs(task: Official, language: str, content: Sequence[tuple[str, str]]) ->
 
 
 def _nothing(task: Official, language: str, content: Any) -> Iterator[str]:
-    """Their reader checks everything."""
+    """The reader of answers checks everything."""
     return iter(())
 
 
 class _Kind(NamedTuple):
-    """How a file is read, what it is counted in, and its invalid entries: `<line>: …`, or ` <id>
+    """The reader of a file, the name of its entries, and its invalid entries: `<line>: …` or ` <id>
     …`.
     """
 

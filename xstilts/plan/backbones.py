@@ -1,14 +1,12 @@
 """Identities of backbones. Equal identities mean equal bytes."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
 from xstilts.plan.schema import BackbonePlan
-
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+from xstilts.sources.hub import COMMIT_HASH
 
 
 def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) -> dict[str, Any]:
@@ -20,7 +18,7 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
     """
     if backbone.hub is not None and mirrored is not None:
         asked = backbone.revision or "main"
-        if _COMMIT.fullmatch(asked) and asked != mirrored:
+        if COMMIT_HASH.fullmatch(asked) and asked != mirrored:
             raise DataError(
                 f"backbones.{name}.revision: the mirror has {backbone.hub} at {mirrored}, not at "
                 f"{asked}; run xstilts mirror pull"
@@ -40,7 +38,7 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
 
 
 def _commit(name: str, hub: str, revision: str) -> str:
-    if _COMMIT.fullmatch(revision):
+    if COMMIT_HASH.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled

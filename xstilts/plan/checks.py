@@ -304,7 +304,10 @@ class _Check:
                     if task in (backbone.override or {})
                     else f"override.{task}"
                 )
-                yield f"{where}.{key}: {length} is more than the {most} tokens of family {backbone.family}; lower it"
+                yield (
+                    f"{where}.{key}: {length} is more than the {most} tokens of family "
+                    f"{backbone.family}; lower it"
+                )
 
     def _windows(self, name: str, task: str) -> Iterator[str]:
         """Question answering lengths without room for the context, or with disjoint windows."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from xstilts.sources.loader import hub_lock
+from xstilts.sources.mirrors import hub_lock
 
 
 def unverified_sources(identities: Iterable[Mapping[str, Any]]) -> list[str]:

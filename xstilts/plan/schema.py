@@ -173,7 +173,7 @@ class BackbonePlan(Part):
             )
         if self.build is not None and self.family_ not in (None, self.build.family):
             raise ValueError(
-                f"family {self.family_!r} contradicts build.family {self.build.family!r}; leave it out"
+                f"family {self.family_!r} contradicts build.family {self.build.family!r}; remove it"
             )
         if self.hub is None and self.revision is not None:
             raise ValueError("revision needs hub; set hub, or remove revision")

@@ -33,7 +33,8 @@ class Tables:
     @classmethod
     def shipped(cls) -> "Tables":
         """The tables of this package."""
-        from xstilts.sources.loader import identity, missing_reason, model_revision
+        from xstilts.sources.mirrors import model_revision
+        from xstilts.sources.source_files import identity, missing_reason
         from xstilts.tasks.languages import INVENTED
         from xstilts.tasks.recipes import recipe
         from xstilts.tasks.registry import TASKS

@@ -56,7 +56,7 @@ def plan(run_uri: str) -> None:
     from xstilts.environment import numeric_environment
     from xstilts.plan.expand import expand
     from xstilts.plan.load import load_plan
-    from xstilts.sources.loader import open_mirror
+    from xstilts.sources.mirrors import open_mirror
 
     _create_firing(run_uri)
     store, folder = open_run(run_uri)

@@ -20,11 +20,11 @@ from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
 from xstilts.runs import task_files as task_file_store
+from xstilts.sources.hub import COMMIT_HASH
 from xstilts.store.store import Store
 from xstilts.tasks.private import sha256_of
 
 Pair = tuple[int, int]
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Repeat(BaseModel):
@@ -112,7 +112,7 @@ def floating_models(plan: Plan) -> list[str]:
     return [
         name
         for name, backbone in plan.backbones.items()
-        if backbone.hub is not None and not _COMMIT.fullmatch(backbone.revision or "main")
+        if backbone.hub is not None and not COMMIT_HASH.fullmatch(backbone.revision or "main")
     ]
 
 

@@ -36,7 +36,7 @@ def records(
 ) -> Outcome:
     """Converts a source to canonical records."""
     from xstilts.data.records import make_records
-    from xstilts.sources.loader import open_mirror
+    from xstilts.sources.mirrors import open_mirror
 
     return make_records(step, open_mirror(mirror), scratch, tasks)
 
@@ -130,8 +130,8 @@ def model_folder(step: Step, store: Store, scratch: Path) -> Path:
     if "path" in identity:
         return Path(identity["path"])
     if "models" in step.settings:
-        from xstilts.sources.loader import model_folder as mirrored
-        from xstilts.sources.loader import model_revision, open_mirror
+        from xstilts.sources.mirrors import model_folder as mirrored
+        from xstilts.sources.mirrors import model_revision, open_mirror
 
         mirror = open_mirror(step.settings["models"])
         if model_revision(mirror, identity["hub"]) is not None:

@@ -1,9 +1,9 @@
 """CIDEr-D (Vedantam et al. 2015) of captions, without Java.
 
-The official scorer cuts texts with Stanford's PTB tokenizer, a Java program, and drops its
-punctuation tokens. Here words are runs of letters, digits and apostrophes in lower case, so scores
-differ a little from published ones (contractions and hyphens); within this project they are
-comparable. Document frequencies are those of the references that are scored.
+The official scorer uses Stanford's PTB tokenizer, a Java program, and drops punctuation tokens.
+Here words are runs of letters, digits and apostrophes in lower case, so scores differ slightly from
+published ones (contractions, hyphens); within this project they are comparable. Document
+frequencies are those of the scored references.
 """
 
 import math
@@ -12,24 +12,27 @@ from collections import Counter
 from collections.abc import Sequence
 
 _WORD = re.compile(r"[\w']+")
-_SIGMA, _LONGEST = 6.0, 4
+_SIGMA, _MAX_N = 6.0, 4
 Grams = list[Counter[tuple[str, ...]]]
 
 
 def cider(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """CIDEr-D times 100, as papers print it (a caption equal to all its references: 1000).
-    references: the captions of each picture.
+    """CIDEr-D times 100, as papers print it: 1000 for a caption equal to all its references.
+
+    Args:
+        predictions: one caption per image.
+        references: the captions of each image.
     """
     if len(predictions) != len(references):
-        raise ValueError(f"{len(predictions)} captions for {len(references)} pictures")
+        raise ValueError(f"{len(predictions)} captions for {len(references)} images")
     golds = [[_grams(text) for text in texts] for texts in references]
     seen: Counter[tuple[str, ...]] = Counter()
     for texts in golds:
         seen.update({gram for grams in texts for counts in grams for gram in counts})
     total = math.log(max(2, len(references)))
     scores = [
-        sum(_similarity(_grams(told), gold, seen, total) for gold in texts) / len(texts)
-        for told, texts in zip(predictions, golds, strict=True)
+        sum(_similarity(_grams(prediction), gold, seen, total) for gold in texts) / len(texts)
+        for prediction, texts in zip(predictions, golds, strict=True)
     ]
     return 100.0 * sum(scores) / len(scores)
 
@@ -38,30 +41,30 @@ def _grams(text: str) -> Grams:
     words = _WORD.findall(text.lower())
     return [
         Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
-        for n in range(1, _LONGEST + 1)
+        for n in range(1, _MAX_N + 1)
     ]
 
 
-def _similarity(told: Grams, gold: Grams, seen: Counter[tuple[str, ...]], total: float) -> float:
-    """The mean over n-gram lengths of the clipped tf-idf cosine, with a penalty for another
+def _similarity(
+    prediction: Grams, gold: Grams, seen: Counter[tuple[str, ...]], total: float
+) -> float:
+    """The mean over n-gram lengths of the clipped tf-idf cosine, with a penalty for a different
     length; times 10.
     """
-    gap = sum(told[0].values()) - sum(gold[0].values())
+    gap = sum(prediction[0].values()) - sum(gold[0].values())
     penalty = math.exp(-(gap**2) / (2 * _SIGMA**2))
     score = 0.0
-    for one, other in zip(told, gold, strict=True):
-        weights = {gram: total - math.log(max(1, seen[gram])) for gram in {**one, **other}}
-        mine = {gram: count * weights[gram] for gram, count in one.items()}
-        theirs = {gram: count * weights[gram] for gram, count in other.items()}
-        norms = math.sqrt(sum(v * v for v in mine.values())) * math.sqrt(
-            sum(v * v for v in theirs.values())
+    for predicted, true in zip(prediction, gold, strict=True):
+        weights = {gram: total - math.log(max(1, seen[gram])) for gram in {**predicted, **true}}
+        vector = {gram: count * weights[gram] for gram, count in predicted.items()}
+        gold_vector = {gram: count * weights[gram] for gram, count in true.items()}
+        norms = math.sqrt(sum(v * v for v in vector.values())) * math.sqrt(
+            sum(v * v for v in gold_vector.values())
         )
         if norms:
-            score += (
-                sum(
-                    min(value, theirs.get(gram, 0.0)) * theirs.get(gram, 0.0)
-                    for gram, value in mine.items()
-                )
-                / norms
+            product = sum(
+                min(value, gold_vector.get(gram, 0.0)) * gold_vector.get(gram, 0.0)
+                for gram, value in vector.items()
             )
-    return 10.0 * penalty * score / _LONGEST
+            score += product / norms
+    return 10.0 * penalty * score / _MAX_N

@@ -1,30 +1,30 @@
-"""Chunks in sequences of tags, exactly as seqeval 0.0.12 finds them.
+"""Chunks in sequences of tags, exactly as in seqeval 0.0.12.
 
 XTREME-R's official tagging scores are seqeval's chunk F1, for PAN-X on IOB2 tags and for UD-POS on
-*bare* tags. On bare tags the result depends on seqeval's version: 0.0.12 takes the whole tag as the
-chunk's type and its first letter as the prefix (so runs of equal tags merge, except tags that begin
-with S, B or E); 1.2.2 strips the first letter. Only 0.0.12 gives the number that the official
-scorer's own test expects, so its rules are written down here.
+*bare* tags. On bare tags the result depends on the version of seqeval: 0.0.12 uses the whole tag as
+the type of the chunk and its first letter as the prefix (so runs of equal tags merge, except tags
+that begin with S, B or E); 1.2.2 strips the first letter. Only 0.0.12 gives the number that the
+official scorer's test expects, so this module implements its rules.
 
-seqeval reads all sentences as one sequence with an `O` after each. That matters only for tags like
-`O-PER` or `O-X`, where a chunk can end without having started: its start is then that of the chunk
-before it, possibly in an earlier sentence. No tag set of UD-POS or PAN-X has such tags; with them,
-a sentence's counts depend on the sentences before it.
+seqeval reads all sentences as one sequence with an `O` after each. This matters only for tags like
+`O-PER` or `O-X`, where a chunk can end without a start: it then has the start of the chunk before
+it, possibly in an earlier sentence. Neither UD-POS nor PAN-X has such tags; with them, the counts
+of a sentence depend on the sentences before it.
 """
 
 from collections.abc import Sequence
 
 Chunk = tuple[str, int, int]
 
-# (previous prefix, prefix) pairs at which a chunk ends or starts whatever the types are.
+# Pairs (previous prefix, prefix) at which a chunk ends or starts regardless of the types.
 _ENDS = frozenset({("B", "B"), ("B", "S"), ("B", "O"), ("I", "B"), ("I", "S"), ("I", "O")})
 _STARTS = frozenset({("E", "E"), ("E", "I"), ("S", "E"), ("S", "I"), ("O", "E"), ("O", "I")})
 _OUTSIDE = frozenset({"O", "."})
 
 
 def chunks(sentences: Sequence[Sequence[str]]) -> list[set[Chunk]]:
-    """The chunks that end in each sentence: (type, first, last), as positions in all sentences
-    with an `O` after each. ValueError for an empty tag.
+    """The chunks (type, first, last) that end in each sentence. Positions count all sentences with
+    an `O` after each. ValueError for an empty tag.
     """
     ended: list[set[Chunk]] = []
     prefix, kind, begin, position = "O", "", 0, 0
@@ -53,8 +53,8 @@ def chunks(sentences: Sequence[Sequence[str]]) -> list[set[Chunk]]:
 def chunk_counts(
     predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]]
 ) -> list[tuple[int, int, int]]:
-    """(chunks in both, predicted chunks, gold chunks) of each sentence; their sums are those of
-    the official score. ValueError when a sentence's lengths differ.
+    """(chunks in both, predicted chunks, gold chunks) of each sentence, whose sums give the
+    official score. ValueError if the lengths of a sentence differ.
     """
     for number, (prediction, gold) in enumerate(zip(predictions, golds, strict=True)):
         if len(prediction) != len(gold):

@@ -1,8 +1,8 @@
-"""Answers in words, for the scores of intermediate tasks on their own English dev rows.
+"""Generates answers as text, to score intermediate tasks on their English dev rows.
 
-Greedy decoding over packed prompts, without a cache: a few words are asked for, every family goes
-the same way, and an answer depends on no neighbour. XLM-R fills in the masks that stand where the
-answer does, so it is told its length.
+Greedy decoding of packed prompts without a cache: answers are short, all families use the same
+code, and an answer does not depend on other rows of the batch. XLM-R fills in masks in place of the
+answer, so it knows the length of the answer.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow, Images
+from xstilts.data.sequence import IGNORED
 from xstilts.models.backbone import Backbone
 from xstilts.models.batch import Segment, pack, segment_key
 from xstilts.models.processor import Processor
 
-#: Most tokens of an answer, for every row alike: a limit that followed the batch would make answers
-#: depend on it.
-LONGEST = 48
-_IGNORED = -100
+#: The maximum number of tokens of an answer. It is the same for every row, so that answers do not
+#: depend on the batch.
+MAX_TOKENS = 48
 
 
 def decode(
@@ -28,8 +28,15 @@ def decode(
     images: Images | None,
     device: torch.device,
 ) -> list[str]:
-    """The words that the model gives after each row's prompt (the tokens before its first
+    """The text that the model generates after each row's prompt (the tokens before the first
     supervised one).
+
+    Args:
+        backbone: the model.
+        processor: of the backbone.
+        rows: with the prompts.
+        images: of the rows, if any.
+        device: to run on.
     """
     pictures = [
         [
@@ -45,40 +52,40 @@ def decode(
         segments = [Segment(row.segments[0], [], key) for row, key in zip(rows, keys, strict=True)]
         best = _best(backbone, segments, device, None)
         ends = torch.tensor([len(row.segments[0]) for row in rows]).cumsum(0).tolist()
-        told = [
+        answers = [
             [
                 token
                 for token, label in zip(best[end - len(row.labels) : end], row.labels, strict=True)
-                if label != _IGNORED
+                if label != IGNORED
             ]
             for end, row in zip(ends, rows, strict=True)
         ]
-        return [_text(processor, tokens) for tokens in told]
-    prompts = [row.segments[0][: _answer_at(row)] for row in rows]
-    found: list[list[int]] = [[] for _ in rows]
+        return [_text(processor, tokens) for tokens in answers]
+    prompts = [row.segments[0][: _prompt_length(row)] for row in rows]
+    generated: list[list[int]] = [[] for _ in rows]
     stop = processor.tokenizer.eos_token_id
-    going = list(range(len(rows)))
-    for _ in range(LONGEST):
-        segments = [Segment([*prompts[i], *found[i]], pictures[i], keys[i]) for i in going]
-        for i, token in zip(going, _best(backbone, segments, device, "last"), strict=True):
-            found[i].append(token)
-        going = [i for i in going if found[i][-1] != stop]
-        if not going:
+    active = list(range(len(rows)))
+    for _ in range(MAX_TOKENS):
+        segments = [Segment([*prompts[i], *generated[i]], pictures[i], keys[i]) for i in active]
+        for i, token in zip(active, _best(backbone, segments, device, "last"), strict=True):
+            generated[i].append(token)
+        active = [i for i in active if generated[i][-1] != stop]
+        if not active:
             break
-    return [_text(processor, [token for token in tokens if token != stop]) for tokens in found]
+    return [_text(processor, [token for token in tokens if token != stop]) for tokens in generated]
 
 
-def _answer_at(row: EncodedRow) -> int:
-    """Tokens of the prompt: a causal model predicts the first of the answer at the last of
-    these.
+def _prompt_length(row: EncodedRow) -> int:
+    """The number of prompt tokens. A causal model predicts the first answer token at the last
+    one.
     """
-    return next(place for place, label in enumerate(row.labels) if label != _IGNORED) + 1
+    return next(index for index, label in enumerate(row.labels) if label != IGNORED) + 1
 
 
 def _best(
     backbone: Backbone, segments: Sequence[Segment], device: torch.device, which: str | None
 ) -> list[int]:
-    """The likeliest token at every place, or at the last of each segment."""
+    """The most likely token at every position, or at the last of each segment."""
     batch = pack(segments, backbone).to(device)
     states: Tensor = backbone(batch)
     chosen = states if which is None else states[batch.cu_seq_lens[1:].long() - 1]

@@ -1,4 +1,4 @@
-"""The right answers of an evaluation, from its canonical records."""
+"""The gold answers of an evaluation, from its canonical records."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from xstilts.data.records import read_records
-from xstilts.data.wording import in_words
+from xstilts.data.wording import verbalize
 from xstilts.tasks.task import Task
 
-#: The columns of records.parquet that hold the answer of each format.
+#: Format → columns of records.parquet with the answer.
 _COLUMNS = {
     "classification": ["label"],
     "multiple_choice": ["label"],
@@ -25,14 +25,13 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Gold:
-    """One example and its answer as predictions are written: a label, tag names, answer texts,
-    (retrieval) the example's own row, or (ranking, mining) the names of the candidates that answer
-    it.
+    """An example and its gold answer.
 
-    row: position in records.parquet, which identifies the example. id: the data set's own,
-    written out. cluster: what it is resampled with besides itself, or empty. context: the text
-    that an answer is cut from, or (mining) the sentence. parallel: equal for its translations,
-    or empty.
+    gold: a label, tag names, answer texts, the example's row (retrieval), or the names of the
+    relevant candidates (ranking, mining). row: index in records.parquet, which identifies the
+    example. id: as in the data set. cluster: examples that are resampled together have the same
+    one; may be empty. context: the text that contains an answer, or the sentence (mining).
+    parallel: the same for all translations; may be empty.
     """
 
     row: int
@@ -44,55 +43,59 @@ class Gold:
 
 
 def gold_answers(records: Path, task_format: str) -> list[Gold]:
-    """The answers of a records.parquet, in its order. Raises KeyError for a format that is not
-    scored.
-    """
+    """The gold answers of a records.parquet in order. KeyError for a format that is not scored."""
     columns = _COLUMNS[task_format]
     rows = pq.read_table(
         records, columns=["id", "cluster", "text", "parallel", *columns]
     ).to_pylist()
     return [
         Gold(
-            place,
+            index,
             row["id"],
             row["cluster"],
-            _gold(row, task_format, place),
+            _gold(row, task_format, index),
             row["text"] or "",
             row["parallel"],
         )
-        for place, row in enumerate(rows)
+        for index, row in enumerate(rows)
         if task_format != "ranking" or row["relevant"]  # candidates have no answers
     ]
 
 
 def candidate_names(records: Path) -> list[str]:
-    """The name of each row of a records.parquet as a candidate; empty where it is none."""
+    """The candidate name of each row of a records.parquet; empty for other rows."""
     names: list[str] = pq.read_table(records, columns=["candidate"]).column("candidate").to_pylist()
     return names
 
 
 def encoded_gold(golds: Sequence[Gold], rows: Container[int], bad_rows: int) -> list[Gold]:
-    """The gold of examples that encoding did not leave out as bad rows. rows: those that are
-    encoded. All of the gold where more is missing than that, so that whoever looks for a
-    prediction names it.
+    """The gold answers of examples that were not left out as bad rows by encoding.
+
+    If more examples are missing, all gold answers, so that scoring reports the first one without
+    a prediction.
+
+    Args:
+        golds: of the records.
+        rows: that were encoded.
+        bad_rows: the number of bad rows of the encode step.
     """
     kept = [gold for gold in golds if gold.row in rows]
     return kept if len(golds) - len(kept) == bad_rows else list(golds)
 
 
 def answers_in_words(records: Path, task: Task) -> list[Gold]:
-    """What the `lm` objective would have a model say to each record: the reference texts."""
-    found = []
-    for place, example in enumerate(read_records(records, pictured=False)):
+    """The reference texts of each record for the `lm` objective."""
+    golds = []
+    for index, example in enumerate(read_records(records, with_images=False)):
         texts = (
             list(example.targets)
             if task.format == "generation"
-            else [in_words(task, example).answer]
+            else [verbalize(task, example).answer]
         )
         if task.format == "span" and len(example.answers) > 1:
             texts = [text for text, _ in example.answers]
-        found.append(Gold(place, example.id, example.cluster, texts, parallel=example.parallel))
-    return found
+        golds.append(Gold(index, example.id, example.cluster, texts, parallel=example.parallel))
+    return golds
 
 
 def _gold(row: dict[str, Any], task_format: str, position: int) -> Any:

@@ -1,11 +1,10 @@
-"""The metrics, as sums of per-example counts, so that every statistic can be computed again from
-predictions.
+"""Metrics as sums of per-example counts, from which every statistic can be computed again.
 
 Each metric is a ratio of two weighted sums of counts: `100 · (numerator · S) / (denominator · S)`,
-S the counts summed over examples. Resampling examples and the delta method therefore need nothing
-but the counts. Official definitions: XTREME-R's `evaluate.py`. Beside them stand better-behaved
-ones: token_accuracy and macro_f1 beside udpos_f1, char_f1 beside F1 over words that spaces do not
-part.
+where S are the counts summed over examples. Resampling examples and the delta method therefore need
+only the counts. The official definitions are those of XTREME-R's `evaluate.py`. Further metrics
+behave better: token_accuracy and macro_f1 next to udpos_f1, and char_f1 for languages that do not
+separate words with spaces.
 """
 
 from collections import Counter
@@ -24,7 +23,7 @@ Counts = Callable[[Sequence[Any], Sequence[Any], str], Array]
 
 
 class Metric(NamedTuple):
-    """counts(predictions, golds, language) → float array [n, k]; the ratio's weights, each of
+    """counts(predictions, golds, language) → float array [n, k]. numerator, denominator: weights of
     length k.
     """
 
@@ -33,8 +32,8 @@ class Metric(NamedTuple):
     denominator: tuple[float, ...]
 
     def value(self, total: npt.ArrayLike) -> Any:
-        """The metric, 0..100, of counts summed over examples: [..., k] → [...]. 0 where there is
-        nothing to score.
+        """The metric, 0..100, of counts summed over examples: [..., k] → [...]. 0 for a denominator
+        of 0.
         """
         return ratio_value(self.ratio(total))
 
@@ -49,19 +48,19 @@ class Metric(NamedTuple):
 
 
 def ratio_value(ratio: Array) -> Any:
-    """[..., 2] summed numerators and denominators → 0..100; 0 where the denominator is 0."""
+    """[..., 2] summed numerators and denominators → 0..100; 0 for a denominator of 0."""
     top, bottom = ratio[..., 0], ratio[..., 1]
     value = 100.0 * np.divide(top, bottom, out=np.zeros_like(top), where=bottom != 0)
     return float(value) if value.ndim == 0 else value
 
 
 def _rows(count: Callable[[Any, Any], Sequence[float]], width: int) -> Counts:
-    """counts for a function of one (prediction, gold) that returns `width` numbers."""
+    """Counts from a function of one (prediction, gold) that returns `width` numbers."""
     return _rows_in(lambda prediction, gold, _: count(prediction, gold), width)
 
 
 def _rows_in(count: Callable[[Any, Any, str], Sequence[float]], width: int) -> Counts:
-    """As _rows, for a function that needs the language."""
+    """Like _rows, for a function that needs the language."""
 
     def counts(predictions: Sequence[Any], golds: Sequence[Any], language: str = "en") -> Array:
         if len(predictions) != len(golds):
@@ -99,8 +98,8 @@ def _characters(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
 def _unanswerable(
     prediction: str | Sequence[str], golds: Sequence[str]
 ) -> tuple[float, float, float]:
-    """SQuAD v2: no gold answer is answered by the empty text. prediction: one text, or one for
-    EM and one for F1, which the official script withholds by thresholds of their own.
+    """SQuAD v2: the empty text is right if there is no gold answer. prediction: one text, or one
+    for EM and one for F1, since the official script uses different no-answer thresholds.
     """
     exact, overlap = (prediction, prediction) if isinstance(prediction, str) else prediction
     if not golds:
@@ -121,25 +120,25 @@ def _tokens(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, floa
 
 
 def _average_precision(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, float]:
-    """A candidate that is named again takes a place and is no further hit (xtreme
-    utils_lareqa.py average_precision_at_k). ValueError where no candidate is right.
+    """Average precision at 20. A repeated candidate takes a rank without being another hit (xtreme
+    utils_lareqa.py average_precision_at_k). ValueError if there is no relevant candidate.
     """
     if not gold:
-        raise ValueError("a query has no right candidate")
+        raise ValueError("a query has no relevant candidate")
     hits, total = 0, 0.0
     targets = set(gold)
-    right = len(targets)
-    for place, identity in enumerate(prediction[:20], 1):
-        if identity in targets:
-            targets.remove(identity)
+    relevant = len(targets)
+    for rank, candidate in enumerate(prediction[:20], 1):
+        if candidate in targets:
+            targets.remove(candidate)
             hits += 1
-            total += hits / place
-    return total / min(right, 20), 1.0
+            total += hits / rank
+    return total / min(relevant, 20), 1.0
 
 
 def _mined(prediction: str, gold: Sequence[str]) -> tuple[float, float, float]:
-    """(right, found, gold) pairs of a sentence: it is mined with one other, or with none (the
-    empty text).
+    """Numbers of (right, mined, gold) pairs of a sentence, which is mined with one other or none
+    (the empty text).
     """
     return float(prediction in gold), float(bool(prediction)), float(len(gold))
 
@@ -179,24 +178,22 @@ METRICS: Mapping[str, Metric] = {
 
 
 def macro_f1(predictions: Sequence[Sequence[str]], golds: Sequence[Sequence[str]]) -> float:
-    """0..100: the mean over tags, of the gold or predicted, of each tag's F1 over tokens
-    (scikit-learn's f1_score, macro).
+    """0..100: the mean token F1 over all gold and predicted tags (scikit-learn's f1_score,
+    macro).
     """
     both: Counter[str] = Counter()
-    told: Counter[str] = Counter()
+    predicted: Counter[str] = Counter()
     true: Counter[str] = Counter()
     for prediction, gold in zip(predictions, golds, strict=True):
-        told.update(prediction)
+        predicted.update(prediction)
         true.update(gold)
         both.update(p for p, g in zip(prediction, gold, strict=True) if p == g)
-    tags = sorted(
-        told.keys() | true.keys()
-    )  # a sum in the order of a set would differ between processes
-    return 100.0 * sum(2 * both[tag] / (told[tag] + true[tag]) for tag in tags) / len(tags)
+    tags = sorted(predicted.keys() | true.keys())  # a sum in set order differs between processes
+    return 100.0 * sum(2 * both[tag] / (predicted[tag] + true[tag]) for tag in tags) / len(tags)
 
 
-#: Statistics of a whole language that are no ratio of sums: they stand in the results and take no
-#: part in effects.
+#: Statistics of a whole language that are not a ratio of sums. They are reported in the results,
+#: but not in effects.
 CORPUS: Mapping[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
     "macro_f1": macro_f1,
     "cider": cider,
@@ -210,14 +207,14 @@ _PAIRS = {
 
 
 def task_metrics(names: Sequence[str]) -> tuple[str, ...]:
-    """The metrics to report for a task, its score first: the names, before a pair of EM and F1
-    their mean, after it F1 over characters.
+    """The metrics to report for a task, main score first: the mean of EM and F1 if both are named,
+    the named metrics, and F1 over characters for question answering.
 
-    Raises KeyError for a metric that does not exist.
+    Raises KeyError for an unknown metric.
     """
     for name in names:
         if name not in METRICS and name not in CORPUS:
-            raise KeyError(f"unknown metric {name!r}; there are {', '.join([*METRICS, *CORPUS])}")
+            raise KeyError(f"unknown metric {name!r}; allowed: {', '.join([*METRICS, *CORPUS])}")
     means = tuple(
         mean for mean, pair in _PAIRS.items() if set(pair) <= set(names) and mean not in names
     )

@@ -1,5 +1,5 @@
 """MLQA's own exact match and F1 (Lewis et al. 2020; xtreme third_party/evaluate_mlqa.py):
-punctuation of all scripts is removed, articles are the language's own, and Chinese is cut into
+punctuation of all scripts and the articles of the language are removed, and Chinese is split into
 characters.
 """
 
@@ -17,7 +17,7 @@ _ARTICLES = {
     "ar": r"\sال^|ال",  # as the official script has it
 }
 _HAN = re.compile(r"[\u4e00-\u9fa5]")
-#: Languages whose words no spaces part; the official script cuts only these.
+#: Languages without spaces between words that the official script splits into characters.
 MIXED = ("zh",)
 
 
@@ -39,13 +39,13 @@ def normalise(answer: str, language: str) -> list[str]:
 
 
 def exact_match(prediction: str, gold: str, language: str) -> float:
-    """1.0 when both normalise to the same words, else 0.0."""
+    """1.0 if both normalise to the same words, else 0.0."""
     return float(" ".join(normalise(prediction, language)) == " ".join(normalise(gold, language)))
 
 
 def f1(prediction: str, gold: str, language: str) -> float:
-    """Harmonic mean of precision and recall over the bags of normalised words; 0.0 when they
-    share none.
+    """Harmonic mean of precision and recall over the bags of normalised words; 0.0 if they share
+    none.
     """
     predicted, true = normalise(prediction, language), normalise(gold, language)
     shared = sum((Counter(predicted) & Counter(true)).values())

@@ -1,5 +1,5 @@
-"""Queries against a pool of candidates: the 20 nearest by cosine, in chunks, so that a pool of a
-million fits.
+"""Nearest-neighbor search of queries in a pool of candidates, by cosine and in chunks, so that a
+pool of a million fits.
 """
 
 from bisect import bisect_right
@@ -14,11 +14,10 @@ from torch import Tensor
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.vectors import Vectors
 
-#: As LAReQA's and Mewsli-X's official scorers look (utils_lareqa.py, utils_mewslix.py).
+#: The number of candidates that the official scorers use (utils_lareqa.py, utils_mewslix.py).
 DEPTH = 20
 _CHUNK, _QUERIES = 32_768, 1_024
-#: Candidates beyond the depth that are ordered exactly, and queries for which that is done at a
-#: time.
+#: Candidates beyond the depth that are also ordered exactly, and queries per block of that.
 _SPARE, _EXACT = 20, 64
 
 
@@ -28,25 +27,35 @@ def nearest_candidates(
     take: Callable[[Sequence[int]], Tensor],
     depth: int = DEPTH,
 ) -> tuple[Tensor, Tensor]:
-    """[q, ≤ depth] places in the pool by falling cosine, of equals the lower place, and the cosines
-    in double precision. queries [q, w]; pool: chunks [n, w] that follow one another; take: places →
-    their vectors [n, w]. All are unit vectors in single precision. Held at a time: one chunk, and
-    its similarities to 1,024 queries.
+    """[q, ≤ depth] indices in the pool by descending cosine, lower index first for equals, and the
+    cosines in double precision.
 
-    The order is that of double precision: some more candidates than asked for are found in
-    single precision, and these are ordered exactly.
+    More candidates than needed are found in single precision and then ordered in double precision.
+    Memory: one chunk, and its similarities to 1,024 queries. All vectors are unit vectors in single
+    precision.
+
+    Args:
+        queries: [q, w].
+        pool: the vectors in chunks [n, w].
+        take: indices → their vectors [n, w].
+        depth: number of candidates.
     """
     near = _roughly_nearest(queries, pool, depth + _SPARE)
     blocks = zip(queries.split(_EXACT), near.split(_EXACT), strict=True)
-    found = [_exact(block, places, take, depth) for block, places in blocks]
-    return torch.cat([places for places, _ in found]), torch.cat([cosines for _, cosines in found])
+    results = [_exact(block, indices, take, depth) for block, indices in blocks]
+    return (
+        torch.cat([indices for indices, _ in results]),
+        torch.cat([cosines for _, cosines in results]),
+    )
 
 
 def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> Tensor:
-    """[q, ≤ depth] places, on the CPU. The mean of the first chunk is subtracted from the pool:
-    all cosines of a query change by the same amount, so the order stays, and single precision is
-    spent on what tells candidates apart. Where all cosines are near 1, as with vectors of causal
-    models, the last digits of the cosines themselves are rounding errors.
+    """[q, ≤ depth] indices, on the CPU.
+
+    The mean of the first chunk is subtracted from the pool. This changes all cosines of a query by
+    the same amount, so the order stays, and leaves the precision for the differences between
+    candidates. If all cosines are near 1, as with vectors of causal models, the last digits of the
+    cosines themselves are rounding errors.
     """
     blocks = queries.float().split(_QUERIES)
     best = [block.new_zeros((len(block), 0)) for block in blocks]
@@ -72,8 +81,9 @@ def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> Ten
 def _exact(
     queries: Tensor, places: Tensor, take: Callable[[Sequence[int]], Tensor], depth: int
 ) -> tuple[Tensor, Tensor]:
-    """The best of these places in order of their exact cosines, and these. A matrix product's
-    last bits depend on its shape: a pair has the same cosine in both directions only so.
+    """(the best of some indices in the order of exact cosines, these cosines). Not a matrix
+    product, whose last bits depend on its shape: a pair must have the same cosine in both
+    directions.
     """
     places = places.sort(1).values
     vectors = take(places.flatten().tolist()).double().view(*places.shape, -1)
@@ -83,11 +93,12 @@ def _exact(
 
 
 def largest(values: Tensor, count: int) -> Tensor:
-    """[q, count] columns of each row's largest values, falling; of equals the first."""
+    """[q, count] columns of the largest values of each row in descending order, first column first
+    for equals.
+    """
     top, columns = values.topk(count, dim=1)
     last = top[:, -1:]
-    # topk chooses freely among equals, which matters where not all that equal the last one have
-    # room.
+    # topk chooses arbitrarily among equals, which matters if not all that equal the last one fit.
     tied = (values == last).sum(1) > (top == last).sum(1)
     columns[tied] = values[tied].argsort(dim=1, descending=True, stable=True)[:, :count]
     columns = columns.sort(1).values
@@ -101,59 +112,69 @@ def rank(
     pool: Vectors | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, dict[int, list[str]]]:
-    """language → row of a query → names of the nearest candidates of all languages and the pool.
+    """Language → row of a query → names of the nearest candidates of all languages and the pool.
 
-    names: language or `pool` → name of each row of its records as a candidate. Rows of a language
-    that are no queries are candidates. A name that several candidates share takes a place for each
-    of them, and is one hit (the official average precision counts the first). ValueError where
-    there is no candidate, or one has no name.
+    Rows that are not queries are candidates. A name shared by several candidates takes a rank for
+    each, but only the first is a hit (as in the official average precision). ValueError if there is
+    no candidate, or one has no name.
+
+    Args:
+        languages: language → vectors of its rows.
+        queries: language → its queries.
+        names: language or `pool` → candidate name of each row of the records.
+        pool: vectors of further candidates.
+        device: to search on.
     """
-    asked = {language: {gold.row for gold in golds} for language, golds in queries.items()}
-    asking = [
-        (language, place)
+    query_rows = {language: {gold.row for gold in golds} for language, golds in queries.items()}
+    query_keys = [
+        (language, index)
         for language, rows in languages.items()
-        for place, row in enumerate(rows.rows)
-        if row in asked[language]
+        for index, row in enumerate(rows.rows)
+        if row in query_rows[language]
     ]
     sources = [
         (
             language,
             rows,
-            [place for place, row in enumerate(rows.rows) if row not in asked[language]],
+            [index for index, row in enumerate(rows.rows) if row not in query_rows[language]],
         )
         for language, rows in languages.items()
     ]
     sources += [("pool", pool, list(range(len(pool))))] if pool is not None else []
-    told = [names[source][rows.rows[place]] for source, rows, places in sources for place in places]
-    if not told or not all(told):
-        raise ValueError("a candidate has no name" if told else "there is no candidate to rank")
-    if not asking:
+    candidates = [
+        names[source][rows.rows[index]] for source, rows, indices in sources for index in indices
+    ]
+    if not candidates:
+        raise ValueError("no candidates to rank")
+    if not all(candidates):
+        raise ValueError("a candidate has no name")
+    if not query_keys:
         return {language: {} for language in languages}
-    vectors = torch.cat([languages[language].take([place]) for language, place in asking])
+    vectors = torch.cat([languages[language].take([place]) for language, place in query_keys])
     chunks = chain.from_iterable(rows.parts(places, _CHUNK) for _, rows, places in sources)
-    found: dict[str, dict[int, list[str]]] = {language: {} for language in languages}
+    rankings: dict[str, dict[int, list[str]]] = {language: {} for language in languages}
     take = partial(_take, [(rows, places) for _, rows, places in sources])
     nearest = nearest_candidates(vectors.to(device), chunks, take)[0].tolist()
-    for (language, place), row in zip(asking, nearest, strict=True):
-        found[language][languages[language].rows[place]] = [told[k] for k in row]
-    return found
+    for (language, place), row in zip(query_keys, nearest, strict=True):
+        rankings[language][languages[language].rows[place]] = [candidates[k] for k in row]
+    return rankings
 
 
 def _take(sources: Sequence[tuple[Vectors, Sequence[int]]], numbers: Sequence[int]) -> Tensor:
-    """Vectors of candidates by their numbers over all sources."""
+    """Vectors of candidates by their index over all sources."""
     starts = list(accumulate((len(places) for _, places in sources), initial=0))
     owners = [bisect_right(starts, number) - 1 for number in numbers]
-    found = torch.empty(len(numbers), sources[0][0].table.shape[1])
+    vectors = torch.empty(len(numbers), sources[0][0].table.shape[1])
     for owner in set(owners):
         rows, places = sources[owner]
-        mine = [k for k, source in enumerate(owners) if source == owner]
-        found[mine] = rows.take([places[numbers[k] - starts[owner]] for k in mine])
-    return found
+        of_source = [k for k, source in enumerate(owners) if source == owner]
+        vectors[of_source] = rows.take([places[numbers[k] - starts[owner]] for k in of_source])
+    return vectors
 
 
 def in_all_languages(queries: Mapping[str, Sequence[Gold]]) -> dict[str, list[Gold]]:
-    """The queries with the answers to their translations, those with the same `parallel` key
-    (LAReQA). A query without a key has no translations and keeps its own answers (Mewsli-X).
+    """The queries with the answers of all their translations, which have the same `parallel` key
+    (LAReQA). A query without a key keeps its answers (Mewsli-X).
     """
     answers: dict[str, list[str]] = {}
     for golds in queries.values():

@@ -1,7 +1,7 @@
 """SQuAD's exact match and F1 as XTREME's `third_party/evaluate_squad.py` defines them.
 
-English normalisation for every language: that is what the official scores of XQuAD and TyDiQA are
-made of, although it segments nothing in Chinese, Japanese and Thai.
+English normalisation is used for every language, as in the official scores of XQuAD and TyDiQA,
+although it does not segment Chinese, Japanese and Thai.
 """
 
 import re
@@ -19,13 +19,13 @@ def normalise(answer: str) -> str:
 
 
 def exact_match(prediction: str, gold: str) -> float:
-    """1.0 when both normalise to the same text, else 0.0."""
+    """1.0 if both normalise to the same text, else 0.0."""
     return float(normalise(prediction) == normalise(gold))
 
 
 def f1(prediction: str, gold: str) -> float:
-    """Harmonic mean of precision and recall over the bags of normalised words; 0.0 when they
-    share none.
+    """Harmonic mean of precision and recall over the bags of normalised words; 0.0 if they share
+    none.
     """
     predicted, true = normalise(prediction).split(), normalise(gold).split()
     shared = sum((Counter(predicted) & Counter(true)).values())
@@ -36,8 +36,8 @@ def f1(prediction: str, gold: str) -> float:
 
 
 def character_f1(prediction: str, gold: str) -> float:
-    """F1 over the bags of characters of the normalised answers, spaces left out: for text that
-    spaces do not part.
+    """F1 over the bags of characters of the normalised answers without spaces, for languages that
+    do not separate words with spaces.
     """
     predicted, true = ("".join(normalise(text).split()) for text in (prediction, gold))
     shared = sum((Counter(predicted) & Counter(true)).values())
@@ -47,26 +47,28 @@ def character_f1(prediction: str, gold: str) -> float:
 def best_threshold(
     answered: Sequence[float], empty: Sequence[float], margins: Sequence[float]
 ) -> tuple[float, float]:
-    """(score 0..100, threshold) of SQuAD v2 where a question is answered if its margin is above
-    a threshold that is tuned on these very questions: English dev, as the official script's
-    `best_f1`. answered, empty: a question's score if it is answered and if it is not; margins:
-    log p(answer) - log p(no answer).
+    """(score 0..100, threshold) of SQuAD v2 with the best no-answer threshold for these questions,
+    as the official script's `best_f1` on English dev. Questions with a margin at or above it are
+    answered.
+
+    Args:
+        answered: the score of each question if it is answered.
+        empty: the score of each question if it is not answered.
+        margins: log p(answer) - log p(no answer).
     """
     order = sorted(range(len(margins)), key=lambda i: -margins[i])
     total = sum(empty)
-    found = (total, float("inf"))
-    for place, i in enumerate(order):
+    best_total, threshold = total, float("inf")
+    for rank, i in enumerate(order):
         total += answered[i] - empty[i]
-        last = place + 1 == len(order) or margins[order[place + 1]] < margins[i]
-        if last and total > found[0]:
-            found = (total, margins[i])
-    return 100.0 * found[0] / len(margins), found[1]
+        last_of_equals = rank + 1 == len(order) or margins[order[rank + 1]] < margins[i]
+        if last_of_equals and total > best_total:
+            best_total, threshold = total, margins[i]
+    return 100.0 * best_total / len(margins), threshold
 
 
 def best(score: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
-    """The best score of a prediction over the gold answers. Raises ValueError when there is no
-    gold answer.
-    """
+    """The best score of a prediction over the gold answers. ValueError if there are none."""
     if not golds:
         raise ValueError("a question has no gold answer")
     return max(score(prediction, gold) for gold in golds)

@@ -1,4 +1,4 @@
-"""Unit vectors of sentences, in single precision and on disk, so that a pool of millions fits."""
+"""Unit vectors of sentences in single precision, on disk if a pool of millions must fit."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-#: Formats whose rows are told by vectors that are searched.
+#: Formats whose predictions are found by searching vectors.
 FORMATS = ("ranking", "mining")
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of encoded rows, [vectors, width], and for each the row of its records; -1 before
-    it is put.
+    """Vectors of encoded rows, [vectors, width], and the row in the records of each; -1 before it
+    is stored.
     """
 
     rows: list[int]
@@ -25,15 +25,14 @@ class Vectors:
 
     @classmethod
     def empty(cls, rows: int, width: int, folder: Path | None = None) -> "Vectors":
-        """Room for so many rows, in a file below `folder`; in memory without one."""
+        """Space for a number of rows, in a temporary file in `folder`, or in memory if None."""
         if folder is None:
             return cls([-1] * rows, np.zeros((rows, width), np.float32))
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".npy", delete=False) as file:
             name = file.name
         table = np.lib.format.open_memmap(name, "w+", np.float32, (rows, width))
-        # The name goes at once and the bytes with the last who reads them: a pass over many models
-        # leaves nothing behind.
+        # The file has no name any more, so its space is freed once nothing uses it.
         Path(name).unlink()
         return cls([-1] * rows, table)
 
@@ -47,15 +46,16 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def put(self, place: int, row: int, vector: Tensor) -> None:
-        self.rows[place] = row
-        self.table[place] = vector.float().cpu().numpy()
+    def put(self, index: int, row: int, vector: Tensor) -> None:
+        """Stores the vector of a row."""
+        self.rows[index] = row
+        self.table[index] = vector.float().cpu().numpy()
 
-    def take(self, places: Sequence[int]) -> Tensor:
-        """[places, width] in single precision."""
-        return torch.from_numpy(self.table[np.asarray(places, dtype=np.int64)])
+    def take(self, indices: Sequence[int]) -> Tensor:
+        """[indices, width] in single precision."""
+        return torch.from_numpy(self.table[np.asarray(indices, dtype=np.int64)])
 
-    def parts(self, places: Sequence[int], size: int) -> Iterator[Tensor]:
-        """The vectors at these places, so many at a time."""
-        for first in range(0, len(places), size):
-            yield self.take(places[first : first + size])
+    def parts(self, indices: Sequence[int], size: int) -> Iterator[Tensor]:
+        """The vectors at some indices, in parts of `size`."""
+        for first in range(0, len(indices), size):
+            yield self.take(indices[first : first + size])

@@ -1,8 +1,8 @@
-"""Answers to questions on pictures: VQA accuracy (Antol et al. 2015) and the overlap of boxes.
+"""Visual question answering: VQA accuracy (Antol et al. 2015) and the overlap of boxes.
 
 The normalisation is that of the official VQA evaluation (vqaEval.py): commas between digits, full
-stops that no digit follows, punctuation, number words and articles. Deviation: its table that puts
-lost apostrophes back (`dont`) is not used.
+stops without a following digit, punctuation, number words and articles. Deviation: its table that
+restores apostrophes (`dont`) is not used.
 """
 
 import re
@@ -19,7 +19,7 @@ _COMMA = re.compile(r"(?<=\d),(?=\d)")
 
 
 def normalise(answer: str) -> str:
-    """An answer as VQA compares it."""
+    """The normal form in which VQA compares answers."""
     text = answer.replace("\n", " ").replace("\t", " ").strip().lower()
     text = _COMMA.sub("", text)
     text = _PERIOD.sub("", _PUNCTUATION.sub(" ", text))
@@ -28,21 +28,24 @@ def normalise(answer: str) -> str:
 
 
 def accuracy(prediction: str, answers: Sequence[str]) -> float:
-    """0..1: over the annotators, the mean of min(1, equal answers among the others / 3).
-    answers: the first is the one that is trained on, the annotators' own follow; with none of
-    these, equality with the first.
+    """0..1: the mean over annotators of min(1, equal answers of the others / 3).
+
+    Args:
+        prediction: an answer.
+        answers: the training answer, then those of the annotators; without annotators, the
+            accuracy is equality with the training answer.
     """
-    told, others = normalise(prediction), [normalise(answer) for answer in answers[1:]]
+    predicted, others = normalise(prediction), [normalise(answer) for answer in answers[1:]]
     if not others:
-        return float(told == normalise(answers[0]))
-    equal = sum(told == other for other in others)
-    each = [min(1.0, (equal - (told == other)) / 3) for other in others]
+        return float(predicted == normalise(answers[0]))
+    equal = sum(predicted == other for other in others)
+    each = [min(1.0, (equal - (predicted == other)) / 3) for other in others]
     return sum(each) / len(each)
 
 
 def box_overlap(prediction: str, gold: str) -> float:
-    """Intersection over union of two boxes written `[left, top, right, bottom]`; 0 for what is
-    no box.
+    """Intersection over union of two boxes written `[left, top, right, bottom]`; 0 for text that is
+    not a box.
     """
     boxes = [
         [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", text)] for text in (prediction, gold)

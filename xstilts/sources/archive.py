@@ -1,6 +1,4 @@
-"""The one data file in a tar archive. It is read in memory: nothing of an archive is ever
-written to a disk.
-"""
+"""Reads the single data file of a tar archive in memory. Archives are never unpacked to disk."""
 
 import tarfile
 from pathlib import PurePosixPath
@@ -8,58 +6,62 @@ from typing import IO, BinaryIO
 
 from xstilts.errors import DataError
 
-_DATA = (".jsonl", ".json")
+_DATA_SUFFIXES = (".jsonl", ".json")
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file name says that it is a compressed tar archive."""
+    """Whether a file name is that of a compressed tar archive."""
     return name.endswith(".tar.gz")
 
 
 def _is_data(member: tarfile.TarInfo, name: str) -> bool:
-    """Whether a member is the data. DataError for a link, a device, and a name that leaves the
-    archive's folder.
+    """Whether a member is a data file. DataError for links, devices and names that point outside
+    the archive.
     """
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         raise DataError(
-            f"{name}: the member {member.name!r} is outside the archive; create the archive again"
+            f"{name}: the member {member.name!r} points outside the archive; create the archive "
+            "again"
         )
     if not (member.isfile() or member.isdir()):
         raise DataError(
-            f"{name}: the member {member.name!r} is neither a file nor a folder; create the archive again"
+            f"{name}: the member {member.name!r} is neither a file nor a folder; create the "
+            "archive again"
         )
     # macOS adds a file `._name` with attributes to each file.
-    return member.isfile() and path.name.endswith(_DATA) and not path.name.startswith("._")
+    return member.isfile() and path.name.endswith(_DATA_SUFFIXES) and not path.name.startswith("._")
+
+
+def _no_data_file(name: str) -> DataError:
+    return DataError(f"{name}: contains no {' or '.join(_DATA_SUFFIXES)} file")
 
 
 def read_archive(stream: BinaryIO, name: str) -> bytes:
-    """The bytes of the only data file in an archive. DataError where there is none or more than
-    one.
-    """
+    """The bytes of the only data file in an archive. DataError if there are none or several."""
     data: bytes | None = None
     with tarfile.open(fileobj=stream, mode="r|gz") as archive:
         for member in archive:
             if not _is_data(member, name):
                 continue
             if data is not None:
-                raise DataError(f"{name}: holds more than one data file; unpack it into the mirror")
+                raise DataError(
+                    f"{name}: contains more than one data file; unpack it into the mirror"
+                )
             file = archive.extractfile(member)
             assert file is not None  # it is a regular file
             data = file.read()
     if data is None:
-        raise DataError(f"{name}: holds no file that ends in {' or '.join(_DATA)}")
+        raise _no_data_file(name)
     return data
 
 
 def open_archive(stream: BinaryIO, name: str) -> IO[bytes]:
-    """The first data file in an archive, open for reading its beginning; the rest of the archive
-    is not looked at.
-    """
+    """Opens the first data file in an archive. The rest of the archive is not checked."""
     archive = tarfile.open(fileobj=stream, mode="r:gz")  # noqa: SIM115 - closed with its stream
     for member in archive:
         if _is_data(member, name):
             file = archive.extractfile(member)
             assert file is not None  # it is a regular file
             return file
-    raise DataError(f"{name}: holds no file that ends in {' or '.join(_DATA)}")
+    raise _no_data_file(name)

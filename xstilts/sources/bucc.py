@@ -1,8 +1,8 @@
-"""BUCC 2018's pools as the shared task gives them: a sentence a line, `id<TAB>text`, on either
-side, and gold pairs.
+"""The sentence pools of BUCC 2018, in the files of the shared task.
 
-They are on no hub: a user puts the folders `<language>-en` of the archives below `bucc2018` of a
-mirror.
+Each side of a pool is a text file with one sentence per line, `id<TAB>text`; a third file lists the
+gold pairs. The data is not on the hub: users copy the folders `<language>-en` of the archives to
+`bucc2018` in a mirror.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,21 @@ from typing import Any
 
 from xstilts.errors import DataError
 
-#: What the archives' parts are called in XTREME, and here.
+#: Part of the shared task → name of that part in XTREME and here.
 PARTS = {"sample": "dev", "training": "test"}
 
 
-def rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """part, id, text and answers (ids of the English sentences that translate it) of every
-    sentence, part by part, the foreign side first. paths: foreign, English, gold of each part. A
-    line without a tab has no text. DataError for a file that is not UTF-8 and for a gold pair of
-    sentences that are not there.
+def read_pools(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """One row {part, id, text, answers} per sentence, part by part, foreign sentences first.
+
+    `answers` lists the ids of the English sentences that translate a foreign one. The text of a
+    line without a tab is None. DataError for a file that is not UTF-8, and for gold pairs of
+    unknown sentences.
+
+    Args:
+        paths: the foreign, English and gold file of each part.
     """
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for first in range(0, len(paths), 3):
         foreign, english, gold = paths[first : first + 3]
         part = PARTS[foreign.name.split(".")[1]]
@@ -30,12 +34,13 @@ def rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
         for source, target in pairs:
             answers.setdefault(source, []).append(target or "")
         sides = [list(_lines(foreign)), list(_lines(english))]
-        known = [{name for name, _ in side} for side in sides]
-        if lost := [pair for pair in pairs if pair[0] not in known[0] or pair[1] not in known[1]]:
+        ids = [{name for name, _ in side} for side in sides]
+        if unknown := [pair for pair in pairs if pair[0] not in ids[0] or pair[1] not in ids[1]]:
             raise DataError(
-                f"{gold}: {len(lost)} gold pairs name sentences that the pool lacks, such as {lost[0]}"
+                f"{gold}: {len(unknown)} gold pairs with sentences that are not in the pool, such "
+                f"as {unknown[0]}; copy the files of one release"
             )
-        found += [
+        rows += [
             {
                 "part": part,
                 "id": name,
@@ -45,13 +50,13 @@ def rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
             for side in range(2)
             for name, text in sides[side]
         ]
-    return found
+    return rows
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str | None]]:
-    """(before the first tab, behind it or None) of each line that is not empty."""
+    """(text before the first tab, text after it or None) of each non-empty line."""
     try:
-        # Not splitlines(): sentences hold line separators of Unicode.
+        # Not splitlines(): some sentences contain Unicode line separators.
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(

@@ -1,8 +1,9 @@
-"""Supertags from the user's own copy of CCGbank (LDC2005T13), which nobody may pass on: it is read
-from CCGBANK_DIR and no row of it is put into a mirror. Sections 02–21 train and 00 is dev, as in
-Hockenmaier and Steedman 2007.
+"""Supertags from the user's copy of CCGbank (LDC2005T13).
 
-AUTO files hold a derivation a line; a leaf is `(<L category POS POS word
+The license forbids copies, so the data is read from the folder in CCGBANK_DIR and never put into a
+mirror. Sections 02–21 are the training set and 00 is dev, as in Hockenmaier and Steedman 2007.
+
+AUTO files hold one derivation per line; a leaf is `(<L category POS POS word
 predicate-argument-category>)`.
 """
 
@@ -22,44 +23,48 @@ _LEAF = re.compile(r"<L (\S+) \S+ \S+ (\S+) \S+>")
 _BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LCB-": "{", "-RCB-": "}", "-LSB-": "[", "-RSB-": "]"}
 
 
-def files(split: str) -> list[Path]:
-    """The AUTO files of a split. DataError says how to name the copy, or what it lacks."""
-    given = os.environ.get(VARIABLE)
-    if not given:
+def auto_files(split: str) -> list[Path]:
+    """The AUTO files of a split. DataError if CCGBANK_DIR is not set or lacks the sections."""
+    folder_name = os.environ.get(VARIABLE)
+    if not folder_name:
         raise DataError(
-            f"CCGbank is licensed (LDC2005T13) and is not copied: set {VARIABLE} to your own copy"
+            f"CCGbank is licensed (LDC2005T13) and cannot be downloaded; set {VARIABLE} to the "
+            "folder of your copy"
         )
-    folder = Path(given).expanduser()
-    found = [
+    folder = Path(folder_name).expanduser()
+    paths = [
         path
         for section in _SECTIONS[split]
         for path in sorted(folder.glob(f"**/AUTO/{section:02d}/*.auto"))
     ]
-    if not found:
+    if not paths:
         raise DataError(
-            f"{VARIABLE}={given}: no AUTO/<section>/*.auto of the {split} sections there"
+            f"{VARIABLE}={folder_name}: no AUTO/<section>/*.auto files of the {split} sections; "
+            "set it to the root of your copy"
         )
-    return found
+    return paths
 
 
 def identity(paths: Sequence[Path]) -> dict[str, Any]:
-    """A digest of the files; it stays in the run's own store."""
+    """A digest of the files."""
     total = hashlib.sha256()
     for path in paths:
         total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return {"sha256": total.hexdigest(), "licensed": "LDC2005T13"}
 
 
-def rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """tokens and tags of every derivation. DataError names a line without a leaf."""
-    found = []
+def read_derivations(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """One row {tokens, tags} per derivation. DataError for a line without a leaf."""
+    rows = []
     for path in paths:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.startswith("("):
-                continue  # `ID=…` lines stand between the derivations
+                continue  # `ID=…` lines separate the derivations
             leaves = _LEAF.findall(line)
             if not leaves:
-                raise DataError(f"{path}:{number}: a derivation without a leaf")
+                raise DataError(
+                    f"{path}:{number}: a derivation without a leaf; copy the file again"
+                )
             tokens = [_BRACKETS.get(word, word) for _, word in leaves]
-            found.append({"tokens": tokens, "tags": [category for category, _ in leaves]})
-    return found
+            rows.append({"tokens": tokens, "tags": [category for category, _ in leaves]})
+    return rows

@@ -1,5 +1,5 @@
-"""The names of classes that a Parquet file declares (the feature ClassLabel of `datasets`), and
-rows that show them.
+"""Class names that a Parquet file declares (the feature ClassLabel of `datasets`), and rows in
+which they replace the class numbers.
 """
 
 import json
@@ -11,52 +11,55 @@ from xstilts.errors import DataError
 from xstilts.tasks.labels import LabelColumn
 
 
-def declared(file: Path | BinaryIO) -> dict[str, tuple[str, ...]]:
-    """column → the names of its classes in the order of their numbers, for columns of classes
-    and of lists of classes. Source: the schema's metadata `huggingface`, as `datasets.Features`
-    writes it.
+def declared_classes(file: Path | BinaryIO) -> dict[str, tuple[str, ...]]:
+    """Column → its class names in the order of their numbers, for columns of classes and of lists
+    of classes.
+
+    The names are in the schema metadata `huggingface`, as `datasets.Features` writes it.
     """
     import pyarrow.parquet as pq
 
-    written = (pq.read_schema(file).metadata or {}).get(b"huggingface")
-    features = json.loads(written).get("info", {}).get("features", {}) if written else {}
-    found = {column: _names(feature) for column, feature in features.items()}
-    return {column: names for column, names in found.items() if names}
+    metadata = (pq.read_schema(file).metadata or {}).get(b"huggingface")
+    features = json.loads(metadata).get("info", {}).get("features", {}) if metadata else {}
+    classes = {column: _class_names(feature) for column, feature in features.items()}
+    return {column: names for column, names in classes.items() if names}
 
 
-def _names(feature: Any) -> tuple[str, ...]:
-    """Of a class, or of a list of classes, as datasets 2 to 5 write them; empty for another
-    feature.
+def _class_names(feature: Any) -> tuple[str, ...]:
+    """The names of a class feature, or of a list of them, in the formats of datasets 2 to 5. Empty
+    for other features.
     """
     if isinstance(feature, list):
-        return _names(feature[0]) if len(feature) == 1 else ()
+        return _class_names(feature[0]) if len(feature) == 1 else ()
     if not isinstance(feature, Mapping):
         return ()
     if feature.get("_type") == "ClassLabel":
         return tuple(map(str, feature["names"]))
-    return _names(feature["feature"]) if "feature" in feature else ()
+    return _class_names(feature["feature"]) if "feature" in feature else ()
 
 
-def named_rows(rows: Any, files: Sequence[Path], labels: LabelColumn) -> Any:
-    """Rows with the names of their classes in the column of labels; the rows themselves where
-    the files declare none. DataError for a class that the task does not have, and for files of
-    one split that number their classes differently.
+def with_class_names(rows: Any, files: Sequence[Path], labels: LabelColumn) -> Any:
+    """The rows with class names in the label column, or unchanged if the files declare no names.
+
+    DataError for a class that the task does not have, and for files of one split that number
+    their classes differently.
     """
     names: tuple[str, ...] | None = None
     for file in files:
-        here = declared(file).get(labels.column, ())
-        labels.check(here, str(file))
-        if names is not None and here != names:
+        file_names = declared_classes(file).get(labels.column, ())
+        labels.check(file_names, str(file))
+        if names is not None and file_names != names:
             raise DataError(
-                f"{file}: the column {labels.column} has the classes {', '.join(here) or 'without names'}, and {files[0].name} of "
-                f"the same split has {', '.join(names) or 'none by name'}; fetch all files of one revision"
+                f"{file}: the classes of column {labels.column} are "
+                f"{', '.join(file_names) or 'unnamed'}, but {', '.join(names) or 'unnamed'} in "
+                f"{files[0].name} of the same split; fetch all files of one revision"
             )
-        names = here
+        names = file_names
     return NamedRows(rows, labels.column, names) if names else rows
 
 
 class NamedRows:
-    """Rows whose class numbers are replaced by their names."""
+    """Rows whose class numbers are replaced by the class names."""
 
     def __init__(self, rows: Any, column: str, names: tuple[str, ...]) -> None:
         self.rows, self.column, self.names = rows, column, names
@@ -65,7 +68,7 @@ class NamedRows:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A row; ValueError for a number that no class has."""
+        """A row; ValueError for a number that is not a class."""
         row = self.rows[index]
         return {**row, self.column: self._name(row[self.column])}
 

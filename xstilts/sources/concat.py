@@ -1,5 +1,5 @@
-"""Rows of several sets read as one: behind one another, mixed by size, or with pictures that
-stand in another set.
+"""Rows of several data sets read as one: concatenated, sampled by size, or joined with images from
+another set.
 """
 
 import random
@@ -9,14 +9,14 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 
-class Chained:
-    """Rows of several sets behind one another. Ids of the sets are told apart by `origin`, the
-    set's number.
+class ConcatRows:
+    """The rows of several sets in sequence. `origin`, the index of the set, keeps equal ids of
+    different sets apart.
     """
 
     def __init__(self, sets: Sequence[Any]) -> None:
         self.sets = sets
-        self.firsts = list(accumulate((len(one) for one in sets), initial=0))
+        self.firsts = list(accumulate((len(rows) for rows in sets), initial=0))
 
     def __len__(self) -> int:
         return self.firsts[-1]
@@ -26,33 +26,32 @@ class Chained:
         return {**self.sets[number][index - self.firsts[number]], "origin": number}
 
 
-class Mixed(Chained):
-    """Rows of several sets that are read as one, each set by its share."""
+class SampledRows(ConcatRows):
+    """The rows of several sets, to be sampled by the sizes of the sets."""
 
-    #: Most rows of one set that a sample can hold.
+    #: The most rows of one set in a sample.
     PER_SET = 100_000
 
     def sample(self, stream: random.Random, alpha: float) -> Iterator[int]:
-        """Places of rows, each once: which set comes next is drawn by the sets' sizes to the
-        power of alpha among those that have rows left (Conneau and Lample 2019, section 3.1),
-        and its row without regard to order.
+        """Row indices without repetition. The next set is drawn by size to the power of alpha among
+        the sets with rows left (Conneau and Lample 2019, section 3.1), its row uniformly.
         """
         spans = [range(first, end) for first, end in pairwise(self.firsts) if end > first]
-        left = [stream.sample(span, min(len(span), self.PER_SET)) for span in spans]
+        remaining = [stream.sample(span, min(len(span), self.PER_SET)) for span in spans]
         weights = {number: len(span) ** alpha for number, span in enumerate(spans)}
         while weights:
             number = stream.choices(list(weights), list(weights.values()))[0]
-            yield left[number].pop()
-            if not left[number]:
+            yield remaining[number].pop()
+            if not remaining[number]:
                 del weights[number]
 
 
-class Pictured:
-    """Rows whose picture stands in another set under the id that they name."""
+class JoinedImages:
+    """Rows joined with the image from another set whose `id` they name in a key column."""
 
-    def __init__(self, rows: Any, pictures: Any, key: str) -> None:
-        self.rows, self.pictures, self.key = rows, pictures, key
-        self.places = {str(name): place for place, name in enumerate(pictures["id"])}
+    def __init__(self, rows: Any, images: Any, key: str) -> None:
+        self.rows, self.images, self.key = rows, images, key
+        self.index_of = {str(name): index for index, name in enumerate(images["id"])}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,6 +59,6 @@ class Pictured:
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.rows[index]
         name = str(row[self.key])
-        if name not in self.places:
-            raise ValueError(f"{self.key} {name!r} is not among the pictures")
-        return {**row, "image": self.pictures[self.places[name]]["image"]}
+        if name not in self.index_of:
+            raise ValueError(f"{self.key} {name!r} is not among the images")
+        return {**row, "image": self.images[self.index_of[name]]["image"]}

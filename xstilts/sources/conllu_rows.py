@@ -1,16 +1,16 @@
-"""UD treebanks as XTREME-R converts them to one tag a written token.
+"""Universal Dependencies treebanks, converted as in XTREME-R to one tag per written token.
 
-A mirror holds the releases as they are unpacked:
+A mirror contains the unpacked releases:
 `universal-dependencies/ud-treebanks-v2.5/UD_French-GSD/fr_gsd-ud-test.conllu`. XTREME's 33
-languages are those of release 2.5; the five that XTREME-R adds are those of 2.7
-(google-research/xtreme 838c13b, scripts/download_data.sh download_treebank). A language's test set
-is that of all its treebanks, by file name.
+languages come from release 2.5, the five that XTREME-R adds from 2.7 (google-research/xtreme
+838c13b, scripts/download_data.sh download_treebank). The test set of a language consists of all its
+treebanks, ordered by file name.
 
 The conversion is that of third_party/ud-conversion-tools with
-`--replace_subtokens_with_fused_forms` and of utils_preprocess.py (udpos_preprocess): a fused form
-such as French `au` is one token; its tag is that of its part with the fewest ancestors in the
-dependency graph, among equals the part of speech that comes first in a list. Zero-width non-joiners
-and spaces in a token are removed, and sentences whose text is withheld (`_`) are left out.
+`--replace_subtokens_with_fused_forms` and of utils_preprocess.py (udpos_preprocess). A fused form
+such as French `au` is one token. Its tag is that of the part with the fewest ancestors in the
+dependency graph; ties are broken by a list of parts of speech. Zero-width non-joiners and spaces
+within tokens are removed, and sentences with withheld text (`_`) are skipped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +22,10 @@ from xstilts.errors import DataError
 PATH = "universal-dependencies"
 SPLITS = {"train": "train", "validation": "dev", "dev": "dev", "test": "test"}
 WITHHELD = "_"
-_UNSEEN = "\u200c"  # zero-width non-joiner
+_ZERO_WIDTH = "\u200c"  # zero-width non-joiner
 
-#: Language → which part of speech decides of two parts that are equally high (conllu_to_conll.py).
-#: A part of speech that is not in its language's list comes last; the official tool stops there.
+#: Language → parts of speech in the order that breaks ties (conllu_to_conll.py). Parts of speech
+#: that are not in the list come last; the official tool stops with an error there.
 _ORDERS: Mapping[str, Sequence[str]] = {
     "es": "VERB AUX PRON ADP DET".split(),
     "fr": "VERB AUX PRON NOUN ADJ ADV ADP DET PART SCONJ CONJ".split(),
@@ -35,20 +35,34 @@ _ORDER = "VERB NOUN PROPN PRON ADJ NUM ADV INTJ AUX ADP DET PART CCONJ SCONJ X P
 
 
 def file_names(names: Sequence[str], config: str, split: str) -> list[str]:
-    """Of the paths below PATH the files of a split of a config (`<release>/<language>`), by file
-    name. DataError where there is none.
+    """The files of a split of a config (`<release>/<language>`), sorted by file name.
+
+    DataError if there are none.
+
+    Args:
+        names: all paths relative to PATH.
+        config: `<release>/<language>`.
+        split: train, validation, dev or test.
     """
     release, _, language = config.partition("/")
     end = f"-ud-{SPLITS.get(split, split)}.conllu"
-    own = [name for name in names if name.startswith(f"{release}/") and name.endswith(end)]
-    found = [name for name in own if Path(name).name.startswith(f"{language}_")]
-    if not found:
-        raise DataError(f"{PATH}: no {release}/**/{language}_*{end}")
-    return sorted(found, key=lambda name: Path(name).name)
+    matches = [
+        name
+        for name in names
+        if name.startswith(f"{release}/")
+        and name.endswith(end)
+        and Path(name).name.startswith(f"{language}_")
+    ]
+    if not matches:
+        raise DataError(
+            f"{PATH}: no file {release}/**/{language}_*{end}; unpack this release of UD into the "
+            "mirror"
+        )
+    return sorted(matches, key=lambda name: Path(name).name)
 
 
-def rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """tokens and pos_tags (names) of each sentence. DataError for a file that is no CoNLL-U."""
+def read_sentences(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """One row {tokens, pos_tags} per sentence, tags by name. DataError for invalid CoNLL-U."""
     return [row for path in paths for row in _sentences(path)]
 
 
@@ -60,12 +74,12 @@ def _sentences(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as stream:
             for sentence in parse_incr(
-                stream, field_parsers={"deps": lambda line, place: line[place]}
+                stream, field_parsers={"deps": lambda line, column: line[column]}
             ):
-                written = list(_written(sentence, _ORDERS.get(language, _ORDER)))
+                written = list(_written_tokens(sentence, _ORDERS.get(language, _ORDER)))
                 withheld = sum(form == WITHHELD for form, _ in written)
                 if not withheld or withheld < len(written) - 1:
-                    tokens = [form.replace(_UNSEEN, "").replace(" ", "") for form, _ in written]
+                    tokens = [form.replace(_ZERO_WIDTH, "").replace(" ", "") for form, _ in written]
                     yield {"tokens": tokens, "pos_tags": [tag for _, tag in written]}
     except (ParseException, UnicodeDecodeError, KeyError) as error:
         raise DataError(
@@ -73,10 +87,10 @@ def _sentences(path: Path) -> Iterator[dict[str, Any]]:
         ) from error
 
 
-def _written(
+def _written_tokens(
     sentence: Sequence[Mapping[str, Any]], order: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
-    """(form, tag) of each written token: of a fused form once, of words outside of them each."""
+    """(form, tag) of each written token: one per fused form and one per word outside of them."""
     words = {word["id"]: word for word in sentence if isinstance(word["id"], int)}
     ranges = {
         word["id"][0]: word
@@ -98,9 +112,9 @@ def _written(
 
 
 def _heads(word: Mapping[str, Any]) -> set[int]:
-    """A word's heads in the tree and in the enhanced graph, without those that are empty nodes."""
-    further = str(word["deps"] or "_").split("|")
-    heads = {int(head) for head in (pair.partition(":")[0] for pair in further) if head.isdigit()}
+    """The heads of a word in the tree and in the enhanced graph, without empty nodes."""
+    enhanced = str(word["deps"] or "_").split("|")
+    heads = {int(head) for head in (pair.partition(":")[0] for pair in enhanced) if head.isdigit()}
     return heads | ({word["head"]} if word["head"] is not None else set())
 
 
@@ -110,21 +124,21 @@ def _highest(
     heads: Mapping[int, set[int]],
     order: Sequence[str],
 ) -> int:
-    """The word of a fused form whose tag is the form's."""
-    above = {number: len(_ancestors(number, heads)) for number in part}
-    fewest = min(above.values())
+    """The number of the word that determines the tag of a fused form."""
+    depths = {number: len(_ancestors(number, heads)) for number in part}
+    fewest = min(depths.values())
     ranks = {tag: rank for rank, tag in enumerate(order)}
     return min(
-        (number for number in part if above[number] == fewest),
+        (number for number in part if depths[number] == fewest),
         key=lambda number: (ranks.get(str(words[number]["upos"]), len(order)), number),
     )
 
 
 def _ancestors(number: int, heads: Mapping[int, set[int]]) -> set[int]:
-    found: set[int] = set()
-    left = [number]
-    while left:
-        for head in heads.get(left.pop(), set()) - found:
-            found.add(head)
-            left.append(head)
-    return found - {number}
+    ancestors: set[int] = set()
+    queue = [number]
+    while queue:
+        for head in heads.get(queue.pop(), set()) - ancestors:
+            ancestors.add(head)
+            queue.append(head)
+    return ancestors - {number}

@@ -1,5 +1,5 @@
-"""Rows of JSON files, one parsed when it is asked for: a line that is not UTF-8 or no JSON is a
-bad row, not a bad file.
+"""Rows of JSON files. A row is parsed when it is read, so an invalid line is a bad row, not a bad
+file.
 """
 
 import gzip
@@ -13,11 +13,24 @@ from typing import Any
 from xstilts.errors import DataError
 from xstilts.sources.archive import is_archive, read_archive
 
+#: What reading and decompressing a corrupt JSON file can raise.
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RecursionError,
+    TarError,
+    zlib.error,
+)
+
 
 class JsonRows:
-    """JSON Lines, a JSON array, or the list in `field` of a JSON object; several files follow
-    one another. Gzip, or the one data file of a tar archive, by name. DataError names a file
-    that cannot be read at all.
+    """The rows of JSON files: JSON Lines, an array, or the list in `field` of an object.
+
+    Files named `.gz` are decompressed; of a `.tar.gz` the only data file is read. DataError for a
+    file that cannot be read at all.
     """
 
     def __init__(self, paths: Sequence[Path], field: str | None = None) -> None:
@@ -25,25 +38,17 @@ class JsonRows:
         for path in paths:
             try:
                 self.rows += _rows(_bytes(path), field)
-            except (
-                OSError,
-                EOFError,
-                ValueError,
-                LookupError,
-                TypeError,
-                RecursionError,
-                TarError,
-                zlib.error,
-            ) as error:
+            except READ_ERRORS as error:
                 raise DataError(
-                    f"{path}: cannot be read as json ({type(error).__name__}: {error}); fetch the file again"
+                    f"{path}: cannot be read as json ({type(error).__name__}: {error}); fetch the "
+                    "file again"
                 ) from error
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A row; ValueError where its line is no JSON object in UTF-8."""
+        """A row; ValueError if the line is not a JSON object in UTF-8."""
         row = self.rows[index]
         if isinstance(row, bytes):
             try:
@@ -51,7 +56,7 @@ class JsonRows:
             except RecursionError as error:
                 raise ValueError("the JSON is nested too deep") from error
         if not isinstance(row, dict):
-            raise ValueError(f"a row is a JSON object, this is {type(row).__name__}")
+            raise ValueError(f"a row must be a JSON object, not {type(row).__name__}")
         return row
 
 

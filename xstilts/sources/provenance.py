@@ -1,5 +1,5 @@
-"""What `mirror pull` records of a data set or a model, beside its files: where each came from,
-and its SHA-256.
+"""The record that `mirror pull` writes next to the files of a data set or model: the origin and
+SHA-256 of each file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,10 @@ RECORD = ".xstilts.json"
 
 @dataclass(frozen=True)
 class RecordedFile:
-    """revision: the hub's commit, null where the file was copied from a folder that recorded
-    none. origin: its name there.
+    """A file of a mirror.
+
+    revision: the hub's commit, None if the file was copied from a folder without a record.
+    origin: the file's name at the origin.
     """
 
     size: int
@@ -24,8 +26,9 @@ class RecordedFile:
 
 @dataclass(frozen=True)
 class Record:
-    """kind: dataset | model. licence: what the card states, null where it states none. files:
-    name → file.
+    """The record of a data set or model.
+
+    kind: `dataset` or `model`. licence: as stated in the card, else None. files: name → file.
     """
 
     kind: str
@@ -34,25 +37,27 @@ class Record:
     files: Mapping[str, RecordedFile] = field(default_factory=dict)
 
     def revision_of(self, folder: Path, paths: Sequence[Path]) -> str | None:
-        """The one commit that all of these files were recorded at; None when there is none, or a
+        """The commit that all of these files were recorded at; None if there is no single one or a
         file has another size.
         """
-        found = set()
+        revisions = set()
         for path in paths:
-            one = self.files.get(path.relative_to(folder).as_posix())
-            found.add(one.revision if one and path.stat().st_size == one.size else None)
-        return found.pop() if len(found) == 1 else None
+            recorded = self.files.get(path.relative_to(folder).as_posix())
+            same_size = recorded is not None and path.stat().st_size == recorded.size
+            revisions.add(recorded.revision if recorded and same_size else None)
+        return revisions.pop() if len(revisions) == 1 else None
 
     def with_file(self, name: str, file: RecordedFile) -> "Record":
+        """The record with one file added or replaced."""
         return Record(self.kind, self.name, self.licence, {**self.files, name: file})
 
     def to_json(self) -> dict[str, Any]:
         return {
             **asdict(self),
-            "files": {name: asdict(one) for name, one in sorted(self.files.items())},
+            "files": {name: asdict(file) for name, file in sorted(self.files.items())},
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Record":
-        files = {name: RecordedFile(**one) for name, one in value["files"].items()}
+        files = {name: RecordedFile(**file) for name, file in value["files"].items()}
         return cls(value["kind"], value["name"], value["licence"], files)

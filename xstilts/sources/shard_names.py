@@ -1,4 +1,4 @@
-"""Names of data files: what ends them, and whether the shards of a split
+"""Names of data files: their suffixes, and a check that the shards of a split
 (`train-00001-of-00003.parquet`) are complete.
 """
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from xstilts.errors import DataError
 
-#: How a data file is read, by the end of its name.
+#: Suffix of a data file → its format.
 KINDS = {
     ".parquet": "parquet",
     ".jsonl": "json",
@@ -22,19 +22,20 @@ _CONVERTED = re.compile(r"(?P<stem>[^/]+/[^/]+)/(?P<number>\d{4,})\.parquet")
 
 
 class IncompleteSplit(DataError):
-    """A split whose shards are not each there once. Another source is not tried in its place."""
+    """A split with missing or duplicate shards. Alternative sources are not tried for it."""
 
 
 def check_shards(names: Iterable[str], where: str) -> None:
-    """IncompleteSplit where a shard of a split is missing or duplicated. names: paths of the
-    files of one split; where: names the split in the message. Shards are numbered from 0, or all
-    from 1.
+    """Raises IncompleteSplit if a shard is missing or duplicated. Shards are numbered from 0 or 1.
+
+    Args:
+        names: paths of the files of one split.
+        where: the split, for the message.
     """
     shards: dict[str, list[tuple[int, int | None, str]]] = {}
     for name in names:
-        if match := _CONVERTED.fullmatch(
-            name
-        ):  # the hub's own conversion does not state how many there are
+        # File names of the hub's Parquet conversion do not state the number of shards.
+        if match := _CONVERTED.fullmatch(name):
             shards.setdefault(match["stem"], []).append((int(match["number"]), None, name))
         elif match := _SHARD.fullmatch(name):
             number, total = (
@@ -50,14 +51,14 @@ def _check(shards: list[tuple[int, int | None, str]], where: str) -> None:
     if len(totals) > 1:
         names = ", ".join(name for _, _, name in shards)
         raise IncompleteSplit(
-            f"{where}: files of different versions ({names}); keep those of one version"
+            f"{where}: files of different versions ({names}); keep the files of one version"
         )
     total = totals.pop() or len(shards)
     by_number: dict[int, str] = {}
     for number, _, name in shards:
         if number in by_number:
             raise IncompleteSplit(
-                f"{where}: duplicate shard ({by_number[number]}, {name}); keep one"
+                f"{where}: duplicate shard ({by_number[number]}, {name}); delete one of them"
             )
         by_number[number] = name
     first = 1 if total in by_number and 0 not in by_number else 0
@@ -65,9 +66,14 @@ def _check(shards: list[tuple[int, int | None, str]], where: str) -> None:
         raise IncompleteSplit(
             f"{where}: shard {missing[0]:05d} of {total} is missing"
             + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
-            + f"; there are {', '.join(by_number.values())}; fetch the missing files"
+            + f"; found {', '.join(by_number.values())}; fetch the missing files"
         )
     if extra := sorted(set(by_number) - set(range(first, first + total))):
         raise IncompleteSplit(
             f"{where}: {by_number[extra[0]]} is not one of {total} shards; fetch the files again"
         )
+
+
+def kind_of(path: object) -> str:
+    """The format of a data file: parquet or json."""
+    return next(kind for suffix, kind in KINDS.items() if str(path).endswith(suffix))

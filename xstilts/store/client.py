@@ -1,4 +1,4 @@
-"""The S3 client, and its errors in words: what is wrong, where, what to do."""
+"""The S3 client, and its errors: what is wrong, where, what to do."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,8 @@ from xstilts.errors import StoreError
 def make_client() -> Any:
     """A boto3 S3 client with endpoint and keys from the AWS_* environment.
 
-    Path-style addressing and no checksum trailers, so that every S3-compatible server is met on
-    common ground; short time-outs and few tries, so that a server that is not there is reported
-    within seconds.
+    Uses path-style addressing and no checksum trailers, which every S3-compatible server supports.
+    Short timeouts and few retries report an unreachable server within seconds.
     """
     import boto3
     from botocore.config import Config
@@ -39,7 +38,7 @@ def status_of(error: Any) -> int:
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turns what boto3 raises into a StoreError that names the address and what to do."""
+    """Turns errors of boto3 into a StoreError with the address and what to do."""
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import (
         BotoCoreError,
@@ -59,17 +58,19 @@ def explained(where: str) -> Iterator[None]:
         raise StoreError(f"{where} at {endpoint}: {_client_error(error)}") from error
     except S3UploadFailedError as error:
         raise StoreError(
-            f"{where} at {endpoint}: the upload failed: {error}; is the server's disk full?"
+            f"{where} at {endpoint}: the upload failed ({error}); check the free disk space of the "
+            "server"
         ) from error
     except BotoCoreError as error:
         raise StoreError(
-            f"{where}: the S3 server at {endpoint} cannot be reached ({type(error).__name__}: {error}); "
-            "check AWS_ENDPOINT_URL, and that the server runs"
+            f"{where}: the S3 server at {endpoint} cannot be reached ({type(error).__name__}: "
+            f"{error}); check AWS_ENDPOINT_URL, and that the server is running"
         ) from error
     except OSError as error:
         if error.errno == 28:
             raise StoreError(
-                f"{where}: no space is left on the local disk; free some and run again"
+                f"{where}: no space left on the local disk; free some and run the same command "
+                "again"
             ) from error
         raise
 
@@ -77,12 +78,12 @@ def explained(where: str) -> Iterator[None]:
 def _client_error(error: Any) -> str:
     code, status = error.response.get("Error", {}).get("Code", ""), status_of(error)
     if code == "NoSuchBucket":
-        return "the bucket does not exist; create it or name another with --store"
+        return "the bucket does not exist; create it, or set --store to another"
     if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch") or status in (401, 403):
         return (
-            f"the credentials are refused ({code or status}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the "
-            "policy of the bucket"
+            f"access denied ({code or status}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
+            "the policy of the bucket"
         )
     if status in (500, 507):
-        return f"the server failed ({code} {status}: {error}); look at its log and at its disk's free space"
+        return f"server error ({code} {status}: {error}); check its log and its free disk space"
     return str(error)

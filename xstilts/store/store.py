@@ -1,8 +1,8 @@
-"""The object store: blobs by content, one manifest a step, a folder a run.
+"""The object store: blobs by content, one manifest per step, one folder per run.
 
-Needs Put, Get, Head, List, Delete and multipart of a server and nothing else; integrity is our own
-SHA-256, checked on every read. A step is done when its manifest is there, and the manifest is one
-PUT, written last: two writers of one step can only race for which complete manifest stands.
+Of a server it needs only Put, Get, Head, List, Delete and multipart uploads. Every read verifies
+the SHA-256. A step is done once its manifest exists, which is written last with one PUT: two
+writers of a step can only race for whose complete manifest is kept.
 """
 
 import fcntl
@@ -42,13 +42,18 @@ class Store:
 
     @classmethod
     def open(cls, uri: str, cache: Path | None = None) -> "Store":
-        """The store at `s3://bucket/prefix`; endpoint and keys from the AWS_* environment. Lists
-        once, so that a wrong address, key or bucket is a StoreError now and not in an hour.
-        cache: where blobs are kept locally.
+        """Opens the store at `s3://bucket/prefix`, with endpoint and keys from the AWS_*
+        environment.
+
+        Lists once, so that a wrong address, key or bucket raises StoreError immediately.
+
+        Args:
+            uri: `s3://bucket/prefix`.
+            cache: a local folder for blobs; a temporary folder if None.
         """
         match = _URI.match(uri)
         if match is None:
-            raise PlanError(f"--store {uri!r}: expected s3://bucket/prefix")
+            raise PlanError(f"--store {uri!r}: invalid address; expected s3://bucket/prefix")
         folder = cache or Path(tempfile.gettempdir()) / f"xstilts-cache-{os.getuid()}"
         folder.mkdir(parents=True, exist_ok=True)
         store = cls(make_client(), match[1], match[2] or "", folder)
@@ -69,7 +74,7 @@ class Store:
     # ---- blobs ----
 
     def put_blob(self, path: Path) -> Blob:
-        """Stores a file by content, unless it is there already."""
+        """Stores a file by content, unless the store already has it."""
         blob = Blob(file_sha256(path), path.stat().st_size)
         key = f"blobs/{blob.sha256}"
         if self.size(key) != blob.size:
@@ -90,17 +95,18 @@ class Store:
         return blob
 
     def blob_path(self, sha256: str) -> Path:
-        """A local file with the blob's bytes. Its SHA-256 is checked on every read; a spoilt
-        cached copy is fetched again, a spoilt blob in the store is a StoreError. Of all
-        processes that share the cache one fetches a blob, and the others wait for it: the
-        workers of a node pull their data once.
+        """A local file with the bytes of a blob.
+
+        The SHA-256 is verified on every read. A corrupt file in the cache is downloaded again; a
+        corrupt blob in the store is a StoreError. Of the processes that share a cache, such as the
+        workers of a node, one downloads a blob while the others wait.
         """
         cached = self.cache / sha256[:2] / sha256
         if cached.is_file() and file_sha256(cached) == sha256:
             return cached
         cached.parent.mkdir(parents=True, exist_ok=True)
         with open(cached.parent / ".lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when this process ends, however it ends
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released when this process ends for any reason
             if not (cached.is_file() and file_sha256(cached) == sha256):
                 self._fetch(sha256, cached)
         return cached
@@ -111,19 +117,22 @@ class Store:
         try:
             with explained(self._where(key)):
                 self.client.download_file(self.bucket, self._key(key), str(part))
-            if (found := file_sha256(part)) != sha256:
+            if (digest := file_sha256(part)) != sha256:
                 raise StoreError(
-                    f"{self._where(key)} is spoilt: its SHA-256 is {found[:16]}…; delete it and the manifests that "
-                    "name it (`xstilts store verify` lists them), then run again"
+                    f"{self._where(key)}: corrupt: SHA-256 mismatch ({digest[:16]}…); delete it "
+                    "and the manifests that reference it (`xstilts store verify` lists them), then "
+                    "run the plan again"
                 )
             os.replace(part, cached)
         finally:
             part.unlink(missing_ok=True)
 
     def read_blob(self, sha256: str) -> bytes:
+        """The verified bytes of a blob."""
         return self.blob_path(sha256).read_bytes()
 
     def size(self, key: str) -> int | None:
+        """The size of an object in bytes, or None if it does not exist."""
         from botocore.exceptions import ClientError
 
         with explained(self._where(key)):
@@ -139,8 +148,8 @@ class Store:
     # ---- steps ----
 
     def commit(self, step: Step, files: Mapping[str, Path], info: Mapping[str, Any]) -> Manifest:
-        """Stores a step's files, then its manifest. Killed before the last PUT, the step is
-        simply not done.
+        """Stores the files of a step, then its manifest. If interrupted before the last PUT, the
+        step is not done.
         """
         with ThreadPoolExecutor(_THREADS) as pool:
             blobs = dict(zip(files, pool.map(self.put_blob, files.values()), strict=True))
@@ -149,23 +158,23 @@ class Store:
         return manifest
 
     def manifest(self, kind: str, fingerprint: str) -> Manifest | None:
-        """What a finished step left, or None when it is not done."""
+        """The manifest of a step, or None if it is not done."""
         value = self.get_json(f"steps/{kind}/{fingerprint}/manifest.json")
         return None if value is None else Manifest.from_json(value)
 
     def done(self, kind: str) -> set[str]:
-        """Fingerprints of all finished steps of a kind, by one listing."""
+        """Fingerprints of all finished steps of a kind, from one listing."""
         keys = self.list(f"steps/{kind}/")
         return {key.split("/")[2] for key in keys if key.endswith("/manifest.json")}
 
     def file(self, manifest: Manifest, name: str) -> Path:
-        """A local, verified copy of one file of a finished step; KeyError when it has none of
-        that name.
+        """A local, verified copy of one file of a finished step; KeyError if it has no such
+        file.
         """
         return self.blob_path(manifest.files[name].sha256)
 
     def folder(self, manifest: Manifest, into: Path) -> Path:
-        """All files of a finished step under their names in `into` (links to verified copies)."""
+        """Links all files of a finished step, verified, into a folder under their names."""
         into.mkdir(parents=True, exist_ok=True)
         for name in manifest.files:
             target = into / name
@@ -235,8 +244,8 @@ class Store:
         return {key: (item["Size"], item.get("ETag", "")) for key, item in self._items(prefix)}
 
     def written(self, prefix: str) -> dict[str, tuple[int, float]]:
-        """Key → (size, when it was written in seconds since 1970, by the server's clock) of
-        everything under a prefix.
+        """Key → (size, time of writing in seconds since 1970 by the server's clock) of everything
+        under a prefix.
         """
         return {
             key: (item["Size"], item["LastModified"].timestamp())
@@ -249,13 +258,13 @@ class Store:
             with explained(self._where(key)):
                 self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
 
-    # ---- work in flight ----
+    # ---- checkpoints ----
 
     def put_checkpoint(
         self, fingerprint: str, attempt: str, files: Mapping[str, Path], state: Mapping[str, Any]
     ) -> None:
-        """A checkpoint of a step in flight, in its attempt's own folder; `state.json` (with
-        `update`) is written last.
+        """Stores a checkpoint of an unfinished step in the folder of its attempt. `state.json`
+        (with `update`) is written last.
         """
         folder = f"work/{fingerprint}/{attempt}/{int(state['update']):09d}"
         hashes = {}
@@ -265,26 +274,28 @@ class Store:
         self.put_json(f"{folder}/state.json", {**state, "files": hashes, "time": time.time()})
 
     def latest_checkpoint(self, fingerprint: str) -> tuple[str, dict[str, Any]] | None:
-        """(folder, state) of the furthest complete checkpoint of any attempt, or None."""
+        """(folder, state) of the most advanced complete checkpoint of all attempts, or None."""
         states = [key for key in self.list(f"work/{fingerprint}/") if key.endswith("/state.json")]
-        found = {key.rpartition("/")[0]: dict(self.get_json(key) or {}) for key in states}
-        complete = [(folder, state) for folder, state in found.items() if state]
+        by_folder = {key.rpartition("/")[0]: dict(self.get_json(key) or {}) for key in states}
+        complete = [(folder, state) for folder, state in by_folder.items() if state]
         return max(complete, key=lambda item: (item[1]["update"], item[1]["time"]), default=None)
 
     def checkpoint_files(
         self, folder: str, state: Mapping[str, Any], into: Path
     ) -> dict[str, Path]:
-        """A checkpoint's files, fetched into a folder and verified; StoreError when one is not
-        what was written.
+        """Downloads the files of a checkpoint to a folder and verifies them; StoreError for a
+        corrupt file.
         """
         files = {}
         for name, sha256 in state["files"].items():
             files[name] = self.get_file(f"{folder}/{name}", into / name)
             if file_sha256(files[name]) != sha256:
                 raise StoreError(
-                    f"{self._where(folder)}/{name} is spoilt; delete that folder and run again"
+                    f"{self._where(folder)}/{name}: corrupt: SHA-256 mismatch; delete this "
+                    "checkpoint folder and run the plan again"
                 )
         return files
 
     def clear_work(self, fingerprint: str) -> None:
+        """Deletes all checkpoints of a step."""
         self.delete(f"work/{fingerprint}/")

@@ -1,4 +1,4 @@
-"""Checks that everything a store's manifests name is there and is what it says."""
+"""Verifies a store: manifests can be read, and their blobs exist and have the right SHA-256."""
 
 from xstilts.errors import StoreError
 from xstilts.step import RECIPE_VERSION
@@ -6,9 +6,7 @@ from xstilts.store.store import Store
 
 
 def verify(store: Store) -> list[str]:
-    """One line for each problem: a manifest that cannot be read, a blob that is missing or has
-    other bytes.
-    """
+    """One line per problem: a manifest that cannot be read, or a missing or corrupt blob."""
     problems: list[str] = []
     blobs: dict[str, str] = {}
     for kind in RECIPE_VERSION:
@@ -18,7 +16,8 @@ def verify(store: Store) -> list[str]:
                 manifest = store.manifest(kind, fingerprint)
             except (ValueError, KeyError, TypeError) as error:
                 problems.append(
-                    f"{where}: the manifest cannot be read ({error}); delete it and run again"
+                    f"{where}: the manifest cannot be read ({error}); delete it and run the plan "
+                    "again"
                 )
                 continue
             for name, blob in manifest.files.items() if manifest else ():

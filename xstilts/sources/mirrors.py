@@ -1,0 +1,171 @@
+"""Where data sets and models are read from: the hub, or a mirror in a folder or an s3:// prefix."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from xstilts.errors import DataError, PlanError
+from xstilts.sources import hub
+from xstilts.sources.provenance import RECORD, Record
+from xstilts.store.store import Store, file_sha256
+
+
+@dataclass(frozen=True, eq=False)
+class S3Listing:
+    """The files under an s3:// mirror, listed once. Files are downloaded when they are read."""
+
+    store: Store
+    names: frozenset[str]
+
+    def contains(self, name: str) -> bool:
+        return name in self.names
+
+    def download(self, name: str, path: Path) -> None:
+        """Downloads a file unless it exists. The file gets its name only once it is complete."""
+        if path.is_file():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as scratch:
+            os.replace(self.store.get_file(name, Path(scratch) / "file"), path)
+
+    def files_in(self, folder: str) -> list[str]:
+        """Names of the files directly in a folder."""
+        prefix = f"{folder}/"
+        return [
+            name[len(prefix) :]
+            for name in self.names
+            if name.startswith(prefix) and "/" not in name[len(prefix) :]
+        ]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The hub or a mirror of it.
+
+    kind: `hub` or `folder`. An s3:// mirror is a folder that is filled on demand from `listing`.
+    revisions: data set → the hub's commit to read, for those that are not read at the newest.
+    """
+
+    kind: str
+    folder: Path | None = None
+    address: str = "hub"
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    listing: S3Listing | None = None
+
+    def at(self, identities: Any) -> "Mirror":
+        """This mirror at the commits of the identities in a JSON value, at any depth."""
+        return replace(self, revisions={**self.revisions, **dict(_commits(identities))})
+
+    def revision(self, path: str) -> str:
+        """The hub's commit at which to read a data set: as fixed, else the newest."""
+        return self.revisions.get(path) or _hub_revision(path)
+
+    def record(self, path: str) -> Record | None:
+        """The record of `mirror pull` for a data set (`org/name`) or a model (`models/…`), or
+        None.
+        """
+        assert self.folder is not None
+        file = self.folder / path / RECORD
+        if self.listing is not None and self.listing.contains(f"{path}/{RECORD}"):
+            self.listing.download(f"{path}/{RECORD}", file)
+        return Record.from_json(json.loads(file.read_text())) if file.is_file() else None
+
+
+def _commits(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        if "hub" in value and "revision" in value:
+            yield str(value["hub"]), str(value["revision"])
+        value = list(value.values())
+    for item in value if isinstance(value, list | tuple) else ():
+        yield from _commits(item)
+
+
+def open_mirror(address: str) -> Mirror:
+    """Opens `hub`, a folder, or s3://bucket/prefix (cached locally). PlanError if the folder does
+    not exist.
+    """
+    if address == "hub":
+        return Mirror("hub")
+    if address.startswith("s3://"):
+        return _open_s3(address)
+    folder = Path(address).expanduser().resolve()
+    if not folder.is_dir():
+        raise PlanError(
+            f"--mirror {address!r}: no such folder; allowed: hub, miniature, a folder, or "
+            "s3://bucket/prefix"
+        )
+    return Mirror("folder", folder, str(folder))
+
+
+def _open_s3(uri: str) -> Mirror:
+    """The cache folder is named after the listing with its ETags, so a changed mirror gets a new
+    one.
+    """
+    store = Store.open(uri)
+    listing = store.listing("")
+    name = hashlib.sha256(json.dumps([uri, sorted(listing.items())]).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XSTILTS_CACHE", tempfile.gettempdir())) / f"mirror-{name}"
+    return Mirror("folder", folder, uri, listing=S3Listing(store, frozenset(listing)))
+
+
+def hub_lock() -> Mapping[str, Any]:
+    """The entries of the shipped hub.lock, by data set. Only revisions that `xstilts tasks probe
+    --lock` verified are in it.
+    """
+    lock: Mapping[str, Any] = json.loads((files("xstilts.tasks") / "hub.lock").read_text())[
+        "sources"
+    ]
+    return lock
+
+
+@cache
+def _hub_revision(path: str) -> str:
+    entry = hub_lock().get(path, {})
+    if entry.get("verified") and entry["revision"]:
+        return str(entry["revision"])
+    return hub.data_revision(path)
+
+
+def verify_file(file: Path, sha256: str) -> None:
+    """DataError unless a file has the SHA-256 that `mirror pull` recorded."""
+    if not file.is_file():
+        raise DataError(f"{file}: missing, although `mirror pull` recorded it; pull it again")
+    if file_sha256(file) != sha256:
+        raise DataError(
+            f"{file}: corrupt: its SHA-256 is not the one that `mirror pull` recorded; pull it "
+            "again"
+        )
+
+
+def model_revision(mirror: Mirror, name: str) -> str | None:
+    """The commit at which a mirror has a model of the hub, or None if it does not have it."""
+    record = mirror.record(f"models/{name}") if mirror.kind == "folder" else None
+    revisions = {file.revision for file in record.files.values()} if record else set()
+    return revisions.pop() if len(revisions) == 1 else None
+
+
+def model_folder(mirror: Mirror, name: str, revision: str) -> Path:
+    """The folder of a model in a mirror, with all files verified. DataError if the mirror has
+    another commit.
+    """
+    if model_revision(mirror, name) != revision:
+        raise DataError(
+            f"models/{name}: the mirror {mirror.address} does not have it at {revision}; pull it "
+            "again"
+        )
+    record = mirror.record(f"models/{name}")
+    assert mirror.folder is not None
+    assert record is not None  # it has a revision
+    folder = mirror.folder / "models" / name
+    for file, recorded in record.files.items():
+        if mirror.listing is not None:
+            mirror.listing.download(f"models/{name}/{file}", folder / file)
+        verify_file(folder / file, recorded.sha256)
+    return folder
