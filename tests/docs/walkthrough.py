@@ -92,7 +92,7 @@ def _stops() -> Iterator[list[str]]:
     encoded = [row for place, one in enumerate(examples) for row in encoder.rows(one, place)]
     first = encoded[0]
     supervised = [label for label in first["labels"] if label != -100]
-    tokens = encoder.tokenizer.convert_ids_to_tokens
+    tokens = encoder.builder.tokenizer.convert_ids_to_tokens
     yield [
         f"tokens: {' '.join(tokens(first['segments'][0]))}",
         f"length: {first['length']}; with a loss: {' '.join(tokens(supervised))}",
