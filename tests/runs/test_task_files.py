@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xstilts.errors import StoreError
-from xstilts.runs import folder, recurring, task_files
+from xstilts.runs import finished, folder, recurring, task_files
 from xstilts.runs.recurring import Repeat
 from xstilts.step import Step
 from xstilts.store.server import serve
@@ -52,8 +52,16 @@ def test_a_run_carries_its_task_files_by_their_digest(store: Store) -> None:
     run = store.get_json("runs/carried/run.json")
     assert run is not None
     assert run["tasks"] == {"mine.py": sha256_of(TASK)}
-    assert store.get_bytes_at(f"runs/carried/tasks/{sha256_of(TASK)}.py") == TASK.encode()
+    assert store.get_bytes_at(f"runs/carried/task_files/{sha256_of(TASK)}.py") == TASK.encode()
     assert task_files.get(store, "runs/carried", run["tasks"]) == {"mine.py": TASK}
+
+
+def test_a_run_that_is_started_again_keeps_its_task_files(store: Store) -> None:
+    """Starting a run removes what its pipeline tasks recorded before."""
+    folder.create(store, "again", PLAN, "hub", {"mine.py": TASK})
+    finished.forget(store, "runs/again")
+    digests = (store.get_json("runs/again/run.json") or {})["tasks"]
+    assert task_files.get(store, "runs/again", digests) == {"mine.py": TASK}
 
 
 def test_a_run_without_private_tasks_has_no_such_entry(store: Store) -> None:
@@ -73,7 +81,7 @@ def test_a_file_whose_digest_is_not_the_steps_is_refused_before_it_is_executed(
 ) -> None:
     telltale = TELLTALE.format(path=str(tmp_path / "executed"))
     digest = sha256_of(TASK)
-    store.put_bytes_at(f"runs/tampered/tasks/{digest}.py", telltale.encode())
+    store.put_bytes_at(f"runs/tampered/task_files/{digest}.py", telltale.encode())
     with pytest.raises(StoreError, match=r"checksum mismatch.*was not executed"):
         task_files.tasks_of(store, "runs/tampered", [step(digest)])
     assert not (tmp_path / "executed").exists()

@@ -1,6 +1,6 @@
 """The private task files of a run or a schedule, in its folder in the store.
 
-A file is stored as `tasks/<sha256>.py`. A worker executes it only if its SHA-256 is the one in the
+A file is stored as `task_files/<sha256>.py`. A worker executes it only if its SHA-256 is the one in the
 spec of a step that uses it; nothing of another file is executed.
 """
 
@@ -54,7 +54,7 @@ def tasks_of(store: Store, folder: str, steps: Iterable[Step]) -> Mapping[str, T
 def _key(folder: str, digest: str) -> str:
     if not _SHA256.fullmatch(digest):
         raise StoreError(f"{folder}: {digest!r} is not the SHA-256 of a task file")
-    return f"{folder}/tasks/{digest}.py"
+    return f"{folder}/task_files/{digest}.py"
 
 
 def _text(store: Store, folder: str, digest: str) -> str:
