@@ -276,7 +276,7 @@ def check_texts(of: Processor, example: Example, name: str, objective: str, row:
     """The row reads, in this order, as its texts, instruction and answer do; an answer in words
     is trained token by token.
     """
-    special = {of.tokenizer.mask_token_id, of.image_token_id if of.images else None}
+    special = {of.tokenizer.mask_token_id, of.image_token_id if of.pictures else None}
     read = [
         _letters(of.tokenizer.decode([t for t in segment if t not in special]))
         for segment in row.segments
