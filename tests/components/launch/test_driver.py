@@ -24,8 +24,8 @@ SETTINGS = {"workers": 2, "cluster": {"cpus_per_worker": 1, "min_workers": 1}}
 CODE = """
     import logging
     logging.basicConfig(level=logging.INFO)
-    from xstilts import run
-    run.WORKERS["finetune"] = "tests.components.launch.workers:%s"
+    from xstilts.runs import actions
+    actions.WORKERS["finetune"] = "tests.components.launch.workers:%s"
     from components.launch import driver
     driver.main("%s", "llava", "finetune")
 """
