@@ -24,8 +24,8 @@ SETTINGS = {"workers": 2, "cluster": {"cpus_per_worker": 1, "min_workers": 1}}
 CODE = """
     import logging
     logging.basicConfig(level=logging.INFO)
-    from xstilts import run
-    run.WORKERS["finetune"] = "tests.components.launch.workers:%s"
+    from xstilts.runs import actions
+    actions.WORKERS["finetune"] = "tests.components.launch.workers:%s"
     from components.launch import driver
     driver.main("%s", "llava", "finetune")
 """
@@ -101,7 +101,7 @@ def test_the_stored_log_has_the_reason_of_the_exit(
             == InfrastructureError.exit_code
         )
     assert "has no attribute 'no_such_function'" in stored(store)
-    assert "xstilts: the worker group was lost" in stored(store)
+    assert "xstilts: the worker group failed" in stored(store)
 
 
 def test_the_local_launcher_runs_it_on_the_ray_that_the_run_started(
@@ -136,7 +136,7 @@ def test_a_group_that_this_machine_can_never_place_is_refused_at_once(
         [sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True
     )
     assert (
-        "Ray on this machine: the group needs 1 and no node has room for a worker of 1 CPUs and 64 GPUs"
+        "Ray on this machine: the group needs 1 workers of 1 CPUs and 64 GPUs, but none fits on a node"
         in done.stderr
     )
 
@@ -159,7 +159,7 @@ def test_a_driver_that_cannot_guard_its_gpus_works_on_none(store: Store, tmp_pat
         [sys.executable, "-c", code], env=environment, cwd=ROOT, text=True, capture_output=True
     )
     assert done.returncode == LEASE_LOST
-    assert "its lease cannot be watched (OSError: no descriptors left)" in done.stderr
+    assert "cannot watch the lease (OSError: no descriptors left)" in done.stderr
 
 
 def test_its_workers_end_when_the_run_is_cancelled(
@@ -175,7 +175,7 @@ def test_its_workers_end_when_the_run_is_cancelled(
         pids = [int(file.read_text()) for file in found]
         lease.cancel(store, "runs/r")
         assert process.wait(60) == LEASE_LOST
-    assert "the job ends itself: the run was cancelled" in stored(store)
+    assert "exiting: the run was cancelled" in stored(store)
     end = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < end
