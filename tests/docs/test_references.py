@@ -21,24 +21,29 @@ _FOLDERS = (
     "requirements/",
     "style/",
 )
+#: Files that the reader makes, besides those that a page tells to create.
+MADE = {"k8s/guide/site.env", "k8s/overlays/site"}
+
+
+def made(page: Path) -> set[str]:
+    return MADE | set(re.findall(r"[Cc]reate `([^`]+)`", page.read_text(encoding="utf-8")))
+
+
 REFERENCES = sorted(
     {
         (page, match[1], match[2] or "")
         for page in pages()
         for span in spans(page)
-        if (match := _REFERENCE.fullmatch(span))
+        if (match := _REFERENCE.fullmatch(span)) and match[1] not in made(page)
     }
 )
-#: Files that the reader makes.
-MADE = {"k8s/guide/site.env", "k8s/overlays/site"}
 FILES = sorted(
     {
         (page, span.rstrip("/"))
         for page in pages()
         for span in spans(page)
-        if span.startswith(_FOLDERS)
-        and re.fullmatch(r"[\w./-]+", span)
-        and span.rstrip("/") not in MADE
+        if span.startswith(_FOLDERS) and re.fullmatch(r"[\w./-]+", span)
+        if span.rstrip("/") not in made(page)
     }
 )
 

@@ -20,7 +20,7 @@ from xstilts.data.wording import verbalize
 from xstilts.miniature.backbones import build_tiny
 from xstilts.miniature.languages import LANGUAGES
 from xstilts.miniature.splits import Sizes, Split, splits
-from xstilts.models.processor import load_processor
+from xstilts.models.processor import Processor, load_processor
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
@@ -88,11 +88,12 @@ def _stops() -> Iterator[list[str]]:
         f"instruction: {words.instruction}",
         f"answer: {words.answer}",
     ]
-    encoder = _encoder(encoding.spec["lengths"])
+    processor = _processor()
+    encoder = Encoder(task, processor, "lm", encoding.spec["lengths"], encoding.spec["subtoken"])
     encoded = [row for place, one in enumerate(examples) for row in encoder.rows(one, place)]
     first = encoded[0]
     supervised = [label for label in first["labels"] if label != -100]
-    tokens = encoder.builder.tokenizer.convert_ids_to_tokens
+    tokens = processor.tokenizer.convert_ids_to_tokens
     yield [
         f"tokens: {' '.join(tokens(first['segments'][0]))}",
         f"length: {first['length']}; with a loss: {' '.join(tokens(supervised))}",
@@ -157,14 +158,13 @@ def _rows(path: str) -> list[Any]:
     return list(made)
 
 
-def _encoder(lengths: dict[str, Any]) -> Encoder:
-    """The encoder of a tiny LLaVA whose tokenizer has learned the miniature's English text."""
+def _processor() -> Processor:
+    """The processor of a tiny LLaVA whose tokenizer has learned the miniature's English text."""
     texts = [row["text"] for row in _rows("xstilts/miniature-text")]
     small = {"hidden": 16, "ff": 16, "layers": 1, "heads": 2, "vision_hidden": 16, "vision_ff": 16}
     with tempfile.TemporaryDirectory() as folder:
         build_tiny("llava", 0, texts, {**small, "vocab_size": 4096}, Path(folder))
-        processor = load_processor(Path(folder), "llava")
-    return Encoder(TASKS["commonsense_qa"], processor, "lm", lengths, "last")
+        return load_processor(Path(folder), "llava")
 
 
 def _effect() -> dict[str, Any]:

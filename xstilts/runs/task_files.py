@@ -1,7 +1,7 @@
 """The private task files of a run or a schedule, in its folder in the store.
 
-A file is stored as `task_files/<sha256>.py`. A worker executes it only if its SHA-256 is the one in the
-spec of a step that uses it; nothing of another file is executed.
+A file is stored as `task_files/<sha256>.py`. A worker executes it only if its SHA-256 is the one in
+the spec of a step that uses it; nothing of another file is executed.
 """
 
 import re
