@@ -17,7 +17,7 @@ def mirror_for(mirror: str | None, plan_mirror: str | None, home: Path) -> str:
     chosen = mirror or plan_mirror
     if chosen is None:
         raise PlanError(
-            "no mirror: pass --mirror hub|miniature|DIR|s3://…, or set `mirror:` in the plan"
+            "no mirror: set --mirror hub|miniature|DIR|s3://…, or set `mirror:` in the plan"
         )
     if chosen == "hub" or chosen.startswith("s3://"):
         return chosen
