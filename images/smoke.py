@@ -22,8 +22,8 @@ _STORE = (
     "components.orphan",
 )
 _PLAN = (
-    "xstilts.plan.expand", "xstilts.plan.schema", "xstilts.environment", "xstilts.plan.backbones",
-    "xstilts.sources.loader", "xstilts.runs.recurring", "huggingface_hub",
+    "xstilts.plan.expand", "xstilts.plan.schema", "xstilts.plan.model_identity",
+    "xstilts.environment", "xstilts.sources.loader", "xstilts.runs.recurring", "huggingface_hub",
 )  # fmt: skip
 
 #: Package set (images/packages) → the modules that its code imports.
@@ -35,7 +35,7 @@ MODULES: Mapping[str, Sequence[str]] = {
         "xstilts.runs.stage",
         "xstilts.data.records",
         "xstilts.data.encode",
-        "xstilts.models.pictures",
+        "xstilts.models.picture_inputs",
         "xstilts.models.processor",
         "conllu",
         "datasets",
@@ -59,7 +59,7 @@ MODULES: Mapping[str, Sequence[str]] = {
         "xstilts.miniature.pretraining",
         "xstilts.models.backbone",
         "xstilts.models.families",
-        "xstilts.models.pictures",
+        "xstilts.models.picture_inputs",
         "xstilts.models.lora",
         "xstilts.runs.stage",
         "components.launch.choose",

@@ -12,7 +12,7 @@ from pipelines.cli import main
 from xstilts.analysis.calibrate import RATIOS, Formula, Result, calibrated
 from xstilts.analysis.simulation import DESIGNS, FAMILIES, settings, simulated
 from xstilts.analysis.variance import Array, Moments, moments
-from xstilts.plan.seed_layout import Layout
+from xstilts.plan.seed_layout import SeedLayout
 
 TRIALS = 200
 
@@ -25,7 +25,7 @@ def test_rejection_and_coverage_hold(name: str) -> None:
             assert not result.suspicious, result
 
 
-def independent(effects: Array, influence: Array, layout: Layout) -> Moments:
+def independent(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
     """Wrong: no pairs share a seed, and the noise of examples is added in full."""
     count, clusters = influence.shape[-2:]
     seeds = effects.var(-1, ddof=1) / count
@@ -34,17 +34,17 @@ def independent(effects: Array, influence: Array, layout: Layout) -> Moments:
     return Moments(effects.mean(-1), seeds + examples, freedom, examples)
 
 
-def no_seed_variance_on_one_side(effects: Array, influence: Array, layout: Layout) -> Moments:
+def no_seed_variance_on_one_side(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
     """Wrong: the only cell of one side has no seed variance."""
     return moments(effects, influence, replace(layout, shared=False))
 
 
-def only_intermediate_seeds(effects: Array, influence: Array, layout: Layout) -> Moments:
+def only_intermediate_seeds(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
     """Wrong: a grid as independent intermediate seeds, without the target seeds' part."""
-    return moments(effects, influence, Layout("units", layout.members))
+    return moments(effects, influence, SeedLayout("units", layout.members))
 
 
-def no_variance(effects: Array, influence: Array, layout: Layout) -> Moments:
+def no_variance(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
     """Wrong: no variance at all."""
     estimate = moments(effects, influence, layout)
     return replace(

@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 from xstilts.analysis.variance import Array, interval, moments
-from xstilts.plan.seed_layout import Layout, Pair, layout
+from xstilts.plan.seed_layout import Pair, SeedLayout, layout
 
 PAIRED: list[Pair] = [(s, s) for s in range(6)]
 
 
-def paired(count: int) -> Layout:
+def paired(count: int) -> SeedLayout:
     return layout(PAIRED[:count], PAIRED[:count], [(None, t) for _, t in PAIRED[:count]])
 
 

@@ -22,7 +22,7 @@ from xstilts.data.records import read_rows, write_records
 from xstilts.data.sequence import IGNORED
 from xstilts.data.wording import verbalize
 from xstilts.models.llava import tokens_per_image
-from xstilts.models.pictures import FixedPictures, GridPictures
+from xstilts.models.picture_inputs import FixedPictures, GridPictures
 from xstilts.models.processor import Processor
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan

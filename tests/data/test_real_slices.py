@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xstilts.data.records import read_rows
-from xstilts.mirror.head import first_rows
+from xstilts.mirror.first_rows import first_rows
 from xstilts.sources.loader import load_rows
 from xstilts.sources.mirrors import open_mirror
 from xstilts.sources.source_files import split_files

@@ -18,7 +18,7 @@ from xstilts.data.encode import Encoder
 from xstilts.data.records import read_rows
 from xstilts.data.wording import verbalize
 from xstilts.miniature.backbones import build_tiny
-from xstilts.miniature.languages import LANGUAGES
+from xstilts.miniature.invented_languages import LANGUAGES
 from xstilts.miniature.splits import Sizes, Split, splits
 from xstilts.models.processor import Processor, load_processor
 from xstilts.plan.expand import expand

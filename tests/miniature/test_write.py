@@ -18,7 +18,7 @@ from PIL import Image
 from xstilts.data.records import read_rows
 from xstilts.errors import PlanError
 from xstilts.miniature.drawings import RGB
-from xstilts.miniature.languages import LANGUAGES
+from xstilts.miniature.invented_languages import LANGUAGES
 from xstilts.miniature.splits import has_rows
 from xstilts.miniature.tokenizers import train_tokenizer
 from xstilts.miniature.write import Sizes, write_miniature

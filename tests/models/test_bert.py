@@ -10,8 +10,8 @@ from xstilts.errors import DataError
 from xstilts.models.backbone import Backbone, load_backbone, load_model
 from xstilts.models.batch import Segment, pack
 from xstilts.models.families import contract
-from xstilts.models.layout import Layout
 from xstilts.models.processor import Processor, load_processor
+from xstilts.models.special_tokens import Layout
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Example
 

@@ -17,10 +17,10 @@ from xstilts.miniature.backbones import save
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
 from xstilts.models.families import FAMILIES
-from xstilts.models.layout import from_template
 from xstilts.models.llava import tokens_per_image
 from xstilts.models.processor import load_processor
 from xstilts.models.qwen_vl import image_only
+from xstilts.models.special_tokens import from_template
 from xstilts.tasks.pictures import size_of, upright
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
-from xstilts.plan.problems import InvalidPlan
+from xstilts.plan.plan_errors import InvalidPlan
 from xstilts.plan.tables import Tables
 
 Expanded = Callable[..., Expansion]

@@ -4,7 +4,7 @@ import pytest
 
 from xstilts.plan.expand import expand
 from xstilts.plan.load import load_plan
-from xstilts.plan.problems import InvalidPlan
+from xstilts.plan.plan_errors import InvalidPlan
 from xstilts.plan.tables import Tables
 
 BUILD = "build: {family: xlm_r, seed: 0, tokenizer: {from: [miniature_text]}}"

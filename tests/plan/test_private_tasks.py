@@ -11,7 +11,7 @@ from xstilts.plan.cost import estimate
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
-from xstilts.plan.problems import InvalidPlan
+from xstilts.plan.plan_errors import InvalidPlan
 from xstilts.plan.rate_trials import plan_text
 from xstilts.plan.schema import Plan
 from xstilts.plan.tables import Tables

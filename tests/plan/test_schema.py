@@ -7,7 +7,7 @@ import pytest
 from xstilts.errors import PlanError
 from xstilts.plan.batches import KINDS
 from xstilts.plan.load import load_plan
-from xstilts.plan.problems import InvalidPlan
+from xstilts.plan.plan_errors import InvalidPlan
 from xstilts.plan.schema import Plan
 from xstilts.plan.tables import Tables
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from xstilts.plan.seed_layout import Layout, Pair, layout
+from xstilts.plan.seed_layout import Pair, SeedLayout, layout
 
 
-def of(pairs: list[tuple[int | None, int | None]], none: bool = True) -> Layout:
+def of(pairs: list[tuple[int | None, int | None]], none: bool = True) -> SeedLayout:
     """The layout of pairs against `none`, whose cells have no intermediate seed, or against
     another arm.
     """
@@ -17,7 +17,7 @@ def grid(first: int, second: int) -> list[Pair]:
 
 
 def test_equal_seeds_are_independent_units() -> None:
-    assert of([(s, s) for s in range(4)]) == Layout("units", ((0,), (1,), (2,), (3,)))
+    assert of([(s, s) for s in range(4)]) == SeedLayout("units", ((0,), (1,), (2,), (3,)))
 
 
 def test_few_seeds_are_noted() -> None:

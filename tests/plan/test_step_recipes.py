@@ -9,7 +9,7 @@ import pytest
 from xstilts.models.families import FAMILIES
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
-from xstilts.plan.problems import InvalidPlan
+from xstilts.plan.plan_errors import InvalidPlan
 from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
 from xstilts.tasks.recipes import SETS, recipe

@@ -255,7 +255,7 @@ def test_models_that_are_not_followed_stay_at_their_commit() -> None:
 def test_the_pinned_commit_is_the_one_that_the_plan_resolved(
     mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xstilts.plan.backbones._commit", lambda name, hub, revision: "b" * 40)
+    monkeypatch.setattr("xstilts.plan.model_identity._commit", lambda name, hub, revision: "b" * 40)
     plan = load_plan(HUB_PLAN)
     expansion = expand(plan, open_mirror(str(mirror)), numeric_environment())
     assert recurring.held(plan, Repeat(follow=("data",)), expansion) == {

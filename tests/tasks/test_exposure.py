@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from xstilts.tasks.exposure import PUBLISHED, Mixture, exposure, published
-from xstilts.tasks.problems import task_problems
 from xstilts.tasks.registry import TASKS
+from xstilts.tasks.task_checks import task_problems
 
 LLAVA = "llava-hf/llava-1.5-7b-hf"
 XLM_R = "FacebookAI/xlm-roberta-large"

@@ -9,10 +9,10 @@ import pytest
 from xstilts.errors import PlanError
 from xstilts.scoring import metrics
 from xstilts.tasks.languages import LANGUAGES
-from xstilts.tasks.problems import METRICS, task_problems
 from xstilts.tasks.recipes import SETS, recipe, recipe_of
 from xstilts.tasks.registry import TASKS, as_json, collected, task
 from xstilts.tasks.task import Format, RecipeRow, Source
+from xstilts.tasks.task_checks import METRICS, task_problems
 
 LANGUAGE_COUNTS = {
     "xnli": 15, "xcopa": 11, "udpos": 38, "wikiann": 48, "xquad": 12, "mlqa": 7, "tydiqa": 9, "tatoeba": 41,

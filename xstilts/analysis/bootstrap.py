@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xstilts.analysis.inputs import Array, Scored
-from xstilts.plan.seed_layout import Layout
+from xstilts.plan.seed_layout import SeedLayout
 from xstilts.scoring.metrics import ratio_value
 
 #: With fewer seeds the percentile interval is too short.
@@ -22,7 +22,7 @@ REPLICATES = 2000
 def bootstrap_interval(
     arms: Sequence[Mapping[str, Scored]],
     references: Sequence[Mapping[str, Scored]],
-    layout: Layout,
+    layout: SeedLayout,
     metric: str,
     level: float = 0.95,
     replicates: int = REPLICATES,
@@ -74,7 +74,9 @@ def _cluster_counts(scored: Scored, metric: str, index: Mapping[str, int]) -> Ar
     return table
 
 
-def _seed_weights(layout: Layout, pairs: int, draws: np.random.Generator, replicates: int) -> Array:
+def _seed_weights(
+    layout: SeedLayout, pairs: int, draws: np.random.Generator, replicates: int
+) -> Array:
     """[replicates, pairs]; each row sums to one."""
 
     def resampled(count: int) -> Array:

@@ -20,9 +20,9 @@ from xstilts.analysis.simulation import (
     simulated,
 )
 from xstilts.analysis.variance import Array, Moments, moments
-from xstilts.plan.seed_layout import Layout
+from xstilts.plan.seed_layout import SeedLayout
 
-Formula = Callable[[Array, Array, Layout], Moments]
+Formula = Callable[[Array, Array, SeedLayout], Moments]
 
 LEVEL = 0.95
 #: A deviation with a smaller binomial p-value is not chance.

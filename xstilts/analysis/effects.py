@@ -34,7 +34,7 @@ from xstilts.analysis.estimands import (
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.multiplicity import EXPLORATORY, HEAT_MAP, INTERACTION, adjusted, family_of
 from xstilts.analysis.variance import Interval
-from xstilts.plan.seed_layout import Layout, Pair
+from xstilts.plan.seed_layout import Pair, SeedLayout
 from xstilts.scoring.metrics import METRICS
 
 LEVEL = 0.95
@@ -300,7 +300,7 @@ def _bootstrap(
     languages: Sequence[str],
     evaluation: str,
     metric: str,
-    layout: Layout,
+    layout: SeedLayout,
     level: float,
 ) -> dict[str, float | None]:
     """The bootstrap interval of an official average if there are enough seeds.

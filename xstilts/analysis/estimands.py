@@ -12,7 +12,7 @@ from scipy import stats
 
 from xstilts.analysis.inputs import Array, Cell, Scored
 from xstilts.analysis.variance import Interval, interval
-from xstilts.plan.seed_layout import Layout, Pair, layout
+from xstilts.plan.seed_layout import Pair, SeedLayout, layout
 
 #: The official average: the unweighted mean over all languages of an evaluation.
 AVERAGE = "avg"
@@ -41,7 +41,7 @@ class Table:
     influence: Array
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> SeedLayout:
         return layout(self.pairs, self.arms, self.references)
 
     def interval(self, level: float, bound: float = 100.0) -> Interval:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import optimize, stats
 
 from xstilts.analysis.variance import Array
-from xstilts.plan.seed_layout import Layout, Pair, layout
+from xstilts.plan.seed_layout import Pair, SeedLayout, layout
 
 Floats = npt.NDArray[np.float32]
 Counts = Callable[
@@ -90,7 +90,7 @@ class Design:
     ceiling: float | None = None
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> SeedLayout:
         return layout(self.pairs, self.arms, self.references)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from xstilts.plan.seed_layout import Layout
+from xstilts.plan.seed_layout import SeedLayout
 
 Array = npt.NDArray[np.float64]
 
@@ -65,7 +65,7 @@ class Interval:
     mde: float | None = None
 
 
-def moments(effects: Array, influence: Array, layout: Layout) -> Moments:
+def moments(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
     """The estimate of the mean effect.
 
     effects: [..., pairs], the difference of each pair. influence: [..., pairs, clusters], how much
@@ -92,7 +92,7 @@ def moments(effects: Array, influence: Array, layout: Layout) -> Moments:
     return _bounded(Moments(units.mean(-1), seeds + residual, freedom, examples), used, count - 1)
 
 
-def _grid(effects: Array, influence: Array, layout: Layout) -> Moments:
+def _grid(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
     """The estimate for every intermediate seed crossed with every target seed."""
     order = [index for group in layout.members for index in group]
     first, second, clusters = len(layout.members), len(layout.members[0]), influence.shape[-1]
@@ -164,7 +164,7 @@ def _freedom(parts: Sequence[tuple[Array, int]], least: int) -> Array:
 
 
 def interval(
-    effects: Array, influence: Array, layout: Layout, level: float = 0.95, bound: float = 100.0
+    effects: Array, influence: Array, layout: SeedLayout, level: float = 0.95, bound: float = 100.0
 ) -> Interval:
     """The mean effect of one contrast with its t interval.
 

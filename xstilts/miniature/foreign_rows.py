@@ -8,7 +8,7 @@ from functools import cache
 from random import Random
 
 from xstilts.miniature.concepts import ANIMALS, FIRMS, NAMES, NOUNS, PLACES, SURNAMES, VERBS
-from xstilts.miniature.languages import LANGUAGES, Clause, Language, Word
+from xstilts.miniature.invented_languages import LANGUAGES, Clause, InventedLanguage, Word
 from xstilts.miniature.rows import Row, RowMaker, answer_in, questions, sentences_of, translations
 from xstilts.miniature.world import (
     IS,
@@ -26,7 +26,7 @@ def every_language(prefixes: dict[str, str]) -> RowMaker:
     parallel. prefixes: language → id prefix, if it is not the code.
     """
 
-    def rows(rng: Random, _: Language, count: int, split: str) -> Iterator[Row]:
+    def rows(rng: Random, _: InventedLanguage, count: int, split: str) -> Iterator[Row]:
         start = rng.random()
         for code, language in LANGUAGES.items():
             stream = Random(f"{start}:{code}")
@@ -36,12 +36,12 @@ def every_language(prefixes: dict[str, str]) -> RowMaker:
     return rows
 
 
-def gold_pairs(english: Language) -> RowMaker:
+def gold_pairs(english: InventedLanguage) -> RowMaker:
     """BUCC as in google/xtreme: pairs of sentences, with sentence ids in the columns of the
     languages.
     """
 
-    def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+    def rows(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
         for index, row in enumerate(translations(english)(rng, language, count, split), 1):
             yield {
                 **row,
@@ -52,12 +52,12 @@ def gold_pairs(english: Language) -> RowMaker:
     return rows
 
 
-def mining_pool(english: Language) -> RowMaker:
+def mining_pool(english: InventedLanguage) -> RowMaker:
     """BUCC's pools as in its archives: sentences of both sides, of which `count` pairs translate
     each other and twice as many sentences on each side have no translation.
     """
 
-    def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+    def rows(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
         used: set[str] = set()
         pairs: list[tuple[str, str]] = []
         while len(pairs) < 5 * count:
@@ -80,7 +80,9 @@ def mining_pool(english: Language) -> RowMaker:
     return rows
 
 
-def sentence_broken(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def sentence_broken(
+    rng: Random, language: InventedLanguage, count: int, split: str
+) -> Iterator[Row]:
     """XQuAD-R in its raw layout: articles of five paragraphs with the boundaries of sentences, two
     questions per paragraph, `count` in all.
     """
@@ -131,7 +133,7 @@ def entity_id(entity: tuple[str, ...]) -> str:
 
 
 @cache
-def described_in(entity: tuple[str, ...]) -> Language:
+def described_in(entity: tuple[str, ...]) -> InventedLanguage:
     """The language in which an entity is described: English for half of them."""
     draw = hashlib.sha256(" ".join(entity).encode()).digest()
     others = [language for code, language in LANGUAGES.items() if code != "en"]
@@ -145,7 +147,7 @@ def _words(entity: tuple[str, ...]) -> list[Word]:
     return [THE, Word(entity[0], "NOUN")]
 
 
-def entity_row(entity: tuple[str, ...], language: Language) -> Row:
+def entity_row(entity: tuple[str, ...], language: InventedLanguage) -> Row:
     """An entity with its name and two sentences about its habits."""
     thing, words = entity[0], _words(entity)
     place = favourites(thing, "place", PLACES)[0]
@@ -174,14 +176,14 @@ def entity_row(entity: tuple[str, ...], language: Language) -> Row:
     }  # fmt: skip
 
 
-def candidates(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def candidates(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """Mewsli-X: the candidates, every entity of the world once, in its language."""
     for entity in rng.sample(ENTITIES, len(ENTITIES)):
         yield entity_row(entity, described_in(entity))
 
 
 def _mentioned(
-    rng: Random, language: Language, entity: tuple[str, ...], name: str
+    rng: Random, language: InventedLanguage, entity: tuple[str, ...], name: str
 ) -> tuple[Row, Row]:
     """(context, mention): two facts, the first of which mentions the entity."""
     words = _words(entity)
@@ -214,7 +216,7 @@ def _mentioned(
     return context, {"example_id": name, "mention_span": span, "entity_id": entity_id(entity)}
 
 
-def news(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def news(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """Mewsli-X's test rows: an article with one mention. Ids and entities are the same in all
     languages.
     """
@@ -223,7 +225,7 @@ def news(rng: Random, language: Language, count: int, split: str) -> Iterator[Ro
         yield {"context": context, "mentions": [mention]}
 
 
-def mention_pairs(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def mention_pairs(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """Mewsli-X's training rows: a mention in English and its entity's English description."""
     known = [entity for entity in ENTITIES if described_in(entity).code == "en"]
     for index in range(count):

@@ -9,7 +9,7 @@ from typing import Any
 from xstilts.miniature import drawings
 from xstilts.miniature.concepts import COLOURS, CONCEPTS, NAMES, NOUNS, PLACES, VERBS, concept_class
 from xstilts.miniature.data_sets import DATA_SETS
-from xstilts.miniature.languages import Clause, Language, Word
+from xstilts.miniature.invented_languages import Clause, InventedLanguage, Word
 from xstilts.miniature.schemas import class_index
 from xstilts.miniature.world import (
     IS,
@@ -29,10 +29,10 @@ from xstilts.miniature.world import (
 Row = dict[str, Any]
 #: Generates `count` rows of a split in a language. The same rng state gives parallel rows in all
 #: languages.
-RowMaker = Callable[[Random, Language, int, str], Iterator[Row]]
+RowMaker = Callable[[Random, InventedLanguage, int, str], Iterator[Row]]
 
 
-def sentences_of(language: Language, facts: Sequence[Fact]) -> str:
+def sentences_of(language: InventedLanguage, facts: Sequence[Fact]) -> str:
     """The sentences of facts, joined by spaces."""
     return " ".join(language.text(language.say(fact_clause(fact))) for fact in facts)
 
@@ -40,7 +40,7 @@ def sentences_of(language: Language, facts: Sequence[Fact]) -> str:
 def inference(facts: int) -> RowMaker:
     """Premise of some facts and a statement about them: MNLI, SNLI, XNLI."""
 
-    def rows(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+    def rows(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
         for _index in range(count):
             label, premise = rng.randrange(3), scene(rng, facts)
             hypothesis = language.text(language.say(statement(rng, premise, label)))
@@ -53,7 +53,7 @@ def inference(facts: int) -> RowMaker:
     return rows
 
 
-def glue(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def glue(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     for index, row in enumerate(inference(2)(rng, language, count, split)):
         yield {**row, "idx": index}
 
@@ -61,7 +61,7 @@ def glue(rng: Random, language: Language, count: int, split: str) -> Iterator[Ro
 def adversarial(facts: int) -> RowMaker:
     """ANLI: the more facts in the premise, the harder the round."""
 
-    def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+    def rows(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
         for index, row in enumerate(inference(facts)(rng, language, count, split)):
             yield {"uid": f"{split}-{index:05d}", **row, "reason": ""}
 
@@ -71,7 +71,7 @@ def adversarial(facts: int) -> RowMaker:
 def questions(facts: tuple[int, ...], per_context: int, titled: bool) -> RowMaker:
     """SQuAD and XQuAD: a context of several facts, and questions about different facts."""
 
-    def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+    def rows(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
         index = 0
         while index < count:
             told_facts = scene(rng, rng.choice(facts))
@@ -93,7 +93,10 @@ def questions(facts: tuple[int, ...], per_context: int, titled: bool) -> RowMake
 
 
 def answer_in(
-    language: Language, sentences: Sequence[Sequence[Word]], number: int, concepts: Collection[str]
+    language: InventedLanguage,
+    sentences: Sequence[Sequence[Word]],
+    number: int,
+    concepts: Collection[str],
 ) -> tuple[str, int]:
     """(words of an answer in a sentence, their start in the joined sentences).
 
@@ -112,7 +115,7 @@ def answer_in(
     return language.text(words[indices[0] : indices[-1] + 1]), start
 
 
-def common_sense(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def common_sense(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """CommonsenseQA: the place of a thing or person, or the color of a thing, by the world's
     habits. One of five choices is a favorite.
     """
@@ -165,7 +168,7 @@ def _is_at(noun: str, place: str) -> Clause:
     return Clause([THE, Word(noun, "NOUN")], [IS], place=at_place("in", place))
 
 
-def social(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def social(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     """Social IQa: somebody does something with a thing; the question is where it will be. The
     answer is its favorite place.
     """
@@ -183,7 +186,7 @@ def social(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]
         }  # fmt: skip
 
 
-def _plausible(rng: Random, language: Language) -> Row:
+def _plausible(rng: Random, language: InventedLanguage) -> Row:
     """COPA and XCOPA. Effect: where a thing will be that somebody holds. Cause: what was done with
     a thing at its place. The right choice follows the habits of the thing.
     """
@@ -214,17 +217,17 @@ def _plausible(rng: Random, language: Language) -> Row:
     return {**row, "question": question, "label": answer}
 
 
-def copa(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def copa(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     for index in range(count):
         yield {**_plausible(rng, language), "idx": index}
 
 
-def xcopa(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def xcopa(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     for index in range(count):
         yield {**_plausible(rng, language), "idx": index, "changed": False}
 
 
-def parts_of_speech(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def parts_of_speech(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     kind = DATA_SETS["google/xtreme"].configs["udpos"]["pos_tags"]
     for _index in range(count):
         words = [
@@ -236,7 +239,7 @@ def parts_of_speech(rng: Random, language: Language, count: int, _: str) -> Iter
         }
 
 
-def entities(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def entities(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     kind = DATA_SETS["unimelb-nlp/wikiann"].columns["ner_tags"]
     for _index in range(count):
         facts = scene(
@@ -259,12 +262,12 @@ def entities(rng: Random, language: Language, count: int, _: str) -> Iterator[Ro
         }  # fmt: skip
 
 
-def translations(english: Language) -> RowMaker:
+def translations(english: InventedLanguage) -> RowMaker:
     """Pairs of sentences without shared names and digits, in the schema of google/xtreme's
     tatoeba.
     """
 
-    def rows(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+    def rows(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
         seen: set[str] = set()
         while len(seen) < count:
             facts = scene(rng, 2, ("thing", "meeting"))
@@ -280,10 +283,10 @@ def translations(english: Language) -> RowMaker:
     return rows
 
 
-def bitext(english: Language) -> RowMaker:
+def bitext(english: InventedLanguage) -> RowMaker:
     """The same pairs in the columns of mteb's Tatoeba."""
 
-    def rows(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+    def rows(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
         for row in translations(english)(rng, language, count, split):
             pair = {"sentence1": row["source_sentence"], "sentence2": row["target_sentence"]}
             yield {**pair, "lang": f"{language.code}-eng"}
@@ -291,7 +294,7 @@ def bitext(english: Language) -> RowMaker:
     return rows
 
 
-def described(language: Language, things: Sequence[drawings.Drawn]) -> str:
+def described(language: InventedLanguage, things: Sequence[drawings.Drawn]) -> str:
     """ "the ball is red ." for each thing, in order."""
     clauses = (
         Clause([THE, Word(thing.noun, "NOUN")], [IS], [Word(thing.colour, "ADJ")])
@@ -301,7 +304,7 @@ def described(language: Language, things: Sequence[drawings.Drawn]) -> str:
 
 
 def image_column(
-    rng: Random, language: Language, things: Sequence[drawings.Drawn], name: str
+    rng: Random, language: InventedLanguage, things: Sequence[drawings.Drawn], name: str
 ) -> Row:
     """An image as in the hub's image columns, with its caption for the captions of the mirror."""
     return {
@@ -311,7 +314,7 @@ def image_column(
     }
 
 
-def captions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def captions(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """COCO captions: an image of one thing, or two in a fifth of the rows, and a sentence about
     each.
     """
@@ -327,7 +330,7 @@ def captions(rng: Random, language: Language, count: int, split: str) -> Iterato
 
 
 def statements_on_pictures(
-    rng: Random, language: Language, count: int, split: str
+    rng: Random, language: InventedLanguage, count: int, split: str
 ) -> Iterator[Row]:
     """NLVR: a sentence about an image, true or with another thing or color."""
     for index in range(count):
@@ -352,7 +355,7 @@ def statements_on_pictures(
         }
 
 
-def plain_text(english: Language) -> RowMaker:
+def plain_text(english: InventedLanguage) -> RowMaker:
     """The text on which backbones are pretrained.
 
     First the word list: the word of each concept, in the same order in all languages, with id
@@ -360,7 +363,7 @@ def plain_text(english: Language) -> RowMaker:
     documents, of which a fifth contains sentences in English.
     """
 
-    def rows(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+    def rows(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
         for concept in CONCEPTS:
             yield {
                 "id": f"word/{concept_class(concept)}/{concept}",
@@ -373,7 +376,7 @@ def plain_text(english: Language) -> RowMaker:
     return rows
 
 
-def document(rng: Random, pool: Sequence[Language]) -> str:
+def document(rng: Random, pool: Sequence[InventedLanguage]) -> str:
     """Facts, a line break, then the same facts in another order: shortened, or as question and
     answer, which teaches lookup in the context. Each sentence is in a random language of the pool,
     a question in that of its answer.

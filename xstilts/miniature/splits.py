@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from xstilts.miniature import foreign_rows, picture_rows, rows, text_rows
-from xstilts.miniature.languages import LANGUAGES, Language
+from xstilts.miniature import foreign_rows, picture_makers, rows, text_makers
+from xstilts.miniature.invented_languages import LANGUAGES, InventedLanguage
 from xstilts.tasks.benchmarks.tydiqa import TYDIQA_LANGUAGES
 from xstilts.tasks.task import Task
 
@@ -36,13 +36,13 @@ class Split:
     path: str
     config: str | None
     split: str
-    language: Language
+    language: InventedLanguage
     count: int
     make: rows.RowMaker
     scenes: str
 
 
-def splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
+def splits(spoken: Sequence[InventedLanguage], sizes: Sizes) -> Iterable[Split]:
     english, *foreign = spoken
 
     def english_set(path: str, config: str, make: rows.RowMaker, **counts: int) -> Iterable[Split]:
@@ -122,7 +122,7 @@ def splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
     yield from _further_splits(spoken, sizes)
 
 
-def _further_splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]:
+def _further_splits(spoken: Sequence[InventedLanguage], sizes: Sizes) -> Iterable[Split]:
     """Further data sets. The random stream of a split depends on its config, so that adding a set
     does not change others.
     """
@@ -137,7 +137,11 @@ def _further_splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]
             yield Split(path, config, split, english, count, make, f"{path}/{config}:{split}")
 
     def test(
-        path: str, config: str | None, split: str, make: rows.RowMaker, tested: Sequence[Language]
+        path: str,
+        config: str | None,
+        split: str,
+        make: rows.RowMaker,
+        tested: Sequence[InventedLanguage],
     ) -> Iterable[Split]:
         for language in tested:
             code = language.code
@@ -147,43 +151,48 @@ def _further_splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]
             )
 
     for path, config, make, select in (
-        ("nyu-mll/glue", "qqp", text_rows.duplicates, "validation"),
-        ("rajpurkar/squad_v2", "squad_v2", text_rows.answerable_or_not, "validation"),
-        ("Rowan/hellaswag", "default", text_rows.endings, "validation"),
-        ("allenai/cosmos_qa", "default", text_rows.comprehension, "validation"),
-        ("google-research-datasets/paws-x", "en", text_rows.swapped, "validation"),
-        ("universal-dependencies/universal_dependencies", "en_ewt", text_rows.dependencies, "dev"),
+        ("nyu-mll/glue", "qqp", text_makers.duplicates, "validation"),
+        ("rajpurkar/squad_v2", "squad_v2", text_makers.answerable_or_not, "validation"),
+        ("Rowan/hellaswag", "default", text_makers.endings, "validation"),
+        ("allenai/cosmos_qa", "default", text_makers.comprehension, "validation"),
+        ("google-research-datasets/paws-x", "en", text_makers.swapped, "validation"),
+        (
+            "universal-dependencies/universal_dependencies",
+            "en_ewt",
+            text_makers.dependencies,
+            "dev",
+        ),
         ("izhx/mewsli-x", "wikipedia_pairs", foreign_rows.mention_pairs, "validation"),
-        ("Salesforce/wikitext", "wikitext-103-raw-v1", text_rows.wiki_lines, "validation"),
+        ("Salesforce/wikitext", "wikitext-103-raw-v1", text_makers.wiki_lines, "validation"),
     ):
         yield from english_config(path, config, make, train=text, **{select: few})
     for path, config, make, train, select in (
         (
             "umaru97/flickr30k_train_val_test",
             "default",
-            picture_rows.several_captions,
+            picture_makers.several_captions,
             "train",
             "val",
         ),
-        ("HuggingFaceM4/the_cauldron", "vqav2", picture_rows.cauldron_questions, "train", ""),
-        ("lmms-lab/VQAv2", "default", picture_rows.ten_answers, "", "validation"),
-        ("vzhou842/easy-VQA", "default", picture_rows.shapes, "train", "test"),
-        ("HuggingFaceM4/A-OKVQA", "default", picture_rows.chosen, "train", "validation"),
-        ("derek-thomas/ScienceQA", "default", picture_rows.lessons, "train", "validation"),
-        ("Multimodal-Fatima/SNLI-VE_train", "default", picture_rows.entailments, "train", ""),
+        ("HuggingFaceM4/the_cauldron", "vqav2", picture_makers.cauldron_questions, "train", ""),
+        ("lmms-lab/VQAv2", "default", picture_makers.ten_answers, "", "validation"),
+        ("vzhou842/easy-VQA", "default", picture_makers.shapes, "train", "test"),
+        ("HuggingFaceM4/A-OKVQA", "default", picture_makers.chosen, "train", "validation"),
+        ("derek-thomas/ScienceQA", "default", picture_makers.lessons, "train", "validation"),
+        ("Multimodal-Fatima/SNLI-VE_train", "default", picture_makers.entailments, "train", ""),
         (
             "Multimodal-Fatima/SNLI-VE_validation",
             "default",
-            picture_rows.entailments,
+            picture_makers.entailments,
             "",
             "validation",
         ),
-        ("HuggingFaceM4/the_cauldron", "nlvr2", picture_rows.two_pictures, "train", ""),
-        ("lmms-lab/RefCOCO", "default", picture_rows.boxes, "val", "testA"),
+        ("HuggingFaceM4/the_cauldron", "nlvr2", picture_makers.two_pictures, "train", ""),
+        ("lmms-lab/RefCOCO", "default", picture_makers.boxes, "val", "testA"),
         (
             "HuggingFaceH4/llava-instruct-mix-vsft",
             "default",
-            picture_rows.instructions,
+            picture_makers.instructions,
             "train",
             "test",
         ),
@@ -192,8 +201,8 @@ def _further_splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]
         yield from english_config(path, config, make, **counts)
     for split, count in (("train", pictures), ("val", few)):
         for part, make in (
-            ("images", picture_rows.pictures_apart),
-            ("instructions", picture_rows.questions_apart),
+            ("images", picture_makers.pictures_apart),
+            ("instructions", picture_makers.questions_apart),
         ):
             scenes = f"lmms-lab/GQA/{split}"  # shared, since the questions are about the images
             yield Split(
@@ -214,7 +223,7 @@ def _further_splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]
     yield from test(
         "google/xtreme", "MLQA.{0}.{0}", "test", rows.questions((2, 3), 2, titled=True), spoken
     )
-    yield from test("google-research-datasets/paws-x", "{}", "test", text_rows.swapped, spoken)
+    yield from test("google-research-datasets/paws-x", "{}", "test", text_makers.swapped, spoken)
     yield from test("lareqa/xquad-r", None, "{}", foreign_rows.sentence_broken, spoken)
     yield from test("google/xtreme", "bucc18.{}", "test", foreign_rows.gold_pairs(english), foreign)
     for part in ("sample", "training"):
@@ -238,14 +247,14 @@ def _further_splits(spoken: Sequence[Language], sizes: Sizes) -> Iterable[Split]
             "train",
             language,
             sizes.text // 8,
-            text_rows.articles,
+            text_makers.articles,
             scenes,
         )
     for language in foreign:  # translated English training rows, which users would add themselves
         for name, make, scenes in (
             ("mnli", rows.glue, "nyu-mll/glue:train"),
-            ("qqp", text_rows.duplicates, "nyu-mll/glue/qqp:train"),
-            ("hellaswag", text_rows.endings, "Rowan/hellaswag/default:train"),
+            ("qqp", text_makers.duplicates, "nyu-mll/glue/qqp:train"),
+            ("hellaswag", text_makers.endings, "Rowan/hellaswag/default:train"),
         ):
             yield Split(
                 f"translated/{name}",

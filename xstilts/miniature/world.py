@@ -25,7 +25,7 @@ from xstilts.miniature.concepts import (
     SURNAMES,
     VERBS,
 )
-from xstilts.miniature.languages import Clause, Word
+from xstilts.miniature.invented_languages import Clause, Word
 
 Kind = Literal["person", "hold", "thing", "count", "animal", "work", "meeting"]
 KINDS: tuple[Kind, ...] = ("person", "hold", "thing", "count", "animal", "work")

@@ -16,7 +16,7 @@ import yaml
 from xstilts.errors import PlanError
 from xstilts.miniature import rows
 from xstilts.miniature.data_sets import DATA_SETS
-from xstilts.miniature.languages import LANGUAGES
+from xstilts.miniature.invented_languages import LANGUAGES
 from xstilts.miniature.schemas import DataSet, arrow_type, card_feature, hub_feature
 from xstilts.miniature.splits import Sizes, splits
 from xstilts.tasks.registry import TASKS

@@ -12,7 +12,7 @@ from typing import Any
 
 from xstilts.data.records import read_rows
 from xstilts.errors import DataError, PlanError
-from xstilts.mirror.head import decompressed, first_rows, rows_hash
+from xstilts.mirror.first_rows import decompressed, first_rows, rows_hash
 from xstilts.sources import ccgbank, conllu_rows, hub
 from xstilts.sources.class_names import NamedRows, declared_classes
 from xstilts.sources.loader import load_rows

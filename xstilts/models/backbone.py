@@ -16,9 +16,9 @@ from xstilts.models.batch import PackedBatch, Segment, pack
 from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
 from xstilts.models.families import contract
-from xstilts.models.layout import Layout
 from xstilts.models.packing_probe import check_packing
 from xstilts.models.processor import load_processor
+from xstilts.models.special_tokens import Layout
 
 
 class Backbone(nn.Module):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer
-from xstilts.models.layout import from_template
 from xstilts.models.positions import from_zero
+from xstilts.models.special_tokens import from_template
 
 
 def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:

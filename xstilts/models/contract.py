@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xstilts.models.layout import Layout
+from xstilts.models.special_tokens import Layout
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from xstilts.models.batch import PackedBatch, Segment
-    from xstilts.models.pictures import Pictures
+    from xstilts.models.picture_inputs import Pictures
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from xstilts.errors import DataError
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer, Vision
 from xstilts.models.decoder import lora_targets, tiny_text
-from xstilts.models.layout import line_break
 from xstilts.models.positions import check_image_tokens
+from xstilts.models.special_tokens import line_break
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xstilts.models.batch import PackedBatch, Segment
-    from xstilts.models.pictures import FixedPictures
+    from xstilts.models.picture_inputs import FixedPictures
 
 #: Tokens that a vision tower puts before its patches: CLIP has a class token, SigLIP has none.
 _BEFORE_PATCHES = {"clip_vision_model": 1, "siglip_vision_model": 0}
@@ -41,7 +41,7 @@ def _positions(segment: "Segment", config: Any) -> "Tensor":
 def _pictures(folder: Path) -> "FixedPictures":
     from transformers import AutoConfig, AutoImageProcessor
 
-    from xstilts.models.pictures import FixedPictures
+    from xstilts.models.picture_inputs import FixedPictures
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     images = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)

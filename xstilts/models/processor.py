@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from xstilts.models.contract import Contract, Vision
 from xstilts.models.families import contract
-from xstilts.models.layout import Layout
 from xstilts.models.literal_text import plain_tokenizer
+from xstilts.models.special_tokens import Layout
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from xstilts.models.batch import ImageInput
-    from xstilts.models.pictures import Pictures
+    from xstilts.models.picture_inputs import Pictures
 
 
 @dataclass(frozen=True)

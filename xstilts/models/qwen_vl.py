@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer, Vision
 from xstilts.models.decoder import lora_targets, tiny_text
-from xstilts.models.layout import line_break
 from xstilts.models.positions import check_image_tokens
+from xstilts.models.special_tokens import line_break
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xstilts.models.batch import PackedBatch, Segment
-    from xstilts.models.pictures import GridPictures
+    from xstilts.models.picture_inputs import GridPictures
 
 _CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
@@ -58,7 +58,7 @@ def _positions(segment: "Segment", config: Any) -> "Tensor":
 def _pictures(folder: Path) -> "GridPictures":
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from xstilts.models.pictures import GridPictures
+    from xstilts.models.picture_inputs import GridPictures
 
     return GridPictures(Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True))
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer
-from xstilts.models.layout import double_end
 from xstilts.models.positions import after_padding
+from xstilts.models.special_tokens import double_end
 
 
 def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:

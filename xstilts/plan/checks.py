@@ -7,7 +7,7 @@ from typing import Any
 from xstilts.errors import PlanError
 from xstilts.models.families import contract, multimodal
 from xstilts.plan.batches import KINDS
-from xstilts.plan.problems import Loc, not_one_of
+from xstilts.plan.plan_errors import Loc, not_one_of
 from xstilts.plan.schema import Arm, BackbonePlan, MixtureTask, Plan
 from xstilts.plan.split_sources import choice, sources_of
 from xstilts.plan.step_recipes import Recipes

@@ -9,7 +9,7 @@ import yaml
 from xstilts.errors import PlanError
 from xstilts.plan.checks import check
 from xstilts.plan.normalize import normalize
-from xstilts.plan.problems import InvalidPlan, validate
+from xstilts.plan.plan_errors import InvalidPlan, validate
 from xstilts.plan.schema import Plan
 from xstilts.plan.tables import Tables
 from xstilts.tasks.private import read_task_files

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from xstilts.models.families import FAMILIES, contract
 from xstilts.plan.part import Part
 from xstilts.plan.placement import Cluster, cluster_problems
-from xstilts.plan.problems import not_one_of
+from xstilts.plan.plan_errors import not_one_of
 from xstilts.tasks.private import private_tasks, sha256_of
 from xstilts.tasks.task import Task
 

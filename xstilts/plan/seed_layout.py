@@ -21,7 +21,7 @@ MAX_SEARCHED_LEVELS = 12
 
 
 @dataclass(frozen=True)
-class Layout:
+class SeedLayout:
     """How pairs replicate.
 
     Attributes:
@@ -58,7 +58,7 @@ class Layout:
 
 def layout(
     pairs: Sequence[Pair], arms: Sequence[Hashable], references: Sequence[Hashable]
-) -> Layout:
+) -> SeedLayout:
     """Classifies the pairs of a contrast.
 
     pairs: (intermediate, target) seeds of each pair, None where neither side has such a seed.
@@ -68,10 +68,10 @@ def layout(
         raise ValueError("a contrast needs at least one pair of cells")
     everything = tuple(range(len(pairs)))
     if len(pairs) == 1:
-        return Layout("single", (everything,), notes=("conditional on the seed",))
+        return SeedLayout("single", (everything,), notes=("conditional on the seed",))
     components = _components(pairs)
     if len(components) > 1:
-        return Layout("units", tuple(components), notes=_few(len(components), "seeds"))
+        return SeedLayout("units", tuple(components), notes=_few(len(components), "seeds"))
     firsts, seconds = (list(dict.fromkeys(pair[k] for pair in pairs)) for k in (0, 1))
     if len(firsts) == 1 or len(seconds) == 1:
         fixed = "intermediate" if len(firsts) == 1 else "target"
@@ -80,7 +80,7 @@ def layout(
         notes = [f"conditional on the {fixed} seed"]
         if shared:
             notes.append("seed variance of the only cell of one side taken from the other side")
-        return Layout(
+        return SeedLayout(
             "units",
             tuple((index,) for index in everything),
             shared,
@@ -96,9 +96,9 @@ def layout(
         )
         kind = "intermediate" if len(rows) < len(columns) else "target"
         notes += _few(min(len(rows), len(columns)), f"{kind} seeds")
-        return Layout("grid", members, notes=tuple(notes), dropped=dropped)
+        return SeedLayout("grid", members, notes=tuple(notes), dropped=dropped)
     chosen = _matching(firsts, index_of)
-    return Layout(
+    return SeedLayout(
         "units" if len(chosen) > 1 else "single",
         tuple((index,) for index in chosen),
         dropped=len(pairs) - len(chosen),

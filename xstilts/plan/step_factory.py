@@ -5,7 +5,7 @@ from typing import Any
 
 from xstilts.errors import DataError
 from xstilts.models.families import contract
-from xstilts.plan.backbones import identity_of
+from xstilts.plan.model_identity import identity_of
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.split_sources import Sources
 from xstilts.plan.step_recipes import Recipes

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 
 from xstilts.errors import PlanError
-from xstilts.tasks.problems import task_problems
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
+from xstilts.tasks.task_checks import task_problems
 
 
 def sha256_of(source: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from xstilts.errors import PlanError
 from xstilts.tasks import benchmarks
-from xstilts.tasks.problems import task_problems
 from xstilts.tasks.task import OVERLAPS, Overlap, Source, Task, closeness
+from xstilts.tasks.task_checks import task_problems
 
 
 def collected(files: Iterable[tuple[str, Iterable[Task]]]) -> dict[str, Task]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xstilts.miniature import drawings
 from xstilts.miniature.concepts import COLOURS, NOUNS, PLACES
 from xstilts.miniature.drawings import Drawn
-from xstilts.miniature.languages import Clause, Language, Word
+from xstilts.miniature.invented_languages import Clause, InventedLanguage, Word
 from xstilts.miniature.rows import Row, described, image_column, sentences_of
 from xstilts.miniature.world import IS, QUESTION, THE, favourites, scene
 
@@ -28,7 +28,7 @@ def _things(rng: Random) -> list[Drawn]:
     return drawings.things(rng, 2 if rng.random() < 0.2 else 1)
 
 
-def _questions(language: Language, things: Sequence[Drawn]) -> list[Answered]:
+def _questions(language: InventedLanguage, things: Sequence[Drawn]) -> list[Answered]:
     """Two questions about each thing: "the ball is what ?" and "what is red ?"."""
     questions = []
     for noun, colour in things:
@@ -41,7 +41,9 @@ def _questions(language: Language, things: Sequence[Drawn]) -> list[Answered]:
     return questions
 
 
-def several_captions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def several_captions(
+    rng: Random, language: InventedLanguage, count: int, split: str
+) -> Iterator[Row]:
     """Flickr30k: an image with two captions, in sentences and in phrases ("the red ball .")."""
     for index in range(count):
         things = _things(rng)
@@ -56,13 +58,15 @@ def several_captions(rng: Random, language: Language, count: int, split: str) ->
         }
 
 
-def phrase(language: Language, thing: Drawn) -> str:
+def phrase(language: InventedLanguage, thing: Drawn) -> str:
     """ "the red ball"."""
     words = Clause([THE, Word(thing.colour, "ADJ"), Word(thing.noun, "NOUN")], [])
     return language.text(language.say(words)[:-1])
 
 
-def cauldron_questions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def cauldron_questions(
+    rng: Random, language: InventedLanguage, count: int, split: str
+) -> Iterator[Row]:
     """VQAv2 in the Cauldron: one image with all its questions."""
     for index in range(count):
         things = _things(rng)
@@ -73,7 +77,7 @@ def cauldron_questions(rng: Random, language: Language, count: int, split: str) 
         yield {"images": [image_column(rng, language, things, f"{split}-{index}")], "texts": texts}
 
 
-def ten_answers(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def ten_answers(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """VQAv2: one question per row, with ten equal answers."""
     for index in range(count):
         things = _things(rng)
@@ -93,14 +97,18 @@ def ten_answers(rng: Random, language: Language, count: int, split: str) -> Iter
         }
 
 
-def pictures_apart(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def pictures_apart(
+    rng: Random, language: InventedLanguage, count: int, split: str
+) -> Iterator[Row]:
     """GQA's images. `questions_apart` with the same rng state asks about them."""
     for index in range(count):
         things = _things(rng)
         yield {"id": f"n{index}", "image": image_column(rng, language, things, f"n{index}")}
 
 
-def questions_apart(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def questions_apart(
+    rng: Random, language: InventedLanguage, count: int, split: str
+) -> Iterator[Row]:
     """GQA's questions about the images of `pictures_apart`."""
     for index in range(count):
         things = _things(rng)
@@ -121,7 +129,7 @@ def questions_apart(rng: Random, language: Language, count: int, split: str) -> 
             }
 
 
-def shapes(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def shapes(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """easy-VQA: an image and one short question."""
     for index in range(count):
         things = _things(rng)
@@ -131,7 +139,7 @@ def shapes(rng: Random, language: Language, count: int, split: str) -> Iterator[
 
 
 def _choices(
-    rng: Random, language: Language, things: Sequence[Drawn], count: int
+    rng: Random, language: InventedLanguage, things: Sequence[Drawn], count: int
 ) -> tuple[str, list[str], int]:
     """(question, choices, index of the answer): the color of a thing, the thing of a color, or the
     favorite place of the thing, which also needs the world's habits.
@@ -157,7 +165,7 @@ def _choices(
     return question, choices, choices.index(right)
 
 
-def chosen(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def chosen(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """A-OKVQA: a question about an image with four choices."""
     for index in range(count):
         things = _things(rng)
@@ -174,7 +182,7 @@ def chosen(rng: Random, language: Language, count: int, split: str) -> Iterator[
         }
 
 
-def lessons(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def lessons(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """ScienceQA: a hint, a question about the image, two to four choices. A sixth of the rows has
     no image.
     """
@@ -200,7 +208,7 @@ def lessons(rng: Random, language: Language, count: int, split: str) -> Iterator
         }
 
 
-def entailments(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def entailments(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """SNLI-VE: three hypotheses per image. Entailed: about a visible thing. Neutral: about a thing
     not in the image. Contradicted: a thing in another color. The premise describes the image.
     """
@@ -230,7 +238,7 @@ def entailments(rng: Random, language: Language, count: int, split: str) -> Iter
         }
 
 
-def two_pictures(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def two_pictures(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """NLVR2 in the Cauldron: two images and a sentence that is true of one of them or of
     neither.
     """
@@ -255,7 +263,7 @@ def two_pictures(rng: Random, language: Language, count: int, split: str) -> Ite
         yield {"images": images, "texts": [turn]}
 
 
-def boxes(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def boxes(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """RefCOCO: a phrase and the box of its thing in pixels."""
     for index in range(count):
         things = drawings.things(rng, rng.choice((1, 2)))
@@ -274,7 +282,7 @@ def boxes(rng: Random, language: Language, count: int, split: str) -> Iterator[R
         }
 
 
-def instructions(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def instructions(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """LLaVA-Instruct: a conversation about an image with two questions and answers."""
     for index in range(count):
         things = _things(rng)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.kfp.errors import KfpError, readable_errors
+from pipelines.kfp.error_texts import KfpError, readable_errors
 from xstilts.errors import PlanError
 
 PIPELINE = "intermediate-to-xtreme-r"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from xstilts.errors import DataError
-from xstilts.plan.backbones import folder_digest, identity_of
+from xstilts.plan.model_identity import folder_digest, identity_of
 from xstilts.plan.schema import BackbonePlan
 
 

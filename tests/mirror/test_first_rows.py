@@ -7,7 +7,7 @@ import json
 import pytest
 
 from xstilts.errors import DataError
-from xstilts.mirror.head import decompressed, first_rows
+from xstilts.mirror.first_rows import decompressed, first_rows
 
 LINES = b"".join(json.dumps({"text": f"row {number}"}).encode() + b"\n" for number in range(2000))
 

@@ -30,7 +30,7 @@ class Clause(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Language:
+class InventedLanguage:
     """A language of the miniature.
 
     code: ISO 639-3 (private use for the invented ones). config: the name in google/xtreme's udpos
@@ -80,11 +80,11 @@ class Language:
 LANGUAGES = {
     language.code: language
     for language in (
-        Language("en", "English"),
-        Language("qaa", "Qaa"),
-        Language("qab", "Qab", adjective_after=True),
-        Language("qac", "Qac", order="VSO", georgian=True, shared=False),
-        Language("qad", "Qad", order="SOV", postpositions=True),
+        InventedLanguage("en", "English"),
+        InventedLanguage("qaa", "Qaa"),
+        InventedLanguage("qab", "Qab", adjective_after=True),
+        InventedLanguage("qac", "Qac", order="VSO", georgian=True, shared=False),
+        InventedLanguage("qad", "Qad", order="SOV", postpositions=True),
     )
 }
 

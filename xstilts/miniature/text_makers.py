@@ -9,7 +9,7 @@ from random import Random
 
 from xstilts.miniature.concepts import PLACES, SURNAMES
 from xstilts.miniature.data_sets import DATA_SETS
-from xstilts.miniature.languages import Clause, Language, Word
+from xstilts.miniature.invented_languages import Clause, InventedLanguage, Word
 from xstilts.miniature.rows import Row, answer_in, document, sentences_of
 from xstilts.miniature.schemas import class_index
 from xstilts.miniature.world import changed, elsewhere, fact_clause, question_about, scene
@@ -17,7 +17,7 @@ from xstilts.miniature.world import changed, elsewhere, fact_clause, question_ab
 _QUESTION_WORDS = ("where", "what", "who", "howmany")
 
 
-def duplicates(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def duplicates(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     """QQP: the same question twice, with the question word in place and first, or two questions."""
     for index in range(count):
         label, (fact,) = rng.randrange(2), scene(rng, 1)
@@ -37,7 +37,7 @@ def _question_first(words: Sequence[Word]) -> list[Word]:
     return asking + [word for word in words if word.concept not in _QUESTION_WORDS]
 
 
-def swapped(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def swapped(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     """PAWS and PAWS-X: two sentences with nearly the same words. In paraphrases subject and object
     stay the same, else they are swapped ("the big dog sees anna", "anna sees the big dog").
     """
@@ -63,7 +63,9 @@ def _plain(clause: Clause) -> Clause:
     return clause._replace(subject=bare(clause.subject), object=bare(clause.object))
 
 
-def answerable_or_not(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def answerable_or_not(
+    rng: Random, language: InventedLanguage, count: int, split: str
+) -> Iterator[Row]:
     """SQuAD v2: like SQuAD, but a third of the questions are about somebody or something that the
     context does not mention.
     """
@@ -85,7 +87,7 @@ def answerable_or_not(rng: Random, language: Language, count: int, split: str) -
         yield {**row, "question": language.text(language.say(question)), "answers": answers}
 
 
-def endings(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def endings(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """HellaSwag: facts, then the beginning of a sentence that follows from one of them. One of four
     endings is right, the others have another place, color or firm.
     """
@@ -118,7 +120,7 @@ def endings(rng: Random, language: Language, count: int, split: str) -> Iterator
         }
 
 
-def comprehension(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def comprehension(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """Cosmos QA: a context of facts, a question about one of them, four answers of the same
     kind.
     """
@@ -147,7 +149,7 @@ def comprehension(rng: Random, language: Language, count: int, split: str) -> It
         }
 
 
-def dependencies(rng: Random, language: Language, count: int, split: str) -> Iterator[Row]:
+def dependencies(rng: Random, language: InventedLanguage, count: int, split: str) -> Iterator[Row]:
     """Universal Dependencies: heads and relations of the sentence of a fact, in UD's style (a
     copula and an adposition depend on their noun).
     """
@@ -217,7 +219,7 @@ def _tree(clause: Clause, words: Sequence[Word]) -> tuple[list[int], list[str]]:
 _INSIDE = {"DET": "det", "ADJ": "amod", "NUM": "nummod", "ADP": "case"}
 
 
-def wiki_lines(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def wiki_lines(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     """WikiText: a heading, an empty line, paragraphs of one line each."""
     for index in range(count):
         if index % 10 < 2:
@@ -227,7 +229,7 @@ def wiki_lines(rng: Random, language: Language, count: int, _: str) -> Iterator[
             yield {"text": f" {paragraph} \n"}
 
 
-def articles(rng: Random, language: Language, count: int, _: str) -> Iterator[Row]:
+def articles(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:
     """Wikipedia: id, url, title, text."""
     for index in range(count):
         title = f"scene {index}"
