@@ -11,7 +11,7 @@ from rich.console import Console
 from xstilts.environment import numeric_environment
 from xstilts.miniature.splits import has_rows
 from xstilts.miniature.write import Sizes, write_miniature
-from xstilts.plan.checks import matched
+from xstilts.plan.arms import matched
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan

@@ -4,19 +4,19 @@ Work that several cells share is one step with one fingerprint.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xstilts.plan import facts
+from xstilts.plan.arms import applicable
 from xstilts.plan.batches import build_batches, encoding_batches, group_batches, source_batches
-from xstilts.plan.checks import applicable, has_images, matched, used_tasks
 from xstilts.plan.expansion import Expansion, Json
 from xstilts.plan.schema import Arm, Plan
-from xstilts.plan.split_sources import Sources, choice
+from xstilts.plan.split_sources import Sources
 from xstilts.plan.step_factory import NOTHING_LEFT, Steps
 from xstilts.plan.tables import Tables
-from xstilts.tasks.exposure import exposure
-from xstilts.tasks.task import OVERLAPS, Task, closeness
+from xstilts.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def expand(
         encodings=encoding_batches(steps.made),
         groups=group_batches(steps.made, by_backbone, plan.resources.groups),
         cells=cells,
-        not_applicable=_not_applicable(plan, tables)
+        not_applicable=facts.not_applicable(plan, tables)
         + [
             {
                 "backbone": backbone,
@@ -89,14 +89,14 @@ def expand(
             for (backbone, arm), reason in steps.without.items()
         ],
         skipped_languages=skipped,
-        contrasts=_contrasts(plan, tables),
+        contrasts=facts.contrasts(plan, tables),
         headline=plan.headline,
         controls=plan.controls.model_dump(mode="json", exclude_none=True),
-        overlaps=_overlaps(plan, tables, test_sets),
-        budgets=_budgets(steps),
-        overrides=list(_overrides(steps)),
+        overlaps=facts.overlaps(plan, tables),
+        budgets=facts.budgets(plan, tables, steps.recipes),
+        overrides=list(facts.overrides(plan, tables)),
         identities=sources.identities,
-        exposures=_exposures(plan, tables),
+        exposures=facts.exposures(plan, tables),
         intermediates=steps.intermediates,
         order={key: list(getattr(plan, key)) for key in ("backbones", "arms", "evaluations")},
     )
@@ -282,128 +282,3 @@ def _pool(steps: Steps, backbone: str, test_set: TestSet) -> str | None:
     return steps.encode_pool(
         backbone, task, test_set.gold, lengths, steps.recipes.cap(task.name, "text")
     )
-
-
-def _not_applicable(plan: Plan, tables: Tables) -> list[Json]:
-    return [
-        {
-            "backbone": backbone,
-            "arm": name,
-            "reason": f"the arm shows images and {settings.family} reads text only",
-        }
-        for backbone, settings in plan.backbones.items()
-        for name, arm in plan.arms.items()
-        if has_images(arm, tables) and not applicable(arm, settings, tables)
-    ]
-
-
-def _contrasts(plan: Plan, tables: Tables) -> list[Json]:
-    """The plan's contrasts, then every other arm minus `none`."""
-    named = {(contrast.arm, contrast.reference) for contrast in plan.contrasts.values()}
-    rows: list[Json] = [
-        {
-            "name": name, "arm": contrast.arm, "reference": contrast.reference, "implicit": False,
-            "allow_unmatched": contrast.allow_unmatched,
-            "differences": matched(plan, tables, contrast.arm, contrast.reference),
-            **({"primary": list(contrast.primary)} if contrast.primary else {}),
-        }
-        for name, contrast in plan.contrasts.items()
-    ]  # fmt: skip
-    rows += [
-        {
-            "name": f"{arm} minus none",
-            "arm": arm,
-            "reference": "none",
-            "implicit": True,
-            "allow_unmatched": False,
-            "differences": [],
-        }
-        for arm in plan.arms
-        if arm != "none" and (arm, "none") not in named
-    ]
-    return rows
-
-
-def _overlaps(plan: Plan, tables: Tables, test_sets: Mapping[str, TestSet]) -> list[Json]:
-    """How close the data of each arm is to each trained target: the maximum over its tasks."""
-    trained = dict.fromkeys(tuple(test.task.trained_target or ()) for test in test_sets.values())
-
-    def closest(arm: Arm, targets: tuple[str, ...]) -> str:
-        overlaps = [
-            closeness(tables.tasks[part.task], target) for part in arm.parts for target in targets
-        ]
-        return max(overlaps, key=OVERLAPS.index, default="unrelated")
-
-    return [
-        {
-            "arm": name,
-            "trained_target": "+".join(targets) or "none",
-            "overlap": closest(arm, targets),
-        }
-        for name, arm in plan.arms.items()
-        if arm.parts
-        for targets in trained
-    ]
-
-
-def _budgets(steps: Steps) -> list[Json]:
-    return [
-        {
-            "backbone": name, "arm": arm_name, "tasks": [part.task for part in arm.parts],
-            **steps.recipes.spend(arm, backbone).to_json(),
-        }
-        for name, backbone in steps.plan.backbones.items()
-        for arm_name, arm in steps.plan.arms.items()
-        if arm.parts and applicable(arm, backbone, steps.tables)
-    ]  # fmt: skip
-
-
-def _exposures(plan: Plan, tables: Tables) -> list[Json]:
-    """Whether each backbone was pre-trained on the data of each arm: the maximum over its tasks."""
-    ranks = ("unseen", "unknown", "seen")
-    rows = []
-    for name, backbone in plan.backbones.items():
-        build = backbone.build
-        pretraining = None if build is None else {*build.tokenizer.from_, *(build.text or ())}
-        for arm_name, arm in plan.arms.items():
-            if not arm.parts or not applicable(arm, backbone, tables):
-                continue
-            exposures = [
-                exposure(tables.tasks[part.task], backbone.hub, pretraining) for part in arm.parts
-            ]
-            state, why = max(exposures, key=lambda item: ranks.index(item[0]))
-            rows.append({"backbone": name, "arm": arm_name, "exposure": state, "why": why})
-    return rows
-
-
-def _overrides(steps: Steps) -> Iterable[Json]:
-    """Every value of the shipped tables that the plan replaces."""
-    plan, tables = steps.plan, steps.tables
-    for name, private in plan.private_tasks.items():
-        yield {
-            "kind": "private task",
-            "task": name,
-            "key": "sha256",
-            "value": private.file_sha256,
-        }
-    for task, override in plan.override.items():
-        for key, value in override.model_dump(exclude_none=True).items():
-            yield {"kind": "recipe", "task": task, "key": key, "value": value}
-    for name, backbone in plan.backbones.items():
-        for task, override in (backbone.override or {}).items():
-            for key, value in override.model_dump(exclude_none=True).items():
-                yield {"kind": "recipe", "task": task, "key": key, "value": value, "backbone": name}
-    for key, value in plan.budget.model_dump(exclude_none=True).items():
-        yield {"kind": "budget", "task": None, "key": key, "value": value}
-    for name, caps in (("", plan.rows.default), *plan.rows.tasks.items()):
-        for key, value in caps.model_dump(exclude_none=True).items():
-            yield {"kind": "rows", "task": name or None, "key": key, "value": value}
-    for name in used_tasks(plan, tables):
-        for split in ("train", "select", "test"):
-            chosen = choice(plan, tables, name, split)
-            # The train and select splits of an evaluation are listed with its trained target.
-            if chosen is not None and (split == "test") == (
-                tables.tasks[name].role == "evaluation"
-            ):
-                value = f"{chosen.task}/{chosen.split}" if chosen.task else chosen.split
-                yield {"kind": "split", "task": name, "key": split, "value": value}

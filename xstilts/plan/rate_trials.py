@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from xstilts.errors import PlanError
-from xstilts.plan.checks import used_tasks
+from xstilts.plan.arms import used_tasks
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.schema import Plan
 from xstilts.plan.split_sources import choice
