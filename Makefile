@@ -40,7 +40,7 @@ lint: setup      ## ruff, mypy, deptry, and the words of docs, help and messages
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/deptry --no-ansi xstilts components pipelines images
-	$(VENV)/bin/python style/check.py
+	$(VENV)/bin/python style/check.py --python
 
 docs: setup $(DOCS_STAMP)  ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet

@@ -38,7 +38,7 @@ class Result:
 
     rejected: share of A/A trials that reject zero. covered: share of trials with a planted effect
     whose interval contains it. detected: share of those whose interval is above zero. label: the
-    notes of the interval. tolerance, ceiling: those of the design.
+    notes of the interval. tolerance, ceiling: from the simulated layout.
     """
 
     design: str
@@ -59,9 +59,9 @@ class Result:
 
     @property
     def suspicious(self) -> bool:
-        """Whether an error rate differs from the nominal one by more than the design's tolerance
-        and by more than chance (binomial p < 0.001). For a design with a ceiling: whether a rate is
-        above it. Labels are no excuse.
+        """Whether an error rate differs from the nominal one by more than its tolerance
+        and by more than chance (binomial p < 0.001). With a ceiling: whether a rate is
+        above it. A label does not excuse a rate.
         """
         return any(self._deviates(error) for error in self._errors)
 

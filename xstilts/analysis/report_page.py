@@ -15,7 +15,7 @@ from xstilts.analysis.report_markdown import hub_form_note
 from xstilts.analysis.summary import official_rows
 from xstilts.official.forms import HUB_FORM
 
-#: Estimands that are no single language.
+#: Estimands over several languages.
 AGGREGATES = (AVERAGE, GAP, NON_ENGLISH)
 
 

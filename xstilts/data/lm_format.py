@@ -60,8 +60,8 @@ def lm_rows(
     fixed = len(builder.ids(question)) + len(instruction) + len(target)
     if fixed > limit - (_CAPTION_MARGIN if task.modality == "image" else 0):
         raise BadRow(
-            f"question, instruction and answer have {fixed} tokens, of which the answer "
-            f"{len(target)}; lm_length {builder.lm_length} allows {limit}"
+            f"question, instruction and answer have {fixed} tokens (answer: "
+            f"{len(target)}); lm_length {builder.lm_length} allows {limit}"
         )
     if builder.is_encoder and not words.texts and not images:  # captioning without the image
         yield from _masked_text(builder, words.answer, index)

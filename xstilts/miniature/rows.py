@@ -153,7 +153,7 @@ def common_sense(rng: Random, language: InventedLanguage, count: int, split: str
 
 
 def _habit_choices(rng: Random, noun: str, count: int) -> tuple[list[str], int]:
-    """(`count` places of which one is a favorite of the noun, the index of that one)."""
+    """(`count` places, one of them a favorite of the noun, and its index)."""
     favorites = favourites(noun, "place", PLACES)
     places = [
         rng.choice(favorites),
@@ -360,7 +360,7 @@ def plain_text(english: InventedLanguage) -> RowMaker:
 
     First the word list: the word of each concept, in the same order in all languages, with id
     `word/<class>/<concept>`. It gives aligned initial word vectors and in-class noise. Then `count`
-    documents, of which a fifth contains sentences in English.
+    documents; a fifth of them contain sentences in English.
     """
 
     def rows(rng: Random, language: InventedLanguage, count: int, _: str) -> Iterator[Row]:

@@ -31,7 +31,7 @@ def card_licence(card: str) -> str | None:
 
 
 def licence_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """One row per data set or model: commits, files, bytes, licenses and restriction (`heed`)."""
+    """One row per data set or model: commits, files, bytes, licenses and restriction."""
     from xstilts.tasks.registry import TASKS
 
     rows = []

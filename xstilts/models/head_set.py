@@ -112,8 +112,8 @@ def pack_rows(
     processor: Processor | None,
     images: Images | None,
 ) -> PackedBatch:
-    """All segments of the rows in one flat batch, in order. KeyError for a row with images if there
-    are no images or no processor.
+    """All segments of the rows in one flat batch, in order. KeyError for a row with images without
+    `images` or `processor`.
     """
     segments = []
     for row in rows:

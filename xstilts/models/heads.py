@@ -252,7 +252,7 @@ class Span(nn.Module):
     ) -> list[dict[str, Any]]:
         """For each window {"start", "end": characters of the context, "score": log-probability,
         "null": log-probability of no answer}: the best answer within `limit` from the `n_best`
-        likeliest starts among the row's `answer_starts`; start = end = 0 and -inf if no answer can
+        most likely starts among the row's `answer_starts`; start = end = 0 and -inf if no answer can
         start there.
         """
         lengths = inputs.lengths.tolist()

@@ -41,7 +41,7 @@ XLM_R = Contract(
     lora=r".*roberta\.encoder\.layer\.\d+\.(attention\.self\.(query|key|value)"
     r"|attention\.output\.dense|intermediate\.dense|output\.dense)",
     positions=after_padding,
-    max_tokens=512,  # 514 positions, of which the first two are unused
+    max_tokens=512,  # 514 positions; the first two are unused
     parameters={"FacebookAI/xlm-roberta-base": 0.28e9, "FacebookAI/xlm-roberta-large": 0.56e9},
     tiny=Tiny(
         tokenizer=TinyTokenizer(

@@ -107,7 +107,7 @@ def answers(path: Path) -> dict[str, str]:
 
 def rankings(path: Path) -> dict[str, list[str]]:
     """Query → candidates, best first, or the relevant ones. DataError for a single id instead of a
-    list, of which the official script would use the first letter.
+    list: the official script would use its first letter.
     """
     read = mapping(path)
     for name, ids in read.items():
