@@ -251,8 +251,8 @@ class Span(nn.Module):
         self, states: Tensor, inputs: HeadInputs, limit: AnswerLimit | None = None
     ) -> list[dict[str, Any]]:
         """For each window {"start", "end": characters of the context, "score": log-probability,
-        "null": log-probability of no answer}: the best answer within `limit` from the `n_best`
-        most likely starts among the row's `answer_starts`; start = end = 0 and -inf if no answer can
+        "null": log-probability of no answer}: the best answer within `limit` from the `n_best` most
+        likely starts among the row's `answer_starts`; start = end = 0 and -inf if no answer can
         start there.
         """
         lengths = inputs.lengths.tolist()
