@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: setup demo test test-nodes test-docker lint docs lock wheels images publish help kind-up kind-test kind-down
+.PHONY: setup demo test test-e2e test-nodes test-docker lint docs lock wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -26,8 +26,11 @@ $(DOCS_STAMP): requirements/docs.txt $(STAMP)
 demo: setup      ## the whole pipeline on the miniature; ends with the report's place
 	$(VENV)/bin/xstilts run pipelines/plans/demo.yaml --out runs/demo
 
-test: setup $(DOCS_STAMP)  ## the tests
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not nodes and not docker"
+test: setup $(DOCS_STAMP)  ## the tests, whole runs excepted (make test-e2e)
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not nodes and not docker"
+
+test-e2e: setup $(DOCS_STAMP)  ## whole runs on this machine: killed, failing, with one and two workers, watched from outside
+	$(VENV)/bin/python -m pytest -q -m "e2e and not nodes and not docker" tests/e2e
 
 test-nodes: setup   ## Ray over several nodes, as network namespaces of this machine (needs root)
 	$(VENV)/bin/python -m pytest -q -m nodes tests/e2e
