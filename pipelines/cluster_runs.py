@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cluster_settings import ClusterSettings, load_settings
-from pipelines.kfp.client import Kfp
 from pipelines.kfp.error_texts import KfpError
+from pipelines.kfp.kfp_client import Kfp
 from pipelines.kfp.package import compiled, refuse_unlocked
 from pipelines.plan_file import expand_plan, read_plan
 from pipelines.progress import ProgressPrinter, progress_line

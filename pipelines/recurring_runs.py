@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipelines import cron
-from pipelines.kfp.client import EXPERIMENT
+from pipelines.kfp.kfp_client import EXPERIMENT
 from xstilts.errors import PlanError
 from xstilts.plan.schema import Name
 from xstilts.runs.recurring import Repeat, folder_of

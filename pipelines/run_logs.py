@@ -9,7 +9,7 @@ from pathlib import Path
 from components.launch.log import stored_logs
 from pipelines import cluster_runs
 from pipelines.console import say, warn
-from pipelines.kfp.client import FINISHED, Kfp
+from pipelines.kfp.kfp_client import FINISHED, Kfp
 from pipelines.log_follow import Lines, LogFollower, OnceEach, title
 from pipelines.pod_logs import pod_logs
 from xstilts.errors import InfrastructureError

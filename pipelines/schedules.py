@@ -8,7 +8,7 @@ from typing import Any
 from pipelines import cluster_runs, recurring_runs
 from pipelines.cluster_settings import load_settings
 from pipelines.console import say
-from pipelines.kfp.client import Kfp
+from pipelines.kfp.kfp_client import Kfp
 from xstilts.plan.status import undone
 from xstilts.runs import recurring
 from xstilts.store.store import Store

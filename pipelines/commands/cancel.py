@@ -23,7 +23,7 @@ def cancel(
 ) -> int:
     """Cancel a run on a cluster; finished steps are kept."""
     from pipelines import cluster_runs
-    from pipelines.kfp.client import Kfp
+    from pipelines.kfp.kfp_client import Kfp
 
     cluster_runs.cancel(Kfp(host, namespace, ca_cert), cluster_runs.open_store(store), run)
     say(f"{run}: cancelled; its workers stop within minutes, finished steps are kept")

@@ -54,7 +54,7 @@ def apply(
 ) -> int:
     """Make the server's recurring runs match the files. A second time it changes nothing."""
     from pipelines import schedules
-    from pipelines.kfp.client import Kfp
+    from pipelines.kfp.kfp_client import Kfp
 
     return schedules.apply(
         file, store, Kfp(host, namespace, ca_cert),
@@ -81,7 +81,7 @@ def diff(
 ) -> int:
     """Show what `apply` would change, and change nothing."""
     from pipelines import schedules
-    from pipelines.kfp.client import Kfp
+    from pipelines.kfp.kfp_client import Kfp
 
     return schedules.diff(
         file, store, Kfp(host, namespace, ca_cert),
@@ -109,7 +109,7 @@ def list_runs(
 ) -> int:
     """List the recurring runs of a store, with the number of firings and the last run."""
     from pipelines import schedules
-    from pipelines.kfp.client import Kfp
+    from pipelines.kfp.kfp_client import Kfp
 
     return schedules.list_runs(store, Kfp(host, namespace, ca_cert))
 
@@ -133,6 +133,6 @@ def delete(
 ) -> int:
     """Delete the recurring runs of the schedules in the files. Their finished runs are kept."""
     from pipelines import schedules
-    from pipelines.kfp.client import Kfp
+    from pipelines.kfp.kfp_client import Kfp
 
     return schedules.delete(file, store, Kfp(host, namespace, ca_cert), settings_file=settings)

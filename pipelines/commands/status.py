@@ -29,7 +29,7 @@ def status(
     reports.
     """
     from pipelines import cluster_runs
-    from pipelines.kfp.client import Kfp
+    from pipelines.kfp.kfp_client import Kfp
     from xstilts.errors import in_a_line
 
     kfp = Kfp(host, namespace, ca_cert) if host else None

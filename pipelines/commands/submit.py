@@ -43,7 +43,7 @@ def submit(
     Reports every mistake in the plan before anything is submitted, and prints the run's name.
     """
     from pipelines import cluster_runs
-    from pipelines.kfp.client import Kfp
+    from pipelines.kfp.kfp_client import Kfp
     from xstilts.errors import in_a_line
     from xstilts.plan.status import undone
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import cluster_runs
 from pipelines.cli import main
-from pipelines.kfp.client import PIPELINE, Kfp
+from pipelines.kfp.kfp_client import PIPELINE, Kfp
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs import actions as steps
 from xstilts.runs.folder import work

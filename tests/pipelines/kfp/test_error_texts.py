@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.kfp import client
-from pipelines.kfp.client import Kfp
+from pipelines.kfp import kfp_client
 from pipelines.kfp.error_texts import KfpError
+from pipelines.kfp.kfp_client import Kfp
 from xstilts.errors import PlanError
 
 
@@ -60,7 +60,7 @@ def test_a_sign_in_page_is_not_an_empty_list(kfp_server: Any) -> None:
 
 def test_a_timeout_is_reported(kfp_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kfp_server.silent = True
-    monkeypatch.setattr(client, "TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(kfp_client, "TIMEOUT", (0.2, 0.2))
     with pytest.raises(KfpError, match="timed out"):
         Kfp(kfp_server.address).run("one")
 
