@@ -19,7 +19,7 @@ def test_the_workflow_runs_lint_docs_tests_and_the_demo() -> None:
         for step in job["steps"]
         if "run" in step
     ]
-    assert run == ["make lint", "make docs", "make test", "make demo", "make demo"]
+    assert run == ["make lint", "make docs", "make test", "make test-e2e", "make demo", "make demo"]
 
 
 def test_a_workflow_s_actions_are_pinned_to_a_major_version() -> None:
