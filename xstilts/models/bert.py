@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer
+from xstilts.models.encoder import lora_targets, tiny_text
 from xstilts.models.positions import from_zero
 from xstilts.models.special_tokens import from_template
 
@@ -16,17 +17,9 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     import transformers as tf
 
     config = tf.BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=settings["hidden"],
-        num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"],
-        intermediate_size=settings["ff"],
+        **tiny_text(tokenizer, settings),
         max_position_embeddings=settings["max_length"],
         type_vocab_size=2,
-        initializer_range=settings["init_std"],
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        pad_token_id=tokenizer.pad_token_id,
     )
     return tf.BertForMaskedLM(config), tokenizer
 
@@ -42,8 +35,7 @@ BERT = Contract(
     subtoken="first",
     layout=from_template,
     token_types=True,
-    lora=r".*bert\.encoder\.layer\.\d+\.(attention\.self\.(query|key|value)"
-    r"|attention\.output\.dense|intermediate\.dense|output\.dense)",
+    lora=lora_targets("bert"),
     positions=from_zero,
     max_tokens=512,
     recipes="xlm_r",

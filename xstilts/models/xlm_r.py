@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer
+from xstilts.models.encoder import lora_targets, tiny_text
 from xstilts.models.positions import after_padding
 from xstilts.models.special_tokens import double_end
 
@@ -12,17 +13,9 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     import transformers as tf
 
     config = tf.XLMRobertaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=settings["hidden"],
-        num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"],
-        intermediate_size=settings["ff"],
+        **tiny_text(tokenizer, settings),
         max_position_embeddings=settings["max_length"] + 2,
         type_vocab_size=1,
-        initializer_range=settings["init_std"],
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
@@ -38,8 +31,7 @@ XLM_R = Contract(
     pool="first",
     subtoken="first",
     layout=double_end,
-    lora=r".*roberta\.encoder\.layer\.\d+\.(attention\.self\.(query|key|value)"
-    r"|attention\.output\.dense|intermediate\.dense|output\.dense)",
+    lora=lora_targets("roberta"),
     positions=after_padding,
     max_tokens=512,  # 514 positions; the first two are unused
     parameters={"FacebookAI/xlm-roberta-base": 0.28e9, "FacebookAI/xlm-roberta-large": 0.56e9},
