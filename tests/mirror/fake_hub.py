@@ -11,8 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
+
+from xstilts.sources import hub as hub_module
+from xstilts.sources.mirrors import _hub_revision
 
 #: Files of at least this many bytes are listed as LFS files, with a SHA-256.
 LFS = 200
@@ -175,3 +182,26 @@ def serving(hub: FakeHub) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def clear_caches() -> None:
+    """Forgets what this process has read of the hub."""
+    for cached in (hub_module.repo, hub_module.layout, hub_module.data_revision, _hub_revision):
+        cached.cache_clear()
+
+
+@contextmanager
+def connected(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[FakeHub]:
+    """Serves a hub and makes it the hub of this process, with an empty cache."""
+    with serving(hub) as address:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            address + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        monkeypatch.setenv("XSTILTS_CACHE", str(cache))
+        clear_caches()
+        yield hub
+    clear_caches()

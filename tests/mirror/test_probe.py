@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from pipelines.cli import main
-from tests.mirror.fake_hub import FakeHub, serving
+from tests.mirror.fake_hub import FakeHub, clear_caches, connected
 from xstilts.errors import PlanError
 from xstilts.miniature.splits import has_rows
 from xstilts.miniature.write import Sizes, write_miniature
 from xstilts.mirror.probe import LOCK, probe, read_lock, unseen_lock, write_lock
-from xstilts.sources import hub as hub_module
-from xstilts.sources.mirrors import _hub_revision
 from xstilts.tasks.registry import TASKS
 
 
@@ -40,27 +38,10 @@ def files(**more: Any) -> dict[str, bytes]:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     """A hub with SNLI only."""
-    from huggingface_hub import constants
-
     hub = FakeHub()
     hub.add("datasets/stanfordnlp/snli", files())
-    with serving(hub) as address:
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            address + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setenv("XSTILTS_CACHE", str(tmp_path / "cache"))
-        clear_caches()
+    with connected(hub, monkeypatch, tmp_path / "cache"):
         yield hub
-    clear_caches()
-
-
-def clear_caches() -> None:
-    for cached in (hub_module.repo, hub_module.layout, hub_module.data_revision, _hub_revision):
-        cached.cache_clear()
 
 
 def statuses(lock: Path, mirror: str = "hub") -> dict[str, tuple[str, str | None]]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.mirror.fake_hub import FakeHub, serving
+from tests.mirror.fake_hub import FakeHub, clear_caches, connected
 from xstilts.errors import DataError, InfrastructureError, PlanError
 from xstilts.miniature.write import Sizes, write_miniature
 from xstilts.mirror.licences import card_licence, licence_rows, restriction
@@ -26,7 +26,7 @@ from xstilts.plan.load import load_plan
 from xstilts.runs import stage
 from xstilts.sources import hub as hub_module
 from xstilts.sources.loader import load_rows
-from xstilts.sources.mirrors import _hub_revision, model_folder, open_mirror
+from xstilts.sources.mirrors import model_folder, open_mirror
 from xstilts.tasks.registry import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,6 @@ def xquad() -> dict[str, bytes]:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     """A hub with three data sets, each in another layout, and a model."""
-    from huggingface_hub import constants
 
     hub = FakeHub()
     hub.add("datasets/rajpurkar/squad", squad())
@@ -114,23 +113,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         "models/org/small",
         {**model, "pytorch_model.bin": b"b" * 999, "onnx/model.onnx": b"o" * 999},
     )
-    with serving(hub) as address:
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            address + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setenv("XSTILTS_CACHE", str(tmp_path / "cache"))
-        clear_caches()
+    with connected(hub, monkeypatch, tmp_path / "cache"):
         yield hub
-    clear_caches()
-
-
-def clear_caches() -> None:
-    for cached in (hub_module.repo, hub_module.layout, hub_module.data_revision, _hub_revision):
-        cached.cache_clear()
 
 
 def _json(value: Any) -> str:
