@@ -32,6 +32,16 @@ def test_chunks_of_the_pool_change_nothing(monkeypatch) -> None:  # type: ignore
     assert whole.shape == (5, ranking.DEPTH)
 
 
+@pytest.mark.parametrize("width", [3, 64, 900, 1_024, 5_000])
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_largest_values_are_those_of_a_stable_sort(width: int, count: int) -> None:
+    """Few distinct values, so that most rows have equals at the boundary."""
+    values = torch.randint(0, 40, (30, width), generator=torch.Generator().manual_seed(width))
+    values = values.float() - 50
+    expected = values.argsort(dim=1, descending=True, stable=True)[:, :count]
+    assert torch.equal(ranking.largest(values, count), expected)
+
+
 def query(row: int, right: list[str], parallel: str = "") -> Gold:
     return Gold(row, "q", "", right, parallel=parallel)
 
