@@ -11,6 +11,7 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
+from xstilts.errors import PlanError
 
 app = new_app()
 
@@ -28,6 +29,13 @@ def plan(
     home: options.Home = Path(".xstilts"),
     tasks: options.TaskFiles = None,
     gpus: Annotated[int, typer.Option(help="GPUs assumed by the estimate of hours.")] = 8,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Look up no data and no models: an overview with unresolved identities.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> int:
     """Show what a plan would run, what is shared and what is already done.
@@ -35,7 +43,13 @@ def plan(
     Lists backbones, arms, cells and steps with an estimate of GPU hours, and every mistake in the
     plan. Runs nothing.
     """
-    view = overview_of(plan, mirror=mirror, store=store, home=home, gpus=gpus, tasks=tasks or [])
+    if offline and (mirror or store):
+        raise PlanError("--offline looks nothing up; remove --mirror and --store")
+    view = (
+        offline_overview(plan, gpus=gpus, tasks=tasks or [])
+        if offline
+        else overview_of(plan, mirror=mirror, store=store, home=home, gpus=gpus, tasks=tasks or [])
+    )
     if as_json:
         say(json.dumps(view, indent=2, ensure_ascii=False))
     else:
@@ -45,6 +59,15 @@ def plan(
 
         Console().print(render(view))
     return 0
+
+
+def offline_overview(plan: Path, *, gpus: int = 8, tasks: Sequence[Path] = ()) -> dict[str, Any]:
+    """The overview of a plan whose data and models are not looked up."""
+    from pipelines.plan_file import read_plan
+    from xstilts.plan.expand import expand_offline
+    from xstilts.plan.show import overview
+
+    return overview(expand_offline(read_plan(plan, tasks)), None, gpus)
 
 
 def overview_of(

@@ -102,6 +102,20 @@ def expand(
     )
 
 
+def expand_offline(plan: Plan) -> Expansion:
+    """Expands a plan without looking up data or models, for an overview of steps and costs.
+
+    Identities are `unresolved`, so no step of the expansion can run, and languages that a mirror
+    lacks are not known.
+    """
+    named = {
+        *(plan.languages or ()),
+        *(code for choice in plan.evaluations.values() for code in choice.languages or ()),
+    }
+    tables = Tables.unresolved(named)
+    return expand(plan, None, {"unresolved": "true"}, tables)
+
+
 def _test_set(steps: Steps, task: Task) -> TestSet:
     requested = steps.plan.evaluations[task.name].languages or steps.plan.languages
     known = steps.sources.languages(task, "test")

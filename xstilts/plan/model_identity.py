@@ -37,6 +37,13 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
     raise ValueError(f"backbone {name} is built: its identity is the fingerprint of its build step")
 
 
+def unresolved(backbone: BackbonePlan) -> dict[str, Any]:
+    """The identity of a backbone that is not looked up. No step with it can run."""
+    if backbone.hub is not None:
+        return {"hub": backbone.hub, "revision": "unresolved"}
+    return {"path": backbone.path, "identity": "unresolved"}
+
+
 def _commit(name: str, hub: str, revision: str) -> str:
     if COMMIT_HASH.fullmatch(revision):
         return revision

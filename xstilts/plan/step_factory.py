@@ -5,7 +5,7 @@ from typing import Any
 
 from xstilts.errors import DataError
 from xstilts.models.families import contract
-from xstilts.plan.model_identity import identity_of
+from xstilts.plan.model_identity import identity_of, unresolved
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.split_sources import Sources
 from xstilts.plan.step_recipes import Recipes
@@ -175,11 +175,12 @@ class Steps:
         """A backbone's identity: the fingerprint of its build step, or a JSON object."""
         if name not in self._identities:
             backbone = self.plan.backbones[name]
-            self._identities[name] = (
-                self._build(name)
-                if backbone.build
-                else identity_of(name, backbone, self._mirrored(backbone))
-            )
+            if backbone.build:
+                self._identities[name] = self._build(name)
+            elif self.tables.offline:
+                self._identities[name] = unresolved(backbone)
+            else:
+                self._identities[name] = identity_of(name, backbone, self._mirrored(backbone))
         return self._identities[name]
 
     def _mirrored(self, backbone: BackbonePlan) -> str | None:

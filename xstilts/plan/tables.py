@@ -3,7 +3,7 @@
 They are injected, so that tests can use small ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ class Tables:
         identity: (mirror, source, language) → JSON that identifies the exact bytes.
         missing: (mirror, source, language) → why the mirror lacks the rows, or None.
         model: (mirror, name) → commit at which the mirror has a model of the hub, or None.
+        offline: Whether identities stay unresolved: nothing is looked up in a mirror, on the hub
+            or in a model folder.
     """
 
     tasks: Mapping[str, Task]
@@ -29,6 +31,7 @@ class Tables:
     identity: Callable[[Any, Source, str], Mapping[str, Any]]
     missing: Callable[[Any, Source, str], str | None]
     model: Callable[[Any, str], str | None] = lambda mirror, name: None
+    offline: bool = False
 
     @classmethod
     def shipped(cls) -> "Tables":
@@ -40,6 +43,27 @@ class Tables:
         from xstilts.tasks.registry import TASKS
 
         return cls(TASKS, recipe, tuple(INVENTED), identity, missing_reason, model_revision)
+
+    @classmethod
+    def unresolved(cls, invented: Collection[str] = ()) -> "Tables":
+        """The shipped tables over data and models that are not looked up: every split exists, and
+        identities say `unresolved`.
+
+        invented: the invented languages that the plan names; the others have no rows.
+        """
+
+        def missing(mirror: Any, source: Source, language: str) -> str | None:
+            known = language not in shipped.invented or language in invented
+            return None if known else f"{language} is an invented language"
+
+        shipped = cls.shipped()
+        return replace(
+            shipped,
+            identity=lambda mirror, source, language: {"unresolved": True},
+            missing=missing,
+            model=lambda mirror, name: None,
+            offline=True,
+        )
 
     def with_tasks(self, private: Mapping[str, Task]) -> "Tables":
         """These tables and the tasks of a plan's own task files."""
