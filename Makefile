@@ -29,7 +29,7 @@ demo: setup      ## the whole pipeline on the miniature; ends with the report's 
 test: setup $(DOCS_STAMP)  ## the tests, whole runs excepted (make test-e2e)
 	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not nodes and not docker"
 
-test-e2e: setup $(DOCS_STAMP)  ## whole runs on this machine: killed, failing, with one and two workers, watched from outside
+test-e2e: setup $(DOCS_STAMP)  ## whole runs and groups on a real Ray: killed, failing, with one and two workers, watched from outside
 	$(VENV)/bin/python -m pytest -q -m "e2e and not nodes and not docker" tests/e2e
 
 test-nodes: setup   ## Ray over several nodes, as network namespaces of this machine (needs root)

@@ -16,10 +16,11 @@ from components.launch.log import stored_logs
 from components.launch.state import LEASE_LOST
 from xstilts.errors import InfrastructureError
 from xstilts.step import Step
+from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
 
-ROOT = Path(__file__).resolve().parents[3]
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.ray]
 SETTINGS = {"workers": 2, "cluster": {"cpus_per_worker": 1, "min_workers": 1}}
 CODE = """
     import logging
@@ -49,6 +50,20 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         head.send_signal(signal.SIGTERM)
         head.wait(60)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store for one test, which the processes that it starts open too."""
+    for name, value in {**server.env(), "XSTILTS_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    return Store.open(f"s3://xstilts/{tmp_path.name}", cache=tmp_path / "cache")
 
 
 def put_step(store: Store) -> None:
