@@ -30,9 +30,11 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
             "revision": _commit(name, backbone.hub, backbone.revision or "main"),
         }
     if backbone.path is not None:
+        folder = Path(backbone.path).expanduser().resolve()
+        # Absolute: workers have another current folder.
         return {
-            "path": backbone.path,
-            "identity": folder_digest(Path(backbone.path), f"backbones.{name}.path"),
+            "path": str(folder),
+            "identity": folder_digest(folder, f"backbones.{name}.path"),
         }
     raise ValueError(f"backbone {name} is built: its identity is the fingerprint of its build step")
 
