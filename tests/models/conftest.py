@@ -105,7 +105,7 @@ def alone(backbone: Backbone, segments: list[Segment], **more: object) -> torch.
             given["pixel_values"] = torch.cat([i.pixel_values for i in segment.images])
             if segment.images[0].grid:
                 given["image_grid_thw"] = torch.tensor([i.grid for i in segment.images])
-        if backbone.family == "qwen_vl":
+        if "qwen" in backbone.family:
             given["mm_token_type_ids"] = (ids == backbone.config.image_token_id).int()
         if backbone.contract.causal:
             given["use_cache"] = False

@@ -123,7 +123,7 @@ def test_bad_segments_are_refused(folder, mixed):
         pack([Segment([5]), Segment([])], xlm_r)
     with pytest.raises(ValueError, match="allowed: causal, bidirectional"):
         load_backbone(folder("llava"), "llava", "sideways")
-    with pytest.raises(ValueError, match="known: xlm_r, bert, llava, qwen_vl"):
+    with pytest.raises(ValueError, match="known: xlm_r, bert, llava, qwen2_vl"):
         load_backbone(folder("llava"), "ber")
 
 

@@ -123,6 +123,7 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
 LLAVA = Contract(
     family="llava",
     model_class="LlavaForConditionalGeneration",
+    model_types=("llava",),
     core="model",
     text="model.language_model",
     causal=True,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.models.families import check_model_type, contract
 from xstilts.plan.schema import BackbonePlan
 from xstilts.sources.hub import COMMIT_HASH
 
@@ -30,6 +31,7 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
             "revision": _commit(name, backbone.hub, backbone.revision or "main"),
         }
     if backbone.path is not None:
+        check_model_type(Path(backbone.path), contract(backbone.family))
         return {
             "path": backbone.path,
             "identity": folder_digest(Path(backbone.path), f"backbones.{name}.path"),
