@@ -168,7 +168,10 @@ PROCESSORS: Mapping[str, tuple[Any, bool]] = {
     "llava": (transformers.LlavaProcessor, False),
     "llava_next": (transformers.LlavaNextProcessor, False),
     "llava_onevision": (image_only(transformers.LlavaOnevisionProcessor), True),
-    "qwen_vl": (image_only(transformers.Qwen2_5_VLProcessor), False),
+    "qwen2_vl": (image_only(transformers.Qwen2VLProcessor), False),
+    "qwen2_5_vl": (image_only(transformers.Qwen2_5_VLProcessor), False),
+    "qwen3_vl": (image_only(transformers.Qwen3VLProcessor), False),
+    "qwen3_vl_moe": (image_only(transformers.Qwen3VLProcessor), False),
 }
 #: Family → grids of the pictures of one example → the stock model's arguments that go with pixels.
 VISION_ARGUMENTS: Mapping[str, Callable[[torch.Tensor], dict[str, Any]]] = {
@@ -178,7 +181,10 @@ VISION_ARGUMENTS: Mapping[str, Callable[[torch.Tensor], dict[str, Any]]] = {
         "image_sizes": grids[:, :2],
         "batch_num_images": [len(grids)],
     },
-    "qwen_vl": lambda grids: {"image_grid_thw": grids},
+    **dict.fromkeys(
+        ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"),
+        lambda grids: {"image_grid_thw": grids},
+    ),
 }
 
 

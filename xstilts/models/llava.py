@@ -161,6 +161,7 @@ TOKENIZER = TinyTokenizer(
 LLAVA = Contract(
     family="llava",
     model_class="LlavaForConditionalGeneration",
+    model_types=("llava",),
     core="model",
     text="model.language_model",
     causal=True,

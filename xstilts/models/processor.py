@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xstilts.models.contract import Contract, Vision
-from xstilts.models.families import contract
+from xstilts.models.families import check_model_type, contract
 from xstilts.models.literal_text import plain_tokenizer
 from xstilts.models.special_tokens import Layout
 
@@ -133,11 +133,12 @@ class Processor:
 
 def load_processor(folder: Path, family: str) -> Processor:
     """The processor in a model folder (a hub snapshot, or what `build_tiny` wrote). ValueError
-    lists the known families.
+    lists the known families. DataError for a folder of another family.
     """
     from transformers import AutoTokenizer
 
     of, folder = contract(family), Path(folder)
+    check_model_type(folder, of)
     pictures = of.vision.pictures(folder) if of.vision else None
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return Processor(family, tokenizer, pictures)

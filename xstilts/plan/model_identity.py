@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.models.families import check_model_type, contract
 from xstilts.plan.schema import BackbonePlan
 from xstilts.sources.hub import COMMIT_HASH
 
@@ -31,6 +32,7 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
         }
     if backbone.path is not None:
         folder = Path(backbone.path).expanduser().resolve()
+        check_model_type(folder, contract(backbone.family))
         # Absolute: workers have another current folder.
         return {
             "path": str(folder),
