@@ -23,12 +23,14 @@ class Processor:
     """Turns text into token ids and images into an ImageInput.
 
     tokenizer: transformers' class, always backed by `tokenizers`, so that offsets exist. pictures:
-    None for text-only families.
+    None for text-only families. max_tokens: maximum number of tokens of a sequence, images
+    included; None: any.
     """
 
     family: str
     tokenizer: Any
     pictures: "Pictures | None" = None
+    max_tokens: int | None = None
 
     @cached_property
     def contract(self) -> Contract:
@@ -135,10 +137,12 @@ def load_processor(folder: Path, family: str) -> Processor:
     """The processor in a model folder (a hub snapshot, or what `build_tiny` wrote). ValueError
     lists the known families. DataError for a folder of another family.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     of, folder = contract(family), Path(folder)
     check_model_type(folder, of)
     pictures = of.vision.pictures(folder) if of.vision else None
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return Processor(family, tokenizer, pictures)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    positions = int(config.max_position_embeddings)
+    return Processor(family, tokenizer, pictures, min(positions, of.max_tokens or positions))
