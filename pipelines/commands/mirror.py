@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,10 +23,20 @@ Target = Annotated[
 ]
 
 
-@app.command(cls=Command, epilog=examples("xstilts mirror miniature /tmp/miniature"))
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts mirror miniature /tmp/miniature",
+        "xstilts mirror miniature /tmp/real-sizes --pictures real",
+    ),
+)
 def miniature(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")],
     seed: Annotated[int, typer.Option(help="Another seed gives other rows of the same world.")] = 0,
+    pictures: Annotated[
+        Literal["small", "real"],
+        typer.Option(help="real: pictures and texts of real sizes, and few rows."),
+    ] = "small",
 ) -> int:
     """Generate the miniature: a small world of invented languages and drawn images."""
     from xstilts.miniature.write import write_miniature
@@ -35,7 +45,7 @@ def miniature(
         raise PlanError(f"{folder} is not empty; name a new folder")
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    write_miniature(part, seed=seed)
+    write_miniature(part, seed=seed, pictures=pictures)
     if folder.exists():
         folder.rmdir()
     os.replace(part, folder)

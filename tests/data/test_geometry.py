@@ -38,12 +38,12 @@ SIZES = ((640, 480), (336, 336), (1024, 256))
 #: pixels.
 TOKENS = {
     **{("llava", size): 576 for size in SIZES},
-    ("qwen_vl", (640, 480)): 23 * 17, ("qwen_vl", (336, 336)): 12 * 12, ("qwen_vl", (1024, 256)): 37 * 9,
+    ("qwen2_5_vl", (640, 480)): 23 * 17, ("qwen2_5_vl", (336, 336)): 12 * 12, ("qwen2_5_vl", (1024, 256)): 37 * 9,
 }  # fmt: skip
 TOKENIZERS = {
     "xlm_r": "xlm-roberta-tokenizer",
     "llava": "llama2-tokenizer",
-    "qwen_vl": "qwen2-tokenizer",
+    "qwen2_5_vl": "qwen2-tokenizer",
 }
 CONDITIONS = ("real", "blank", "shuffled", "removed", "caption")
 PREMISE = "Two men in green shirts are standing over a stove while a woman in a red apron hands them a large pot of soup ."
@@ -185,7 +185,7 @@ def processors(real_tokenizers: Path) -> Mapping[str, Processor]:
     qwen = transformers.Qwen2VLImageProcessorPil(min_pixels=4 * 28 * 28, max_pixels=16384 * 28 * 28)
     return {
         "xlm_r": Processor("xlm_r", of["xlm_r"]), "llava": Processor("llava", of["llava"], FixedPictures(clip, tokens_per_image(config, clip))),
-        "qwen_vl": Processor("qwen_vl", of["qwen_vl"], GridPictures(qwen)),
+        "qwen2_5_vl": Processor("qwen2_5_vl", of["qwen2_5_vl"], GridPictures(qwen)),
     }  # fmt: skip
 
 
@@ -305,7 +305,7 @@ def _letters(text: str) -> str:
     return "".join(text.split())
 
 
-@pytest.mark.parametrize("family", ["llava", "qwen_vl"])
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
 @pytest.mark.parametrize("size", SIZES)
 def test_pixels_fill_the_tokens_that_encoding_counted(
     plan: Plan, processors: Mapping[str, Processor], family: str, size: tuple[int, int]
@@ -323,7 +323,7 @@ def test_pixels_fill_the_tokens_that_encoding_counted(
         == TOKENS[family, size]
         == encoding.image_placeholder(data).count(encoding.image_token_id)
     )
-    if family == "qwen_vl":
+    if family == "qwen2_5_vl":
         assert inputs.pixel_values.shape[0] == 4 * inputs.tokens  # patches of 14, merged 2 × 2
     else:
         assert inputs.pixel_values.shape == (1, 3, 336, 336)

@@ -1,5 +1,7 @@
 """BERT in one file: tiny, and with real pretrained weights where they can be made."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,9 +99,13 @@ def test_a_model_without_an_lm_head_trains_heads_and_refuses_words(real_berts: P
         backbone.lm_logits(torch.zeros(1, backbone.width))
 
 
-def test_a_folder_of_another_family_is_refused(folder) -> None:
+def test_a_folder_without_the_family_s_weights_is_refused(folder, tmp_path: Path) -> None:
+    """Its model_type is one that no family has."""
+    copied = shutil.copytree(folder("xlm_r"), tmp_path / "copied")
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"model_type": "camembert"}))
     with pytest.raises(DataError, match="weights of family bert are missing, such as bert"):
-        load_backbone(folder("xlm_r"), "bert")
+        load_backbone(copied, "bert")
 
 
 def test_the_second_text_has_a_type_of_its_own(folder) -> None:

@@ -7,7 +7,7 @@ and the pieces of a long sentence are separate rows with the same `row`.
 - segments: token ids; one list per choice (multiple choice), English and foreign (retrieval), else
   one list.
 - length: number of all tokens.
-- images, grids: SHA-256 and patches (t, h, w) of each image.
+- images, grids: SHA-256 of each image, and what its tokens depend on (Qwen-VL: patches t, h, w).
 - label: class or choice, -1 for none.
 - labels: one per token of the segment, -100 without a loss; tag ids, or for `lm` the token to be
   predicted there.
@@ -171,11 +171,12 @@ class Encoder:
         text.
         """
         images = self.builder.image_tokens(example.images)
-        grids = [self.processor.grid(data) for data in example.images]
+        grids = [self.processor.grid(data, len(example.images)) for data in example.images]
         for encoded in self._encoded(example, index):
             kept = encoded.pop("kept", ())
             segments = encoded["segments"]
             self._verify(example, segments, (images, *kept))
+            self._check_length(example, segments, len(images))
             self._count(encoded)
             yield {
                 "length": sum(map(len, segments)),
@@ -210,6 +211,25 @@ class Encoder:
                         f"{self.task.name}, example {example.id}: encoding lost {len(part)} tokens "
                         "of its question, instruction, answer or image"
                     )
+
+    def _check_length(
+        self, example: Example, segments: Sequence[list[int]], image_tokens: int
+    ) -> None:
+        """DataError if a segment is longer than the positions of the backbone. It is not a bad
+        row: all image conditions of a task must have the same rows.
+        """
+        most, longest = self.processor.max_tokens, max(map(len, segments))
+        if most is None or longest <= most:
+            return
+        text = longest - image_tokens
+        remedy = "set a smaller max_length or lm_length under `override`"
+        if image_tokens:
+            share = max(0, most - text) // len(example.images)
+            remedy = f"set image_tokens under `override` to less than {share}"
+        raise DataError(
+            f"{self.task.name}, example {example.id}: {image_tokens} tokens of images and {text} "
+            f"of text are more than the {most} positions of the backbone; {remedy}"
+        )
 
 
 def _contains(tokens: Sequence[int], part: Sequence[int]) -> bool:

@@ -49,20 +49,20 @@ def build_model(
     Equal arguments give equal bits.
 
     The tokenizer is trained on `texts`. The weights are drawn from the random stream ('build',
-    seed, family). ValueError for an unknown family or setting.
+    seed, name of the family in specs). ValueError for an unknown family or setting.
     """
     if unknown := sorted(set(settings or {}) - set(DEFAULTS)):
         raise ValueError(
             f"unknown settings {unknown} of a tiny backbone; allowed: {sorted(DEFAULTS)}"
         )
-    tiny = contract(family).tiny
+    of = contract(family)
     chosen = {**DEFAULTS, **(settings or {})}
     tokenizer = train_tokenizer(family, texts, chosen["vocab_size"], chosen["max_length"])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed("build", seed, family))
-        model, processor = tiny.model(tokenizer, chosen)
+        torch.manual_seed(stream_seed("build", seed, of.recorded_name))
+        model, processor = of.tiny.model(tokenizer, chosen)
         gain = chosen["mimetic"]
-        _mimic(model, tiny.gain if gain is None else float(gain))
+        _mimic(model, of.tiny.gain if gain is None else float(gain))
     return model.eval(), processor
 
 

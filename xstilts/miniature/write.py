@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +17,7 @@ from xstilts.errors import PlanError
 from xstilts.miniature import rows
 from xstilts.miniature.data_sets import DATA_SETS
 from xstilts.miniature.invented_languages import LANGUAGES
+from xstilts.miniature.real_sizes import FEW, with_real_sizes
 from xstilts.miniature.schemas import DataSet, arrow_type, card_feature, hub_feature
 from xstilts.miniature.splits import Sizes, splits
 from xstilts.tasks.registry import TASKS
@@ -31,6 +32,7 @@ def write_miniature(
     seed: int = 0,
     languages: Sequence[str] = tuple(LANGUAGES),
     sizes: Sizes | None = None,
+    pictures: Literal["small", "real"] = "small",
 ) -> None:
     """Writes `<org>/<name>/<config>/<split>-00000-of-00001.parquet` and a README.md per data set.
 
@@ -40,7 +42,8 @@ def write_miniature(
         folder: to write to.
         seed: of all rows.
         languages: codes; English is always included.
-        sizes: rows per split.
+        sizes: rows per split; None: the defaults, and few of them with real pictures.
+        pictures: `real`: pictures and texts of real sizes.
     """
     if unknown := [code for code in languages if code not in LANGUAGES]:
         raise PlanError(
@@ -51,9 +54,13 @@ def write_miniature(
     written: dict[str, dict[str, list[tuple[str, int, int]]]] = {}
     captions_of: dict[tuple[str, str], dict[str, str]] = {}
     image_tasks = _image_tasks()
-    for split in splits(spoken, sizes or Sizes()):
-        rng = Random(f"{seed}:{split.scenes}")
-        made: Iterable[rows.Row] = split.make(rng, split.language, split.count, split.split)
+    for split in splits(spoken, sizes or (FEW if pictures == "real" else Sizes())):
+        scenes = f"{seed}:{split.scenes}"
+        made: Iterable[rows.Row] = split.make(
+            Random(scenes), split.language, split.count, split.split
+        )
+        if pictures == "real":
+            made = with_real_sizes(made, split.path, split.config, scenes, split.language)
         if tasks := image_tasks.get((split.path, split.config, split.split)):
             made = list(made)
             captions = {

@@ -15,7 +15,7 @@ from xstilts.models import attention as packed
 from xstilts.models.batch import PackedBatch, Segment, pack
 from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
-from xstilts.models.families import contract
+from xstilts.models.families import check_model_type, contract
 from xstilts.models.packing_probe import check_packing
 from xstilts.models.processor import load_processor
 from xstilts.models.special_tokens import Layout
@@ -91,11 +91,17 @@ class Backbone(nn.Module):
 
     def parameter_count(self) -> int:
         """Weights of the text stack that a token passes through: without embedding tables, which
-        are looked up.
+        are looked up, and of experts only those of one token.
         """
-        text = self.model.get_submodule(self.contract.text)
+        text, config = self.model.get_submodule(self.contract.text), self.config.get_text_config()
         tables = {id(m.weight) for m in text.modules() if isinstance(m, nn.Embedding)}
-        return sum(p.numel() for p in text.parameters() if id(p) not in tables)
+        modules = {f".{name.rpartition('.')[0]}." for name in self.contract.lora_parameters}
+        passed, of = (config.num_experts_per_tok, config.num_experts) if modules else (1, 1)
+        return sum(
+            p.numel() * passed // of if any(part in name for part in modules) else p.numel()
+            for name, p in text.named_parameters()
+            if id(p) not in tables
+        )
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Last hidden states [T, width]. Those of a token depend on its own segment only."""
@@ -194,12 +200,14 @@ def load_model(folder: Path, of: Contract, **settings: Any) -> nn.Module:
         settings: Arguments of from_pretrained.
 
     Raises:
-        DataError: Weights are missing. transformers would draw them at random. Without those of the
-            LM head the model loads, and only LM logits are refused.
+        DataError: The folder is of another family, or weights are missing. transformers would draw
+            them at random. Without those of the LM head the model loads, and only LM logits are
+            refused.
     """
     import transformers
     from transformers.utils import logging
 
+    check_model_type(folder, of)
     kind = getattr(transformers, of.model_class)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # its report of missing weights is replaced by the errors below

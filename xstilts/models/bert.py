@@ -27,6 +27,7 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
 BERT = Contract(
     family="bert",
     model_class="BertForMaskedLM",
+    model_types=("bert",),
     core="bert",
     text="bert",
     lm_head="cls",

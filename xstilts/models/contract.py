@@ -105,7 +105,13 @@ class Contract:
         token_types: Whether the second text of a pair has token type ids of its own.
         max_tokens: Most tokens of a sequence; None: more than any recipe uses.
         recipes: The family whose recipes are used; empty: its own.
-        parameters: Hub id → number of parameters, for cost estimates.
+        parameters: Hub id → number of parameters that a token passes through, for cost estimates.
+        recorded: Name in step specs, and so in fingerprints and random streams, where it is not
+            `family`: that of the first version. Plans may use it as well.
+        model_types: `model_type` in the config.json of its models, and others that it can load. A
+            folder with another family's is refused.
+        lora_parameters: Ends of the names of 3-D parameters that LoRA adapts besides the modules:
+            the fused weights of experts. Their adapters have no dropout.
     """
 
     family: str
@@ -125,6 +131,14 @@ class Contract:
     max_tokens: int | None = None
     recipes: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
+    recorded: str = ""
+    model_types: tuple[str, ...] = ()
+    lora_parameters: tuple[str, ...] = ()
+
+    @property
+    def recorded_name(self) -> str:
+        """The name of the family in step specs and random streams."""
+        return self.recorded or self.family
 
     @property
     def recipe_family(self) -> str:

@@ -25,10 +25,13 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
     train.
 
     B is 0; set A with `initial_state`. The adapters' input dropout has the rate
-    `backbone.dropout.adapter`.
+    `backbone.dropout.adapter`, except those of experts, which have none.
+
+    Every expert has adapters of its own of rank r. For E experts peft keeps their A in one matrix
+    [E × r, in], expert by expert, and their B in one matrix [out, r × E], rank by rank.
 
     Returns:
-        Names of the adapted modules.
+        Names of the adapted modules, and of the adapted parameters of experts.
 
     Raises:
         ValueError: No module matches the family's LoRA targets.
@@ -36,7 +39,12 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
-        r=r, lora_alpha=alpha, target_modules=backbone.contract.lora, lora_dropout=0.0, bias="none"
+        r=r,
+        lora_alpha=alpha,
+        target_modules=backbone.contract.lora,
+        target_parameters=list(backbone.contract.lora_parameters) or None,
+        lora_dropout=0.0,
+        bias="none",
     )
     # peft draws A itself, which must not advance the global random state.
     with torch.random.fork_rng(devices=[]):
@@ -48,10 +56,26 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
             f"{backbone.contract.lora}"
         )
     for name, layer in layers.items():
-        layer.lora_dropout[ADAPTER] = CounterDropout(backbone.dropout, "adapter", name)
+        if not _of_a_parameter(layer):
+            layer.lora_dropout[ADAPTER] = CounterDropout(backbone.dropout, "adapter", name)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(".lora_A." in name or ".lora_B." in name)
-    return list(layers)
+    return [_target(name, layer) for name, layer in layers.items()]
+
+
+def _of_a_parameter(layer: Any) -> bool:
+    """Whether an adapted layer is peft's wrapper of one 3-D parameter, not of a linear module. Two
+    such parameters of a module have nested wrappers.
+    """
+    from peft.tuners.lora.layer import ParamWrapper
+
+    return isinstance(layer, ParamWrapper)
+
+
+def _target(name: str, layer: Any) -> str:
+    """The name in the model without adapters of what a layer adapts."""
+    name = name.replace(".base_layer", "")
+    return f"{name}.{layer.parameter_name}" if _of_a_parameter(layer) else name
 
 
 def adapted(backbone: Backbone) -> dict[str, Any]:
@@ -114,20 +138,29 @@ def merged(backbone: Backbone) -> Iterator[Backbone]:
     Each base weight is replaced by a new tensor W + scale·BA, and the original is restored
     afterwards, equal to the bit. This takes memory for a second copy of the adapted matrices.
     """
-    layers, kept = adapted(backbone), {}
+    kept: list[tuple[Any, str, Tensor]] = []  # layer, name of its base weight, the weight
     try:
-        for name, layer in layers.items():
-            base: nn.Linear = layer.base_layer
-            kept[name] = base.weight
+        for layer in adapted(backbone).values():
+            base, name = layer.get_base_layer(), getattr(layer, "parameter_name", "weight")
+            weight: Tensor = getattr(base, name)
+            kept.append((layer, name, weight))
             with torch.no_grad():
-                delta = layer.lora_B[ADAPTER].weight.float() @ layer.lora_A[ADAPTER].weight.float()
-                folded = (base.weight.float() + layer.scaling[ADAPTER] * delta).to(
-                    base.weight.dtype
-                )
-            base.weight = nn.Parameter(folded, requires_grad=False)
+                folded = weight.float() + layer.scaling[ADAPTER] * _product(layer)
+            setattr(base, name, nn.Parameter(folded.to(weight.dtype), requires_grad=False))
             layer.enable_adapters(False)
         yield backbone
     finally:
-        for name, weight in kept.items():
-            layers[name].base_layer.weight = weight
-            layers[name].enable_adapters(True)
+        for layer, name, weight in kept:
+            setattr(layer.get_base_layer(), name, weight)
+            layer.enable_adapters(True)
+
+
+def _product(layer: Any) -> Tensor:
+    """BA of an adapted layer in float32, in the shape of what it adapts: [out, in], or [experts,
+    out, in].
+    """
+    a, b = (part[ADAPTER].weight.float() for part in (layer.lora_A, layer.lora_B))
+    if not _of_a_parameter(layer):
+        return b @ a
+    experts = layer.num_experts
+    return b.reshape(len(b), -1, experts).permute(2, 0, 1) @ a.reshape(experts, -1, a.shape[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xstilts.models.contract import Contract, Vision
-from xstilts.models.families import contract
+from xstilts.models.families import check_model_type, contract
 from xstilts.models.literal_text import plain_tokenizer
 from xstilts.models.special_tokens import Layout
 
@@ -23,12 +23,14 @@ class Processor:
     """Turns text into token ids and images into an ImageInput.
 
     tokenizer: transformers' class, always backed by `tokenizers`, so that offsets exist. pictures:
-    None for text-only families.
+    None for text-only families. max_tokens: maximum number of tokens of a sequence, images
+    included; None: any.
     """
 
     family: str
     tokenizer: Any
     pictures: "Pictures | None" = None
+    max_tokens: int | None = None
 
     @cached_property
     def contract(self) -> Contract:
@@ -61,8 +63,8 @@ class Processor:
 
         Args:
             data: The bytes of the image file.
-            grid: Patches (t, h, w) of the image in its encoded row, which fix its size; empty:
-                computed from the processor's own sizes.
+            grid: That of the image in its encoded row, which fixes its size; empty: computed from
+                the processor's own sizes.
 
         Raises:
             ValueError: The family is text-only, or the pixels do not fill the grid.
@@ -70,16 +72,19 @@ class Processor:
         """
         return self._visible.inputs(data, grid)
 
-    def grid(self, data: bytes) -> list[int]:
-        """[t, h, w] of an image in patches, from its size alone; empty where the family has no
-        grid.
-        """
-        return self._visible.grid(data)
+    def grid(self, data: bytes, company: int = 1) -> list[int]:
+        """What the tokens of an image depend on, from its size alone: Qwen-VL [t, h, w] in patches,
+        any-resolution LLaVA [height, width] in pixels; empty where the family has no grid.
 
-    def image_placeholder(self, data: bytes) -> list[int]:
+        company: number of images in the example.
+        """
+        return self._visible.grid(data, company)
+
+    def image_placeholder(self, data: bytes, company: int = 1) -> list[int]:
         """The ids that stand for an image: LLaVA <image>×n and a line break, Qwen-VL
-        <|vision_start|><|image_pad|>×n<|vision_end|>."""
-        vision, count = self._vision, self._visible.tokens(self.grid(data))
+        <|vision_start|><|image_pad|>×n<|vision_end|>. company: number of images in the example.
+        """
+        vision, count = self._vision, self._visible.tokens(self.grid(data, company))
         return [*self._ids(vision.before), *[self.image_token_id] * count, *self._ids(vision.after)]
 
     def text_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -130,11 +135,14 @@ class Processor:
 
 def load_processor(folder: Path, family: str) -> Processor:
     """The processor in a model folder (a hub snapshot, or what `build_tiny` wrote). ValueError
-    lists the known families.
+    lists the known families. DataError for a folder of another family.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     of, folder = contract(family), Path(folder)
+    check_model_type(folder, of)
     pictures = of.vision.pictures(folder) if of.vision else None
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return Processor(family, tokenizer, pictures)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    positions = int(config.max_position_embeddings)
+    return Processor(family, tokenizer, pictures, min(positions, of.max_tokens or positions))

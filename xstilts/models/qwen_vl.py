@@ -1,13 +1,14 @@
-"""Qwen2-VL and Qwen2.5-VL: images of any size, rotary positions of time, height and width."""
+"""What all Qwen-VL families share: images of any size, and rotary positions of time, height and
+width.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xstilts.models.contract import Contract, Tiny, TinyTokenizer, Vision
-from xstilts.models.decoder import lora_targets, tiny_text
+from xstilts.models.contract import TinyTokenizer, Vision
+from xstilts.models.decoder import tiny_text
 from xstilts.models.positions import check_image_tokens
-from xstilts.models.special_tokens import line_break
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from xstilts.models.batch import PackedBatch, Segment
     from xstilts.models.picture_inputs import GridPictures
 
-_CHAT_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
     "{% for c in m['content'] %}"
@@ -26,9 +27,9 @@ _CHAT_TEMPLATE = (
 )
 
 
-def _positions(segment: "Segment", config: Any) -> "Tensor":
+def positions(segment: "Segment", config: Any) -> "Tensor":
     """[4, n]: the token's place, then time, height and width (the numpy twin of transformers'
-    get_rope_index).
+    get_rope_index, which treats images alike in all Qwen-VL families).
 
     The first row is not rotary. With it transformers 5 treats the row as packed; without it the
     others are misread.
@@ -55,7 +56,8 @@ def _positions(segment: "Segment", config: Any) -> "Tensor":
     return torch.from_numpy(rows)
 
 
-def _pictures(folder: Path) -> "GridPictures":
+def pictures(folder: Path) -> "GridPictures":
+    """The image preparation of a model folder."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     from xstilts.models.picture_inputs import GridPictures
@@ -63,9 +65,12 @@ def _pictures(folder: Path) -> "GridPictures":
     return GridPictures(Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True))
 
 
-def _features(core: Any, batch: "PackedBatch") -> Any:
+def features(core: Any, batch: "PackedBatch") -> Any:
+    """States of all image tokens. Qwen3-VL's come with those of deeper vision layers, which its
+    first text layers add at the same tokens.
+    """
     assert batch.pixel_values is not None
-    return core.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
+    return core.get_image_features(batch.pixel_values, batch.image_grids, return_dict=True)
 
 
 def image_only(kind: Any) -> Any:
@@ -83,43 +88,44 @@ def image_only(kind: Any) -> Any:
     )
 
 
-def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
-    import transformers as tf
-
-    patch, half = settings["patch_size"] // 2, settings["hidden"] // settings["heads"] // 2
-    side = half * 3 // 8
-    text = tiny_text(tokenizer, settings) | {
+def tiny_decoder(
+    tokenizer: Any, settings: Mapping[str, Any], mrope_section: tuple[int, int, int]
+) -> dict[str, Any]:
+    """Arguments of the text configuration of a tiny model."""
+    return tiny_text(tokenizer, settings) | {
         "bos_token_id": None,  # the default is outside a small vocabulary
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 10000.0,
-            "mrope_section": [half - 2 * side, side, side],
+            "mrope_section": list(mrope_section),
         },
     }
-    token = patch * 2
-    vision = {
-        "depth": settings["vision_layers"],
-        "hidden_size": settings["vision_hidden"],
-        "intermediate_size": settings["vision_ff"],
-        "num_heads": settings["vision_heads"],
-        "out_hidden_size": settings["hidden"],
-        "patch_size": patch,
-        "spatial_merge_size": 2,
-        "temporal_patch_size": 2,
-        "window_size": token * 4,
-        "fullatt_block_indexes": [settings["vision_layers"] - 1],
-    }
-    ids = {
+
+
+def tiny_token_ids(tokenizer: Any) -> dict[str, int]:
+    """Arguments of a tiny model's configuration: the ids of its special tokens."""
+    return {
         f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{special}|>")
-        for name, special in zip(
-            ("image", "video", "vision_start", "vision_end"),
-            ("image_pad", "video_pad", "vision_start", "vision_end"),
-            strict=True,
+        for name, special in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
         )
     }
-    config = tf.Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, tie_word_embeddings=True, **ids
-    )
+
+
+def tiny_patch(settings: Mapping[str, Any]) -> int:
+    """Pixels along the side of a tiny model's patch. Two by two become one token."""
+    return int(settings["patch_size"]) // 2
+
+
+def tiny_processor(kind: str, tokenizer: Any, settings: Mapping[str, Any]) -> Any:
+    """The processor of a tiny model. kind: the transformers class."""
+    import transformers as tf
+
+    patch = tiny_patch(settings)
+    token = patch * 2
     images = tf.Qwen2VLImageProcessorPil(
         patch_size=patch,
         merge_size=2,
@@ -131,66 +137,38 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
         image_mean=[settings["image_mean"]] * 3,
         image_std=[settings["image_std"]] * 3,
     )
-    processor = image_only(tf.Qwen2_5_VLProcessor)(
-        images, tokenizer, None, chat_template=_CHAT_TEMPLATE
-    )
-    return tf.Qwen2_5_VLForConditionalGeneration(config), processor
+    return image_only(getattr(tf, kind))(images, tokenizer, None, chat_template=CHAT_TEMPLATE)
 
 
-QWEN_VL = Contract(
-    family="qwen_vl",
-    model_class="AutoModelForImageTextToText",
-    core="model",
-    text="model.language_model",
-    causal=True,
-    pool="last",
-    subtoken="last",
-    layout=line_break,
-    lora=lora_targets("language_model"),
-    positions=_positions,
-    vision=Vision(
-        frozen=("model.visual.",),
-        token="<|image_pad|>",
-        before="<|vision_start|>",
-        after="<|vision_end|>",
-        pictures=_pictures,
-        features=_features,
+VISION = Vision(
+    frozen=("model.visual.",),
+    token="<|image_pad|>",
+    before="<|vision_start|>",
+    after="<|vision_end|>",
+    pictures=pictures,
+    features=features,
+)
+
+TINY_TOKENIZER = TinyTokenizer(
+    kind="bytes",
+    special=(
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|vision_pad|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
     ),
-    parameters={
-        "Qwen/Qwen2-VL-2B-Instruct": 2.2e9,
-        "Qwen/Qwen2-VL-7B-Instruct": 8.3e9,
-        "Qwen/Qwen2.5-VL-3B-Instruct": 3.8e9,
-        "Qwen/Qwen2.5-VL-7B-Instruct": 8.3e9,
-        "Qwen/Qwen3-VL-4B-Instruct": 4.4e9,
-        "Qwen/Qwen3-VL-8B-Instruct": 8.8e9,
+    names={
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "extra_special_tokens": {
+            "image_token": "<|image_pad|>",
+            "video_token": "<|video_pad|>",
+            "vision_bos_token": "<|vision_start|>",
+            "vision_eos_token": "<|vision_end|>",
+        },
     },
-    tiny=Tiny(
-        tokenizer=TinyTokenizer(
-            kind="bytes",
-            special=(
-                "<|endoftext|>",
-                "<|im_start|>",
-                "<|im_end|>",
-                "<|vision_start|>",
-                "<|vision_end|>",
-                "<|vision_pad|>",
-                "<|image_pad|>",
-                "<|video_pad|>",
-            ),
-            names={
-                "eos_token": "<|im_end|>",
-                "pad_token": "<|endoftext|>",
-                "extra_special_tokens": {
-                    "image_token": "<|image_pad|>",
-                    "video_token": "<|video_pad|>",
-                    "vision_bos_token": "<|vision_start|>",
-                    "vision_eos_token": "<|vision_end|>",
-                },
-            },
-        ),
-        model=_tiny,
-        gain=2.0,
-        updates=250,
-        lr=5e-3,
-    ),
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from xstilts.errors import PlanError
-from xstilts.models.families import contract, multimodal
+from xstilts.models.families import contract, family_of_hub, multimodal
 from xstilts.plan.arms import applicable, matched, used_tasks
 from xstilts.plan.batches import KINDS
 from xstilts.plan.plan_errors import Loc, not_one_of
@@ -93,6 +93,11 @@ class _Check:
                 "shorter names, or split the plan"
             )
         for name, backbone in self.plan.backbones.items():
+            if right := family_of_hub(backbone.hub or "", contract(backbone.family)):
+                yield (
+                    f"backbones.{name}.family: {backbone.hub} is of family {right}, not "
+                    f"{backbone.family}; set family: {right}"
+                )
             if backbone.build is None:
                 continue
             for key, names in (
@@ -230,6 +235,7 @@ class _Check:
                     if task in by_head:
                         yield from self._windows(name, task)
                     yield from self._positions(name, task)
+                    yield from self._dropout(name, task)
                     low, high = budget["min_pixels"], budget["max_pixels"]
                     if low and high and low > high:
                         yield (
@@ -257,6 +263,16 @@ class _Check:
                     f"{where}.{key}: {length} is more than the {most} tokens of family "
                     f"{backbone.family}; lower it"
                 )
+
+    def _dropout(self, name: str, task: str) -> Iterator[str]:
+        """Dropout of adapters where those of experts cannot have it."""
+        backbone = self.plan.backbones[name]
+        lora = backbone.tuning.mode == "lora" and contract(backbone.family).lora_parameters
+        if lora and self.recipes.full(task, backbone)["adapter_dropout"]:
+            yield (
+                f"override.{task}.adapter_dropout: adapters of the experts of family "
+                f"{backbone.family} (backbone {name}) have no dropout; set it to 0"
+            )
 
     def _windows(self, name: str, task: str) -> Iterator[str]:
         """Question answering lengths without room for the context, or with disjoint windows."""

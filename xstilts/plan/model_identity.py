@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.models.families import check_model_type, contract
 from xstilts.plan.schema import BackbonePlan
 from xstilts.sources.hub import COMMIT_HASH
 
@@ -30,9 +31,12 @@ def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) 
             "revision": _commit(name, backbone.hub, backbone.revision or "main"),
         }
     if backbone.path is not None:
+        folder = Path(backbone.path).expanduser().resolve()
+        check_model_type(folder, contract(backbone.family))
+        # Absolute: workers have another current folder.
         return {
-            "path": backbone.path,
-            "identity": folder_digest(Path(backbone.path), f"backbones.{name}.path"),
+            "path": str(folder),
+            "identity": folder_digest(folder, f"backbones.{name}.path"),
         }
     raise ValueError(f"backbone {name} is built: its identity is the fingerprint of its build step")
 

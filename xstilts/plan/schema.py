@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from xstilts.models.families import FAMILIES, contract
+from xstilts.models.families import FAMILIES, OLDER_NAMES, contract
 from xstilts.plan.part import Part
 from xstilts.plan.placement import Cluster, cluster_problems
 from xstilts.plan.plan_errors import not_one_of
@@ -17,9 +17,10 @@ from xstilts.tasks.task import Task
 
 
 def _family(value: str) -> str:
-    if value not in FAMILIES:
+    name = OLDER_NAMES.get(value, value)
+    if name not in FAMILIES:
         raise ValueError(not_one_of(value, FAMILIES))
-    return value
+    return name
 
 
 Family = Annotated[str, AfterValidator(_family)]

@@ -214,7 +214,7 @@ class Steps:
                 reason = "; ".join(list(dict.fromkeys(reasons))[:3])
                 self.lacking[f"backbones.{name}.build: {task.name} has no text"] = reason
         spec = {
-            "family": build.family,
+            "family": contract(build.family).recorded_name,
             "seed": build.seed,
             "tokenizer": {
                 "vocab_size": build.tokenizer.vocab_size,
@@ -251,16 +251,16 @@ class Steps:
             lengths: Length limits from the recipe.
             records: Fingerprint of the records step.
         """
-        family = self.plan.backbones[name].family
+        of = contract(self.plan.backbones[name].family)
         spec = {
             "task": task.name,
             "split": split,
             "language": language,
             "objective": objective,
-            "family": family,
+            "family": of.recorded_name,
             "processor": self.identity(name),
             "lengths": lengths,
-            "subtoken": contract(family).subtoken,
+            "subtoken": of.subtoken,
         }
         if task.modality == "image" and self.made[records].spec.get("images", "real") in SHOWN:
             spec["image_budget"] = self.recipes.image_budget(task.name, self.plan.backbones[name])
@@ -282,13 +282,12 @@ class Steps:
         records = self.need(task, "text", ENGLISH, None)
         if records is None:
             return None
-        family = self.plan.backbones[name].family
         spec = {
             "task": task.name,
             "split": "text",
             "language": ENGLISH,
             "objective": "eval",
-            "family": family,
+            "family": contract(self.plan.backbones[name].family).recorded_name,
             "processor": self.identity(name),
             "lengths": lengths,
             "subtoken": "last",
@@ -313,7 +312,7 @@ class Steps:
         if backbone.tuning.mode == "lora":
             tuning["r"], tuning["alpha"] = self.recipes.adapters[name]
         return {
-            "family": backbone.family, "backbone": self.identity(name), "tuning": tuning,
+            "family": contract(backbone.family).recorded_name, "backbone": self.identity(name), "tuning": tuning,
             "attention": attention_of(backbone),
         }  # fmt: skip
 
