@@ -30,16 +30,16 @@ def block(language: str) -> str:
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> Contract:
     """The guide's family, registered as it says."""
-    module = ModuleType("qwen2")
-    exec(compile(block("python"), "qwen2.py", "exec"), module.__dict__)
-    monkeypatch.setitem(families.FAMILIES, "qwen2", module.QWEN2)
-    contract: Contract = module.QWEN2
+    module = ModuleType("olmo2")
+    exec(compile(block("python"), "olmo2.py", "exec"), module.__dict__)
+    monkeypatch.setitem(families.FAMILIES, "olmo2", module.OLMO2)
+    contract: Contract = module.OLMO2
     return contract
 
 
 def test_the_contract_needs_no_torch_and_no_transformers(tmp_path: Path) -> None:
-    (tmp_path / "qwen2.py").write_text(block("python"))
-    check = "import qwen2, sys; print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
+    (tmp_path / "olmo2.py").write_text(block("python"))
+    check = "import olmo2, sys; print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-c", check],
         capture_output=True,
@@ -60,10 +60,10 @@ def test_packed_segments_equal_the_same_segments_alone(
     added: Contract, texts, mixed, reference, tmp_path: Path
 ) -> None:
     settings = {"hidden": 32, "ff": 64, "layers": 2}
-    folder = build_tiny("qwen2", 0, texts, settings, tmp_path)
-    ours = load_backbone(folder, "qwen2")
+    folder = build_tiny("olmo2", 0, texts, settings, tmp_path)
+    ours = load_backbone(folder, "olmo2")
     stock = Backbone(load_model(folder, added, attn_implementation="sdpa"), added).eval()
-    segments = mixed(load_processor(folder, "qwen2"))
+    segments = mixed(load_processor(folder, "olmo2"))
     with torch.no_grad():
         assert (ours(pack(segments, ours)) - reference(stock, segments)).abs().max() < 2e-5
 
@@ -83,4 +83,4 @@ def test_a_plan_names_the_family_and_may_switch_its_attention(added: Contract) -
     from xstilts.plan.load import load_plan
 
     text = block("yaml").replace("tuning: lora", "tuning: lora\n    attention: bidirectional")
-    assert load_plan(text).backbones["tiny-qwen2"].family == "qwen2"
+    assert load_plan(text).backbones["tiny-olmo2"].family == "olmo2"

@@ -271,7 +271,7 @@ def test_text_families_and_bad_bytes_are_refused(folder):
         load_processor(folder("xlm_r"), "xlm_r").image_inputs(b"")
     with pytest.raises(OSError, match="cannot identify"):
         load_processor(folder("llava"), "llava").image_inputs(b"no picture")
-    with pytest.raises(ValueError, match="unknown family 'ber'; known: xlm_r, bert"):
+    with pytest.raises(ValueError, match="unknown family 'ber'; known: xlm_r, xlm_r_xl, bert"):
         load_processor(folder("llava"), "ber")
 
 

@@ -1,5 +1,6 @@
 """Each Qwen-VL family equals the stock transformers model on the stock processor's own inputs, with
-the published sizes of patches, tokens and windows.
+the published sizes of patches, tokens and windows. What all families share is in test_packed.py and
+test_stock.py.
 """
 
 import io
@@ -15,7 +16,6 @@ from PIL import Image
 from torch.func import functional_call
 
 from tests.models.conftest import SETTINGS, png
-from xstilts.data.encoded import EncodedRow
 from xstilts.errors import DataError
 from xstilts.miniature.backbones import build_model, build_tiny
 from xstilts.models.backbone import Backbone, load_backbone, load_model
@@ -27,12 +27,10 @@ from xstilts.models.lora import (
     initial_state,
     load_trainable,
     merged,
-    trainable_state,
 )
 from xstilts.models.picture_inputs import GridPictures
 from xstilts.models.processor import Processor, load_processor
 from xstilts.models.qwen_vl import image_only
-from xstilts.scoring.decode import decode
 
 #: Family → its stock processor, pixels of a patch, and the sizes and colors of its published
 #: preprocessor_config.json (Qwen/Qwen2.5-VL-7B-Instruct, Qwen/Qwen3-VL-8B-Instruct).
@@ -206,58 +204,6 @@ def test_states_and_logits_are_those_of_the_stock_model(family, pair):
     assert expected.abs().max() > 1
 
 
-@pytest.mark.parametrize("family", PUBLISHED)
-def test_gradients_of_full_tuning_are_those_of_the_stock_model(family, pair):
-    of = pair(family)
-    direction = torch.randn(32, generator=torch.Generator().manual_seed(0))
-    (of.ours(all_rows(of)).tanh() @ direction).sum().backward()
-    for row in range(len(ROWS)):
-        stock = of.stock.model(**of.stock_inputs(row), use_cache=False)
-        (stock.last_hidden_state[0].tanh() @ direction).sum().backward()
-    ours = {
-        name.removeprefix("model."): p for name, p in of.ours.model.named_parameters(prefix="model")
-    }
-    stock = dict(of.stock.named_parameters())
-    for name, parameter in ours.items():
-        if name.startswith("model.visual."):
-            assert parameter.grad is None
-        elif parameter.grad is not None and stock[name].grad.abs().max() > 1e-3:
-            scale = float(stock[name].grad.abs().max())
-            difference = float((parameter.grad - stock[name].grad).abs().max()) / scale
-            assert difference < 2e-5, name
-    trained = {name for name, parameter in ours.items() if parameter.grad is not None}
-    assert {name for name in ours if ".language_model." in name} == trained
-    for model in (of.ours, of.stock):
-        model.zero_grad(set_to_none=True)
-
-
-@pytest.mark.parametrize("family", PUBLISHED)
-def test_answers_are_those_of_the_stock_model_s_greedy_search(family, pair):
-    of = pair(family)
-    stop = of.processor.tokenizer.eos_token_id
-    rows, expected, pictures = [], [], {}
-    for row in (0, 1, 2):
-        segment, inputs = of.segment(row), of.stock_inputs(row)
-        names = [f"{row}-{number}" for number in range(len(segment.images))]
-        pictures.update(zip(names, pngs(ROWS[row][0]), strict=True))
-        prompt = list(segment.input_ids)
-        labels = [-100] * (len(prompt) - 1) + [5]
-        rows.append(
-            EncodedRow(row, "en", [[*prompt, 5]], len(prompt) + 1, names, [list(image.grid) for image in segment.images],
-                       -1, [*labels, -100], [-1, -1], [], [], 1)
-        )  # fmt: skip
-        with torch.no_grad():
-            whole = of.stock.generate(
-                **inputs, do_sample=False, max_new_tokens=48, pad_token_id=0, eos_token_id=stop
-            )
-        answer = whole[0, len(prompt) :].tolist()
-        expected.append(of.processor.tokenizer.decode(answer, skip_special_tokens=True).strip())
-    with torch.no_grad():
-        answers = decode(of.ours, of.processor, rows, pictures, torch.device("cpu"))
-    assert answers == expected
-    assert len({*expected}) > 1, "the tiny model says the same to everything: this shows nothing"
-
-
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_vl_moe"])
 def test_states_of_several_vision_layers_reach_the_text_stack(family, pair):
     """DeepStack: without them, or in another order, the states are others."""
@@ -362,25 +308,6 @@ def test_adapters_equal_the_stock_model_with_folded_weights(family, pair):
             assert torch.allclose(now[parts[0]], weight, rtol=0, atol=1e-7), target
 
 
-_ATTENTION = [f"self_attn.{part}_proj" for part in "koqv"]
-TARGETS = {
-    "qwen2_vl": ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj", *_ATTENTION],
-    "qwen3_vl_moe": ["mlp.experts.down_proj", "mlp.experts.gate_up_proj", *_ATTENTION],
-}
-TARGETS |= dict.fromkeys(("qwen2_5_vl", "qwen3_vl"), TARGETS["qwen2_vl"])
-
-
-@pytest.mark.parametrize("family", PUBLISHED)
-def test_adapters_are_in_the_text_stack_only(family, pair):
-    backbone = load_backbone(pair(family).folder, family)
-    names = add_lora(backbone, 4, 8)
-    layers = "model.model.language_model.layers"
-    assert sorted(names) == [f"{layers}.{n}.{part}" for n in range(3) for part in TARGETS[family]]
-    state = trainable_state(backbone, "lora")
-    assert len(state) == 2 * len(names)
-    assert all(name.startswith(layers) for name in state)
-
-
 def test_every_expert_has_adapters_of_the_rank_of_the_plan(pair):
     """Of A and B of the experts, peft keeps one matrix each."""
     backbone = load_backbone(pair("qwen3_vl_moe").folder, "qwen3_vl_moe")
@@ -420,16 +347,6 @@ def test_dropout_leaves_the_adapters_of_experts_alone(pair):
     only_experts = backbone(all_rows(of, backbone))
     backbone.dropout.adapter = 0.0
     assert torch.equal(only_experts, backbone(all_rows(of, backbone)))
-
-
-@pytest.mark.parametrize("family", PUBLISHED)
-def test_full_tuning_trains_everything_but_the_vision_part(family, pair):
-    state = trainable_state(pair(family).ours, "full")
-    names = {name for name, _ in pair(family).ours.named_parameters()}
-    assert names - set(state) == {name for name in names if name.startswith("model.model.visual.")}
-    if family == "qwen3_vl_moe":
-        layer = "model.model.language_model.layers.0.mlp"
-        assert {f"{layer}.gate.weight", f"{layer}.experts.gate_up_proj"} <= set(state)
 
 
 def test_a_token_passes_through_its_experts_only(pair):

@@ -7,7 +7,7 @@ and the pieces of a long sentence are separate rows with the same `row`.
 - segments: token ids; one list per choice (multiple choice), English and foreign (retrieval), else
   one list.
 - length: number of all tokens.
-- images, grids: SHA-256 and patches (t, h, w) of each image.
+- images, grids: SHA-256 of each image, and what its tokens depend on (Qwen-VL: patches t, h, w).
 - label: class or choice, -1 for none.
 - labels: one per token of the segment, -100 without a loss; tag ids, or for `lm` the token to be
   predicted there.
@@ -171,7 +171,7 @@ class Encoder:
         text.
         """
         images = self.builder.image_tokens(example.images)
-        grids = [self.processor.grid(data) for data in example.images]
+        grids = [self.processor.grid(data, len(example.images)) for data in example.images]
         for encoded in self._encoded(example, index):
             kept = encoded.pop("kept", ())
             segments = encoded["segments"]

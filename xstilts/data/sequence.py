@@ -34,8 +34,8 @@ class TextImageProcessor(Protocol):
     @property
     def unknown_word(self) -> int: ...
     def text_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]: ...
-    def image_placeholder(self, data: bytes) -> list[int]: ...
-    def grid(self, data: bytes) -> list[int]: ...
+    def image_placeholder(self, data: bytes, company: int = 1) -> list[int]: ...
+    def grid(self, data: bytes, company: int = 1) -> list[int]: ...
     def within(self, budget: Mapping[str, int | None]) -> "TextImageProcessor": ...
 
 
@@ -76,8 +76,12 @@ class SequenceBuilder:
         return self.processor.text_tokens(text)[0]
 
     def image_tokens(self, images: Sequence[bytes]) -> list[int]:
-        """The placeholder tokens of images."""
-        return [token for data in images for token in self.processor.image_placeholder(data)]
+        """The placeholder tokens of all images of an example."""
+        return [
+            token
+            for data in images
+            for token in self.processor.image_placeholder(data, len(images))
+        ]
 
     def joined(
         self, first: list[int], second: list[int] | None, images: Sequence[int] = ()

@@ -6,25 +6,36 @@ from pathlib import Path
 from xstilts.errors import DataError
 from xstilts.models.bert import BERT
 from xstilts.models.contract import Contract
+from xstilts.models.llama import LLAMA
 from xstilts.models.llava import LLAVA
+from xstilts.models.llava_next import LLAVA_NEXT
+from xstilts.models.llava_onevision import LLAVA_ONEVISION
+from xstilts.models.qwen2 import QWEN2
 from xstilts.models.qwen2_vl import QWEN2_5_VL, QWEN2_VL
+from xstilts.models.qwen3 import QWEN3
 from xstilts.models.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
 from xstilts.models.xlm_r import XLM_R
+from xstilts.models.xlm_r_xl import XLM_R_XL
 
 #: Name in a plan → contract.
 FAMILIES: dict[str, Contract] = {
     contract.family: contract
     for contract in (
         XLM_R,
+        XLM_R_XL,
         BERT,
         LLAVA,
+        LLAVA_NEXT,
+        LLAVA_ONEVISION,
         QWEN2_VL,
         QWEN2_5_VL,
         QWEN3_VL,
         QWEN3_VL_MOE,
+        LLAMA,
+        QWEN2,
+        QWEN3,
     )
 }
-
 
 #: Older name, which plans may use and step specs keep → name.
 OLDER_NAMES = {of.recorded: name for name, of in FAMILIES.items() if of.recorded}
@@ -57,8 +68,8 @@ def family_of_hub(hub: str, of: Contract) -> str:
     empty.
     """
     for name, known in FAMILIES.items():
-        if hub in known.parameters and known != of and known.model_types[0] not in of.model_types:
-            return name
+        if hub in known.parameters and known is not of:
+            return "" if set(known.model_types[:1]) <= set(of.model_types) else name
     return ""
 
 

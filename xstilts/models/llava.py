@@ -1,5 +1,5 @@
-"""LLaVA: a CLIP or SigLIP tower, a two-layer projector and a Llama-like decoder. Every image is
-the same number of <image> tokens.
+"""LLaVA-1.5 and llava-interleave: a CLIP or SigLIP tower, a two-layer projector, and a decoder
+(Llama or Qwen2). Every image is the same number of <image> tokens.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xstilts.errors import DataError
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer, Vision
 from xstilts.models.decoder import lora_targets, tiny_text
-from xstilts.models.positions import check_image_tokens
+from xstilts.models.positions import check_image_tokens, from_zero
 from xstilts.models.special_tokens import line_break
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 #: Tokens that a vision tower puts before its patches: CLIP has a class token, SigLIP has none.
 _BEFORE_PATCHES = {"clip_vision_model": 1, "siglip_vision_model": 0}
-_CHAT_TEMPLATE = (
+#: Of tiny backbones; that of LLaVA-1.5 without its system prompt.
+CHAT_TEMPLATE = (
     "{% for m in messages %}{{ m['role'].upper() + ': ' }}"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
     "{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>\n"
@@ -30,12 +31,12 @@ _CHAT_TEMPLATE = (
 )
 
 
-def _positions(segment: "Segment", config: Any) -> "Tensor":
-    """[n] from 0. Image tokens count like words."""
-    import torch
-
+def positions(segment: "Segment", config: Any) -> "Tensor":
+    """[n] from 0. Image tokens count like words. ValueError beyond the last position, or if image
+    tokens do not match the images.
+    """
     check_image_tokens(segment, int(config.image_token_id))
-    return torch.arange(len(segment.input_ids))
+    return from_zero(segment, config)
 
 
 def _pictures(folder: Path) -> "FixedPictures":
@@ -52,9 +53,10 @@ def _pictures(folder: Path) -> "FixedPictures":
 
 
 def tokens_per_image(config: Any, images: Any) -> int:
-    """Tokens of an image, from a LlavaConfig and its image processor: (size / patch)² patches and
-    the tower's class token, minus the first token under the feature strategy `default`
-    (LLaVA-1.5, CLIP 336/14: 576; llava-interleave, SigLIP 384/14 under `full`: 729).
+    """Tokens of an image, or of a tile of it, from a LLaVA's configuration and image processor:
+    (size / patch)² patches and the tower's class token, minus the first token under the feature
+    strategy `default` (LLaVA-1.5, CLIP 336/14: 576; llava-interleave, SigLIP 384/14 under `full`:
+    729).
 
     Raises:
         ValueError: The tower is of another kind, or the image processor makes another size.
@@ -77,27 +79,49 @@ def tokens_per_image(config: Any, images: Any) -> int:
     return patches + _BEFORE_PATCHES[tower.model_type] - int(dropped)
 
 
-def _features(core: Any, batch: "PackedBatch") -> Any:
+def pixels_of(core: Any, batch: "PackedBatch") -> "Tensor":
+    """The pixels of all images in the data type of the vision tower."""
     assert batch.pixel_values is not None
-    pixels = batch.pixel_values.to(core.vision_tower.dtype)
-    return core.get_image_features(pixel_values=pixels, return_dict=True)
+    return batch.pixel_values.to(core.vision_tower.dtype)
+
+
+def _features(core: Any, batch: "PackedBatch") -> Any:
+    return core.get_image_features(pixel_values=pixels_of(core, batch), return_dict=True)
+
+
+def clip_tower(settings: Mapping[str, Any]) -> Any:
+    """The configuration of a tiny CLIP tower."""
+    import transformers as tf
+
+    return tf.CLIPVisionConfig(**tower_sizes(settings), projection_dim=settings["vision_hidden"])
+
+
+def tower_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the configuration of a tiny CLIP or SigLIP tower."""
+    return {
+        "hidden_size": settings["vision_hidden"],
+        "intermediate_size": settings["vision_ff"],
+        "num_hidden_layers": settings["vision_layers"],
+        "num_attention_heads": settings["vision_heads"],
+        "image_size": settings["image_size"],
+        "patch_size": settings["patch_size"],
+    }
+
+
+def normalization(settings: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Arguments of a tiny image processor."""
+    return {
+        "image_mean": [settings["image_mean"]] * 3,
+        "image_std": [settings["image_std"]] * 3,
+    }
 
 
 def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     import transformers as tf
 
     size, patch = settings["image_size"], settings["patch_size"]
-    vision = tf.CLIPVisionConfig(
-        hidden_size=settings["vision_hidden"],
-        intermediate_size=settings["vision_ff"],
-        num_hidden_layers=settings["vision_layers"],
-        num_attention_heads=settings["vision_heads"],
-        image_size=size,
-        patch_size=patch,
-        projection_dim=settings["vision_hidden"],
-    )
     config = tf.LlavaConfig(
-        vision_config=vision,
+        vision_config=clip_tower(settings),
         text_config=tf.LlamaConfig(**tiny_text(tokenizer, settings)),
         image_token_index=tokenizer.image_token_id,
         image_seq_length=(size // patch) ** 2,
@@ -106,8 +130,7 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     images = tf.CLIPImageProcessorPil(
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},
-        image_mean=[settings["image_mean"]] * 3,
-        image_std=[settings["image_std"]] * 3,
+        **normalization(settings),
     )
     processor = tf.LlavaProcessor(
         images,
@@ -115,10 +138,25 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
         patch_size=patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=_CHAT_TEMPLATE,
+        chat_template=CHAT_TEMPLATE,
     )
     return tf.LlavaForConditionalGeneration(config), processor
 
+
+#: Of tiny backbones with a Llama decoder.
+TOKENIZER = TinyTokenizer(
+    kind="bytes",
+    special=("<unk>", "<s>", "</s>", "<pad>", "<image>"),
+    names={
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "extra_special_tokens": {"image_token": "<image>"},
+    },
+    single="<s> $A",
+    pair="<s> $A $B",
+)
 
 LLAVA = Contract(
     family="llava",
@@ -131,7 +169,7 @@ LLAVA = Contract(
     subtoken="last",
     layout=line_break,
     lora=lora_targets("language_model"),
-    positions=_positions,
+    positions=positions,
     vision=Vision(
         frozen=("model.vision_tower.", "model.multi_modal_projector."),
         token="<image>",
@@ -140,21 +178,14 @@ LLAVA = Contract(
         pictures=_pictures,
         features=_features,
     ),
-    parameters={"llava-hf/llava-1.5-7b-hf": 7.1e9, "llava-hf/llava-1.5-13b-hf": 13.4e9},
+    parameters={
+        "llava-hf/llava-1.5-7b-hf": 7.1e9,
+        "llava-hf/llava-1.5-13b-hf": 13.4e9,
+        "llava-hf/llava-interleave-qwen-0.5b-hf": 0.89e9,
+        "llava-hf/llava-interleave-qwen-7b-hf": 8.1e9,
+    },
     tiny=Tiny(
-        tokenizer=TinyTokenizer(
-            kind="bytes",
-            special=("<unk>", "<s>", "</s>", "<pad>", "<image>"),
-            names={
-                "bos_token": "<s>",
-                "eos_token": "</s>",
-                "unk_token": "<unk>",
-                "pad_token": "<pad>",
-                "extra_special_tokens": {"image_token": "<image>"},
-            },
-            single="<s> $A",
-            pair="<s> $A $B",
-        ),
+        tokenizer=TOKENIZER,
         model=_tiny,
         gain=2.0,
         updates=250,

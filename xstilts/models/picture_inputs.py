@@ -1,5 +1,6 @@
 """Images as vision towers take them: of one fixed size, or as a grid of patches that follows the
-image's own size. Works without torchvision, which transformers' video processors need.
+image's own size (tiled_pictures.py: as tiles). Works without torchvision, which transformers' video
+processors need.
 """
 
 import copy
@@ -25,8 +26,10 @@ class Pictures(Protocol):
         """
         ...
 
-    def grid(self, data: bytes) -> list[int]:
-        """[t, h, w] of an image in patches, from its size alone; empty without a grid."""
+    def grid(self, data: bytes, company: int = 1) -> list[int]:
+        """What the tokens of an image depend on, from its size and the number of images in its
+        example, as the family's vision features take it; empty if every image has the same.
+        """
         ...
 
     def tokens(self, grid: Sequence[int]) -> int:
@@ -59,7 +62,7 @@ class FixedPictures:
             )
         return self
 
-    def grid(self, data: bytes) -> list[int]:
+    def grid(self, data: bytes, company: int = 1) -> list[int]:
         """None: the size of an image does not matter."""
         return []
 
@@ -97,9 +100,9 @@ class GridPictures:
         images.size = {"shortest_edge": min(low, high), "longest_edge": high}
         return replace(self, images=images, limit=limit)
 
-    def grid(self, data: bytes) -> list[int]:
-        """At most `limit` tokens: where rounding to whole patches exceeds them, the longer side is
-        cut.
+    def grid(self, data: bytes, company: int = 1) -> list[int]:
+        """[t, h, w] in patches, of at most `limit` tokens: where rounding to whole patches exceeds
+        them, the longer side is cut.
         """
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 

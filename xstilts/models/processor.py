@@ -61,8 +61,8 @@ class Processor:
 
         Args:
             data: The bytes of the image file.
-            grid: Patches (t, h, w) of the image in its encoded row, which fix its size; empty:
-                computed from the processor's own sizes.
+            grid: That of the image in its encoded row, which fixes its size; empty: computed from
+                the processor's own sizes.
 
         Raises:
             ValueError: The family is text-only, or the pixels do not fill the grid.
@@ -70,16 +70,19 @@ class Processor:
         """
         return self._visible.inputs(data, grid)
 
-    def grid(self, data: bytes) -> list[int]:
-        """[t, h, w] of an image in patches, from its size alone; empty where the family has no
-        grid.
-        """
-        return self._visible.grid(data)
+    def grid(self, data: bytes, company: int = 1) -> list[int]:
+        """What the tokens of an image depend on, from its size alone: Qwen-VL [t, h, w] in patches,
+        any-resolution LLaVA [height, width] in pixels; empty where the family has no grid.
 
-    def image_placeholder(self, data: bytes) -> list[int]:
+        company: number of images in the example.
+        """
+        return self._visible.grid(data, company)
+
+    def image_placeholder(self, data: bytes, company: int = 1) -> list[int]:
         """The ids that stand for an image: LLaVA <image>×n and a line break, Qwen-VL
-        <|vision_start|><|image_pad|>×n<|vision_end|>."""
-        vision, count = self._vision, self._visible.tokens(self.grid(data))
+        <|vision_start|><|image_pad|>×n<|vision_end|>. company: number of images in the example.
+        """
+        vision, count = self._vision, self._visible.tokens(self.grid(data, company))
         return [*self._ids(vision.before), *[self.image_token_id] * count, *self._ids(vision.after)]
 
     def text_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:

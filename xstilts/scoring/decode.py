@@ -1,8 +1,9 @@
 """Generates answers as text, to score intermediate tasks on their English dev rows.
 
 Greedy decoding of packed prompts without a cache: answers are short, all families use the same
-code, and an answer does not depend on other rows of the batch. XLM-R fills in masks in place of the
-answer, so it knows the length of the answer.
+code, and an answer does not depend on other rows of the batch. The placeholder of an image is never
+generated: it stands for pixels, and answers have none. XLM-R fills in masks in place of the answer,
+so it knows the length of the answer.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def decode(
     keys = [segment_key(row.row) for row in rows]
     if not backbone.contract.causal:
         segments = [Segment(row.segments[0], [], key) for row, key in zip(rows, keys, strict=True)]
-        best = _best(backbone, segments, device, None)
+        best = _best(backbone, segments, device, everywhere=True)
         ends = torch.tensor([len(row.segments[0]) for row in rows]).cumsum(0).tolist()
         answers = [
             [
@@ -64,10 +65,12 @@ def decode(
     prompts = [row.segments[0][: _prompt_length(row)] for row in rows]
     generated: list[list[int]] = [[] for _ in rows]
     stop = processor.tokenizer.eos_token_id
+    placeholder = processor.image_token_id if processor.contract.vision else None
     active = list(range(len(rows)))
     for _ in range(MAX_TOKENS):
         segments = [Segment([*prompts[i], *generated[i]], pictures[i], keys[i]) for i in active]
-        for i, token in zip(active, _best(backbone, segments, device, "last"), strict=True):
+        best = _best(backbone, segments, device, without=placeholder)
+        for i, token in zip(active, best, strict=True):
             generated[i].append(token)
         active = [i for i in active if generated[i][-1] != stop]
         if not active:
@@ -83,13 +86,23 @@ def _prompt_length(row: EncodedRow) -> int:
 
 
 def _best(
-    backbone: Backbone, segments: Sequence[Segment], device: torch.device, which: str | None
+    backbone: Backbone,
+    segments: Sequence[Segment],
+    device: torch.device,
+    *,
+    everywhere: bool = False,
+    without: int | None = None,
 ) -> list[int]:
-    """The most likely token at every position, or at the last of each segment."""
+    """The most likely token at the last position of each segment, or at every position. `without`
+    is never the most likely.
+    """
     batch = pack(segments, backbone).to(device)
     states: Tensor = backbone(batch)
-    chosen = states if which is None else states[batch.cu_seq_lens[1:].long() - 1]
-    best: list[int] = backbone.lm_logits(chosen).argmax(-1).tolist()
+    chosen = states if everywhere else states[batch.cu_seq_lens[1:].long() - 1]
+    logits = backbone.lm_logits(chosen)
+    if without is not None:
+        logits[:, without] = -torch.inf
+    best: list[int] = logits.argmax(-1).tolist()
     return best
 
 
