@@ -103,6 +103,7 @@ LLAVA_NEXT = replace(
     LLAVA,
     family="llava_next",
     model_class="LlavaNextForConditionalGeneration",
+    model_types=("llava_next",),
     vision=Vision(
         frozen=("model.vision_tower.", "model.multi_modal_projector.", "model.image_newline"),
         token="<image>",

@@ -76,6 +76,7 @@ LLAVA_ONEVISION = replace(
     LLAVA,
     family="llava_onevision",
     model_class="LlavaOnevisionForConditionalGeneration",
+    model_types=("llava_onevision",),
     vision=Vision(
         frozen=("model.vision_tower.", "model.multi_modal_projector.", "model.image_newline"),
         token="<image>",
