@@ -16,8 +16,9 @@ from torch import Tensor
 class ImageInput:
     """One image as its vision tower takes it.
 
-    pixel_values: LLaVA [1, 3, height, width]; Qwen-VL [patches, channels × patch volume]. grid: [t,
-    h, w] in patches, empty where the family has none. tokens: number of its image tokens.
+    pixel_values: LLaVA [tiles, 3, height, width]; Qwen-VL [patches, channels × patch volume]. grid:
+    what its number of tokens depends on, as the family's vision features take it; empty where every
+    image has the same. tokens: number of its image tokens.
     """
 
     pixel_values: Tensor
@@ -56,7 +57,8 @@ class PackedBatch:
         offsets: [T] place of each token in its segment.
         keys: [T] dropout key of its segment.
         pixel_values: All images in order of appearance, or None.
-        image_grid_thw: [images, 3], or None.
+        image_grids: [images, k] int64, as the family's vision features take it: (t, h, w) in
+            patches for Qwen-VL, (height, width) in pixels for any-resolution LLaVA, or None.
         token_types: [T], or None in families without token types.
     """
 
@@ -67,7 +69,7 @@ class PackedBatch:
     offsets: Tensor
     keys: Tensor
     pixel_values: Tensor | None = None
-    image_grid_thw: Tensor | None = None
+    image_grids: Tensor | None = None
     token_types: Tensor | None = None
 
     @property
@@ -126,6 +128,6 @@ def pack(segments: Sequence[Segment], backbone: Placement) -> PackedBatch:
             torch.tensor(lengths)
         ),
         pixel_values=torch.cat([i.pixel_values for i in images]) if images else None,
-        image_grid_thw=grids,
+        image_grids=grids,
         token_types=torch.cat(types) if types else None,
     )

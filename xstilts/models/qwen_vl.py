@@ -65,7 +65,7 @@ def _pictures(folder: Path) -> "GridPictures":
 
 def _features(core: Any, batch: "PackedBatch") -> Any:
     assert batch.pixel_values is not None
-    return core.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
+    return core.get_image_features(batch.pixel_values, batch.image_grids, return_dict=True)
 
 
 def image_only(kind: Any) -> Any:
