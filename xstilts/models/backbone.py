@@ -142,6 +142,7 @@ class Backbone(nn.Module):
             cu_seq_lens_k=batch.cu_seq_lens,
             max_length_q=batch.max_length,
             max_length_k=batch.max_length,
+            segment_lengths=batch.lengths,
             **kwargs,
         )
 

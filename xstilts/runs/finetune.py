@@ -178,8 +178,10 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
 
     loaded.backbone.train()
 
-    def prepare(batches: Sequence[Sequence[EncodedRow]], task: int, update: int) -> None:
-        learner.prepare(batches, task, update, workers)
+    def prepare(
+        batches: Sequence[Sequence[EncodedRow]], fillers: int, task: int, update: int
+    ) -> None:
+        learner.prepare(batches, task, update, workers, fillers)
 
     train(
         tasks,

@@ -107,9 +107,9 @@ class Development:
 
     def _loss(self, learner: Learner, workers: Workers, update: int) -> float:
         share = micro_batches(self.rows.lengths, workers.world, self.budget)[workers.rank]
-        total = torch.zeros(1, dtype=torch.float64)
+        total = torch.zeros(1, dtype=torch.float64, device=learner.device)
         for batch in share:
-            total += learner.loss_sum(self.rows.rows(batch), 0, update, self.images).double().cpu()
+            total += learner.loss_sum(self.rows.rows(batch), 0, update, self.images).double()
         workers.sum_(total)
         return float(total) / max(1, sum(self.rows.supervised))
 
