@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xstilts.models.backbone import Backbone
 from xstilts.models.dropout import CounterDropout
+from xstilts.models.sharding import local, part_of, reshard
 from xstilts.random_streams import generator
 
 ADAPTER = "default"
@@ -25,7 +26,8 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
     train.
 
     B is 0; set A with `initial_state`. The adapters' input dropout has the rate
-    `backbone.dropout.adapter`.
+    `backbone.dropout.adapter`. Adapters are float32 in every precision, and compute in float32:
+    peft casts their inputs, and their sum with the layer's output to the output's dtype.
 
     Returns:
         Names of the adapted modules.
@@ -34,6 +36,7 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
         ValueError: No module matches the family's LoRA targets.
     """
     from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import cast_adapter_dtype
 
     config = LoraConfig(
         r=r, lora_alpha=alpha, target_modules=backbone.contract.lora, lora_dropout=0.0, bias="none"
@@ -41,6 +44,7 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
     # peft draws A itself, which must not advance the global random state.
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, backbone.model, ADAPTER)
+    cast_adapter_dtype(backbone.model, ADAPTER)  # float32, whatever the weights have
     layers = adapted(backbone)
     if not layers:
         raise ValueError(
@@ -73,6 +77,7 @@ def trainable_state(backbone: Backbone, mode: str = "") -> dict[str, Tensor]:
             f"tuning mode {mode!r} does not fit a backbone "
             f"{'with' if adapted(backbone) else 'without'} LoRA"
         )
+    reshard(backbone)
     return {name: p.detach() for name, p in backbone.named_parameters() if p.requires_grad}
 
 
@@ -88,7 +93,7 @@ def load_trainable(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
             f"{len(different)} names differ, such as {different[:3]}"
         )
     for name, tensor in trainable.items():
-        tensor.copy_(state[name])
+        local(tensor).copy_(part_of(state[name], tensor))
 
 
 def initial_state(backbone: Backbone, tuning: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
@@ -108,22 +113,26 @@ def initial_state(backbone: Backbone, tuning: Mapping[str, Any], seed: int) -> d
 
 @contextmanager
 def merged(backbone: Backbone) -> Iterator[Backbone]:
-    """Inside this context adapters are merged into the weights, which makes scoring faster. Does
-    nothing without adapters.
+    """Inside this context adapters are merged into float32 weights, which makes scoring faster.
+    Does nothing without adapters.
 
     Each base weight is replaced by a new tensor W + scale·BA, and the original is restored
     afterwards, equal to the bit. This takes memory for a second copy of the adapted matrices.
+
+    Adapters of bfloat16 weights stay separate: the sum would be rounded to eight significant bits,
+    which drops what changes a weight by less than 1/512 of it. So do those of sharded weights.
     """
     layers, kept = adapted(backbone), {}
+    weights = [layer.base_layer.weight for layer in layers.values()]
+    if backbone.sharded or any(weight.dtype != torch.float32 for weight in weights):
+        layers = {}
     try:
         for name, layer in layers.items():
             base: nn.Linear = layer.base_layer
             kept[name] = base.weight
             with torch.no_grad():
-                delta = layer.lora_B[ADAPTER].weight.float() @ layer.lora_A[ADAPTER].weight.float()
-                folded = (base.weight.float() + layer.scaling[ADAPTER] * delta).to(
-                    base.weight.dtype
-                )
+                delta = layer.lora_B[ADAPTER].weight @ layer.lora_A[ADAPTER].weight
+                folded = base.weight + layer.scaling[ADAPTER] * delta
             base.weight = nn.Parameter(folded, requires_grad=False)
             layer.enable_adapters(False)
         yield backbone

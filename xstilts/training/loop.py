@@ -279,9 +279,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], most: float, workers: Wor
     sharded = [p.grad for p in parameters if isinstance(p, DTensor) and p.grad is not None]
     if not sharded:
         return nn.utils.clip_grad_norm_(parameters, most)
-    whole = [
-        p.grad for p in parameters if not isinstance(p, DTensor) and p.grad is not None
-    ]
+    whole = [p.grad for p in parameters if not isinstance(p, DTensor) and p.grad is not None]
     parts = [gradient.to_local() for gradient in sharded]  # type: ignore[attr-defined]
     squared = nn.utils.get_total_norm(parts).double() ** 2
     workers.sum_(squared)
