@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.launch import private_ray
+from components.launch import private_ray, process_group
 from components.launch.capacity import problem
 from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
@@ -80,7 +80,7 @@ def launch(
         os.environ.update(private_ray.settings())  # once: a process keeps its first token
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     prefixes = ("RAY_TRAIN_",) if on_cluster else WORKER_PREFIXES
     environment = {k: v for k, v in os.environ.items() if k.startswith(prefixes)}
@@ -90,6 +90,7 @@ def launch(
     cluster = Cluster.model_validate(resources.get("cluster") or {})
     minimum = (cluster.min_workers or workers) if on_cluster else workers
     cpus = cluster.cpus_per_worker if on_cluster else 1
+    backend = process_group.backend(gpus > 0)
     try:
         local_only = {}
         if address == "local":
@@ -115,7 +116,11 @@ def launch(
         try:
             TorchTrainer(
                 call,
-                torch_config=private_ray.torch_config(storage) if private else None,
+                torch_config=(
+                    private_ray.torch_config(storage, backend)
+                    if private
+                    else TorchConfig(backend=backend)
+                ),
                 train_loop_config={"worker": worker, "config": dict(config)},
                 scaling_config=ScalingConfig(
                     num_workers=workers if minimum == workers else (minimum, workers),

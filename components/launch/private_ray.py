@@ -10,7 +10,11 @@ from typing import Any
 #: Ray has no option for the address that its servers bind. It binds loopback on systems where it
 #: expects no cluster, and this variable says that this is one (ray/_private/services.py,
 #: get_node_ip_address; the C++ servers bind the address that they are given when it is loopback).
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "GLOO_SOCKET_IFNAME": "lo"}
+_LOOPBACK = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": "lo",
+    "NCCL_SOCKET_IFNAME": "lo",
+}
 
 
 def settings() -> dict[str, str]:
@@ -36,10 +40,11 @@ def inherited() -> Iterator[None]:
                 os.environ[key] = value
 
 
-def torch_config(folder: str) -> Any:
+def torch_config(folder: str, backend: str) -> Any:
     """A TorchConfig whose workers find each other through a file in a folder of this machine.
 
-    PyTorch's default, a TCPStore, listens on all addresses of the machine.
+    PyTorch's default, a TCPStore, listens on all addresses of the machine. backend: see
+    process_group.py.
     """
     import ray
     from ray.train.torch import TorchConfig
@@ -51,7 +56,6 @@ def torch_config(folder: str) -> Any:
 
     class FileBackend(_TorchBackend):
         def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-            gpus = worker_group.get_resources_per_worker().get("GPU", 0)
             file = Path(folder) / f"rendezvous-{secrets.token_hex(8)}"  # one per start of the group
             worker_group.execute(_set_torch_distributed_env_vars)
             ray.get(
@@ -59,7 +63,7 @@ def torch_config(folder: str) -> Any:
                     worker_group.execute_single_async(
                         rank,
                         _setup_torch_process_group,
-                        backend=backend_config.backend or ("nccl" if gpus else "gloo"),
+                        backend=backend_config.backend,
                         world_rank=rank,
                         world_size=len(worker_group),
                         init_method=file.as_uri(),
@@ -74,4 +78,4 @@ def torch_config(folder: str) -> Any:
         def backend_cls(self) -> Any:
             return FileBackend
 
-    return FileConfig()
+    return FileConfig(backend=backend)

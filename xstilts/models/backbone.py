@@ -40,6 +40,10 @@ class Backbone(nn.Module):
         super().__init__()
         self.model, self.contract, self.layout = model, of, layout
         self.dropout = DropoutControl()
+        #: The dtype in which float32 weights compute; None: their own (see precision.py).
+        self.autocast: torch.dtype | None = None
+        #: Whether workers share the weights (see sharding.py). Then forward passes are collectives.
+        self.sharded = False
         text_stack = model.get_submodule(of.text)
         install(text_stack, self.dropout, "hidden")
         frozen = of.vision.frozen if of.vision else ()
@@ -103,10 +107,17 @@ class Backbone(nn.Module):
             if id(p) not in tables
         )
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """Last hidden states [T, width]. Those of a token depend on its own segment only."""
-        states: Tensor = self._run(batch).last_hidden_state[0]
-        return states
+    def forward(self, batch: PackedBatch, depth: float | None = None) -> Any:
+        """Last hidden states [T, width]. Those of a token depend on its own segment only. With a
+        depth: `hidden_and_last`.
+        """
+        out = self._run(batch, **({} if depth is None else {"output_hidden_states": True}))
+        last: Tensor = out.last_hidden_state[0]
+        if self.sharded and last.requires_grad:
+            last = last.clone()  # the backward hooks of a sharded module need a tensor of its own
+        if depth is None:
+            return last
+        return out.hidden_states[round(depth * self.layers)][0], last
 
     def hidden_at(self, batch: PackedBatch, depth: float) -> Tensor:
         """Hidden states [T, width] at a relative depth: 0 the embeddings, 1 the last layer, between
@@ -118,13 +129,17 @@ class Backbone(nn.Module):
         """`hidden_at` and `forward` in one pass."""
         if not 0.0 <= depth <= 1.0:
             raise ValueError(f"relative depth {depth} is not between 0 and 1")
-        out = self._run(batch, output_hidden_states=True)
-        return out.hidden_states[round(depth * self.layers)][0], out.last_hidden_state[0]
+        states: tuple[Tensor, Tensor] = self(batch, depth)
+        return states
 
     def lm_logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits [n, vocabulary] of states [n, width]. Pass supervised rows only."""
-        logits: Tensor = self.model.get_submodule(self.contract.lm_head)(states)
+        with self._autocast(states.device):
+            logits: Tensor = self.model.get_submodule(self.contract.lm_head)(states)
         return logits
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, self.autocast, enabled=self.autocast is not None)
 
     def _run(self, batch: PackedBatch, **kwargs: Any) -> Any:
         self.dropout.begin(batch.keys, batch.offsets)
@@ -141,15 +156,17 @@ class Backbone(nn.Module):
         if batch.token_types is not None:
             kwargs["token_type_ids"] = batch.token_types[None]
         positions = batch.positions
-        return core(
-            input_ids=batch.input_ids[None],
-            position_ids=positions[None] if positions.ndim == 1 else positions[:, None],
-            cu_seq_lens_q=batch.cu_seq_lens,
-            cu_seq_lens_k=batch.cu_seq_lens,
-            max_length_q=batch.max_length,
-            max_length_k=batch.max_length,
-            **kwargs,
-        )
+        with self._autocast(batch.input_ids.device):  # vision towers are frozen: computed outside
+            return core(
+                input_ids=batch.input_ids[None],
+                position_ids=positions[None] if positions.ndim == 1 else positions[:, None],
+                cu_seq_lens_q=batch.cu_seq_lens,
+                cu_seq_lens_k=batch.cu_seq_lens,
+                max_length_q=batch.max_length,
+                max_length_k=batch.max_length,
+                segment_lengths=batch.lengths,
+                **kwargs,
+            )
 
 
 class NoLMHead(nn.Module):

@@ -53,6 +53,7 @@ class PackedBatch:
         input_ids: [T] int64.
         cu_seq_lens: [S + 1] int32, from 0 to T.
         max_length: Tokens of the longest segment.
+        lengths: Tokens of each segment, which stay on the host.
         positions: [T], or for Qwen-VL [4, T] = text, time, height, width.
         offsets: [T] place of each token in its segment.
         keys: [T] dropout key of its segment.
@@ -65,6 +66,7 @@ class PackedBatch:
     input_ids: Tensor
     cu_seq_lens: Tensor
     max_length: int
+    lengths: tuple[int, ...]
     positions: Tensor
     offsets: Tensor
     keys: Tensor
@@ -72,15 +74,11 @@ class PackedBatch:
     image_grids: Tensor | None = None
     token_types: Tensor | None = None
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each segment."""
-        lengths: list[int] = self.cu_seq_lens.diff().tolist()
-        return lengths
-
     def to(self, device: torch.device | str) -> "PackedBatch":
-        """The same batch on a device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        """The same batch on a device. Grids of images stay on the host: vision towers make lengths
+        and indices from them, and reading these from a GPU would wait for it.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "image_grids"}
         moved: dict[str, Any] = {
             n: v.to(device, non_blocking=True) for n, v in values.items() if isinstance(v, Tensor)
         }
@@ -121,6 +119,7 @@ def pack(segments: Sequence[Segment], backbone: Placement) -> PackedBatch:
         input_ids=torch.tensor([t for s in segments for t in s.input_ids], dtype=torch.long),
         cu_seq_lens=boundaries.to(torch.int32),
         max_length=max(lengths),
+        lengths=tuple(lengths),
         positions=torch.cat([backbone.positions(s) for s in segments], -1),
         offsets=torch.arange(int(boundaries[-1]))
         - boundaries[:-1].repeat_interleave(torch.tensor(lengths)),

@@ -9,7 +9,7 @@ have no parameters: they are functions.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -30,46 +30,65 @@ class HeadInputs:
     """What heads need of the rows of a flat batch, besides hidden states. Fields that the rows'
     format does not have are filled with the values for none.
 
+    Indices and counts are computed on the host, where the rows are. Computing them from tensors on
+    a GPU would wait for it.
+
     Attributes:
         cu_seq_lens: [S + 1] segment boundaries.
+        lengths: [S] tokens of each segment.
         segments: Number of segments of each row; their sum is S.
+        row_of_token: [T] the row of each token.
+        segment_of_token: [T] the segment of each token.
         label: [R] class or choice.
         labels: [T] tag ids or tokens to predict, -100 for none.
+        supervised: Places of the tokens with labels.
+        labeled: [R] number of tokens with labels in each row.
         words: [T] the word that a token answers for, -1 for none.
         span: [R, 2] token places of the answer in the row.
+        span_inside: Whether each answer is at a place where its window may answer.
         offsets: [T, 2] characters, -1 outside a context.
         answer_starts: [R, 2] places (first, end) in the row at which an answer may start.
+        longest: Tokens of the longest segment.
     """
 
     cu_seq_lens: Tensor
+    lengths: Tensor
     segments: list[int]
+    row_of_token: Tensor
+    segment_of_token: Tensor
     label: Tensor
     labels: Tensor
+    supervised: Tensor
+    labeled: Tensor
     words: Tensor
     span: Tensor
+    span_inside: bool
     offsets: Tensor
     answer_starts: Tensor
+    longest: int
 
     @property
     def starts(self) -> Tensor:
         """[S] the first token of each segment."""
-        return self.cu_seq_lens[:-1].long()
+        return self.cu_seq_lens[:-1]
 
-    @property
-    def lengths(self) -> Tensor:
-        """[S] tokens of each segment."""
-        return self.cu_seq_lens.diff().long()
-
-    def row_of_token(self) -> Tensor:
-        """[T] the row of each token."""
-        rows = torch.arange(len(self.segments), device=self.cu_seq_lens.device)
-        counts = torch.tensor(self.segments, device=self.cu_seq_lens.device)
-        return rows.repeat_interleave(counts).repeat_interleave(self.lengths)
+    def to(self, device: torch.device | str) -> "HeadInputs":
+        """The same inputs on a device."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {
+            n: v.to(device, non_blocking=True) for n, v in values.items() if isinstance(v, Tensor)
+        }
+        return replace(self, **moved)
 
 
 def head_inputs(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu") -> HeadInputs:
     """The heads' view of encoded rows, in the order in which their segments are packed."""
-    lengths = [len(segment) for row in encoded for segment in row.segments]
+    sizes = [len(segment) for row in encoded for segment in row.segments]
+    segments = torch.tensor([len(row.segments) for row in encoded])
+    lengths = torch.tensor(sizes)
+    segment_of_token = torch.arange(len(sizes)).repeat_interleave(lengths)
+    row_of_token = torch.arange(len(encoded)).repeat_interleave(segments)[segment_of_token]
+    boundaries = torch.tensor([0, *sizes]).cumsum(0)
 
     def flat(values: str, empty: int) -> Tensor:
         parts = [
@@ -81,22 +100,43 @@ def head_inputs(encoded: Sequence[EncodedRow], device: torch.device | str = "cpu
         ]
         return torch.tensor([v for part in parts for v in part], dtype=torch.long)
 
-    offsets = [
-        torch.tensor(
-            [*row.offsets, *([-1] * (2 * sum(map(len, row.segments)) - len(row.offsets)))]
-        ).view(-1, 2)
-        for row in encoded
-    ]
-    return HeadInputs(
-        cu_seq_lens=torch.tensor([0, *lengths]).cumsum(0).to(device),
-        segments=[len(row.segments) for row in encoded],
-        label=torch.tensor([row.label for row in encoded]).to(device),
-        labels=flat("labels", -100).to(device),
-        words=flat("words", -1).to(device),
-        span=torch.tensor([row.span or [0, 0] for row in encoded]).to(device),
-        offsets=torch.cat(offsets).to(device),
-        answer_starts=torch.tensor([row.starts or [0, row.length] for row in encoded]).to(device),
+    offsets = torch.cat(
+        [
+            torch.tensor(
+                [*row.offsets, *([-1] * (2 * sum(map(len, row.segments)) - len(row.offsets)))]
+            ).view(-1, 2)
+            for row in encoded
+        ]
     )
+    labels = flat("labels", -100)
+    supervised = (labels != -100).nonzero()[:, 0]
+    span = torch.tensor([row.span or [0, 0] for row in encoded])
+    inputs = HeadInputs(
+        cu_seq_lens=boundaries,
+        lengths=lengths,
+        segments=segments.tolist(),
+        row_of_token=row_of_token,
+        segment_of_token=segment_of_token,
+        label=torch.tensor([row.label for row in encoded]),
+        labels=labels,
+        supervised=supervised,
+        labeled=torch.bincount(row_of_token[supervised], minlength=len(encoded)),
+        words=flat("words", -1),
+        span=span,
+        span_inside=_inside(span, offsets, boundaries, segments),
+        offsets=offsets,
+        answer_starts=torch.tensor([row.starts or [0, row.length] for row in encoded]),
+        longest=max(sizes),
+    )
+    return inputs.to(device)
+
+
+def _inside(span: Tensor, offsets: Tensor, boundaries: Tensor, segments: Tensor) -> bool:
+    """Whether the ends of each span are in the context of its window, or at its first token."""
+    first = boundaries[segments.cumsum(0) - segments]
+    at = first[:, None] + span
+    inside = (span >= 0) & (at < len(offsets))
+    return bool((inside & ((offsets[at.clamp(0, len(offsets) - 1), 0] >= 0) | (span == 0))).all())
 
 
 def pool(states: Tensor, inputs: HeadInputs, token: str, pooling: str = "pooled") -> Tensor:
@@ -105,18 +145,15 @@ def pool(states: Tensor, inputs: HeadInputs, token: str, pooling: str = "pooled"
     """
     if pooling == "mean":
         return mean(states, inputs)
-    index = inputs.starts if token == "first" else inputs.cu_seq_lens[1:].long() - 1
+    index = inputs.starts if token == "first" else inputs.cu_seq_lens[1:] - 1
     pooled = states[index].float()
     return pooled if pooling == "pooled" else torch.cat([pooled, mean(states, inputs)], -1)
 
 
 def mean(states: Tensor, inputs: HeadInputs) -> Tensor:
     """[S, width]: the mean state of each segment, special tokens included, in float32."""
-    segment = torch.arange(len(inputs.lengths), device=states.device).repeat_interleave(
-        inputs.lengths
-    )
     total = torch.zeros(len(inputs.lengths), states.shape[-1], device=states.device)
-    return total.index_add(0, segment, states.float()) / inputs.lengths[:, None]
+    return total.index_add(0, inputs.segment_of_token, states.float()) / inputs.lengths[:, None]
 
 
 class Classification(nn.Module):
@@ -167,11 +204,10 @@ class Tagging(nn.Module):
         """[R]: the mean over a row's labeled words, so that every sentence has the same weight; 0
         for a row without any.
         """
-        at = inputs.labels != -100
+        at = inputs.supervised
         each = F.cross_entropy(self.out(states[at].float()), inputs.labels[at], reduction="none")
-        row, count = inputs.row_of_token()[at], len(inputs.segments)
-        total = torch.zeros(count, device=states.device).index_add(0, row, each)
-        return total / torch.bincount(row, minlength=count).clamp(min=1)
+        total = torch.zeros(len(inputs.segments), device=states.device)
+        return total.index_add(0, inputs.row_of_token[at], each) / inputs.labeled.clamp(min=1)
 
     def predict(self, states: Tensor, inputs: HeadInputs) -> list[dict[int, int]]:
         """For each row: word index → label id. Words that were truncated are absent."""
@@ -179,7 +215,7 @@ class Tagging(nn.Module):
         best = self.out(states[at].float()).argmax(-1).tolist()
         tags: list[dict[int, int]] = [{} for _ in inputs.segments]
         for row, word, label in zip(
-            inputs.row_of_token()[at].tolist(), inputs.words[at].tolist(), best, strict=True
+            inputs.row_of_token[at].tolist(), inputs.words[at].tolist(), best, strict=True
         ):
             tags[row][word] = label
         return tags
@@ -228,18 +264,16 @@ class Span(nn.Module):
 
     def loss(self, states: Tensor, inputs: HeadInputs) -> Tensor:
         """[R]: half the sum of both cross-entropies, the end given the true start."""
-        states, row = states.float(), inputs.row_of_token()
+        if not inputs.span_inside:
+            raise ValueError("the tokens of an answer are outside the context of its window")
+        states, row = states.float(), inputs.row_of_token
         shut = inputs.offsets[:, 0] < 0
         shut[inputs.starts] = False
         start, end = (inputs.starts[:, None] + inputs.span).unbind(-1)
-        if bool(shut[start].any() | shut[end].any()):
-            raise ValueError("the tokens of an answer are outside the context of its window")
         place = torch.arange(len(row), device=row.device) - inputs.starts[row]
 
         def log_probability(logits: Tensor, at: Tensor) -> Tensor:
-            table = logits.new_full(
-                (len(inputs.segments), int(inputs.lengths.max())), float("-inf")
-            )
+            table = logits.new_full((len(inputs.segments), inputs.longest), float("-inf"))
             table = table.index_put((row, place), logits.masked_fill(shut, float("-inf")))
             return logits[at] - table.logsumexp(-1)
 
@@ -315,9 +349,9 @@ def lm_loss(backbone: Backbone, states: Tensor, inputs: HeadInputs) -> tuple[Ten
     """Summed cross-entropy of the supervised tokens, and their number. Logits are computed for
     these only.
     """
-    at = inputs.labels != -100
+    at = inputs.supervised
     logits = backbone.lm_logits(states[at]).float()
-    return F.cross_entropy(logits, inputs.labels[at], reduction="sum"), int(at.sum())
+    return F.cross_entropy(logits, inputs.labels[at], reduction="sum"), len(at)
 
 
 def embed(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xstilts.models.backbone import Backbone
 from xstilts.models.dropout import CounterDropout
+from xstilts.models.sharding import local, part_of, reshard
 from xstilts.random_streams import generator
 
 ADAPTER = "default"
@@ -25,7 +26,9 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
     train.
 
     B is 0; set A with `initial_state`. The adapters' input dropout has the rate
-    `backbone.dropout.adapter`, except those of experts, which have none.
+    `backbone.dropout.adapter`, except those of experts, which have none. Adapters are float32 in
+    every precision, and compute in float32: peft casts their inputs, and their sum with the layer's
+    output to the output's dtype.
 
     Every expert has adapters of its own of rank r. For E experts peft keeps their A in one matrix
     [E × r, in], expert by expert, and their B in one matrix [out, r × E], rank by rank.
@@ -37,6 +40,7 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
         ValueError: No module matches the family's LoRA targets.
     """
     from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import cast_adapter_dtype
 
     config = LoraConfig(
         r=r,
@@ -49,6 +53,7 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
     # peft draws A itself, which must not advance the global random state.
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, backbone.model, ADAPTER)
+    cast_adapter_dtype(backbone.model, ADAPTER)  # float32, whatever the weights have
     layers = adapted(backbone)
     if not layers:
         raise ValueError(
@@ -97,6 +102,7 @@ def trainable_state(backbone: Backbone, mode: str = "") -> dict[str, Tensor]:
             f"tuning mode {mode!r} does not fit a backbone "
             f"{'with' if adapted(backbone) else 'without'} LoRA"
         )
+    reshard(backbone)
     return {name: p.detach() for name, p in backbone.named_parameters() if p.requires_grad}
 
 
@@ -112,7 +118,7 @@ def load_trainable(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
             f"{len(different)} names differ, such as {different[:3]}"
         )
     for name, tensor in trainable.items():
-        tensor.copy_(state[name])
+        local(tensor).copy_(part_of(state[name], tensor))
 
 
 def initial_state(backbone: Backbone, tuning: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
@@ -132,27 +138,39 @@ def initial_state(backbone: Backbone, tuning: Mapping[str, Any], seed: int) -> d
 
 @contextmanager
 def merged(backbone: Backbone) -> Iterator[Backbone]:
-    """Inside this context adapters are merged into the weights, which makes scoring faster. Does
-    nothing without adapters.
+    """Inside this context adapters are merged into float32 weights, which makes scoring faster.
+    Does nothing without adapters.
 
     Each base weight is replaced by a new tensor W + scale·BA, and the original is restored
     afterwards, equal to the bit. This takes memory for a second copy of the adapted matrices.
+
+    Adapters of bfloat16 weights stay separate: the sum would be rounded to eight significant bits,
+    which drops what changes a weight by less than 1/512 of it. So do those of sharded weights.
     """
+    layers = adapted(backbone)
+    weights = [_base_weight(layer)[2] for layer in layers.values()]
+    if backbone.sharded or any(weight.dtype != torch.float32 for weight in weights):
+        layers = {}
     kept: list[tuple[Any, str, Tensor]] = []  # layer, name of its base weight, the weight
     try:
-        for layer in adapted(backbone).values():
-            base, name = layer.get_base_layer(), getattr(layer, "parameter_name", "weight")
-            weight: Tensor = getattr(base, name)
+        for layer in layers.values():
+            base, name, weight = _base_weight(layer)
             kept.append((layer, name, weight))
             with torch.no_grad():
-                folded = weight.float() + layer.scaling[ADAPTER] * _product(layer)
-            setattr(base, name, nn.Parameter(folded.to(weight.dtype), requires_grad=False))
+                folded = weight + layer.scaling[ADAPTER] * _product(layer)
+            setattr(base, name, nn.Parameter(folded, requires_grad=False))
             layer.enable_adapters(False)
         yield backbone
     finally:
         for layer, name, weight in kept:
             setattr(layer.get_base_layer(), name, weight)
             layer.enable_adapters(True)
+
+
+def _base_weight(layer: Any) -> tuple[Any, str, Tensor]:
+    """(module, name, tensor) of the weight that a layer adapts."""
+    base, name = layer.get_base_layer(), getattr(layer, "parameter_name", "weight")
+    return base, name, getattr(base, name)
 
 
 def _product(layer: Any) -> Tensor:

@@ -149,7 +149,8 @@ class Override(Part):
 class BackbonePlan(Part):
     """One backbone: exactly one of build, hub and path.
 
-    override: recipe keys for this backbone only; they take precedence over the plan's override.
+    dtype: the precision of computation. override: recipe keys for this backbone only; they take
+    precedence over the plan's override.
     """
 
     build: Build | None = None
@@ -159,6 +160,7 @@ class BackbonePlan(Part):
     family_: Family | None = Field(None, alias="family")
     tuning: Tuning = Tuning()
     attention: Literal["causal", "bidirectional"] | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
     override: Mapping[str, Override] | None = None
 
     @model_validator(mode="after")
@@ -392,6 +394,7 @@ class Controls(Part):
 class Resources(Part):
     """Resources of a run. They cannot change a result and are not fingerprinted.
 
+    sharding: whether a group's workers share the weights of the text stack (models/sharding.py).
     groups: worker groups per backbone. cluster: resources of each group on Kubernetes; other
     launchers ignore it.
     """
@@ -401,6 +404,7 @@ class Resources(Part):
     tokens_per_micro_batch: Count = 4096
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    sharding: Literal["none", "full", "auto"] = "auto"
     groups: Annotated[int, Field(ge=1, le=32)] = 1
     cluster: Cluster | None = None
 

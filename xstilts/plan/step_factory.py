@@ -306,7 +306,7 @@ class Steps:
         )
 
     def model(self, name: str) -> dict[str, Any]:
-        """The part of a spec with backbone, tuning and attention."""
+        """The part of a spec with backbone, tuning, attention, and dtype if it is not float32."""
         backbone = self.plan.backbones[name]
         tuning: dict[str, Any] = {"mode": backbone.tuning.mode}
         if backbone.tuning.mode == "lora":
@@ -316,6 +316,7 @@ class Steps:
             "backbone": self.identity(name),
             "tuning": tuning,
             "attention": attention_of(backbone),
+            **({"dtype": backbone.dtype} if backbone.dtype != "float32" else {}),
         }
 
     def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:

@@ -8,6 +8,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow
 from xstilts.environment import require
+from xstilts.models import sharding
 from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import load_trainable, trainable_state
@@ -77,7 +79,10 @@ def group(
     torch.set_num_threads(int(steps[undone[0]].settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         tasks = tasks_of(store, folder, steps.values())
-        loaded = LoadedBackbone(store, steps[undone[0]], Path(scratch), device, tasks)
+        loaded: LoadedBackbone | None = LoadedBackbone(
+            store, steps[undone[0]], Path(scratch), device, tasks, workers
+        )
+        assert loaded is not None
         for fingerprint in undone:
             step, key = steps[fingerprint], failure_key(folder, "finetune", fingerprint)
             if workers.from_first(store.get_json(key) is not None):
@@ -91,6 +96,8 @@ def group(
                 if workers.rank == 0:
                     store.put_json(key, failure(step.settings.get("label", "finetune"), error))
             report_progress({"step": fingerprint, "seconds": time.perf_counter() - started})
+        if loaded.backbone.sharded and not loaded.lora:
+            loaded = None  # workers score different weights, so each loads a whole backbone
         # The backbone is loaded, and starting a group costs more than scoring. The score task then
         # runs only what failed here and evaluations that a later plan adds.
         score_group(run_uri, name, workers, device, loaded)
@@ -142,11 +149,15 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
             heads.continue_from(init, store)
         development = _development(loaded, step)
         sizes = [_source_rows(loaded, step, task) for task in spec["tasks"]]
-        settings = _settings(spec, tasks, step.settings, seed, stage, sizes)
+        settings = replace(
+            _settings(spec, tasks, step.settings, seed, stage, sizes),
+            sharded=loaded.backbone.sharded,
+        )
     except (KeyError, ValueError, OSError, RuntimeError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     workers.agree(error)
 
+    sharding.reshard(loaded.backbone)
     trainable = {n: p for n, p in loaded.backbone.named_parameters() if p.requires_grad}
     optimiser = make_optimiser(trainable, heads, settings)
     progress, best = _resume(loaded, step, heads, optimiser, workers)
@@ -157,7 +168,8 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
     attempt = f"{time.time_ns()}"
 
     def checkpoint(now: Progress) -> None:
-        if workers.rank == 0:
+        files = {}
+        if workers.rank == 0 or loaded.backbone.sharded:
             files = save_state(
                 loaded.scratch / "checkpoint",
                 trainable_state(loaded.backbone),
@@ -165,21 +177,25 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
                 optimiser,
                 now,
                 best,
+                workers.rank == 0,
             )
+        if workers.rank == 0:
             store.put_checkpoint(step.fingerprint, attempt, files, {"update": now.update})
 
     def evaluate(now: Progress) -> None:
         if development and development.due(now.update, settings.updates):
             value = development.value(learner, workers, now.update)
             earlier = max((entry["value"] for entry in now.evaluations), default=-math.inf)
-            if workers.rank == 0 and value > earlier:
-                best.keep(loaded.backbone, heads)
+            if value > earlier:
+                best.keep(loaded.backbone, heads, workers.rank == 0)
             now.evaluations.append({"update": now.update, "value": value})
 
     loaded.backbone.train()
 
-    def prepare(batches: Sequence[Sequence[EncodedRow]], task: int, update: int) -> None:
-        learner.prepare(batches, task, update, workers)
+    def prepare(
+        batches: Sequence[Sequence[EncodedRow]], fillers: int, task: int, update: int
+    ) -> None:
+        learner.prepare(batches, task, update, workers, fillers)
 
     train(
         tasks,
@@ -192,8 +208,10 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         evaluate,
         prepare,
     )
+    weights = sharding.on_host(trainable_state(loaded.backbone), workers.rank == 0)
     if workers.rank == 0:
-        _commit(loaded, step, heads, progress, best, settings, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        _commit(loaded, step, weights, heads, progress, best, settings, seconds)
     workers.agree(None)
 
 
@@ -320,6 +338,7 @@ def _resume(
 def _commit(
     loaded: LoadedBackbone,
     step: Step,
+    weights: Mapping[str, Tensor],
     heads: Heads,
     progress: Progress,
     best: Best,
@@ -329,8 +348,9 @@ def _commit(
     """Writes weights and history and commits the step.
 
     Args:
-        loaded: the backbone with its last weights.
+        loaded: the backbone.
         step: the finetune step.
+        weights: the last weights.
         heads: its heads.
         progress: what was trained.
         best: the weights that English dev selected.
@@ -346,7 +366,7 @@ def _commit(
     selected = best_update(progress.evaluations)
     # Both sets of weights are kept if they differ.
     prefix = "" if selected in (None, progress.update) else "last."
-    files.update(_weights(out, trainable_state(loaded.backbone), heads, prefix))
+    files.update(_weights(out, weights, heads, prefix))
     if prefix:
         heads.load_state_dict(best.heads)
         files.update(_weights(out, best.weights, heads, ""))

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from xstilts.data.encoded import EncodedRows, Images
-from xstilts.models.backbone import Backbone, load_backbone
-from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
+from xstilts.models import sharding
+from xstilts.models.backbone import Backbone
+from xstilts.models.lora import initial_state, load_trainable, merged, trainable_state
+from xstilts.models.precision import load_tunable
 from xstilts.models.processor import load_processor
 from xstilts.runs.stage import model_folder, parent
 from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
@@ -19,6 +21,10 @@ from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
+from xstilts.training.workers import Workers
+
+#: A worker without others.
+ALONE = Workers()
 
 
 class LoadedBackbone:
@@ -33,25 +39,47 @@ class LoadedBackbone:
         scratch: Path,
         device: torch.device,
         tasks: Mapping[str, Task] = TASKS,
+        workers: Workers = ALONE,
     ) -> None:
-        """tasks: those that the steps use, private ones included (runs/task_files.py)."""
+        """Loads the backbone.
+
+        Args:
+            store: The run's store.
+            step: One of the steps.
+            scratch: A folder for files.
+            device: Where the backbone runs.
+            tasks: Those that the steps use, private ones included (runs/task_files.py).
+            workers: Those that share the weights if the steps' `sharding` asks for it.
+        """
         self.tasks = tasks
         self.store, self.device, self.scratch = store, device, scratch
         folder = model_folder(step, store, scratch)
         self.tuning: Mapping[str, Any] = step.spec["tuning"]
-        self.backbone: Backbone = load_backbone(
-            folder, step.spec["family"], step.spec.get("attention", "causal")
+        self.lora = self.tuning["mode"] == "lora"
+        self.backbone: Backbone = load_tunable(
+            folder,
+            step.spec["family"],
+            self.tuning,
+            step.spec.get("attention", "causal"),
+            step.spec.get("dtype", "float32"),
         )
         self.processor = load_processor(folder, step.spec["family"])
-        if self.tuning["mode"] == "lora":
-            add_lora(self.backbone, self.tuning["r"], self.tuning["alpha"])
-        self.backbone.to(device)
-        self.lora = self.tuning["mode"] == "lora"
-        # Full tuning changes the weights, so every step starts from this copy. LoRA does not.
+        setting = str(step.settings.get("sharding", "none"))
+        if sharding.possible(setting, workers.world, device) and workers.any(
+            sharding.needed(setting, self.backbone, device)
+        ):
+            sharding.shard(self.backbone, device)
+        else:
+            self.backbone.to(device)
+        # Full tuning changes the weights, so every step starts from this copy in the memory of the
+        # host: of a sharded backbone this worker's part. LoRA does not.
         self.pristine = (
             {}
             if self.lora
-            else {name: tensor.clone() for name, tensor in trainable_state(self.backbone).items()}
+            else {
+                name: sharding.local(tensor).cpu().clone()
+                for name, tensor in trainable_state(self.backbone).items()
+            }
         )
         self._images: dict[str, Images] = {}
         self._rows: dict[str, EncodedRows] = {}
@@ -63,8 +91,11 @@ class LoadedBackbone:
         """Restores the weights that every training path starts from: the backbone's, and adapters
         initialized from the seed.
         """
-        state = initial_state(self.backbone, self.tuning, seed) if self.lora else self.pristine
-        load_trainable(self.backbone, state)
+        if self.lora:
+            load_trainable(self.backbone, initial_state(self.backbone, self.tuning, seed))
+            return
+        for name, tensor in trainable_state(self.backbone).items():
+            sharding.local(tensor).copy_(self.pristine[name])
 
     def load(self, manifest: Manifest, prefix: str = "") -> None:
         """Loads the weights of a finished finetune step; prefix `last.` for those of its last

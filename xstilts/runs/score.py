@@ -7,7 +7,7 @@ Workers share nothing, so the failure of one model is recorded and does not affe
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import torch
 
 from xstilts.environment import require
 from xstilts.errors import XstiltsError
+from xstilts.models import sharding
 from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.runs.folder import failure, failure_key, open_run, spec_of
-from xstilts.runs.loaded_backbone import LoadedBackbone
+from xstilts.runs.loaded_backbone import ALONE, LoadedBackbone
 from xstilts.runs.score_shards import (
     Shard,
     assigned,
@@ -98,38 +99,66 @@ def group(
             )
     large = {model: parts for model, parts in undone.items() if is_large(store, parts)}
     mine = list(undone.items())[workers.rank :: workers.world]
-    if not mine and not large:
+    if not undone:
         return
     first = next(iter(undone.values()))[0]
+    # Weights that all train differ between models, so each worker needs its own.
+    sharing = workers if first.spec["tuning"]["mode"] == "lora" else ALONE
+    setting = str(first.settings.get("sharding", "none"))
+    if not mine and not large and not sharding.possible(setting, sharing.world, device):
+        return
     require(first.spec.get("environment"))
     torch.set_num_threads(int(first.settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         if loaded is None:
             tasks = tasks_of(store, folder, steps.values())
-            loaded = LoadedBackbone(store, first, Path(scratch), device, tasks)
+            loaded = LoadedBackbone(store, first, Path(scratch), device, tasks, sharing)
         if large and workers.world > 1:
-            _make_shards(
-                loaded,
-                {model: parts for model, parts in large.items() if not model or model in models},
-                workers,
-            )
+            with sharding.in_step(loaded.backbone, workers.any):
+                _make_shards(
+                    loaded,
+                    {
+                        model: parts
+                        for model, parts in large.items()
+                        if not model or model in models
+                    },
+                    workers,
+                )
             workers.meet()
-        for model, of_model in mine:
-            fingerprints = [step.fingerprint for step in of_model]
-            if model and model not in models:
-                error: Exception = XstiltsError(f"its model finetune/{model[:12]} was not trained")
+        with sharding.in_step(loaded.backbone, workers.any):
+            _score_mine(loaded, mine, models, folder)
+
+
+def _score_mine(
+    loaded: LoadedBackbone,
+    mine: Sequence[tuple[str, Sequence[Step]]],
+    models: Collection[str],
+    folder: str,
+) -> None:
+    """Scores this worker's share of the models, and records failures.
+
+    Args:
+        loaded: The backbone.
+        mine: (model, its undone score steps).
+        models: Models that are trained.
+        folder: The run's folder.
+    """
+    for model, of_model in mine:
+        fingerprints = [step.fingerprint for step in of_model]
+        if model and model not in models:
+            error: Exception = XstiltsError(f"its model finetune/{model[:12]} was not trained")
+            failed = dict.fromkeys(fingerprints, error)
+        else:
+            try:
+                failed = score(loaded, model, of_model)
+            except _RECORDED as error:
                 failed = dict.fromkeys(fingerprints, error)
-            else:
-                try:
-                    failed = score(loaded, model, of_model)
-                except _RECORDED as error:
-                    failed = dict.fromkeys(fingerprints, error)
-            for step in of_model:
-                if step.fingerprint in failed:
-                    key = failure_key(folder, "score", step.fingerprint)
-                    store.put_json(
-                        key, failure(step.settings.get("label", "score"), failed[step.fingerprint])
-                    )
+        for step in of_model:
+            if step.fingerprint in failed:
+                key = failure_key(folder, "score", step.fingerprint)
+                loaded.store.put_json(
+                    key, failure(step.settings.get("label", "score"), failed[step.fingerprint])
+                )
 
 
 def _make_shards(

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from xstilts.models.sharding import on_host, sharded_like
 from xstilts.training.loop import Progress
 from xstilts.training.selection import Best
 
@@ -26,9 +27,11 @@ def save_state(
     optimiser: torch.optim.Optimizer,
     progress: Progress,
     best: Best,
+    first: bool = True,
 ) -> dict[str, Path]:
     """Writes trainable.safetensors, heads.safetensors, optimiser.safetensors and progress.json, and
-    after an evaluation best.trainable.safetensors and best.heads.safetensors.
+    after an evaluation best.trainable.safetensors and best.heads.safetensors. The files are the
+    same whether weights are sharded or not.
 
     Args:
         folder: Where the files are written.
@@ -37,27 +40,27 @@ def save_state(
         optimiser: Optimizer.
         progress: Progress so far.
         best: Best weights so far.
+        first: Whether this is the first worker, which alone writes. All workers call this together
+            if weights are sharded.
 
     Returns:
-        Name → path.
+        Name → path; nothing on other workers.
     """
+    moments = {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, state in optimiser.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+    weights, moments = on_host(trainable, first), on_host(moments, first)
+    if not first:
+        return {}
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         name: folder / name
         for name in ("trainable.safetensors", "heads.safetensors", "optimiser.safetensors")
     }
-    save_file(
-        {k: v.detach().contiguous().cpu() for k, v in trainable.items()},
-        files["trainable.safetensors"],
-    )
-    save_file(
-        {k: v.detach().contiguous().cpu() for k, v in heads.state_dict().items()},
-        files["heads.safetensors"],
-    )
-    moments: dict[str, Tensor] = {}
-    for index, state in optimiser.state_dict()["state"].items():
-        for key, value in state.items():
-            moments[f"{index}.{key}"] = torch.as_tensor(value).detach().contiguous().cpu()
+    save_file(weights, files["trainable.safetensors"])
+    save_file(on_host(heads.state_dict()), files["heads.safetensors"])
     save_file(moments, files["optimiser.safetensors"])
     for name, tensors in (
         ("best.trainable.safetensors", best.weights),
@@ -80,10 +83,12 @@ def load_state(
     best weights.
     """
     heads.load_state_dict(load_file(files["heads.safetensors"]))
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Any]] = {}
     for name, value in load_file(files["optimiser.safetensors"]).items():
         index, _, key = name.partition(".")
-        moments.setdefault(int(index), {})[key] = value
+        own = sharded_like(value, parameters[int(index)]) if value.ndim else value
+        moments.setdefault(int(index), {})[key] = own
     state = optimiser.state_dict()
     state["state"] = moments
     optimiser.load_state_dict(state)

@@ -24,10 +24,16 @@ class InBatch:
         self.temperature = temperature
         self._left: list[tuple[Tensor, Tensor]] = []
 
-    def begin(self, batches: Sequence[Tensor], width: int, workers: Workers) -> None:
+    def begin(
+        self,
+        batches: Sequence[Tensor],
+        width: int,
+        workers: Workers,
+        device: torch.device | str = "cpu",
+    ) -> None:
         """Starts an update. batches: [rows, 2, width] of each micro-batch of this worker."""
-        mine = torch.cat([*batches]) if batches else torch.zeros(0, 2, width)
-        shares = workers.gather(mine.float().cpu())
+        mine = torch.cat([*batches]) if batches else torch.zeros(0, 2, width, device=device)
+        shares = workers.gather(mine.float())
         vectors = torch.cat(shares).requires_grad_()
         losses = pair_losses(vectors, self.temperature)
         (gradient,) = torch.autograd.grad(losses.sum(), vectors)
@@ -39,10 +45,12 @@ class InBatch:
         )
 
     def surrogate(self, vectors: Tensor) -> Tensor:
-        """Summed loss of the next micro-batch, with the gradient of the whole update's loss.
-        vectors: [rows, 2, width].
+        """Summed loss of the next micro-batch, with the gradient of the whole update's loss; 0
+        after the last one (see `train` on fillers). vectors: [rows, 2, width].
         """
-        gradient, losses = (part.to(vectors.device) for part in self._left.pop(0))
+        if not self._left:
+            return 0.0 * vectors.sum()
+        gradient, losses = self._left.pop(0)
         linear = (vectors.float() * gradient).sum()
         return linear - linear.detach() + losses.sum()
 

@@ -2,8 +2,10 @@
 
 Each update draws a fixed set of examples, splits it into padding-free micro-batches for each
 worker, sums the gradients of losses that are already divided by the update's count, and steps the
-optimizer. The number of workers, the token budget and restarts change only the order of
+optimizer. The number of workers, sharding, the token budget and restarts change only the order of
 floating-point sums.
+
+An update waits for the GPU once, after everything is queued: it reads the loss and the norm.
 """
 
 import math
@@ -14,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.training.learning_rate import factor
@@ -23,9 +26,9 @@ from xstilts.training.workers import StepFailed, Workers
 
 #: (rows of one micro-batch, task index, update) → sum of their losses, with its graph.
 LossSum = Callable[[Sequence[EncodedRow], int, int], Tensor]
-#: (this worker's micro-batches of an update, task index, update): called on every worker before
-#: they run.
-Prepare = Callable[[Sequence[Sequence[EncodedRow]], int, int], None]
+#: (this worker's micro-batches of an update, how many of them are fillers, task index, update):
+#: called on every worker before they run.
+Prepare = Callable[[Sequence[Sequence[EncodedRow]], int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings from the recipe, which change the result, and two that affect only memory and time:
-    tokens_per_micro_batch and checkpoint_every.
+    """Settings from the recipe, which change the result, and three that affect only memory and
+    time: tokens_per_micro_batch, checkpoint_every, and sharded (every forward and backward pass is
+    a collective of all workers).
     """
 
     updates: int
@@ -71,6 +75,7 @@ class TrainingSettings:
     weights: tuple[float, ...] = (1.0,)
     tokens_per_micro_batch: int = 4096
     checkpoint_every: int = 0
+    sharded: bool = False
 
 
 def parameter_groups(
@@ -144,7 +149,7 @@ def train(
     for update in range(progress.update, settings.updates):
         index, seen = sequence[update]
         started = time.perf_counter()
-        loss, spent = _update(
+        total, spent = _update(
             tasks[index],
             index,
             orders[index].draw(seen),
@@ -155,11 +160,16 @@ def train(
             workers,
             prepare,
         )
-        norm = nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+        norm = clip_gradients(parameters, settings.max_grad_norm, workers)
         scale = factor(update, settings.updates, settings.warmup, settings.schedule)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * scale
         optimiser.step()
+        loss, size = torch.stack([total, norm.double()]).tolist()
+        if not math.isfinite(loss):
+            raise StepFailed(
+                f"update {update}: the loss is {loss}; lower the learning rate or check the data"
+            )
         progress.update = update + 1
         progress.supervised_tokens += spent["supervised"]
         progress.tokens += spent["tokens"]
@@ -169,7 +179,7 @@ def train(
                 "task": index,
                 "loss": loss,
                 "lr": settings.lr * scale,
-                "norm": float(norm),
+                "norm": size,
                 "seconds": time.perf_counter() - started,
             }
         )
@@ -194,30 +204,41 @@ def _update(
     update: int,
     workers: Workers,
     prepare: Prepare | None,
-) -> tuple[float, dict[str, int]]:
-    """Sums the gradients of one update over workers into the parameters' `.grad`. Returns (loss,
-    tokens).
+) -> tuple[Tensor, dict[str, int]]:
+    """Sums the gradients of one update over workers into the parameters' `.grad`. Returns the loss,
+    on the device of the parameters, and numbers of tokens.
+
+    Sharded workers run equally many micro-batches. A worker with fewer of them adds fillers: the
+    shortest row of the update, whose loss counts 0.
     """
     lengths = [task.rows.lengths[i] for i in drawn]
     supervised = sum(task.rows.supervised[i] for i in drawn)
     count = supervised if task.objective == "lm" else len(drawn)
     for parameter in parameters:
         parameter.grad = None
-    total = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
     error: str | None = None
     try:
-        plan = micro_batches(lengths, workers.world, settings.tokens_per_micro_batch)[workers.rank]
-        batches = [task.rows.rows([drawn[i] for i in batch]) for batch in plan]
+        plans = micro_batches(lengths, workers.world, settings.tokens_per_micro_batch)
+        plan = plans[workers.rank]
+        fillers = max(map(len, plans)) - len(plan) if settings.sharded else 0
+        shortest = min(range(len(drawn)), key=lambda i: lengths[i])
+        batches = [
+            task.rows.rows([drawn[i] for i in batch]) for batch in [*plan, *[[shortest]] * fillers]
+        ]
         if prepare:
-            prepare(batches, index, update)
-        for rows in batches:
-            loss = loss_sum(rows, index, update) / max(1, count)
+            prepare(batches, fillers, index, update)
+        for place, rows in enumerate(batches):
+            weight = 1.0 if place < len(plan) else 0.0
+            loss = weight * loss_sum(rows, index, update) / max(1, count)
             loss.backward()
-            total += loss.detach().double().cpu()
+            total += loss.detach().double()
     except (RuntimeError, ValueError, KeyError, OSError) as raised:
+        if settings.sharded:  # the other workers wait in a collective: only a restart helps
+            raise
         error = f"{type(raised).__name__}: {raised}"
     _sum_gradients(parameters, total, error, update, workers)
-    return float(total), {"supervised": supervised, "tokens": sum(lengths)}
+    return total, {"supervised": supervised, "tokens": sum(lengths)}
 
 
 def _sum_gradients(
@@ -227,30 +248,45 @@ def _sum_gradients(
     update: int,
     workers: Workers,
 ) -> None:
-    """All-reduces gradients, loss and a failure flag. The flag is reduced with the gradients, so
-    that a failed worker never leaves the others waiting in a collective.
+    """All-reduces gradients and the loss. A failure flag is reduced before them, so that a failed
+    worker never leaves the others waiting in a collective. Gradients of sharded parameters are
+    summed already, by the backward pass.
     """
     touched = [0.0 if parameter.grad is None else 1.0 for parameter in parameters]
-    flag = torch.tensor([1.0 if error else 0.0, float(total), *touched], dtype=torch.float64)
-    workers.sum_(flag)
-    if flag[0] > 0:
+    flags = torch.tensor([1.0 if error else 0.0, *touched])
+    workers.sum_(flags)
+    failed, *used = flags.tolist()
+    if failed:
         workers.agree(error and f"update {update}: {error}")
-    if not math.isfinite(float(flag[1])):
-        raise StepFailed(
-            f"update {update}: the loss is {float(flag[1])}; "
-            "lower the learning rate or check the data"
-        )
-    total.copy_(flag[1])
-    for parameter, used in zip(parameters, flag[2:].tolist(), strict=True):
+    for parameter, rows in zip(parameters, used, strict=True):
         # Another worker's rows reached it. A parameter that no row reached must not decay.
-        if parameter.grad is None and used:
+        if parameter.grad is None and rows:
             parameter.grad = torch.zeros_like(parameter)
+    workers.sum_(total)
     if workers.world > 1:
-        for bucket in _buckets([p.grad for p in parameters if p.grad is not None]):
+        whole = [p.grad for p in parameters if p.grad is not None and not isinstance(p, DTensor)]
+        for bucket in _buckets(whole):
             flat = torch.cat([g.reshape(-1) for g in bucket])
             workers.sum_(flat)
             for gradient, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
                 gradient.copy_(part.view_as(gradient))
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], most: float, workers: Workers) -> Tensor:
+    """Scales all gradients so that their norm is at most `most`. Returns the norm before, without
+    waiting for the GPU.
+    """
+    sharded = [p.grad for p in parameters if isinstance(p, DTensor) and p.grad is not None]
+    if not sharded:
+        return nn.utils.clip_grad_norm_(parameters, most)
+    whole = [p.grad for p in parameters if not isinstance(p, DTensor) and p.grad is not None]
+    parts = [gradient.to_local() for gradient in sharded]  # type: ignore[attr-defined]
+    squared = nn.utils.get_total_norm(parts).double() ** 2
+    workers.sum_(squared)
+    norm = (squared + nn.utils.get_total_norm(whole).double() ** 2).sqrt().float()
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_([*parts, *whole], factor)
+    return norm
 
 
 def _buckets(gradients: Sequence[Tensor], elements: int = 16_000_000) -> Iterator[list[Tensor]]:

@@ -66,16 +66,22 @@ class Learner:
         return loss
 
     def prepare(
-        self, batches: Sequence[Sequence[EncodedRow]], task: int, update: int, workers: Workers
+        self,
+        batches: Sequence[Sequence[EncodedRow]],
+        task: int,
+        update: int,
+        workers: Workers,
+        fillers: int = 0,
     ) -> None:
         """Computes all vectors of an update of a dual encoder, since the negatives of each pair are
-        all others.
+        all others. fillers: how many of the batches, at the end, do not count.
         """
         if self.heads.tasks[task]["format"] != "ranking":
             return
         with torch.no_grad():
             vectors = [self._embedded(rows, update) for rows in batches]
-        self.pairs.begin(vectors, self.backbone.width, workers)
+        counted = vectors[: len(vectors) - fillers]
+        self.pairs.begin(counted, self.backbone.width, workers, self.device)
 
     def _embedded(self, rows: Sequence[EncodedRow], update: int) -> Tensor:
         """[R, 2, width] unit vectors of queries and of their candidates."""

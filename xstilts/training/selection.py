@@ -18,6 +18,7 @@ from xstilts.data.encoded import EncodedRows, Images
 from xstilts.models.backbone import Backbone
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import merged, trainable_state
+from xstilts.models.sharding import in_step, on_host
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS, task_metrics
 from xstilts.scoring.predict import Job, Predictor, join, predict_rows, withheld, written
@@ -36,15 +37,14 @@ class Best:
     weights: dict[str, Tensor] = field(default_factory=dict)
     heads: dict[str, Tensor] = field(default_factory=dict)
 
-    def keep(self, backbone: Backbone, heads: nn.Module) -> None:
-        """Copies the current weights."""
-        self.weights = {
-            name: tensor.detach().cpu().clone()
-            for name, tensor in trainable_state(backbone).items()
-        }
-        self.heads = {
-            name: tensor.detach().cpu().clone() for name, tensor in heads.state_dict().items()
-        }
+    def keep(self, backbone: Backbone, heads: nn.Module, first: bool = True) -> None:
+        """Copies the current weights on the first worker. All workers call this together."""
+        for name, tensors in (
+            ("weights", trainable_state(backbone)),
+            ("heads", heads.state_dict()),
+        ):
+            copies = {key: value.clone() for key, value in on_host(tensors, first).items()}
+            setattr(self, name, copies)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Development:
         backbone, training = learner.backbone, learner.backbone.training
         backbone.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), in_step(backbone, workers.any):
                 if self.objective == "lm":
                     return -self._loss(learner, workers, update)
                 with merged(backbone):
@@ -107,9 +107,9 @@ class Development:
 
     def _loss(self, learner: Learner, workers: Workers, update: int) -> float:
         share = micro_batches(self.rows.lengths, workers.world, self.budget)[workers.rank]
-        total = torch.zeros(1, dtype=torch.float64)
+        total = torch.zeros(1, dtype=torch.float64, device=learner.device)
         for batch in share:
-            total += learner.loss_sum(self.rows.rows(batch), 0, update, self.images).double().cpu()
+            total += learner.loss_sum(self.rows.rows(batch), 0, update, self.images).double()
         workers.sum_(total)
         return float(total) / max(1, sum(self.rows.supervised))
 

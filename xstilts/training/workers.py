@@ -1,5 +1,8 @@
 """The workers of one group: rank, world size, and the collectives that the loop needs. A single
 worker needs no process group.
+
+Tensors on a GPU are reduced there. Flags and Python objects are exchanged on the CPU, so that no
+worker waits for its GPU (components/launch/process_group.py).
 """
 
 from dataclasses import dataclass
@@ -36,13 +39,26 @@ class Workers:
         if lines := [f"worker {rank}: {text}" for rank, text in enumerate(errors) if text]:
             raise StepFailed("\n".join(lines) if self.world > 1 else str(error))
 
+    def any(self, flag: bool) -> bool:
+        """Whether any worker has the flag."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(int(flag))
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags)
+
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """The tensors of all workers in order of rank. Sizes may differ."""
+        """The tensors of all workers in order of rank. Their first sizes may differ."""
         if self.world == 1:
             return [tensor]
-        tensors: list[torch.Tensor | None] = [None] * self.world
-        dist.all_gather_object(tensors, tensor)
-        return [gathered for gathered in tensors if gathered is not None]
+        sizes = torch.zeros(self.world, dtype=torch.int64)
+        sizes[self.rank] = len(tensor)
+        dist.all_reduce(sizes)
+        padded = tensor.new_zeros((int(sizes.max()), *tensor.shape[1:]))
+        padded[: len(tensor)] = tensor
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        dist.all_gather(parts, padded)
+        return [part[:size] for part, size in zip(parts, sizes.tolist(), strict=True)]
 
     def meet(self) -> None:
         """Waits until every worker has called this."""
