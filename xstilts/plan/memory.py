@@ -5,11 +5,11 @@ Tensors that autograd keeps are counted operation by operation. Where a sum depe
 (casts of autocast, inputs that adapters keep), the rule is stated beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from xstilts.plan.model_shape import Matrix, Shape
+from xstilts.plan.model_shape import Shape
 
 GIB = 2**30
 FLOAT32, BFLOAT16 = 4, 2
@@ -100,8 +100,8 @@ def trainable(shape: Shape, setup: Setup, batch: Batch) -> int:
 
 
 def weights(shape: Shape, setup: Setup) -> dict[str, int]:
-    """Weights in memory. With sharding also two layers and the embedding tables in full, which
-    exist while they are computed.
+    """Weights in memory. Sharded workers also gather two layers at a time, and hold embedding table
+    and LM head in full.
     """
     text = shape.text * (setup.bytes if setup.lora else FLOAT32)
     parts = {"weights": text // setup.shards + shape.frozen * setup.bytes}
@@ -109,12 +109,12 @@ def weights(shape: Shape, setup: Setup) -> dict[str, int]:
         parts["adapters"] = shape.adapters(setup.r) * FLOAT32
     if setup.shards > 1:
         gathered = 2 * shape.block + shape.table + shape.head + shape.other
-        parts["gathered weights"] = gathered * setup.bytes
+        parts["gathered weights"] = gathered * (setup.bytes if setup.lora else FLOAT32)
     return parts
 
 
 def training(shape: Shape, setup: Setup, batch: Batch) -> Memory:
-    """The peak of an update, after the first micro-batch: gradients and moments exist."""
+    """The peak of an update after the first micro-batch, when gradients and moments exist."""
     count = trainable(shape, setup, batch)
     shards = 1 if setup.lora else setup.shards
     held = {
@@ -122,19 +122,16 @@ def training(shape: Shape, setup: Setup, batch: Batch) -> Memory:
         "gradients": count * FLOAT32 // shards,
         "optimizer moments": 2 * count * FLOAT32 // shards,
     }
-    later = [_backward(shape, setup, batch), _last(shape, setup), _images(shape, setup, batch)]
+    peaks = [*_update(shape, setup, batch), _images(setup, batch, shape)]
     if setup.selects:
-        later.append(_scoring_parts(shape, setup, batch))
-    peak = max(later, key=lambda parts: sum(parts.values()))
-    return Memory({**held, **peak, **_context(setup, {**held, **peak})})
+        peaks.append(_scoring_peak(shape, setup, batch))
+    return _with(held, peaks, setup)
 
 
 def scoring(shape: Shape, setup: Setup, batch: Batch) -> Memory:
     """The peak of scoring."""
-    held = weights(shape, setup)
-    moments = [_scoring_parts(shape, setup, batch), _images(shape, setup, batch)]
-    peak = max(moments, key=lambda parts: sum(parts.values()))
-    return Memory({**held, **peak, **_context(setup, {**held, **peak})})
+    peaks = [_scoring_peak(shape, setup, batch), _images(setup, batch, shape)]
+    return _with(weights(shape, setup), peaks, setup)
 
 
 def host(shape: Shape, setup: Setup) -> Memory:
@@ -142,84 +139,100 @@ def host(shape: Shape, setup: Setup) -> Memory:
     its trainable weights, whichever is more.
     """
     count = (shape.adapters(setup.r) if setup.lora else shape.text) * FLOAT32
-    loading = {"model while it loads": shape.parameters * setup.bytes}
-    copies = {
-        "initial weights": 0 if setup.lora else count,
-        "best weights": count if setup.selects else 0,
-        "checkpoint": 3 * count,
-    }
-    peak = max((loading, copies), key=lambda parts: sum(parts.values()))
-    return Memory({"process": HOST_PROCESS, **peak})
+    peaks = [
+        {"model while it loads": shape.text * (setup.bytes if setup.lora else FLOAT32)},
+        {**_copies(shape, setup), "checkpoint": 3 * count},
+    ]
+    return Memory({"process": HOST_PROCESS, **_largest(peaks)})
 
 
 def on_cpu(shape: Shape, setup: Setup, batch: Batch) -> Memory:
-    """What a worker without a GPU needs: training, and the copies that a host keeps."""
-    copies = {n: b for n, b in host(shape, setup).parts.items() if n.endswith(" weights")}
-    return Memory({**training(shape, setup, batch).parts, **copies})
+    """What a worker without a GPU needs for training, with the copies that a host keeps."""
+    return Memory({**training(shape, setup, batch).parts, **_copies(shape, setup)})
 
 
-def _context(setup: Setup, parts: Mapping[str, int]) -> dict[str, int]:
-    if not setup.cuda:
-        return {}
-    return {"CUDA": CUDA_CONTEXT + int(FRAGMENTATION * sum(parts.values()))}
-
-
-def _backward(shape: Shape, setup: Setup, batch: Batch) -> dict[str, int]:
-    """What exists at the start of the backward pass, or in its largest layer."""
-    layer, flight = saved(shape, setup) * batch.tokens, _flight(shape, setup) * batch.tokens
-    logits = _logits(shape, setup, batch)
-    kept = _ends(shape, setup) * batch.tokens + copies_for_autocast(shape, setup, batch)
-    if setup.checkpointing:
-        stream = shape.hidden * _stream(setup) * batch.tokens
-        return {
-            "activations": shape.layers * stream + kept,
-            "one layer": max(0, layer + flight - logits),
-            "logits": logits,
-        }
+def _copies(shape: Shape, setup: Setup) -> dict[str, int]:
+    """Copies of trainable weights: those that each step starts from, and the best ones."""
+    count = (shape.adapters(setup.r) if setup.lora else shape.text) * FLOAT32
     return {
-        "activations": shape.layers * layer + kept,
-        "logits": logits,
-        "temporary": max(0, flight - logits),
+        "initial weights": 0 if setup.lora else count,
+        "best weights": count if setup.selects else 0,
     }
 
 
-def _last(shape: Shape, setup: Setup) -> dict[str, int]:
-    """The end of the backward pass: the gradient of the embedding table, before it is added. With
-    tied tables that of the LM head exists as well.
-    """
-    if setup.lora:
-        return {"temporary": 0}
-    return {"temporary": (2 if shape.tied else 1) * shape.table * FLOAT32}
+def _largest(peaks: Sequence[Mapping[str, int]]) -> Mapping[str, int]:
+    return max(peaks, key=lambda parts: sum(parts.values()))
+
+
+def _with(held: Mapping[str, int], peaks: Sequence[Mapping[str, int]], setup: Setup) -> Memory:
+    peak = _largest(peaks)
+    cuda = CUDA_CONTEXT + int(FRAGMENTATION * sum(peak.values()))
+    return Memory({**held, **peak, **({"CUDA": cuda} if setup.cuda else {})})
+
+
+def _update(shape: Shape, setup: Setup, batch: Batch) -> Iterator[dict[str, int]]:
+    """What exists besides the state at each moment of an update that can be the largest."""
+    tokens, full = batch.tokens, not setup.lora
+    layer, stream = saved(shape, setup), shape.hidden * _stream(setup)
+    kept = shape.layers * (stream if setup.checkpointing else layer)
+    activations = {"activations": tokens * (kept + 4 * shape.hidden * FLOAT32)}
+    inside = tokens * _inside(shape, setup)
+    casts = _casts(shape, setup)
+    # Autocast keeps its copies of the weights until the forward pass ends; autograd keeps those of
+    # layers that are not computed again until the backward pass has used them.
+    later = 0 if setup.checkpointing else casts
+    table = shape.table * FLOAT32 if full and batch.supervised else 0
+    waiting = table if shape.tied else 0
+    if casts:
+        yield {**activations, "bfloat16 copies": casts, "one layer": inside}
+    # Log-probabilities, their gradient and that of the logits; then the gradient of the LM head.
+    logits = batch.supervised * shape.vocabulary * FLOAT32
+    copy = shape.table * BFLOAT16 if casts and batch.supervised else 0
+    held = {**activations, "bfloat16 copies": later + copy}
+    yield {**held, "logits": 3 * logits}
+    yield {**held, "logits": logits, "gradient of the LM head": table}
+    again = tokens * layer if setup.checkpointing else 0
+    yield {
+        **activations,
+        "bfloat16 copies": later or casts // shape.layers,
+        "one layer": inside + again,
+        "gradient of the LM head": waiting,
+    }
+    # The gradient of the embedding table, before it is added.
+    yield {"gradients in progress": (shape.table * FLOAT32 if full else 0) + waiting}
 
 
 def saved(shape: Shape, setup: Setup) -> int:
     """Bytes per token that autograd keeps of one text layer."""
-    size, hidden = setup.bytes, shape.hidden
+    size, hidden, lora = setup.bytes, shape.hidden, setup.lora
     query, key, value = (m.outputs for m in shape.matrices if m.role == "attention")
-    passes = shape.experts_per_token or 1
     up = [m for m in shape.matrices if m.role == "up"]
+    passes = shape.experts_per_token or 1
     wide, linears = passes * up[0].outputs, 3 + passes * len(up)
+    low = size == BFLOAT16
     # Attention keeps queries, keys, values and its output.
     kept = (2 * query + key + value) * size
-    # Inputs of linear maps. Autocast and dropout make one for each map; else maps share them.
-    separate = setup.bytes == BFLOAT16 or (setup.lora and setup.adapter_dropout)
-    kept += (linears if separate else 2) * hidden * size
-    if separate and setup.lora or not (setup.cuda and setup.bytes == BFLOAT16):
-        kept += query * size  # attention output, copied
-    # Norms keep their input in float32. RMSNorm is several operations: with a weight that trains,
-    # it keeps the normalized input too.
-    plain = not shape.decoder and setup.lora and not setup.cuda
-    kept += 2 * hidden * (size if plain else FLOAT32)
-    if shape.decoder and not setup.lora:
+    # Inputs of linear maps. Each map has its own where adapters cast them to float32, autocast to
+    # bfloat16, or dropout changes them; else maps share them.
+    own = low or (lora and setup.adapter_dropout)
+    width = FLOAT32 if lora else size
+    kept += (linears if own else 2) * hidden * width
+    if not (low and setup.cuda and not lora):  # there the kernel's output is the input
+        kept += query * width
+    # Norms keep their input in float32. RMSNorm is several operations: with a weight that trains it
+    # keeps the normalized input too.
+    kept += 2 * hidden * (FLOAT32 if shape.decoder else _stream(setup))
+    if shape.decoder and not lora:
         kept += 2 * hidden * FLOAT32
     if shape.heads_norm:
-        kept += (query + key) * (FLOAT32 + (0 if setup.lora else size))
-    # The feed-forward network: gate, its activation, up and their product; or one and its GELU.
-    kept += (4 if shape.decoder else 2) * wide * size
+        kept += (query + key) * (FLOAT32 + (0 if lora else size))
+    # The feed-forward network: gate, its activation and up; or the input of GELU. Then the input of
+    # the last map.
+    kept += wide * ((3 if shape.decoder else 1) * size + width)
     if shape.experts_per_token:
         kept += 2 * passes * hidden * size  # rows sorted by expert, and their results
-    if setup.lora:
-        kept += setup.r * size * (4 + passes * (len(up) + 1))
+    if lora:
+        kept += setup.r * FLOAT32 * (4 + passes * (len(up) + 1))
         if setup.adapter_dropout:  # masks, one byte each
             kept += linears * hidden + query + wide
     if setup.dropout and not shape.decoder:
@@ -228,34 +241,22 @@ def saved(shape: Shape, setup: Setup) -> int:
 
 
 def _stream(setup: Setup) -> int:
-    """Bytes of a number of the states between layers: float32 where embeddings are."""
+    """Bytes of a number between layers: float32 where the embeddings are."""
     return setup.bytes if setup.lora else FLOAT32
 
 
-def _ends(shape: Shape, setup: Setup) -> int:
-    """Bytes per token outside the layers: embeddings, and the states with their norm."""
-    return 4 * shape.hidden * FLOAT32
-
-
-def _flight(shape: Shape, setup: Setup) -> int:
+def _inside(shape: Shape, setup: Setup) -> int:
     """Bytes per token of gradients inside the layer that the backward pass is in."""
     wide = sum(m.outputs for m in shape.matrices if m.role == "up")
     return (wide * (shape.experts_per_token or 1) + 3 * shape.hidden) * setup.bytes
 
 
-def _logits(shape: Shape, setup: Setup, batch: Batch) -> int:
-    """Log-probabilities, their gradient and that of the logits, in float32."""
-    return 3 * batch.supervised * shape.vocabulary * FLOAT32
+def _casts(shape: Shape, setup: Setup) -> int:
+    """Weights of all layers that autocast copies to bfloat16. Sharding does not divide them."""
+    return 0 if setup.lora or setup.bytes == FLOAT32 else shape.linear * BFLOAT16
 
 
-def copies_for_autocast(shape: Shape, setup: Setup, batch: Batch) -> int:
-    """Weights that autocast copies to bfloat16, and the backward pass needs."""
-    if setup.lora or setup.bytes == FLOAT32:
-        return 0
-    return (shape.linear + (shape.table if batch.supervised else 0)) * BFLOAT16 // setup.shards
-
-
-def _images(shape: Shape, setup: Setup, batch: Batch) -> dict[str, int]:
+def _images(setup: Setup, batch: Batch, shape: Shape) -> dict[str, int]:
     """The vision tower, before the text stack: states of one layer and those kept for features."""
     if shape.vision is None or not batch.patches:
         return {"images": 0}
@@ -265,18 +266,14 @@ def _images(shape: Shape, setup: Setup, batch: Batch) -> dict[str, int]:
     return {"images": batch.patches * each}
 
 
-def _scoring_parts(shape: Shape, setup: Setup, batch: Batch) -> dict[str, int]:
-    """One layer without a graph, and the matrices with adapters folded in."""
+def _scoring_peak(shape: Shape, setup: Setup, batch: Batch) -> dict[str, int]:
+    """One layer without a graph. Adapters are folded into matrices of float32 that are whole."""
     states = (shape.layers if batch.all_layers else 1) * shape.hidden * _stream(setup)
-    layer = saved(shape, setup)
     largest = max(m.copies * m.inputs * m.outputs for m in shape.matrices)
-    folded = (shape.adapted * setup.bytes + 3 * largest * FLOAT32) if setup.lora else 0
+    folds = setup.lora and setup.bytes == FLOAT32 and setup.shards == 1
+    each = states + 4 * shape.hidden * FLOAT32 + 2 * _inside(shape, setup)
     return {
-        "folded adapters": folded // setup.shards,
-        "activations": batch.tokens * (states + layer + _ends(shape, setup)),
+        "folded adapters": (shape.adapted + 2 * largest) * FLOAT32 if folds else 0,
+        "bfloat16 copies": _casts(shape, setup),
+        "activations": batch.tokens * each,
     }
-
-
-def adapted(matrices: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
-    """The matrices that LoRA adapts."""
-    return tuple(matrix for matrix in matrices if matrix.role != "router")

@@ -76,6 +76,12 @@ def setup_of(spec: Mapping[str, Any], settings: Mapping[str, Any], cuda: bool) -
     )
 
 
+def usual_budget(settings: Mapping[str, Any]) -> int:
+    """The token budget where it is not chosen from free memory."""
+    value = settings.get("tokens_per_micro_batch", AUTO)
+    return USUAL_BUDGET if value == AUTO else int(value)
+
+
 def choose(
     shape: Shape,
     setup: Setup,
@@ -115,9 +121,7 @@ def _options(
     budget = settings.get("tokens_per_micro_batch", AUTO)
     checkpointing = settings.get("activation_checkpointing", AUTO)
     budgets = (
-        [int(budget)]
-        if budget != AUTO
-        else [b for b in BUDGETS if setup.cuda or b <= USUAL_BUDGET]
+        [int(budget)] if budget != AUTO else [b for b in BUDGETS if setup.cuda or b <= USUAL_BUDGET]
     )
     for on in (False, True):
         if checkpointing in (AUTO, "on" if on else "off"):
@@ -179,9 +183,7 @@ def _changes(
     least = min(BUDGETS[-1], budget)
     if setup.bytes == 4 and fits(least, dtype="bfloat16", **small):
         yield "dtype: bfloat16"
-    shards = next(
-        (n for n in _SHARDS if n > setup.shards and fits(least, shards=n, **small)), None
-    )
+    shards = next((n for n in _SHARDS if n > setup.shards and fits(least, shards=n, **small)), None)
     if shards:
         yield f"sharding: full with at least {shards} workers"
     if not setup.lora:

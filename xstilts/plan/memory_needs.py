@@ -6,18 +6,26 @@ encoded rows and the memory of their device (runs/memory_fit.py).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError, PlanError
 from xstilts.models.published import PUBLISHED
 from xstilts.plan.memory import GIB, Memory, Setup, host, on_cpu, scoring, training
-from xstilts.plan.memory_choice import Choice, Need, Rows, choose, refusal, setup_of
+from xstilts.plan.memory_choice import (
+    AUTO,
+    USUAL_BUDGET,
+    Choice,
+    Need,
+    Rows,
+    choose,
+    refusal,
+    setup_of,
+)
 from xstilts.plan.model_shape import Config, Shape, shape_of
-from xstilts.sources.mirrors import Mirror, model_revision
+from xstilts.sources.mirrors import Mirror
 from xstilts.step import Step, training_role
 from xstilts.tasks.task import SHOWN, Task
 
@@ -28,7 +36,7 @@ _SEGMENTS = {"multiple_choice": 5, "ranking": 2}
 _ANSWER_TOKENS = 16
 #: Share of tokens that masked language modeling predicts.
 _MASKED = 0.15
-#: Where a choice only has to be shown, and nothing limits it.
+#: Bytes where the plan names no limit.
 _UNLIMITED = float("inf")
 
 
@@ -68,9 +76,11 @@ class BackboneMemory:
         }
 
 
-def config_of(identity: Any, mirror: Mirror) -> Config | None:
+def config_of(identity: Any, mirror: Mirror | None) -> Config | None:
     """The config.json of a backbone: of its folder, of the mirror, or as published. None for a
     built backbone, and for a model of the hub that is in none of these.
+
+    mirror: None if it does not have the model.
     """
     if not isinstance(identity, Mapping):
         return None
@@ -78,8 +88,8 @@ def config_of(identity: Any, mirror: Mirror) -> Config | None:
         config: Config = json.loads((Path(identity["path"]) / "config.json").read_text())
         return config
     name = str(identity["hub"])
-    if mirror.kind == "folder" and model_revision(mirror, name) is not None:
-        assert mirror.folder is not None
+    if mirror is not None:
+        assert mirror.folder is not None  # the hub has no models in this sense
         path = mirror.folder / "models" / name / "config.json"
         if mirror.listing is not None:
             mirror.listing.download(f"models/{name}/config.json", path)
@@ -142,8 +152,13 @@ def _known_shape(config: Config | None) -> Shape | None:
 
 
 def _memory_of(name: str, step: Step, shape: Shape, setup: Setup, rows: Rows) -> BackboneMemory:
-    settings, problems = step.settings, []
+    settings, problems = dict(step.settings), []
     kind, limit, of = _limit(settings)
+    if limit == _UNLIMITED:  # nothing to choose from: shown as without a GPU
+        if settings.get("tokens_per_micro_batch", AUTO) == AUTO:
+            settings["tokens_per_micro_batch"] = USUAL_BUDGET
+        if settings.get("activation_checkpointing", AUTO) == AUTO:
+            settings["activation_checkpointing"] = "off"
     need: Need = training if kind == "gpu" else on_cpu
     choice = choose(shape, setup, rows, settings, limit, need)
     where = f"backbones.{name}"
@@ -220,29 +235,3 @@ def _share(task: Task, shape: Shape | None) -> float:
     if task.estimate is None or task.name.endswith("_text") or task.name == "text_lm":
         return 1.0
     return min(1.0, _ANSWER_TOKENS / task.estimate.tokens)
-
-
-def of_expansion(
-    steps: Mapping[str, Step],
-    groups: Sequence[Mapping[str, Any]],
-    tasks: Mapping[str, Task],
-    mirror: Mirror,
-) -> list[BackboneMemory]:
-    """`memory_needs` with the configurations of a mirror."""
-    return memory_needs(steps, groups, tasks, partial(config_of, mirror=mirror))
-
-
-def lines(needs: Sequence[BackboneMemory]) -> Iterator[tuple[str, ...]]:
-    """Rows of a table for people: backbone, setting, parts in GiB, totals."""
-    for need in needs:
-        setup = need.choice.setup
-        mode = f"lora {setup.r}" if setup.lora else "full"
-        yield (
-            need.backbone,
-            f"{mode}, {setup.dtype}" + (f", {setup.shards} shards" if setup.shards > 1 else ""),
-            f"{need.choice.tokens_per_micro_batch:,}",
-            "on" if setup.checkpointing else "off",
-            str(need.choice.memory),
-            f"{need.choice.memory.total / GIB:.1f}",
-            f"{need.scoring.total / GIB:.1f}",
-        )

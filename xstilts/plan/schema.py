@@ -148,7 +148,8 @@ class Override(Part):
 class BackbonePlan(Part):
     """One backbone: exactly one of build, hub and path.
 
-    override: recipe keys for this backbone only; they take precedence over the plan's override.
+    compile and kernels: faster computation on a GPU, which rounds differently. override: recipe
+    keys for this backbone only; they take precedence over the plan's override.
     """
 
     build: Build | None = None
@@ -158,6 +159,8 @@ class BackbonePlan(Part):
     family_: Family | None = Field(None, alias="family")
     tuning: Tuning = Tuning()
     attention: Literal["causal", "bidirectional"] | None = None
+    compile: Literal["blocks"] | None = None
+    kernels: Literal["liger"] | None = None
     override: Mapping[str, Override] | None = None
 
     @model_validator(mode="after")
@@ -180,7 +183,15 @@ class BackbonePlan(Part):
         if self.attention is not None and not contract(self.family).causal:
             causal = ", ".join(name for name, entry in FAMILIES.items() if entry.causal)
             raise ValueError(f"attention is for {causal}; {self.family} is bidirectional already")
+        if self.kernels is not None and not contract(self.family).causal:
+            causal = ", ".join(name for name, entry in FAMILIES.items() if entry.causal)
+            raise ValueError(f"kernels: {self.kernels} is for {causal}; remove kernels")
         return self
+
+    def faster(self) -> dict[str, str]:
+        """The keys compile and kernels, where they are set."""
+        chosen = {"compile": self.compile, "kernels": self.kernels}
+        return {key: value for key, value in chosen.items() if value is not None}
 
     @property
     def family(self) -> str:
@@ -371,18 +382,29 @@ class Controls(Part):
     negative: NegativeControl | None = None
 
 
+def _switch(value: Any) -> Any:
+    """YAML reads `on` and `off` as booleans."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
 class Resources(Part):
     """Resources of a run. They cannot change a result and are not fingerprinted.
 
-    groups: worker groups per backbone. cluster: resources of each group on Kubernetes; other
+    tokens_per_micro_batch, activation_checkpointing: chosen from free memory if `auto`.
+    gpu_memory_gib: memory of one GPU, from which a plan that cannot fit is refused. groups: worker
+    groups per backbone. cluster: resources of each group on Kubernetes; other
     launchers ignore it.
     """
 
     workers: Count = 1
     threads: Count = 1
-    tokens_per_micro_batch: Count = 4096
+    tokens_per_micro_batch: Count | Literal["auto"] = "auto"
+    activation_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
+        "auto"
+    )
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    gpu_memory_gib: Positive | None = None
     groups: Annotated[int, Field(ge=1, le=32)] = 1
     cluster: Cluster | None = None
 

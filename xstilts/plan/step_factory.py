@@ -5,6 +5,7 @@ from typing import Any
 
 from xstilts.errors import DataError
 from xstilts.models.families import contract
+from xstilts.plan.memory_needs import config_of
 from xstilts.plan.model_identity import identity_of
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.split_sources import Sources
@@ -186,6 +187,12 @@ class Steps:
         """The commit at which the mirror has a backbone of the hub, or None."""
         return self.tables.model(self.sources.mirror, backbone.hub) if backbone.hub else None
 
+    def config(self, identity: Any) -> Mapping[str, Any] | None:
+        """The config.json of a backbone with this identity, or None if it is not known yet."""
+        hub = identity.get("hub") if isinstance(identity, Mapping) else None
+        mirrored = hub is not None and self.tables.model(self.sources.mirror, hub) is not None
+        return config_of(identity, self.sources.mirror if mirrored else None)
+
     def _build(self, name: str) -> str:
         build = self.plan.backbones[name].build
         assert build is not None  # asked by identity()
@@ -306,7 +313,7 @@ class Steps:
         )
 
     def model(self, name: str) -> dict[str, Any]:
-        """The part of a spec with backbone, tuning and attention."""
+        """The part of a spec with backbone, tuning, attention, and faster kernels if any."""
         backbone = self.plan.backbones[name]
         tuning: dict[str, Any] = {"mode": backbone.tuning.mode}
         if backbone.tuning.mode == "lora":
@@ -314,6 +321,7 @@ class Steps:
         return {
             "family": backbone.family, "backbone": self.identity(name), "tuning": tuning,
             "attention": attention_of(backbone),
+            **backbone.faster(),
         }  # fmt: skip
 
     def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:
