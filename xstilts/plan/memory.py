@@ -75,7 +75,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryUse:
     """Bytes by part, for people. Parts of equal time: their sum is the peak."""
 
     parts: Mapping[str, int]
@@ -113,7 +113,7 @@ def weights(shape: Shape, setup: Setup) -> dict[str, int]:
     return parts
 
 
-def training(shape: Shape, setup: Setup, batch: Batch) -> Memory:
+def training(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
     """The peak of an update after the first micro-batch, when gradients and moments exist."""
     count = trainable(shape, setup, batch)
     shards = 1 if setup.lora else setup.shards
@@ -128,13 +128,13 @@ def training(shape: Shape, setup: Setup, batch: Batch) -> Memory:
     return _with(held, peaks, setup)
 
 
-def scoring(shape: Shape, setup: Setup, batch: Batch) -> Memory:
+def scoring(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
     """The peak of scoring."""
     peaks = [_scoring_peak(shape, setup, batch), _images(setup, batch, shape)]
     return _with(weights(shape, setup), peaks, setup)
 
 
-def host(shape: Shape, setup: Setup) -> Memory:
+def host(shape: Shape, setup: Setup) -> MemoryUse:
     """What the host of a worker with a GPU needs: the model while it is loaded, or the copies of
     its trainable weights, whichever is more.
     """
@@ -143,12 +143,12 @@ def host(shape: Shape, setup: Setup) -> Memory:
         {"model while it loads": shape.text * (setup.bytes if setup.lora else FLOAT32)},
         {**_copies(shape, setup), "checkpoint": 3 * count},
     ]
-    return Memory({"process": HOST_PROCESS, **_largest(peaks)})
+    return MemoryUse({"process": HOST_PROCESS, **_largest(peaks)})
 
 
-def on_cpu(shape: Shape, setup: Setup, batch: Batch) -> Memory:
+def on_cpu(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
     """What a worker without a GPU needs for training, with the copies that a host keeps."""
-    return Memory({**training(shape, setup, batch).parts, **_copies(shape, setup)})
+    return MemoryUse({**training(shape, setup, batch).parts, **_copies(shape, setup)})
 
 
 def _copies(shape: Shape, setup: Setup) -> dict[str, int]:
@@ -164,10 +164,10 @@ def _largest(peaks: Sequence[Mapping[str, int]]) -> Mapping[str, int]:
     return max(peaks, key=lambda parts: sum(parts.values()))
 
 
-def _with(held: Mapping[str, int], peaks: Sequence[Mapping[str, int]], setup: Setup) -> Memory:
+def _with(held: Mapping[str, int], peaks: Sequence[Mapping[str, int]], setup: Setup) -> MemoryUse:
     peak = _largest(peaks)
     cuda = CUDA_CONTEXT + int(FRAGMENTATION * sum(peak.values()))
-    return Memory({**held, **peak, **({"CUDA": cuda} if setup.cuda else {})})
+    return MemoryUse({**held, **peak, **({"CUDA": cuda} if setup.cuda else {})})
 
 
 def _update(shape: Shape, setup: Setup, batch: Batch) -> Iterator[dict[str, int]]:

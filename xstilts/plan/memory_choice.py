@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xstilts.models.families import contract
-from xstilts.plan.memory import GIB, Batch, Memory, Setup, training
+from xstilts.plan.memory import GIB, Batch, MemoryUse, Setup, training
 from xstilts.plan.model_shape import Shape
 
 AUTO = "auto"
@@ -51,11 +51,11 @@ class Choice:
 
     tokens_per_micro_batch: int
     setup: Setup
-    memory: Memory
+    memory: MemoryUse
 
 
 #: Memory of (shape, setup, batch): of training, or of training on a CPU.
-Need = Callable[[Shape, Setup, Batch], Memory]
+Need = Callable[[Shape, Setup, Batch], MemoryUse]
 
 
 def setup_of(spec: Mapping[str, Any], settings: Mapping[str, Any], cuda: bool) -> Setup:

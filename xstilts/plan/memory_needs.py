@@ -13,7 +13,7 @@ from typing import Any
 
 from xstilts.errors import DataError, PlanError
 from xstilts.models.published import PUBLISHED
-from xstilts.plan.memory import GIB, Memory, Setup, host, on_cpu, scoring, training
+from xstilts.plan.memory import GIB, MemoryUse, Setup, host, on_cpu, scoring, training
 from xstilts.plan.memory_choice import (
     AUTO,
     USUAL_BUDGET,
@@ -56,8 +56,8 @@ class BackboneMemory:
     backbone: str
     step: str
     choice: Choice
-    scoring: Memory
-    host: Memory | None
+    scoring: MemoryUse
+    host: MemoryUse | None
     problems: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

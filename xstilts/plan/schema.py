@@ -148,8 +148,7 @@ class Override(Part):
 class BackbonePlan(Part):
     """One backbone: exactly one of build, hub and path.
 
-    compile and kernels: faster computation on a GPU, which rounds differently. override: recipe
-    keys for this backbone only; they take precedence over the plan's override.
+    override: recipe keys for this backbone only; they take precedence over the plan's override.
     """
 
     build: Build | None = None
@@ -159,9 +158,10 @@ class BackbonePlan(Part):
     family_: Family | None = Field(None, alias="family")
     tuning: Tuning = Tuning()
     attention: Literal["causal", "bidirectional"] | None = None
+    override: Mapping[str, Override] | None = None
+    # Faster computation on a GPU. It rounds differently, so it is part of the fingerprint.
     compile: Literal["blocks"] | None = None
     kernels: Literal["liger"] | None = None
-    override: Mapping[str, Override] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> "BackbonePlan":
@@ -388,11 +388,10 @@ def _switch(value: Any) -> Any:
 
 
 class Resources(Part):
-    """Resources of a run. They cannot change a result and are not fingerprinted.
+    """Resources of a run. They cannot change a result and are not fingerprinted. Those that are
+    `auto` are chosen from free memory.
 
-    tokens_per_micro_batch, activation_checkpointing: chosen from free memory if `auto`.
-    gpu_memory_gib: memory of one GPU, from which a plan that cannot fit is refused. groups: worker
-    groups per backbone. cluster: resources of each group on Kubernetes; other
+    groups: worker groups per backbone. cluster: resources of each group on Kubernetes; other
     launchers ignore it.
     """
 
@@ -404,8 +403,8 @@ class Resources(Part):
     )
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
-    gpu_memory_gib: Positive | None = None
     groups: Annotated[int, Field(ge=1, le=32)] = 1
+    gpu_memory_gib: Positive | None = None
     cluster: Cluster | None = None
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from rich.text import Text
 from xstilts.plan.cost import estimate
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.hub_revisions import unverified_sources
-from xstilts.plan.memory import GIB, Memory
+from xstilts.plan.memory import GIB, MemoryUse
 from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
 
@@ -139,7 +139,7 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         parts.append(_table("memory of one worker in GiB", heads, [
             (
                 m["backbone"], m["dtype"], f"{m['tokens_per_micro_batch']:,}",
-                "on" if m["activation_checkpointing"] else "off", Memory(m["training"]),
+                "on" if m["activation_checkpointing"] else "off", MemoryUse(m["training"]),
                 f"{m['training_total'] / GIB:.1f}", f"{m['scoring_total'] / GIB:.1f}",
             )
             for m in view["memory"]

@@ -313,15 +313,15 @@ class Steps:
         )
 
     def model(self, name: str) -> dict[str, Any]:
-        """The part of a spec with backbone, tuning, attention, and faster kernels if any."""
+        """The part of a spec with backbone, tuning and attention."""
         backbone = self.plan.backbones[name]
         tuning: dict[str, Any] = {"mode": backbone.tuning.mode}
         if backbone.tuning.mode == "lora":
             tuning["r"], tuning["alpha"] = self.recipes.adapters[name]
         return {
+            **backbone.faster(),
             "family": backbone.family, "backbone": self.identity(name), "tuning": tuning,
             "attention": attention_of(backbone),
-            **backbone.faster(),
         }  # fmt: skip
 
     def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:

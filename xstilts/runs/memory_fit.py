@@ -19,7 +19,7 @@ import torch
 from xstilts.errors import DataError
 from xstilts.models.activation_checkpointing import checkpoint_layers
 from xstilts.models.backbone import Backbone
-from xstilts.plan.memory import GIB, Batch, Memory, on_cpu, scoring, training
+from xstilts.plan.memory import GIB, Batch, MemoryUse, on_cpu, scoring, training
 from xstilts.plan.memory_choice import (
     AUTO,
     Choice,
@@ -201,11 +201,11 @@ def scoring_budget(backbone: Backbone, step: Step, device: torch.device) -> int:
     setup = setup_of(step.spec, step.settings, True)
     free = free_memory(device)
 
-    def more(shape: Shape, setup: Any, batch: Batch) -> Memory:
+    def more(shape: Shape, setup: Any, batch: Batch) -> MemoryUse:
         """What scoring needs besides weights."""
         parts = scoring(shape, setup, replace(batch, all_layers=True)).parts
         held = ("weights", "adapters", "gathered weights", "CUDA")
-        return Memory({name: size for name, size in parts.items() if name not in held})
+        return MemoryUse({name: size for name, size in parts.items() if name not in held})
 
     return choose(
         shape, setup, Rows(1), {"activation_checkpointing": "off"}, free, more
