@@ -122,7 +122,7 @@ def training(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
         "gradients": count * FLOAT32 // shards,
         "optimizer moments": 2 * count * FLOAT32 // shards,
     }
-    peaks = [*_update(shape, setup, batch), _images(setup, batch, shape)]
+    peaks = [*_update(shape, setup, batch), _images(shape, setup, batch)]
     if setup.selects:
         peaks.append(_scoring_peak(shape, setup, batch))
     return _with(held, peaks, setup)
@@ -130,7 +130,7 @@ def training(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
 
 def scoring(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
     """The peak of scoring."""
-    peaks = [_scoring_peak(shape, setup, batch), _images(setup, batch, shape)]
+    peaks = [_scoring_peak(shape, setup, batch), _images(shape, setup, batch)]
     return _with(weights(shape, setup), peaks, setup)
 
 
@@ -175,7 +175,9 @@ def _update(shape: Shape, setup: Setup, batch: Batch) -> Iterator[dict[str, int]
     tokens, full = batch.tokens, not setup.lora
     layer, stream = saved(shape, setup), shape.hidden * _stream(setup)
     kept = shape.layers * (stream if setup.checkpointing else layer)
-    activations = {"activations": tokens * (kept + 4 * shape.hidden * FLOAT32)}
+    activations = {
+        "activations": tokens * (kept + 4 * shape.hidden * FLOAT32) + _pixels(shape, setup, batch)
+    }
     inside = tokens * _inside(shape, setup)
     casts = _casts(shape, setup)
     # Autocast keeps its copies of the weights until the forward pass ends; autograd keeps those of
@@ -256,24 +258,34 @@ def _casts(shape: Shape, setup: Setup) -> int:
     return 0 if setup.lora or setup.bytes == FLOAT32 else shape.linear * BFLOAT16
 
 
-def _images(setup: Setup, batch: Batch, shape: Shape) -> dict[str, int]:
+def _pixels(shape: Shape, setup: Setup, batch: Batch) -> int:
+    """Pixels of all images as one tensor; on the CPU also as one tensor for each image."""
+    if shape.vision is None:
+        return 0
+    return batch.patches * shape.vision.pixels * FLOAT32 * (1 if setup.cuda else 2)
+
+
+def _images(shape: Shape, setup: Setup, batch: Batch) -> dict[str, int]:
     """The vision tower, before the text stack: states of one layer and those kept for features."""
-    if shape.vision is None or not batch.patches:
+    if shape.vision is None:
         return {"images": 0}
     vision = shape.vision
-    layer = (6 * vision.hidden + 2 * vision.ff) * setup.bytes
-    each = vision.pixels * FLOAT32 + vision.kept * vision.hidden * setup.bytes + layer
-    return {"images": batch.patches * each}
+    states = (vision.kept + 6) * vision.hidden + 2 * vision.ff
+    return {"images": batch.patches * states * setup.bytes + _pixels(shape, setup, batch)}
 
 
 def _scoring_peak(shape: Shape, setup: Setup, batch: Batch) -> dict[str, int]:
-    """One layer without a graph. Adapters are folded into matrices of float32 that are whole."""
+    """One layer without a graph: states, and its feed-forward network. Adapters are folded into
+    float32 matrices that are not sharded.
+    """
     states = (shape.layers if batch.all_layers else 1) * shape.hidden * _stream(setup)
+    up = [m.outputs for m in shape.matrices if m.role == "up"]
+    wide = (sum(up) + up[0]) * (shape.experts_per_token or 1)
     largest = max(m.copies * m.inputs * m.outputs for m in shape.matrices)
     folds = setup.lora and setup.bytes == FLOAT32 and setup.shards == 1
-    each = states + 4 * shape.hidden * FLOAT32 + 2 * _inside(shape, setup)
+    each = states + 3 * shape.hidden * FLOAT32 + wide * setup.bytes
     return {
         "folded adapters": (shape.adapted + 2 * largest) * FLOAT32 if folds else 0,
         "bfloat16 copies": _casts(shape, setup),
-        "activations": batch.tokens * each,
+        "activations": batch.tokens * each + _pixels(shape, setup, batch),
     }
