@@ -140,8 +140,8 @@ def host(shape: Shape, setup: Setup) -> MemoryUse:
     """
     count = (shape.adapters(setup.r) if setup.lora else shape.text) * FLOAT32
     peaks = [
-        {"model while it loads": shape.text * (setup.bytes if setup.lora else FLOAT32)},
-        {**_copies(shape, setup), "checkpoint": 3 * count},
+        {"model while it loads": shape.parameters * (setup.bytes if setup.lora else FLOAT32)},
+        {**_copies(shape, setup), "checkpoint": 2 * count},  # its largest file has the moments
     ]
     return MemoryUse({"process": HOST_PROCESS, **_largest(peaks)})
 

@@ -2,6 +2,7 @@
 one does not fit.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,9 @@ AUTO = "auto"
 BUDGETS = (65536, 32768, 16384, 8192, 4096, 2048, 1024)
 #: The budget without a GPU, and the smallest that `auto` prefers to activation checkpointing.
 USUAL_BUDGET = 4096
+#: `sharding: auto` shards if a worker's weights, gradients and moments exceed this part of a GPU
+#: (models/sharding.py).
+RESIDENT = 0.5
 #: Numbers of workers that advice tries for sharding.
 _SHARDS = (2, 4, 8, 16, 32, 64)
 
@@ -58,22 +62,44 @@ class Choice:
 Need = Callable[[Shape, Setup, Batch], MemoryUse]
 
 
-def setup_of(spec: Mapping[str, Any], settings: Mapping[str, Any], cuda: bool) -> Setup:
-    """The setup of a finetune or score step, without checkpointing. cuda: whether it runs on a
-    GPU.
+def setup_of(
+    spec: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    cuda: bool,
+    shape: Shape | None = None,
+    limit: float = math.inf,
+) -> Setup:
+    """The setup of a finetune or score step, without checkpointing.
+
+    Args:
+        spec: The step's spec.
+        settings: Its settings.
+        cuda: Whether it runs on a GPU.
+        shape: Shape of the model, for `sharding: auto`; None: not sharded then.
+        limit: Bytes of the GPU, for `sharding: auto`.
     """
     recipe = spec.get("recipe", {})
-    sharded = settings.get("sharding") == "full"
-    return Setup(
+    setup = Setup(
         tuning=spec["tuning"]["mode"],
         r=int(spec["tuning"].get("r") or 0),
         dtype=str(spec.get("dtype", "float32")),
-        shards=int(settings.get("workers", 1)) if sharded else 1,
         cuda=cuda,
         dropout=bool(recipe.get("dropout")) and not contract(spec["family"]).causal,
-        adapter_dropout=bool(recipe.get("adapter_dropout")),
+        adapter_dropout=bool(recipe.get("adapter_dropout")) and spec["tuning"]["mode"] == "lora",
         selects=recipe.get("selection") not in (None, "last"),
     )
+    sharding, workers = settings.get("sharding", "none"), int(settings.get("workers", 1))
+    large = shape is not None and resident(shape, setup) > RESIDENT * limit
+    if sharding == "full" or (sharding == AUTO and cuda and large):
+        return replace(setup, shards=workers)
+    return setup
+
+
+def resident(shape: Shape, setup: Setup) -> int:
+    """Bytes of weights, gradients and moments of an unsharded worker."""
+    parts = training(shape, setup, Batch(0, 1)).parts
+    held = ("weights", "adapters", "gradients", "optimizer moments")
+    return sum(parts.get(name, 0) for name in held)
 
 
 def usual_budget(settings: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ encoded rows and the memory of their device (runs/memory_fit.py).
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ _ANSWER_TOKENS = 16
 #: Share of tokens that masked language modeling predicts.
 _MASKED = 0.15
 #: Bytes where the plan names no limit.
-_UNLIMITED = float("inf")
+_UNLIMITED = math.inf
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,11 @@ def memory_needs(
             if name not in shapes:
                 shapes[name] = _known_shape(config(step.spec["backbone"]))
             shape, rows = shapes[name], _rows(step, steps, tasks, shapes[name])
-            setup = setup_of(step.spec, step.settings, _gpus(step.settings) > 0)
-            if shape is None or (rows, setup) in distinct:
+            if shape is None:
+                continue
+            kind, limit, _ = _limit(step.settings)
+            setup = setup_of(step.spec, step.settings, kind == "gpu", shape, limit)
+            if (rows, setup) in distinct:
                 continue
             distinct.add((rows, setup))
             need = _memory_of(name, step, shape, setup, rows)
@@ -225,7 +229,7 @@ def _image_tokens(encoded: Step, steps: Mapping[str, Step], shape: Shape | None)
     condition = steps[encoded.parents["records"]].spec.get("images", "real")
     if budget is None or condition not in SHOWN or shape is None or shape.vision is None:
         return 0
-    return shape.vision.patches or int(budget.get("image_tokens") or 0)
+    return int(budget.get("image_tokens") or shape.vision.patches)
 
 
 def _share(task: Task, shape: Shape | None) -> float:
