@@ -7,6 +7,8 @@ the same mask. Dropout on attention probabilities is not applied: no variable-le
 it with a custom mask.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -42,6 +44,15 @@ class DropoutControl:
                 "dropout is on, and the tokens are unknown: call the backbone, not its inner model"
             )
         return self._tokens
+
+    @contextmanager
+    def replay(self, tokens: Tensor) -> Iterator[None]:
+        """Inside this context the tokens are those of an earlier forward pass (from `tokens()`)."""
+        current, self._tokens = self._tokens, tokens
+        try:
+            yield
+        finally:
+            self._tokens = current
 
 
 class CounterDropout(nn.Module):

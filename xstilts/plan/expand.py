@@ -12,6 +12,7 @@ from xstilts.plan import facts
 from xstilts.plan.arms import applicable
 from xstilts.plan.batches import build_batches, encoding_batches, group_batches, source_batches
 from xstilts.plan.expansion import Expansion, Json
+from xstilts.plan.memory_needs import memory_needs, refuse
 from xstilts.plan.schema import Arm, Plan
 from xstilts.plan.split_sources import Sources
 from xstilts.plan.step_factory import NOTHING_LEFT, Steps
@@ -46,6 +47,7 @@ def expand(
 
     Raises:
         DataError: The mirror lacks required data. The error lists all of it.
+        PlanError: A backbone cannot fit into the memory that the plan names.
     """
     tables = (tables or Tables.shipped()).with_tasks(plan.private_tasks)
     sources = Sources(plan, tables, mirror)
@@ -68,6 +70,9 @@ def expand(
         by_backbone[cell["backbone"]] += [*cell["chain"], *cell["scores"].values()]
     for entry in steps.intermediates:
         by_backbone[entry["backbone"]] += [entry["score"]] if entry["score"] else []
+    groups = group_batches(steps.made, by_backbone, plan.resources.groups)
+    memory = memory_needs(steps.made, groups, tables.tasks, steps.config)
+    refuse(memory)
     return Expansion(
         name=plan.name,
         plan=plan.to_json(),
@@ -76,7 +81,7 @@ def expand(
         sources=source_batches(steps.made),
         builds=build_batches(steps.made),
         encodings=encoding_batches(steps.made),
-        groups=group_batches(steps.made, by_backbone, plan.resources.groups),
+        groups=groups,
         cells=cells,
         not_applicable=facts.not_applicable(plan, tables)
         + [
@@ -98,6 +103,7 @@ def expand(
         identities=sources.identities,
         exposures=facts.exposures(plan, tables),
         intermediates=steps.intermediates,
+        memory=[need.to_json() for need in memory],
         order={key: list(getattr(plan, key)) for key in ("backbones", "arms", "evaluations")},
     )
 

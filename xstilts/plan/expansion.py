@@ -34,6 +34,9 @@ class Expansion:
         exposures: {backbone, arm, exposure, why}. exposure: seen, unseen or unknown.
         intermediates: {backbone, arm, seed, task, objective, score, …}: with a score step also
             split and metrics, without one (null) the reason.
+        memory: {backbone, step, dtype, shards, tokens_per_micro_batch, activation_checkpointing,
+            training, training_total, scoring_total, host_total}: bytes of one worker in the largest
+            training step of each backbone whose shape is known.
         order: {backbones, arms, evaluations}: names in plan order, since stored JSON has sorted
             keys.
     """
@@ -58,6 +61,7 @@ class Expansion:
     identities: Sequence[Json]
     exposures: Sequence[Json] = ()
     intermediates: Sequence[Json] = ()
+    memory: Sequence[Json] = ()
     order: Json = field(default_factory=dict)
 
     def to_json(self) -> Json:

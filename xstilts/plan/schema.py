@@ -162,6 +162,9 @@ class BackbonePlan(Part):
     attention: Literal["causal", "bidirectional"] | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     override: Mapping[str, Override] | None = None
+    # Faster computation on a GPU. It rounds differently, so it is part of the fingerprint.
+    compile: Literal["blocks"] | None = None
+    kernels: Literal["liger"] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> "BackbonePlan":
@@ -183,7 +186,15 @@ class BackbonePlan(Part):
         if self.attention is not None and not contract(self.family).causal:
             causal = ", ".join(name for name, entry in FAMILIES.items() if entry.causal)
             raise ValueError(f"attention is for {causal}; {self.family} is bidirectional already")
+        if self.kernels is not None and not contract(self.family).causal:
+            causal = ", ".join(name for name, entry in FAMILIES.items() if entry.causal)
+            raise ValueError(f"kernels: {self.kernels} is for {causal}; remove kernels")
         return self
+
+    def faster(self) -> dict[str, str]:
+        """The keys compile and kernels, where they are set."""
+        chosen = {"compile": self.compile, "kernels": self.kernels}
+        return {key: value for key, value in chosen.items() if value is not None}
 
     @property
     def family(self) -> str:
@@ -391,8 +402,14 @@ class Controls(Part):
     negative: NegativeControl | None = None
 
 
+def _switch(value: Any) -> Any:
+    """YAML reads `on` and `off` as booleans."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
 class Resources(Part):
-    """Resources of a run. They cannot change a result and are not fingerprinted.
+    """Resources of a run. They cannot change a result and are not fingerprinted. Those that are
+    `auto` are chosen from free memory.
 
     sharding: whether a group's workers share the weights of the text stack (models/sharding.py).
     groups: worker groups per backbone. cluster: resources of each group on Kubernetes; other
@@ -401,11 +418,15 @@ class Resources(Part):
 
     workers: Count = 1
     threads: Count = 1
-    tokens_per_micro_batch: Count = 4096
+    tokens_per_micro_batch: Count | Literal["auto"] = "auto"
+    activation_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
+        "auto"
+    )
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     sharding: Literal["none", "full", "auto"] = "auto"
     groups: Annotated[int, Field(ge=1, le=32)] = 1
+    gpu_memory_gib: Positive | None = None
     cluster: Cluster | None = None
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from rich.text import Text
 from xstilts.plan.cost import estimate
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.hub_revisions import unverified_sources
+from xstilts.plan.memory import GIB, MemoryUse
 from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
 
@@ -83,6 +84,7 @@ def overview(
             key: list(getattr(expansion, key))
             for key in ("budgets", "contrasts", "overrides", "not_applicable", "skipped_languages")
         },
+        "memory": list(expansion.memory),
         "headline": expansion.headline,
         "seed_warnings": seed_warnings(expansion.cells, expansion.contrasts),
         "unverified_sources": unverified_sources(expansion.identities),
@@ -132,6 +134,16 @@ def render(view: Mapping[str, Any]) -> RenderableType:
     if view["hours_on_gpus"]:
         duration = view["hours_on_gpus"]
         parts.append(Text(f"on {duration['gpus']} GPUs: {_number(duration['hours'], 1, ' hours')}"))
+    if view["memory"]:
+        heads = ("backbone", "dtype", "tokens", "checkpointing", "training", "total", "scoring")
+        parts.append(_table("memory of one worker in GiB", heads, [
+            (
+                m["backbone"], m["dtype"], f"{m['tokens_per_micro_batch']:,}",
+                "on" if m["activation_checkpointing"] else "off", MemoryUse(m["training"]),
+                f"{m['training_total'] / GIB:.1f}", f"{m['scoring_total'] / GIB:.1f}",
+            )
+            for m in view["memory"]
+        ]))  # fmt: skip
     if view["contrasts"]:
         parts.append(_table("contrasts", ("name", "arm", "reference", "differences"), [
             (

@@ -5,6 +5,7 @@ from typing import Any
 
 from xstilts.errors import DataError
 from xstilts.models.families import contract
+from xstilts.plan.memory_needs import config_of
 from xstilts.plan.model_identity import identity_of, unresolved
 from xstilts.plan.schema import Arm, BackbonePlan, Plan
 from xstilts.plan.split_sources import Sources
@@ -187,6 +188,12 @@ class Steps:
         """The commit at which the mirror has a backbone of the hub, or None."""
         return self.tables.model(self.sources.mirror, backbone.hub) if backbone.hub else None
 
+    def config(self, identity: Any) -> Mapping[str, Any] | None:
+        """The config.json of a backbone with this identity, or None if it is not known yet."""
+        hub = identity.get("hub") if isinstance(identity, Mapping) else None
+        mirrored = hub is not None and self.tables.model(self.sources.mirror, hub) is not None
+        return config_of(identity, self.sources.mirror if mirrored else None)
+
     def _build(self, name: str) -> str:
         build = self.plan.backbones[name].build
         assert build is not None  # asked by identity()
@@ -312,6 +319,7 @@ class Steps:
         if backbone.tuning.mode == "lora":
             tuning["r"], tuning["alpha"] = self.recipes.adapters[name]
         return {
+            **backbone.faster(),
             "family": contract(backbone.family).recorded_name,
             "backbone": self.identity(name),
             "tuning": tuning,

@@ -1,0 +1,227 @@
+"""Fits a step into the memory of its worker: refuses a model that is too large before it is loaded,
+and chooses token budget and activation checkpointing from free memory.
+
+Neither changes a result: the budget changes the order of sums, and layers that are computed again
+give the same bits. An update that runs out of memory all the same fails with the arithmetic. It is
+not repeated with half the budget: its worker may be inside a collective that others wait in.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xstilts.errors import DataError
+from xstilts.models.activation_checkpointing import checkpoint_layers
+from xstilts.models.backbone import Backbone
+from xstilts.plan.memory import GIB, Batch, MemoryUse, on_cpu, scoring, training
+from xstilts.plan.memory_choice import (
+    AUTO,
+    Choice,
+    Need,
+    Rows,
+    choose,
+    refusal,
+    setup_of,
+    usual_budget,
+)
+from xstilts.plan.model_shape import Config, Shape, shape_of
+from xstilts.step import Step
+from xstilts.training.loop import TrainTask
+from xstilts.training.workers import StepFailed
+
+
+class DoesNotFit(RuntimeError):
+    """A step needs more memory than its worker has."""
+
+
+def free_memory(device: torch.device, root: Path = Path("/")) -> int:
+    """Bytes that this worker may still allocate: of its GPU, or its share of the machine's and the
+    container's memory.
+
+    root: where /proc and /sys are.
+    """
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + unused
+    limits = [_of_machine(root), *_of_container(root)]
+    # Ray Train sets the number of workers on this machine. They start at the same time.
+    return min(limits) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _of_machine(root: Path) -> int:
+    table = root / "proc" / "meminfo"
+    if not table.is_file():  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    line = next(v for v in table.read_text().splitlines() if v.startswith("MemAvailable:"))
+    return int(line.split()[1]) * 1024
+
+
+def _of_container(root: Path) -> Iterator[int]:
+    """What the limit of the control group leaves; nothing without a limit. Cached files count as
+    free.
+    """
+    group = root / "sys" / "fs" / "cgroup"
+    limit = group / "memory.max"
+    if not limit.is_file() or limit.read_text().strip() == "max":
+        return
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    used = int((group / "memory.current").read_text()) - int(stat.get("inactive_file", 0))
+    yield int(limit.read_text()) - used
+
+
+def _known_shape(config: Config) -> Shape | None:
+    """None for a model type without arithmetic, whose steps run as the plan says."""
+    try:
+        return shape_of(config)
+    except DataError:
+        return None
+
+
+def require_room(folder: Path, step: Step, device: torch.device) -> None:
+    """DoesNotFit if weights, gradients and moments alone exceed the device's free memory. Called
+    before the model is loaded.
+    """
+    shape = _known_shape(json.loads((folder / "config.json").read_text()))
+    if shape is None:
+        return
+    cuda = device.type == "cuda"
+    settings = {
+        **step.settings,
+        "tokens_per_micro_batch": 1,
+        "sharding": "full" if cuda and step.settings.get("sharding") == AUTO else
+        step.settings.get("sharding"),
+    }  # fmt: skip
+    need: Need = training if step.kind == "finetune" else scoring
+    rows, free = Rows(1), free_memory(device)
+    choice = choose(shape, setup_of(step.spec, settings, cuda), rows, settings, free, need)
+    if choice.memory.total > free:
+        raise DoesNotFit(_refusal(step, shape, choice, rows, free, device, need))
+
+
+def training_choice(
+    backbone: Backbone,
+    step: Step,
+    tasks: Sequence[TrainTask],
+    images: bool,
+    device: torch.device,
+    copies: Mapping[str, torch.Tensor],
+    shards: int = 1,
+) -> Choice | None:
+    """Token budget and checkpointing of a finetune step, whose backbone is loaded.
+
+    Args:
+        backbone: The backbone on its device.
+        step: The step.
+        tasks: Its tasks with encoded rows.
+        images: Whether rows show images.
+        device: The backbone's device.
+        copies: Initial weights of the backbone, which are allocated already.
+        shards: Workers that share the weights.
+
+    Returns:
+        The choice, or None for a model type without arithmetic.
+
+    Raises:
+        DoesNotFit: No budget that the plan allows fits into free memory.
+    """
+    shape = _known_shape(backbone.config.to_dict())
+    if shape is None:
+        return None
+    cuda = device.type == "cuda"
+    setup = replace(setup_of(step.spec, step.settings, cuda), shards=shards)
+    rows = Rows(
+        longest=max(max(task.rows.lengths, default=1) for task in tasks),
+        supervised=max(_supervised(task) for task in tasks),
+        images=images,
+    )
+    need: Need = training if cuda else on_cpu
+    allocated = sum(_bytes(p) + (_bytes(p.grad) if p.grad is not None else 0)
+                    for p in backbone.parameters())  # fmt: skip
+    if not cuda:
+        allocated += sum(map(_bytes, copies.values()))
+    available = free_memory(device) + allocated
+    choice = choose(shape, setup, rows, step.settings, available, need)
+    if choice.memory.total > available:
+        raise DoesNotFit(_refusal(step, shape, choice, rows, available, device, need))
+    return choice
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    """Of this worker's part, if workers share the tensor."""
+    part = getattr(tensor, "_local_tensor", tensor)
+    return int(part.numel() * part.element_size())
+
+
+def _supervised(task: TrainTask) -> float:
+    """The largest share of a row's tokens whose logits are computed."""
+    if task.objective != "lm":
+        return 0.0
+    pairs = zip(task.rows.supervised, task.rows.lengths, strict=True)
+    return max((supervised / length for supervised, length in pairs), default=0.0)
+
+
+def _refusal(
+    step: Step,
+    shape: Shape,
+    choice: Choice,
+    rows: Rows,
+    available: int,
+    device: torch.device,
+    need: Need,
+) -> str:
+    of = "free memory of the GPU" if device.type == "cuda" else "free memory of each worker"
+    label = str(step.settings.get("label", step.kind))
+    return refusal(label, shape, choice, rows, available, of, need)
+
+
+def apply(choice: Choice | None, backbone: Backbone, settings: Mapping[str, Any]) -> int:
+    """Turns checkpointing on or off, and returns the token budget. choice: that of the first
+    worker, so that all have the same.
+    """
+    on = settings.get("activation_checkpointing") == "on"
+    checkpoint_layers(backbone, choice.setup.checkpointing if choice else on)
+    return choice.tokens_per_micro_batch if choice else usual_budget(settings)
+
+
+def scoring_budget(backbone: Backbone, step: Step, device: torch.device) -> int:
+    """Tokens of a batch without gradients: as the plan says; for `auto` on a GPU the largest that
+    fits into free memory.
+    """
+    shape = _known_shape(backbone.config.to_dict())
+    auto = step.settings.get("tokens_per_micro_batch", AUTO) == AUTO
+    if not auto or device.type != "cuda" or shape is None:
+        return usual_budget(step.settings)
+    setup = setup_of(step.spec, step.settings, True)
+    free = free_memory(device)
+
+    def more(shape: Shape, setup: Any, batch: Batch) -> MemoryUse:
+        """What scoring needs besides weights."""
+        parts = scoring(shape, setup, replace(batch, all_layers=True)).parts
+        held = ("weights", "adapters", "gathered weights", "CUDA")
+        return MemoryUse({name: size for name, size in parts.items() if name not in held})
+
+    return choose(
+        shape, setup, Rows(1), {"activation_checkpointing": "off"}, free, more
+    ).tokens_per_micro_batch
+
+
+@contextmanager
+def explained(choice: Choice | None) -> Iterator[None]:
+    """Adds the arithmetic to the failure of a step that ran out of GPU memory."""
+    try:
+        yield
+    except StepFailed as error:
+        if choice is None or "OutOfMemoryError" not in str(error):
+            raise
+        raise StepFailed(
+            f"{error}\nThe arithmetic expected {choice.memory.total / GIB:.1f} GiB "
+            f"({choice.memory}); other processes may use the GPU. Set a tokens_per_micro_batch "
+            f"below {choice.tokens_per_micro_batch}, or activation_checkpointing: on"
+        ) from error
