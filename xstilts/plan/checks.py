@@ -268,7 +268,7 @@ class _Check:
         """Dropout of adapters where those of experts cannot have it."""
         backbone = self.plan.backbones[name]
         lora = backbone.tuning.mode == "lora" and contract(backbone.family).lora_parameters
-        if lora and self.recipes.full(task, backbone)["adapter_dropout"]:
+        if lora and self.recipes.full(task, backbone).get("adapter_dropout"):
             yield (
                 f"override.{task}.adapter_dropout: adapters of the experts of family "
                 f"{backbone.family} (backbone {name}) have no dropout; set it to 0"
