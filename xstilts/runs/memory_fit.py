@@ -2,7 +2,7 @@
 and chooses token budget and activation checkpointing from free memory.
 
 Neither changes a result: the budget changes the order of sums, and layers that are computed again
-give the same bits. An update that runs out of memory all the same fails with the arithmetic. It is
+give the same bits. An update that still runs out of memory fails with the arithmetic. It is
 not repeated with half the budget: its worker may be inside a collective that others wait in.
 """
 
