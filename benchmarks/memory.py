@@ -41,12 +41,12 @@ ROW, SUPERVISED = 128, 32
 class Size:
     """Sizes of a text stack, and of a vision tower with `vision` layers."""
 
-    hidden: int = 512
-    layers: int = 8
-    ff: int = 1376
-    heads: int = 8
-    kv_heads: int = 4
-    vocabulary: int = 32000
+    hidden: int = 384
+    layers: int = 6
+    ff: int = 1024
+    heads: int = 6
+    kv_heads: int = 3
+    vocabulary: int = 16000
     vision: int = 4
 
 
@@ -140,29 +140,29 @@ MODELS: dict[str, Callable[[Size], nn.Module]] = {
     "llava": _llava,
     "qwen_vl": _qwen_vl,
 }
-_BUDGETS = (512, 2048)
+_BUDGETS = (256, 1024)
 #: Cases of the table.
 CASES = (
     *(Case("xlm_r", "full", budget=b, objective="head", dropout=True) for b in _BUDGETS),
     *(Case("xlm_r", "full", "bfloat16", budget=b, objective="head") for b in _BUDGETS),
-    Case("xlm_r", "full", checkpointing=True, budget=2048, dropout=True),
-    Case("xlm_r", "full", "bfloat16", checkpointing=True, budget=2048),
+    Case("xlm_r", "full", checkpointing=True, budget=1024, dropout=True),
+    Case("xlm_r", "full", "bfloat16", checkpointing=True, budget=1024),
     *(Case("xlm_r", "lora", budget=b, objective="head", dropout=True) for b in _BUDGETS),
-    Case("xlm_r", "lora", "bfloat16", budget=2048, objective="head"),
+    Case("xlm_r", "lora", "bfloat16", budget=1024, objective="head"),
     *(Case("llava", "full", budget=b) for b in _BUDGETS),
     *(Case("llava", "full", "bfloat16", budget=b) for b in _BUDGETS),
-    Case("llava", "full", "bfloat16", checkpointing=True, budget=2048),
+    Case("llava", "full", "bfloat16", checkpointing=True, budget=1024),
     *(Case("llava", "lora", budget=b, dropout=True) for b in _BUDGETS),
     *(Case("llava", "lora", "bfloat16", budget=b, dropout=True) for b in _BUDGETS),
-    Case("llava", "lora", checkpointing=True, budget=2048, dropout=True),
-    Case("llava", "lora", "bfloat16", checkpointing=True, budget=2048, objective="head"),
+    Case("llava", "lora", checkpointing=True, budget=1024, dropout=True),
+    Case("llava", "lora", "bfloat16", checkpointing=True, budget=1024, objective="head"),
     *(Case("qwen_vl", "lora", budget=b) for b in _BUDGETS),
     *(Case("qwen_vl", "lora", "bfloat16", budget=b) for b in _BUDGETS),
-    Case("qwen_vl", "full", budget=2048),
-    Case("qwen_vl", "full", "bfloat16", checkpointing=True, budget=2048),
-    Case("llava", "lora", budget=2048, scoring=True, images=True),
-    Case("llava", "lora", "bfloat16", budget=2048, scoring=True, images=True),
-    Case("xlm_r", "full", budget=2048, scoring=True),
+    Case("qwen_vl", "full", budget=1024),
+    Case("qwen_vl", "full", "bfloat16", checkpointing=True, budget=1024),
+    Case("llava", "lora", budget=1024, scoring=True, images=True),
+    Case("llava", "lora", "bfloat16", budget=1024, scoring=True, images=True),
+    Case("xlm_r", "full", budget=1024, scoring=True),
 )
 _TASK = {"name": "task", "format": "classification", "classes": 3}
 

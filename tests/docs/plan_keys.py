@@ -128,7 +128,8 @@ def _described(annotation: Any, metadata: Any = ()) -> str:
     if origin is Annotated:
         return _described(arguments[0], _flat(arguments[1:]))
     if origin in (Union, types.UnionType):
-        return _described(next(one for one in arguments if one is not type(None)), metadata)
+        choices = [one for one in arguments if one is not type(None)]
+        return " or ".join(_described(one, metadata) for one in choices)
     if origin is Literal:
         return ", ".join(f"`{str(one).lower() if one is True else one}`" for one in arguments)
     if origin is tuple:

@@ -67,7 +67,7 @@ def compile_layers(backbone: Backbone, backend: str = "inductor") -> None:
 
 
 def _without_lengths(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Lengths of segments as Python numbers would be compiled in, anew for each batch. Kernels on a
+    """Lengths of segments as Python numbers would be compiled in, once for each batch. Kernels on a
     GPU read them from `cu_seq_lens_q`.
     """
     return args, {name: value for name, value in kwargs.items() if name != "segment_lengths"}

@@ -6,7 +6,7 @@ Tensors that autograd keeps are counted operation by operation. Where a sum depe
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from xstilts.plan.model_shape import Shape
@@ -100,16 +100,18 @@ def trainable(shape: Shape, setup: Setup, batch: Batch) -> int:
 
 
 def weights(shape: Shape, setup: Setup) -> dict[str, int]:
-    """Weights in memory. Sharded workers also gather two layers at a time, and hold embedding table
-    and LM head in full.
+    """Weights in memory. Sharded workers gather two layers at a time, and hold embedding table and
+    LM head in full.
     """
     text = shape.text * (setup.bytes if setup.lora else FLOAT32)
     parts = {"weights": text // setup.shards + shape.frozen * setup.bytes}
     if setup.lora:
         parts["adapters"] = shape.adapters(setup.r) * FLOAT32
     if setup.shards > 1:
-        gathered = 2 * shape.block + shape.table + shape.head + shape.other
-        parts["gathered weights"] = gathered * (setup.bytes if setup.lora else FLOAT32)
+        ends, blocks = shape.table + shape.head + shape.other, 2 * shape.block
+        # Of the ends, gradients are whole as well.
+        gathered = (blocks + ends) * setup.bytes if setup.lora else (blocks + 2 * ends) * FLOAT32
+        parts["gathered weights"] = gathered
     return parts
 
 
@@ -129,7 +131,8 @@ def training(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
 
 
 def scoring(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
-    """The peak of scoring."""
+    """The peak of scoring. Fully tuned weights are loaded whole by each worker."""
+    setup = setup if setup.lora else replace(setup, shards=1)
     peaks = [_scoring_peak(shape, setup, batch), _images(shape, setup, batch)]
     return _with(weights(shape, setup), peaks, setup)
 
@@ -141,7 +144,7 @@ def host(shape: Shape, setup: Setup) -> MemoryUse:
     count = (shape.adapters(setup.r) if setup.lora else shape.text) * FLOAT32
     peaks = [
         {"model while it loads": shape.parameters * (setup.bytes if setup.lora else FLOAT32)},
-        {**_copies(shape, setup), "checkpoint": 2 * count},  # its largest file has the moments
+        {**_copies(shape, setup), "checkpoint": 3 * count},
     ]
     return MemoryUse({"process": HOST_PROCESS, **_largest(peaks)})
 
@@ -155,7 +158,7 @@ def _copies(shape: Shape, setup: Setup) -> dict[str, int]:
     """Copies of trainable weights: those that each step starts from, and the best ones."""
     count = (shape.adapters(setup.r) if setup.lora else shape.text) * FLOAT32
     return {
-        "initial weights": 0 if setup.lora else count,
+        "initial weights": 0 if setup.lora else count // setup.shards,
         "best weights": count if setup.selects else 0,
     }
 

@@ -22,8 +22,10 @@ from xstilts.models import sharding
 from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import load_trainable, trainable_state
+from xstilts.plan.memory_choice import usual_budget
 from xstilts.runs.folder import failure, failure_key, open_run, spec_of
 from xstilts.runs.loaded_backbone import LoadedBackbone, task_role
+from xstilts.runs.memory_fit import applied, explained, training_choice
 from xstilts.runs.score import group as score_group
 from xstilts.runs.task_files import tasks_of
 from xstilts.scoring.gold import encoded_gold, gold_answers
@@ -94,7 +96,8 @@ def group(
                 finetune(loaded, step, workers)
             except StepFailed as error:
                 if workers.rank == 0:
-                    store.put_json(key, failure(step.settings.get("label", "finetune"), error))
+                    reason = explained(error, loaded.choice)
+                    store.put_json(key, failure(step.settings.get("label", "finetune"), reason))
             report_progress({"step": fingerprint, "seconds": time.perf_counter() - started})
         if loaded.backbone.sharded and not loaded.lora:
             loaded = None  # workers score different weights, so each loads a whole backbone
@@ -148,6 +151,9 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         if init and init.step["spec"]["stage"] == "target":
             heads.continue_from(init, store)
         development = _development(loaded, step)
+        images = [task_images for _, task_images in data]
+        shown = any(task_images is not None for task_images in images)
+        choice = training_choice(loaded.backbone, step, tasks, shown, loaded.pristine)
         sizes = [_source_rows(loaded, step, task) for task in spec["tasks"]]
         settings = replace(
             _settings(spec, tasks, step.settings, seed, stage, sizes),
@@ -161,7 +167,8 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
     trainable = {n: p for n, p in loaded.backbone.named_parameters() if p.requires_grad}
     optimiser = make_optimiser(trainable, heads, settings)
     progress, best = _resume(loaded, step, heads, optimiser, workers)
-    images = [task_images for _, task_images in data]
+    loaded.choice = workers.from_first(choice)
+    settings = applied(loaded.choice, loaded.backbone, step, settings)
     learner = Learner(
         loaded.backbone, heads, loaded.processor, images, recipe, seed, stage, loaded.device
     )
@@ -273,7 +280,7 @@ def _settings(
         seed=seed,
         stage=stage,
         weights=tuple(weights),
-        tokens_per_micro_batch=int(free.get("tokens_per_micro_batch", 4096)),
+        tokens_per_micro_batch=usual_budget(free),
         checkpoint_every=int(free.get("checkpoint_every", 0)),
     )
 
@@ -304,7 +311,7 @@ def _development(loaded: LoadedBackbone, step: Step) -> Development | None:
         set(rows.table.column("row").to_pylist()),
         int(encoded.info.get("bad_rows", 0)),
     )
-    budget = int(step.settings.get("tokens_per_micro_batch", 4096))
+    budget = usual_budget(step.settings)
     task = loaded.tasks[spec["name"]]
     labels = task.labels or (loaded.trained_tags(step, spec) if task.format == "tagging" else ())
     limit = AnswerLimit(**step.spec["recipe"].get("answer_limit", {}))

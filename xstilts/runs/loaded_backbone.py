@@ -10,10 +10,13 @@ from safetensors.torch import load_file
 
 from xstilts.data.encoded import EncodedRows, Images
 from xstilts.models import sharding
+from xstilts.models.acceleration import accelerate
 from xstilts.models.backbone import Backbone
 from xstilts.models.lora import initial_state, load_trainable, merged, trainable_state
 from xstilts.models.precision import load_tunable
 from xstilts.models.processor import load_processor
+from xstilts.plan.memory_choice import Choice
+from xstilts.runs.memory_fit import require_room
 from xstilts.runs.stage import model_folder, parent
 from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
 from xstilts.step import Step, training_role
@@ -54,6 +57,7 @@ class LoadedBackbone:
         self.tasks = tasks
         self.store, self.device, self.scratch = store, device, scratch
         folder = model_folder(step, store, scratch)
+        require_room(folder, step, device)
         self.tuning: Mapping[str, Any] = step.spec["tuning"]
         self.lora = self.tuning["mode"] == "lora"
         self.backbone: Backbone = load_tunable(
@@ -86,6 +90,9 @@ class LoadedBackbone:
         self._parents: dict[tuple[str, str], Manifest] = {}
         self._gold: dict[tuple[str, str], list[Gold]] = {}
         self._names: dict[str, list[str]] = {}
+        #: Token budget and checkpointing of the latest finetune step.
+        self.choice: Choice | None = None
+        accelerate(self.backbone, step.spec, device)
 
     def reset(self, seed: int) -> None:
         """Restores the weights that every training path starts from: the backbone's, and adapters

@@ -2,19 +2,19 @@
 and chooses token budget and activation checkpointing from free memory.
 
 Neither changes a result: the budget changes the order of sums, and layers that are computed again
-give the same bits. An update that runs out of memory all the same fails with the arithmetic. It is
+give the same bits. An update that still runs out of memory fails with the arithmetic. It is
 not repeated with half the budget: its worker may be inside a collective that others wait in.
 """
 
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from xstilts.errors import DataError
 from xstilts.models.activation_checkpointing import checkpoint_layers
@@ -32,7 +32,7 @@ from xstilts.plan.memory_choice import (
 )
 from xstilts.plan.model_shape import Config, Shape, shape_of
 from xstilts.step import Step
-from xstilts.training.loop import TrainTask
+from xstilts.training.loop import TrainingSettings, TrainTask
 from xstilts.training.workers import StepFailed
 
 
@@ -110,9 +110,7 @@ def training_choice(
     step: Step,
     tasks: Sequence[TrainTask],
     images: bool,
-    device: torch.device,
     copies: Mapping[str, torch.Tensor],
-    shards: int = 1,
 ) -> Choice | None:
     """Token budget and checkpointing of a finetune step, whose backbone is loaded.
 
@@ -121,9 +119,7 @@ def training_choice(
         step: The step.
         tasks: Its tasks with encoded rows.
         images: Whether rows show images.
-        device: The backbone's device.
-        copies: Initial weights of the backbone, which are allocated already.
-        shards: Workers that share the weights.
+        copies: Initial weights of the backbone, which are allocated on the host already.
 
     Returns:
         The choice, or None for a model type without arithmetic.
@@ -134,28 +130,34 @@ def training_choice(
     shape = _known_shape(backbone.config.to_dict())
     if shape is None:
         return None
+    device = next(backbone.parameters()).device
     cuda = device.type == "cuda"
-    setup = replace(setup_of(step.spec, step.settings, cuda), shards=shards)
+    setup = replace(setup_of(step.spec, step.settings, cuda), shards=_shards(backbone))
     rows = Rows(
         longest=max(max(task.rows.lengths, default=1) for task in tasks),
         supervised=max(_supervised(task) for task in tasks),
         images=images,
     )
     need: Need = training if cuda else on_cpu
-    allocated = sum(_bytes(p) + (_bytes(p.grad) if p.grad is not None else 0)
-                    for p in backbone.parameters())  # fmt: skip
+    tensors = [t for p in backbone.parameters() for t in (p, p.grad) if t is not None]
     if not cuda:
-        allocated += sum(map(_bytes, copies.values()))
-    available = free_memory(device) + allocated
+        tensors += copies.values()
+    available = free_memory(device) + sum(map(_bytes, tensors))
     choice = choose(shape, setup, rows, step.settings, available, need)
     if choice.memory.total > available:
         raise DoesNotFit(_refusal(step, shape, choice, rows, available, device, need))
     return choice
 
 
+def _shards(backbone: Backbone) -> int:
+    """Workers that share the weights."""
+    shared = (p.device_mesh.size() for p in backbone.parameters() if isinstance(p, DTensor))
+    return next(shared, 1)
+
+
 def _bytes(tensor: torch.Tensor) -> int:
     """Of this worker's part, if workers share the tensor."""
-    part = getattr(tensor, "_local_tensor", tensor)
+    part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
     return int(part.numel() * part.element_size())
 
 
@@ -181,20 +183,24 @@ def _refusal(
     return refusal(label, shape, choice, rows, available, of, need)
 
 
-def apply(choice: Choice | None, backbone: Backbone, settings: Mapping[str, Any]) -> int:
-    """Turns checkpointing on or off, and returns the token budget. choice: that of the first
-    worker, so that all have the same.
+def applied(
+    choice: Choice | None, backbone: Backbone, step: Step, settings: TrainingSettings
+) -> TrainingSettings:
+    """Turns checkpointing on or off, and returns the settings with the token budget. choice: that
+    of the first worker, so that all have the same.
     """
-    on = settings.get("activation_checkpointing") == "on"
+    on = step.settings.get("activation_checkpointing") == "on"
     checkpoint_layers(backbone, choice.setup.checkpointing if choice else on)
-    return choice.tokens_per_micro_batch if choice else usual_budget(settings)
+    if choice is None:
+        return settings
+    return replace(settings, tokens_per_micro_batch=choice.tokens_per_micro_batch)
 
 
-def scoring_budget(backbone: Backbone, step: Step, device: torch.device) -> int:
+def scoring_budget(backbone: Backbone, step: Step) -> int:
     """Tokens of a batch without gradients: as the plan says; for `auto` on a GPU the largest that
     fits into free memory.
     """
-    shape = _known_shape(backbone.config.to_dict())
+    shape, device = _known_shape(backbone.config.to_dict()), next(backbone.parameters()).device
     auto = step.settings.get("tokens_per_micro_batch", AUTO) == AUTO
     if not auto or device.type != "cuda" or shape is None:
         return usual_budget(step.settings)
@@ -212,16 +218,12 @@ def scoring_budget(backbone: Backbone, step: Step, device: torch.device) -> int:
     ).tokens_per_micro_batch
 
 
-@contextmanager
-def explained(choice: Choice | None) -> Iterator[None]:
-    """Adds the arithmetic to the failure of a step that ran out of GPU memory."""
-    try:
-        yield
-    except StepFailed as error:
-        if choice is None or "OutOfMemoryError" not in str(error):
-            raise
-        raise StepFailed(
-            f"{error}\nThe arithmetic expected {choice.memory.total / GIB:.1f} GiB "
-            f"({choice.memory}); other processes may use the GPU. Set a tokens_per_micro_batch "
-            f"below {choice.tokens_per_micro_batch}, or activation_checkpointing: on"
-        ) from error
+def explained(error: StepFailed, choice: Choice | None) -> StepFailed:
+    """The failure of a step, with the arithmetic if it ran out of GPU memory."""
+    if choice is None or "OutOfMemoryError" not in str(error):
+        return error
+    return StepFailed(
+        f"{error}\nThe arithmetic expected {choice.memory.total / GIB:.1f} GiB ({choice.memory}). "
+        "Other processes may use the GPU; or set tokens_per_micro_batch below "
+        f"{choice.tokens_per_micro_batch}, or activation_checkpointing: on"
+    )

@@ -22,6 +22,7 @@ from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.runs.folder import failure, failure_key, open_run, spec_of
 from xstilts.runs.loaded_backbone import ALONE, LoadedBackbone
+from xstilts.runs.memory_fit import scoring_budget
 from xstilts.runs.score_shards import (
     Shard,
     assigned,
@@ -258,7 +259,7 @@ def _predictor(
         loaded.load(manifest, prefix)
         heads = Heads.load(manifest, loaded.store, loaded.backbone, prefix).to(loaded.device)
     loaded.backbone.eval()
-    budget = int(step.settings.get("tokens_per_micro_batch", 4096))
+    budget = scoring_budget(loaded.backbone, step)
     return Predictor(
         loaded.backbone, heads, loaded.processor, budget, loaded.device, loaded.scratch / "vectors"
     )
