@@ -61,10 +61,12 @@ def _real_models(*names: str) -> Path:
 
 @pytest.fixture(scope="session")
 def real_tokenizers() -> Path:
-    """A folder with the real tokenizers of XLM-R, Qwen2 (VL) and Llama 2 (LLaVA-1.5):
-    `xlm-roberta-tokenizer`, `qwen2-tokenizer`, `llama2-tokenizer`.
+    """A folder with the real tokenizers of XLM-R, Qwen2 (VL), Qwen3 and Llama 2 (LLaVA-1.5):
+    `xlm-roberta-tokenizer`, `qwen2-tokenizer`, `qwen3-tokenizer`, `llama2-tokenizer`.
     """
-    return _real_models("xlm-roberta-tokenizer", "qwen2-tokenizer", "llama2-tokenizer")
+    return _real_models(
+        "xlm-roberta-tokenizer", "qwen2-tokenizer", "qwen3-tokenizer", "llama2-tokenizer"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,8 @@ def test_the_overview_shows_the_training_length_of_every_arm(name: str, plans: P
     """In updates, epochs or supervised tokens. No mirror is read; unset revisions are filled in."""
     raw = yaml.safe_load((plans / f"{name}.yaml").read_text())
     for backbone in raw["backbones"].values():
+        if backbone.pop("path", None):  # a folder that `make geometry` writes
+            backbone["hub"] = "org/model"
         if "hub" in backbone:
             backbone["revision"] = "a" * 40
     tables = replace(

@@ -4,14 +4,18 @@ functions that do the work.
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xstilts.environment import require
 from xstilts.step import Step
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.task import Task
+
+if TYPE_CHECKING:
+    from xstilts.models.processor import Processor
 
 Outcome = tuple[Mapping[str, Path], Mapping[str, Any]]
 
@@ -71,7 +75,6 @@ def encode(
 ) -> Outcome:
     """Encodes canonical records with a backbone's processor: token ids, lengths, image grids."""
     from xstilts.data.encode import encode as encode_records
-    from xstilts.models.processor import load_processor
 
     require(step.spec.get("environment"))
     manifest = parent(store, "records", step.parents["records"], step)
@@ -92,11 +95,20 @@ def encode(
         ]
         keep = smaller_pool(path, answers, int(step.spec["pool_size"]))
     bad = int(manifest.info.get("bad_rows", 0))
-    files, info = encode_records(
-        step, path, load_processor(folder, step.spec["family"]), scratch, keep, bad, tasks
-    )
+    processor = _processor(folder, step.spec["family"])
+    files, info = encode_records(step, path, processor, scratch, keep, bad, tasks)
     images = manifest.files.get("images.parquet")
     return files, {**info, "images_sha": images.sha256 if images else None}
+
+
+@lru_cache(maxsize=1)
+def _processor(folder: Path, family: str) -> "Processor":
+    """The processor in a model folder. The steps of a batch share it: loading a vocabulary of
+    150,000 tokens takes seconds.
+    """
+    from xstilts.models.processor import load_processor
+
+    return load_processor(folder, family)
 
 
 def smaller_pool(pool: Path, queries: Sequence[Path], size: int) -> list[bool]:
