@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow
 from xstilts.environment import require
+from xstilts.errors import XstiltsError
 from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import load_trainable, trainable_state
@@ -143,7 +144,7 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         development = _development(loaded, step)
         sizes = [_source_rows(loaded, step, task) for task in spec["tasks"]]
         settings = _settings(spec, tasks, step.settings, seed, stage, sizes)
-    except (KeyError, ValueError, OSError, RuntimeError) as raised:
+    except (KeyError, ValueError, OSError, RuntimeError, XstiltsError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     workers.agree(error)
 
