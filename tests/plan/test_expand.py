@@ -336,7 +336,7 @@ def test_names_with_dots_that_give_two_cells_one_id_are_refused(
     )
     text = text[: text.index("contrasts")].replace("  squad: {", f"  {arms[0]}: {{")
     expanded(text)
-    with pytest.raises(PlanError, match="both have the cell id .*; rename one"):
+    with pytest.raises(PlanError, match=r"both have the cell id .*; rename one"):
         expanded(text.replace("  quiz-lm: {", f"  {arms[1]}: {{"))
 
 
