@@ -1,5 +1,6 @@
 """Runs a group's worker function on Ray Train, on the Ray of the run or a new one."""
 
+import contextlib
 import importlib
 import logging
 import os
@@ -86,6 +87,8 @@ def launch(
     environment = {k: v for k, v in os.environ.items() if k.startswith(prefixes)}
     threads, gpus = str(resources.get("threads", 1)), float(resources.get("gpus_per_worker") or 0)
     environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if ":" in address:  # Ray Train's own actors otherwise search this machine for any Ray
+        environment["RAY_ADDRESS"] = address
     workers = int(resources.get("workers", 1))
     cluster = Cluster.model_validate(resources.get("cluster") or {})
     minimum = (cluster.min_workers or workers) if on_cluster else workers
@@ -94,13 +97,14 @@ def launch(
         local_only = {}
         if address == "local":
             local_only = {"include_dashboard": False, "num_cpus": workers + 1}
-        ray.init(
-            address=address,
-            runtime_env={"env_vars": environment},
-            log_to_driver=True,
-            logging_level=logging.WARNING,
-            **local_only,
-        )
+        with private_ray.agent_ports() if local_only else contextlib.nullcontext():
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": environment},
+                log_to_driver=True,
+                logging_level=logging.WARNING,
+                **local_only,
+            )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InfrastructureError(
             f"cannot use Ray at {address!r} ({type(error).__name__}: {error})"
