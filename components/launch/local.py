@@ -15,12 +15,13 @@ from components.launch.capacity import problem
 from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
 
-#: Ray's settings for a group: time to import torch on a busy machine. The health check interval is
-#: also the interval at which reports are collected.
+#: Ray's settings for a group: time to import torch and Ray's agents on a busy machine. The health
+#: check interval is also the interval at which reports are collected.
 ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_agent_register_timeout_ms": "120000",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -5,7 +5,6 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +54,8 @@ def agent_ports() -> Iterator[None]:
         "runtime_env_agent_port",
     )
     original = parameter.RayParams
-    free = partial(original, **dict(zip(names, _free_ports(len(names)), strict=True)))
-    setattr(parameter, "RayParams", free)  # noqa: B010  a class, to mypy
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    setattr(parameter, "RayParams", lambda **other: original(**{**other, **ports}))  # noqa: B010
     try:
         yield
     finally:
