@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,11 @@ from xstilts.store.server import serve
 from xstilts.store.store import Store
 
 BUCKET_URI = "s3://xstilts/store"
+#: Secrets that no step of a local run uses, so its processes do not inherit them.
+NOT_FOR_STEPS = ("XSTILTS_KFP_TOKEN", "XSTILTS_KFP_COOKIE")
+#: Further parts of the caller's own AWS credentials, which the embedded store has no use for.
+#: boto3 would send them to it, together with its keys.
+NOT_FOR_EMBEDDED_STORE = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,13 @@ class LocalFolders:
 @contextlib.contextmanager
 def store_at(uri: str | None, home: Path) -> Iterator[str]:
     """Yields the URI of the store: `uri`, or that of an embedded server over <home>/store. Sets
-    AWS_* and XSTILTS_CACHE in the environment, which child processes inherit, and restores it.
+    AWS_* and XSTILTS_CACHE in the environment, which child processes inherit, removes secrets that
+    they do not need, and restores it.
     """
     before = dict(os.environ)
     os.environ.setdefault("XSTILTS_CACHE", str(home / "cache"))
     os.environ["XSTILTS_LOCAL"] = str(os.getpid())  # child processes end with this one
+    _remove_variables(NOT_FOR_STEPS)
     try:
         if uri is not None:
             yield uri
@@ -53,10 +60,16 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
         folder.mkdir(parents=True, exist_ok=True)
         with serve(folder, log=home / "store.log") as server:
             os.environ.update(server.env())
+            _remove_variables(NOT_FOR_EMBEDDED_STORE)
             yield BUCKET_URI
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _remove_variables(names: Iterable[str]) -> None:
+    for name in names:
+        os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from components.launch import private_ray
 from components.launch.local import ENVIRONMENT
 from xstilts.store.server import die_with_parent
 
@@ -29,9 +30,13 @@ def main(cpus: int, address_file: Path) -> None:
     import ray
 
     try:  # Ray replaces our SIGTERM handler by one that raises the same exception
-        context = ray.init(
-            address="local", num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING
-        )
+        with private_ray.agent_ports():
+            context = ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+            )
         part = address_file.with_suffix(".part")
         part.write_text(context.address_info["address"])
         os.replace(part, address_file)

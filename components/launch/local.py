@@ -1,5 +1,6 @@
 """Runs a group's worker function on Ray Train, on the Ray of the run or a new one."""
 
+import contextlib
 import importlib
 import logging
 import os
@@ -14,12 +15,13 @@ from components.launch.capacity import problem
 from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
 
-#: Ray's settings for a group: time to import torch on a busy machine. The health check interval is
-#: also the interval at which reports are collected.
+#: Ray's settings for a group: time to import torch and Ray's agents on a busy machine. The health
+#: check interval is also the interval at which reports are collected.
 ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_agent_register_timeout_ms": "120000",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -86,6 +88,8 @@ def launch(
     environment = {k: v for k, v in os.environ.items() if k.startswith(prefixes)}
     threads, gpus = str(resources.get("threads", 1)), float(resources.get("gpus_per_worker") or 0)
     environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if ":" in address:  # Ray Train's own actors otherwise search this machine for any Ray
+        environment["RAY_ADDRESS"] = address
     workers = int(resources.get("workers", 1))
     cluster = Cluster.model_validate(resources.get("cluster") or {})
     minimum = (cluster.min_workers or workers) if on_cluster else workers
@@ -95,13 +99,14 @@ def launch(
         local_only = {}
         if address == "local":
             local_only = {"include_dashboard": False, "num_cpus": workers + 1}
-        ray.init(
-            address=address,
-            runtime_env={"env_vars": environment},
-            log_to_driver=True,
-            logging_level=logging.WARNING,
-            **local_only,
-        )
+        with private_ray.agent_ports() if local_only else contextlib.nullcontext():
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": environment},
+                log_to_driver=True,
+                logging_level=logging.WARNING,
+                **local_only,
+            )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InfrastructureError(
             f"cannot use Ray at {address!r} ({type(error).__name__}: {error})"

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,39 @@ def inherited() -> Iterator[None]:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+@contextlib.contextmanager
+def agent_ports() -> Iterator[None]:
+    """Gives the agents of a Ray that the body starts free ports of this machine.
+
+    ray.init has no option for them. By default, the agent with the job API takes port 52365 in
+    every Ray, and a raylet aborts if its agents do not name their ports within 15 seconds, which is
+    too short on a busy machine (src/ray/raylet/node_manager.cc, WaitForDashboardAgentPorts).
+    """
+    from ray._private import parameter
+
+    names = (
+        "dashboard_agent_listen_port",
+        "metrics_agent_port",
+        "metrics_export_port",
+        "runtime_env_agent_port",
+    )
+    original = parameter.RayParams
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    setattr(parameter, "RayParams", lambda **other: original(**{**other, **ports}))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(parameter, "RayParams", original)  # noqa: B010
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def torch_config(folder: str, backend: str) -> Any:

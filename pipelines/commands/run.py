@@ -113,6 +113,7 @@ def run_plan(
     from pipelines import local_runner
     from pipelines.plan_file import expand_plan, read_plan
     from pipelines.progress import ProgressPrinter, ProgressThread, progress_line
+    from pipelines.scratch_folder import scratch_folder
     from xstilts.plan.status import undone
     from xstilts.runs.mirror_choice import mirror_for
     from xstilts.store.store import Store
@@ -125,7 +126,11 @@ def run_plan(
     expansion = expand_plan(checked, address)
     folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
     name = local_runner.run_name(checked.name, folders.out)
-    with local_runner.interruptible(), local_runner.store_at(store, home) as uri:
+    with (
+        local_runner.interruptible(),
+        scratch_folder(),
+        local_runner.store_at(store, home) as uri,
+    ):
         opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         if checked.reuse == "none":
             expansion = expand_plan(checked, address, generation=name)

@@ -81,8 +81,9 @@ def wait_until_gone(home: Path, seconds: float = 60.0) -> list[str]:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that nothing disturbed."""
+    """A run that nothing disturbed. left: what it left in its folder for temporary files."""
 
     home: Path
     results: pd.DataFrame
     exposure: Exposure
+    left: list[str]

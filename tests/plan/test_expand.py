@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from xstilts.errors import DataError
+from xstilts.errors import DataError, PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.step import digest
 
@@ -321,6 +321,23 @@ def test_missing_languages_are_listed(expanded: Expanded, text: str) -> None:
     assert score.spec["languages"] == ["en", "de"]
     named = expanded(text.replace("languages: [en, de]", "languages: [en, de, qaa]"))
     assert sum(row["language"] == "qaa" for row in named.skipped_languages) == 4
+
+
+@pytest.mark.parametrize(
+    ("backbones", "arms"),
+    [(("a", "a.b"), ("b.c", "c")), (("tiny.1", "tiny"), ("x", "1.x"))],
+    ids=["letters", "numbers"],
+)
+def test_names_with_dots_that_give_two_cells_one_id_are_refused(
+    expanded: Expanded, text: str, backbones: tuple[str, str], arms: tuple[str, str]
+) -> None:
+    text = text.replace("  tiny:", f"  {backbones[0]}:").replace(
+        "  tiny-llava:", f"  {backbones[1]}:"
+    )
+    text = text[: text.index("contrasts")].replace("  squad: {", f"  {arms[0]}: {{")
+    expanded(text)
+    with pytest.raises(PlanError, match=r"both have the cell id .*; rename one"):
+        expanded(text.replace("  quiz-lm: {", f"  {arms[1]}: {{"))
 
 
 def test_all_missing_splits_are_reported_at_once(expanded: Expanded) -> None:

@@ -290,6 +290,11 @@ def _rest(tables: Tables) -> tuple[object, ...]:
             "line 7: duplicate key 'recipes', first used in line 3; keep one",
         ),
         ("seeds: [[0, 0], [0, 0]]", "seeds: duplicate pair of seeds"),
+        ("seeds: 1000000000", "seeds: 1000000000 pairs of seeds, more than 1000"),
+        (
+            f"seeds: {{intermediate: {[*range(40)]}, target: {[*range(40)]}}}",
+            "seeds: 1600 pairs of seeds, more than 1000",
+        ),
         ("arms: {none: {task: quiz}}", "arms.none: must be empty"),
         (
             "splits: {squad: {train: a}, xquad: {train: b}}",
@@ -300,6 +305,14 @@ def _rest(tables: Tables) -> tuple[object, ...]:
 def test_an_error_names_its_key(more: str, start: str, tables: Tables) -> None:
     reported = problems(f"{MINIMAL}{more}\n", tables)
     assert any(problem.startswith(start) for problem in reported), reported
+
+
+@pytest.mark.parametrize("languages", ["[de, de]", "[de, en, de]"])
+def test_a_language_is_listed_once_per_evaluation(languages: str, tables: Tables) -> None:
+    text = MINIMAL.replace("[xquad]", f"{{xquad: {{languages: {languages}}}}}")
+    assert problems(text, tables) == [
+        "evaluations.xquad.languages: duplicate language; list each language once"
+    ]
 
 
 def test_a_missing_recipe_is_an_error(tables: Tables) -> None:

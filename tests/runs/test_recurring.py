@@ -3,15 +3,18 @@ schedule says.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import yaml
 
 from xstilts.analysis.alpha_spending import Spending
 from xstilts.environment import numeric_environment
-from xstilts.errors import PlanError
+from xstilts.errors import InfrastructureError, PlanError
 from xstilts.plan.expand import expand
 from xstilts.plan.load import load_plan
 from xstilts.runs import actions, recurring
@@ -289,6 +292,32 @@ def test_a_schedule_explains_what_its_firings_compute_and_what_has_no_effect(
 ) -> None:
     effective, ineffective = recurring.reasons(load_plan(PLAN), repeat)
     assert (len(effective), len(ineffective)) == (why, idle)
+
+
+def test_firings_that_start_at_once_take_different_numbers(store: Store) -> None:
+    start = Barrier(4)
+
+    def fire(firing: int) -> int:
+        start.wait()
+        return int(recurring._recorded(store, "crowded", f"firing-{firing}", pause=0.1)["number"])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(fire, range(4))) == [0, 1, 2, 3]
+    assert [record["number"] for record in recurring.firings(store, "crowded")] == [0, 1, 2, 3]
+    assert store.list("schedules/crowded/claims/") == []
+
+
+def test_the_claim_of_a_firing_that_is_starting_is_respected_and_a_killed_one_s_is_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_json("schedules/killed/claims/0/of-another", {})
+    monkeypatch.setattr(recurring, "MOST_CLAIMS", 2)
+    with pytest.raises(InfrastructureError, match="another firing is starting"):
+        recurring._recorded(store, "killed", "mine", pause=0.0)
+    assert recurring.firings(store, "killed") == []
+    monkeypatch.setattr(recurring, "CLAIM_SECONDS", 0.5)
+    time.sleep(1.1)  # the server's clock has seconds
+    assert recurring._recorded(store, "killed", "mine", pause=0.0)["number"] == 0
 
 
 def test_following_models_counts_only_backbones_at_a_branch_or_tag() -> None:

@@ -180,8 +180,11 @@ class _Check:
             if name not in known:
                 yield f"evaluations: {not_one_of(name, known)}"
                 continue
+            languages = evaluation.languages or ()
+            if len(set(languages)) != len(languages):
+                yield (f"evaluations.{name}.languages: duplicate language; list each language once")
             allowed = (*known[name].languages, *self.tables.invented)
-            for language in evaluation.languages or ():
+            for language in dict.fromkeys(languages):
                 if language not in allowed:
                     yield f"evaluations.{name}.languages: {not_one_of(language, allowed)}"
             for arm in evaluation.arms or ():

@@ -4,10 +4,11 @@ Work that several cells share is one step with one fingerprint.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xstilts.errors import PlanError
 from xstilts.plan import facts
 from xstilts.plan.arms import applicable
 from xstilts.plan.batches import build_batches, encoding_batches, group_batches, source_batches
@@ -65,6 +66,7 @@ def expand(
     ]
     cells = list(_cells(steps, test_sets))
     steps.raise_lacking()
+    _refuse_equal_ids(cells)
     by_backbone: dict[str, list[str]] = {name: [] for name in plan.backbones}
     for cell in cells:
         by_backbone[cell["backbone"]] += [*cell["chain"], *cell["scores"].values()]
@@ -208,6 +210,20 @@ def _cells(steps: Steps, test_sets: Mapping[str, TestSet]) -> Iterator[Json]:
                             for name in evaluations
                         }
                         yield _cell(backbone, arm_name, intermediate, seed, trained, chain, scores)
+
+
+def _refuse_equal_ids(cells: Sequence[Json]) -> None:
+    """Raises PlanError if two cells have one id, as names with dots allow (`a.b` + `c`, `a` +
+    `b.c`).
+    """
+    seen: dict[str, Json] = {}
+    for cell in cells:
+        other = seen.setdefault(cell["id"], cell)
+        if other is not cell:
+            raise PlanError(
+                f"arms: {other['arm']!r} of backbone {other['backbone']!r} and {cell['arm']!r} of "
+                f"backbone {cell['backbone']!r} both have the cell id {cell['id']!r}; rename one"
+            )
 
 
 def _cell(

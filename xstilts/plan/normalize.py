@@ -3,11 +3,13 @@
 A value in no known form is reported and dropped. Everything else is left for the schema to check.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import Any
 
 Problems = list[str]
+#: Maximum number of pairs of seeds, far more than any estimate needs.
+MOST_SEEDS = 1000
 #: Key of a backbone's `build.pretrain` → its spelling in specs. Fingerprints have the spelling of
 #: the first version, which plans may use as well.
 PRETRAIN_SPELLINGS = {"language_share": "tongue", "language_pull": "together"}
@@ -26,20 +28,31 @@ def normalize(raw: Mapping[Any, Any]) -> tuple[dict[str, Any], Problems]:
 
 
 def _seeds(value: Any, problems: Problems) -> Any:
+    pairs: Iterable[Any] | None = None
+    count = 0
     if isinstance(value, int) and not isinstance(value, bool):
         if value >= 1:
-            return [[seed, seed] for seed in range(value)]
+            pairs, count = ([seed, seed] for seed in range(value)), value
     elif isinstance(value, Mapping):
         if set(value) == {"intermediate", "target"} and all(
             isinstance(v, list) and v for v in value.values()
         ):
-            return [list(pair) for pair in product(value["intermediate"], value["target"])]
+            first, second = value["intermediate"], value["target"]
+            pairs, count = map(list, product(first, second)), len(first) * len(second)
     elif (
         isinstance(value, list)
         and value
         and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
     ):
-        return value
+        pairs, count = value, len(value)
+    if count > MOST_SEEDS:
+        problems.append(
+            f"seeds: {count} pairs of seeds, more than {MOST_SEEDS}; each pair trains and scores "
+            "every arm again, so use fewer"
+        )
+        return None
+    if pairs is not None:
+        return list(pairs)
     problems.append(
         f"seeds: invalid value {value!r}; allowed: a number of at least 1 (3), "
         "{intermediate: [0], target: [0, 1]}, or pairs [[intermediate, target], …]"

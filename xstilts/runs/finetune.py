@@ -18,6 +18,7 @@ from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow
 from xstilts.environment import require
+from xstilts.errors import XstiltsError
 from xstilts.models import sharding
 from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
@@ -159,7 +160,7 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
             _settings(spec, tasks, step.settings, seed, stage, sizes),
             sharded=loaded.backbone.sharded,
         )
-    except (KeyError, ValueError, OSError, RuntimeError) as raised:
+    except (KeyError, ValueError, OSError, RuntimeError, XstiltsError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     workers.agree(error)
 

@@ -5,6 +5,7 @@ per firing. The caller names a firing by the environment variable `XSTILTS_FIRIN
 """
 
 import os
+import random
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from xstilts.analysis.alpha_spending import Spending, confidence_at
-from xstilts.errors import PlanError
+from xstilts.errors import InfrastructureError, PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
@@ -25,6 +26,10 @@ from xstilts.store.store import Store
 from xstilts.tasks.private import sha256_of
 
 Pair = tuple[int, int]
+#: A claim to a firing's number is taken up within seconds, or its process was killed.
+CLAIM_SECONDS = 60.0
+#: How often a firing claims a number. With pauses of a second, longer than CLAIM_SECONDS.
+MOST_CLAIMS = 120
 
 
 class Repeat(BaseModel):
@@ -284,13 +289,7 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
     text, document = schedule
     repeat = _repeat(document)
     pinned = dict(document["held"])
-    earlier = firings(store, name)
-    key = f"{folder_of(name)}/firings/{firing}.json"
-    record = store.get_json(key)
-    if record is None:
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        record = {"run": f"{name}-{stamp}-{firing[:8]}", "number": len(earlier), "at": time.time()}
-        store.put_json(key, record)
+    record = _recorded(store, name, firing)
     number = int(record["number"])
     details = {
         "mirror": document["mirror"],
@@ -302,6 +301,41 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
     files = task_files(store, name)
     plan = repeated(text, repeat, number, pinned.get("models", {}), files)
     return str(record["run"]), plan, details
+
+
+def _recorded(store: Store, name: str, firing: str, pause: float = 1.0) -> dict[str, Any]:
+    """The record of a firing, with the next free number if it has none yet.
+
+    Firings may start at once, and not every S3 server has conditional writes. So a firing first
+    writes a claim to the number, and takes the number only if it then sees neither another claim
+    nor a record with it: of two firings, the one that lists last sees the other's. It withdraws and
+    tries again after a random pause of `pause` seconds on average. A claim that is older than
+    CLAIM_SECONDS is of a firing that was killed.
+
+    Raises:
+        InfrastructureError: others held the number all the time.
+    """
+    key = f"{folder_of(name)}/firings/{firing}.json"
+    for _ in range(MOST_CLAIMS):
+        if (record := store.get_json(key)) is not None:
+            return dict(record)
+        number = len(firings(store, name))
+        claims = f"{folder_of(name)}/claims/{number}/"
+        own = f"{claims}{firing}"
+        store.put_json(own, {})
+        written = {claim: at for claim, (_, at) in store.written(claims).items()}
+        alive = [claim for claim, at in written.items() if written[own] - at < CLAIM_SECONDS]
+        if alive == [own] and len(firings(store, name)) == number:
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+            record = {"run": f"{name}-{stamp}-{firing[:8]}", "number": number, "at": time.time()}
+            store.put_json(key, record)
+            store.delete(own)  # after the record, which others see from now on
+            return record
+        store.delete(own)
+        time.sleep(random.uniform(0, 2 * pause))
+    raise InfrastructureError(
+        f"{store.uri}/{folder_of(name)}: another firing is starting; run this one again later"
+    )
 
 
 def pin_environment(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.launch import private_ray
 from tests.e2e.runs import wait_until_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -25,6 +26,7 @@ time.sleep(600)
 def test_a_run_killed_while_ray_starts_leaves_no_process(seconds: float, tmp_path: Path) -> None:
     environment = {
         **os.environ, "XSTILTS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+        **private_ray.settings(),
     }  # fmt: skip
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path / "address")],
