@@ -1,6 +1,6 @@
 """Trains tiny backbones in groups of one, two and four processes, for test_sharded.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,16 +139,23 @@ class Training:
                 first = self.workers.rank == 0
                 save_state(folder, state, self.heads, self.optimiser, now, Best(), first)
 
-        done = train(
-            [self.task], self.learner.loss_sum, self.optimiser, self.settings, progress,
-            self.workers, checkpoint, prepare=self.prepare,
-        )  # fmt: skip
+        done = self._train(progress, checkpoint)
         return Run(
             [entry["loss"] for entry in done.history],
             [entry["norm"] for entry in done.history],
             self.seen,
             {**sharding.on_host(trainable_state(self.backbone)), **self.heads.state_dict()},
         )
+
+    def updates(self) -> list[float]:
+        """The losses of all updates, without a checkpoint."""
+        return [entry["loss"] for entry in self._train(Progress(), lambda _: None).history]
+
+    def _train(self, progress: Progress, checkpoint: Callable[[Progress], None]) -> Progress:
+        return train(
+            [self.task], self.learner.loss_sum, self.optimiser, self.settings, progress,
+            self.workers, checkpoint, prepare=self.prepare,
+        )  # fmt: skip
 
     def resume(self, folder: Path) -> Run:
         """The run from the state in a folder."""
