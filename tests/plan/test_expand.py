@@ -1,5 +1,6 @@
 """Expansion: shared steps, dependencies, overrides, and errors for missing data."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -173,13 +174,27 @@ def test_adding_an_evaluation_seed_or_arm_keeps_all_steps(expanded: Expanded, te
 
 
 def test_resources_change_no_fingerprint(expanded: Expanded, text: str) -> None:
-    many = {"workers": 4, "threads": 3, "tokens_per_micro_batch": 99}
+    many = {"workers": 4, "threads": 3, "tokens_per_micro_batch": 99, "sharding": "full"}
     more = "resources: {checkpoint_every: 7, gpus_per_worker: 1, groups: 2"
     more += "".join(f", {key}: {value}" for key, value in many.items()) + "}\n"
     after = expanded(text + more)
     assert list(after.steps) == list(expanded().steps)
     step = after.steps[after.by_kind()["finetune"][0]]
     assert {key: step.settings[key] for key in many} == many
+
+
+def test_the_precision_of_computation_is_part_of_models_only(expanded: Expanded, text: str) -> None:
+    whole, half = (
+        expanded(re.sub(r"( +)tuning: \w+", rf"\g<0>\n\1dtype: {dtype}", text))
+        for dtype in ("float32", "bfloat16")
+    )
+    before = expanded()
+    assert list(whole.steps) == list(before.steps)
+    for kind, fingerprints in before.by_kind().items():
+        changes = kind in ("finetune", "score")
+        assert (not set(fingerprints) & set(half.by_kind()[kind])) is changes, kind
+    step = half.steps[half.by_kind()["finetune"][0]]
+    assert step.spec["dtype"] == "bfloat16"
 
 
 def test_reuse_decides_what_the_fingerprint_contains(expanded: Expanded, text: str) -> None:

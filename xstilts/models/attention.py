@@ -69,7 +69,7 @@ def packed_attention(
         # Rotary embeddings and norms return float32 there, and the kernels take one dtype.
         low = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(low), key.to(low), value.to(low)
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+    if has_kernel(query):
         out = varlen(query, key, value, cu_seq_lens_q, max_length_q, scaling, causal, grouped)
         return out[None], None
     # A loop over segments is exact, and for tiny heads (30 tokens, 4 heads of 16) at least as fast
@@ -83,6 +83,11 @@ def packed_attention(
         )
     ]
     return torch.cat(parts, 2).transpose(1, 2), None
+
+
+def has_kernel(query: Tensor) -> bool:
+    """Whether the variable-length kernel takes this query."""
+    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
 
 
 def varlen(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xstilts.errors import DataError
 from xstilts.models import attention as packed
+from xstilts.models import vision_rows
 from xstilts.models.batch import PackedBatch, Segment, pack
 from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
@@ -46,6 +47,8 @@ class Backbone(nn.Module):
         self.sharded = False
         text_stack = model.get_submodule(of.text)
         install(text_stack, self.dropout, "hidden")
+        if of.vision:
+            vision_rows.prepare(model.get_submodule(of.core))
         frozen = of.vision.frozen if of.vision else ()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not name.startswith(frozen) if frozen else True)
@@ -150,6 +153,7 @@ class Backbone(nn.Module):
             # Computed outside the core, so that the boundaries of the text stack do not reach the
             # attention of the vision tower.
             features = self.contract.vision.features(core, batch)
+            vision_rows.check(features, batch, self.width)
             kwargs["mm_encoder_outputs"] = {"image": features}
         if self.contract.causal:
             kwargs["use_cache"] = False

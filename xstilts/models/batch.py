@@ -61,6 +61,7 @@ class PackedBatch:
         image_grids: [images, k] int64, as the family's vision features take it: (t, h, w) in
             patches for Qwen-VL, (height, width) in pixels for any-resolution LLaVA, or None.
         token_types: [T], or None in families without token types.
+        image_tokens: Number of tokens that are images.
     """
 
     input_ids: Tensor
@@ -73,6 +74,7 @@ class PackedBatch:
     pixel_values: Tensor | None = None
     image_grids: Tensor | None = None
     token_types: Tensor | None = None
+    image_tokens: int = 0
 
     def to(self, device: torch.device | str) -> "PackedBatch":
         """The same batch on a device. Grids of images stay on the host: vision towers make lengths
@@ -129,4 +131,5 @@ def pack(segments: Sequence[Segment], backbone: Placement) -> PackedBatch:
         pixel_values=torch.cat([i.pixel_values for i in images]) if images else None,
         image_grids=grids,
         token_types=torch.cat(types) if types else None,
+        image_tokens=sum(image.tokens for image in images),
     )

@@ -207,9 +207,6 @@ def _update(
 ) -> tuple[Tensor, dict[str, int]]:
     """Sums the gradients of one update over workers into the parameters' `.grad`. Returns the loss,
     on the device of the parameters, and numbers of tokens.
-
-    Sharded workers run equally many micro-batches. A worker with fewer of them adds fillers: the
-    shortest row of the update, whose loss counts 0.
     """
     lengths = [task.rows.lengths[i] for i in drawn]
     supervised = sum(task.rows.supervised[i] for i in drawn)
@@ -219,17 +216,12 @@ def _update(
     total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
     error: str | None = None
     try:
-        plans = micro_batches(lengths, workers.world, settings.tokens_per_micro_batch)
-        plan = plans[workers.rank]
-        fillers = max(map(len, plans)) - len(plan) if settings.sharded else 0
-        shortest = min(range(len(drawn)), key=lambda i: lengths[i])
-        batches = [
-            task.rows.rows([drawn[i] for i in batch]) for batch in [*plan, *[[shortest]] * fillers]
-        ]
+        plan, fillers = _plan(task, drawn, settings, workers)
+        batches = [task.rows.rows(batch) for batch in plan]
         if prepare:
             prepare(batches, fillers, index, update)
         for place, rows in enumerate(batches):
-            weight = 1.0 if place < len(plan) else 0.0
+            weight = 1.0 if place < len(plan) - fillers else 0.0
             loss = weight * loss_sum(rows, index, update) / max(1, count)
             loss.backward()
             total += loss.detach().double()
@@ -239,6 +231,23 @@ def _update(
         error = f"{type(raised).__name__}: {raised}"
     _sum_gradients(parameters, total, error, update, workers)
     return total, {"supervised": supervised, "tokens": sum(lengths)}
+
+
+def _plan(
+    task: TrainTask, drawn: Sequence[int], settings: TrainingSettings, workers: Workers
+) -> tuple[list[list[int]], int]:
+    """The rows of each micro-batch of this worker, of those drawn for an update, and how many
+    micro-batches at the end are fillers.
+
+    Sharded workers run equally many micro-batches. A worker with fewer of them adds fillers: the
+    shortest row of the update, whose loss counts 0.
+    """
+    lengths = [task.rows.lengths[i] for i in drawn]
+    plans = micro_batches(lengths, workers.world, settings.tokens_per_micro_batch)
+    share = [[drawn[i] for i in batch] for batch in plans[workers.rank]]
+    fillers = max(map(len, plans)) - len(share) if settings.sharded else 0
+    shortest = min(drawn, key=lambda i: task.rows.lengths[i])
+    return [*share, *[[shortest]] * fillers], fillers
 
 
 def _sum_gradients(
