@@ -127,7 +127,7 @@ class LoadedBackbone:
         manifest = self.parent("encode", fingerprint, step)
         sha = manifest.info.get("images_sha")
         if sha and sha not in self._images:
-            self._images[sha] = Images([self.store.blob_path(sha)])
+            self._images[sha] = Images([self.store.blob_path(sha)], self.store.cache / "arrow")
         if fingerprint not in self._rows:
             self._rows[fingerprint] = EncodedRows(self.store.file(manifest, "encoded.parquet"))
         return self._rows[fingerprint], self._images[sha] if sha else None
