@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from xstilts.models.contract import Contract, Vision
 from xstilts.models.families import contract
 from xstilts.models.literal_text import plain_tokenizer
+from xstilts.models.picture_cache import entry_key, preparation
 from xstilts.models.special_tokens import Layout
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from xstilts.models.batch import ImageInput
+    from xstilts.models.picture_cache import PictureCache
     from xstilts.models.picture_inputs import Pictures
 
 
@@ -23,12 +25,13 @@ class Processor:
     """Turns text into token ids and images into an ImageInput.
 
     tokenizer: transformers' class, always backed by `tokenizers`, so that offsets exist. pictures:
-    None for text-only families.
+    None for text-only families. cache: where prepared images are kept; None: nowhere.
     """
 
     family: str
     tokenizer: Any
     pictures: "Pictures | None" = None
+    cache: "PictureCache | None" = None
 
     @cached_property
     def contract(self) -> Contract:
@@ -68,7 +71,10 @@ class Processor:
             ValueError: The family is text-only, or the pixels do not fill the grid.
             OSError: The bytes are not an image.
         """
-        return self._visible.inputs(data, grid)
+        if self.cache is None:
+            return self._visible.inputs(data, grid)
+        key = entry_key(self._preparation, data, grid)
+        return self.cache.get(key, lambda: self._visible.inputs(data, grid))
 
     def grid(self, data: bytes) -> list[int]:
         """[t, h, w] of an image in patches, from its size alone; empty where the family has no
@@ -106,6 +112,10 @@ class Processor:
     def image_token_id(self) -> int:
         """The placeholder token. ValueError for a text-only family."""
         return int(self.tokenizer.convert_tokens_to_ids(self._vision.token))
+
+    @cached_property
+    def _preparation(self) -> str:
+        return preparation(self._visible)
 
     @cached_property
     def _plain(self) -> "Tokenizer":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from xstilts.data.encoded import EncodedRows, Images
 from xstilts.models.backbone import Backbone, load_backbone
 from xstilts.models.lora import add_lora, initial_state, load_trainable, merged, trainable_state
+from xstilts.models.picture_cache import PictureCache
 from xstilts.models.processor import load_processor
 from xstilts.runs.stage import model_folder, parent
 from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
@@ -42,7 +44,8 @@ class LoadedBackbone:
         self.backbone: Backbone = load_backbone(
             folder, step.spec["family"], step.spec.get("attention", "causal")
         )
-        self.processor = load_processor(folder, step.spec["family"])
+        cache = PictureCache(store.cache / "pictures")
+        self.processor = replace(load_processor(folder, step.spec["family"]), cache=cache)
         if self.tuning["mode"] == "lora":
             add_lora(self.backbone, self.tuning["r"], self.tuning["alpha"])
         self.backbone.to(device)
