@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from xstilts.errors import StoreError
 from xstilts.store.store import Store
+from xstilts.training.workers import Workers
 
 #: Complete checkpoints that a step keeps. The second allows a resume where the newest is corrupt:
 #: its error says which folder to delete.
@@ -51,3 +53,16 @@ class CheckpointUploads:
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
+
+
+def on_first(workers: Workers, action: Callable[[], None]) -> None:
+    """Runs an action on the first worker. If the store fails there, every worker raises
+    StepFailed.
+    """
+    error: str | None = None
+    if workers.rank == 0:
+        try:
+            action()
+        except (StoreError, OSError) as raised:
+            error = f"a checkpoint cannot be kept: {raised}"
+    workers.agree(error)

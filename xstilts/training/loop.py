@@ -8,8 +8,9 @@ floating-point sums.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,13 +20,18 @@ from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.training.learning_rate import factor
 from xstilts.training.micro_batches import micro_batches
 from xstilts.training.order import Order, task_sequence
+from xstilts.training.prefetch import MicroBatch, PreparationFailed, Request
 from xstilts.training.workers import StepFailed, Workers
 
-#: (rows of one micro-batch, task index, update) → sum of their losses, with its graph.
-LossSum = Callable[[Sequence[EncodedRow], int, int], Tensor]
+#: The rows of one micro-batch, or what a model takes of them.
+Rows = Sequence[EncodedRow] | MicroBatch
+#: (one micro-batch, task index, update) → sum of the losses of its rows, with its graph.
+LossSum = Callable[[Any, int, int], Tensor]
 #: (this worker's micro-batches of an update, task index, update): called on every worker before
 #: they run.
-Prepare = Callable[[Sequence[Sequence[EncodedRow]], int, int], None]
+Prepare = Callable[[Sequence[Rows], int, int], None]
+#: This worker's requests of all remaining updates → their micro-batches, see prefetch.py.
+Prefetch = Callable[[Iterator[Request]], Iterator[Rows]]
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,7 @@ def train(
     checkpoint: Callable[[Progress], None] | None = None,
     watch: Callable[[Progress], None] | None = None,
     prepare: Prepare | None = None,
+    prefetch: Prefetch | None = None,
 ) -> Progress:
     """Runs the remaining updates.
 
@@ -128,6 +135,7 @@ def train(
         checkpoint: Called every `settings.checkpoint_every` updates.
         watch: Called after every update.
         prepare: Called before the micro-batches of every update.
+        prefetch: Prepares micro-batches ahead; None: `loss_sum` gets encoded rows.
 
     Returns:
         The progress.
@@ -141,6 +149,16 @@ def train(
     ]
     sequence = task_sequence(settings.weights, settings.updates, settings.seed, settings.stage)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    requests = (
+        (index, rows)
+        for index, seen in sequence[progress.update :]
+        for rows in _plan(tasks[index], orders[index].draw(seen), settings, workers)
+    )
+    batches = (
+        prefetch(requests)
+        if prefetch
+        else (tasks[index].rows.rows(rows) for index, rows in requests)
+    )
     for update in range(progress.update, settings.updates):
         index, seen = sequence[update]
         started = time.perf_counter()
@@ -148,6 +166,7 @@ def train(
             tasks[index],
             index,
             orders[index].draw(seen),
+            batches,
             loss_sum,
             parameters,
             settings,
@@ -188,6 +207,7 @@ def _update(
     task: TrainTask,
     index: int,
     drawn: Sequence[int],
+    batches: Iterator[Rows],
     loss_sum: LossSum,
     parameters: Sequence[nn.Parameter],
     settings: TrainingSettings,
@@ -206,18 +226,29 @@ def _update(
     total = torch.zeros((), dtype=torch.float64)
     error: str | None = None
     try:
-        plan = micro_batches(lengths, workers.world, settings.tokens_per_micro_batch)[workers.rank]
-        batches = [task.rows.rows([drawn[i] for i in batch]) for batch in plan]
+        ready: Iterable[Rows] = islice(batches, len(_plan(task, drawn, settings, workers)))
         if prepare:
-            prepare(batches, index, update)
-        for rows in batches:
+            ready = [*ready]
+            prepare(ready, index, update)
+        for rows in ready:
             loss = loss_sum(rows, index, update) / max(1, count)
             loss.backward()
             total += loss.detach().double().cpu()
+    except PreparationFailed as raised:
+        error = str(raised)
     except (RuntimeError, ValueError, KeyError, OSError) as raised:
         error = f"{type(raised).__name__}: {raised}"
     _sum_gradients(parameters, total, error, update, workers)
     return float(total), {"supervised": supervised, "tokens": sum(lengths)}
+
+
+def _plan(
+    task: TrainTask, drawn: Sequence[int], settings: TrainingSettings, workers: Workers
+) -> list[list[int]]:
+    """The rows of each micro-batch of this worker, of the rows drawn for an update."""
+    lengths = [task.rows.lengths[i] for i in drawn]
+    share = micro_batches(lengths, workers.world, settings.tokens_per_micro_batch)[workers.rank]
+    return [[drawn[i] for i in batch] for batch in share]
 
 
 def _sum_gradients(
