@@ -374,12 +374,14 @@ class Controls(Part):
 class Resources(Part):
     """Resources of a run. They cannot change a result and are not fingerprinted.
 
-    groups: worker groups per backbone. cluster: resources of each group on Kubernetes; other
-    launchers ignore it.
+    data_processes: how many processes of each worker prepare rows and pictures in the background;
+    chosen by the worker if not set. groups: worker groups per backbone. cluster: resources of each
+    group on Kubernetes; other launchers ignore it.
     """
 
     workers: Count = 1
     threads: Count = 1
+    data_processes: Annotated[int, Field(ge=0)] | None = None
     tokens_per_micro_batch: Count = 4096
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0

@@ -137,6 +137,7 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         loaded.reset(seed)
         if init:
             loaded.load(init)
+        loaded.fetch([step])
         data = [loaded.rows(f"train:{task_role(task)}", step) for task in spec["tasks"]]
         tasks = [
             TrainTask(task["name"], rows, task["objective"])

@@ -18,7 +18,7 @@ from xstilts.runs.stage import model_folder, parent
 from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
 from xstilts.step import Step, training_role
 from xstilts.store.manifest import Manifest
-from xstilts.store.store import Store
+from xstilts.store.store import Store, in_threads
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
 
@@ -82,6 +82,41 @@ class LoadedBackbone:
         if (kind, fingerprint) not in self._parents:
             self._parents[kind, fingerprint] = parent(self.store, kind, fingerprint, child)
         return self._parents[kind, fingerprint]
+
+    def fetch(self, steps: Sequence[Step]) -> None:
+        """Downloads manifests and files of the steps' data parents, several at a time. What is not
+        done is left to the reader of each parent, which names the step.
+        """
+        roles = {
+            ("records" if role.startswith("gold:") else "encode", fingerprint)
+            for step in steps
+            for role, fingerprint in step.parents.items()
+            if role.startswith(("train:", "select:", "test:", "gold:", "pool"))
+        }
+        manifests = self._fetch_manifests(roles)
+        records = {
+            ("records", manifest.step["parents"]["records"])
+            for manifest in manifests
+            if manifest.kind == "encode"
+        }
+        manifests += self._fetch_manifests(records - roles)
+        names = ("encoded.parquet", "records.parquet")
+        blobs = [
+            manifest.files[name].sha256
+            for manifest in manifests
+            for name in names
+            if name in manifest.files
+        ]
+        images = [sha for manifest in manifests if (sha := manifest.info.get("images_sha"))]
+        self.store.fetch([*blobs, *images])
+
+    def _fetch_manifests(self, keys: set[tuple[str, str]]) -> list[Manifest]:
+        """The manifests of (kind, fingerprint) that exist, and that were not read before."""
+        new = sorted(keys - self._parents.keys())
+        manifests = in_threads(lambda key: self.store.manifest(*key), new)
+        read = {key: m for key, m in zip(new, manifests, strict=True) if m is not None}
+        self._parents |= read
+        return list(read.values())
 
     def folded(self) -> AbstractContextManager[Backbone]:
         """A context in which adapters are folded into the weights, for scoring."""
