@@ -357,6 +357,21 @@ def test_a_killed_and_resumed_step_equals_an_uninterrupted_one(
 
 
 @pytest.mark.slow
+def test_background_processes_change_no_weight(store: Store, miniature: Path) -> None:
+    """Every finetune step of the plan, those with pictures included."""
+    trained = []
+    for name, more in (("here", ""), ("background", ", data_processes: 1")):
+        uri = staged(store, name, miniature, PLAN.replace("threads: 1", f"threads: 1{more}"))
+        fingerprints = spec_of(store, f"runs/{name}", "tiny-llava")[0]["finetune"]
+        for fingerprint in fingerprints:
+            store.delete(f"steps/finetune/{fingerprint}/manifest.json")
+        actions.finetune(uri, "tiny-llava", inline)
+        trained.append({fingerprint: weights(store, fingerprint) for fingerprint in fingerprints})
+    assert trained[0] == trained[1]
+    assert len(trained[0]) > 3
+
+
+@pytest.mark.slow
 def test_english_dev_selects_the_weights_and_both_are_scored(
     store: Store, miniature: Path, tmp_path: Path
 ) -> None:

@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from xstilts.errors import PlanError, StoreError
 from xstilts.step import Step
@@ -262,3 +264,114 @@ def test_a_full_disk_of_the_server_is_a_store_error_and_leaves_nothing(
             assert full.list("blobs/") == []
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+# ---- several objects at a time ----
+
+
+def test_missing_blobs_are_fetched_several_at_a_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = [store.put_bytes(b"blob %d" % number).sha256 for number in range(6)]
+    together, fetch = threading.Barrier(6), Store._fetch
+
+    def meeting(self: Store, sha256: str, cached: Path) -> None:
+        together.wait(timeout=10)  # passes only if all six are in progress
+        fetch(self, sha256, cached)
+
+    monkeypatch.setattr(Store, "_fetch", meeting)
+    store.fetch([*hashes, hashes[0]])
+    monkeypatch.setattr(Store, "_fetch", lambda *_: pytest.fail("fetched twice"))
+    store.fetch(hashes)
+    assert [store.read_blob(sha256) for sha256 in hashes] == [b"blob %d" % n for n in range(6)]
+
+
+def test_a_blob_that_cannot_be_fetched_is_named_and_cancels_the_rest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, started = "f" * 64, []
+    hashes = [store.put_bytes(b"%d" % number).sha256 for number in range(40)]
+    fetch = Store._fetch
+
+    def slow(self: Store, sha256: str, cached: Path) -> None:
+        started.append(sha256)
+        if sha256 != lost:
+            time.sleep(0.2)
+        fetch(self, sha256, cached)
+
+    monkeypatch.setattr(Store, "_fetch", slow)
+    with pytest.raises(StoreError, match=f"blobs/{lost}"):
+        store.fetch([lost, *hashes])
+    assert len(started) < 20
+
+
+def test_a_folder_with_several_shards_is_fetched_in_threads(store: Store, tmp_path: Path) -> None:
+    shards = written(tmp_path, **{f"shard{number}": f"weights {number}" for number in range(12)})
+    manifest = store.commit(STEP, shards, {})
+    folder = Store(store.client, store.bucket, store.prefix, tmp_path / "cold").folder(
+        manifest, tmp_path / "model"
+    )
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        f"shard{number}": f"weights {number}" for number in range(12)
+    }
+
+
+# ---- checkpoints ----
+
+
+def test_older_checkpoints_of_all_attempts_are_deleted(store: Store, tmp_path: Path) -> None:
+    files = written(tmp_path, weights="w")
+    for attempt, update in (("one", 10), ("one", 20), ("two", 30), ("two", 40)):
+        store.put_checkpoint("f" * 64, attempt, files, {"update": update})
+    store.delete_older_checkpoints("f" * 64, 2)
+    assert {key.rpartition("/")[0] for key in store.list("work/")} == {
+        f"work/{'f' * 64}/two/000000030",
+        f"work/{'f' * 64}/two/000000040",
+    }
+
+
+class Failing:
+    """A client whose n-th request that writes or deletes fails, as does every later one: the
+    process, its network or its server is lost at that moment.
+    """
+
+    def __init__(self, client: Any, after: int) -> None:
+        self._client, self.left, self._lock = client, after, threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._client, name)
+        if name not in ("put_object", "upload_file", "delete_object"):
+            return inner
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                self.left -= 1
+                if self.left < 0:
+                    raise EndpointConnectionError(endpoint_url="http://lost")
+            return inner(*args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("after", range(9))
+def test_a_loss_at_any_request_leaves_a_complete_checkpoint(
+    store: Store, tmp_path: Path, after: int
+) -> None:
+    """Three files and state.json are written, then the oldest checkpoint's four objects go."""
+    old = written(tmp_path / "old", a="old", b="old", c="old")
+    for update in (10, 20):
+        store.put_checkpoint("f" * 64, "one", old, {"update": update})
+    new = written(tmp_path / "new", a="new", b="new", c="new")
+    lost = Store(Failing(store.client, after), store.bucket, store.prefix, store.cache)
+    error = None
+    try:
+        lost.put_checkpoint("f" * 64, "two", new, {"update": 30})
+        lost.delete_older_checkpoints("f" * 64, 2)
+    except StoreError as raised:
+        error = raised
+    assert (error is None) == (after >= 8)
+    checkpoint = store.latest_checkpoint("f" * 64)
+    assert checkpoint is not None
+    assert checkpoint[1]["update"] == (30 if after >= 4 else 20)
+    restored = store.checkpoint_files(*checkpoint, tmp_path / "back")
+    assert {path.read_text() for path in restored.values()} == {"new" if after >= 4 else "old"}

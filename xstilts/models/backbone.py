@@ -18,6 +18,7 @@ from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.packing_probe import check_packing
+from xstilts.models.placement import FamilyPlacement
 from xstilts.models.processor import load_processor
 from xstilts.models.special_tokens import Layout
 
@@ -76,25 +77,18 @@ class Backbone(nn.Module):
         """`first` or `last`: the sub-token of a word that carries its tag."""
         return self.contract.subtoken
 
+    @property
+    def placement(self) -> FamilyPlacement:
+        """Positions and token types of segments, without the model."""
+        return FamilyPlacement(self.family, self.config, self.layout)
+
     def positions(self, segment: Segment) -> Tensor:
-        """Position ids of one segment alone: [n], or [4, n] for Qwen-VL. ValueError for a segment
-        that is too long, or whose images do not fit.
-        """
-        if segment.images and self.contract.vision is None:
-            raise ValueError(f"family {self.family} does not take images")
-        return self.contract.positions(segment, self.config)
+        """See FamilyPlacement."""
+        return self.placement.positions(segment)
 
     def token_types(self, segment: Segment) -> Tensor | None:
-        """Token type ids of one segment alone, or None in families without."""
-        if not self.contract.token_types:
-            return None
-        if self.layout is None:
-            raise ValueError(
-                f"family {self.family} has token types: pass the layout of its tokenizer"
-            )
-        if self.layout.second_type >= int(self.config.type_vocab_size):
-            return torch.zeros(len(segment.input_ids), dtype=torch.long)
-        return torch.tensor(self.layout.token_types(segment.input_ids), dtype=torch.long)
+        """See FamilyPlacement."""
+        return self.placement.token_types(segment)
 
     def parameter_count(self) -> int:
         """Weights of the text stack that a token passes through: without embedding tables, which

@@ -9,7 +9,14 @@ from torch import nn
 
 from xstilts.data.encoded import EncodedRow, Images
 from xstilts.models.backbone import Backbone
-from xstilts.models.batch import PackedBatch, Segment, pack, segment_key
+from xstilts.models.batch import (
+    ImageInput,
+    PackedBatch,
+    Placement,
+    Segment,
+    pack,
+    segment_key,
+)
 from xstilts.models.heads import initialise, make_head
 from xstilts.models.processor import Processor
 from xstilts.step import training_role
@@ -108,24 +115,46 @@ def _file(task: Mapping[str, Any]) -> str:
 
 def pack_rows(
     rows: Sequence[EncodedRow],
-    backbone: Backbone,
+    placement: Placement,
     processor: Processor | None,
     images: Images | None,
 ) -> PackedBatch:
-    """All segments of the rows in one flat batch, in order. KeyError for a row with images without
-    `images` or `processor`.
+    """All segments of the rows in one flat batch, in order.
+
+    Args:
+        rows: The rows.
+        placement: A backbone, or its placement.
+        processor: That of the backbone; only its images are used.
+        images: Of the rows.
+
+    Raises:
+        KeyError: A row has images, and `images` or `processor` is None.
+        ValueError: An image of a row cannot be prepared.
     """
     segments = []
     for row in rows:
         if row.images and (images is None or processor is None):
             raise KeyError(f"row {row.row} has images, and its records have none")
-        shown = zip(row.images, row.grids, strict=True)
         pictures = (
-            [processor.image_inputs(images[sha], grid) for sha, grid in shown]
+            [
+                _picture(row, sha, grid, processor, images)
+                for sha, grid in zip(row.images, row.grids, strict=True)
+            ]
             if processor and images
             else []
         )
         segments += [
             Segment(ids, pictures, segment_key(row.row, i)) for i, ids in enumerate(row.segments)
         ]
-    return pack(segments, backbone)
+    return pack(segments, placement)
+
+
+def _picture(
+    row: EncodedRow, sha: str, grid: Sequence[int], processor: Processor, images: Images
+) -> ImageInput:
+    try:
+        return processor.image_inputs(images[sha], grid)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"row {row.row}: image {sha[:16]}… cannot be prepared: {type(error).__name__}: {error}"
+        ) from error

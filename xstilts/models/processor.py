@@ -11,12 +11,14 @@ from xstilts.errors import DataError
 from xstilts.models.contract import Contract, Vision
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.literal_text import plain_tokenizer
+from xstilts.models.picture_cache import entry_key, preparation
 from xstilts.models.special_tokens import Layout
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from xstilts.models.batch import ImageInput
+    from xstilts.models.picture_cache import PictureCache
     from xstilts.models.picture_inputs import Pictures
 
 
@@ -26,13 +28,14 @@ class Processor:
 
     tokenizer: transformers' class, always backed by `tokenizers`, so that offsets exist. pictures:
     None for text-only families. max_tokens: maximum number of tokens of a sequence, images
-    included; None: any.
+    included; None: any. cache: where prepared images are kept; None: nowhere.
     """
 
     family: str
     tokenizer: Any
     pictures: "Pictures | None" = None
     max_tokens: int | None = None
+    cache: "PictureCache | None" = None
 
     @cached_property
     def contract(self) -> Contract:
@@ -72,7 +75,10 @@ class Processor:
             ValueError: The family is text-only, or the pixels do not fill the grid.
             OSError: The bytes are not an image.
         """
-        return self._visible.inputs(data, grid)
+        if self.cache is None:
+            return self._visible.inputs(data, grid)
+        key = entry_key(self._preparation, data, grid)
+        return self.cache.get(key, lambda: self._visible.inputs(data, grid))
 
     def grid(self, data: bytes, company: int = 1) -> list[int]:
         """What the tokens of an image depend on, from its size alone: Qwen-VL [t, h, w] in patches,
@@ -113,6 +119,10 @@ class Processor:
     def image_token_id(self) -> int:
         """The placeholder token. ValueError for a text-only family."""
         return int(self.tokenizer.convert_tokens_to_ids(self._vision.token))
+
+    @cached_property
+    def _preparation(self) -> str:
+        return preparation(self._visible)
 
     @cached_property
     def _plain(self) -> "Tokenizer":

@@ -411,13 +411,15 @@ class Resources(Part):
     """Resources of a run. They cannot change a result and are not fingerprinted. Those that are
     `auto` are chosen from free memory.
 
-    sharding: whether a group's workers share the weights of the text stack (models/sharding.py).
-    groups: worker groups per backbone. cluster: resources of each group on Kubernetes; other
-    launchers ignore it.
+    data_processes: how many processes of each worker prepare rows and pictures in the background;
+    chosen by the worker if not set. sharding: whether a group's workers share the weights of the
+    text stack (models/sharding.py). groups: worker groups per backbone. cluster: resources of each
+    group on Kubernetes; other launchers ignore it.
     """
 
     workers: Count = 1
     threads: Count = 1
+    data_processes: Annotated[int, Field(ge=0)] | None = None
     tokens_per_micro_batch: Count | Literal["auto"] = "auto"
     activation_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
         "auto"

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xstilts.data.encoded import EncodedRow
 from xstilts.environment import require
 from xstilts.errors import XstiltsError
 from xstilts.models import sharding
@@ -24,6 +23,7 @@ from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import load_trainable, trainable_state
 from xstilts.plan.memory_choice import usual_budget
+from xstilts.runs.checkpoint_uploads import CheckpointUploads, on_first
 from xstilts.runs.folder import failure, failure_key, open_run, spec_of
 from xstilts.runs.loaded_backbone import LoadedBackbone, task_role
 from xstilts.runs.memory_fit import applied, explained, training_choice
@@ -33,9 +33,17 @@ from xstilts.scoring.gold import encoded_gold, gold_answers
 from xstilts.step import Step
 from xstilts.store.store import Store
 from xstilts.training.checkpoint import load_state, save_state
-from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_optimiser, train
+from xstilts.training.loop import (
+    Progress,
+    Rows,
+    TrainingSettings,
+    TrainTask,
+    make_optimiser,
+    train,
+)
 from xstilts.training.losses import Learner
 from xstilts.training.order import sampling_weights, updates_for
+from xstilts.training.prefetch import Prefetcher, Prepared, processes_for
 from xstilts.training.selection import Best, Development, best_update
 from xstilts.training.workers import StepFailed, Workers
 
@@ -140,6 +148,7 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
         loaded.reset(seed)
         if init:
             loaded.load(init)
+        loaded.fetch([step])
         data = [loaded.rows(f"train:{task_role(task)}", step) for task in spec["tasks"]]
         tasks = [
             TrainTask(task["name"], rows, task["objective"])
@@ -176,9 +185,8 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
     attempt = f"{time.time_ns()}"
 
     def checkpoint(now: Progress) -> None:
-        files = {}
-        if workers.rank == 0 or loaded.backbone.sharded:
-            files = save_state(
+        def write() -> dict[str, Path]:
+            return save_state(
                 loaded.scratch / "checkpoint",
                 trainable_state(loaded.backbone),
                 heads,
@@ -187,8 +195,12 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
                 best,
                 workers.rank == 0,
             )
-        if workers.rank == 0:
-            store.put_checkpoint(step.fingerprint, attempt, files, {"update": now.update})
+
+        if loaded.backbone.sharded:
+            on_first(workers, uploads.wait)  # no worker gathers weights unless all of them do
+            if workers.rank:
+                write()
+        on_first(workers, lambda: uploads.put(write, now.update))
 
     def evaluate(now: Progress) -> None:
         if development and development.due(now.update, settings.updates):
@@ -200,22 +212,35 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
 
     loaded.backbone.train()
 
-    def prepare(
-        batches: Sequence[Sequence[EncodedRow]], fillers: int, task: int, update: int
-    ) -> None:
+    def prepare(batches: Sequence[Rows], fillers: int, task: int, update: int) -> None:
         learner.prepare(batches, task, update, workers, fillers)
 
-    train(
-        tasks,
-        learner.loss_sum,
-        optimiser,
-        settings,
-        progress,
-        workers,
-        checkpoint,
-        evaluate,
-        prepare,
+    pairs = any(task["format"] == "ranking" for task in spec["tasks"])
+    on_gpu = loaded.device.type == "cuda"
+    prepared = Prepared([task.rows for task in tasks], learner.preparation)
+    processes = processes_for(
+        step.settings.get("data_processes"),
+        int(step.settings.get("threads", 1)),
+        any(task_images is not None for task_images in images),
+        loaded.device,
     )
+    with (
+        CheckpointUploads(store, step.fingerprint, attempt) as uploads,
+        Prefetcher(prepared, processes, pin=on_gpu) as prefetcher,
+    ):
+        train(
+            tasks,
+            learner.loss_sum,
+            optimiser,
+            settings,
+            progress,
+            workers,
+            checkpoint,
+            evaluate,
+            prepare if pairs else None,
+            prefetcher,
+        )
+        on_first(workers, uploads.wait)
     weights = sharding.on_host(trainable_state(loaded.backbone), workers.rank == 0)
     if workers.rank == 0:
         seconds = time.perf_counter() - started

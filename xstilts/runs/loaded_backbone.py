@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from xstilts.models import sharding
 from xstilts.models.acceleration import accelerate
 from xstilts.models.backbone import Backbone
 from xstilts.models.lora import initial_state, load_trainable, merged, trainable_state
+from xstilts.models.picture_cache import PictureCache
 from xstilts.models.precision import load_tunable
 from xstilts.models.processor import load_processor
 from xstilts.plan.memory_choice import Choice
@@ -21,7 +23,7 @@ from xstilts.runs.stage import model_folder, parent
 from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
 from xstilts.step import Step, training_role
 from xstilts.store.manifest import Manifest
-from xstilts.store.store import Store
+from xstilts.store.store import Store, in_threads
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
 from xstilts.training.workers import Workers
@@ -67,7 +69,8 @@ class LoadedBackbone:
             step.spec.get("attention", "causal"),
             step.spec.get("dtype", "float32"),
         )
-        self.processor = load_processor(folder, step.spec["family"])
+        cache = PictureCache(store.cache / "pictures")
+        self.processor = replace(load_processor(folder, step.spec["family"]), cache=cache)
         setting = str(step.settings.get("sharding", "none"))
         if sharding.possible(setting, workers.world, device) and workers.any(
             sharding.needed(setting, self.backbone, device)
@@ -118,6 +121,41 @@ class LoadedBackbone:
             self._parents[kind, fingerprint] = parent(self.store, kind, fingerprint, child)
         return self._parents[kind, fingerprint]
 
+    def fetch(self, steps: Sequence[Step]) -> None:
+        """Downloads manifests and files of the steps' data parents, several at a time. What is not
+        done is left to the reader of each parent, which names the step.
+        """
+        roles = {
+            ("records" if role.startswith("gold:") else "encode", fingerprint)
+            for step in steps
+            for role, fingerprint in step.parents.items()
+            if role.startswith(("train:", "select:", "test:", "gold:", "pool"))
+        }
+        manifests = self._fetch_manifests(roles)
+        records = {
+            ("records", manifest.step["parents"]["records"])
+            for manifest in manifests
+            if manifest.kind == "encode"
+        }
+        manifests += self._fetch_manifests(records - roles)
+        names = ("encoded.parquet", "records.parquet")
+        blobs = [
+            manifest.files[name].sha256
+            for manifest in manifests
+            for name in names
+            if name in manifest.files
+        ]
+        images = [sha for manifest in manifests if (sha := manifest.info.get("images_sha"))]
+        self.store.fetch([*blobs, *images])
+
+    def _fetch_manifests(self, keys: set[tuple[str, str]]) -> list[Manifest]:
+        """The manifests of (kind, fingerprint) that exist, and that were not read before."""
+        new = sorted(keys - self._parents.keys())
+        manifests = in_threads(lambda key: self.store.manifest(*key), new)
+        read = {key: m for key, m in zip(new, manifests, strict=True) if m is not None}
+        self._parents |= read
+        return list(read.values())
+
     def folded(self) -> AbstractContextManager[Backbone]:
         """A context in which adapters are folded into the weights, for scoring."""
         return merged(self.backbone)
@@ -165,7 +203,7 @@ class LoadedBackbone:
         manifest = self.parent("encode", fingerprint, step)
         sha = manifest.info.get("images_sha")
         if sha and sha not in self._images:
-            self._images[sha] = Images([self.store.blob_path(sha)])
+            self._images[sha] = Images([self.store.blob_path(sha)], self.store.cache / "arrow")
         if fingerprint not in self._rows:
             self._rows[fingerprint] = EncodedRows(self.store.file(manifest, "encoded.parquet"))
         return self._rows[fingerprint], self._images[sha] if sha else None

@@ -218,6 +218,7 @@ def score(loaded: LoadedBackbone, model: str, steps: Sequence[Step]) -> dict[str
 
 
 def _jobs(loaded: LoadedBackbone, steps: Sequence[Step]) -> list[Job]:
+    loaded.fetch(steps)
     jobs = []
     for step in steps:
         format_, depth = step.spec["format"], step.spec.get("layer")

@@ -13,10 +13,10 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xstilts.errors import PlanError, StoreError
 from xstilts.step import Step, canonical_json
@@ -26,6 +26,22 @@ from xstilts.store.manifest import Blob, Manifest
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?$")
 _THREADS = 8
 _PART = 16 * 1024 * 1024
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """The function's results for all items in order, from 8 threads. The first error cancels the
+    items that have not started, and is raised.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def file_sha256(path: Path) -> str:
@@ -127,6 +143,17 @@ class Store:
         finally:
             part.unlink(missing_ok=True)
 
+    def fetch(self, hashes: Iterable[str]) -> None:
+        """Downloads the blobs that the cache does not have, several at a time. Reading them from
+        the cache verifies them as always.
+        """
+        missing = [
+            sha256
+            for sha256 in dict.fromkeys(hashes)
+            if not (self.cache / sha256[:2] / sha256).is_file()
+        ]
+        in_threads(self.blob_path, missing)
+
     def read_blob(self, sha256: str) -> bytes:
         """The verified bytes of a blob."""
         return self.blob_path(sha256).read_bytes()
@@ -151,8 +178,7 @@ class Store:
         """Stores the files of a step, then its manifest. If interrupted before the last PUT, the
         step is not done.
         """
-        with ThreadPoolExecutor(_THREADS) as pool:
-            blobs = dict(zip(files, pool.map(self.put_blob, files.values()), strict=True))
+        blobs = dict(zip(files, in_threads(self.put_blob, files.values()), strict=True))
         manifest = Manifest(step.kind, step.fingerprint, blobs, step.to_json(), info)
         self.put_json(f"steps/{step.kind}/{step.fingerprint}/manifest.json", manifest.to_json())
         return manifest
@@ -176,11 +202,12 @@ class Store:
     def folder(self, manifest: Manifest, into: Path) -> Path:
         """Links all files of a finished step, verified, into a folder under their names."""
         into.mkdir(parents=True, exist_ok=True)
-        for name in manifest.files:
+        paths = in_threads(lambda blob: self.blob_path(blob.sha256), manifest.files.values())
+        for name, path in zip(manifest.files, paths, strict=True):
             target = into / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            target.symlink_to(self.file(manifest, name).resolve())
+            target.symlink_to(path.resolve())
         return into
 
     # ---- plain keys ----
@@ -267,18 +294,35 @@ class Store:
         (with `update`) is written last.
         """
         folder = f"work/{fingerprint}/{attempt}/{int(state['update']):09d}"
-        hashes = {}
-        for name, path in files.items():
-            hashes[name] = file_sha256(path)
+
+        def put(item: tuple[str, Path]) -> tuple[str, str]:
+            name, path = item
             self.put_file(f"{folder}/{name}", path)
+            return name, file_sha256(path)
+
+        hashes = dict(in_threads(put, files.items()))
         self.put_json(f"{folder}/state.json", {**state, "files": hashes, "time": time.time()})
 
     def latest_checkpoint(self, fingerprint: str) -> tuple[str, dict[str, Any]] | None:
         """(folder, state) of the most advanced complete checkpoint of all attempts, or None."""
+        return next(iter(self._checkpoints(fingerprint)), None)
+
+    def delete_older_checkpoints(self, fingerprint: str, keep: int) -> None:
+        """Deletes all complete checkpoints of a step but the `keep` most advanced ones.
+
+        `state.json` is deleted first, so that an interrupted deletion leaves no checkpoint that
+        looks complete.
+        """
+        for folder, _ in self._checkpoints(fingerprint)[keep:]:
+            self.delete(f"{folder}/state.json")
+            self.delete(f"{folder}/")
+
+    def _checkpoints(self, fingerprint: str) -> Sequence[tuple[str, dict[str, Any]]]:
+        """(folder, state) of all complete checkpoints of a step, the most advanced first."""
         states = [key for key in self.list(f"work/{fingerprint}/") if key.endswith("/state.json")]
         by_folder = {key.rpartition("/")[0]: dict(self.get_json(key) or {}) for key in states}
         complete = [(folder, state) for folder, state in by_folder.items() if state]
-        return max(complete, key=lambda item: (item[1]["update"], item[1]["time"]), default=None)
+        return sorted(complete, key=lambda item: (-item[1]["update"], -item[1]["time"]))
 
     def checkpoint_files(
         self, folder: str, state: Mapping[str, Any], into: Path
@@ -286,15 +330,18 @@ class Store:
         """Downloads the files of a checkpoint to a folder and verifies them; StoreError for a
         corrupt file.
         """
-        files = {}
-        for name, sha256 in state["files"].items():
-            files[name] = self.get_file(f"{folder}/{name}", into / name)
-            if file_sha256(files[name]) != sha256:
+
+        def get(item: tuple[str, str]) -> tuple[str, Path]:
+            name, sha256 = item
+            path = self.get_file(f"{folder}/{name}", into / name)
+            if file_sha256(path) != sha256:
                 raise StoreError(
                     f"{self._where(folder)}/{name}: corrupt: SHA-256 mismatch; delete this "
                     "checkpoint folder and run the plan again"
                 )
-        return files
+            return name, path
+
+        return dict(in_threads(get, state["files"].items()))
 
     def clear_work(self, fingerprint: str) -> None:
         """Deletes all checkpoints of a step."""

@@ -10,8 +10,9 @@ An update waits for the GPU once, after everything is queued: it reads the loss 
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,13 +23,18 @@ from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.training.learning_rate import factor
 from xstilts.training.micro_batches import micro_batches
 from xstilts.training.order import Order, task_sequence
+from xstilts.training.prefetch import MicroBatch, PreparationFailed, Request
 from xstilts.training.workers import StepFailed, Workers
 
-#: (rows of one micro-batch, task index, update) → sum of their losses, with its graph.
-LossSum = Callable[[Sequence[EncodedRow], int, int], Tensor]
+#: The rows of one micro-batch, or what a model takes of them.
+Rows = Sequence[EncodedRow] | MicroBatch
+#: (one micro-batch, task index, update) → sum of the losses of its rows, with its graph.
+LossSum = Callable[[Any, int, int], Tensor]
 #: (this worker's micro-batches of an update, how many of them are fillers, task index, update):
 #: called on every worker before they run.
-Prepare = Callable[[Sequence[Sequence[EncodedRow]], int, int, int], None]
+Prepare = Callable[[Sequence[Rows], int, int, int], None]
+#: This worker's requests of all remaining updates → their micro-batches, see prefetch.py.
+Prefetch = Callable[[Iterator[Request]], Iterator[Rows]]
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,7 @@ def train(
     checkpoint: Callable[[Progress], None] | None = None,
     watch: Callable[[Progress], None] | None = None,
     prepare: Prepare | None = None,
+    prefetch: Prefetch | None = None,
 ) -> Progress:
     """Runs the remaining updates.
 
@@ -133,6 +140,7 @@ def train(
         checkpoint: Called every `settings.checkpoint_every` updates.
         watch: Called after every update.
         prepare: Called before the micro-batches of every update.
+        prefetch: Prepares micro-batches ahead; None: `loss_sum` gets encoded rows.
 
     Returns:
         The progress.
@@ -146,6 +154,16 @@ def train(
     ]
     sequence = task_sequence(settings.weights, settings.updates, settings.seed, settings.stage)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    requests = (
+        (index, rows)
+        for index, seen in sequence[progress.update :]
+        for rows in _plan(tasks[index], orders[index].draw(seen), settings, workers)[0]
+    )
+    batches = (
+        prefetch(requests)
+        if prefetch
+        else (tasks[index].rows.rows(rows) for index, rows in requests)
+    )
     for update in range(progress.update, settings.updates):
         index, seen = sequence[update]
         started = time.perf_counter()
@@ -153,6 +171,7 @@ def train(
             tasks[index],
             index,
             orders[index].draw(seen),
+            batches,
             loss_sum,
             parameters,
             settings,
@@ -198,6 +217,7 @@ def _update(
     task: TrainTask,
     index: int,
     drawn: Sequence[int],
+    batches: Iterator[Rows],
     loss_sum: LossSum,
     parameters: Sequence[nn.Parameter],
     settings: TrainingSettings,
@@ -217,14 +237,19 @@ def _update(
     error: str | None = None
     try:
         plan, fillers = _plan(task, drawn, settings, workers)
-        batches = [task.rows.rows(batch) for batch in plan]
+        ready: Iterable[Rows] = islice(batches, len(plan))
         if prepare:
-            prepare(batches, fillers, index, update)
-        for place, rows in enumerate(batches):
+            ready = [*ready]
+            prepare(ready, fillers, index, update)
+        for place, rows in enumerate(ready):
             weight = 1.0 if place < len(plan) - fillers else 0.0
             loss = weight * loss_sum(rows, index, update) / max(1, count)
             loss.backward()
             total += loss.detach().double()
+    except PreparationFailed as raised:
+        if settings.sharded:
+            raise
+        error = str(raised)
     except (RuntimeError, ValueError, KeyError, OSError) as raised:
         if settings.sharded:  # the other workers wait in a collective: only a restart helps
             raise

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow, Images
 from xstilts.models.backbone import Backbone
-from xstilts.models.head_set import Heads, pack_rows
-from xstilts.models.heads import embed, head_inputs, lm_loss
+from xstilts.models.head_set import Heads
+from xstilts.models.heads import embed, lm_loss
 from xstilts.models.processor import Processor
 from xstilts.training.in_batch import InBatch
+from xstilts.training.prefetch import MicroBatch, Preparation
 from xstilts.training.workers import Workers
 
 
@@ -41,7 +42,8 @@ class Learner:
             stage: Name of the stage in random streams.
             device: Where the backbone is.
         """
-        self.backbone, self.heads, self.processor, self.images = backbone, heads, processor, images
+        self.backbone, self.heads, self.processor = backbone, heads, processor
+        self.preparation = Preparation(backbone.placement, processor, images)
         self.device, self.seed, self.stage = device, seed, stage
         self.pairs = InBatch(float(recipe.get("temperature") or 0.05))
         self.pooling = str(recipe.get("pooling") or "pooled")
@@ -49,17 +51,26 @@ class Learner:
         backbone.dropout.adapter = float(recipe.get("adapter_dropout") or 0.0)
 
     def loss_sum(
-        self, rows: Sequence[EncodedRow], task: int, update: int, images: Images | None = None
+        self,
+        rows: Sequence[EncodedRow] | MicroBatch,
+        task: int,
+        update: int,
+        images: Images | None = None,
     ) -> Tensor:
         """Sum over rows (`lm`: over supervised tokens) of the loss of one micro-batch: a scalar
-        with its graph. images: those of the rows, if these are not the task's training rows.
+        with its graph.
+
+        Args:
+            rows: The micro-batch.
+            task: Index of its task.
+            update: The update.
+            images: Those of the rows, if these are not the task's training rows.
         """
-        pictures = images or self.images[task]
+        micro_batch = self._on_device(rows, task, images)
         if self.heads.tasks[task]["format"] == "ranking":
-            return self.pairs.surrogate(self._embedded(rows, update))
-        batch = pack_rows(rows, self.backbone, self.processor, pictures).to(self.device)
+            return self.pairs.surrogate(self._embedded(micro_batch, update))
         self.backbone.dropout.at(self.seed, update, self.stage)
-        states, inputs = self.backbone(batch), head_inputs(rows, self.device)
+        states, inputs = self.backbone(micro_batch.batch), micro_batch.inputs
         if self.heads.tasks[task]["objective"] == "lm":
             return lm_loss(self.backbone, states, inputs)[0]
         loss: Tensor = self.heads.heads[task].loss(states, inputs).sum()  # type: ignore[operator]
@@ -67,7 +78,7 @@ class Learner:
 
     def prepare(
         self,
-        batches: Sequence[Sequence[EncodedRow]],
+        batches: Sequence[Sequence[EncodedRow] | MicroBatch],
         task: int,
         update: int,
         workers: Workers,
@@ -79,15 +90,20 @@ class Learner:
         if self.heads.tasks[task]["format"] != "ranking":
             return
         with torch.no_grad():
-            vectors = [self._embedded(rows, update) for rows in batches]
+            vectors = [self._embedded(self._on_device(rows, task), update) for rows in batches]
         counted = vectors[: len(vectors) - fillers]
         self.pairs.begin(counted, self.backbone.width, workers, self.device)
 
-    def _embedded(self, rows: Sequence[EncodedRow], update: int) -> Tensor:
+    def _on_device(
+        self, rows: Sequence[EncodedRow] | MicroBatch, task: int, images: Images | None = None
+    ) -> MicroBatch:
+        made = rows if isinstance(rows, MicroBatch) else self.preparation(rows, task, images)
+        return made.to(self.device)
+
+    def _embedded(self, micro_batch: MicroBatch, update: int) -> Tensor:
         """[R, 2, width] unit vectors of queries and of their candidates."""
         self.backbone.dropout.at(self.seed, update, self.stage)
-        batch = pack_rows(rows, self.backbone, self.processor, None).to(self.device)
-        states, inputs = self.backbone(batch), head_inputs(rows, self.device)
-        return embed(states, inputs, self.backbone.pool, self.pooling).view(
-            len(rows), 2, self.backbone.width
+        states = self.backbone(micro_batch.batch)
+        return embed(states, micro_batch.inputs, self.backbone.pool, self.pooling).view(
+            micro_batch.rows, 2, self.backbone.width
         )
