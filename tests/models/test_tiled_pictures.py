@@ -19,6 +19,8 @@ from transformers.models.llava_onevision import modeling_llava_onevision
 
 from tests.models.conftest import png
 from xstilts.errors import DataError
+from xstilts.models.backbone import load_backbone
+from xstilts.models.batch import Segment, pack
 from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
 from xstilts.models.qwen_vl import image_only
@@ -166,6 +168,13 @@ def test_a_picture_beside_others_has_no_tiles_in_onevision_only(folder: Any) -> 
         processor = load_processor(folder(family), family)
         grids = [processor.grid(data, company) for company in (1, 2)]
         assert tuple(len(processor.image_inputs(data, g).pixel_values) for g in grids) == tiles
+
+
+def test_images_beyond_the_last_position_are_refused(folder: Any) -> None:
+    """Tiny backbones have 1024 positions."""
+    backbone = load_backbone(folder("llava_next"), "llava_next")
+    with pytest.raises(ValueError, match="1025 tokens is longer than the 1024 positions"):
+        pack([Segment([40] * 1025)], backbone)
 
 
 @pytest.mark.parametrize(
