@@ -333,6 +333,79 @@ def test_every_expert_has_adapters_of_the_rank_of_the_plan(pair):
         assert tensor.any() == (".lora_A." in name)
 
 
+def expert_layers(backbone: Backbone) -> list[Any]:
+    """The outermost wrappers of adapted experts."""
+    return [layer for name, layer in adapted(backbone).items() if name.endswith(".experts")]
+
+
+def test_adapters_of_experts_equal_those_that_peft_computes(pair):
+    of = pair("qwen3_vl_moe")
+    backbone = load_backbone(of.folder, "qwen3_vl_moe")
+    add_lora(backbone, 4, 8)
+    state = trained_adapters(backbone)
+    direction = torch.randn(32, generator=torch.Generator().manual_seed(0))
+    found = []
+    for _ in range(2):
+        states = backbone(all_rows(of, backbone))
+        (states.tanh() @ direction).sum().backward()
+        grads = {n: p.grad.clone() for n, p in backbone.named_parameters() if n in state}
+        found.append((states.detach(), grads))
+        backbone.zero_grad()
+        for layer in expert_layers(backbone):
+            layer.__dict__.pop("forward", None)  # from now on peft's own
+    (ours, our_grads), (peft, peft_grads) = found
+    assert (ours - peft).abs().max() < 1e-5
+    for name, grad in peft_grads.items():
+        assert (our_grads[name] - grad).abs().max() < 1e-4 * grad.abs().max(), name
+
+
+def test_small_adapters_of_experts_are_not_rounded_away_in_bfloat16(pair):
+    """Weights of 1 and adapters of 1/1024, which their sum in bfloat16 loses. The inputs cancel in
+    the weights, so that only the adapters of `gate_up_proj` contribute.
+    """
+    backbone = load_backbone(pair("qwen3_vl_moe").folder, "qwen3_vl_moe", dtype=torch.bfloat16)
+    add_lora(backbone, 4, 4)
+    outer = expert_layers(backbone)[0]
+    signs = torch.tensor([1.0, -1.0] * 16)
+    with torch.no_grad():
+        for name in ("gate_up_proj", "down_proj"):
+            getattr(outer.get_base_layer(), name).fill_(1.0)
+        outer.lora_B["default"].weight.zero_()
+        outer.base_layer.lora_A["default"].weight.copy_(signs.expand(32, 32))
+        outer.base_layer.lora_B["default"].weight.fill_(1 / 4096)  # of rank 4
+        one = (
+            signs[None].bfloat16(),
+            torch.tensor([[0, 5]]),
+            torch.tensor([[0.5, 0.5]]).bfloat16(),
+        )
+        ours, peft = outer(*one), type(outer).forward(outer, *one)
+    gate = up = 32 / 1024
+    expected = 32 * gate / (1 + 2.718281828**-gate) * up
+    assert torch.allclose(ours.float(), torch.full((1, 32), expected), rtol=0.02)
+    assert not peft.any()
+
+
+def test_no_second_copy_of_the_experts_is_kept_for_the_backward_pass(pair):
+    backbone = load_backbone(pair("qwen3_vl_moe").folder, "qwen3_vl_moe")
+    add_lora(backbone, 4, 8)
+    weights = {p.data_ptr() for n, p in backbone.named_parameters() if p.ndim == 3}
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.numel() >= 8 * 32 * 32 and tensor.data_ptr() not in weights:
+            kept.append(tensor)
+        return tensor
+
+    batch = pack([Segment(list(range(300, 305)))], backbone)
+    for copies in (0, 2 * 3):  # ours, then peft's own
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            backbone(batch).sum()
+        assert len({tensor.data_ptr() for tensor in kept if tensor.ndim == 3}) == copies
+        for layer in expert_layers(backbone):
+            layer.__dict__.pop("forward", None)
+
+
 def test_dropout_leaves_the_adapters_of_experts_alone(pair):
     of = pair("qwen3_vl_moe")
     backbone = load_backbone(of.folder, "qwen3_vl_moe").train()

@@ -150,7 +150,7 @@ def load_processor(folder: Path, family: str) -> Processor:
 
     Raises:
         ValueError: The family is unknown; the message lists the known ones.
-        DataError: The tokenizer cannot be read, or the folder is of another family.
+        DataError: The folder is of another family, or its tokenizer cannot be read.
     """
     from transformers import AutoConfig, AutoTokenizer
 
