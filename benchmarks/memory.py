@@ -41,13 +41,13 @@ ROW, SUPERVISED = 128, 32
 class Size:
     """Sizes of a text stack, and of a vision tower with `vision` layers."""
 
-    hidden: int = 384
-    layers: int = 6
-    ff: int = 1024
-    heads: int = 6
-    kv_heads: int = 3
-    vocabulary: int = 16000
-    vision: int = 4
+    hidden: int = 256
+    layers: int = 4
+    ff: int = 704
+    heads: int = 4
+    kv_heads: int = 2
+    vocabulary: int = 8000
+    vision: int = 2
 
 
 @dataclass(frozen=True)

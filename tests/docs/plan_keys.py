@@ -40,7 +40,8 @@ REQUIRED = {(schema.Plan, "name"), (schema.Plan, "backbones"), (schema.Plan, "ev
 #: Keys whose form in a plan is shorter than in the schema (xstilts/plan/normalize.py).
 SHORT_FORMS = {"rows": "[keys](#rows)", "tasks": "list of files"}
 #: Values that a function of the schema checks, by the function's name.
-CHECKED = {"_selection": "`last`, or an integer ≥ 1", "_key": "label key", "_value": "label value"}
+CHECKED = {"_selection": "`last`, or an integer ≥ 1", "_token_budget": "`auto`, or an integer ≥ 1"}
+CHECKED |= {"_key": "label key", "_value": "label value"}
 CHECKED |= {"_object": "object name", "_distinct": "pairs of seeds, all different"}
 CHECKED["_family"] = ", ".join(f"`{name}`" for name in getattr(families, "FAMILIES", ()))
 NAMES = {str: "text", int: "integer", float: "number", bool: "`true`, `false`"}
@@ -128,8 +129,7 @@ def _described(annotation: Any, metadata: Any = ()) -> str:
     if origin is Annotated:
         return _described(arguments[0], _flat(arguments[1:]))
     if origin in (Union, types.UnionType):
-        choices = [one for one in arguments if one is not type(None)]
-        return " or ".join(_described(one, metadata) for one in choices)
+        return _described(next(one for one in arguments if one is not type(None)), metadata)
     if origin is Literal:
         return ", ".join(f"`{str(one).lower() if one is True else one}`" for one in arguments)
     if origin is tuple:

@@ -407,6 +407,12 @@ def _switch(value: Any) -> Any:
     return ("on" if value else "off") if isinstance(value, bool) else value
 
 
+def _token_budget(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"invalid value {value!r}; allowed: auto, or a number of at least 1")
+
+
 class Resources(Part):
     """Resources of a run. They cannot change a result and are not fingerprinted. Those that are
     `auto` are chosen from free memory.
@@ -420,7 +426,7 @@ class Resources(Part):
     workers: Count = 1
     threads: Count = 1
     data_processes: Annotated[int, Field(ge=0)] | None = None
-    tokens_per_micro_batch: Count | Literal["auto"] = "auto"
+    tokens_per_micro_batch: Annotated[Any, AfterValidator(_token_budget)] = "auto"
     activation_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
         "auto"
     )
