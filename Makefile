@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 DOCS_STAMP := $(VENV)/.installed-docs
-STAND_INS := llava-hf/llava-1.5-7b-hf Qwen/Qwen2.5-VL-7B-Instruct FacebookAI/xlm-roberta-large
 
 .PHONY: setup demo geometry test test-e2e test-nodes test-docker lint docs lock wheels images publish help kind-up kind-test kind-down
 
@@ -27,18 +26,14 @@ $(DOCS_STAMP): requirements/docs.txt $(STAMP)
 demo: setup      ## the whole pipeline on the miniature; ends with the report's place
 	$(VENV)/bin/xstilts run pipelines/plans/demo.yaml --out runs/demo
 
-geometry: setup  ## plans/modality-geometry.yaml with stand-ins; TOKENIZERS=DIR has the real tokenizers
-	test -n "$(TOKENIZERS)" || { echo "make geometry: set TOKENIZERS to a folder with the real tokenizers"; exit 2; }
-	rm -rf .xstilts/stand-ins .xstilts/real-sizes
-	$(VENV)/bin/python -m xstilts.miniature.stand_ins .xstilts/stand-ins --tokenizers "$(TOKENIZERS)" --only $(STAND_INS)
-	$(VENV)/bin/xstilts mirror miniature .xstilts/real-sizes --pictures real
-	$(VENV)/bin/xstilts run pipelines/plans/modality-geometry.yaml --out runs/geometry
+geometry: setup  ## rows, pictures and a run of plans/modality-geometry.yaml with real tokenizers and sizes
+	$(VENV)/bin/python -m pytest -q tests/e2e/test_geometry.py
 
 test: setup $(DOCS_STAMP)  ## the tests, whole runs excepted (make test-e2e)
 	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not nodes and not docker"
 
 test-e2e: setup $(DOCS_STAMP)  ## whole runs and groups on a real Ray: killed, failing, with one and two workers, watched from outside
-	$(VENV)/bin/python -m pytest -q -m "e2e and not nodes and not docker" tests/e2e
+	$(VENV)/bin/python -m pytest -q -m "e2e and not nodes and not docker" tests/e2e --ignore tests/e2e/test_geometry.py
 
 test-nodes: setup   ## Ray over several nodes, as network namespaces of this machine (needs root)
 	$(VENV)/bin/python -m pytest -q -m nodes tests/e2e
