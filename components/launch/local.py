@@ -98,7 +98,7 @@ def launch(
         local_only = {}
         if address == "local":
             local_only = {"include_dashboard": False, "num_cpus": workers + 1}
-        with private_ray.agent_ports() if local_only else contextlib.nullcontext():
+        with private_ray.starting() if local_only else contextlib.nullcontext():
             ray.init(
                 address=address,
                 runtime_env={"env_vars": environment},
