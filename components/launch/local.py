@@ -48,7 +48,7 @@ def call(config: Mapping[str, Any]) -> None:
     getattr(importlib.import_module(module), name)(config["config"])
 
 
-def ray_address(seconds: float = 120.0) -> str:
+def ray_address(seconds: float = 240.0) -> str:
     """The address of Ray: XSTILTS_RAY_ADDRESS, that of the Ray which a local run is starting (it
     waits for it), or `local`.
     """
