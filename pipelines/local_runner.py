@@ -25,9 +25,14 @@ from xstilts.store.store import Store
 BUCKET_URI = "s3://xstilts/store"
 #: Secrets that no step of a local run uses, so its processes do not inherit them.
 NOT_FOR_STEPS = ("XSTILTS_KFP_TOKEN", "XSTILTS_KFP_COOKIE")
-#: Further parts of the caller's own AWS credentials, which the embedded store has no use for.
-#: boto3 would send them to it, together with its keys.
-NOT_FOR_EMBEDDED_STORE = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+#: The caller's own AWS credentials, which the embedded store has no use for. boto3 would send it a
+#: session token together with its own keys.
+NOT_FOR_EMBEDDED_STORE = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,9 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
             return
         folder = home / "store"
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_variables(NOT_FOR_EMBEDDED_STORE)
         with serve(folder, log=home / "store.log") as server:
             os.environ.update(server.env())
-            _remove_variables(NOT_FOR_EMBEDDED_STORE)
             yield BUCKET_URI
     finally:
         os.environ.clear()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ _LOOPBACK = {
     "GLOO_SOCKET_IFNAME": "lo",
     "NCCL_SOCKET_IFNAME": "lo",
 }
+
+#: How long a Ray may take to start.
+START_SECONDS = 100.0
 
 
 def settings() -> dict[str, str]:
@@ -42,14 +46,16 @@ def inherited() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def agent_ports() -> Iterator[None]:
-    """Gives the agents of a Ray that the body starts free ports of this machine.
+def starting() -> Iterator[None]:
+    """Sets what ray.init has no options for, while the body starts a Ray.
 
-    ray.init has no option for them. By default, the agent with the job API takes port 52365 in
-    every Ray, and a raylet aborts if its agents do not name their ports within 15 seconds, which is
-    too short on a busy machine (src/ray/raylet/node_manager.cc, WaitForDashboardAgentPorts).
+    - Free ports for the agents. By default, the one with the job API takes port 52365 in every Ray,
+      and a raylet aborts if its agents do not name their ports within 15 seconds
+      (src/ray/raylet/node_manager.cc, WaitForDashboardAgentPorts).
+    - START_SECONDS for the raylet to register. By default it has 30 (ray/_private/node.py), which
+      is too short on a busy machine.
     """
-    from ray._private import parameter
+    from ray._private import parameter, services
 
     names = (
         "dashboard_agent_listen_port",
@@ -57,13 +63,27 @@ def agent_ports() -> Iterator[None]:
         "metrics_export_port",
         "runtime_env_agent_port",
     )
-    original = parameter.RayParams
+    parameters, get_node = parameter.RayParams, services.get_node
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    setattr(parameter, "RayParams", lambda **other: original(**{**other, **ports}))  # noqa: B010
+    deadline = time.monotonic() + START_SECONDS
+
+    def with_ports(**others: Any) -> Any:
+        return parameters(**{**others, **ports})
+
+    def get_node_patiently(*arguments: Any) -> Any:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(RuntimeError):  # it has not registered yet
+                return get_node(*arguments)
+            time.sleep(0.2)
+        return get_node(*arguments)
+
+    changed = ((parameter, "RayParams", with_ports), (services, "get_node", get_node_patiently))
     try:
+        for module, name, value in changed:
+            setattr(module, name, value)
         yield
     finally:
-        setattr(parameter, "RayParams", original)  # noqa: B010
+        parameter.RayParams, services.get_node = parameters, get_node
 
 
 def _free_ports(count: int) -> list[int]:
