@@ -17,7 +17,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "pillow")
 def numeric_environment(
     dtype: str = "float32", attention: str = "packed", image_backend: str = "pil"
 ) -> dict[str, str]:
-    """library → version, and `image_backend`, `dtype`, `attention`.
+    """library → version, and `image_backend`, `dtype` (of what trains), `attention`.
 
     Local version parts such as `+cpu` are dropped: the device is not part of a result's identity.
     The JSON file XSTILTS_VERSIONS has the versions of libraries that are not installed: the plan

@@ -1,11 +1,16 @@
-"""Runs a whole plan in this process, as the components and a launcher do on a cluster."""
+"""Runs a whole plan in this process, as the components and a launcher do on a cluster. Groups of
+several workers run in processes of their own.
+"""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from xstilts.miniature.splits import Sizes
 from xstilts.miniature.write import write_miniature
@@ -24,17 +29,18 @@ def write_small_mirror(folder: Path) -> Path:
 
 
 def run_plan(
-    text: str, mirror: Path, scratch: Path, report: Path | None = None
+    text: str, mirror: Path, scratch: Path, report: Path | None = None, workers: int = 1
 ) -> dict[str, dict[str, Any]]:
-    """Runs every step of a plan, and writes its report into a folder. Returns kind → fingerprint →
-    info of its manifest. AssertionError if a step is not finished.
+    """Runs every step of a plan, each group on `workers` workers, and writes its report into a
+    folder. Returns kind → fingerprint → info of its manifest. AssertionError if a step is not
+    finished.
     """
     before = dict(os.environ)
     try:
         with serve(scratch / "s3") as server:
             os.environ.update(server.env() | {"XSTILTS_CACHE": str(scratch / "cache")})
             store = Store.open("s3://xstilts/store", cache=scratch / "cache")
-            done = _run(store, text, mirror)
+            done = _run(store, text, mirror, workers)
             if report is not None:
                 actions.report(f"{store.uri}/runs/run", report)
             return done
@@ -43,13 +49,28 @@ def run_plan(
         os.environ.update(before)
 
 
-def _run(store: Store, text: str, mirror: Path) -> dict[str, dict[str, Any]]:
+def _group(rank: int, world: int, config: Mapping[str, Any], rendezvous: str) -> None:
+    """What one worker of a group does."""
+    run, group, workers = config["run_uri"], config["group"], Workers(rank, world)
+    if world > 1:
+        torch.set_num_threads(1)
+        dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world)
+    if config["kind"] == "finetune":
+        train_group(run, group, workers, torch.device("cpu"), lambda _: None)
+    else:
+        score_group(run, group, workers, torch.device("cpu"))
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def _run(store: Store, text: str, mirror: Path, workers: int) -> dict[str, dict[str, Any]]:
     def launch(worker: str, config: Mapping[str, Any], resources: Mapping[str, Any]) -> None:
-        run, group = config["run_uri"], config["group"]
-        if config["kind"] == "finetune":
-            train_group(run, group, Workers(), torch.device("cpu"), lambda _: None)
-        else:
-            score_group(run, group, Workers(), torch.device("cpu"))
+        if workers == 1:
+            _group(0, 1, config, "")
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file = (Path(folder) / "rendezvous").as_uri()
+            mp.spawn(_group, args=(workers, dict(config), file), nprocs=workers)
 
     actions.create(store, "run", text, str(mirror))
     uri = f"{store.uri}/runs/run"

@@ -13,8 +13,7 @@ from tests.models.conftest import png
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.models import sharding
 from xstilts.models.backbone import Backbone
-from xstilts.models.batch import Segment, pack
-from xstilts.models.head_set import Heads
+from xstilts.models.head_set import Heads, pack_rows
 from xstilts.models.lora import initial_state, load_trainable, trainable_state
 from xstilts.models.precision import load_tunable
 from xstilts.models.processor import load_processor
@@ -171,8 +170,8 @@ def states(training: Training, passes: int) -> list[torch.Tensor]:
     found = []
     with torch.no_grad(), sharding.in_step(training.backbone, training.workers.any):
         for number in range(passes):
-            batch = pack([Segment(training.task.rows.rows([1 + number])[0].segments[0])],
-                         training.backbone)  # fmt: skip
+            row = training.task.rows.rows([1 + number])
+            batch = pack_rows(row, training.backbone, training.processor, PICTURES)
             found.append(training.backbone(batch).clone())
     return found
 

@@ -56,6 +56,9 @@ def shard(backbone: Backbone, device: torch.device) -> None:
     """Moves the backbone to the device, its text stack shared by all workers of the default process
     group. Call it after `add_lora`, on every worker.
     """
+    if device.type == "cuda":  # else the mesh takes the GPU whose number is the local rank
+        torch.cuda.set_device(device)
+        torch.cuda.init()
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     text, head = (f"model.{name}." for name in (backbone.contract.text, backbone.contract.lm_head))
     lora = any(".lora_A." in name for name, _ in backbone.named_parameters())
