@@ -4,7 +4,7 @@ memory of images, and how long a checkpoint stops training.
 Alternatives are measured in turn, round by round, so that other load affects all of them. Each
 figure is the median of the rounds, with the smallest and the largest.
 
-    PYTHONPATH=. python benchmarks/input.py [--rounds 7]
+    PYTHONPATH=. python benchmarks/input.py [--rounds 7] [--part pictures]
 """
 
 import argparse
@@ -214,16 +214,22 @@ def stall_of_a_checkpoint(folder: Path, rounds: int) -> None:
         show(f"checkpoint of {CHECKPOINT_MB} MB", "seconds", interleaved(rounds, runs))
 
 
+PARTS = {
+    "pictures": pictures_per_second,
+    "memory": memory_of_images,
+    "checkpoint": stall_of_a_checkpoint,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--part", choices=PARTS, action="append", help="may be repeated")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as scratch:
-        folder = Path(scratch)
-        pictures_per_second(folder, rounds)
-        memory_of_images(folder, rounds)
-        stall_of_a_checkpoint(folder, rounds)
+    for part in options.part or PARTS:
+        with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as scratch:
+            PARTS[part](Path(scratch), options.rounds)
 
 
 if __name__ == "__main__":
