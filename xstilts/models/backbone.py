@@ -18,9 +18,9 @@ from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.packing_probe import check_packing
-from xstilts.models.placement import FamilyPlacement
 from xstilts.models.processor import load_processor
 from xstilts.models.special_tokens import Layout
+from xstilts.models.token_places import FamilyPlacement
 
 
 class Backbone(nn.Module):
