@@ -30,7 +30,7 @@ def main(cpus: int, address_file: Path) -> None:
     import ray
 
     try:  # Ray replaces our SIGTERM handler by one that raises the same exception
-        with private_ray.starting():
+        with private_ray.agent_ports():
             context = ray.init(
                 address="local",
                 num_cpus=cpus,

@@ -48,7 +48,7 @@ def call(config: Mapping[str, Any]) -> None:
     getattr(importlib.import_module(module), name)(config["config"])
 
 
-def ray_address(seconds: float = 240.0) -> str:
+def ray_address(seconds: float = 120.0) -> str:
     """The address of Ray: XSTILTS_RAY_ADDRESS, that of the Ray which a local run is starting (it
     waits for it), or `local`.
     """
@@ -99,7 +99,7 @@ def launch(
         local_only = {}
         if address == "local":
             local_only = {"include_dashboard": False, "num_cpus": workers + 1}
-        with private_ray.starting() if local_only else contextlib.nullcontext():
+        with private_ray.agent_ports() if local_only else contextlib.nullcontext():
             ray.init(
                 address=address,
                 runtime_env={"env_vars": environment},

@@ -4,7 +4,6 @@ import contextlib
 import os
 import secrets
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,6 @@ _LOOPBACK = {
     "GLOO_SOCKET_IFNAME": "lo",
     "NCCL_SOCKET_IFNAME": "lo",
 }
-
-#: How long a Ray may take to start.
-START_SECONDS = 100.0
 
 
 def settings() -> dict[str, str]:
@@ -46,16 +42,15 @@ def inherited() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def starting() -> Iterator[None]:
-    """Sets what ray.init has no options for, while the body starts a Ray.
+def agent_ports() -> Iterator[None]:
+    """Gives the agents of a Ray that the body starts free ports of this machine; ray.init has no
+    options for them.
 
-    - Free ports for the agents. By default, the one with the job API takes port 52365 in every Ray,
-      and a raylet aborts if its agents do not name their ports within 15 seconds
-      (src/ray/raylet/node_manager.cc, WaitForDashboardAgentPorts).
-    - START_SECONDS for the raylet to register. By default it has 30 (ray/_private/node.py), which
-      is too short on a busy machine.
+    By default, the agent with the job API takes port 52365 in every Ray. Where another Ray has it,
+    the agent tries again for seconds, of the 15 that the raylet waits for it
+    (src/ray/raylet/node_manager.cc, WaitForDashboardAgentPorts), and then has no job API.
     """
-    from ray._private import parameter, services
+    from ray._private import parameter
 
     names = (
         "dashboard_agent_listen_port",
@@ -63,27 +58,13 @@ def starting() -> Iterator[None]:
         "metrics_export_port",
         "runtime_env_agent_port",
     )
-    parameters, get_node = parameter.RayParams, services.get_node
+    original = parameter.RayParams
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    deadline = time.monotonic() + START_SECONDS
-
-    def with_ports(**others: Any) -> Any:
-        return parameters(**{**others, **ports})
-
-    def get_node_patiently(*arguments: Any) -> Any:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(RuntimeError):  # it has not registered yet
-                return get_node(*arguments)
-            time.sleep(0.2)
-        return get_node(*arguments)
-
-    changed = ((parameter, "RayParams", with_ports), (services, "get_node", get_node_patiently))
+    setattr(parameter, "RayParams", lambda **others: original(**{**others, **ports}))  # noqa: B010
     try:
-        for module, name, value in changed:
-            setattr(module, name, value)
         yield
     finally:
-        parameter.RayParams, services.get_node = parameters, get_node
+        setattr(parameter, "RayParams", original)  # noqa: B010
 
 
 def _free_ports(count: int) -> list[int]:

@@ -18,37 +18,12 @@ def test_agents_get_free_ports_while_ray_is_started_and_not_after() -> None:
     from ray._private import parameter
 
     default = parameter.RayParams().dashboard_agent_listen_port
-    with private_ray.starting():
+    with private_ray.agent_ports():
         started = parameter.RayParams(metrics_export_port=None)  # as ray.init passes it
         ports = [getattr(started, name) for name in PORTS]
     assert len({*ports, default}) == 5
     assert all(1024 <= port < 65536 for port in ports)
     assert parameter.RayParams().dashboard_agent_listen_port == default
-
-
-def test_a_raylet_that_takes_long_to_register_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from ray._private import services
-
-    calls = []
-
-    def get_node(address: str, node: str) -> str:
-        calls.append((address, node))
-        if len(calls) < 3:
-            raise RuntimeError("not there yet")
-        return "node"
-
-    monkeypatch.setattr(services, "get_node", get_node)
-    with private_ray.starting():
-        assert services.get_node("address", "id") == "node"
-    assert calls == [("address", "id")] * 3
-    assert services.get_node is get_node
-
-    monkeypatch.setattr(private_ray, "START_SECONDS", 0.0)
-    calls.clear()
-    with private_ray.starting(), pytest.raises(RuntimeError, match="not there yet"):
-        services.get_node("address", "id")
 
 
 def test_each_run_has_a_token_of_its_own_and_the_caller_keeps_the_environment(
