@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xstilts.models.families import contract
-from xstilts.plan.memory import GIB, Batch, MemoryUse, Setup, training
+from xstilts.plan.memory import FLOAT32, GIB, Batch, MemoryUse, Setup, training
 from xstilts.plan.model_shape import Shape
 
 AUTO = "auto"
@@ -205,15 +205,13 @@ def _changes(
         yield f"tokens_per_micro_batch: {smaller}"
     if not setup.checkpointing and fits(budget, checkpointing=True):
         yield "activation_checkpointing: on"
-    small = {"checkpointing": True}
-    least = min(BUDGETS[-1], budget)
-    if setup.bytes == 4 and fits(least, dtype="bfloat16", **small):
+    if setup.bytes == FLOAT32 and fits(budget, dtype="bfloat16"):
         yield "dtype: bfloat16"
-    shards = next((n for n in _SHARDS if n > setup.shards and fits(least, shards=n, **small)), None)
+    shards = next((n for n in _SHARDS if n > setup.shards and fits(budget, shards=n)), None)
     if shards:
         yield f"sharding: full with at least {shards} workers"
     if not setup.lora:
         for dtype in dict.fromkeys((setup.dtype, "bfloat16")):
-            if fits(least, tuning="lora", r=16, dtype=dtype, **small):
+            if fits(budget, tuning="lora", r=16, dtype=dtype):
                 yield "tuning: lora" + (f" with dtype: {dtype}" if dtype != setup.dtype else "")
                 break
