@@ -1,8 +1,8 @@
 """Pictures and texts of real sizes. The miniature's own are small, so that faults of real
 geometry (an image that takes more tokens than a row has) cannot occur in it.
 
-Labels and answers stay those of the miniature: a lengthened text starts with its own, and goes on
-with sentences about other things.
+Labels and answers stay those of the miniature: a lengthened text starts with its own, and
+sentences about other things follow.
 """
 
 import io

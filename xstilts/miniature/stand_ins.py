@@ -228,7 +228,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the stand-ins that the command line names; keeps those that are there."""
+    """Writes the stand-ins that the command line names, and keeps existing folders."""
     parser = argparse.ArgumentParser(
         prog="python -m xstilts.miniature.stand_ins",
         description=(
