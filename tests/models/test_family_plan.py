@@ -1,5 +1,6 @@
 """Plans with tiny backbones run from rows to scores: BERT with every format of heads, words and both
-tunings; LLaVA-OneVision with pairs of images, and its text-only twin, to the report.
+tunings; LLaVA-OneVision with pairs of images, and its text-only twin, to the report; Qwen3-VL with
+experts.
 """
 
 from pathlib import Path
@@ -102,3 +103,34 @@ def test_a_plan_with_pairs_of_images_of_any_resolution_and_a_text_only_twin(tmp_
         rows["task", "seeing", *cell] + rows["model", between, *cell]
     )
     assert set(effects[effects["contrast"] == "task"]["backbone"]) == {"seeing"}
+
+
+EXPERTS = """
+name: experts
+mirror: miniature
+recipes: miniature
+backbones:
+  seeing:
+    build:
+      family: qwen3_vl_moe
+      text: [miniature_text, coco_captions]
+      tokenizer: {from: [miniature_text]}
+      pretrain: {updates: 2, caption_updates: 2, hidden: 32, ff: 32, layers: 1}
+    tuning: lora
+arms:
+  pairs: {task: nlvr2, objective: lm}
+evaluations: [udpos]
+languages: [en, qaa]
+rows: {train: 16, select: 8, test: 8}
+budget: {examples: 16, updates: 2, examples_per_step: 8}
+override: {ud_en: {updates: 2}}
+resources: {workers: 1, threads: 1}
+"""
+
+
+@pytest.mark.slow
+def test_a_plan_with_experts_and_pairs_of_images_runs(tmp_path: Path) -> None:
+    mirror = write_small_mirror(tmp_path / "mirror")
+    done = run_plan(EXPERTS, mirror, tmp_path)
+    assert len(done["finetune"]) == 3  # pairs, and ud_en after them and after none
+    assert len(done["score"]) == 2
