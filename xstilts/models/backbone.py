@@ -17,8 +17,8 @@ from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
 from xstilts.models.families import contract
 from xstilts.models.packing_probe import check_packing
-from xstilts.models.placement import FamilyPlacement
 from xstilts.models.processor import load_processor
+from xstilts.models.segment_placement import FamilyPlacement
 from xstilts.models.special_tokens import Layout
 
 
