@@ -18,8 +18,8 @@ from xstilts.models.dropout import DropoutControl, install
 from xstilts.models.families import contract
 from xstilts.models.packing_probe import check_packing
 from xstilts.models.processor import load_processor
-from xstilts.models.segment_placement import FamilyPlacement
 from xstilts.models.special_tokens import Layout
+from xstilts.models.token_places import FamilyPlacement
 
 
 class Backbone(nn.Module):
