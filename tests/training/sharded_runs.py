@@ -198,6 +198,7 @@ def work(rank: int, models: Mapping[str, Path], out: Path) -> None:
             training = Training(case, folder, workers, sharded)
             found[key] = training.run(state, Progress())
             found[(*key, "states")] = states(training, rank + 1)
+            sharding.reshard(training.backbone)
             found[(*key, "parts")] = {
                 n: sharding.local(p).numel() for n, p in training.backbone.named_parameters()
             }

@@ -12,6 +12,7 @@ parameters' own dtype, float32.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -148,14 +149,20 @@ def in_step(backbone: Backbone, any_worker: Callable[[bool], bool]) -> Iterator[
     """Inside this context workers may run different numbers of forward passes, without gradients.
 
     A forward pass of a sharded backbone is a collective. So each is announced, and a worker that
-    has finished joins those of the others with one token. Does nothing for a whole backbone.
+    has finished joins those of the others with one token. No other collective may be inside. Does
+    nothing for a whole backbone.
 
     any_worker: whether any worker passes True; all call it together.
     """
     if not backbone.sharded:
         yield
         return
-    hook = backbone.register_forward_pre_hook(lambda *_: any_worker(True) and None, prepend=True)
+
+    def announce(*_: Any) -> None:
+        reshard(backbone)  # each pass gathers everything, whatever a worker did in between
+        any_worker(True)
+
+    hook = backbone.register_forward_pre_hook(announce, prepend=True)
     try:
         yield
     finally:
@@ -165,5 +172,7 @@ def in_step(backbone: Backbone, any_worker: Callable[[bool], bool]) -> Iterator[
     device = next(backbone.parameters()).device
     filler = pack([Segment([token])], backbone).to(device)
     while any_worker(False):
+        reshard(backbone)
         with torch.no_grad():
             backbone(filler)
+    reshard(backbone)

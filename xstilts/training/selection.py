@@ -75,11 +75,10 @@ class Development:
         backbone, training = learner.backbone, learner.backbone.training
         backbone.eval()
         try:
-            with torch.no_grad(), in_step(backbone, workers.any):
+            with torch.no_grad():
                 if self.objective == "lm":
                     return -self._loss(learner, workers, update)
-                with merged(backbone):
-                    return self._metric(learner, workers)
+                return self._metric(learner, workers)
         finally:
             backbone.train(training)
 
@@ -91,7 +90,8 @@ class Development:
         predictor = Predictor(
             learner.backbone, learner.heads, learner.processor, self.budget, learner.device
         )
-        share = predict_rows(predictor, [job])[0]["select", "en"]
+        with in_step(learner.backbone, workers.any), merged(learner.backbone):
+            share = predict_rows(predictor, [job])[0]["select", "en"]
         shares: list[Any] = [share]
         if workers.world > 1:
             shares = [None] * workers.world
@@ -108,8 +108,9 @@ class Development:
     def _loss(self, learner: Learner, workers: Workers, update: int) -> float:
         share = micro_batches(self.rows.lengths, workers.world, self.budget)[workers.rank]
         total = torch.zeros(1, dtype=torch.float64, device=learner.device)
-        for batch in share:
-            total += learner.loss_sum(self.rows.rows(batch), 0, update, self.images).double()
+        with in_step(learner.backbone, workers.any):
+            for batch in share:
+                total += learner.loss_sum(self.rows.rows(batch), 0, update, self.images).double()
         workers.sum_(total)
         return float(total) / max(1, sum(self.rows.supervised))
 
