@@ -61,7 +61,7 @@ def test_rounded_numbers_of_the_families_agree_with_published_ones():
     both = {hub: PUBLISHED[hub].parameters for hub in rounded if hub in PUBLISHED}
     assert {hub for hub, count in both.items() if count} >= {"Qwen/Qwen2.5-VL-7B-Instruct"}
     for hub, count in both.items():
-        assert count is None or rounded[hub] == pytest.approx(count, rel=0.02), hub
+        assert count is None or rounded[hub] == pytest.approx(count, rel=0.05), hub
 
 
 def test_every_entry_names_its_sources():
