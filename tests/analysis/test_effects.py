@@ -338,6 +338,65 @@ def test_an_interaction_covers_the_languages_and_evaluations_of_both_backbones()
     assert row["left_out"] == "pawsx: whole; xnli: sw"
 
 
+def between(arm: str, reference: str) -> dict[str, Any]:
+    """A contrast between the backbones a and b."""
+    contrast = {
+        "name": "c",
+        "arm": arm,
+        "reference": reference,
+        "implicit": False,
+        "differences": [],
+    }
+    return contrast | {"backbone": "a", "reference_backbone": "b"}
+
+
+#: On a, x is right in 3 of 4 and `none` in none; on b, x is right in 1 of 4 and `none` in none.
+TWO = backboned("a", {"xnli": {"en": [1, 1, 1, 0], "de": [1, 1, 1, 0]}}) + backboned(
+    "b", {"xnli": {"en": [1, 0, 0, 0], "de": [0, 1, 0, 0]}}
+)
+
+
+@pytest.mark.parametrize(
+    ("arm", "reference", "effect"),
+    [("x", "x", 50.0), ("x", "none", 75.0), ("none", "x", -25.0), ("none", "none", 0.0)],
+)
+def test_a_contrast_between_backbones_subtracts_the_second_backbones_arm(
+    arm: str, reference: str, effect: float
+) -> None:
+    table = table_of(TWO, contrasts=[between(arm, reference)])
+    assert set(table.index.get_level_values("backbone")) == {"a minus b"}
+    assert (table["effect"].drop(index="gap", level="language") == effect).all()
+    assert set(table["n_seeds"]) == {3}
+
+
+def test_the_whole_difference_is_that_of_the_models_plus_that_of_the_arms() -> None:
+    """(a, x) − (b, none) = [(a, x) − (a, none)] + [(a, none) − (b, none)]."""
+    named = {"name": "d", "arm": "x", "reference": "none", "implicit": False, "differences": []}
+    key = ("pooled", "non_en")
+    whole = table_of(TWO, contrasts=[between("x", "none")]).loc[("a minus b", *key), "effect"]
+    models = table_of(TWO, contrasts=[between("none", "none")]).loc[("a minus b", *key), "effect"]
+    arms = table_of(TWO, contrasts=[named]).loc[("a", *key), "effect"]
+    assert whole == arms + models
+
+
+def test_contrasts_between_backbones_are_corrected_with_the_interactions() -> None:
+    """They take nothing from the confirmatory tests, and are no entry of the heat map."""
+    named = {"name": "d", "arm": "x", "reference": "none", "implicit": False, "differences": []}
+    alone = table_of(TWO, contrasts=[named])
+    table = table_of(TWO, contrasts=[between("x", "none") | {"name": "c"}, named])
+    families = table[table["contrast"] == "c"]["family"]
+    assert families["a minus b", "pooled", "non_en"] == "interaction"
+    assert set(families.drop(index=("a minus b", "pooled", "non_en"))) == {"exploratory"}
+    for family in ("primary", "heat map"):
+        before, after = (each[each["family"] == family]["p_adjusted"] for each in (alone, table))
+        assert before.to_dict() == after.to_dict()
+
+
+def test_a_contrast_between_backbones_has_no_row_without_the_cells_of_both() -> None:
+    only = [each for each in TWO if (each.backbone, each.arm) != ("b", "x")]
+    assert table_of(only, contrasts=[between("x", "x")]).empty
+
+
 def test_robust_statistics_cover_the_languages_of_the_mean() -> None:
     """Romanian in XQuAD is not part of XTREME: it changes neither the mean nor its companions."""
     half, whole = [1, 1, 0, 0], [1, 1, 1, 1]

@@ -82,5 +82,5 @@ def test_a_model_in_memory_is_wrapped_as_a_loaded_one(folder, texts):
 def test_unknown_settings_and_families_are_refused(texts):
     with pytest.raises(ValueError, match=r"unknown settings \['depth'\]"):
         build_model("llava", 0, texts, {"depth": 3})
-    with pytest.raises(ValueError, match="known: xlm_r, bert, llava, qwen2_vl"):
+    with pytest.raises(ValueError, match="known: xlm_r, xlm_r_xl, bert, llava"):
         build_model("ber", 0, texts)

@@ -181,10 +181,10 @@ VISION_ARGUMENTS: Mapping[str, Callable[[torch.Tensor], dict[str, Any]]] = {
         "image_sizes": grids[:, :2],
         "batch_num_images": [len(grids)],
     },
-    **dict.fromkeys(
-        ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"),
-        lambda grids: {"image_grid_thw": grids},
-    ),
+    "qwen2_vl": lambda grids: {"image_grid_thw": grids},
+    "qwen2_5_vl": lambda grids: {"image_grid_thw": grids},
+    "qwen3_vl": lambda grids: {"image_grid_thw": grids},
+    "qwen3_vl_moe": lambda grids: {"image_grid_thw": grids},
 }
 
 

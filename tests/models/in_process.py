@@ -23,16 +23,21 @@ def write_small_mirror(folder: Path) -> Path:
     return folder
 
 
-def run_plan(text: str, mirror: Path, scratch: Path) -> dict[str, dict[str, Any]]:
-    """Runs every step of a plan. Returns kind → fingerprint → info of its manifest. AssertionError
-    if a step is not finished.
+def run_plan(
+    text: str, mirror: Path, scratch: Path, report: Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """Runs every step of a plan, and writes its report into a folder. Returns kind → fingerprint →
+    info of its manifest. AssertionError if a step is not finished.
     """
     before = dict(os.environ)
     try:
         with serve(scratch / "s3") as server:
             os.environ.update(server.env() | {"XSTILTS_CACHE": str(scratch / "cache")})
             store = Store.open("s3://xstilts/store", cache=scratch / "cache")
-            return _run(store, text, mirror)
+            done = _run(store, text, mirror)
+            if report is not None:
+                actions.report(f"{store.uri}/runs/run", report)
+            return done
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -14,6 +14,7 @@ from PIL import Image
 from xstilts.data.image_conditions import blank
 from xstilts.errors import DataError
 from xstilts.miniature.backbones import save
+from xstilts.models import processor as processor_module
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
 from xstilts.models.families import FAMILIES
@@ -285,6 +286,18 @@ def test_a_tokenizer_without_a_template_is_refused(folder):
     tokenizer = load_processor(folder("qwen_vl"), "qwen_vl").tokenizer
     with pytest.raises(ValueError, match="puts no special tokens around a text; add a post-proc"):
         from_template(tokenizer)
+
+
+def test_a_sentencepiece_tokenizer_without_the_library_is_an_error(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(processor_module, "find_spec", lambda name: None)
+    for file in folder("llama").iterdir():
+        if file.name != "tokenizer.json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(DataError, match=r"has tokenizer\.model and no tokenizer\.json; install"):
+        load_processor(tmp_path, "llama")
+    (tmp_path / "tokenizer.json").write_bytes((folder("llama") / "tokenizer.json").read_bytes())
+    assert load_processor(tmp_path, "llama").unknown_word == 0
 
 
 def test_the_stock_processor_needs_the_fix_without_torchvision(folder):

@@ -144,6 +144,16 @@ def test_greedy_answers_are_those_of_generate(case, loaded, texts, monkeypatch):
     assert any(answers)
 
 
+_ATTENTION = [f"self_attn.{name}_proj" for name in "koqv"]
+#: Names of what LoRA adapts in a layer, in order.
+DECODER = ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj", *_ATTENTION]
+EXPERTS = ["mlp.experts.down_proj", "mlp.experts.gate_up_proj", *_ATTENTION]
+ENCODER = [
+    "attention.output.dense",
+    *(f"attention.self.{name}" for name in ("key", "query", "value")),
+    "intermediate.dense",
+    "output.dense",
+]
 #: What a pattern without the name of the text stack would also adapt.
 ELSEWHERE = re.compile(r"vision|visual|projector|lm_head|embed")
 
@@ -153,18 +163,17 @@ def test_lora_adapts_every_layer_of_the_text_stack_and_nothing_else(case, folder
     backbone = load_backbone(folder(case), family_of(case))
     names = add_lora(backbone, 2, 4)
     stack = f"model.{contract(family_of(case)).text}."
-    kinds = (
-        ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"]
-        + [f"self_attn.{name}_proj" for name in "koqv"]
-        if backbone.contract.causal
-        else ["attention.output.dense"]
-        + [f"attention.self.{name}" for name in ("key", "query", "value")]
-        + ["intermediate.dense", "output.dense"]
-    )
+    kinds = DECODER if backbone.contract.causal else ENCODER
+    if backbone.contract.lora_parameters:
+        kinds = EXPERTS
     layers = f"{stack}layers" if backbone.contract.causal else f"{stack}encoder.layer"
     assert names == sorted(f"{layers}.{layer}.{kind}" for layer in range(3) for kind in kinds)
     assert not [name for name in names if ELSEWHERE.search(name)]
     trained = set(trainable_state(backbone, "lora"))
+    # peft keeps the two adapters of a layer's experts in nested modules.
+    nested = {".experts.down_proj": ".experts", ".experts.gate_up_proj": ".experts.base_layer"}
+    for target, module in nested.items():
+        names = [name.replace(target, module) for name in names]
     assert trained == {f"{n}.lora_{side}.default.weight" for n in names for side in "AB"}
 
 

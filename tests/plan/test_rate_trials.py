@@ -245,8 +245,8 @@ def test_modality_tries_each_tuning_mode_on_its_own_grid(plans: Any) -> None:
     plan = load_plan(plans / "modality.yaml")
     derived = trials(plan, tables, GRIDS)
     assert [(trial.rate, sorted(trial.plan.backbones)) for trial in derived] == [
-        (1e-4, ["llava-1.5-7b", "qwen2.5-vl-7b", "xlm-r-large-lora"]),
-        (2e-4, ["llava-1.5-7b", "qwen2.5-vl-7b", "xlm-r-large-lora"]),
+        (1e-4, ["llava-1.5-7b", "qwen2.5-7b", "qwen2.5-vl-7b", "vicuna-7b", "xlm-r-large-lora"]),
+        (2e-4, ["llava-1.5-7b", "qwen2.5-7b", "qwen2.5-vl-7b", "vicuna-7b", "xlm-r-large-lora"]),
         (1e-5, ["xlm-r-large"]), (2e-5, ["xlm-r-large"]), (5e-5, ["xlm-r-large"]),
     ]  # fmt: skip
     assert list(derived[0].plan.evaluations) == ["xnli", "udpos", "wikiann", "xquad", "tydiqa"]

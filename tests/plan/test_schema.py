@@ -6,6 +6,7 @@ import pytest
 
 from xstilts.errors import PlanError
 from xstilts.plan.batches import KINDS
+from xstilts.plan.facts import contrasts
 from xstilts.plan.load import load_plan
 from xstilts.plan.plan_errors import InvalidPlan
 from xstilts.plan.schema import Plan
@@ -206,6 +207,62 @@ def test_unmatched_contrasts_are_errors(arms: str, words: str, tables: Tables) -
     [problem] = problems(text, tables)
     assert problem.startswith(f"contrasts.c: x and y differ in {words}")
     load_plan(text.replace("reference: y", "reference: y, allow_unmatched: true"), tables)
+
+
+BETWEEN = """
+name: p
+recipes: miniature
+backbones: {seeing: {hub: org/a, family: llava}, reading: {hub: org/b, family: llama}}
+arms: {text: {task: quiz, objective: lm}, more: {task: quiz2, objective: lm}, shown: {task: captions, objective: lm}}
+evaluations: [xquad]
+budget: {examples: 50, updates: 5}
+contrasts: {c: {CONTRAST}}
+"""
+SIDES = "backbone: seeing, reference_backbone: reading"
+
+
+@pytest.mark.parametrize(
+    "contrast",
+    [f"arm: text, reference: text, {SIDES}", f"arm: none, {SIDES}", f"arm: shown, reference: more, {SIDES}"],
+)  # fmt: skip
+def test_a_contrast_may_compare_two_backbones(contrast: str, tables: Tables) -> None:
+    loaded = load_plan(BETWEEN.replace("CONTRAST", contrast), tables)
+    [named, *others] = contrasts(loaded, tables)
+    assert (named["backbone"], named["reference_backbone"]) == ("seeing", "reading")
+    assert [each["name"] for each in others] == [f"{arm} minus none" for arm in ("text", "more", "shown")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("contrast", "message"),
+    [
+        ("arm: text, backbone: seeing", "contrasts.c: backbone and reference_backbone need each other; set both"),
+        ("arm: text, backbone: seeing, reference_backbone: seeing",
+         "contrasts.c: backbone and reference_backbone are both 'seeing'; without them, each backbone"),
+        ("arm: text, backbone: seeing, reference_backbone: readin",
+         "contrasts.c.reference_backbone: 'readin' is unknown; did you mean 'reading'?"),
+        ("arm: text, reference: shown, " + SIDES,
+         "contrasts.c: shown shows images, and reading (llama) reads text only; change the arm or the backbone"),
+        ("arm: text, reference: text, " + SIDES + "}}\nheadline: c\nresources: {workers: 1",
+         "headline: 'c' is unknown"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_contrast_between_backbones(
+    contrast: str, message: str, tables: Tables
+) -> None:
+    text = BETWEEN.replace("{CONTRAST}", f"{{{contrast}}}")
+    if "headline" in contrast:
+        text = text.replace("workers: 1}}", "workers: 1}")
+    [problem] = problems(text, tables)
+    assert problem.startswith(message)
+
+
+def test_the_arms_of_a_contrast_between_backbones_are_matched_on_these(tables: Tables) -> None:
+    """reading has half the updates of seeing."""
+    text = BETWEEN.replace("CONTRAST", f"arm: text, reference: text, {SIDES}")
+    text = text.replace("budget: {examples: 50, updates: 5}", "budget: {examples: 50}")
+    text = text.replace("family: llama}", "family: llama, override: {quiz: {updates: 5}}}")
+    [problem] = problems(text, tables)
+    assert problem.startswith("contrasts.c: text and text differ in updates")
 
 
 def test_all_rows_of_two_tasks_are_different_numbers(tables: Tables) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from xstilts.environment import numeric_environment
 from xstilts.miniature.splits import has_rows
 from xstilts.miniature.write import Sizes, write_miniature
+from xstilts.models.families import contract
 from xstilts.plan.arms import matched
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
@@ -115,10 +116,24 @@ def test_the_miniature_twin_of_a_plan_has_the_same_arms_and_contrasts(
     name: str, plans: Path
 ) -> None:
     plan, twin = (load_plan(plans / f"{file}.yaml") for file in (name, f"{name}-miniature"))
-    for key in ("arms", "contrasts", "headline", "evaluations"):
+    for key in ("arms", "headline", "evaluations"):
         assert getattr(twin, key) == getattr(plan, key), key
-    kinds = [[(b.family, b.tuning.mode) for b in each.backbones.values()] for each in (plan, twin)]
-    assert sorted(kinds[0]) == sorted(kinds[1])
+    kinds = [
+        {name: (b.family, b.tuning.mode) for name, b in each.backbones.items()}
+        for each in (plan, twin)
+    ]
+    assert sorted(kinds[0].values()) == sorted(kinds[1].values())
+    contrasts = [
+        {
+            name: {
+                key: of[value] if key in ("backbone", "reference_backbone") and value else value
+                for key, value in contrast.model_dump().items()
+            }
+            for name, contrast in each.contrasts.items()
+        }
+        for each, of in zip((plan, twin), kinds, strict=True)
+    ]
+    assert contrasts[0] == contrasts[1]
 
 
 def test_the_token_matched_twin_differs_only_in_its_budget(plans: Path) -> None:
@@ -148,7 +163,7 @@ def test_the_mixtures_of_the_headline_differ_only_in_modality(name: str, plans: 
     assert len(arms[0].parts) == len(arms[1].parts) == 4
     assert {part.objective for arm in arms for part in arm.parts} == {"lm"}
     assert {arm.sampling for arm in arms} == {"uniform"}
-    assert matched(plan, Tables.shipped(), contrast.arm, contrast.reference) == []
+    assert matched(plan, Tables.shipped(), contrast) == []
     assert not contrast.allow_unmatched
     targets = {target for name in plan.evaluations for target in TASKS[name].trained_target or ()}
     assert all(
@@ -164,6 +179,30 @@ def test_modality_separates_the_effects_of_model_and_tuning(plans: Path) -> None
         (b.family, b.tuning.mode) for b in load_plan(plans / "modality.yaml").backbones.values()
     }
     assert {("xlm_r", "full"), ("xlm_r", "lora"), ("llava", "lora")} <= kinds
+
+
+@pytest.mark.parametrize("name", ["modality", "modality-tokens", "modality-miniature"])
+def test_every_multimodal_model_of_modality_has_its_text_only_twin(name: str, plans: Path) -> None:
+    """Three contrasts between them: before any training, after the same text tasks, and the whole
+    difference, which is the model's part plus that of the headline on the multimodal model.
+    """
+    plan = load_plan(plans / f"{name}.yaml")
+    headline = plan.contrasts[plan.headline or ""]
+    multimodal = {name for name, b in plan.backbones.items() if contract(b.family).vision}
+    compared: dict[str, set[tuple[str, str]]] = {}
+    for each in plan.contrasts.values():
+        if each.backbone and each.reference_backbone:
+            sides = [plan.backbones[side] for side in (each.backbone, each.reference_backbone)]
+            assert sides[0].tuning == sides[1].tuning
+            assert contract(sides[1].family).vision is None
+            compared.setdefault(each.backbone, set()).add((each.arm, each.reference))
+    assert set(compared) == multimodal
+    for arms in compared.values():
+        assert arms == {
+            ("none", "none"),
+            (headline.reference, headline.reference),
+            (headline.arm, headline.reference),
+        }
 
 
 def test_every_image_task_of_modality_has_its_image_conditions(

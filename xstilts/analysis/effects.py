@@ -102,15 +102,27 @@ def backbones_of(report: ReportInput) -> list[str]:
     return list(dict.fromkeys(cell.backbone for cell in report.cells))
 
 
+def _compared(report: ReportInput, contrast: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name in the table, backbone of the arm, backbone of the reference): each backbone with
+    itself, or the two of a contrast between backbones.
+    """
+    if "backbone" not in contrast:
+        return [(name, name, name) for name in backbones_of(report)]
+    first, second = contrast["backbone"], contrast["reference_backbone"]
+    return [(f"{first} minus {second}", first, second)]
+
+
 def _contrast_rows(
     report: ReportInput, contrast: Mapping[str, Any], cache: ScoreCache, level: float
 ) -> Iterator[dict[str, Any]]:
     headline = report.expanded.get("headline")
     pools: dict[str, dict[str, Differences]] = {}
-    for backbone in backbones_of(report):
+    for backbone, *sides in _compared(report, contrast):
         for evaluation, metrics in report.metrics.items():
-            arms = cells_of(report.cells, backbone, contrast["arm"], evaluation)
-            references = cells_of(report.cells, backbone, contrast["reference"], evaluation)
+            arms, references = (
+                cells_of(report.cells, of, contrast[side], evaluation)
+                for of, side in zip(sides, ("arm", "reference"), strict=True)
+            )
             pairs = paired(arms, references)
             if not pairs:
                 continue
@@ -143,11 +155,11 @@ def _contrast_rows(
 def unpaired(report: ReportInput) -> Iterator[tuple[str, str, str, str]]:
     """(contrast, backbone, evaluation, reason) if both arms were scored and cannot be compared."""
     for contrast in report.contrasts:
-        for backbone in backbones_of(report):
+        for backbone, *sides in _compared(report, contrast):
             for evaluation in report.metrics:
                 arms, references = (
-                    cells_of(report.cells, backbone, contrast[side], evaluation)
-                    for side in ("arm", "reference")
+                    cells_of(report.cells, of, contrast[side], evaluation)
+                    for of, side in zip(sides, ("arm", "reference"), strict=True)
                 )
                 if not arms or not references:
                     continue

@@ -18,7 +18,10 @@ def heat_map(report: ReportInput, effects: pd.DataFrame) -> list[dict[str, Any]]
     `effects` has the official metrics, averaged over languages. An entry is an effect with its
     color, or `without`, the reason why there is none.
     """
-    against_none = effects[effects["reference"] == "none"]
+    against_none = effects[
+        (effects["reference"] == "none")
+        & effects["backbone"].isin(report.expanded["order"]["backbones"])
+    ]
     largest = float(against_none["effect"].abs().max()) if len(against_none) else 1.0
     alpha = 1 - confidence(report)
     # Of two contrasts of one arm with `none`, only the first is corrected in the heat map's family.

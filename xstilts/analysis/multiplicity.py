@@ -15,7 +15,8 @@ PRIMARY = "primary"
 #: Every arm against `none` on every evaluation. This family and the next two are corrected by
 #: Benjamini and Hochberg (1995): false discovery rate.
 HEAT_MAP = "heat map"
-#: A contrast's difference between two backbones.
+#: Differences between two backbones: of a contrast's effects, or of the arms of a contrast that
+#: names two backbones.
 INTERACTION = "interaction"
 #: All other rows: single languages, other metrics, other estimands.
 EXPLORATORY = "exploratory"
@@ -62,8 +63,11 @@ def family_of(
     primary = contrast.get("primary") or [POOLED]
     is_pooled = row["evaluation"] == POOLED
     is_official = row["metric"] == official or is_pooled
+    between = "backbone" in contrast
     if named and is_official and row["language"] == NON_ENGLISH and row["evaluation"] in primary:
-        return PRIMARY
+        return INTERACTION if between else PRIMARY
+    if between:
+        return EXPLORATORY
     against_none = row["reference"] == "none" and row["language"] == AVERAGE
     if is_official and against_none and not is_pooled:
         return HEAT_MAP

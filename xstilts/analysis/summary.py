@@ -9,7 +9,7 @@ import pandas as pd
 from xstilts.analysis.answer import answer, control_verdicts
 from xstilts.analysis.averages import RETRIEVAL, averages
 from xstilts.analysis.cut_contexts import cut_shares
-from xstilts.analysis.effects import confidence, unpaired
+from xstilts.analysis.effects import backbones_of, confidence, unpaired
 from xstilts.analysis.estimands import AVERAGE, NON_ENGLISH, POOLED
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.multiplicity import INTERACTION, PRIMARY
@@ -41,7 +41,12 @@ def summarize(report: ReportInput, results: pd.DataFrame, effects: pd.DataFrame)
     expanded = report.expanded
     averaged = official_rows(report, effects)
     headline = expanded["headline"] or next(
-        (contrast["name"] for contrast in report.contrasts if not contrast["implicit"]), None
+        (
+            contrast["name"]
+            for contrast in report.contrasts
+            if not contrast["implicit"] and "backbone" not in contrast
+        ),
+        None,
     )
     of_headline = averaged[averaged["contrast"] == headline]
     pooled = effects[(effects["evaluation"] == POOLED) & (effects["family"] != INTERACTION)]
@@ -68,7 +73,9 @@ def summarize(report: ReportInput, results: pd.DataFrame, effects: pd.DataFrame)
         "left_out": _left_out(report, effects),
         "benchmark": report.benchmark,
         "averages": _averages(report, results),
-        "controls": control_verdicts(expanded["controls"], averaged),
+        "controls": control_verdicts(
+            expanded["controls"], averaged[averaged["backbone"].isin(backbones_of(report))]
+        ),
         "missing": [
             {key: entry[key] for key in ("what", "reason", "log")} for entry in report.missing
         ],

@@ -187,6 +187,7 @@ def _probe(backbone: Backbone, name: str) -> None:
         int(backbone.config.get_text_config().vocab_size),
         backbone.family,
         name,
+        experts=bool(backbone.contract.lora_parameters),
     )
     backbone.train(training)
 

@@ -42,7 +42,7 @@ def text_decoder(
     vision-language model and its text-only twin read the same texts alike.
 
     Args:
-        family: Its name in plans.
+        family: Its name in plans, and the `model_type` of its models.
         name: The start of the names of its transformers classes, such as `Llama`.
         tokenizer: The tokenizer of tiny backbones.
         parameters: Hub id → number of parameters.
@@ -58,6 +58,7 @@ def text_decoder(
     return Contract(
         family=family,
         model_class=f"{name}ForCausalLM",
+        model_types=(family,),
         core="model",
         text="model",
         causal=True,

@@ -37,7 +37,6 @@ FAMILIES: dict[str, Contract] = {
     )
 }
 
-
 #: Older name, which plans may use and step specs keep → name.
 OLDER_NAMES = {of.recorded: name for name, of in FAMILIES.items() if of.recorded}
 
@@ -69,8 +68,8 @@ def family_of_hub(hub: str, of: Contract) -> str:
     empty.
     """
     for name, known in FAMILIES.items():
-        if hub in known.parameters and known != of and known.model_types[0] not in of.model_types:
-            return name
+        if hub in known.parameters and known is not of:
+            return "" if set(known.model_types[:1]) <= set(of.model_types) else name
     return ""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xstilts.errors import DataError
 from xstilts.models.contract import Contract, Tiny, TinyTokenizer, Vision
 from xstilts.models.decoder import lora_targets, tiny_text
-from xstilts.models.positions import check_image_tokens, from_zero
+from xstilts.models.positions import check_image_tokens
 from xstilts.models.special_tokens import line_break
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ CHAT_TEMPLATE = (
 )
 
 
-def positions(segment: "Segment", config: Any) -> "Tensor":
-    """[n] from 0. Image tokens count like words. ValueError beyond the last position, or if image
-    tokens do not match the images.
-    """
+def _positions(segment: "Segment", config: Any) -> "Tensor":
+    """[n] from 0. Image tokens count like words."""
+    import torch
+
     check_image_tokens(segment, int(config.image_token_id))
-    return from_zero(segment, config)
+    return torch.arange(len(segment.input_ids))
 
 
 def _pictures(folder: Path) -> "FixedPictures":
@@ -169,7 +169,7 @@ LLAVA = Contract(
     subtoken="last",
     layout=line_break,
     lora=lora_targets("language_model"),
-    positions=positions,
+    positions=_positions,
     vision=Vision(
         frozen=("model.vision_tower.", "model.multi_modal_projector."),
         token="<image>",

@@ -16,10 +16,27 @@ from xstilts.models.llava import (
     pixels_of,
     tokens_per_image,
 )
+from xstilts.models.positions import check_image_tokens, from_zero
 
 if TYPE_CHECKING:
-    from xstilts.models.batch import PackedBatch
+    from torch import Tensor
+
+    from xstilts.models.batch import PackedBatch, Segment
     from xstilts.models.tiled_pictures import TiledPictures
+
+
+def positions(segment: "Segment", config: Any) -> "Tensor":
+    """[n] from 0. Image tokens count like words. ValueError beyond the last position, which two
+    images of thousands of tokens reach, or if image tokens do not match the images.
+    """
+    check_image_tokens(segment, int(config.image_token_id))
+    return from_zero(segment, config)
+
+
+def tiny_decoder(tokenizer: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the text configuration: positions for images beside a text of `max_length`."""
+    positions = {"max_position_embeddings": 2 * settings["max_length"]}
+    return {**tiny_text(tokenizer, settings), **positions}
 
 
 def tiles_of(folder: Path) -> "tuple[Any, TiledPictures]":
@@ -76,7 +93,7 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     pinpoints = [[size * height, size * width] for height, width in shapes]
     config = tf.LlavaNextConfig(
         vision_config=clip_tower(settings),
-        text_config=tf.LlamaConfig(**tiny_text(tokenizer, settings)),
+        text_config=tf.LlamaConfig(**tiny_decoder(tokenizer, settings)),
         image_token_index=tokenizer.image_token_id,
         image_grid_pinpoints=pinpoints,
         image_seq_length=(size // patch) ** 2,
@@ -103,6 +120,8 @@ LLAVA_NEXT = replace(
     LLAVA,
     family="llava_next",
     model_class="LlavaNextForConditionalGeneration",
+    model_types=("llava_next",),
+    positions=positions,
     vision=Vision(
         frozen=("model.vision_tower.", "model.multi_modal_projector.", "model.image_newline"),
         token="<image>",

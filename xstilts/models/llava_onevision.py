@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xstilts.models.contract import TinyTokenizer, Vision
-from xstilts.models.decoder import tiny_text
 from xstilts.models.llava import CHAT_TEMPLATE, LLAVA, normalization, pixels_of, tower_sizes
-from xstilts.models.llava_next import tiles_of
+from xstilts.models.llava_next import positions, tiles_of, tiny_decoder
 
 if TYPE_CHECKING:
     from xstilts.models.batch import PackedBatch
@@ -50,7 +49,7 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     pinpoints = [[size * height, size * width] for height in range(1, 7) for width in range(1, 7)]
     config = tf.LlavaOnevisionConfig(
         vision_config=tf.SiglipVisionConfig(**tower_sizes(settings)),
-        text_config=tf.Qwen2Config(**tiny_text(tokenizer, settings)),
+        text_config=tf.Qwen2Config(**tiny_decoder(tokenizer, settings)),
         image_token_index=tokenizer.image_token_id,
         video_token_index=tokenizer.video_token_id,
         image_grid_pinpoints=pinpoints,
@@ -76,6 +75,8 @@ LLAVA_ONEVISION = replace(
     LLAVA,
     family="llava_onevision",
     model_class="LlavaOnevisionForConditionalGeneration",
+    model_types=("llava_onevision",),
+    positions=positions,
     vision=Vision(
         frozen=("model.vision_tower.", "model.multi_modal_projector.", "model.image_newline"),
         token="<image>",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xstilts.models.backbone import Backbone
 from xstilts.models.dropout import CounterDropout
+from xstilts.models.expert_lora import factors, is_of_a_parameter, separate
 from xstilts.random_streams import generator
 
 ADAPTER = "default"
@@ -25,10 +26,8 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
     train.
 
     B is 0; set A with `initial_state`. The adapters' input dropout has the rate
-    `backbone.dropout.adapter`, except those of experts, which have none.
-
-    Every expert has adapters of its own of rank r. For E experts peft keeps their A in one matrix
-    [E × r, in], expert by expert, and their B in one matrix [out, r × E], rank by rank.
+    `backbone.dropout.adapter`. Every expert has adapters of its own (expert_lora.py), without
+    dropout.
 
     Returns:
         Names of the adapted modules, and of the adapted parameters of experts.
@@ -55,27 +54,19 @@ def add_lora(backbone: Backbone, r: int, alpha: float) -> list[str]:
             f"no module of family {backbone.family} matches its LoRA targets "
             f"{backbone.contract.lora}"
         )
+    separate(layers, ADAPTER)
     for name, layer in layers.items():
-        if not _of_a_parameter(layer):
+        if not is_of_a_parameter(layer):
             layer.lora_dropout[ADAPTER] = CounterDropout(backbone.dropout, "adapter", name)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(".lora_A." in name or ".lora_B." in name)
     return [_target(name, layer) for name, layer in layers.items()]
 
 
-def _of_a_parameter(layer: Any) -> bool:
-    """Whether an adapted layer is peft's wrapper of one 3-D parameter, not of a linear module. Two
-    such parameters of a module have nested wrappers.
-    """
-    from peft.tuners.lora.layer import ParamWrapper
-
-    return isinstance(layer, ParamWrapper)
-
-
 def _target(name: str, layer: Any) -> str:
     """The name in the model without adapters of what a layer adapts."""
     name = name.replace(".base_layer", "")
-    return f"{name}.{layer.parameter_name}" if _of_a_parameter(layer) else name
+    return f"{name}.{layer.parameter_name}" if is_of_a_parameter(layer) else name
 
 
 def adapted(backbone: Backbone) -> dict[str, Any]:
@@ -159,8 +150,8 @@ def _product(layer: Any) -> Tensor:
     """BA of an adapted layer in float32, in the shape of what it adapts: [out, in], or [experts,
     out, in].
     """
-    a, b = (part[ADAPTER].weight.float() for part in (layer.lora_A, layer.lora_B))
-    if not _of_a_parameter(layer):
-        return b @ a
-    experts = layer.num_experts
-    return b.reshape(len(b), -1, experts).permute(2, 0, 1) @ a.reshape(experts, -1, a.shape[1])
+    if is_of_a_parameter(layer):
+        a, b = factors(layer, ADAPTER)
+    else:
+        a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+    return b.float() @ a.float()

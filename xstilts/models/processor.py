@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xstilts.errors import DataError
 from xstilts.models.contract import Contract, Vision
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.literal_text import plain_tokenizer
@@ -134,15 +136,29 @@ class Processor:
 
 
 def load_processor(folder: Path, family: str) -> Processor:
-    """The processor in a model folder (a hub snapshot, or what `build_tiny` wrote). ValueError
-    lists the known families. DataError for a folder of another family.
+    """The processor in a model folder (a hub snapshot, or what `build_tiny` wrote).
+
+    Raises:
+        ValueError: The family is unknown; the message lists the known ones.
+        DataError: The folder is of another family, or its tokenizer cannot be read.
     """
     from transformers import AutoConfig, AutoTokenizer
 
     of, folder = contract(family), Path(folder)
     check_model_type(folder, of)
+    _check_tokenizer(folder)
     pictures = of.vision.pictures(folder) if of.vision else None
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
-    positions = int(config.max_position_embeddings)
-    return Processor(family, tokenizer, pictures, min(positions, of.max_tokens or positions))
+    return Processor(family, tokenizer, pictures)
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """DataError for a SentencePiece model (Vicuna) without the library that converts it.
+    transformers would take it for a tiktoken file.
+    """
+    only = (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists()
+    if only and find_spec("sentencepiece") is None:
+        raise DataError(
+            f"{folder} has tokenizer.model and no tokenizer.json; install the package "
+            "sentencepiece to convert it, or add a tokenizer.json (save_pretrained writes one)"
+        )

@@ -18,7 +18,7 @@ from xstilts.models.qwen_vl import (
 #: A token is 32 × 32 pixels. The bounds in tokens are those of the makers' fine-tuning of
 #: Qwen2.5-VL: see xstilts.tasks.recipe_sets.IMAGE_BUDGETS.
 _BUDGET = {"image_tokens": 576, "min_pixels": 16 * 32 * 32, "max_pixels": 576 * 32 * 32}
-#: Published: 128 experts, of which a token passes through 8.
+#: Published: 128 experts and 8 per token.
 _EXPERTS, _EXPERTS_OF_A_TOKEN = 8, 2
 
 

@@ -60,10 +60,10 @@ class TiledPictures:
         """
         width, height = size_of(data)
         more = [company] if self.untiled_in_company else []
-        for grid in ([*size, *more] for size in self._sizes(height, width)):
+        for grid in ([*size, *more] for size in self.sizes(height, width)):
             if self.limit is None or self.tokens(grid) <= self.limit:
                 return grid
-        fewest = min(self.tokens([*size, *more]) for size in self._sizes(height, width))
+        fewest = min(self.tokens([*size, *more]) for size in self.sizes(height, width))
         raise DataError(
             f"an image of {width} × {height} pixels is at least {fewest} tokens for this backbone, "
             f"and its recipe allows image_tokens: {self.limit}; set image_tokens to at least "
@@ -96,7 +96,7 @@ class TiledPictures:
     def _tiled(self, grid: Sequence[int]) -> bool:
         return not self.untiled_in_company or grid[2] == 1
 
-    def _sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """The sizes that an image may be scaled down to, the largest first: its own, and that which
         fits each resolution of the model.
         """
@@ -119,7 +119,7 @@ class TiledPictures:
 
         height, width = grid[:2]
         tall, wide = select_best_resolution((height, width), self.images.image_grid_pinpoints)
-        tile = self._tile
+        tile = self.tile
         rows, columns = tall // tile * self.side, wide // tile * self.side
         if width / height > columns / rows:
             rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
@@ -132,7 +132,7 @@ class TiledPictures:
         return rows, columns
 
     @property
-    def _tile(self) -> int:
+    def tile(self) -> int:
         """Pixels along each side of a tile."""
         size = self.images.crop_size if self.images.do_center_crop else self.images.size
         return int(size["height"])

@@ -25,6 +25,7 @@ XLM_R_XL = replace(
     XLM_R,
     family="xlm_r_xl",
     model_class="XLMRobertaXLForMaskedLM",
+    model_types=("xlm-roberta-xl",),
     recipes="xlm_r",
     parameters={"facebook/xlm-roberta-xl": 3.5e9, "facebook/xlm-roberta-xxl": 10.7e9},
     tiny=replace(XLM_R.tiny, model=_tiny),

@@ -1,7 +1,7 @@
 """Which backbones an arm applies to, what two arms differ in, and which tasks a plan reads."""
 
 from xstilts.models.families import contract
-from xstilts.plan.schema import Arm, BackbonePlan, Plan
+from xstilts.plan.schema import Arm, BackbonePlan, Contrast, Plan
 from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import SHOWN
@@ -21,21 +21,25 @@ def applicable(arm: Arm, backbone: BackbonePlan, tables: Tables) -> bool:
     return contract(backbone.family).vision is not None or not has_images(arm, tables)
 
 
-def matched(plan: Plan, tables: Tables, arm: str, reference: str) -> list[str]:
-    """Unwanted differences between two arms: objective, examples, updates, examples per step.
+def matched(plan: Plan, tables: Tables, contrast: Contrast) -> list[str]:
+    """Unwanted differences between the two arms of a contrast: objective, examples, updates,
+    examples per step.
 
     Empty if one of them is `none`, whose budget is zero by definition.
     """
-    one, other = plan.arms[arm], plan.arms[reference]
+    one, other = plan.arms[contrast.arm], plan.arms[contrast.reference]
     if not one.parts or not other.parts:
         return []
     recipes = Recipes(plan, tables)
     names = [tuple(sorted(part.task for part in each.parts)) for each in (one, other)]
     found: list[str] = []
-    for backbone in plan.backbones.values():
-        if applicable(one, backbone, tables) and applicable(other, backbone, tables):
+    pairs = [(each, each) for each in plan.backbones.values()]
+    if contrast.backbone and contrast.reference_backbone:
+        pairs = [(plan.backbones[contrast.backbone], plan.backbones[contrast.reference_backbone])]
+    for backbone, of_reference in pairs:
+        if applicable(one, backbone, tables) and applicable(other, of_reference, tables):
             found += recipes.spend(one, backbone).differences(
-                recipes.spend(other, backbone), *names
+                recipes.spend(other, of_reference), *names
             )
     return list(dict.fromkeys(found))
 

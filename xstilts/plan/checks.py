@@ -9,7 +9,7 @@ from xstilts.models.families import contract, family_of_hub, multimodal
 from xstilts.plan.arms import applicable, matched, used_tasks
 from xstilts.plan.batches import KINDS
 from xstilts.plan.plan_errors import Loc, not_one_of
-from xstilts.plan.schema import Arm, MixtureTask, Plan
+from xstilts.plan.schema import Arm, Contrast, MixtureTask, Plan
 from xstilts.plan.split_sources import choice, sources_of
 from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
@@ -268,7 +268,7 @@ class _Check:
         """Dropout of adapters where those of experts cannot have it."""
         backbone = self.plan.backbones[name]
         lora = backbone.tuning.mode == "lora" and contract(backbone.family).lora_parameters
-        if lora and self.recipes.full(task, backbone)["adapter_dropout"]:
+        if lora and self.recipes.full(task, backbone).get("adapter_dropout"):
             yield (
                 f"override.{task}.adapter_dropout: adapters of the experts of family "
                 f"{backbone.family} (backbone {name}) have no dropout; set it to 0"
@@ -309,7 +309,9 @@ class _Check:
                 if arm not in self.arms:
                     known = False
                     yield f"contrasts.{name}.{key}: {not_one_of(arm, self.arms)}"
-            if contrast.arm == contrast.reference:
+            if contrast.backbone is not None:
+                yield from self._between_backbones(name, contrast)
+            elif contrast.arm == contrast.reference:
                 yield (
                     f"contrasts.{name}: compares {contrast.arm!r} with itself; change arm or "
                     "reference"
@@ -330,15 +332,38 @@ class _Check:
                     evaluations = self._names("evaluations")
                     yield f"contrasts.{name}.primary: {not_one_of(evaluation, evaluations)}"
             if known and not contrast.allow_unmatched:
-                yield from self._unmatched(name, contrast.arm, contrast.reference)
+                yield from self._unmatched(name, contrast)
+        between = {name for name, each in self.plan.contrasts.items() if each.backbone is not None}
         allowed = [
-            *self._names("contrasts"),
+            *(name for name in self._names("contrasts") if name not in between),
             *(f"{arm} minus none" for arm in self.arms if arm != "none"),
         ]
         if self.plan.headline is not None and self.plan.headline not in allowed:
             yield f"headline: {not_one_of(self.plan.headline, allowed)}"
 
-    def _unmatched(self, name: str, arm: str, reference: str) -> Iterator[str]:
+    def _between_backbones(self, name: str, contrast: Contrast) -> Iterator[str]:
+        """Unknown backbones of a contrast, and arms that they cannot learn."""
+        for key, backbone, arm in (
+            ("backbone", contrast.backbone, contrast.arm),
+            ("reference_backbone", contrast.reference_backbone, contrast.reference),
+        ):
+            if backbone not in self._names("backbones"):
+                yield f"contrasts.{name}.{key}: {not_one_of(backbone, self._names('backbones'))}"
+            elif backbone in self.plan.backbones and arm in self.plan.arms:
+                settings = self.plan.backbones[backbone]
+                if not applicable(self.plan.arms[arm], settings, self.tables):
+                    yield (
+                        f"contrasts.{name}: {arm} shows images, and {backbone} "
+                        f"({settings.family}) reads text only; change the arm or the backbone"
+                    )
+
+    def _unmatched(self, name: str, contrast: Contrast) -> Iterator[str]:
+        arm, reference = contrast.arm, contrast.reference
+        if not self._whole("backbones") or not {contrast.backbone, contrast.reference_backbone} <= {
+            None,
+            *self.plan.backbones,
+        }:
+            return
         for each in (arm, reference):
             if each not in self.plan.arms or not self._whole("arms", each):
                 return
@@ -347,7 +372,7 @@ class _Check:
         if not all(self._whole(key) for key in ("recipes", "budget", "rows", "override")):
             return
         try:
-            differences = matched(self.plan, self.tables, arm, reference)
+            differences = matched(self.plan, self.tables, contrast)
         except (PlanError, KeyError):
             return  # _recipes reports the missing recipe
         if differences:

@@ -28,13 +28,20 @@ def not_applicable(plan: Plan, tables: Tables) -> list[Json]:
 
 def contrasts(plan: Plan, tables: Tables) -> list[Json]:
     """The plan's contrasts, then every other arm minus `none`."""
-    named = {(contrast.arm, contrast.reference) for contrast in plan.contrasts.values()}
+    named = {
+        (contrast.arm, contrast.reference)
+        for contrast in plan.contrasts.values()
+        if contrast.backbone is None
+    }
     rows: list[Json] = [
         {
             "name": name, "arm": contrast.arm, "reference": contrast.reference, "implicit": False,
             "allow_unmatched": contrast.allow_unmatched,
-            "differences": matched(plan, tables, contrast.arm, contrast.reference),
+            "differences": matched(plan, tables, contrast),
             **({"primary": list(contrast.primary)} if contrast.primary else {}),
+            **({
+                "backbone": contrast.backbone, "reference_backbone": contrast.reference_backbone,
+            } if contrast.backbone else {}),
         }
         for name, contrast in plan.contrasts.items()
     ]  # fmt: skip

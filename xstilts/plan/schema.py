@@ -337,16 +337,33 @@ class SplitPlan(Part):
 
 
 class Contrast(Part):
-    """An arm compared with a reference arm.
+    """An arm compared with a reference arm, on each backbone or between two backbones.
 
-    primary: evaluations whose tests are corrected together with those of the other contrasts.
-    None: the mean over evaluations (`pooled`).
+    Attributes:
+        backbone: The backbone of the arm, if `reference_backbone` is another one. None: each
+            backbone is compared with itself.
+        reference_backbone: The backbone of the reference arm.
+        primary: Evaluations whose tests are corrected together with those of the other contrasts.
+            None: the mean over evaluations (`pooled`).
     """
 
     arm: str
     reference: str = "none"
+    backbone: str | None = None
+    reference_backbone: str | None = None
     allow_unmatched: bool = False
     primary: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _two_backbones(self) -> "Contrast":
+        if (self.backbone is None) != (self.reference_backbone is None):
+            raise ValueError("backbone and reference_backbone need each other; set both or none")
+        if self.backbone is not None and self.backbone == self.reference_backbone:
+            raise ValueError(
+                f"backbone and reference_backbone are both {self.backbone!r}; without them, each "
+                "backbone is compared with itself"
+            )
+        return self
 
 
 class Control(Part):

@@ -25,10 +25,16 @@ def seed_warnings(
         lines = {
             line
             for backbone, target, arm in seeds
-            if arm == contrast["arm"] and (backbone, target, contrast["reference"]) in seeds
-            for line in _lines(
-                seeds[backbone, target, arm], seeds[backbone, target, contrast["reference"]]
+            if arm == contrast["arm"] and contrast.get("backbone") in (None, backbone)
+            if (
+                reference := (
+                    contrast.get("reference_backbone") or backbone,
+                    target,
+                    contrast["reference"],
+                )
             )
+            in seeds
+            for line in _lines(seeds[backbone, target, arm], seeds[reference])
         }
         for line in sorted(lines):
             affected.setdefault(line, []).append(contrast["name"])

@@ -134,7 +134,10 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(f"on {duration['gpus']} GPUs: {_number(duration['hours'], 1, ' hours')}"))
     if view["contrasts"]:
         parts.append(_table("contrasts", ("name", "arm", "reference", "differences"), [
-            (c["name"], c["arm"], c["reference"], "; ".join(c["differences"]))
+            (
+                c["name"], _side(c["arm"], c.get("backbone")),
+                _side(c["reference"], c.get("reference_backbone")), "; ".join(c["differences"]),
+            )
             for c in view["contrasts"]
         ]))  # fmt: skip
     if view["budgets"]:
@@ -163,6 +166,11 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         names = ", ".join(view["unverified_sources"])
         parts.append(Text(f"not verified in hub.lock, newest commit used: {names}"))
     return Group(*parts)
+
+
+def _side(arm: str, backbone: str | None) -> str:
+    """One side of a contrast."""
+    return f"{arm} on {backbone}" if backbone else arm
 
 
 def _length(budget: Mapping[str, Any]) -> str:

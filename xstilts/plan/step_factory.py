@@ -311,9 +311,11 @@ class Steps:
         if backbone.tuning.mode == "lora":
             tuning["r"], tuning["alpha"] = self.recipes.adapters[name]
         return {
-            "family": contract(backbone.family).recorded_name, "backbone": self.identity(name), "tuning": tuning,
+            "family": contract(backbone.family).recorded_name,
+            "backbone": self.identity(name),
+            "tuning": tuning,
             "attention": attention_of(backbone),
-        }  # fmt: skip
+        }
 
     def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:
         """The finetune step of an arm, or None if data is missing.
