@@ -25,6 +25,7 @@ from tests.e2e.runs import command, results
 from xstilts.errors import DataError
 from xstilts.miniature.stand_ins import write_stand_in
 from xstilts.miniature.write import write_miniature
+from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
 from xstilts.models.qwen_vl import image_only
 from xstilts.runs import actions
@@ -42,7 +43,6 @@ MORE = {
     "llava-1.6": ("llava-hf/llava-v1.6-vicuna-7b-hf", "llava_next"),
     "onevision": ("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava_onevision"),
     "qwen3-vl": ("Qwen/Qwen3-VL-2B-Instruct", "qwen3_vl"),
-    "qwen2.5": ("Qwen/Qwen2.5-7B-Instruct", "qwen2"),
 }
 #: Two pictures of LLaVA-1.6 do not fit the 4,096 positions of Vicuna.
 SMALLER = {"nlvr2": {"image_tokens": 1700}}
@@ -53,7 +53,8 @@ STOCK: Mapping[str, Any] = {
     "qwen2_5_vl": image_only(tf.Qwen2_5_VLProcessor),
     "qwen3_vl": image_only(tf.Qwen3VLProcessor),
 }
-BACKBONES = ("llava-1.5-7b", "qwen2.5-vl-7b", "xlm-r-large", *MORE)
+SEEING = ("llava-1.5-7b", "qwen2.5-vl-7b", *MORE)
+BACKBONES = (*SEEING, "vicuna-7b", "qwen2.5-7b", "xlm-r-large")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,9 +269,7 @@ def test_every_row_holds_its_whole_texts_and_answer(arms: Staged, name: str) -> 
         assert cut == step.info["truncated"], task
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in BACKBONES if name not in ("xlm-r-large", "qwen2.5")]
-)
+@pytest.mark.parametrize("name", SEEING)
 def test_every_image_has_as_many_tokens_as_the_stock_processor_gives_it(
     arms: Staged, name: str
 ) -> None:
@@ -314,9 +313,7 @@ def test_every_image_has_as_many_tokens_as_the_stock_processor_gives_it(
     assert len(set(seen.values())) > (3 if family not in ("llava",) else 0)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in BACKBONES if name not in ("xlm-r-large", "qwen2.5")]
-)
+@pytest.mark.parametrize("name", SEEING)
 def test_pixels_fill_the_tokens_of_their_rows(arms: Staged, name: str) -> None:
     """Training prepares pixels with the settings of the model folder and the grid of the row."""
     folder, family = arms.backbones[name]
@@ -352,7 +349,9 @@ def test_all_arms_run_from_staging_to_the_report(
     scored = results(tmp_path)[["backbone", "arm"]].drop_duplicates()
     for name, backbone in plan["backbones"].items():
         arms = {
-            arm for arm, of in plan["arms"].items() if backbone["family"] != "xlm_r" or not sees(of)
+            arm
+            for arm, of in plan["arms"].items()
+            if contract(backbone["family"]).vision or not sees(of)
         }
         assert set(scored.arm[scored.backbone == name]) == arms | {"none"}
 

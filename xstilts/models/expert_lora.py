@@ -3,7 +3,8 @@
 peft holds the adapters, but would add them to the weights in every forward pass. That makes a
 second copy of all experts, which the backward pass keeps, and in bfloat16 it drops what changes a
 weight by less than 1/512 of it. Here each token passes through the adapters of its experts beside
-the weights, as in a linear layer.
+the weights, as in a linear layer, in the dtype of the weights: kernels for experts compute in
+bfloat16.
 """
 
 from collections.abc import Mapping
