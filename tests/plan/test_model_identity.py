@@ -31,3 +31,16 @@ def test_the_digest_of_a_folder_ignores_hidden_files_only(tmp_path: Path) -> Non
     assert folder_digest(tmp_path, "backbones.b.path") == before
     (tmp_path / "model.safetensors").write_bytes(b"2")
     assert folder_digest(tmp_path, "backbones.b.path") != before
+
+
+def test_a_model_added_to_a_mirror_by_hand_is_identified_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    backbone = BackbonePlan(hub="org/model", family="bert")
+    digest = folder_digest(tmp_path, "backbones.b.hub")
+    assert identity_of("b", backbone, tmp_path) == {"hub": "org/model", "identity": digest}
+
+
+def test_a_model_added_to_a_mirror_by_hand_has_no_commit_to_pin(tmp_path: Path) -> None:
+    backbone = BackbonePlan(hub="org/model", family="bert", revision="b" * 40)
+    with pytest.raises(DataError, match="no recorded commit"):
+        identity_of("b", backbone, tmp_path)
