@@ -45,6 +45,7 @@ NAMES = {
 TITLES = {
     "xnli": "XNLI", "xquad": "XQuAD", "udpos": "UD-POS", "wikiann": "WikiANN", "tatoeba": "Tatoeba",
 }  # fmt: skip
+NOT_RUN = "*Not in the recorded run.*"
 REPLICATES, LEVEL = 2000, 0.95
 ARMS = ("none", "snli", "snli-shuffled")
 FREQUENT = "frequent tag"
@@ -57,7 +58,10 @@ def numbers(report: Path, mirror: Path) -> dict[str, Any]:
     results = pd.read_parquet(report / "results.parquet")
     scores: list[dict[str, Any]] = []
     for evaluation, metrics in SHOWN.items():
-        rows = pd.read_parquet(report / "predictions" / f"{evaluation}.parquet")
+        path = report / "predictions" / f"{evaluation}.parquet"
+        if not path.is_file():
+            continue
+        rows = pd.read_parquet(path)
         for arm, of_arm in rows.groupby("arm", sort=True):
             for metric in metrics:
                 made = _scores(of_arm, evaluation, str(arm), metric)
@@ -220,7 +224,7 @@ def _summary(scores: Scores) -> str:
     for evaluation, metrics in SHOWN.items():
         arms = dict.fromkeys(arm for e, arm, _, _ in scores if e == evaluation)
         for metric in metrics:
-            for arm in arms:
+            for arm in arms:  # none if the evaluation was not run
                 mean = scores[evaluation, arm, metric, "non_en"]
                 english = scores.get((evaluation, arm, metric, "en"))
                 languages = [
@@ -237,6 +241,8 @@ def _summary(scores: Scores) -> str:
 
 
 def _controls(content: Mapping[str, Any]) -> str:
+    if not content["effects"]:
+        return NOT_RUN
     names = {"en": "English", "non_en": "mean of the others", "gap": "gap"}
     lines = [
         [
@@ -252,6 +258,8 @@ def _controls(content: Mapping[str, Any]) -> str:
 def _by_language(scores: Scores, evaluation: str, columns: Sequence[tuple[str, str, str]]) -> str:
     arm, metric, _ = columns[0]
     languages = [code for e, a, m, code in scores if (e, a, m) == (evaluation, arm, metric)]
+    if not languages:
+        return NOT_RUN
     ordered = sorted(languages, key=lambda code: (code == "non_en", code != "en", code))
     lines = [
         [

@@ -17,6 +17,7 @@ from xstilts.tasks.registry import TASKS
 PLAN = load_plan(ROOT / "pipelines" / "plans" / "real-transfer.yaml")
 CONTENT = json.loads((ROOT / "docs" / "real-transfer.json").read_text(encoding="utf-8"))
 SCORES = CONTENT["scores"]
+RECORDED = sorted({row["evaluation"] for row in SCORES})
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +41,15 @@ def test_scores_are_percentages_within_their_intervals() -> None:
         assert 0 <= row["low"] <= row["value"] <= row["high"] <= 100, row
 
 
-def test_every_evaluation_has_the_languages_and_rows_of_the_plan() -> None:
-    for name in PLAN.evaluations:
-        rows = [row for row in SCORES if row["evaluation"] == name and row["arm"] == "none"]
-        own = PLAN.rows.tasks.get(name)
-        cap = own.test if own and own.test else PLAN.rows.default.test
-        sizes = {row["language"]: row["n"] for row in rows if row["language"] != "non_en"}
-        assert set(sizes) <= set(TASKS[name].languages)
-        assert len(sizes) >= len(TASKS[name].languages) - 1  # the slices lack Thai WikiANN
-        assert max(sizes.values()) == cap
+@pytest.mark.parametrize("name", RECORDED)
+def test_an_evaluation_has_the_languages_and_rows_of_the_plan(name: str) -> None:
+    rows = [row for row in SCORES if row["evaluation"] == name and row["arm"] == "none"]
+    own = PLAN.rows.tasks.get(name)
+    cap = own.test if own and own.test else PLAN.rows.default.test
+    sizes = {row["language"]: row["n"] for row in rows if row["language"] != "non_en"}
+    assert set(sizes) <= set(TASKS[name].languages)
+    assert len(sizes) >= len(TASKS[name].languages) - 1  # the slices lack Thai WikiANN
+    assert max(sizes.values()) == cap
 
 
 def test_means_are_those_of_the_languages_other_than_english() -> None:
@@ -71,7 +72,8 @@ def test_effects_are_differences_of_the_scores() -> None:
         "snli-shuffled minus none": ("snli-shuffled", "none"),
         "learning SNLI": ("snli", "snli-shuffled"),
     }
-    assert {row["contrast"] for row in CONTENT["effects"]} == set(differences)
+    contrasts = {row["contrast"] for row in CONTENT["effects"]}
+    assert contrasts == (set(differences) if "xnli" in RECORDED else set())
     for row in CONTENT["effects"]:
         if row["language"] != "gap":
             arm, reference = differences[row["contrast"]]
