@@ -113,7 +113,15 @@ def test_with_few_seeds_three_points_are_within_the_interval_but_not_claimed(pla
 
 
 @pytest.mark.parametrize(
-    "plan", ["kind", "modality-miniature", "phang-2020-miniature", "all-tasks", "real-slices-all"]
+    "plan",
+    [
+        "kind",
+        "modality-miniature",
+        "phang-2020-miniature",
+        "all-tasks",
+        "real-slices-all",
+        "real-transfer",
+    ],
 )
 @pytest.mark.parametrize("planted", [0.0, 3.0])
 def test_one_seed_yields_no_test_and_no_claim(plan: str, planted: float) -> None:

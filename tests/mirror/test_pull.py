@@ -27,6 +27,7 @@ from xstilts.runs import stage
 from xstilts.sources import hub as hub_module
 from xstilts.sources.loader import load_rows
 from xstilts.sources.mirrors import model_folder, open_mirror
+from xstilts.sources.provenance import RECORD
 from xstilts.tasks.registry import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -418,6 +419,31 @@ def test_a_step_finds_its_model_in_the_mirror_of_its_run(fake: FakeHub, tmp_path
     fake.repos.clear()  # requests to the hub would fail
     folder = stage.model_folder(steps[0], None, tmp_path / "scratch")  # type: ignore[arg-type]  # no store is read
     assert folder == (tmp_path / "m/models/org/small").resolve()
+
+
+def test_a_model_added_by_hand_is_read_from_the_mirror_unless_it_changed(
+    fake: FakeHub, tmp_path: Path
+) -> None:
+    pulled(tmp_path / "m")
+    added = (tmp_path / "m/models/org/small").resolve()
+    (added / RECORD).unlink()
+    fake.repos.clear()  # requests to the hub would fail
+    step = next(s for s in expanded(str(tmp_path / "m")).steps.values() if s.kind == "finetune")
+    assert stage.model_folder(step, None, tmp_path / "scratch") == added  # type: ignore[arg-type]  # no store is read
+    (added / "config.json").write_text("{}")
+    with pytest.raises(DataError, match="has changed since the run was planned"):
+        stage.model_folder(step, None, tmp_path / "scratch")  # type: ignore[arg-type]
+
+
+def test_a_model_added_by_hand_keeps_its_identity_in_a_copy_of_the_mirror(
+    fake: FakeHub, tmp_path: Path
+) -> None:
+    pulled(tmp_path / "m")
+    (tmp_path / "m/models/org/small" / RECORD).unlink()
+    pulled(tmp_path / "copy", str(tmp_path / "m"))
+    steps = (expanded(str(tmp_path / name)).steps for name in ("m", "copy"))
+    first, second = ({s.fingerprint for s in made.values()} for made in steps)
+    assert first == second
 
 
 @pytest.mark.slow

@@ -40,3 +40,16 @@ def test_a_relative_path_is_absolute_in_the_identity(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     identity = identity_of("b", BackbonePlan(path="model", family="llava"))
     assert identity["path"] == str(tmp_path / "model")
+
+
+def test_a_model_added_to_a_mirror_by_hand_is_identified_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    backbone = BackbonePlan(hub="org/model", family="bert")
+    digest = folder_digest(tmp_path, "backbones.b.hub")
+    assert identity_of("b", backbone, tmp_path) == {"hub": "org/model", "identity": digest}
+
+
+def test_a_model_added_to_a_mirror_by_hand_has_no_commit_to_pin(tmp_path: Path) -> None:
+    backbone = BackbonePlan(hub="org/model", family="bert", revision="b" * 40)
+    with pytest.raises(DataError, match="no recorded commit"):
+        identity_of("b", backbone, tmp_path)

@@ -10,9 +10,10 @@ from pathlib import Path
 from xstilts.data.records import source_of
 from xstilts.errors import DataError
 from xstilts.plan.expansion import Expansion
+from xstilts.plan.model_identity import model_files
 from xstilts.sources import ccgbank, hub, hub_download
 from xstilts.sources.hub_client import RemoteFile, Repo
-from xstilts.sources.mirrors import Mirror, verify_file
+from xstilts.sources.mirrors import Mirror, added_model, verify_file
 from xstilts.sources.shard_names import KINDS
 from xstilts.sources.source_files import data_files
 from xstilts.store.store import file_sha256
@@ -45,7 +46,7 @@ class RequiredFile:
 def required_files(expansion: Expansion, origin: Mirror) -> tuple[list[RequiredFile], list[str]]:
     """(all files that the steps of a plan read, what is not copied and why)."""
     sources: dict[tuple[str, str | None, str], tuple[Source, str]] = {}
-    models: dict[str, str] = {}
+    models: dict[str, str | None] = {}
     left_out = []
     for step in expansion.steps.values():
         if step.kind == "records":
@@ -61,7 +62,7 @@ def required_files(expansion: Expansion, origin: Mirror) -> tuple[list[RequiredF
                     sources[key] = (source, step.spec["language"])
         for model in (step.spec.get("backbone"), step.spec.get("processor")):
             if isinstance(model, Mapping) and "hub" in model:
-                models[model["hub"]] = model["revision"]
+                models[model["hub"]] = model.get("revision")
             elif isinstance(model, Mapping) and "path" in model:
                 left_out.append(f"{model['path']}: a local folder, not copied")
     at = origin.at(list(expansion.identities))
@@ -165,8 +166,15 @@ def _copy(path: Path, sha256: str, part: Path) -> str:
     return sha256
 
 
-def _model(mirror: Mirror, name: str, revision: str) -> Iterator[RequiredFile]:
+def _model(mirror: Mirror, name: str, revision: str | None) -> Iterator[RequiredFile]:
+    """revision: None for a model in a mirror without a recorded commit."""
     folder = f"models/{name}"
+    if revision is None:
+        added = added_model(mirror, name)
+        assert added is not None  # its files are the identity of the plan's steps
+        paths = [path for path in model_files(added) if not is_card(path.name)]
+        yield from _copies(mirror, folder, "model", name, paths)
+        return
     record = mirror.record(folder) if mirror.kind == "folder" else None
     if record is not None:
         assert mirror.folder is not None

@@ -10,13 +10,23 @@ from xstilts.plan.schema import BackbonePlan
 from xstilts.sources.hub import COMMIT_HASH
 
 
-def identity_of(name: str, backbone: BackbonePlan, mirrored: str | None = None) -> dict[str, Any]:
+def identity_of(
+    name: str, backbone: BackbonePlan, mirrored: str | Path | None = None
+) -> dict[str, Any]:
     """The identity of a backbone that is not built (built ones have a step instead).
 
     mirrored: the commit at which the run's mirror has the model, which a branch or tag resolves
-    to. Returns `{"hub", "revision"}` with a commit, or `{"path", "identity"}` with a SHA-256 of
-    the folder's file names and contents. Raises DataError.
+    to; or the model's folder in a mirror without a recorded commit. Returns `{"hub", "revision"}`
+    with a commit, or `{"hub", "identity"}` or `{"path", "identity"}` with a SHA-256 of the
+    folder's file names and contents. Raises DataError.
     """
+    if backbone.hub is not None and isinstance(mirrored, Path):
+        if backbone.revision is not None:
+            raise DataError(
+                f"backbones.{name}.revision: {mirrored} has no recorded commit; remove revision, "
+                "or run xstilts mirror pull"
+            )
+        return {"hub": backbone.hub, "identity": folder_digest(mirrored, f"backbones.{name}.hub")}
     if backbone.hub is not None and mirrored is not None:
         asked = backbone.revision or "main"
         if COMMIT_HASH.fullmatch(asked) and asked != mirrored:
@@ -76,11 +86,18 @@ def folder_digest(folder: Path, where: str) -> str:
             f"{where}: {folder} has no config.json; use a folder written by save_pretrained"
         )
     total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in model_files(folder):
         name = path.relative_to(folder).as_posix()
-        if not any(part.startswith(".") for part in name.split("/")):
-            with path.open("rb") as file:
-                total.update(
-                    f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-                )
+        with path.open("rb") as file:
+            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The visible files of a model's folder, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [
+        path
+        for path in files
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]

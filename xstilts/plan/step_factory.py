@@ -1,6 +1,7 @@
 """Makes the steps of a plan. Requests for the same content return the same step."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
@@ -184,8 +185,10 @@ class Steps:
                 self._identities[name] = identity_of(name, backbone, self._mirrored(backbone))
         return self._identities[name]
 
-    def _mirrored(self, backbone: BackbonePlan) -> str | None:
-        """The commit at which the mirror has a backbone of the hub, or None."""
+    def _mirrored(self, backbone: BackbonePlan) -> str | Path | None:
+        """The commit at which the mirror has a backbone of the hub, its folder in the mirror if no
+        commit is recorded, or None.
+        """
         return self.tables.model(self.sources.mirror, backbone.hub) if backbone.hub else None
 
     def config(self, identity: Any) -> Mapping[str, Any] | None:

@@ -5,6 +5,7 @@ They are injected, so that tests can use small ones.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from xstilts.tasks.task import Source, Task
@@ -20,7 +21,8 @@ class Tables:
         invented: Codes of the miniature's languages, which any evaluation can have.
         identity: (mirror, source, language) → JSON that identifies the exact bytes.
         missing: (mirror, source, language) → why the mirror lacks the rows, or None.
-        model: (mirror, name) → commit at which the mirror has a model of the hub, or None.
+        model: (mirror, name) → commit at which the mirror has a model of the hub, its folder in
+            the mirror if no commit is recorded, or None.
         offline: Whether identities stay unresolved: nothing is looked up in a mirror, on the hub
             or in a model folder.
     """
@@ -30,19 +32,22 @@ class Tables:
     invented: tuple[str, ...]
     identity: Callable[[Any, Source, str], Mapping[str, Any]]
     missing: Callable[[Any, Source, str], str | None]
-    model: Callable[[Any, str], str | None] = lambda mirror, name: None
+    model: Callable[[Any, str], str | Path | None] = lambda mirror, name: None
     offline: bool = False
 
     @classmethod
     def shipped(cls) -> "Tables":
         """The tables of this package."""
-        from xstilts.sources.mirrors import model_revision
+        from xstilts.sources.mirrors import added_model, model_revision
         from xstilts.sources.source_files import identity, missing_reason
         from xstilts.tasks.languages import INVENTED
         from xstilts.tasks.recipes import recipe
         from xstilts.tasks.registry import TASKS
 
-        return cls(TASKS, recipe, tuple(INVENTED), identity, missing_reason, model_revision)
+        def model(mirror: Any, name: str) -> str | Path | None:
+            return model_revision(mirror, name) or added_model(mirror, name)
+
+        return cls(TASKS, recipe, tuple(INVENTED), identity, missing_reason, model)
 
     @classmethod
     def unresolved(cls, invented: Collection[str] = ()) -> "Tables":

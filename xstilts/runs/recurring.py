@@ -178,6 +178,12 @@ def _commit_of(name: str, plan: Plan, expansion: Expansion) -> str:
             for key in ("backbone", "processor"):
                 identity = step.spec.get(key)
                 if isinstance(identity, Mapping) and identity.get("hub") == hub:
+                    if "revision" not in identity:
+                        raise PlanError(
+                            f"backbones.{name}: the mirror has {hub} without a recorded commit, so "
+                            "the schedule cannot pin it; run xstilts mirror pull, or add models "
+                            "to `follow`"
+                        )
                     return str(identity["revision"])
     raise PlanError(
         f"backbones.{name}: no step of the plan uses it, so the schedule cannot pin its commit; "

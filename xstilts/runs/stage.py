@@ -4,11 +4,12 @@ functions that do the work.
 
 import random
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xstilts.environment import require
+from xstilts.errors import DataError
 from xstilts.step import Step
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
@@ -75,6 +76,7 @@ def encode(
 ) -> Outcome:
     """Encodes canonical records with a backbone's processor: token ids, lengths, image grids."""
     from xstilts.data.encode import encode as encode_records
+    from xstilts.models.processor import load_processor
 
     require(step.spec.get("environment"))
     manifest = parent(store, "records", step.parents["records"], step)
@@ -85,7 +87,10 @@ def encode(
         for name in ("records.parquet", "images.parquet"):
             (rows_folder / name).symlink_to(store.file(manifest, name).resolve())
         path = rows_folder / "records.parquet"
-    folder = model_folder(step, store, scratch)
+    folder, family = model_folder(step, store, scratch), step.spec["family"]
+    # Loading XLM-R's tokenizer takes five seconds, and a batch has a step for each language.
+    load = load_processor if "backbone" in step.parents else _cached_processor
+    processor = load(folder, family)
     keep = None
     if step.spec.get("pool_size"):
         answers = [
@@ -95,17 +100,14 @@ def encode(
         ]
         keep = smaller_pool(path, answers, int(step.spec["pool_size"]))
     bad = int(manifest.info.get("bad_rows", 0))
-    processor = _processor(folder, step.spec["family"])
     files, info = encode_records(step, path, processor, scratch, keep, bad, tasks)
     images = manifest.files.get("images.parquet")
     return files, {**info, "images_sha": images.sha256 if images else None}
 
 
-@lru_cache(maxsize=1)
-def _processor(folder: Path, family: str) -> "Processor":
-    """The processor in a model folder. The steps of a batch share it: loading a vocabulary of
-    150,000 tokens takes seconds.
-    """
+@lru_cache(maxsize=2)
+def _cached_processor(folder: Path, family: str) -> "Processor":
+    """For folders that outlive a step: a built backbone's is temporary."""
     from xstilts.models.processor import load_processor
 
     return load_processor(folder, family)
@@ -142,12 +144,38 @@ def model_folder(step: Step, store: Store, scratch: Path) -> Path:
     if "path" in identity:
         return Path(identity["path"])
     if "models" in step.settings:
+        from xstilts.sources.mirrors import added_model, model_revision, open_mirror
         from xstilts.sources.mirrors import model_folder as mirrored
-        from xstilts.sources.mirrors import model_revision, open_mirror
 
         mirror = open_mirror(step.settings["models"])
+        if "revision" not in identity:
+            return _unchanged(added_model(mirror, identity["hub"]), identity)
         if model_revision(mirror, identity["hub"]) is not None:
             return mirrored(mirror, identity["hub"], identity["revision"])
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(identity["hub"], revision=identity["revision"]))
+
+
+def _unchanged(folder: Path | None, identity: Mapping[str, Any]) -> Path:
+    """The folder of a model without a recorded commit, if it has the files that the step was
+    planned with. DataError otherwise.
+    """
+    from xstilts.plan.model_identity import model_files
+
+    where = f"models/{identity['hub']}"
+    if folder is None:
+        raise DataError(f"{where}: no longer in the mirror; add it again")
+    stats = [(str(path), path.stat()) for path in model_files(folder)]
+    stamps = tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    if _cached_digest(folder, stamps) != identity["identity"]:
+        raise DataError(f"{where}: {folder} has changed since the run was planned; start a new run")
+    return folder
+
+
+@cache
+def _cached_digest(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
+    """stamps: name, size and time of change of each file."""
+    from xstilts.plan.model_identity import folder_digest
+
+    return folder_digest(folder, str(folder))

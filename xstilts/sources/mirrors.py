@@ -151,6 +151,22 @@ def model_revision(mirror: Mirror, name: str) -> str | None:
     return revisions.pop() if len(revisions) == 1 else None
 
 
+def added_model(mirror: Mirror, name: str) -> Path | None:
+    """The folder of a model that is in a mirror without a recorded commit, such as one that was
+    copied there by hand, or None. From an S3 mirror all its files are downloaded.
+    """
+    if mirror.kind != "folder" or model_revision(mirror, name) is not None:
+        return None
+    assert mirror.folder is not None
+    relative = f"models/{name}"
+    folder = mirror.folder / relative
+    if mirror.listing is not None:
+        for file in mirror.listing.names:
+            if file.startswith(f"{relative}/"):
+                mirror.listing.download(file, mirror.folder / file)
+    return folder if (folder / "config.json").is_file() else None
+
+
 def model_folder(mirror: Mirror, name: str, revision: str) -> Path:
     """The folder of a model in a mirror, with all files verified. DataError if the mirror has
     another commit.
