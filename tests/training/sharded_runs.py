@@ -170,6 +170,8 @@ def states(training: Training, passes: int) -> list[torch.Tensor]:
     found = []
     with torch.no_grad(), sharding.in_step(training.backbone, training.workers.any):
         for number in range(passes):
+            if number:  # as a worker does that loads the next model
+                sharding.reshard(training.backbone)
             row = training.task.rows.rows([1 + number])
             batch = pack_rows(row, training.backbone, training.processor, PICTURES)
             found.append(training.backbone(batch).clone())
