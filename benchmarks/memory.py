@@ -6,6 +6,7 @@ allocations that PyTorch's profiler reports from before the model exists. So wei
 moments, activations and temporary tensors are all measured, and nothing else of the process.
 """
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -169,6 +170,7 @@ _TASK = {"name": "task", "format": "classification", "classes": 3}
 
 def peak(work: Callable[[], object]) -> int:
     """The largest sum of allocations, minus what was freed, while a function runs, in bytes."""
+    gc.collect()  # an earlier model that is freed later would count as memory of this one
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = work()  # kept, so that nothing is freed before the end
     events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]

@@ -287,6 +287,8 @@ def _scoring_peak(shape: Shape, setup: Setup, batch: Batch) -> dict[str, int]:
     largest = max(m.copies * m.inputs * m.outputs for m in shape.matrices)
     folds = setup.lora and setup.bytes == FLOAT32 and setup.shards == 1
     each = states + 3 * shape.hidden * FLOAT32 + wide * setup.bytes
+    if setup.lora and not folds:  # results of adapters, and their sum with that of a matrix
+        each += 2 * max(m.outputs for m in shape.matrices) * FLOAT32
     return {
         "folded adapters": (shape.adapted + 2 * largest) * FLOAT32 if folds else 0,
         "bfloat16 copies": _casts(shape, setup),
