@@ -40,7 +40,7 @@ SIZES = ((640, 480), (336, 336), (1024, 256))
 #: tiles without padding, and the ends of the rows.
 TOKENS = {
     **{("llava", size): 576 for size in SIZES},
-    ("qwen_vl", (640, 480)): 23 * 17, ("qwen_vl", (336, 336)): 12 * 12, ("qwen_vl", (1024, 256)): 37 * 9,
+    ("qwen2_5_vl", (640, 480)): 23 * 17, ("qwen2_5_vl", (336, 336)): 12 * 12, ("qwen2_5_vl", (1024, 256)): 37 * 9,
     ("llava_next", (640, 480)): 24**2 + 36 * 49, ("llava_next", (336, 336)): 24**2 + 24 * 25,
     ("llava_next", (1024, 256)): 24**2 + 18 * 73, ("llava_onevision", (640, 480)): 27**2 + 40 * 55,
     ("llava_onevision", (336, 336)): 27**2 + 27 * 28, ("llava_onevision", (1024, 256)): 27**2 + 21 * 82,
@@ -54,7 +54,7 @@ TOKENIZERS = {
     "llava": "llama2-tokenizer",
     "llava_next": "llama2-tokenizer",
     "llava_onevision": "qwen2-tokenizer",
-    "qwen_vl": "qwen2-tokenizer",
+    "qwen2_5_vl": "qwen2-tokenizer",
 }
 CONDITIONS = ("real", "blank", "shuffled", "removed", "caption")
 PREMISE = "Two men in green shirts are standing over a stove while a woman in a red apron hands them a large pot of soup ."
@@ -205,7 +205,7 @@ def processors(real_tokenizers: Path) -> Mapping[str, Processor]:
         "llava_next": Processor("llava_next", of["llava_next"], TiledPictures(tiles, 24)),
         "llava_onevision": Processor("llava_onevision", of["llava_onevision"], TiledPictures(nine, 27, 9, True)),
         "llava": Processor("llava", of["llava"], FixedPictures(clip, tokens_per_image(config, clip))),
-        "qwen_vl": Processor("qwen_vl", of["qwen_vl"], GridPictures(qwen)),
+        "qwen2_5_vl": Processor("qwen2_5_vl", of["qwen2_5_vl"], GridPictures(qwen)),
     }  # fmt: skip
 
 
