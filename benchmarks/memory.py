@@ -25,6 +25,7 @@ from xstilts.models.backbone import Backbone, wrap
 from xstilts.models.batch import ImageInput, Segment, pack
 from xstilts.models.head_set import Heads
 from xstilts.models.lora import add_lora, merged
+from xstilts.models.processor import Processor
 from xstilts.plan import memory
 from xstilts.plan.memory import Batch, MemoryUse, Setup
 from xstilts.plan.model_shape import shape_of
@@ -240,7 +241,8 @@ def _train(case: Case, size: Size) -> object:
     }
     heads = Heads([{**_TASK, "objective": case.objective}], backbone, recipe, 0, "")
     device = torch.device("cpu")
-    learner = Learner(backbone, heads, cast(Any, None), [None], recipe, 0, "", device)
+    processor = Processor(case.family, None)  # no text, and no pictures
+    learner = Learner(backbone, heads, processor, [None], recipe, 0, "", device)
     count = 2 * case.budget // ROW
     settings = TrainingSettings(2, count, 1e-4, tokens_per_micro_batch=case.budget)
     trainable = {n: p for n, p in backbone.named_parameters() if p.requires_grad}

@@ -140,11 +140,8 @@ def test_workers_may_run_different_numbers_of_forward_passes(
         assert len(shared) == rank + 1
         for ours, theirs in zip(shared, expected, strict=True):
             scale = theirs.abs().max()
-            assert (
-                (ours - theirs).abs().max() / scale < 0.05
-                if (CASES[case].dtype == "bfloat16")
-                else 2e-2
-            )
+            bound = 0.05 if CASES[case].dtype == "bfloat16" else 2e-2
+            assert (ours - theirs).abs().max() / scale < bound
 
 
 @pytest.mark.parametrize(("world", "sharded"), SHARDED)
