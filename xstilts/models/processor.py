@@ -149,7 +149,9 @@ def load_processor(folder: Path, family: str) -> Processor:
     _check_tokenizer(folder)
     pictures = of.vision.pictures(folder) if of.vision else None
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return Processor(family, tokenizer, pictures)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    positions = int(config.max_position_embeddings)
+    return Processor(family, tokenizer, pictures, min(positions, of.max_tokens or positions))
 
 
 def _check_tokenizer(folder: Path) -> None:
