@@ -29,6 +29,7 @@ from xstilts.models.families import contract
 from xstilts.models.processor import load_processor
 from xstilts.models.qwen_vl import image_only
 from xstilts.runs import actions
+from xstilts.runs.folder import create
 from xstilts.store.manifest import Manifest
 from xstilts.store.server import serve
 from xstilts.store.store import Store
@@ -119,7 +120,7 @@ def staged(plan: Mapping[str, Any], mirror: Path, scratch: Path) -> Iterator[tup
         with serve(scratch / "s3") as server:
             os.environ.update(server.env() | {"XSTILTS_CACHE": str(scratch / "cache")})
             store = Store.open("s3://xstilts/store", cache=scratch / "cache")
-            actions.create(store, "run", yaml.safe_dump(dict(plan), sort_keys=False), str(mirror))
+            create(store, "run", yaml.safe_dump(dict(plan), sort_keys=False), str(mirror))
             uri = f"{store.uri}/runs/run"
             actions.plan(uri)
             ids = store.get_json("runs/run/work.json")
@@ -135,7 +136,7 @@ def staged(plan: Mapping[str, Any], mirror: Path, scratch: Path) -> Iterator[tup
 
 @pytest.fixture(scope="module")
 def arms(stand_ins: Path, mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Staged:
-    more = {
+    more: dict[str, Any] = {
         name: {"path": str(stand_ins / hub), "family": family, "tuning": "lora"}
         for name, (hub, family) in MORE.items()
     }
@@ -231,7 +232,8 @@ def test_every_row_holds_its_whole_texts_and_answer(arms: Staged, name: str) -> 
     image = getattr(config, "image_token_id", None)
     assert len(arms.steps[name]) >= (10 if image is None else 19)
     for step in arms.steps[name]:
-        task, cut, read = step.spec["task"], 0, {}
+        task, cut = step.spec["task"], 0
+        read: dict[int, list[tuple[list[int], list[int]]]] = {}
         assert step.info["bad_rows"] == 0, step.info["bad"]
         for row in step.rows:
             (ids,), labels = row["segments"], row["labels"]
