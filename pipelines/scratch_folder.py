@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,10 +49,14 @@ def _locked_folder(parent: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Removes the folders of runs of this user that were killed."""
+    """Removes the folders of runs of this user that were killed. Others may write to the parent, so
+    links are not followed.
+    """
     for path in parent.glob(f"{PREFIX}*/{LOCK}"):
         try:
-            if path.stat().st_uid == os.geteuid():
+            folder, file = path.parent.lstat(), path.lstat()
+            own = folder.st_uid == file.st_uid == os.geteuid()
+            if own and stat.S_ISDIR(folder.st_mode) and stat.S_ISREG(file.st_mode):
                 with path.open() as lock:
                     if _free(lock):
                         shutil.rmtree(path.parent, ignore_errors=True)

@@ -64,7 +64,7 @@ def bits(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def through(pictures: Any, cache: PictureCache | None, data: bytes) -> ImageInput:
-    return Processor("llava", None, pictures, cache).image_inputs(data)
+    return Processor("llava", None, pictures, cache=cache).image_inputs(data)
 
 
 def entries(cache: PictureCache) -> list[Path]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xstilts.data.image_conditions import blank
 from xstilts.errors import DataError
-from xstilts.miniature.backbones import save
+from xstilts.miniature.backbones import build_tiny, save
 from xstilts.models import processor as processor_module
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
@@ -306,3 +306,20 @@ def test_the_stock_processor_needs_the_fix_without_torchvision(folder):
     with pytest.raises((OSError, AttributeError)):
         transformers.AutoProcessor.from_pretrained(folder("qwen_vl"))
     assert image_only(transformers.Qwen2_5_VLProcessor).__name__ == "Qwen2_5_VLProcessor"
+
+
+@pytest.mark.parametrize("family", ["xlm_r", "bert", "llama"])
+def test_the_longest_sequence_fits_the_positions_of_the_model(family, tmp_path) -> None:
+    """XLM-R leaves its first positions unused."""
+    where = build_tiny(
+        family,
+        0,
+        ["the big dog"] * 5,
+        {"hidden": 32, "layers": 1, "max_length": 64},
+        tmp_path / "m",
+    )
+    processor, backbone = load_processor(where, family), load_backbone(where, family)
+    assert processor.max_tokens == 64
+    assert len(backbone.positions(Segment([9] * 64))) == 64
+    with pytest.raises(ValueError, match="a segment of 65 tokens"):
+        backbone.positions(Segment([9] * 65))

@@ -94,3 +94,22 @@ def test_a_folder_whose_lock_is_not_made_yet_is_left(parent: Path) -> None:
     (starting / f"{LOCK}.part").touch()
     with scratch_folder():
         assert starting.exists()
+
+
+@pytest.mark.parametrize("kind", ["link to a folder", "link as lock", "FIFO as lock"])
+def test_what_is_no_folder_of_a_run_is_left(tmp_path: Path, parent: Path, kind: str) -> None:
+    """In a folder that all users write to, another one may make it."""
+    folder, kept = parent / f"{module.PREFIX}x", tmp_path / "kept"
+    kept.mkdir()
+    (kept / LOCK).touch()
+    if kind == "link to a folder":
+        folder.symlink_to(kept)
+    else:
+        folder.mkdir()
+        if kind == "link as lock":
+            (folder / LOCK).symlink_to(kept / LOCK)
+        else:
+            os.mkfifo(folder / LOCK)
+    with scratch_folder():
+        assert (kept / LOCK).exists()
+        assert folder.exists()

@@ -13,7 +13,7 @@ from xstilts.miniature.splits import has_rows
 from xstilts.miniature.write import Sizes, write_miniature
 from xstilts.models.families import contract
 from xstilts.plan.arms import matched
-from xstilts.plan.expand import expand
+from xstilts.plan.expand import expand, expand_offline
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Override
@@ -50,6 +50,15 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", names())
 def test_shipped_plans_are_valid(name: str, plans: Path) -> None:
     assert load_plan(plans / f"{name}.yaml").name == name
+
+
+def test_a_plan_whose_model_folders_do_not_exist_yet_has_an_overview_without_lookups(
+    plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    expansion = expand_offline(load_plan(plans / "modality-geometry.yaml"))
+    assert {cell["backbone"] for cell in expansion.cells} >= {"llava-1.5-7b", "vicuna-7b"}
+    assert expansion.memory == []
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_without_these_keys_specs_do_not_have_them(expanded: Expanded) -> None:
 
 
 def test_liger_is_for_decoders(tables, text: str) -> None:
-    with pytest.raises(PlanError, match=r"tiny: kernels: liger is for llava, qwen_vl"):
+    with pytest.raises(PlanError, match=r"tiny: kernels: liger is for llava, llava_next, "):
         load_plan(text.replace("tuning: full", "tuning: full\n    kernels: liger"), tables)
 
 

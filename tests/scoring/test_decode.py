@@ -107,3 +107,21 @@ def test_an_encoder_fills_in_the_masks_and_nothing_else(folder) -> None:
         said = decode(backbone, processor, [asked(processor, 1), masked], None, CPU)[1]
         likeliest = stock(input_ids=torch.tensor([tokens])).logits[0, 1:3].argmax(-1).tolist()
     assert said == processor.tokenizer.decode(likeliest, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("family", ["xlm_r", "llava"])
+def test_logits_are_computed_for_answers_only(
+    family, folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of all tokens of a batch for XLM-R's vocabulary would not fit on a GPU."""
+    processor, backbone = (
+        load_processor(folder(family), family),
+        load_backbone(folder(family), family).eval(),
+    )
+    rows, sizes, logits = [asked(processor, number) for number in (0, 1, 3)], [], backbone.lm_logits
+    monkeypatch.setattr(
+        backbone, "lm_logits", lambda states: sizes.append(len(states)) or logits(states)
+    )
+    with torch.no_grad():
+        decode(backbone, processor, rows, None, CPU)
+    assert sizes[0] == (sum(one.supervised for one in rows) if family == "xlm_r" else len(rows))

@@ -12,6 +12,7 @@ from xstilts.models.contract import Contract, Vision
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.literal_text import plain_tokenizer
 from xstilts.models.picture_cache import entry_key, preparation
+from xstilts.models.positions import after_padding
 from xstilts.models.special_tokens import Layout
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ def load_processor(folder: Path, family: str) -> Processor:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
     positions = int(config.max_position_embeddings)
+    if of.positions is after_padding:
+        positions -= int(config.pad_token_id) + 1
     return Processor(family, tokenizer, pictures, min(positions, of.max_tokens or positions))
 
 

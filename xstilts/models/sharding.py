@@ -30,6 +30,12 @@ RESIDENT = 0.5
 TRAINED = 16
 
 
+class OutOfStep(Exception):
+    """A forward pass of a sharded backbone failed on this worker. Its collectives no longer match
+    those of the others, so only a restart of the group helps.
+    """
+
+
 def possible(setting: str, world: int, device: torch.device) -> bool:
     """Whether `resources.sharding` may mean that a backbone is sharded. A single worker has
     all weights; `auto` never shards on CPUs, whose memory the workers of a machine share.
@@ -152,21 +158,47 @@ def in_step(backbone: Backbone, any_worker: Callable[[bool], bool]) -> Iterator[
     has finished joins those of the others with one token. No other collective may be inside. Does
     nothing for a whole backbone.
 
-    any_worker: whether any worker passes True; all call it together.
+    Args:
+        backbone: The backbone.
+        any_worker: Whether any worker passes True; all call it together.
+
+    Raises:
+        OutOfStep: After a forward pass that failed, by the next one or at the end.
     """
     if not backbone.sharded:
         yield
         return
 
+    running = False
+
+    def check() -> None:
+        if running:
+            raise OutOfStep(
+                "a forward pass of a backbone whose weights are shared failed; see the worker's "
+                "error before this one, or set resources.sharding: none"
+            )
+
     def announce(*_: Any) -> None:
+        nonlocal running
+        check()
         reshard(backbone)  # each pass gathers everything, whatever a worker did in between
         any_worker(True)
+        running = True
 
-    hook = backbone.register_forward_pre_hook(announce, prepend=True)
+    def finish(*_: Any) -> None:
+        nonlocal running
+        running = False
+
+    hooks = (
+        backbone.register_forward_pre_hook(announce, prepend=True),
+        backbone.register_forward_hook(finish),
+    )
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
+    check()
     # The middle of the vocabulary has no special tokens.
     token = int(backbone.config.get_text_config().vocab_size) // 2
     device = next(backbone.parameters()).device

@@ -79,22 +79,25 @@ class BackboneMemory:
 
 def config_of(identity: Any, mirror: Mirror | None) -> Config | None:
     """The config.json of a backbone: of its folder, of the mirror, or as published. None for a
-    built backbone, and for a model of the hub that is in none of these.
+    built backbone, for a folder without the file, and for a model of the hub that is in none of
+    these.
 
     mirror: None if it does not have the model.
     """
     if not isinstance(identity, Mapping):
         return None
     if "path" in identity:
-        config: Config = json.loads((Path(identity["path"]) / "config.json").read_text())
-        return config
+        file = Path(identity["path"]).expanduser() / "config.json"
+        # Without lookups a plan may name a folder that does not exist yet.
+        of_folder: Config | None = json.loads(file.read_text()) if file.is_file() else None
+        return of_folder
     name = str(identity["hub"])
     if mirror is not None:
         assert mirror.folder is not None  # the hub has no models in this sense
         path = mirror.folder / "models" / name / "config.json"
         if mirror.listing is not None:
             mirror.listing.download(f"models/{name}/config.json", path)
-        config = json.loads(path.read_text())
+        config: Config = json.loads(path.read_text())
         return config
     return PUBLISHED[name].config if name in PUBLISHED else None
 

@@ -4,6 +4,7 @@ Every step resets the weights, so cells do not influence each other. A failed st
 the group continues. Ray Train restarts a killed worker, and the step resumes from its checkpoint.
 """
 
+import gc
 import math
 import tempfile
 import time
@@ -110,6 +111,7 @@ def group(
             report_progress({"step": fingerprint, "seconds": time.perf_counter() - started})
         if loaded.backbone.sharded and not loaded.lora:
             loaded = None  # workers score different weights, so each loads a whole backbone
+            gc.collect()  # modules refer to themselves, and would stay on the GPU beside it
         # The backbone is loaded, and starting a group costs more than scoring. The score task then
         # runs only what failed here and evaluations that a later plan adds.
         score_group(run_uri, name, workers, device, loaded)

@@ -7,6 +7,7 @@ so it knows the length of the answer.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -51,17 +52,17 @@ def decode(
     keys = [segment_key(row.row) for row in rows]
     if not backbone.contract.causal:
         segments = [Segment(row.segments[0], [], key) for row, key in zip(rows, keys, strict=True)]
-        best = _best(backbone, segments, device, everywhere=True)
-        ends = torch.tensor([len(row.segments[0]) for row in rows]).cumsum(0).tolist()
-        answers = [
-            [
-                token
-                for token, label in zip(best[end - len(row.labels) : end], row.labels, strict=True)
-                if label != IGNORED
-            ]
-            for end, row in zip(ends, rows, strict=True)
+        masks = [
+            [place for place, label in enumerate(row.labels) if label != IGNORED] for row in rows
         ]
-        return [_text(processor, tokens) for tokens in answers]
+        ends = accumulate(len(row.segments[0]) for row in rows)
+        at = [
+            end - len(row.labels) + place
+            for end, row, places in zip(ends, rows, masks, strict=True)
+            for place in places
+        ]
+        best = iter(_best(backbone, segments, device, at))
+        return [_text(processor, [next(best) for _ in places]) for places in masks]
     prompts = [row.segments[0][: _prompt_length(row)] for row in rows]
     generated: list[list[int]] = [[] for _ in rows]
     stop = processor.tokenizer.eos_token_id
@@ -69,8 +70,9 @@ def decode(
     active = list(range(len(rows)))
     for _ in range(MAX_TOKENS):
         segments = [Segment([*prompts[i], *generated[i]], pictures[i], keys[i]) for i in active]
-        best = _best(backbone, segments, device, without=placeholder)
-        for i, token in zip(active, best, strict=True):
+        last = [end - 1 for end in accumulate(len(segment.input_ids) for segment in segments)]
+        chosen = _best(backbone, segments, device, last, without=placeholder)
+        for i, token in zip(active, chosen, strict=True):
             generated[i].append(token)
         active = [i for i in active if generated[i][-1] != stop]
         if not active:
@@ -89,17 +91,15 @@ def _best(
     backbone: Backbone,
     segments: Sequence[Segment],
     device: torch.device,
-    *,
-    everywhere: bool = False,
+    at: Sequence[int],
     without: int | None = None,
 ) -> list[int]:
-    """The most likely token at the last position of each segment, or at every position. `without`
-    is never the most likely.
+    """The most likely token at each of the places in the batch. Logits of all places would take
+    far more memory than the model. `without` is never the most likely.
     """
     batch = pack(segments, backbone).to(device)
     states: Tensor = backbone(batch)
-    chosen = states if everywhere else states[batch.cu_seq_lens[1:].long() - 1]
-    logits = backbone.lm_logits(chosen)
+    logits = backbone.lm_logits(states[torch.tensor(at, dtype=torch.long, device=device)])
     if without is not None:
         logits[:, without] = -torch.inf
     best: list[int] = logits.argmax(-1).tolist()
