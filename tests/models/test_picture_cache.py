@@ -92,6 +92,16 @@ def test_an_image_is_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     through(CLIP, cache, picture())
 
 
+def test_an_image_is_prepared_where_its_entry_cannot_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "cache"
+    folder.write_text("a file in place of the folder")
+    shown = through(CLIP, PictureCache(folder, smallest=0, free=0.0), picture())
+    assert torch.equal(shown.pixel_values, through(CLIP, None, picture()).pixel_values)
+    assert "a prepared image is not kept" in caplog.text
+
+
 class Case(NamedTuple):
     """Something on which an entry depends."""
 

@@ -3,7 +3,7 @@ that does not fit before it is loaded.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import torch
 import transformers as tf
 
 from xstilts.data.encoded import EncodedRows
+from xstilts.errors import DataError
 from xstilts.models.activation_checkpointing import text_layers
 from xstilts.models.backbone import Backbone, wrap
 from xstilts.models.published import PUBLISHED
 from xstilts.plan.memory import GIB
 from xstilts.runs import memory_fit
+from xstilts.runs.loaded_backbone import together
 from xstilts.runs.memory_fit import DoesNotFit, applied, explained, free_memory, training_choice
 from xstilts.step import Step
 from xstilts.training.loop import TrainingSettings, TrainTask
@@ -97,6 +99,35 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_loaded(
         memory_fit.require_room(tmp_path, step(), CPU)
     has(monkeypatch, 12 * GIB)
     memory_fit.require_room(tmp_path, step(), CPU)
+
+
+class Others:
+    """Other workers: what they report, and how often this one is asked."""
+
+    def __init__(self, error: str | None = None) -> None:
+        self.error, self.agreements = error, 0
+
+    def agree(self, error: str | None) -> None:
+        self.agreements += 1
+        if problem := error or self.error:
+            raise StepFailed(problem)
+
+
+@pytest.mark.parametrize(
+    ("check", "others", "message"),
+    [
+        (lambda: None, Others("worker 1: too small"), "worker 1: too small"),
+        (lambda: (_ for _ in ()).throw(DoesNotFit("4 of 3 GiB")), Others(), "4 of 3 GiB"),
+        (lambda: (_ for _ in ()).throw(DataError("needs a GPU")), Others(), "needs a GPU"),
+    ],
+    ids=["on another worker", "here", "no GPU"],
+)
+def test_a_backbone_that_one_worker_cannot_load_fails_on_all_of_them(
+    check: Callable[[], None], others: Any, message: str
+) -> None:
+    with pytest.raises(StepFailed, match=message):
+        together(others, check)
+    assert others.agreements == 1
 
 
 def test_without_a_gpu_auto_means_4096_tokens(backbone: Backbone) -> None:

@@ -223,8 +223,9 @@ class Encoder:
             return
         text = longest - image_tokens
         remedy = "set a smaller max_length or lm_length under `override`"
-        if image_tokens:
-            share = max(0, most - text) // len(example.images)
+        share = (most - text) // len(example.images) if image_tokens else 0
+        # A family without grids has images of one size.
+        if share > 0 and self.processor.grid(example.images[0], len(example.images)):
             remedy = f"set image_tokens under `override` to less than {share}"
         raise DataError(
             f"{self.task.name}, example {example.id}: {image_tokens} tokens of images and {text} "

@@ -8,6 +8,7 @@ the pixel values, which are restored bit by bit.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import threading
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # encoding uses processors where torch is not installed
     from torch import Tensor
 
     from xstilts.models.batch import ImageInput
+
+log = logging.getLogger(__name__)
 
 #: Raised when the format of entries changes, or our own part of the preparation.
 _FORMAT = 1
@@ -53,11 +56,17 @@ class PictureCache:
             return kept
         made = prepare()
         if made.pixel_values.nbytes >= self.smallest:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            disk = shutil.disk_usage(path.parent)
-            if disk.free > self.free * disk.total:
-                _write(path, made)
+            try:
+                self._keep(path, made)
+            except OSError as error:  # a full disk, or the folder was deleted: images still train
+                log.warning("a prepared image is not kept in %s: %s", self.folder, error)
         return made
+
+    def _keep(self, path: Path, image: "ImageInput") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        disk = shutil.disk_usage(path.parent)
+        if disk.free > self.free * disk.total:
+            _write(path, image)
 
 
 def preparation(pictures: Any) -> str:
@@ -122,7 +131,7 @@ def _read(path: Path) -> "ImageInput | None":
 
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     checksum, body = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
     if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") != checksum:

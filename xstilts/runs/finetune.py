@@ -91,10 +91,16 @@ def group(
     torch.set_num_threads(int(steps[undone[0]].settings.get("threads", 1)))
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         tasks = tasks_of(store, folder, steps.values())
-        loaded: LoadedBackbone | None = LoadedBackbone(
-            store, steps[undone[0]], Path(scratch), device, tasks, workers
-        )
-        assert loaded is not None
+        loaded: LoadedBackbone | None
+        try:
+            loaded = LoadedBackbone(store, steps[undone[0]], Path(scratch), device, tasks, workers)
+        except StepFailed as error:  # no step of the group can run
+            if workers.rank == 0:
+                for fingerprint in undone:
+                    label = steps[fingerprint].settings.get("label", "finetune")
+                    key = failure_key(folder, "finetune", fingerprint)
+                    store.put_json(key, failure(label, error))
+            return
         for fingerprint in undone:
             step, key = steps[fingerprint], failure_key(folder, "finetune", fingerprint)
             if workers.from_first(store.get_json(key) is not None):

@@ -1,6 +1,6 @@
 """A loaded backbone that all finetune and score steps of a group share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from xstilts.data.encoded import EncodedRows, Images
+from xstilts.errors import DataError
 from xstilts.models import sharding
 from xstilts.models.acceleration import accelerate
 from xstilts.models.backbone import Backbone
@@ -18,7 +19,7 @@ from xstilts.models.picture_cache import PictureCache
 from xstilts.models.precision import load_tunable
 from xstilts.models.processor import load_processor
 from xstilts.plan.memory_choice import Choice
-from xstilts.runs.memory_fit import require_room
+from xstilts.runs.memory_fit import DoesNotFit, require_room
 from xstilts.runs.stage import model_folder, parent
 from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
 from xstilts.step import Step, training_role
@@ -30,6 +31,18 @@ from xstilts.training.workers import Workers
 
 #: A worker without others.
 ALONE = Workers()
+
+
+def together(workers: Workers, check: Callable[[], None]) -> None:
+    """Runs a check on every worker. StepFailed on all of them if it fails on one, so that none of
+    them waits for the others.
+    """
+    error: str | None = None
+    try:
+        check()
+    except (DoesNotFit, DataError) as raised:
+        error = str(raised)
+    workers.agree(error)
 
 
 class LoadedBackbone:
@@ -48,6 +61,9 @@ class LoadedBackbone:
     ) -> None:
         """Loads the backbone.
 
+        Raises StepFailed on every worker if one of them has too little memory, or lacks what a key
+        of the plan needs (a GPU, Liger).
+
         Args:
             store: The run's store.
             step: One of the steps.
@@ -59,7 +75,7 @@ class LoadedBackbone:
         self.tasks = tasks
         self.store, self.device, self.scratch = store, device, scratch
         folder = model_folder(step, store, scratch)
-        require_room(folder, step, device)
+        together(workers, lambda: require_room(folder, step, device))
         self.tuning: Mapping[str, Any] = step.spec["tuning"]
         self.lora = self.tuning["mode"] == "lora"
         self.backbone: Backbone = load_tunable(
@@ -95,7 +111,7 @@ class LoadedBackbone:
         self._names: dict[str, list[str]] = {}
         #: Token budget and checkpointing of the latest finetune step.
         self.choice: Choice | None = None
-        accelerate(self.backbone, step.spec, device)
+        together(workers, lambda: accelerate(self.backbone, step.spec, device))
 
     def reset(self, seed: int) -> None:
         """Restores the weights that every training path starts from: the backbone's, and adapters

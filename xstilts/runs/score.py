@@ -39,7 +39,7 @@ from xstilts.scoring.ranking import in_all_languages
 from xstilts.scoring.vectors import FORMATS
 from xstilts.step import Step
 from xstilts.store.manifest import Manifest
-from xstilts.training.workers import Workers
+from xstilts.training.workers import StepFailed, Workers
 
 #: The columns of `predictions.parquet`. checkpoint: `selected`, and `last` for the weights of the
 #: last update if English dev selected earlier ones. row: position of the example in its language's
@@ -113,7 +113,14 @@ def group(
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         if loaded is None:
             tasks = tasks_of(store, folder, steps.values())
-            loaded = LoadedBackbone(store, first, Path(scratch), device, tasks, sharing)
+            try:
+                loaded = LoadedBackbone(store, first, Path(scratch), device, tasks, sharing)
+            except StepFailed as error:  # no step of the group can run
+                for step in (step for parts in undone.values() for step in parts):
+                    label = step.settings.get("label", "score")
+                    key = failure_key(folder, "score", step.fingerprint)
+                    store.put_json(key, failure(label, error))
+                return
         if large and workers.world > 1:
             with sharding.in_step(loaded.backbone, workers.any):
                 _make_shards(
