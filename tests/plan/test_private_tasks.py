@@ -23,7 +23,7 @@ TASK = """from dataclasses import replace
 from xstilts.tasks.benchmarks.snli import SNLI
 from xstilts.tasks.task import RowEstimate
 
-TASKS = (replace(SNLI, name="mine", estimate=RowEstimate(tokens=10)),)
+TASKS = (replace(SNLI, name="mine", estimate=RowEstimate(text=10)),)
 """
 PLAN = """
 name: private
