@@ -63,6 +63,10 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "parent, checkpoint, upload",
         ),
         Assumption(
+            "masked", 0.15, "of the tokens",
+            "encoders predict them where a decoder predicts all (Devlin et al. 2019)",
+        ),
+        Assumption(
             "caption", 15, "tokens",
             "a caption in place of a picture: COCO's have 12 tokens and an end",
         ),
@@ -80,7 +84,10 @@ def assumed(key: str) -> float:
 
 #: Family → (English, other languages): text tokens of its usual tokenizer for each token of
 #: Qwen2's, with which rows are measured. Means over the rows of the measured tasks. Others: 1.
-TOKENIZERS: Mapping[str, tuple[float, float]] = {}
+TOKENIZERS: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("xlm_r", "xlm_r_xl"), (1.15, 0.70)),
+    **dict.fromkeys(("llama", "llava", "llava_next"), (1.12, 1.42)),
+}
 
 
 def utilisation(kind: str, dtype: str, hidden: int) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
+from xstilts.models.families import contract
 from xstilts.plan.cost_assumptions import TOKENIZERS, assumed
 from xstilts.step import Step, training_role
 from xstilts.tasks.task import SHOWN, RowEstimate, Task
@@ -99,6 +100,7 @@ def row_of(
     picture: Picture | None = None,
     most_tokens: int | None = None,
     ratio: float = 1.0,
+    causal: bool = True,
 ) -> Row:
     """The mean encoded row of a task.
 
@@ -109,11 +111,12 @@ def row_of(
         picture: Of the backbone; None for text-only ones.
         most_tokens: The recipe's limit of a picture's tokens; None: no limit.
         ratio: Text tokens of the backbone's tokenizer for each token of Qwen2's.
+        causal: Whether the backbone predicts all tokens of a text without a prompt.
     """
     words = objective == "lm"
     text = (estimate.lm if words else 0.0) or estimate.text / estimate.windows
     segments = 1.0 if words else estimate.segments
-    answer = (estimate.answer or text) * ratio if words else 0.0
+    answer = (estimate.answer or text * (1 if causal else assumed("masked"))) if words else 0.0
     if shown == "caption":
         text += estimate.images * assumed("caption")
     tokens = patches = 0.0
@@ -123,7 +126,7 @@ def row_of(
         most = each if most_tokens is None else min(each, most_tokens)
         tokens = estimate.images * most * segments  # each choice shows the pictures again
         patches = estimate.images * (picture.patches_beside if beside else picture.patches)
-    return Row(text * ratio, tokens, patches, answer, segments)
+    return Row(text * ratio, tokens, patches, answer * ratio, segments)
 
 
 def windows(estimate: RowEstimate, objective: str) -> float:
@@ -149,7 +152,10 @@ def training(step: Step, given: Lookup) -> Training:
     row, size = mean(readings, weights), recipe["examples_per_step"]
     missing = tuple(dict.fromkeys(m for reading in readings for m in reading.missing))
     if recipe.get("supervised_tokens"):
-        updates = recipe["supervised_tokens"] / (size * row.answer) if row.answer else 0.0
+        # A row with a head counts as one supervised token.
+        counts = [reading.row.answer or 1.0 for reading in readings]
+        supervised = sum(w * n for w, n in zip(weights, counts, strict=True)) / sum(weights)
+        updates = recipe["supervised_tokens"] / (size * supervised)
     elif recipe.get("updates"):
         updates = recipe["updates"]
         missing = tuple(m for m in missing if not m.startswith(_NUMBER))
@@ -220,6 +226,7 @@ def _reading(
         given.picture,
         (step.spec.get("image_budget") or {}).get("image_tokens"),
         ratio(family, languages[0]),
+        contract(family).causal,
     )
     if given.padded:
         longest = (lengths.get("lm_length") if objective == "lm" else None) or lengths["max_length"]
