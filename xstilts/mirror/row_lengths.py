@@ -66,7 +66,7 @@ class RowLengths:
 def measure(
     mirror: Mirror,
     processor: TextImageProcessor,
-    tasks: Mapping[str, Task] = TASKS,
+    tasks: Mapping[str, Task],
     rows: int = ROWS,
 ) -> Iterator[RowLengths]:
     """The lengths of every task that the mirror has rows of.
@@ -196,7 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of each language")
     options = parser.parse_args(arguments)
     processor = _processor(options.tokenizer, options.family)
-    for lengths in measure(open_mirror(options.mirror), processor, rows=options.rows):
+    mirror = open_mirror(options.mirror)
+    for lengths in measure(mirror, processor, TASKS, options.rows):
         print(json.dumps(_rounded(asdict(lengths))), flush=True)
     return 0
 

@@ -4,8 +4,8 @@ step. Pure: shapes come from config.json files that the expansion has, lengths f
 FLOPs of the text stack with N parameters in the matrices that a token passes through: 2 N a token
 forward, 6 N in training, 4 N if the matrices are frozen (LoRA), and 2 N more if layers are computed
 again in the backward pass. Attention adds its products of length × length, logits are computed for
-supervised tokens only, and the vision tower computes each patch once, forward. What else is assumed
-stands in cost_assumptions.py.
+supervised tokens only, and the vision tower computes each patch once, forward. cost_assumptions.py
+has everything else that is assumed.
 """
 
 from collections.abc import Collection, Mapping
