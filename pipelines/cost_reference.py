@@ -55,6 +55,10 @@ _METHOD = """
 - **Hours on N GPUs**: list scheduling, longest first. A training path runs in order on the same
   GPUs.
 
+Where the store has finished steps of the plan, `xstilts plan PLAN --store STORE` compares the time
+that they took with their estimate, for each backbone and kind of step, and scales the rest: after a
+part of a run, the hours are those of your machines, CPUs included.
+
 Preparing rows and pictures costs nothing here: workers do it in the background. Left out are
 staging, queues, the download of models, and retries.
 

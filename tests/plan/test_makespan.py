@@ -48,11 +48,11 @@ def test_more_gpus_are_not_slower_and_one_gpu_takes_the_sum(expanded: Expanded) 
     expansion = expanded()
     costs = step_costs(expansion, 1.0)
     total = sum(cost.hours for cost in costs.values())
-    hours = [hours_of_paths(expansion, gpus) for gpus in (1, 2, 4, 8)]
+    hours = [hours_of_paths(expansion, costs, gpus) for gpus in (1, 2, 4, 8)]
     assert hours[0] == pytest.approx(total)
     assert hours == sorted(hours, reverse=True)
     longest = max(sum(costs[fp].hours for fp in path) for path in paths(expansion))
-    assert hours_of_paths(expansion, 1000) == pytest.approx(longest)
+    assert hours_of_paths(expansion, costs, 1000) == pytest.approx(longest)
 
 
 def test_groups_wait_for_all_of_their_gpus(expanded: Expanded, text: str) -> None:
@@ -73,4 +73,4 @@ def test_finished_steps_take_no_time(expanded: Expanded) -> None:
     costs = step_costs(expansion)
     done = {kind: set(fps) for kind, fps in expansion.by_kind().items()}
     assert hours_of_groups(expansion, costs, 4, done) == 0
-    assert hours_of_paths(expansion, 4, done) == 0
+    assert hours_of_paths(expansion, costs, 4, done) == 0

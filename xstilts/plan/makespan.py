@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Collection, Mapping, Sequence
 
-from xstilts.plan.cost import Cost, gpus_of_a_group, step_costs
+from xstilts.plan.cost import Cost, gpus_of_a_group
 from xstilts.plan.expansion import Expansion
 
 
@@ -54,10 +54,14 @@ def hours_of_groups(
 
 
 def hours_of_paths(
-    expansion: Expansion, gpus: int, finished: Mapping[str, Collection[str]] | None = None
+    expansion: Expansion,
+    costs: Mapping[str, Cost],
+    gpus: int,
+    finished: Mapping[str, Collection[str]] | None = None,
 ) -> float:
-    """Hours if every training path had one GPU: the shape `groups: N, workers: 1`."""
-    costs = step_costs(expansion, 1.0)
+    """Hours if every training path had one GPU: the shape `groups: N, workers: 1`. costs: on one
+    GPU.
+    """
     jobs = [
         sum(_hours(fingerprint, expansion, costs, finished) for fingerprint in path)
         for path in paths(expansion)

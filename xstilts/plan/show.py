@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from xstilts.plan.calibration import calibration
 from xstilts.plan.cost import Cost, estimate, step_costs
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.hub_revisions import unverified_sources
@@ -30,6 +32,7 @@ def overview(
     gpus: int | None = None,
     recomputed: Sequence[Recomputed] = (),
     earlier: str | None = None,
+    seconds: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The JSON of `xstilts plan --json`.
 
@@ -39,9 +42,14 @@ def overview(
         gpus: Number of GPUs, to estimate the duration.
         recomputed: Steps that the run `earlier` finished and that will be recomputed.
         earlier: Name of the newest earlier run of the plan.
+        seconds: Fingerprint → measured duration of finished steps, which scales the estimate.
     """
     reuse = str(expansion.plan.get("reuse", "exact"))
-    costs, padded = step_costs(expansion), step_costs(expansion, padded=True)
+    measured = calibration(expansion, step_costs(expansion), seconds)
+    costs, single, padded = (
+        measured.scaled(expansion, step_costs(expansion, gpus=width, padded=pad))
+        for width, pad in ((None, False), (1.0, False), (None, True))
+    )
     unshared = _without_sharing(expansion)
     rows = []
     for kind, fps in expansion.by_kind().items():
@@ -86,7 +94,15 @@ def overview(
         ],
         "gpu_hours_without_sharing": _hours(unshared, costs),
         "gpu_hours_padded": _hours(unshared, padded),
-        "hours_on_gpus": _hours_on(gpus, expansion, costs, finished) if gpus else None,
+        "hours_on_gpus": _hours_on(gpus, expansion, (costs, single), finished) if gpus else None,
+        "calibration": {
+            "steps": measured.steps,
+            "factors": [
+                {"backbone": backbone, "kind": kind, "factor": factor}
+                for (backbone, kind), factor in measured.factors.items()
+                if backbone
+            ],
+        },
         **{
             key: list(getattr(expansion, key))
             for key in ("budgets", "contrasts", "overrides", "not_applicable", "skipped_languages")
@@ -101,18 +117,20 @@ def overview(
 def _hours_on(
     gpus: int,
     expansion: Expansion,
-    costs: Mapping[str, Cost],
+    costs: tuple[Mapping[str, Cost], Mapping[str, Cost]],
     finished: Mapping[str, Collection[str]] | None,
 ) -> dict[str, Any]:
-    """Hours on a number of GPUs: in the plan's own shape, and with one GPU per training path."""
+    """Hours on a number of GPUs: in the plan's own shape, and with one GPU per training path.
+    costs: for both.
+    """
     resources = expansion.plan.get("resources", {})
     return {
         "gpus": gpus,
         "groups": len(expansion.groups),
         "workers": resources.get("workers", 1),
-        "hours": hours_of_groups(expansion, costs, gpus, finished),
+        "hours": hours_of_groups(expansion, costs[0], gpus, finished),
         "paths": len(paths(expansion)),
-        "hours_of_paths": hours_of_paths(expansion, gpus, finished),
+        "hours_of_paths": hours_of_paths(expansion, costs[1], gpus, finished),
     }
 
 
@@ -230,9 +248,19 @@ def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
         )
         for part, c in view["cost"].items()
     ]
-    yield _table("estimated cost of unfinished steps", ("part", "tokens", "H100-hours"), rows)
+    measured = view["calibration"]
+    unit = "hours × GPUs" if measured["steps"] else "H100-hours"
+    yield _table("estimated cost of unfinished steps", ("part", "tokens", unit), rows)
+    if measured["steps"]:
+        factors = ", ".join(
+            f"{f['kind']} {f['backbone']} {f['factor']:.2g}" for f in measured["factors"]
+        )
+        yield Text(
+            f"scaled by {_count(measured['steps'], 'finished step')} of this store, measured over "
+            f"estimated for an H100: {factors}"
+        )
     yield Text(
-        f"all steps without sharing: {view['gpu_hours_without_sharing']:,.1f} H100-hours; also "
+        f"all steps without sharing: {view['gpu_hours_without_sharing']:,.1f} {unit}; also "
         f"with rows padded to the recipe's length, and a process for each cell and language: "
         f"{view['gpu_hours_padded']:,.1f}"
     )
