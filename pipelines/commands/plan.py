@@ -82,6 +82,7 @@ def overview_of(
     """The overview that `xstilts plan --json` prints. Raises PlanError for an invalid plan."""
     from pipelines.local_runner import store_at
     from pipelines.plan_file import expand_plan, read_plan
+    from xstilts.plan.calibration import measured_seconds
     from xstilts.plan.recomputed import earlier_run, recomputed
     from xstilts.plan.show import overview
     from xstilts.plan.status import done
@@ -97,4 +98,6 @@ def overview_of(
         finished = done(expansion, opened)
         earlier = earlier_run(opened, expansion.name)
         again = recomputed(expansion, earlier[1], opened) if earlier else []
-    return overview(expansion, finished, gpus, again, earlier[0] if earlier else None)
+        seconds = measured_seconds(finished, opened)
+    name = earlier[0] if earlier else None
+    return overview(expansion, finished, gpus, again, name, seconds)

@@ -21,6 +21,7 @@ from xstilts.data.image_conditions import apply_condition
 from xstilts.data.records import read_rows, write_records
 from xstilts.data.sequence import IGNORED
 from xstilts.data.wording import verbalize
+from xstilts.models.families import contract
 from xstilts.models.llava import tokens_per_image
 from xstilts.models.picture_inputs import FixedPictures, GridPictures
 from xstilts.models.processor import Processor
@@ -330,6 +331,35 @@ def check_texts(of: Processor, example: Example, name: str, objective: str, row:
 
 def _letters(text: str) -> str:
     return "".join(text.split())
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next", "llava_onevision", "qwen2_5_vl"])
+def test_the_usual_picture_of_cost_estimates_is_that_of_the_processors(
+    processors: Mapping[str, Processor], family: str
+) -> None:
+    of, size = processors[family], (640, 480)
+    data, vision = picture(size, 0)["bytes"], of.contract.vision
+    assert vision is not None
+    assert vision.usual.tokens == TOKENS[family, size]
+    assert (vision.usual.beside or vision.usual.tokens) == BESIDE_OTHERS.get(
+        family, TOKENS[family, size]
+    )
+    pixels = of.image_inputs(data, of.grid(data)).pixel_values
+    if vision.usual.tiles:
+        assert pixels.shape[0] == vision.usual.tiles
+    else:
+        assert pixels.shape[0] == 4 * vision.usual.tokens  # patches, merged 2 × 2
+
+
+@pytest.mark.parametrize(
+    ("family", "side"), [("qwen2_vl", 28), ("qwen3_vl", 32), ("qwen3_vl_moe", 32)]
+)
+def test_the_usual_picture_of_other_qwen_families(family: str, side: int) -> None:
+    """Each side is rounded to tokens of 28 or 32 pixels; 640 × 480 is within the bounds."""
+    vision = contract(family).vision
+    assert vision is not None
+    assert vision.usual.tokens == round(640 / side) * round(480 / side)
+    assert vision.usual.tiles == 0
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])

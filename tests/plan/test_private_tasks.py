@@ -23,7 +23,7 @@ TASK = """from dataclasses import replace
 from xstilts.tasks.benchmarks.snli import SNLI
 from xstilts.tasks.task import RowEstimate
 
-TASKS = (replace(SNLI, name="mine", estimate=RowEstimate(tokens=10)),)
+TASKS = (replace(SNLI, name="mine", estimate=RowEstimate(text=10)),)
 """
 PLAN = """
 name: private
@@ -146,7 +146,7 @@ def test_an_expansion_names_the_private_tasks_with_their_digests(folder: Path) -
 def test_the_estimate_of_a_private_task_counts(folder: Path) -> None:
     expansion = expanded(load_plan(folder / "plan.yaml"))
     tokens = estimate(expansion)["intermediate"].tokens
-    (folder / "mine.py").write_text(TASK.replace("tokens=10", "tokens=20"))
+    (folder / "mine.py").write_text(TASK.replace("text=10", "text=20"))
     doubled = estimate(expanded(load_plan(folder / "plan.yaml")))["intermediate"].tokens
     assert tokens is not None
     assert doubled is not None

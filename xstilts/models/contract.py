@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class UsualPicture:
+    """A photograph of 640 × 480 pixels, for cost estimates.
+
+    Attributes:
+        tokens: Its tokens with the budget of the recipes.
+        tiles: Images of fixed size that the vision tower makes of it; 0: any number of patches.
+        beside: Its tokens beside other pictures, as one tile; 0: the same.
+    """
+
+    tokens: int
+    tiles: int = 0
+    beside: int = 0
+
+
+@dataclass(frozen=True)
 class Vision:
     """How a family sees images.
 
@@ -29,6 +44,7 @@ class Vision:
         after: Text after the run.
         pictures: Model folder → preparation of images.
         features: (core, batch) → states of all image tokens, in order.
+        usual: The cost of a photograph.
         budget: image_tokens, min_pixels, max_pixels of one image; empty: those of the recipes.
             Miniature recipes do not use it.
     """
@@ -39,6 +55,7 @@ class Vision:
     after: str
     pictures: Callable[[Path], "Pictures"]
     features: Callable[["nn.Module", "PackedBatch"], Any]
+    usual: UsualPicture
     budget: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xstilts.errors import DataError
-from xstilts.models.contract import Contract, Tiny, TinyTokenizer, Vision
+from xstilts.models.contract import Contract, Tiny, TinyTokenizer, UsualPicture, Vision
 from xstilts.models.decoder import lora_targets, tiny_text
 from xstilts.models.positions import check_image_tokens
 from xstilts.models.special_tokens import line_break
@@ -177,6 +177,7 @@ LLAVA = Contract(
         after="\n",
         pictures=_pictures,
         features=_features,
+        usual=UsualPicture(tokens=576, tiles=1),
     ),
     parameters={
         "llava-hf/llava-1.5-7b-hf": 7.1e9,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xstilts.errors import DataError
-from xstilts.models.contract import Vision
+from xstilts.models.contract import UsualPicture, Vision
 from xstilts.models.decoder import tiny_text
 from xstilts.models.llava import (
     CHAT_TEMPLATE,
@@ -129,6 +129,7 @@ LLAVA_NEXT = replace(
         after="\n",
         pictures=_pictures,
         features=_features,
+        usual=UsualPicture(tokens=2340, tiles=5),
         # The largest number of a published model: 24 × 24 of the thumbnail, and of 2 × 2 tiles 48
         # rows of 48 and a line end.
         budget={"image_tokens": 2928},

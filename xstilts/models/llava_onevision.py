@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xstilts.models.contract import TinyTokenizer, Vision
+from xstilts.models.contract import TinyTokenizer, UsualPicture, Vision
 from xstilts.models.llava import CHAT_TEMPLATE, LLAVA, normalization, pixels_of, tower_sizes
 from xstilts.models.llava_next import positions, tiles_of, tiny_decoder
 
@@ -84,6 +84,7 @@ LLAVA_ONEVISION = replace(
         after="\n",
         pictures=_pictures,
         features=_features,
+        usual=UsualPicture(tokens=2929, tiles=5, beside=730),
         # No image has more: 27 × 27 of the thumbnail, at most 1.1² × 9 × 27 × 27 of the tiles, and
         # 6 × 27 line ends.
         budget={"image_tokens": 8829},

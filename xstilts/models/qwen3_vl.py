@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from xstilts.models.contract import UsualPicture
 from xstilts.models.qwen2_vl import QWEN2_5_VL
 from xstilts.models.qwen_vl import (
     VISION,
@@ -84,7 +85,7 @@ QWEN3_VL = replace(
     recorded="",
     model_class="Qwen3VLForConditionalGeneration",
     model_types=("qwen3_vl",),
-    vision=replace(VISION, budget=_BUDGET),
+    vision=replace(VISION, usual=UsualPicture(tokens=300), budget=_BUDGET),
     parameters={
         "Qwen/Qwen3-VL-2B-Instruct": 2.1e9,
         "Qwen/Qwen3-VL-4B-Instruct": 4.4e9,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xstilts.models.contract import TinyTokenizer, Vision
+from xstilts.models.contract import TinyTokenizer, UsualPicture, Vision
 from xstilts.models.decoder import tiny_text
 from xstilts.models.positions import check_image_tokens
 
@@ -147,6 +147,7 @@ VISION = Vision(
     after="<|vision_end|>",
     pictures=pictures,
     features=features,
+    usual=UsualPicture(tokens=391),
 )
 
 TINY_TOKENIZER = TinyTokenizer(

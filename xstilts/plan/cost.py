@@ -1,134 +1,262 @@
-"""Estimates the tokens and GPU-hours of a plan before staging, within a factor of two.
+"""Estimates what a plan costs before anything is staged: tokens, GPU-hours, and the seconds of each
+step. Pure: shapes come from config.json files that the expansion has, lengths from the tasks.
 
-A forward pass takes 2 N FLOPs per token, training 6 N, or 4 N if the base weights are frozen
-(adapters). Attention and vision towers are ignored. Utilization is that of a padding-free loop.
-Lengths are means of English text with the tokenizer of a 7B model and include image tokens.
+FLOPs of the text stack with N parameters in the matrices that a token passes through: 2 N a token
+forward, 6 N in training, 4 N if the matrices are frozen (LoRA), and 2 N more if layers are computed
+again in the backward pass. Attention adds its products of length × length, logits are computed for
+supervised tokens only, and the vision tower computes each patch once, forward. cost_assumptions.py
+has everything else that is assumed.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
-from xstilts.models.families import FAMILIES
+from xstilts.errors import DataError
+from xstilts.models.families import FAMILIES, contract
+from xstilts.plan import cost_rows
+from xstilts.plan.cost_assumptions import assumed, utilisation
+from xstilts.plan.cost_rows import Lookup, Picture, Reading, Row
 from xstilts.plan.expansion import Expansion
-from xstilts.step import Step, training_role
+from xstilts.plan.miniature_sizes import built_image_tokens, miniature_rows
+from xstilts.plan.model_shape import Shape, shape_of
+from xstilts.step import Step
 from xstilts.tasks.private import with_private
-from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
 
-H100_FLOPS = 989e12  # bf16, dense
-TRAIN_UTILISATION = 0.40
-SCORE_UTILISATION = 0.45
-
-#: Hub id → parameters, of the backbones whose contract knows them; others get tokens and no hours.
+#: Hub id → parameters, of models without a known config.json.
 PARAMETERS: Mapping[str, float] = {
     hub: count for of in FAMILIES.values() for hub, count in of.parameters.items()
 }
+#: Width of a model of which only the number of parameters is known.
+_UNKNOWN_WIDTH = 4096
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Tokens and H100-hours. None: not all steps can be estimated."""
+    """Tokens, GPU-hours and hours of one or more steps.
 
-    tokens: float | None
-    gpu_hours: float | None
-
-
-def step_cost(
-    step: Step, steps: Mapping[str, Step], tasks: Mapping[str, Task] | None = None
-) -> Cost:
-    """The estimate of one finetune or score step; other kinds need no GPU. tasks: None means the
-    shipped ones.
+    missing: what could not be estimated; the numbers are then lower bounds. hours: of one step
+    after the other.
     """
-    tasks = TASKS if tasks is None else tasks
-    if step.kind == "finetune":
-        tokens = _training_tokens(step, steps, tasks)
-        flops, utilisation = (
-            (4.0 if step.spec["tuning"]["mode"] == "lora" else 6.0),
-            TRAIN_UTILISATION,
+
+    tokens: float = 0.0
+    gpu_hours: float = 0.0
+    hours: float = 0.0
+    missing: tuple[str, ...] = ()
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.tokens + other.tokens,
+            self.gpu_hours + other.gpu_hours,
+            self.hours + other.hours,
+            tuple(dict.fromkeys((*self.missing, *other.missing))),
         )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A backbone as the estimate sees it.
+
+    Attributes:
+        name: In the plan.
+        shape: None if no config.json is known.
+        parameters: What a token passes through, where `shape` is None; 0: unknown.
+        picture: None for text-only backbones.
+        recompute: Whether layers are computed again in the backward pass.
+    """
+
+    name: str
+    shape: Shape | None = None
+    parameters: float = 0.0
+    picture: Picture | None = None
+    recompute: bool = False
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        known = self.shape is not None or self.parameters
+        return () if known else (f"size of backbone {self.name}",)
+
+    @property
+    def layers(self) -> int:
+        return self.shape.layers if self.shape else 32
+
+    @property
+    def hidden(self) -> int:
+        return self.shape.hidden if self.shape else _UNKNOWN_WIDTH
+
+    def forward(self, tokens: float, length: float) -> tuple[float, float]:
+        """FLOPs of the matrices and of attention, without logits and pictures."""
+        if self.shape is None:
+            return 2 * self.parameters * tokens, 0.0
+        shape = self.shape
+        matrices = shape.layers * sum(
+            m.inputs * m.outputs * (shape.experts_per_token if m.copies > 1 else 1)
+            for m in shape.matrices
+        )
+        width = next(m.inputs for m in shape.matrices if m.role == "out")
+        seen = length / 2 if shape.decoder else length  # a causal mask hides half
+        return 2 * matrices * tokens, 4 * shape.layers * width * seen * tokens
+
+    def logits(self, supervised: float) -> float:
+        return 2 * self.shape.table * supervised if self.shape else 0.0
+
+    def vision(self, patches: float) -> float:
+        """FLOPs of the vision tower, forward, with attention within a picture or tile."""
+        tower = self.shape.vision if self.shape else None
+        if tower is None:
+            return 0.0
+        length = tower.patches or (self.picture.patches if self.picture else 0)
+        return patches * (2 * tower.parameters + 4 * tower.layers * tower.hidden * length)
+
+    def read(self, row: Row, rows: float) -> float:
+        """FLOPs of a forward pass over rows."""
+        matrices, attention = self.forward(row.tokens, row.length)
+        return rows * (matrices + attention + self.logits(row.answer) + self.vision(row.patches))
+
+    def train(self, row: Row, rows: float, tuning: Mapping[str, Any]) -> float:
+        """FLOPs of training on rows."""
+        matrices, attention = self.forward(row.tokens, row.length)
+        lora = tuning["mode"] == "lora"
+        times = 2 if lora else 3
+        adapters = self.shape.adapters(int(tuning["r"])) if lora and self.shape else 0
+        return rows * (
+            matrices * (times + self.recompute)
+            + attention * (3 + self.recompute)
+            + 6 * adapters * row.tokens
+            + self.logits(row.answer) * times
+            + self.vision(row.patches)
+        )
+
+
+def models(expansion: Expansion) -> dict[str, Model]:
+    """Backbone → what the estimate knows of it."""
+    recompute = {m["backbone"]: m["activation_checkpointing"] for m in expansion.memory}
+    settings = expansion.plan.get("resources", {}).get("activation_checkpointing")
+    return {
+        name: model(
+            name,
+            backbone,
+            expansion.configs.get(name),
+            bool(recompute.get(name, settings in ("on", True))),
+        )
+        for name, backbone in expansion.plan["backbones"].items()
+    }
+
+
+def model(
+    name: str, backbone: Mapping[str, Any], config: Mapping[str, Any] | None, recompute: bool
+) -> Model:
+    """What the estimate knows of one backbone of a plan."""
+    try:
+        shape = shape_of(config) if config else None
+    except DataError:  # a model type without arithmetic
+        shape = None
+    built = backbone.get("build")
+    family = built["family"] if built else backbone["family"]
+    picture = _picture(family, shape, built is not None)
+    parameters = PARAMETERS.get(str(backbone.get("hub")), 0.0)
+    return Model(name, shape, parameters, picture, recompute)
+
+
+def _picture(family: str, shape: Shape | None, built: bool) -> Picture | None:
+    vision = contract(family).vision
+    if vision is None:
+        return None
+    usual, tower = vision.usual, shape.vision if shape else None
+    tokens = built_image_tokens(family) if built else usual.tokens
+    beside = usual.beside or tokens
+    if tower is None:
+        return Picture(tokens, 0, beside, 0)
+    if tower.patches_per_token:
+        patches = tokens * tower.patches_per_token
+        return Picture(tokens, patches, tokens, patches)
+    tiles = 1 if built else usual.tiles
+    if tiles == 1:  # without the class token
+        tokens = beside = isqrt(tower.patches) ** 2
+    patches = tiles * tower.patches
+    return Picture(tokens, patches, beside, tower.patches if usual.beside else patches)
+
+
+def step_cost(step: Step, of: Model, given: Lookup, gpus: float = 1.0) -> Cost:
+    """The estimate of one finetune or score step; other kinds need no GPU.
+
+    Args:
+        step: To estimate.
+        of: The step's backbone.
+        given: Where rows are looked up.
+        gpus: GPUs that compute the step together.
+    """
+    dtype = str(step.spec.get("dtype", "float32"))
+    seconds = assumed("step")
+    if step.kind == "finetune":
+        work = cost_rows.training(step, given)
+        row, rows = work.examples.row, work.examples.rows
+        kind = "training pictures" if row.patches else "training text"
+        flops = of.train(row, rows, step.spec["tuning"])
+        least = work.updates * of.layers * assumed("launch training")
+        seconds += max(flops / (utilisation(kind, dtype, of.hidden) * gpus), least)
+        readings = [work.dev]
+        tokens, missing = rows * row.tokens, work.examples.missing
     elif step.kind == "score":
-        tokens = _scoring_tokens(step, steps, tasks)
-        flops, utilisation = 2.0, SCORE_UTILISATION
+        readings, tokens, missing = cost_rows.scoring(step, given), 0.0, ()
+        if given.padded:  # a process for each language
+            seconds *= len(readings)
     else:
-        return Cost(0.0, 0.0)
-    identity: Any = step.spec["backbone"]
-    parameters = (
-        PARAMETERS.get(identity["hub"])
-        if isinstance(identity, Mapping) and "hub" in identity
-        else None
-    )
-    if tokens is None or parameters is None:
-        return Cost(tokens, None)
-    return Cost(tokens, tokens * flops * parameters / (H100_FLOPS * utilisation) / 3600)
+        return Cost()
+    seconds += _reading_seconds(of, readings, dtype, gpus)
+    tokens += sum(reading.rows * reading.row.tokens for reading in readings)
+    missing += tuple(m for reading in readings for m in reading.missing) + of.missing
+    hours = seconds / 3600
+    return Cost(tokens, hours * gpus, hours, tuple(dict.fromkeys(missing)))
+
+
+def _reading_seconds(of: Model, readings: Collection[Reading], dtype: str, gpus: float) -> float:
+    flops = sum(of.read(reading.row, reading.rows) for reading in readings)
+    tokens = sum(reading.rows * reading.row.tokens for reading in readings)
+    least = tokens / assumed("scoring batch") * of.layers * assumed("launch scoring")
+    return max(flops / utilisation("scoring", dtype, of.hidden), least) / gpus
+
+
+def gpus_of_a_group(expansion: Expansion) -> float:
+    """GPUs that the workers of one group have; 1 for a plan without GPUs."""
+    resources = expansion.plan.get("resources", {})
+    return float(resources.get("workers", 1) * resources.get("gpus_per_worker", 0)) or 1.0
+
+
+def step_costs(
+    expansion: Expansion, gpus: float | None = None, padded: bool = False
+) -> dict[str, Cost]:
+    """Fingerprint → cost of every finetune and score step.
+
+    gpus: of a step; None: as the plan has them. padded: if rows were padded, and each language
+    scored by a process of its own.
+    """
+    tasks: Mapping[str, Task] = with_private(expansion.task_files)
+    if expansion.plan.get("mirror") == "miniature":
+        tasks = miniature_rows(tasks)
+    known, costs = models(expansion), {}
+    width = gpus_of_a_group(expansion) if gpus is None else gpus
+    for group in expansion.groups:
+        of = known[group["backbone"]]
+        given = Lookup(expansion.steps, tasks, of.picture, padded)
+        for fingerprint in (*group["finetune"], *group["score"]):
+            costs[fingerprint] = step_cost(expansion.steps[fingerprint], of, given, width)
+    return costs
 
 
 def estimate(
-    expansion: Expansion, finished: Mapping[str, Collection[str]] | None = None
+    expansion: Expansion,
+    finished: Mapping[str, Collection[str]] | None = None,
+    costs: Mapping[str, Cost] | None = None,
 ) -> dict[str, Cost]:
-    """intermediate, target, score, total → Cost of the steps that are not finished."""
-    tasks = with_private(expansion.task_files)
-    found: dict[str, list[Cost]] = {"intermediate": [], "target": [], "score": []}
-    for fingerprint, step in expansion.steps.items():
-        if step.kind in ("finetune", "score") and fingerprint not in (finished or {}).get(
-            step.kind, ()
-        ):
-            found[step.spec.get("stage", "score")].append(step_cost(step, expansion.steps, tasks))
-    total = _sum([cost for costs in found.values() for cost in costs])
-    return {**{kind: _sum(costs) for kind, costs in found.items()}, "total": total}
-
-
-def _sum(costs: list[Cost]) -> Cost:
-    tokens = [cost.tokens for cost in costs]
-    hours = [cost.gpu_hours for cost in costs]
-    return Cost(
-        None if None in tokens else sum(t for t in tokens if t is not None),
-        None if None in hours else sum(h for h in hours if h is not None),
-    )
-
-
-def _rows_of(known: int | None, cap: int | None) -> int | None:
-    caps = [count for count in (known, cap) if count is not None]
-    return min(caps) if caps else None
-
-
-def _training_tokens(
-    step: Step, steps: Mapping[str, Step], tasks: Mapping[str, Task]
-) -> float | None:
-    recipe = step.spec["recipe"]
-    rows: list[int] = []
-    lengths: list[int] = []
-    for part in step.spec["tasks"]:
-        task = tasks.get(part["name"])
-        role = training_role(part["name"], part.get("translated"))
-        encoded = steps[step.parents[f"train:{role}"]]
-        cap = steps[encoded.parents["records"]].spec["rows"]
-        if task is None or task.estimate is None:
-            return None
-        count = _rows_of(task.rows("train", "en"), cap)
-        if count is None:
-            return None
-        rows.append(count)
-        lengths.append(task.estimate.tokens)
-    mean = sum(n * length for n, length in zip(rows, lengths, strict=True)) / sum(rows)
-    if recipe.get("supervised_tokens"):
-        return None  # the number of updates is only known once the rows are encoded
-    if recipe.get("updates"):
-        return float(recipe["updates"] * recipe["examples_per_step"] * mean)
-    return float(recipe["epochs"] * sum(rows) * mean)
-
-
-def _scoring_tokens(
-    step: Step, steps: Mapping[str, Step], tasks: Mapping[str, Task]
-) -> float | None:
-    task = tasks.get(step.spec["evaluation"])
-    if task is None or task.estimate is None:
-        return None
-    split = "test" if "test" in task.splits else "select"  # of an arm's own dev rows
-    rows = [
-        _rows_of(task.rows(split, language), steps[step.parents[f"gold:{language}"]].spec["rows"])
-        for language in step.spec["languages"]
-    ]
-    if None in rows:
-        return None
-    return float(sum(count for count in rows if count is not None) * task.estimate.tokens)
+    """intermediate, target, score, total → Cost of the steps that are not finished. costs: those
+    of step_costs.
+    """
+    parts = {"intermediate": Cost(), "target": Cost(), "score": Cost()}
+    for fingerprint, cost in (step_costs(expansion) if costs is None else costs).items():
+        step = expansion.steps[fingerprint]
+        if fingerprint not in (finished or {}).get(step.kind, ()):
+            parts[step.spec.get("stage", "score")] += cost
+    return {**parts, "total": sum(parts.values(), Cost())}

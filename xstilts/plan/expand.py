@@ -14,6 +14,7 @@ from xstilts.plan.arms import applicable
 from xstilts.plan.batches import build_batches, encoding_batches, group_batches, source_batches
 from xstilts.plan.expansion import Expansion, Json
 from xstilts.plan.memory_needs import memory_needs, refuse
+from xstilts.plan.miniature_sizes import built_config
 from xstilts.plan.schema import Arm, Plan
 from xstilts.plan.split_sources import Sources
 from xstilts.plan.step_factory import NOTHING_LEFT, Steps
@@ -106,6 +107,7 @@ def expand(
         exposures=facts.exposures(plan, tables),
         intermediates=steps.intermediates,
         memory=[need.to_json() for need in memory],
+        configs=_configs(steps),
         order={key: list(getattr(plan, key)) for key in ("backbones", "arms", "evaluations")},
     )
 
@@ -122,6 +124,21 @@ def expand_offline(plan: Plan) -> Expansion:
     }
     tables = Tables.unresolved(named)
     return expand(plan, None, {"unresolved": "true"}, tables)
+
+
+def _configs(steps: Steps) -> dict[str, Json]:
+    """Backbone → its config.json, where it is known; of one that is built, what it will be."""
+    configs = {}
+    for name, backbone in steps.plan.backbones.items():
+        build = backbone.build
+        config = (
+            built_config(build.family, build.tokenizer.vocab_size)
+            if build
+            else steps.config(steps.identity(name))
+        )
+        if config is not None:
+            configs[name] = dict(config)
+    return configs
 
 
 def _test_set(steps: Steps, task: Task) -> TestSet:

@@ -37,6 +37,7 @@ class Expansion:
         memory: {backbone, step, dtype, shards, tokens_per_micro_batch, activation_checkpointing,
             training, training_total, scoring_total, host_total}: bytes of one worker in the largest
             training step of each backbone whose shape is known.
+        configs: Backbone → config.json, where it is known.
         order: {backbones, arms, evaluations}: names in plan order, since stored JSON has sorted
             keys.
     """
@@ -62,6 +63,7 @@ class Expansion:
     exposures: Sequence[Json] = ()
     intermediates: Sequence[Json] = ()
     memory: Sequence[Json] = ()
+    configs: Json = field(default_factory=dict)
     order: Json = field(default_factory=dict)
 
     def to_json(self) -> Json:

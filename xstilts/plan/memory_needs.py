@@ -25,6 +25,7 @@ from xstilts.plan.memory_choice import (
     refusal,
     setup_of,
 )
+from xstilts.plan.model_identity import UNRESOLVED
 from xstilts.plan.model_shape import Config, Shape, shape_of
 from xstilts.sources.mirrors import Mirror
 from xstilts.step import Step, training_role
@@ -239,6 +240,6 @@ def _share(task: Task, shape: Shape | None) -> float:
     """Share of a row's text whose logits are computed."""
     if shape is not None and not shape.decoder:
         return _MASKED
-    if task.estimate is None or task.name.endswith("_text") or task.name == "text_lm":
+    if task.estimate is None or not task.estimate.answer:  # plain text, and captions
         return 1.0
-    return min(1.0, _ANSWER_TOKENS / task.estimate.tokens)
+    return min(1.0, _ANSWER_TOKENS / (task.estimate.lm or task.estimate.text))

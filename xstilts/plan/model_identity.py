@@ -9,6 +9,9 @@ from xstilts.models.families import check_model_type, contract
 from xstilts.plan.schema import BackbonePlan
 from xstilts.sources.hub import COMMIT_HASH
 
+#: Revision or identity of a backbone that was not looked up.
+UNRESOLVED = "unresolved"
+
 
 def identity_of(
     name: str, backbone: BackbonePlan, mirrored: str | Path | None = None
@@ -54,8 +57,8 @@ def identity_of(
 def unresolved(backbone: BackbonePlan) -> dict[str, Any]:
     """The identity of a backbone that is not looked up. No step with it can run."""
     if backbone.hub is not None:
-        return {"hub": backbone.hub, "revision": "unresolved"}
-    return {"path": backbone.path, "identity": "unresolved"}
+        return {"hub": backbone.hub, "revision": UNRESOLVED}
+    return {"path": backbone.path, "identity": UNRESOLVED}
 
 
 def _commit(name: str, hub: str, revision: str) -> str:

@@ -1,16 +1,19 @@
 """The output of `xstilts plan`: steps, cost, contrasts, budgets, warnings and overrides."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from xstilts.plan.cost import estimate
+from xstilts.plan.calibration import calibration
+from xstilts.plan.cost import Cost, estimate, step_costs
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.hub_revisions import unverified_sources
+from xstilts.plan.makespan import hours_of_groups, hours_of_paths, paths
 from xstilts.plan.memory import GIB, MemoryUse
 from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
@@ -29,6 +32,7 @@ def overview(
     gpus: int | None = None,
     recomputed: Sequence[Recomputed] = (),
     earlier: str | None = None,
+    seconds: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The JSON of `xstilts plan --json`.
 
@@ -38,8 +42,14 @@ def overview(
         gpus: Number of GPUs, to estimate the duration.
         recomputed: Steps that the run `earlier` finished and that will be recomputed.
         earlier: Name of the newest earlier run of the plan.
+        seconds: Fingerprint → measured duration of finished steps, which scales the estimate.
     """
     reuse = str(expansion.plan.get("reuse", "exact"))
+    measured = calibration(expansion, step_costs(expansion), seconds)
+    costs, single, padded = (
+        measured.scaled(expansion, step_costs(expansion, gpus=width, padded=pad))
+        for width, pad in ((None, False), (1.0, False), (None, True))
+    )
     unshared = _without_sharing(expansion)
     rows = []
     for kind, fps in expansion.by_kind().items():
@@ -48,14 +58,19 @@ def overview(
             {
                 "kind": kind,
                 "steps": len(fps),
-                "without_sharing": unshared.get(kind, 0),
+                "without_sharing": sum(
+                    number for fp, number in unshared.items() if expansion.steps[fp].kind == kind
+                ),
                 "done": done,
                 "to_do": len(fps) - done,
                 "repeat": len(fps) if reuse == "none" else 0,
             }
         )
-    cost = {part: asdict(estimated) for part, estimated in estimate(expansion, finished).items()}
-    hours = cost["total"]["gpu_hours"]
+    parts = estimate(expansion, finished, costs)
+    cost = {
+        part: {"tokens": of.tokens, "gpu_hours": of.gpu_hours, "missing": list(of.missing)}
+        for part, of in parts.items()
+    }
     return {
         "name": expansion.name,
         "cells": len(expansion.cells),
@@ -77,9 +92,17 @@ def overview(
             }
             for group in recomputed
         ],
-        "hours_on_gpus": {"gpus": gpus, "hours": hours / gpus if hours is not None else None}
-        if gpus
-        else None,
+        "gpu_hours_without_sharing": _hours(unshared, costs),
+        "gpu_hours_padded": _hours(unshared, padded),
+        "hours_on_gpus": _hours_on(gpus, expansion, (costs, single), finished) if gpus else None,
+        "calibration": {
+            "steps": measured.steps,
+            "factors": [
+                {"backbone": backbone, "kind": kind, "factor": factor}
+                for (backbone, kind), factor in measured.factors.items()
+                if backbone
+            ],
+        },
         **{
             key: list(getattr(expansion, key))
             for key in ("budgets", "contrasts", "overrides", "not_applicable", "skipped_languages")
@@ -91,19 +114,50 @@ def overview(
     }
 
 
-def _without_sharing(expansion: Expansion) -> dict[str, int]:
-    """kind → number of steps if no two cells shared a step."""
+def _hours_on(
+    gpus: int,
+    expansion: Expansion,
+    costs: tuple[Mapping[str, Cost], Mapping[str, Cost]],
+    finished: Mapping[str, Collection[str]] | None,
+) -> dict[str, Any]:
+    """Hours on a number of GPUs: in the plan's own shape, and with one GPU per training path.
+    costs: for both.
+    """
+    resources = expansion.plan.get("resources", {})
+    return {
+        "gpus": gpus,
+        "groups": len(expansion.groups),
+        "workers": resources.get("workers", 1),
+        "hours": hours_of_groups(expansion, costs[0], gpus, finished),
+        "paths": len(paths(expansion)),
+        "hours_of_paths": hours_of_paths(expansion, costs[1], gpus, finished),
+    }
+
+
+def _without_sharing(expansion: Expansion) -> Counter[str]:
+    """Fingerprint → how often it would be computed if no two cells shared a step, and no two scores
+    of intermediates their rows.
+    """
     needed: dict[str, frozenset[str]] = {}
     for fingerprint, step in expansion.steps.items():  # parents come before children
         needed[fingerprint] = frozenset({fingerprint}).union(
             *(needed[parent] for parent in step.parents.values())
         )
-    kinds = {fingerprint: step.kind for fingerprint, step in expansion.steps.items()}
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for cell in expansion.cells:
-        for fingerprint in frozenset().union(*(needed[fp] for fp in cell["scores"].values())):
-            counts[kinds[fingerprint]] = counts.get(kinds[fingerprint], 0) + 1
+        counts.update(frozenset().union(*(needed[fp] for fp in cell["scores"].values())))
+    for entry in expansion.intermediates:
+        if entry["score"]:  # of a model that a cell trains
+            model = expansion.steps[entry["score"]].parents["model"]
+            counts.update(needed[entry["score"]] - needed[model])
     return counts
+
+
+def _hours(times: Mapping[str, int], costs: Mapping[str, Cost]) -> float:
+    """GPU-hours of steps that are computed several times."""
+    return sum(
+        n * costs[fingerprint].gpu_hours for fingerprint, n in times.items() if fingerprint in costs
+    )
 
 
 def render(view: Mapping[str, Any]) -> RenderableType:
@@ -120,20 +174,7 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         parts += [
             Text(f"  {a['kind']}: {_steps(a)}: {'; '.join(a['reasons'])}") for a in view["again"]
         ]
-    cost = [
-        (part, _number(c["tokens"], 1e6, " M"), _number(c["gpu_hours"], 1, ""))
-        for part, c in view["cost"].items()
-    ]
-    parts.append(
-        _table(
-            "estimated cost of unfinished steps, within a factor of two",
-            ("part", "tokens", "H100-hours"),
-            cost,
-        )
-    )
-    if view["hours_on_gpus"]:
-        duration = view["hours_on_gpus"]
-        parts.append(Text(f"on {duration['gpus']} GPUs: {_number(duration['hours'], 1, ' hours')}"))
+    parts += _costs(view)
     if view["memory"]:
         heads = ("backbone", "dtype", "tokens", "checkpointing", "training", "total", "scoring")
         parts.append(_table("memory of one worker in GiB", heads, [
@@ -166,10 +207,7 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         Text(f"{_applicability(n)}: {n['arm']} on {n['backbone']}: {n['reason']}")
         for n in view["not_applicable"]
     ]
-    parts += [
-        Text(f"skipped: {s['language']} of {s['evaluation']}: {s['reason']}")
-        for s in view["skipped_languages"]
-    ]
+    parts += [Text(line) for line in _skipped(view["skipped_languages"])]
     parts += [
         Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}{_scope(o)}")
         for o in view["overrides"]
@@ -200,8 +238,59 @@ def _steps(group: Mapping[str, Any]) -> str:
     return f"{group['steps']:,} steps, for example {first}" if group["steps"] > 1 else first
 
 
-def _number(value: float | None, unit: float, suffix: str) -> str:
-    return "unknown" if value is None else f"{value / unit:,.1f}{suffix}"
+def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The estimate: a table, hours, what sharing saves, and what is missing."""
+    rows = [
+        (
+            part,
+            ("at least " if c["missing"] else "") + f"{c['tokens'] / 1e6:,.1f} M",
+            ("at least " if c["missing"] else "") + f"{c['gpu_hours']:,.1f}",
+        )
+        for part, c in view["cost"].items()
+    ]
+    measured = view["calibration"]
+    unit = "hours × GPUs" if measured["steps"] else "H100-hours"
+    yield _table("estimated cost of unfinished steps", ("part", "tokens", unit), rows)
+    if measured["steps"]:
+        factors = ", ".join(
+            f"{f['kind']} {f['backbone']} {f['factor']:.2g}" for f in measured["factors"]
+        )
+        yield Text(
+            f"scaled by {_count(measured['steps'], 'finished step')} of this store, measured over "
+            f"estimated for an H100: {factors}"
+        )
+    yield Text(
+        f"all steps without sharing: {view['gpu_hours_without_sharing']:,.1f} {unit}; also "
+        f"with rows padded to the recipe's length, and a process for each cell and language: "
+        f"{view['gpu_hours_padded']:,.1f}"
+    )
+    if (on := view["hours_on_gpus"]) is not None:
+        shape = f"{_count(on['groups'], 'group')} of {_count(on['workers'], 'worker')}"
+        yield Text(
+            f"on {on['gpus']} GPUs: {on['hours']:,.1f} hours in {shape}; "
+            f"{on['hours_of_paths']:,.1f} hours with one GPU for each of "
+            f"{_count(on['paths'], 'training path')}"
+        )
+    if missing := view["cost"]["total"]["missing"]:
+        yield Text(f"lower bounds, not estimated: {'; '.join(missing)}", style="yellow")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line per evaluation with the languages that the mirror lacks, and the first reason."""
+    by_evaluation: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in skipped:
+        by_evaluation.setdefault(entry["evaluation"], []).append(entry)
+    for evaluation, entries in by_evaluation.items():
+        codes = ", ".join(entry["language"] for entry in entries)
+        example = "" if len(entries) == 1 else f"{entries[0]['language']}: "
+        yield (
+            f"skipped {_count(len(entries), 'language')} of {evaluation} ({codes}): "
+            f"{example}{entries[0]['reason']}"
+        )
 
 
 def _table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:

@@ -189,15 +189,30 @@ class RecipeRow:
 
 @dataclass(frozen=True)
 class RowEstimate:
-    """What the cost estimate of a plan needs, for training rows or test rows.
+    """Means of training rows, or of an evaluation's test rows, for the cost estimate of a plan.
+
+    Tokens are those of Qwen2's tokenizer; `python -m xstilts.mirror.row_lengths` measures them.
 
     Attributes:
-        tokens: mean tokens of a row through a 7B tokenizer, images and choices included.
-        rows: number of rows, where `sizes` does not have it.
+        text: Text tokens with a head, in all sequences of the row; of a task without heads, under
+            `lm`.
+        segments: Sequences that are read apart: choices, or the two texts of a pair.
+        windows: Encoded rows of a row: windows of a long text.
+        lm: Text tokens under `lm`, with the answer; 0: those of `text`.
+        answer: Supervised tokens under `lm`; 0: all.
+        images: Images of a row. Their tokens depend on the backbone.
+        rows: Number of rows, where `sizes` does not have it.
+        source: Where the means come from.
     """
 
-    tokens: int
+    text: float
+    segments: float = 1.0
+    windows: float = 1.0
+    lm: float = 0.0
+    answer: float = 0.0
+    images: float = 0.0
     rows: int | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,7 +241,8 @@ class Task:
             and reported.
         overlap: trained target → how close the training data is to it; missing: unrelated.
         sizes: split → rows, or `test:<language>` → rows, as `sizes_source` states them.
-        estimate: input of the cost estimate; None: the plan has no estimate for this task.
+        estimate: input of the cost estimate; None: the cost of a plan with this task is a lower
+            bound.
         recipes: where the recipe differs from the one of the format.
         seen_by: published training mixture (exposure.py) → what of this task it contains: the
             `data`, or the `photographs` under other texts.

@@ -1,7 +1,7 @@
 """A-OKVQA (Schwenk et al. 2022): multiple-choice questions on photographs."""
 
 from xstilts.tasks.picture_rows import image_bytes
-from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
+from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task, text_of, texts_of
 
 
 def chosen(row: Row, index: int, language: str) -> Example | None:
@@ -34,6 +34,15 @@ A_OKVQA = Task(
     overlap={"siqa": "same-format", "copa": "same-format"},
     sizes={"select": 1_145},
     sizes_source="evalscope 1.6.0, benchmarks/a_okvqa",
+    estimate=RowEstimate(
+        text=52.7,
+        segments=4,
+        lm=30.9,
+        answer=2.7,
+        images=1,
+        rows=17_056,
+        source="measured: 27 rows of validation",
+    ),
     seen_by={"llava-1.5": "data"},
 )
 

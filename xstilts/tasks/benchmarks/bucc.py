@@ -6,7 +6,7 @@ shared task's pools, which a mirror can have.
 
 from xstilts.tasks.bitext_rows import bitext
 from xstilts.tasks.sizes import infos
-from xstilts.tasks.task import Example, Row, Source, Task, text_of
+from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task, text_of
 
 
 def sentence(row: Row, index: int, language: str) -> Example:
@@ -41,6 +41,11 @@ BUCC = Task(
     citation="Zweigenbaum et al. 2018",
     sizes={"test:de": 9_580, "test:fr": 9_086, "test:ru": 14_435, "test:zh": 1_899},
     sizes_source=infos("xtreme"),
+    estimate=RowEstimate(
+        text=88,
+        segments=2,
+        source="as two sentences of udpos",
+    ),
 )
 
 
@@ -64,6 +69,11 @@ BUCC_MINING = Task(
     trained_target=(),
     licence="research use",
     citation="Zweigenbaum et al. 2018",
+    estimate=RowEstimate(
+        text=44,
+        rows=660_000,
+        source="as a sentence of udpos; rows of both sides, rounded: Zweigenbaum et al. 2018",
+    ),
 )
 
 TASKS = (BUCC, BUCC_MINING)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from xstilts.tasks.tag_rows import named
-from xstilts.tasks.task import Source, Task
+from xstilts.tasks.task import RowEstimate, Source, Task
 
 CCG = Task(
     name="ccg",
@@ -22,7 +22,15 @@ CCG = Task(
     licence="LDC2005T13, no redistribution",
     licensed="CCGbank is licensed (LDC2005T13): set CCGBANK_DIR to your own copy",
     citation="Hockenmaier and Steedman 2007",
+    sizes={"train": 39_604, "select": 1_913},
+    sizes_source="Hockenmaier and Steedman 2007: sections 2 to 21, and 0",
     overlap={"ud_en": "same-format", "panx_en": "same-format"},
+    estimate=RowEstimate(
+        text=26,
+        lm=150,
+        answer=120,
+        source="as ud_en; a category has about 5 tokens; rows: CCGbank, sections 2 to 21",
+    ),
 )
 
 TASKS = (CCG,)

@@ -30,7 +30,12 @@ COCO_CAPTIONS = Task(
     metrics=("cider",),
     licence="captions cc-by-4.0; each photograph its own",
     citation="Chen et al. 2015",
-    estimate=RowEstimate(tokens=360, rows=591_753),
+    estimate=RowEstimate(
+        text=13.4,
+        images=1,
+        rows=591_753,
+        source="measured: 130 rows of train",
+    ),
     seen_by={"llava-1.5": "photographs"},
 )
 

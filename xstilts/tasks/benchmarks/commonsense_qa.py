@@ -36,7 +36,13 @@ COMMONSENSE_QA = Task(
     overlap={"siqa": "same-format", "copa": "same-format"},
     sizes={"train": 9_741, "select": 1_221},
     sizes_source=infos("commonsense_qa"),
-    estimate=RowEstimate(tokens=125),
+    estimate=RowEstimate(
+        text=96.4,
+        segments=5,
+        lm=42.6,
+        answer=3.1,
+        source="measured: 300 rows of train",
+    ),
 )
 
 TASKS = (COMMONSENSE_QA,)

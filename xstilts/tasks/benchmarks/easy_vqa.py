@@ -1,7 +1,7 @@
 """easy-VQA (Zhou 2019): questions on drawn shapes."""
 
 from xstilts.tasks.picture_rows import answered
-from xstilts.tasks.task import Source, Task
+from xstilts.tasks.task import RowEstimate, Source, Task
 
 EASY_VQA = Task(
     name="easy_vqa",
@@ -20,6 +20,12 @@ EASY_VQA = Task(
     citation="Zhou 2019",
     sizes={"train": 38_575, "select": 9_673},
     sizes_source="README of the Python package easy-vqa",
+    estimate=RowEstimate(
+        text=9.3,
+        answer=2,
+        images=1,
+        source="measured: 300 rows of train",
+    ),
 )
 
 TASKS = (EASY_VQA,)

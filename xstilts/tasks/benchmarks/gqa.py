@@ -4,7 +4,7 @@ balanced splits.
 
 from xstilts.tasks.picture_rows import answered
 from xstilts.tasks.sizes import card
-from xstilts.tasks.task import Source, Task
+from xstilts.tasks.task import RowEstimate, Source, Task
 
 GQA = Task(
     name="gqa",
@@ -53,6 +53,12 @@ GQA = Task(
     citation="Hudson and Manning 2019",
     sizes={"train": 943_000, "select": 132_062},
     sizes_source=card("Mineru/GQA", "55fbe98"),
+    estimate=RowEstimate(
+        text=13,
+        answer=2.1,
+        images=1,
+        source="question of 8 words (Hudson and Manning 2019), answer as of easy_vqa",
+    ),
     seen_by={"llava-1.5": "data"},
 )
 

@@ -41,7 +41,13 @@ HELLASWAG = Task(
     overlap={"siqa": "same-format", "copa": "same-format"},
     sizes={"train": 39_905, "select": 10_042},
     sizes_source=infos("hellaswag"),
-    estimate=RowEstimate(tokens=440),
+    estimate=RowEstimate(
+        text=182.2,
+        segments=4,
+        lm=129.5,
+        answer=18.8,
+        source="measured: 300 rows of validation",
+    ),
 )
 
 TASKS = (HELLASWAG,)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from xstilts.tasks.picture_rows import images_of
 from xstilts.tasks.sizes import card
-from xstilts.tasks.task import Example, RecipeRow, Row, Source, Task
+from xstilts.tasks.task import Example, RecipeRow, Row, RowEstimate, Source, Task
 
 #: Answers have several hundred tokens.
 _LENGTH_SOURCE = "ours; length: LLaVA scripts/v1_5/finetune.sh (model_max_length)"
@@ -56,6 +56,13 @@ LLAVA_INSTRUCT = Task(
     citation="Liu et al. 2023",
     sizes={"train": 259_155, "select": 13_640},
     sizes_source=card("HuggingFaceH4/llava-instruct-mix-vsft", "4c04c83"),
+    estimate=RowEstimate(
+        text=95,
+        answer=65,
+        images=1,
+        rows=777_465,
+        source="estimated: a question and an answer of one turn; three turns in a row",
+    ),
     recipes=(
         RecipeRow("xtreme_r", {"lm_length": 2048, "source": _LENGTH_SOURCE}, families=_FAMILIES),
         RecipeRow(

@@ -190,7 +190,11 @@ MEWSLI_PAIRS = Task(
     overlap={"mewsli_pairs": "same-data", "squad_dual": "same-format"},
     sizes={"train": 167_719, "select": 14_051},
     sizes_source=_SIZES_SOURCE,
-    estimate=RowEstimate(tokens=100),
+    estimate=RowEstimate(
+        text=120,
+        segments=2,
+        source="both texts are cut to 64 tokens",
+    ),
     recipes=(RecipeRow("xtreme_r", {"lr": 1e-5, "epochs": 2, "max_length": 64}),),
 )
 
@@ -207,6 +211,10 @@ MEWSLI_CANDIDATES = Task(
     citation="Ruder et al. 2021",
     sizes={"text": 1_003_893},
     sizes_source=_SIZES_SOURCE,
+    estimate=RowEstimate(
+        text=60,
+        source="cut to 64 tokens",
+    ),
 )
 
 
@@ -238,6 +246,10 @@ MEWSLIX = Task(
         "test:uk": 1_537,
     },
     sizes_source=_SIZES_SOURCE,
+    estimate=RowEstimate(
+        text=62,
+        source="cut to 64 tokens",
+    ),
 )
 
 TASKS = (MEWSLI_PAIRS, MEWSLI_CANDIDATES, MEWSLIX)

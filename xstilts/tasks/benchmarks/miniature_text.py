@@ -1,6 +1,6 @@
 """The miniature's text: what a tokenizer and a tiny backbone of the miniature are taught with."""
 
-from xstilts.tasks.task import Example, Row, Source, Task, text_of
+from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task, text_of
 
 
 def line(row: Row, index: int, language: str) -> Example:
@@ -19,6 +19,10 @@ MINIATURE_TEXT = Task(
     objectives=("lm",),
     licence="generated",
     citation="docs/miniature.md",
+    estimate=RowEstimate(
+        text=12,
+        source="one short line",
+    ),
 )
 
 TASKS = (MINIATURE_TEXT,)

@@ -35,7 +35,11 @@ MLQA = Task(
         "test:zh": 5_137,
     },
     sizes_source=infos("mlqa"),
-    estimate=RowEstimate(tokens=375),
+    estimate=RowEstimate(
+        text=555.4,
+        windows=1.89,
+        source="measured: 2,100 rows of validation in 7 languages",
+    ),
 )
 
 TASKS = (MLQA,)

@@ -38,7 +38,12 @@ MNLI = Task(
     overlap={"mnli": "same-data"},
     sizes={"train": 392_702, "select": 9_815},
     sizes_source=infos("glue"),
-    estimate=RowEstimate(tokens=40),
+    estimate=RowEstimate(
+        text=29.8,
+        lm=39.1,
+        answer=3.4,
+        source="measured: 261 rows of train",
+    ),
     recipes=(
         RecipeRow("xtreme_r", {"selection": 100}),
         RecipeRow("phang_2020", {"epochs": 2}),

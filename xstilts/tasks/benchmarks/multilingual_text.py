@@ -2,7 +2,7 @@
 
 from xstilts.tasks.exposure import ANY_WEB_PAGE
 from xstilts.tasks.languages import LANGUAGES
-from xstilts.tasks.task import Source, Task
+from xstilts.tasks.task import RowEstimate, Source, Task
 from xstilts.tasks.text_rows import paragraph
 
 MULTILINGUAL_TEXT = Task(
@@ -25,6 +25,12 @@ MULTILINGUAL_TEXT = Task(
     objectives=("lm",),
     licence="cc-by-sa-3.0",
     citation="Wikipedia",
+    estimate=RowEstimate(
+        text=500,
+        windows=2.5,
+        rows=20_000_000,
+        source="Wikipedia articles: about 500 tokens, half of them in one window",
+    ),
     maybe_seen_by={"xlm-r": ANY_WEB_PAGE},
 )
 

@@ -2,7 +2,7 @@
 
 from xstilts.tasks.picture_rows import images_of
 from xstilts.tasks.sizes import card
-from xstilts.tasks.task import Example, Row, Source, Task, each, text_of
+from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task, each, text_of
 
 
 def two_images(row: Row, index: int, language: str) -> list[Example]:
@@ -42,6 +42,13 @@ NLVR2 = Task(
     overlap={"paws_en": "same-format"},
     sizes={"train": 86_373},
     sizes_source=card("TIGER-Lab/Mantis-Instruct", "11d879c"),
+    estimate=RowEstimate(
+        text=19,
+        lm=24,
+        answer=2,
+        images=2,
+        source="sentence of 15 words (Suhr et al. 2019), instruction as of nlvr",
+    ),
     seen_by={"llava-interleave": "data"},
 )
 

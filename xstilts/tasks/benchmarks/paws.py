@@ -7,7 +7,7 @@ mix.
 
 from xstilts.tasks.labels import LabelColumn
 from xstilts.tasks.sizes import infos
-from xstilts.tasks.task import Example, RecipeRow, Row, Source, Task, text_of
+from xstilts.tasks.task import Example, RecipeRow, Row, RowEstimate, Source, Task, text_of
 
 PAWS_LABEL = LabelColumn("label", ("different", "paraphrase"))
 
@@ -44,6 +44,12 @@ PAWS_EN = Task(
     overlap={"paws_en": "same-data"},
     sizes={"train": 49_401, "select": 2_000},
     sizes_source=infos("paws-x"),
+    estimate=RowEstimate(
+        text=56,
+        lm=64,
+        answer=2.5,
+        source="two sentences of 21 words (Zhang et al. 2019), instruction as of snli",
+    ),
     recipes=(
         RecipeRow("xtreme_r", {"lr": 2e-5, "selection": 200}),
         RecipeRow("phang_2020", {"epochs": 5}),
@@ -69,6 +75,10 @@ PAWSX = Task(
     citation="Yang et al. 2019",
     sizes={"test": 2_000},
     sizes_source=infos("paws-x"),
+    estimate=RowEstimate(
+        text=86,
+        source="as paws_en, and longer in other languages as XNLI is against MNLI",
+    ),
 )
 
 TASKS = (PAWS_EN, PAWSX)

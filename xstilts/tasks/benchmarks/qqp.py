@@ -42,7 +42,12 @@ QQP = Task(
     overlap={"paws_en": "same-format"},
     sizes={"train": 363_846, "select": 40_430},
     sizes_source=infos("glue"),
-    estimate=RowEstimate(tokens=32),
+    estimate=RowEstimate(
+        text=32.9,
+        lm=38.9,
+        answer=2,
+        source="measured: 9 rows of train",
+    ),
 )
 
 TASKS = (QQP,)

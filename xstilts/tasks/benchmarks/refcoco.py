@@ -6,7 +6,7 @@ training and their testA rows as the dev set, so the scores are not comparable w
 """
 
 from xstilts.tasks.picture_rows import image_bytes
-from xstilts.tasks.task import Example, Row, Source, Task
+from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task
 
 
 def grounded(row: Row, index: int, language: str) -> Example:
@@ -61,6 +61,12 @@ REFCOCO = Task(
     citation="Kazemzadeh et al. 2014",
     sizes={"train": 3_811 + 5_000, "select": 1_975},
     sizes_source="tensorflow/datasets 08fa2d739a17, docs/catalog/ref_coco.md",
+    estimate=RowEstimate(
+        text=30,
+        answer=18,
+        images=1,
+        source="expression of 4 words (Kazemzadeh et al. 2014), and four numbers as the answer",
+    ),
     seen_by={"llava-1.5": "data"},
 )
 

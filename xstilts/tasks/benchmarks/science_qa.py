@@ -2,7 +2,7 @@
 
 from xstilts.tasks.picture_rows import image_bytes
 from xstilts.tasks.sizes import card
-from xstilts.tasks.task import Example, Row, Source, Task, text_of, texts_of
+from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task, text_of, texts_of
 
 
 def science(row: Row, index: int, language: str) -> Example | None:
@@ -39,6 +39,15 @@ SCIENCE_QA = Task(
     overlap={"siqa": "same-format", "copa": "same-format"},
     sizes={"train": 12_726, "select": 4_241},
     sizes_source=card("lmms-lab/ScienceQA", "b6a4c32"),
+    estimate=RowEstimate(
+        text=150,
+        segments=2.9,
+        lm=75,
+        answer=4,
+        images=1,
+        rows=6_218,
+        source="estimated for 2.9 choices; rows: those with an image (Lu et al. 2022)",
+    ),
 )
 
 TASKS = (SCIENCE_QA,)

@@ -47,7 +47,13 @@ SIQA = Task(
     overlap={"siqa": "same-data", "copa": "same-format"},
     sizes={"train": 33_410, "select": 1_954},
     sizes_source=infos("social_i_qa"),
-    estimate=RowEstimate(tokens=105),
+    estimate=RowEstimate(
+        text=91.5,
+        segments=3,
+        lm=51.3,
+        answer=5.3,
+        source="measured: 300 rows of validation",
+    ),
 )
 
 TASKS = (SIQA,)

@@ -2,7 +2,7 @@
 
 from xstilts.tasks.nli_rows import INSTRUCTION, LABEL, LABELS
 from xstilts.tasks.picture_rows import image_bytes
-from xstilts.tasks.task import Example, Row, Source, Task, text_of
+from xstilts.tasks.task import Example, Row, RowEstimate, Source, Task, text_of
 
 
 def entailment(row: Row, index: int, language: str) -> Example | None:
@@ -46,6 +46,13 @@ SNLI_VE = Task(
     overlap={"mnli": "same-format"},
     sizes={"train": 529_527, "select": 17_858},
     sizes_source="necla-ml/SNLI-VE 054c2947e0bd, README",
+    estimate=RowEstimate(
+        text=11,
+        lm=20,
+        answer=3.2,
+        images=1,
+        source="as the hypothesis of snli",
+    ),
 )
 
 TASKS = (SNLI_VE,)

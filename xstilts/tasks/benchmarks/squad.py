@@ -23,7 +23,13 @@ SQUAD = Task(
     overlap={"squad": "same-data", "squad_dual": "same-data", "tydiqa_en": "same-format"},
     sizes={"train": 87_599, "select": 10_570},
     sizes_source=infos("squad"),
-    estimate=RowEstimate(tokens=165),
+    estimate=RowEstimate(
+        text=178.2,
+        windows=1.02,
+        lm=177.6,
+        answer=5.6,
+        source="measured: 300 rows of train",
+    ),
 )
 
 TASKS = (SQUAD,)

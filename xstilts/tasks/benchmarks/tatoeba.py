@@ -49,7 +49,11 @@ TATOEBA = Task(
     citation="Artetxe and Schwenk 2019",
     sizes={f"test:{code}": _FEWER.get(code, 1_000) for code in TATOEBA_LANGUAGES},
     sizes_source=f"{infos('xtreme')}; az lt pl ro uk: {_LASER}",
-    estimate=RowEstimate(tokens=36),
+    estimate=RowEstimate(
+        text=26.9,
+        segments=2,
+        source="measured: 12,139 rows of validation in 41 languages",
+    ),
 )
 
 

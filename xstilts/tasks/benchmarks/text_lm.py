@@ -2,7 +2,7 @@
 
 from xstilts.tasks.exposure import ANY_WEB_PAGE
 from xstilts.tasks.sizes import infos
-from xstilts.tasks.task import Source, Task
+from xstilts.tasks.task import RowEstimate, Source, Task
 from xstilts.tasks.text_rows import paragraph
 
 TEXT_LM = Task(
@@ -26,6 +26,12 @@ TEXT_LM = Task(
     citation="Merity et al. 2017",
     sizes={"train": 1_801_350, "select": 3_760},
     sizes_source=infos("wikitext"),
+    estimate=RowEstimate(
+        text=135,
+        windows=1.6,
+        rows=860_000,
+        source="Merity et al. 2017: 103 M words, in 0.86 M paragraphs that are kept",
+    ),
     maybe_seen_by={"xlm-r": ANY_WEB_PAGE},
 )
 

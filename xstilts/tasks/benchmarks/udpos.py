@@ -81,7 +81,12 @@ UD_EN = Task(
     overlap={"ud_en": "same-data"},
     sizes={"train": 21_253, "select": 3_974},
     sizes_source=infos("xtreme"),
-    estimate=RowEstimate(tokens=25),
+    estimate=RowEstimate(
+        text=21.6,
+        lm=56.8,
+        answer=32.2,
+        source="measured: 300 rows of train",
+    ),
 )
 
 
@@ -102,7 +107,11 @@ UDPOS = Task(
     citation="Nivre et al. 2018",
     sizes=TEST_SIZES,
     sizes_source=TEST_SIZES_SOURCE,
-    estimate=RowEstimate(tokens=45),
+    estimate=RowEstimate(
+        text=43.8,
+        windows=1.03,
+        source="measured: 10,915 rows of test in 38 languages",
+    ),
 )
 
 TASKS = (UD_EN, UDPOS)

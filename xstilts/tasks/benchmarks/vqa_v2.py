@@ -2,7 +2,7 @@
 
 from xstilts.tasks.picture_rows import answered
 from xstilts.tasks.sizes import card
-from xstilts.tasks.task import Source, Task
+from xstilts.tasks.task import RowEstimate, Source, Task
 
 VQA_V2 = Task(
     name="vqa_v2",
@@ -26,6 +26,12 @@ VQA_V2 = Task(
     citation="Goyal et al. 2017",
     sizes={"train": 443_757, "select": 214_354},
     sizes_source=card("HuggingFaceM4/VQAv2", "6d237e7"),
+    estimate=RowEstimate(
+        text=11,
+        answer=2.2,
+        images=1,
+        source="question of 6 words (Goyal et al. 2017), answer as of easy_vqa",
+    ),
     seen_by={"llava-1.5": "data"},
 )
 

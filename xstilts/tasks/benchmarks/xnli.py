@@ -38,7 +38,10 @@ XNLI = Task(
     citation="Conneau et al. 2018",
     sizes={"test": 5_010},
     sizes_source=infos("xnli"),
-    estimate=RowEstimate(tokens=65),
+    estimate=RowEstimate(
+        text=54.6,
+        source="measured: 4,500 rows of test in 15 languages",
+    ),
 )
 
 TASKS = (XNLI,)

@@ -27,7 +27,11 @@ XQUAD = Task(
     citation="Artetxe et al. 2020",
     sizes={"test": 1_190},
     sizes_source=infos("xquad"),
-    estimate=RowEstimate(tokens=363),
+    estimate=RowEstimate(
+        text=430.7,
+        windows=1.53,
+        source="measured: 3,600 rows of validation in 12 languages",
+    ),
 )
 
 TASKS = (XQUAD,)

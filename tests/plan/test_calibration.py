@@ -1,0 +1,81 @@
+"""Measured times of finished steps scale the estimate."""
+
+import io
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from xstilts.plan.calibration import MOST, Calibration, calibration, measured_seconds
+from xstilts.plan.cost import step_costs
+from xstilts.plan.expansion import Expansion
+from xstilts.plan.show import overview, render
+
+Expanded = Callable[..., Expansion]
+
+
+class Manifests:
+    """A store whose finished steps all took two seconds, except those without a measurement."""
+
+    def __init__(self, unmeasured: str = "") -> None:
+        self.unmeasured, self.reads = unmeasured, 0
+
+    def manifest(self, kind: str, fingerprint: str) -> Any:
+        self.reads += 1
+        return SimpleNamespace(info={} if fingerprint == self.unmeasured else {"seconds": 2})
+
+
+def test_finished_steps_are_measured_by_their_manifests() -> None:
+    finished = {"finetune": {"a", "b"}, "score": {"c"}, "records": {"d"}}
+    assert measured_seconds(finished, Manifests("b")) == {"a": 2, "c": 2}
+    assert measured_seconds({}, Manifests()) == {}
+
+
+@pytest.mark.parametrize("steps", [MOST, MOST + 1, 10 * MOST])
+def test_a_limited_number_of_manifests_is_read(steps: int) -> None:
+    store = Manifests()
+    measured_seconds({"score": {f"{number:04}" for number in range(steps)}}, store)
+    assert MOST / 2 <= store.reads <= MOST
+
+
+def test_each_backbone_has_its_own_factor_and_others_that_of_the_kind(expanded: Expanded) -> None:
+    expansion = expanded()
+    costs = step_costs(expansion)
+    groups = {group["backbone"]: group for group in expansion.groups}
+    first, second = groups["tiny"]["finetune"][:2]
+    seconds = {fp: costs[fp].hours * 3600 * times for fp, times in ((first, 3), (second, 3))}
+    found = calibration(expansion, costs, seconds)
+    assert found.steps == 2
+    assert found.factor("tiny", "finetune") == pytest.approx(3)
+    assert found.factor("tiny-llava", "finetune") == pytest.approx(3)
+    assert found.factor("tiny", "score") == 1
+    scaled = found.scaled(expansion, costs)
+    for fingerprint, cost in costs.items():
+        times = 3 if expansion.steps[fingerprint].kind == "finetune" else 1
+        assert scaled[fingerprint].gpu_hours == pytest.approx(times * cost.gpu_hours)
+        assert scaled[fingerprint].tokens == cost.tokens
+
+
+def test_without_finished_steps_nothing_is_scaled(expanded: Expanded) -> None:
+    expansion = expanded()
+    costs = step_costs(expansion)
+    assert calibration(expansion, costs, {}) == Calibration()
+    assert Calibration().scaled(expansion, costs) == costs
+
+
+def test_the_overview_says_what_it_is_scaled_by(expanded: Expanded) -> None:
+    expansion = expanded()
+    costs, [step, *_] = step_costs(expansion), expansion.by_kind()["score"]
+    plain = overview(expansion, gpus=2)
+    view = overview(expansion, gpus=2, seconds={step: costs[step].hours * 3600 * 4})
+    assert plain["calibration"] == {"steps": 0, "factors": []}
+    assert view["cost"]["score"]["gpu_hours"] == pytest.approx(
+        4 * plain["cost"]["score"]["gpu_hours"]
+    )
+    assert view["cost"]["target"] == plain["cost"]["target"]
+    assert view["hours_on_gpus"]["hours"] > plain["hours_on_gpus"]["hours"]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(view))
+    assert "scaled by 1 finished step of this store" in console.export_text()

@@ -1,0 +1,79 @@
+"""Hours until a plan is done on N GPUs, by list scheduling: what is longest starts first."""
+
+import heapq
+from collections.abc import Collection, Mapping, Sequence
+
+from xstilts.plan.cost import Cost, gpus_of_a_group
+from xstilts.plan.expansion import Expansion
+
+
+def makespan(durations: Sequence[float], slots: int) -> float:
+    """The end of the last job if each starts, longest first, on the slot that is free first. At
+    most 4/3 of the shortest possible (Graham 1969).
+    """
+    if slots < 1:
+        raise ValueError("at least one slot is needed")
+    ends = [0.0] * slots
+    for duration in sorted(durations, reverse=True):
+        heapq.heappush(ends, heapq.heappop(ends) + duration)
+    return max(ends)
+
+
+def paths(expansion: Expansion) -> list[list[str]]:
+    """Training paths: an intermediate, everything that continues it, and their scores, in the order
+    in which they run. A path cannot be split, since each step reads the one before. Scores of an
+    untrained backbone are paths of their own.
+    """
+    roots: dict[str, str] = {}
+    members: dict[str, list[str]] = {}
+    for group in expansion.groups:
+        for fingerprint in (*group["finetune"], *group["score"]):
+            parents = expansion.steps[fingerprint].parents
+            parent = parents.get("init") or parents.get("model")
+            roots[fingerprint] = roots.get(parent, parent) if parent else fingerprint
+            members.setdefault(roots[fingerprint], []).append(fingerprint)
+    return list(members.values())
+
+
+def hours_of_groups(
+    expansion: Expansion,
+    costs: Mapping[str, Cost],
+    gpus: int,
+    finished: Mapping[str, Collection[str]] | None = None,
+) -> float:
+    """Hours with the plan's own groups: each computes its steps one after the other on all of its
+    GPUs. With fewer GPUs than a group has, its hours grow accordingly.
+    """
+    width = gpus_of_a_group(expansion)
+    jobs = [
+        sum(_hours(fp, expansion, costs, finished) for fp in (*group["finetune"], *group["score"]))
+        for group in expansion.groups
+    ]
+    slots = int(gpus // width)
+    return makespan(jobs, slots) if slots else makespan(jobs, 1) * width / gpus
+
+
+def hours_of_paths(
+    expansion: Expansion,
+    costs: Mapping[str, Cost],
+    gpus: int,
+    finished: Mapping[str, Collection[str]] | None = None,
+) -> float:
+    """Hours if every training path had one GPU: the shape `groups: N, workers: 1`. costs: on one
+    GPU.
+    """
+    jobs = [
+        sum(_hours(fingerprint, expansion, costs, finished) for fingerprint in path)
+        for path in paths(expansion)
+    ]
+    return makespan(jobs, gpus)
+
+
+def _hours(
+    fingerprint: str,
+    expansion: Expansion,
+    costs: Mapping[str, Cost],
+    finished: Mapping[str, Collection[str]] | None,
+) -> float:
+    done = (finished or {}).get(expansion.steps[fingerprint].kind, ())
+    return 0.0 if fingerprint in done else costs[fingerprint].hours
