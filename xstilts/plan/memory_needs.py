@@ -25,7 +25,6 @@ from xstilts.plan.memory_choice import (
     refusal,
     setup_of,
 )
-from xstilts.plan.model_identity import UNRESOLVED
 from xstilts.plan.model_shape import Config, Shape, shape_of
 from xstilts.sources.mirrors import Mirror
 from xstilts.step import Step, training_role
