@@ -176,15 +176,8 @@ def render(view: Mapping[str, Any]) -> RenderableType:
         ]
     parts += _costs(view)
     if view["memory"]:
-        heads = ("backbone", "dtype", "tokens", "checkpointing", "training", "total", "scoring")
-        parts.append(_table("memory of one worker in GiB", heads, [
-            (
-                m["backbone"], m["dtype"], f"{m['tokens_per_micro_batch']:,}",
-                "on" if m["activation_checkpointing"] else "off", MemoryUse(m["training"]),
-                f"{m['training_total'] / GIB:.1f}", f"{m['scoring_total'] / GIB:.1f}",
-            )
-            for m in view["memory"]
-        ]))  # fmt: skip
+        parts.append(Text("memory of one worker in GiB", style="italic"))
+        parts += [Text(f"  {m['backbone']}: {_memory(m)}") for m in view["memory"]]
     if view["contrasts"]:
         parts.append(_table("contrasts", ("name", "arm", "reference", "differences"), [
             (
@@ -221,6 +214,16 @@ def render(view: Mapping[str, Any]) -> RenderableType:
 def _side(arm: str, backbone: str | None) -> str:
     """One side of a contrast."""
     return f"{arm} on {backbone}" if backbone else arm
+
+
+def _memory(worker: Mapping[str, Any]) -> str:
+    """What a worker needs, with its parts."""
+    again = ", checkpointing" if worker["activation_checkpointing"] else ""
+    return (
+        f"{worker['training_total'] / GIB:.1f} to train ({worker['dtype']}, "
+        f"{worker['tokens_per_micro_batch']:,} tokens{again}: {MemoryUse(worker['training'])}), "
+        f"{worker['scoring_total'] / GIB:.1f} to score"
+    )
 
 
 def _length(budget: Mapping[str, Any]) -> str:
