@@ -166,6 +166,31 @@ def test_a_step_that_cannot_fit_fails_with_the_arithmetic(
         training_choice(backbone, step(tokens_per_micro_batch=10**6), [task(60)], False, {})
 
 
+def test_a_micro_batch_has_at_most_the_rows_of_an_update(backbone: Backbone) -> None:
+    """Two short answers in an update need no logits for a budget of a million tokens."""
+    spec = {**SPEC, "recipe": {"examples_per_step": 2}}
+    small, free = (
+        training_choice(
+            backbone,
+            Step("finetune", recipe, settings={"label": "a", "tokens_per_micro_batch": 10**6}),
+            [task(60, "lm")],
+            False,
+            {},
+        )
+        for recipe in (spec, {**SPEC, "recipe": {"examples_per_step": 10**6}})
+    )
+    assert small is not None
+    assert free is not None
+    assert small.memory.total < free.memory.total / 100
+
+
+@pytest.mark.parametrize(
+    ("values", "examples", "most"), [([5, 1, 3], 2, 8), ([5, 1], 4, 12), ([5], 3, 15)]
+)
+def test_the_most_tokens_of_an_update(values: list[int], examples: int, most: int) -> None:
+    assert memory_fit._most(values, examples) == most
+
+
 def test_only_lm_tasks_have_logits(backbone: Backbone) -> None:
     with_logits, without = (
         training_choice(backbone, step(), [task(60, objective)], False, {})

@@ -32,19 +32,28 @@ class Rows:
         longest: Tokens of the longest row, image tokens included.
         supervised: Share of tokens whose vocabulary logits are computed; 0 with a task head.
         images: Whether they show images.
+        update: Most tokens of an update, which no micro-batch exceeds; None: not known.
+        update_supervised: Of these, most tokens whose vocabulary logits are computed.
     """
 
     longest: int
     supervised: float = 0.0
     images: bool = False
+    update: int | None = None
+    update_supervised: int | None = None
 
     def batch(self, shape: Shape, budget: int) -> Batch:
         """A micro-batch of this token budget. A row longer than the budget is one by itself."""
         tokens = max(budget, self.longest)
+        if self.update is not None:
+            tokens = min(tokens, self.update)
+        supervised = round(self.supervised * tokens)
+        if self.update_supervised is not None:
+            supervised = min(supervised, self.update_supervised)
         per_token = (shape.vision.patches_per_token or 1) if shape.vision else 0
         return Batch(
             tokens,
-            supervised=round(self.supervised * tokens),
+            supervised=supervised,
             patches=tokens * per_token if self.images else 0,
         )
 

@@ -133,10 +133,17 @@ def training_choice(
     device = next(backbone.parameters()).device
     cuda = device.type == "cuda"
     setup = replace(setup_of(step.spec, step.settings, cuda), shards=_shards(backbone))
+    examples = step.spec["recipe"].get("examples_per_step")
     rows = Rows(
         longest=max(max(task.rows.lengths, default=1) for task in tasks),
         supervised=max(_supervised(task) for task in tasks),
         images=images,
+        update=max(_most(task.rows.lengths, examples) for task in tasks) if examples else None,
+        update_supervised=max(
+            _most(task.rows.supervised, examples) for task in tasks if task.objective == "lm"
+        )
+        if examples and any(task.objective == "lm" for task in tasks)
+        else None,
     )
     need: Need = training if cuda else on_cpu
     tensors = [t for p in backbone.parameters() for t in (p, p.grad) if t is not None]
@@ -159,6 +166,12 @@ def _bytes(tensor: torch.Tensor) -> int:
     """Of this worker's part, if workers share the tensor."""
     part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
     return int(part.numel() * part.element_size())
+
+
+def _most(values: Sequence[int], examples: int) -> int:
+    """The largest sum over the rows of an update. Fewer rows than examples are drawn again."""
+    largest = sorted(values, reverse=True)[:examples]
+    return sum(largest) * -(-examples // max(1, len(largest)))
 
 
 def _supervised(task: TrainTask) -> float:
