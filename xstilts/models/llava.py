@@ -158,6 +158,16 @@ TOKENIZER = TinyTokenizer(
     pair="<s> $A $B",
 )
 
+VISION = Vision(
+    frozen=("model.vision_tower.", "model.multi_modal_projector."),
+    token="<image>",
+    before="",
+    after="\n",
+    pictures=_pictures,
+    features=_features,
+    usual=UsualPicture(tokens=576, tiles=1),
+)
+
 LLAVA = Contract(
     family="llava",
     model_class="LlavaForConditionalGeneration",
@@ -170,15 +180,7 @@ LLAVA = Contract(
     layout=line_break,
     lora=lora_targets("language_model"),
     positions=_positions,
-    vision=Vision(
-        frozen=("model.vision_tower.", "model.multi_modal_projector."),
-        token="<image>",
-        before="",
-        after="\n",
-        pictures=_pictures,
-        features=_features,
-        usual=UsualPicture(tokens=576, tiles=1),
-    ),
+    vision=VISION,
     parameters={
         "llava-hf/llava-1.5-7b-hf": 7.1e9,
         "llava-hf/llava-1.5-13b-hf": 13.4e9,

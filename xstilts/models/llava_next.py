@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xstilts.errors import DataError
-from xstilts.models.contract import UsualPicture, Vision
+from xstilts.models.contract import UsualPicture
 from xstilts.models.decoder import tiny_text
 from xstilts.models.llava import (
     CHAT_TEMPLATE,
     LLAVA,
+    VISION,
     clip_tower,
     normalization,
     pixels_of,
@@ -122,11 +123,9 @@ LLAVA_NEXT = replace(
     model_class="LlavaNextForConditionalGeneration",
     model_types=("llava_next",),
     positions=positions,
-    vision=Vision(
-        frozen=("model.vision_tower.", "model.multi_modal_projector.", "model.image_newline"),
-        token="<image>",
-        before="",
-        after="\n",
+    vision=replace(
+        VISION,
+        frozen=(*VISION.frozen, "model.image_newline"),
         pictures=_pictures,
         features=_features,
         usual=UsualPicture(tokens=2340, tiles=5),

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xstilts.models.contract import TinyTokenizer, UsualPicture, Vision
-from xstilts.models.llava import CHAT_TEMPLATE, LLAVA, normalization, pixels_of, tower_sizes
+from xstilts.models.contract import TinyTokenizer, UsualPicture
+from xstilts.models.llava import CHAT_TEMPLATE, LLAVA, VISION, normalization, pixels_of, tower_sizes
 from xstilts.models.llava_next import positions, tiles_of, tiny_decoder
 
 if TYPE_CHECKING:
@@ -77,11 +77,9 @@ LLAVA_ONEVISION = replace(
     model_class="LlavaOnevisionForConditionalGeneration",
     model_types=("llava_onevision",),
     positions=positions,
-    vision=Vision(
-        frozen=("model.vision_tower.", "model.multi_modal_projector.", "model.image_newline"),
-        token="<image>",
-        before="",
-        after="\n",
+    vision=replace(
+        VISION,
+        frozen=(*VISION.frozen, "model.image_newline"),
         pictures=_pictures,
         features=_features,
         usual=UsualPicture(tokens=2929, tiles=5, beside=730),

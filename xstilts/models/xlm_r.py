@@ -9,16 +9,21 @@ from xstilts.models.positions import after_padding
 from xstilts.models.special_tokens import double_end
 
 
+def tiny_arguments(tokenizer: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the configuration of a tiny backbone."""
+    return {
+        **tiny_text(tokenizer, settings),
+        "max_position_embeddings": settings["max_length"] + 2,
+        "type_vocab_size": 1,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+
+
 def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     import transformers as tf
 
-    config = tf.XLMRobertaConfig(
-        **tiny_text(tokenizer, settings),
-        max_position_embeddings=settings["max_length"] + 2,
-        type_vocab_size=1,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
+    config = tf.XLMRobertaConfig(**tiny_arguments(tokenizer, settings))
     return tf.XLMRobertaForMaskedLM(config), tokenizer
 
 

@@ -4,20 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from xstilts.models.encoder import tiny_text
-from xstilts.models.xlm_r import XLM_R
+from xstilts.models.xlm_r import XLM_R, tiny_arguments
 
 
 def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     import transformers as tf
 
-    config = tf.XLMRobertaXLConfig(
-        **tiny_text(tokenizer, settings),
-        max_position_embeddings=settings["max_length"] + 2,
-        type_vocab_size=1,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
+    config = tf.XLMRobertaXLConfig(**tiny_arguments(tokenizer, settings))
     return tf.XLMRobertaXLForMaskedLM(config), tokenizer
 
 
