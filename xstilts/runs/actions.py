@@ -19,6 +19,7 @@ from xstilts.runs.folder import (
     open_run,
     open_store,
     put_spec,
+    record_failure,
     recorded,
     spec_of,
 )
@@ -198,8 +199,7 @@ def _record_unfinished(
         key = failure_key(folder, kind, fingerprint)
         if store.get_json(key) is None:
             error = group_error or RuntimeError("the group ended without finishing this step")
-            label = steps[fingerprint].settings.get("label", kind)
-            store.put_json(key, failure(label, error, lost_group=True))
+            record_failure(store, folder, steps[fingerprint], error, lost_group=True)
 
 
 def report(run_uri: str, out: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import load_trainable, trainable_state
 from xstilts.plan.memory_choice import usual_budget
 from xstilts.runs.checkpoint_uploads import CheckpointUploads, on_first
-from xstilts.runs.folder import failure, failure_key, open_run, spec_of
+from xstilts.runs.folder import failure_key, open_run, record_failure, spec_of
 from xstilts.runs.loaded_backbone import LoadedBackbone, task_role
 from xstilts.runs.memory_fit import applied, explained, training_choice
 from xstilts.runs.score import group as score_group
@@ -97,9 +97,7 @@ def group(
         except StepFailed as error:  # no step of the group can run
             if workers.rank == 0:
                 for fingerprint in undone:
-                    label = steps[fingerprint].settings.get("label", "finetune")
-                    key = failure_key(folder, "finetune", fingerprint)
-                    store.put_json(key, failure(label, error))
+                    record_failure(store, folder, steps[fingerprint], error)
             return
         for fingerprint in undone:
             step, key = steps[fingerprint], failure_key(folder, "finetune", fingerprint)
@@ -112,8 +110,7 @@ def group(
                 finetune(loaded, step, workers)
             except StepFailed as error:
                 if workers.rank == 0:
-                    reason = explained(error, loaded.choice)
-                    store.put_json(key, failure(step.settings.get("label", "finetune"), reason))
+                    record_failure(store, folder, step, explained(error, loaded.choice))
             report_progress({"step": fingerprint, "seconds": time.perf_counter() - started})
         if loaded.backbone.sharded and not loaded.lora:
             loaded = None  # workers score different weights, so each loads a whole backbone

@@ -162,3 +162,11 @@ def settled(store: Store, folder: str, group: str, kind: str) -> bool:
 def failure_key(folder: str, kind: str, fingerprint: str) -> str:
     """The key of a step's failure in a run's folder."""
     return f"{folder}/failures/{kind}-{fingerprint[:20]}.json"
+
+
+def record_failure(
+    store: Store, folder: str, step: Step, error: BaseException, **details: Any
+) -> None:
+    """Records the failure of a step in a run's folder."""
+    record = failure(step.settings.get("label", step.kind), error, **details)
+    store.put_json(failure_key(folder, step.kind, step.fingerprint), record)

@@ -20,7 +20,7 @@ from xstilts.errors import XstiltsError
 from xstilts.models import sharding
 from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
-from xstilts.runs.folder import failure, failure_key, open_run, spec_of
+from xstilts.runs.folder import open_run, record_failure, spec_of
 from xstilts.runs.loaded_backbone import ALONE, LoadedBackbone
 from xstilts.runs.memory_fit import scoring_budget
 from xstilts.runs.score_shards import (
@@ -117,9 +117,7 @@ def group(
                 loaded = LoadedBackbone(store, first, Path(scratch), device, tasks, sharing)
             except StepFailed as error:  # no step of the group can run
                 for step in (step for parts in undone.values() for step in parts):
-                    label = step.settings.get("label", "score")
-                    key = failure_key(folder, "score", step.fingerprint)
-                    store.put_json(key, failure(label, error))
+                    record_failure(store, folder, step, error)
                 return
         if large and workers.world > 1:
             with sharding.in_step(loaded.backbone, workers.any):
@@ -163,10 +161,7 @@ def _score_mine(
                 failed = dict.fromkeys(fingerprints, error)
         for step in of_model:
             if step.fingerprint in failed:
-                key = failure_key(folder, "score", step.fingerprint)
-                loaded.store.put_json(
-                    key, failure(step.settings.get("label", "score"), failed[step.fingerprint])
-                )
+                record_failure(loaded.store, folder, step, failed[step.fingerprint])
 
 
 def _make_shards(
