@@ -232,6 +232,8 @@ def test_processes_end_with_the_step(prepared: Prepared) -> None:
     assert wait_until(lambda: not any(alive(pid) for pid in running))
 
 
+#: The script unpickles what tests of this module made, so it imports them.
+ROOT = Path(__file__).resolve().parents[2]
 _ORPHANS = """
 import sys, pickle, os, time
 from pathlib import Path
@@ -252,7 +254,10 @@ def test_processes_end_with_a_killed_worker(prepared: Prepared, tmp_path: Path) 
     script.write_text(_ORPHANS)
     (tmp_path / "prepared").write_bytes(pickle.dumps(prepared))
     process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "prepared")], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(script), str(tmp_path / "prepared")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
