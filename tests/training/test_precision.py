@@ -12,7 +12,6 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import cast_adapter_dtype
 
 from tests.training.sharded_runs import FULL, LORA, Case, Training
-from xstilts.miniature.backbones import build_tiny
 from xstilts.models.batch import Segment, pack
 from xstilts.models.families import FAMILIES
 from xstilts.models.lora import ADAPTER, adapted, initial_state, load_trainable, merged
@@ -22,28 +21,10 @@ from xstilts.training.workers import Workers
 
 torch.set_num_threads(1)
 
-TEXTS = ("the big dog sees anna in the park.", "where is the red ball?", "დიდი ძაღლი ხედავს ანას.")
-SETTINGS = {
-    "hidden": 32, "ff": 48, "layers": 2, "heads": 4, "vocab_size": 400, "vision_hidden": 32,
-    "vision_ff": 32,
-}  # fmt: skip
 TUNINGS = {"lora": LORA, "full": FULL}
 #: Largest relative difference of a loss from that in float32.
 TOLERANCE = 1e-2
 HALF, SINGLE = torch.bfloat16, torch.float32
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def build(family: str) -> Path:
-        if family not in made:
-            out = tmp_path_factory.mktemp(family)
-            made[family] = build_tiny(family, 0, TEXTS, SETTINGS, out)
-        return made[family]
-
-    return build
 
 
 def trained(folder: Path, family: str, mode: str, dtype: str) -> tuple[Training, list[float]]:
@@ -60,10 +41,10 @@ def trained(folder: Path, family: str, mode: str, dtype: str) -> tuple[Training,
 @pytest.mark.parametrize("mode", TUNINGS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_are_close_to_those_in_float32(
-    family: str, mode: str, folder: Callable[[str], Path]
+    family: str, mode: str, tiny: Callable[[str], Path]
 ) -> None:
-    half, losses = trained(folder(family), family, mode, "bfloat16")
-    _, expected = trained(folder(family), family, mode, "float32")
+    half, losses = trained(tiny(family), family, mode, "bfloat16")
+    _, expected = trained(tiny(family), family, mode, "float32")
     assert losses == pytest.approx(expected, rel=TOLERANCE)
     assert losses != expected
     kept = {
@@ -102,9 +83,9 @@ def test_losses_are_close_to_those_in_float32(
 
 @pytest.mark.parametrize(("mode", "states"), [("lora", HALF), ("full", SINGLE)])
 def test_matrix_products_are_in_bfloat16(
-    mode: str, states: torch.dtype, folder: Callable[[str], Path]
+    mode: str, states: torch.dtype, tiny: Callable[[str], Path]
 ) -> None:
-    training, _ = trained(folder("xlm_r"), "xlm_r", mode, "bfloat16")
+    training, _ = trained(tiny("xlm_r"), "xlm_r", mode, "bfloat16")
     found: dict[str, torch.dtype] = {}
 
     def note(name: str, _module: Any, _inputs: Any, out: torch.Tensor) -> None:
@@ -126,10 +107,10 @@ def test_matrix_products_are_in_bfloat16(
 
 @pytest.mark.parametrize(("dtype", "moves"), [(SINGLE, True), (HALF, False)])
 def test_a_small_update_of_adapters_is_kept_in_float32(
-    dtype: torch.dtype, moves: bool, folder: Callable[[str], Path]
+    dtype: torch.dtype, moves: bool, tiny: Callable[[str], Path]
 ) -> None:
     """The update is a ten thousandth of each weight. In bfloat16 it would be lost."""
-    backbone = load_tunable(folder("xlm_r"), "xlm_r", LORA, dtype="bfloat16")
+    backbone = load_tunable(tiny("xlm_r"), "xlm_r", LORA, dtype="bfloat16")
     load_trainable(backbone, initial_state(backbone, LORA, 1))
     layer = next(iter(adapted(backbone).values()))
     weight = layer.lora_A[ADAPTER].weight
@@ -177,8 +158,8 @@ def test_merging_into_bfloat16_loses_what_separate_adapters_keep(size: float) ->
     assert kept(together) < 0.75
 
 
-def test_adapters_of_bfloat16_weights_stay_separate(folder: Callable[[str], Path]) -> None:
-    backbone = load_tunable(folder("xlm_r"), "xlm_r", LORA, dtype="bfloat16")
+def test_adapters_of_bfloat16_weights_stay_separate(tiny: Callable[[str], Path]) -> None:
+    backbone = load_tunable(tiny("xlm_r"), "xlm_r", LORA, dtype="bfloat16")
     layers = adapted(backbone).values()
     before = [layer.base_layer.weight for layer in layers]
     with merged(backbone):
@@ -188,8 +169,8 @@ def test_adapters_of_bfloat16_weights_stay_separate(folder: Callable[[str], Path
         )
 
 
-def test_adapters_of_float32_weights_are_merged(folder: Callable[[str], Path]) -> None:
-    training, _ = trained(folder("xlm_r"), "xlm_r", "lora", "float32")
+def test_adapters_of_float32_weights_are_merged(tiny: Callable[[str], Path]) -> None:
+    training, _ = trained(tiny("xlm_r"), "xlm_r", "lora", "float32")
     name, layer = next(iter(adapted(training.backbone).items()))
     before: Any = layer.base_layer.weight
     with merged(training.backbone):

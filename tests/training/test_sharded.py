@@ -11,14 +11,10 @@ import torch
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
+from tests.training.conftest import SETTINGS, TEXTS
 from tests.training.sharded_runs import CASES, CUT, GROUPS, MOVED, RESUMED, Run, work
 from xstilts.miniature.backbones import build_tiny
 
-TEXTS = ("the big dog sees anna in the park.", "where is the red ball?", "დიდი ძაღლი ხედავს ანას.")
-SETTINGS = {
-    "hidden": 32, "ff": 48, "layers": 2, "heads": 4, "vocab_size": 400, "vision_hidden": 32,
-    "vision_ff": 32, "vision_layers": 1,
-}  # fmt: skip
 #: Largest difference of losses, relative. bfloat16: rounding in other places of a sum.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-3}
 SEVERAL = [group for group in GROUPS if group[0] > 1]
@@ -30,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of every process."""
     out: Path = tmp_path_factory.mktemp("sharded")
     models = {
-        family: build_tiny(family, 0, TEXTS, SETTINGS, out / family)
+        family: build_tiny(family, 0, TEXTS, {**SETTINGS, "vision_layers": 1}, out / family)
         for family in {case.family for case in CASES.values()}
     }
     mp.spawn(work, args=(models, out), nprocs=4)

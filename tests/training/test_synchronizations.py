@@ -15,7 +15,6 @@ from torch.nn.attention import varlen
 from tests.training.sharded_runs import FULL, LORA, PICTURES, UPDATES, Case, Training
 from tests.training.synchronizations import counted
 from xstilts.data.encoded import EncodedRows
-from xstilts.miniature.backbones import build_tiny
 from xstilts.models import attention
 from xstilts.models.families import FAMILIES
 from xstilts.models.head_set import pack_rows
@@ -23,25 +22,7 @@ from xstilts.training.workers import Workers
 
 torch.set_num_threads(1)
 
-TEXTS = ("the big dog sees anna in the park.", "where is the red ball?", "დიდი ძაღლი ხედავს ანას.")
-SETTINGS = {
-    "hidden": 32, "ff": 48, "layers": 2, "heads": 4, "vocab_size": 400, "vision_hidden": 32,
-    "vision_ff": 32,
-}  # fmt: skip
 SIGNATURE = inspect.signature(varlen.varlen_attn)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def build(family: str) -> Path:
-        if family not in made:
-            out = tmp_path_factory.mktemp(family)
-            made[family] = build_tiny(family, 0, TEXTS, SETTINGS, out)
-        return made[family]
-
-    return build
 
 
 def reference(*args: Any, **kwargs: Any) -> Tensor:
@@ -89,10 +70,10 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_text_and_rows_of_images_use_the_kernel(
-    family: str, folder: Callable[[str], Path], request: pytest.FixtureRequest
+    family: str, tiny: Callable[[str], Path], request: pytest.FixtureRequest
 ) -> None:
     words = {"format": "generation", "objective": "lm"}
-    training = Training(Case(family, FULL, **words), folder(family), Workers(), sharded=False)
+    training = Training(Case(family, FULL, **words), tiny(family), Workers(), sharded=False)
     backbone = training.backbone.eval()
     batch = pack_rows(training.task.rows.rows([0, 1, 2, 3]), backbone, training.processor, PICTURES)
     with torch.no_grad():
@@ -145,11 +126,11 @@ def test_an_update_waits_once(
     format_: str,
     objective: str,
     tuning: Any,
-    folder: Callable[[str], Path],
+    tiny: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case = Case(family, tuning, format_, objective, "bfloat16")
-    training = Training(case, folder(family), Workers(), sharded=False)
+    training = Training(case, tiny(family), Workers(), sharded=False)
     table = annotated(training, format_)
     training.task = type(training.task)("toy", table, objective)
     with counted(monkeypatch, training.backbone, training.heads) as waits:
@@ -160,10 +141,10 @@ def test_an_update_waits_once(
 
 
 def test_reading_a_number_of_a_batch_counts(
-    folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop over segments, without lengths from the host, waits in each layer."""
-    training = Training(Case("xlm_r", FULL), folder("xlm_r"), Workers(), sharded=False)
+    training = Training(Case("xlm_r", FULL), tiny("xlm_r"), Workers(), sharded=False)
     backbone = training.backbone
     with counted(monkeypatch, backbone) as waits, torch.no_grad():
         batch = pack_rows(training.task.rows.rows([0, 1]), backbone, None, None).to("cpu")

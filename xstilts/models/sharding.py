@@ -23,12 +23,6 @@ from torch.distributed.tensor import DTensor
 from xstilts.models.backbone import Backbone
 from xstilts.models.batch import Segment, pack
 
-#: `auto` shards if a worker's share of an unsharded state exceeds this part of its GPU's memory;
-#: the rest is for activations.
-RESIDENT = 0.5
-#: Bytes of a float32 parameter that trains: itself, its gradient and the two moments of AdamW.
-TRAINED = 16
-
 
 class OutOfStep(Exception):
     """A forward pass of a sharded backbone failed on this worker. Its collectives no longer match
@@ -41,22 +35,6 @@ def possible(setting: str, world: int, device: torch.device) -> bool:
     all weights; `auto` never shards on CPUs, whose memory the workers of a machine share.
     """
     return world > 1 and (setting == "full" or (setting == "auto" and device.type == "cuda"))
-
-
-def needed(setting: str, backbone: Backbone, device: torch.device) -> bool:
-    """Whether a backbone that may be sharded is: always with `full`."""
-    if setting == "full":
-        return True
-    total: int = torch.cuda.mem_get_info(device)[1]
-    return resident_bytes(backbone) > RESIDENT * total
-
-
-def resident_bytes(backbone: Backbone) -> int:
-    """Bytes of weights, gradients and moments of an unsharded worker."""
-    return sum(
-        p.numel() * (TRAINED if p.requires_grad else p.element_size())
-        for p in backbone.parameters()
-    )
 
 
 def shard(backbone: Backbone, device: torch.device) -> None:

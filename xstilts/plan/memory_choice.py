@@ -17,8 +17,8 @@ AUTO = "auto"
 BUDGETS = (65536, 32768, 16384, 8192, 4096, 2048, 1024)
 #: The budget without a GPU, and the smallest that `auto` prefers to activation checkpointing.
 USUAL_BUDGET = 4096
-#: `sharding: auto` shards if a worker's weights, gradients and moments exceed this part of a GPU
-#: (models/sharding.py).
+#: `sharding: auto` shards if a worker's weights, gradients and moments exceed this part of a GPU;
+#: the rest is for activations.
 RESIDENT = 0.5
 #: Numbers of workers that advice tries for sharding.
 _SHARDS = (2, 4, 8, 16, 32, 64)

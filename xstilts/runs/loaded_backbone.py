@@ -19,7 +19,7 @@ from xstilts.models.picture_cache import PictureCache
 from xstilts.models.precision import load_tunable
 from xstilts.models.processor import load_processor
 from xstilts.plan.memory_choice import Choice
-from xstilts.runs.memory_fit import DoesNotFit, require_room
+from xstilts.runs.memory_fit import DoesNotFit, needs_sharding, require_room
 from xstilts.runs.stage import model_folder, parent
 from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
 from xstilts.step import Step, training_role
@@ -89,7 +89,7 @@ class LoadedBackbone:
         self.processor = replace(load_processor(folder, step.spec["family"]), cache=cache)
         setting = str(step.settings.get("sharding", "none"))
         if sharding.possible(setting, workers.world, device) and workers.any(
-            sharding.needed(setting, self.backbone, device)
+            needs_sharding(setting, self.backbone, device)
         ):
             sharding.shard(self.backbone, device)
         else:

@@ -22,6 +22,7 @@ from xstilts.models.backbone import Backbone
 from xstilts.plan.memory import GIB, Batch, MemoryUse, on_cpu, scoring, training
 from xstilts.plan.memory_choice import (
     AUTO,
+    RESIDENT,
     Choice,
     Need,
     Rows,
@@ -34,6 +35,9 @@ from xstilts.plan.model_shape import Config, Shape, shape_of
 from xstilts.step import Step
 from xstilts.training.loop import TrainingSettings, TrainTask
 from xstilts.training.workers import StepFailed
+
+#: Bytes of a float32 parameter that trains: itself, its gradient and the two moments of AdamW.
+_TRAINED = 16
 
 
 class DoesNotFit(RuntimeError):
@@ -103,6 +107,20 @@ def require_room(folder: Path, step: Step, device: torch.device) -> None:
     choice = choose(shape, setup_of(step.spec, settings, cuda), rows, settings, free, need)
     if choice.memory.total > free:
         raise DoesNotFit(_refusal(step, shape, choice, rows, free, device, need))
+
+
+def needs_sharding(setting: str, backbone: Backbone, device: torch.device) -> bool:
+    """Whether a backbone that may be sharded is: always with `full`; with `auto` if weights,
+    gradients and moments take more than RESIDENT of the GPU's memory.
+    """
+    if setting == "full":
+        return True
+    held = sum(
+        p.numel() * (_TRAINED if p.requires_grad else p.element_size())
+        for p in backbone.parameters()
+    )
+    total: int = torch.cuda.mem_get_info(device)[1]
+    return held > RESIDENT * total
 
 
 def training_choice(
