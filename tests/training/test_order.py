@@ -9,7 +9,6 @@ pytest.importorskip("torch")
 from xstilts.training.order import (
     Order,
     epoch_permutation,
-    sampling_weights,
     task_sequence,
     updates_for,
 )
@@ -55,19 +54,6 @@ def test_a_mixture_draws_one_task_a_step_and_counts_its_earlier_steps() -> None:
     counts = Counter(index for index, _ in sequence)
     assert 70 < counts[0] < 130
     assert [seen for index, seen in sequence if index == 1] == list(range(counts[1]))
-
-
-@pytest.mark.parametrize(
-    ("sampling", "expected"),
-    [("uniform", [0.5, 0.5]), ("proportional", [0.1, 0.9]), ("temperature", [0.25, 0.75])],
-)
-def test_sampling_weights(sampling: str, expected: list[float]) -> None:
-    assert sampling_weights([100, 900], sampling, temperature=2.0) == pytest.approx(expected)
-
-
-def test_unknown_sampling_is_refused() -> None:
-    with pytest.raises(ValueError, match="uniform, proportional"):
-        sampling_weights([1, 2], "fair")
 
 
 def test_a_budget_of_supervised_tokens_is_met_by_the_fewest_updates() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from xstilts.models.families import contract
 from xstilts.plan.cost_assumptions import TOKENIZERS, assumed
+from xstilts.plan.sampling import weights_in
 from xstilts.step import Step, training_role
 from xstilts.tasks.task import SHOWN, RowEstimate, Task
 
@@ -148,7 +149,8 @@ def training(step: Step, given: Lookup) -> Training:
     """What a finetune step reads."""
     parts, recipe = step.spec["tasks"], step.spec["recipe"]
     readings = [_part("train", part, step, given) for part in parts]
-    weights = _weights(step.spec.get("sampling"), readings, parts)
+    sizes = [reading.rows for reading in readings]
+    weights = weights_in(step.spec, sizes if any(sizes) else [1.0] * len(sizes))
     row, size = mean(readings, weights), recipe["examples_per_step"]
     missing = tuple(dict.fromkeys(m for reading in readings for m in reading.missing))
     if recipe.get("supervised_tokens"):
@@ -245,24 +247,3 @@ def ratio(family: str, language: str) -> float:
 def _capped(known: int | None, cap: int | None) -> int | None:
     counts = [count for count in (known, cap) if count is not None]
     return min(counts) if counts else None
-
-
-def _weights(
-    sampling: Mapping[str, Any] | None,
-    readings: Sequence[Reading],
-    parts: Sequence[Mapping[str, Any]],
-) -> list[float]:
-    """Relative share of each task in a mixture, as in training/order.py."""
-    sampling = sampling or {}
-    kind = sampling.get("kind") or "proportional"
-    if len(parts) == 1 or kind == "uniform":
-        return [1.0] * len(parts)
-    if kind == "probabilities":
-        return [float(part["weight"]) for part in parts]
-    cap, power = sampling.get("cap"), 1.0
-    if kind == "temperature":
-        power = 1.0 / float(sampling.get("temperature") or 1.0)
-    sizes = [r.rows if not cap else min(r.rows, float(cap)) for r in readings]
-    if not any(sizes):
-        return [1.0] * len(parts)
-    return [size**power for size in sizes]

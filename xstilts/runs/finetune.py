@@ -24,6 +24,7 @@ from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
 from xstilts.models.lora import load_trainable, trainable_state
 from xstilts.plan.memory_choice import usual_budget
+from xstilts.plan.sampling import weights_in
 from xstilts.runs.checkpoint_uploads import CheckpointUploads, on_first
 from xstilts.runs.folder import failure_key, open_run, record_failure, spec_of
 from xstilts.runs.loaded_backbone import LoadedBackbone, task_role
@@ -43,7 +44,7 @@ from xstilts.training.loop import (
     train,
 )
 from xstilts.training.losses import Learner
-from xstilts.training.order import sampling_weights, updates_for
+from xstilts.training.order import updates_for
 from xstilts.training.prefetch import Prefetcher, Prepared, processes_for
 from xstilts.training.selection import Best, Development, best_update
 from xstilts.training.workers import StepFailed, Workers
@@ -281,12 +282,7 @@ def _settings(
     """
     recipe = spec["recipe"]
     batch = int(recipe["examples_per_step"])
-    plan_weights = [task.get("weight", 1.0) for task in spec["tasks"]]
-    sampling = spec.get("sampling") or {}
-    kind = sampling if isinstance(sampling, str) else sampling.get("kind", "proportional")
-    temperature = 1.0 if isinstance(sampling, str) else float(sampling.get("temperature") or 1.0)
-    cap = 0 if isinstance(sampling, str) else int(sampling.get("cap") or 0)
-    weights = sampling_weights(sizes, kind or "proportional", plan_weights, temperature, cap)
+    weights = weights_in(spec, sizes)
     if recipe.get("supervised_tokens"):
         rows = [task.rows.supervised for task in tasks]
         updates = updates_for(int(recipe["supervised_tokens"]), rows, weights, batch)

@@ -79,40 +79,6 @@ def task_sequence(
     return sequence
 
 
-def sampling_weights(
-    sizes: Sequence[int],
-    sampling: str,
-    weights: Sequence[float] | None = None,
-    temperature: float = 1.0,
-    cap: int = 0,
-) -> list[float]:
-    """Probability of each task in a mixture; they sum to one.
-
-    Args:
-        sizes: Rows of each task.
-        sampling: `uniform`; `proportional` to rows; `temperature`: rows, capped if cap is set, to
-            the power 1/temperature; `probabilities`: the weights.
-        weights: Weights of `probabilities`.
-        temperature: Temperature of `temperature`.
-        cap: Most rows of a task that count under `temperature`; 0: all.
-    """
-    if sampling == "uniform":
-        raw = [1.0] * len(sizes)
-    elif sampling == "proportional":
-        raw = [float(n) for n in sizes]
-    elif sampling == "temperature":
-        raw = [float(min(n, cap) if cap else n) ** (1.0 / temperature) for n in sizes]
-    elif sampling == "probabilities" and weights is not None:
-        raw = list(weights)
-    else:
-        raise ValueError(
-            f"unknown sampling {sampling!r}; "
-            "allowed: uniform, proportional, temperature, probabilities"
-        )
-    total = sum(raw)
-    return [value / total for value in raw]
-
-
 def updates_for(
     tokens: int,
     supervised: Sequence[Sequence[int]],
