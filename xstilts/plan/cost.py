@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
-from xstilts.errors import DataError
 from xstilts.models.families import FAMILIES, contract
 from xstilts.plan import cost_rows
 from xstilts.plan.cost_assumptions import assumed, utilisation
 from xstilts.plan.cost_rows import Lookup, Picture, Reading, Row
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.miniature_sizes import built_image_tokens, miniature_rows
-from xstilts.plan.model_shape import Shape, shape_of
+from xstilts.plan.model_shape import Shape, known_shape
 from xstilts.step import Step
 from xstilts.tasks.private import with_private
 from xstilts.tasks.task import Task
@@ -149,10 +148,7 @@ def model(
     name: str, backbone: Mapping[str, Any], config: Mapping[str, Any] | None, recompute: bool
 ) -> Model:
     """What the estimate knows of one backbone of a plan."""
-    try:
-        shape = shape_of(config) if config else None
-    except DataError:  # a model type without arithmetic
-        shape = None
+    shape = known_shape(config)
     built = backbone.get("build")
     family = built["family"] if built else backbone["family"]
     picture = _picture(family, shape, built is not None)

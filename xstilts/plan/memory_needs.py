@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import DataError, PlanError
+from xstilts.errors import PlanError
 from xstilts.models.published import PUBLISHED
 from xstilts.plan.memory import GIB, MemoryUse, Setup, host, on_cpu, scoring, training
 from xstilts.plan.memory_choice import (
@@ -25,7 +25,7 @@ from xstilts.plan.memory_choice import (
     refusal,
     setup_of,
 )
-from xstilts.plan.model_shape import Config, Shape, shape_of
+from xstilts.plan.model_shape import Config, Shape, known_shape
 from xstilts.sources.mirrors import Mirror
 from xstilts.step import Step, training_role
 from xstilts.tasks.task import SHOWN, Task
@@ -123,7 +123,7 @@ def memory_needs(
         for fingerprint in group["finetune"]:
             step = steps[fingerprint]
             if name not in shapes:
-                shapes[name] = _known_shape(config(step.spec["backbone"]))
+                shapes[name] = known_shape(config(step.spec["backbone"]))
             shape, rows = shapes[name], _rows(step, steps, tasks, shapes[name])
             if shape is None:
                 continue
@@ -147,15 +147,6 @@ def refuse(needs: Sequence[BackboneMemory]) -> None:
 
 def _total(need: BackboneMemory) -> tuple[int, int]:
     return len(need.problems), need.choice.memory.total
-
-
-def _known_shape(config: Config | None) -> Shape | None:
-    if config is None:
-        return None
-    try:
-        return shape_of(config)
-    except DataError:  # of a model type without arithmetic: `xstilts plan` then has no row for it
-        return None
 
 
 def _memory_of(name: str, step: Step, shape: Shape, setup: Setup, rows: Rows) -> BackboneMemory:

@@ -165,6 +165,18 @@ _PLAIN = {"llama", "mistral"}
 _ENCODERS = {"bert", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 
 
+def known_shape(config: Config | None) -> Shape | None:
+    """The shape of a model; None without a config.json, or for a model type without arithmetic:
+    its steps run as the plan says, and `xstilts plan` shows no memory for it.
+    """
+    if config is None:
+        return None
+    try:
+        return shape_of(config)
+    except DataError:
+        return None
+
+
 def shape_of(config: Config) -> Shape:
     """The shape of the model with this config.json. DataError for an unknown model type, or if a
     size is missing.

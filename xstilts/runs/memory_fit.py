@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from xstilts.errors import DataError
 from xstilts.models.activation_checkpointing import checkpoint_layers
 from xstilts.models.backbone import Backbone
 from xstilts.plan.memory import GIB, Batch, MemoryUse, on_cpu, scoring, training
@@ -31,7 +30,7 @@ from xstilts.plan.memory_choice import (
     setup_of,
     usual_budget,
 )
-from xstilts.plan.model_shape import Config, Shape, shape_of
+from xstilts.plan.model_shape import Shape, known_shape
 from xstilts.step import Step
 from xstilts.training.loop import TrainingSettings, TrainTask
 from xstilts.training.workers import StepFailed
@@ -80,19 +79,11 @@ def _of_container(root: Path) -> Iterator[int]:
     yield int(limit.read_text()) - used
 
 
-def _known_shape(config: Config) -> Shape | None:
-    """None for a model type without arithmetic, whose steps run as the plan says."""
-    try:
-        return shape_of(config)
-    except DataError:
-        return None
-
-
 def require_room(folder: Path, step: Step, device: torch.device) -> None:
     """DoesNotFit if weights, gradients and moments alone exceed the device's free memory. Called
     before the model is loaded.
     """
-    shape = _known_shape(json.loads((folder / "config.json").read_text()))
+    shape = known_shape(json.loads((folder / "config.json").read_text()))
     if shape is None:
         return
     cuda = device.type == "cuda"
@@ -145,7 +136,7 @@ def training_choice(
     Raises:
         DoesNotFit: No budget that the plan allows fits into free memory.
     """
-    shape = _known_shape(backbone.config.to_dict())
+    shape = known_shape(backbone.config.to_dict())
     if shape is None:
         return None
     device = next(backbone.parameters()).device
@@ -231,7 +222,7 @@ def scoring_budget(backbone: Backbone, step: Step) -> int:
     """Tokens of a batch without gradients: as the plan says; for `auto` on a GPU the largest that
     fits into free memory.
     """
-    shape, device = _known_shape(backbone.config.to_dict()), next(backbone.parameters()).device
+    shape, device = known_shape(backbone.config.to_dict()), next(backbone.parameters()).device
     auto = step.settings.get("tokens_per_micro_batch", AUTO) == AUTO
     if not auto or device.type != "cuda" or shape is None:
         return usual_budget(step.settings)
