@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from components.launch import private_ray
+from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
 from xstilts.store.server import serve
 from xstilts.store.store import Store
@@ -82,7 +83,7 @@ def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
     """Starts a Ray that is private to this run in a child process, without waiting for it. Yields
     the file that it writes its address to.
     """
-    with private_ray.inherited():
+    with variables(private_ray.settings()):
         yield from _ray_head(cpus, logs)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from xstilts.environment import variables
+
 PREFIX = "xstilts-"
 #: Locked by the run for as long as it lives, so that folders of killed runs are recognisable.
 LOCK = "run.lock"
@@ -75,17 +77,10 @@ def _free(lock: IO[str]) -> bool:
 @contextlib.contextmanager
 def _used(folder: Path, ray: Path) -> Iterator[None]:
     """Sets the folders for this process and those that it starts."""
-    values = {"TMPDIR": str(folder), "RAY_TMPDIR": str(ray)}
-    before = {name: os.environ.get(name) for name in values}
     python = tempfile.tempdir
-    os.environ.update(values)
     tempfile.tempdir = str(folder)
     try:
-        yield
+        with variables({"TMPDIR": str(folder), "RAY_TMPDIR": str(ray)}):
+            yield
     finally:
         tempfile.tempdir = python
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

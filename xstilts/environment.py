@@ -1,10 +1,11 @@
 """The numeric environment: library versions and kind of arithmetic, which results depend on besides
-the plan. Imports none of these libraries.
+the plan; and environment variables. Imports none of these libraries.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -63,3 +64,20 @@ def require(environment: Mapping[str, str] | None) -> None:
             f"library versions differ from the plan's: {'; '.join(mismatches)}; build all images "
             "from one lock file"
         )
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables for this process and those that the body starts, and restores
+    the former ones.
+    """
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,7 +1,6 @@
 """A Ray that serves this machine only: its ports are on loopback, and each call needs a token."""
 
 import contextlib
-import os
 import secrets
 import socket
 from collections.abc import Iterator
@@ -23,22 +22,6 @@ def settings() -> dict[str, str]:
     that connect to it need the same ones, so they inherit them.
     """
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **_LOOPBACK}
-
-
-@contextlib.contextmanager
-def inherited() -> Iterator[None]:
-    """Sets these variables for the processes that the body starts, and restores the caller's."""
-    values = settings()
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from components.launch import private_ray
+from xstilts.environment import variables
 
 PORTS = (
     "dashboard_agent_listen_port",
@@ -33,7 +34,7 @@ def test_each_run_has_a_token_of_its_own_and_the_caller_keeps_the_environment(
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     tokens = set()
     for _ in range(2):
-        with private_ray.inherited():
+        with variables(private_ray.settings()):
             assert os.environ["RAY_AUTH_MODE"] == "token"
             tokens.add(os.environ["RAY_AUTH_TOKEN"])
     assert {len(token) for token in tokens} == {64}
