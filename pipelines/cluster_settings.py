@@ -58,7 +58,6 @@ FIELDS = {
 LABELS = {"app.kubernetes.io/part-of": "xstilts", "app.kubernetes.io/component": "step"}
 #: Task → the component and Dockerfile stage whose image it shares.
 IMAGE_OF = {
-    "work": ("plan", "step"),
     "build": ("finetune", "worker"),
     "verdict": ("report", "step"),
 }
@@ -85,7 +84,6 @@ class Needs(BaseModel):
 #: need more.
 NEEDS: Mapping[str, Needs] = {
     "plan": Needs(cpu="500m", memory="1Gi", cpu_limit="2", memory_limit="4Gi", hours=1),
-    "work": Needs(cpu="100m", memory="256Mi", cpu_limit="1", memory_limit="1Gi", hours=0.25),
     "stage": Needs(cpu="1", memory="4Gi", cpu_limit="4", memory_limit="16Gi", hours=12),
     "build": Needs(cpu="1", memory="2Gi", cpu_limit="4", memory_limit="8Gi", hours=2),
     "finetune": Needs(cpu="250m", memory="1Gi", cpu_limit="2", memory_limit="4Gi", hours=168),
@@ -132,7 +130,7 @@ class ClusterSettings(BaseModel):
     timezone: str = "UTC"
     hub: bool = False
     tasks: Mapping[
-        Literal["plan", "work", "stage", "build", "finetune", "score", "report", "verdict"], Needs
+        Literal["plan", "stage", "build", "finetune", "score", "report", "verdict"], Needs
     ] = {}
 
     def needs(self, component: str) -> Needs:

@@ -9,7 +9,7 @@ from typing import Any
 from kfp import dsl
 
 from components.finetune.component import finetune
-from components.plan.component import plan, work
+from components.plan.component import plan
 from components.report.component import report, verdict
 from components.score.component import score
 from components.stage.component import build, stage
@@ -40,18 +40,15 @@ def pipeline(
         …/schedules/<name>, from which plan creates a new run each time. Tasks in a loop take `run`
         and the item only: KFP's local runner would replace other outputs by the item.
         """
-        planned = setup(plan(run=run)).output
-        sources = setup(work(run=planned, kind="sources"))
-        with dsl.ParallelFor(items=sources.output, parallelism=batches) as batch:
-            sourced = setup(stage(run=run, batch=batch))
-        builds = setup(work(run=planned, kind="builds"))
-        with dsl.ParallelFor(items=builds.output, parallelism=batches) as batch:
+        planned = setup(plan(run=run)).outputs
+        with dsl.ParallelFor(planned["sources"], "data sources", batches) as batch:
+            sourced = setup(stage(run=run, batch=batch)).set_display_name("prepare records")
+        with dsl.ParallelFor(planned["builds"], "tiny models", batches) as batch:
             built = setup(build(run=run, batch=batch)).after(sourced)
-        encodings = setup(work(run=planned, kind="encodings"))
-        with dsl.ParallelFor(items=encodings.output, parallelism=batches) as batch:
+        with dsl.ParallelFor(planned["encodings"], "encodings", batches) as batch:
             encoded = setup(stage(run=run, batch=batch)).after(built)
-        planned_groups = setup(work(run=planned, kind="groups"))
-        with dsl.ParallelFor(items=planned_groups.output, parallelism=groups) as group:
+            encoded.set_display_name("encode")
+        with dsl.ParallelFor(planned["groups"], "groups", groups) as group:
             trained = setup(finetune(run=run, group=group)).after(encoded)
             scored = setup(score(run=run, group=trained.output))
         done = setup(report(run=run, groups=dsl.Collected(scored.output)))

@@ -142,6 +142,7 @@ def run_pipeline(
     from kfp import local as kfp_local
 
     from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
+    from pipelines.kfp import local_loops
 
     scratch = folders.out / "pipeline"
     if runner is None:
@@ -151,7 +152,8 @@ def run_pipeline(
             runner=runner or kfp_local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch),
             raise_on_error=False,
         )  # fmt: skip
-        (pipeline or intermediate_to_xtreme_r)(run=run_uri)
+        with local_loops.any_output():
+            (pipeline or intermediate_to_xtreme_r)(run=run_uri)
     shutil.rmtree(scratch, ignore_errors=True)
 
 

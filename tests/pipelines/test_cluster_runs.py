@@ -12,7 +12,7 @@ from pipelines.cli import main
 from pipelines.kfp.kfp_client import PIPELINE, Kfp
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs import actions as steps
-from xstilts.runs.folder import work
+from xstilts.runs.folder import planned_ids
 from xstilts.store.store import Store
 
 PLAN = Path(__file__).parents[1] / "e2e" / "small.yaml"
@@ -135,7 +135,7 @@ def test_a_run_of_the_package_sees_the_folder_that_submit_wrote(
     store: Store, kfp_server: Any, submitted: str
 ) -> None:
     steps.plan(f"{store.uri}/runs/{submitted}")
-    assert work(f"{store.uri}/runs/{submitted}", "groups") == ["tiny-llava"]
+    assert planned_ids(f"{store.uri}/runs/{submitted}")["groups"] == ["tiny-llava"]
 
 
 def test_images_that_are_not_pinned_are_refused_before_anything_is_written(

@@ -69,7 +69,7 @@ class Containers:
 @pytest.mark.parametrize(
     ("component", "image"),
     [
-        ("plan", "plan-python"), ("work", "plan-python"), ("stage", "stage-python"), ("build", "finetune-worker"),
+        ("plan", "plan-python"), ("stage", "stage-python"), ("build", "finetune-worker"),
         ("finetune", "finetune-worker"), ("score", "score-worker"), ("report", "report-python"),
     ],
 )  # fmt: skip

@@ -79,7 +79,7 @@ def test_the_package_is_the_one_checked_in(text: str) -> None:
 
 def test_kfps_cache_is_off_everywhere(package: dict[str, Any]) -> None:
     found = {name: task["cachingOptions"] for name, task in tasks(package)}
-    assert len(found) == 12
+    assert len(found) == 8
     assert set(map(str, found.values())) == {"{}"}
 
 
@@ -104,11 +104,31 @@ def test_a_loop_takes_only_the_pipelines_parameter_and_its_items(
     for task in package["root"]["dag"]["tasks"].values():
         if "iteratorPolicy" in task:
             inputs = task["inputs"]["parameters"]
-            outputs = [value for value in inputs.values() if "taskOutputParameter" in value]
-            assert [
-                value["taskOutputParameter"]["producerTask"].rstrip("-234") for value in outputs
-            ] == ["work"]
+            (output,) = [value for value in inputs.values() if "taskOutputParameter" in value]
+            assert output["taskOutputParameter"]["producerTask"] == "plan"
             assert inputs["pipelinechannel--run"] == {"componentInputParameter": "run"}
+
+
+def test_a_firing_with_nothing_to_do_starts_few_pods(package: dict[str, Any]) -> None:
+    """KFP starts a driver for the pipeline and for each loop, and a driver and a container for each
+    task. A loop over an empty list starts nothing else.
+    """
+    root = package["root"]["dag"]["tasks"].values()
+    loops = sum("parameterIterator" in task for task in root)
+    assert 1 + loops + 2 * (len(root) - loops) == 11
+
+
+def test_every_task_and_loop_has_a_name_of_its_own_in_kfps_pages(package: dict[str, Any]) -> None:
+    dags = [component["dag"] for component in package["components"].values() if "dag" in component]
+    names = [
+        task["taskInfo"]["name"]
+        for dag in (package["root"]["dag"], *dags)
+        for task in dag["tasks"].values()
+    ]
+    assert names == [
+        "data sources", "tiny models", "encodings", "groups", "plan", "report", "verdict",
+        "prepare records", "build", "encode", "finetune", "score",
+    ]  # fmt: skip
 
 
 def test_the_local_pipeline_is_the_same_graph_without_a_cluster_in_it(

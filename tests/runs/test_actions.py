@@ -15,7 +15,7 @@ import torch
 from xstilts.errors import DataError, PlanError
 from xstilts.miniature.write import write_miniature
 from xstilts.runs import actions
-from xstilts.runs.folder import create, failure, open_run, spec_of, split_run_uri, work
+from xstilts.runs.folder import create, failure, open_run, planned_ids, spec_of, split_run_uri
 from xstilts.step import digest
 from xstilts.store.server import serve
 from xstilts.store.store import Store
@@ -63,13 +63,13 @@ def planned(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
 def staged(store: Store, name: str, miniature: Path, text: str = PLAN) -> str:
     uri = planned(store, name, miniature, text)
     for kind in ("sources", "builds", "encodings"):
-        for batch in work(uri, kind):
+        for batch in planned_ids(uri)[kind]:
             actions.stage(uri, batch)
     return uri
 
 
 def finished(uri: str, out: Path, launch: actions.Launch = inline) -> dict[str, Any]:
-    for group in work(uri, "groups"):
+    for group in planned_ids(uri)["groups"]:
         actions.finetune(uri, group, launch)
         actions.score(uri, group, launch)
     return actions.report(uri, out)
@@ -93,7 +93,7 @@ def test_a_whole_run_and_its_repeat(store: Store, miniature: Path, tmp_path: Pat
     }
     assert "<script" not in (tmp_path / "report.html").read_text()
     again = planned(store, "again", miniature)
-    assert all(actions.stage(again, batch) == 0 for batch in work(again, "sources"))
+    assert all(actions.stage(again, batch) == 0 for batch in planned_ids(again)["sources"])
 
     def never(*_: Any) -> None:
         pytest.fail("nothing was left to launch")
@@ -180,7 +180,7 @@ def test_a_mirror_without_a_needed_split_is_refused_before_staging(
 
 def test_a_run_that_was_not_planned_is_refused(store: Store) -> None:
     with pytest.raises(PlanError, match="has not run"):
-        work(f"{store.uri}/runs/nothing", "groups")
+        planned_ids(f"{store.uri}/runs/nothing")["groups"]
 
 
 def of_version(kind: str, version: int) -> dict[str, Any]:

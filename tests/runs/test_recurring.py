@@ -18,7 +18,7 @@ from xstilts.errors import InfrastructureError, PlanError
 from xstilts.plan.expand import expand
 from xstilts.plan.load import load_plan
 from xstilts.runs import actions, recurring
-from xstilts.runs.folder import open_run, work
+from xstilts.runs.folder import open_run, planned_ids
 from xstilts.runs.recurring import Repeat, further_seeds
 from xstilts.sources.mirrors import Mirror, open_mirror
 from xstilts.sources.source_files import identity
@@ -125,11 +125,11 @@ def test_every_component_of_a_firing_finds_its_run(
     uri = applied(store, "found", Repeat(follow=("data",)), str(mirror))
     folder = fired(uri, "one", monkeypatch)
     run_uri = f"{store.uri}/{folder}"
-    assert work(uri, "groups") == work(run_uri, "groups")
+    assert planned_ids(uri)["groups"] == planned_ids(run_uri)["groups"]
     seen = []
     actions.finetune(
         uri,
-        work(uri, "groups")[0],
+        planned_ids(uri)["groups"][0],
         lambda worker, config, _: seen.append(config["run_uri"]),
     )
     assert seen == [run_uri]  # remote workers do not know the firing

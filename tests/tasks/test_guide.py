@@ -14,7 +14,7 @@ from pipelines.cli import main
 from xstilts.miniature.write import Sizes, write_miniature
 from xstilts.plan.load import load_plan
 from xstilts.runs import actions
-from xstilts.runs.folder import create, work
+from xstilts.runs.folder import create, planned_ids
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 from xstilts.tasks.private import load_private_tasks
@@ -104,9 +104,9 @@ def test_the_plan_runs_to_its_report(
         uri = f"{store.uri}/runs/boolq"
         actions.plan(uri)
         for kind in ("sources", "builds", "encodings"):
-            for batch in work(uri, kind):
+            for batch in planned_ids(uri)[kind]:
                 actions.stage(uri, batch)
-        for group in work(uri, "groups"):
+        for group in planned_ids(uri)["groups"]:
             actions.finetune(uri, group, inline)
         summary = actions.report(uri, tmp_path / "report")
     assert summary["missing"] == []

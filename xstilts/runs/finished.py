@@ -87,11 +87,10 @@ def _nothing(store: Store, folder: str, task: str) -> list[str]:
     return []
 
 
-#: task → its check. `work` has no outputs: the loops over the ids that it returns have them.
-#: Neither has `verdict`: it repeats the report's status, which the command line reads itself.
+#: task → its check. `verdict` has no outputs: it repeats the report's status, which the command
+#: line reads itself.
 CHECKS: Mapping[str, Callable[[Store, str, str], list[str]]] = {
     "plan": _manifest,
-    "work": _nothing,
     "stage": _batches("sources", "encodings"),
     "build": _batches("builds"),
     "finetune": _groups,

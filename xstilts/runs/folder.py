@@ -106,13 +106,13 @@ def failure(what: str, error: BaseException, **details: Any) -> dict[str, Any]:
     }
 
 
-def work(run_uri: str, kind: str) -> list[str]:
-    """Ids of the run's `sources`, `builds`, `encodings` or `groups`, written by the plan step."""
+def planned_ids(run_uri: str) -> dict[str, list[str]]:
+    """Ids of the run's `sources`, `builds`, `encodings` and `groups`, written by the plan step."""
     store, folder = open_run(run_uri)
     ids = store.get_json(f"{folder}/work.json")
     if ids is None:
         raise PlanError(f"{run_uri}: the plan step has not run; start the run first")
-    return list(ids[kind])
+    return {kind: list(names) for kind, names in ids.items()}
 
 
 def put_spec(
