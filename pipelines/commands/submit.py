@@ -6,7 +6,8 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say, warn
+from pipelines.commands.wait import wait_for
+from pipelines.console import say
 
 app = new_app()
 
@@ -44,7 +45,7 @@ def submit(
     """
     from pipelines import cluster_runs
     from pipelines.kfp.kfp_client import Kfp
-    from xstilts.errors import in_a_line
+    from pipelines.run_status import KfpServer
     from xstilts.plan.status import undone
 
     checked = cluster_runs.check_plan(plan, mirror, tasks or [])
@@ -63,11 +64,4 @@ def submit(
     say(f"  {kfp.url(run_id)}")
     if not wait:
         return 0
-    progress = cluster_runs.progress(opened, name, say)
-    state = kfp.wait(run_id, every=every, on_poll=progress.update)
-    progress.update()
-    code, failures = cluster_runs.outcome(opened, name, state)
-    for failure in failures:
-        warn(f"{failure['what']}: {in_a_line(failure['error'])}")
-    say(f"{name}: {state.lower()}, exit code {code}")
-    return code
+    return wait_for(opened, name, KfpServer(host, namespace, ca_cert), every)
