@@ -15,7 +15,7 @@ from pipelines.log_noise import NoiseFilter
 from pipelines.log_steps import step_of_log
 from pipelines.outages import Outages
 from pipelines.pod_logs import OVER, Pod, configure, log_of, pods_of
-from xstilts.errors import InfrastructureError
+from xstilts.errors import InfrastructureError, counted
 from xstilts.store.store import Store
 
 #: Seconds that are read again at each poll: clocks may differ, and repeated lines are recognized
@@ -74,7 +74,7 @@ class Lines:
         self.shown = max(end, shown)
         skipped = []
         if self.shown > job.before > shown:
-            skipped = [f"({job.before - shown} lines were not kept)"]
+            skipped = [f"({counted(job.before - shown, 'line')} not kept)"]
         return [*skipped, *lines[max(shown - job.before, 0) :]]
 
 

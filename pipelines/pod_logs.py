@@ -110,7 +110,7 @@ def _request(what: str, function: Any, *arguments: Any, **options: Any) -> Any:
         advice = {
             401: "not authenticated: sign in to the cluster again",
             403: "ask for a role that may get pods and pods/log in this namespace",
-            404: "deleted: pods are removed after a run; the run's folder keeps the end of its logs",
+            404: "deleted: pods are removed after a run; its folder keeps the end of its logs",
         }.get(int(error.status or 0), "check the cluster's API server")
         raise InfrastructureError(
             f"cannot read {what} ({error.status} {error.reason}): {advice}"

@@ -90,9 +90,10 @@ def _say_what_is_gone(
 def _tasks(store: Store, run: str) -> Iterator[StepName]:
     """The tasks that a run has, from its folder."""
     yield StepName("plan")
-    for kind, ids in (store.get_json(f"runs/{run}/work.json") or {}).items():
-        for component in _TASKS.get(kind, ()):
-            yield from (StepName(component, item) for item in ids)
+    work = store.get_json(f"runs/{run}/work.json") or {}
+    for kind, components in _TASKS.items():
+        for component in components:
+            yield from (StepName(component, item) for item in work.get(kind, ()))
     yield StepName("report")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.orphan import end_with_parent
 from components.step_log import kept
-from xstilts.errors import DataError
+from xstilts.errors import DataError, counted
 from xstilts.runs.actions import report
 from xstilts.runs.folder import open_run
 
@@ -44,6 +44,7 @@ def _verdict(run: str) -> str:
     if status["missing"]:
         names = ", ".join(str(missing["what"]) for missing in status["missing"][:5])
         raise DataError(
-            f"{len(status['missing'])} cells are missing ({names}, …); see the report for reasons"
+            f"missing: {counted(len(status['missing']), 'cell')} ({names}, …); see the report for "
+            "reasons"
         )
     return run

@@ -214,11 +214,11 @@ def test_waiting_returns_the_exit_code_in_the_runs_folder(
 
 
 def test_waiting_for_a_run_that_ends_without_a_word_is_an_infrastructure_error(
-    kfp_server: Any, store: Store, capsys: pytest.CaptureFixture[str]
+    kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.states = ["FAILED"]
     assert submit(kfp_server, store, "--wait", "--every", "0.01") == 3
-    assert "xstilts logs" in capsys.readouterr().err
+    assert "xstilts logs" in capfd.readouterr().out
 
 
 def test_the_plan_steps_failure_decides_the_exit_code(kfp_server: Any, store: Store) -> None:

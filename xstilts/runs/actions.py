@@ -23,6 +23,7 @@ from xstilts.runs.folder import (
     recorded,
     spec_of,
 )
+from xstilts.sources.object_names import naming_objects
 from xstilts.step import Step, require_current
 from xstilts.store.store import Store
 
@@ -72,12 +73,13 @@ def plan(run_uri: str) -> None:
         pinned = run.get("held", {})
         mirror = open_mirror(run["mirror"]).at(pinned.get("data", ()))
         files = task_files.get(store, folder, run.get("tasks", {}))
-        expanded = expand(
-            load_plan(text.decode(), task_files=files),
-            mirror,
-            numeric_environment(),
-            generation=str(run["run"]),
-        )
+        with naming_objects(mirror.address):
+            expanded = expand(
+                load_plan(text.decode(), task_files=files),
+                mirror,
+                numeric_environment(),
+                generation=str(run["run"]),
+            )
         recurring.refuse_changes(pinned, expanded)
         if "schedule" in run:
             recurring.pin_environment(
@@ -122,7 +124,8 @@ def stage(run_uri: str, batch: str) -> int:
             with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
                 try:
                     mirror = run.get("mirror", "hub")
-                    files, info = function(step, store, mirror, Path(scratch), tasks)
+                    with naming_objects(mirror):
+                        files, info = function(step, store, mirror, Path(scratch), tasks)
                 except DataError as error:
                     raise DataError(f"{step.settings.get('label', step.kind)}: {error}") from error
                 store.commit(

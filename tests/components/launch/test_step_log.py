@@ -13,7 +13,7 @@ from components.launch.log import KEPT, StoredLog, masked, stored_logs
 from xstilts.runs.folder import create
 from xstilts.store.store import Store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SECRET = "planted-secret-of-a-step"
 
 
