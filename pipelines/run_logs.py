@@ -42,7 +42,7 @@ def show(store: Store, run: str, namespace: str, selection: Selection) -> None:
     """Prints the logs as they are now, in the order in which the steps started. Without a cluster,
     those that the store has.
     """
-    status = status_of(store, run)
+    status = Outages(warn).outlast(lambda: status_of(store, run))
     pods: list[Pod] = []
     reachable = True
     try:

@@ -146,8 +146,12 @@ def test_an_interrupted_wait_says_that_the_run_continues_and_how_to_attach(
             time.sleep(0.01)
         os.kill(os.getpid(), signum)
 
-    threading.Thread(target=interrupt).start()
-    assert wait(run) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job may ignore it
+    try:
+        threading.Thread(target=interrupt).start()
+        assert wait(run) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     error = capfd.readouterr().err
     assert "r continues on the cluster" in error
     assert f"\n  xstilts wait r --store {run.uri}\n" in error
@@ -189,7 +193,7 @@ def expanded() -> dict[str, Any]:
     from pipelines.plan_file import expand_plan, read_plan
 
     plan = read_plan(Path(__file__).parents[1] / "e2e" / "small.yaml")
-    return expand_plan(plan, "miniature").to_json()
+    return expand_plan(plan, "s3://xstilts/mirror").to_json()
 
 
 def test_a_cancelled_run_lists_no_failures(run: Store, kfp_server: Server) -> None:
