@@ -168,7 +168,8 @@ def _names(
     invalid.
     """
     known = {str(run.display_name) for run in existing}
-    if schedule in known or recurring.stored(store, schedule) is not None:
+    is_name = "/" not in schedule
+    if schedule in known or (is_name and recurring.stored(store, schedule) is not None):
         return {schedule}
     if not Path(schedule).exists():
         listed = f"its schedules are {', '.join(sorted(known))}" if known else "it has no schedules"

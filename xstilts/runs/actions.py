@@ -166,7 +166,7 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
         try:
             config = {"run_uri": f"{store.uri}/{folder}", "group": group, "kind": kind}
             launch(WORKERS[kind], config, _resources(steps))
-        except Exception as error:  # noqa: BLE001  other groups go on; the report names this one
+        except Exception as error:
             if store.get_json(f"{folder}/cancelled.json") is not None:
                 raise  # no failure of the group: nothing is left to go on or to report
             group_error = error
