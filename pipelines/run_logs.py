@@ -29,7 +29,7 @@ _TASKS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class LogPart:
     """The log of one pod or job. started: seconds since the epoch."""
 
     started: float
@@ -97,7 +97,7 @@ def _tasks(store: Store, run: str) -> Iterator[StepName]:
     yield StepName("report")
 
 
-def _of_pods(pods: list[Pod], namespace: str, selection: Selection) -> Iterator[Part]:
+def _of_pods(pods: list[Pod], namespace: str, selection: Selection) -> Iterator[LogPart]:
     options: dict[str, int] = {"tail_lines": selection.tail}
     if selection.since is not None:
         options["since_seconds"] = max(int(selection.since), 1)
@@ -105,16 +105,16 @@ def _of_pods(pods: list[Pod], namespace: str, selection: Selection) -> Iterator[
         if not pod.step.matches(selection.step):
             continue
         if pod.phase == "Pending":
-            yield Part(pod.created, pod.title, pod.step, [pod.waiting])
+            yield LogPart(pod.created, pod.title, pod.step, [pod.waiting])
             continue
         try:
             lines = log_of(pod.name, namespace, **options).rstrip().split("\n")
         except InfrastructureError as error:  # a deleted pod must not hide the others
             lines = [f"(no log: {error})"]
-        yield Part(pod.created, pod.title, pod.step, NoiseFilter(selection.raw)(lines))
+        yield LogPart(pod.created, pod.title, pod.step, NoiseFilter(selection.raw)(lines))
 
 
-def _of_store(store: Store, run: str, pods: set[str], selection: Selection) -> Iterator[Part]:
+def _of_store(store: Store, run: str, pods: set[str], selection: Selection) -> Iterator[LogPart]:
     """The stored logs of tasks whose pods are gone, and of jobs on Ray."""
     folder = f"runs/{run}"
     written = store.written(logs_key(folder))
@@ -125,7 +125,7 @@ def _of_store(store: Store, run: str, pods: set[str], selection: Selection) -> I
         if selection.since is not None and written[key][1] < time.time() - selection.since:
             continue
         lines = Lines(selection.tail).new(log, whole=True)
-        yield Part(_started(log), title(log), step, NoiseFilter(selection.raw)(lines))
+        yield LogPart(_started(log), title(log), step, NoiseFilter(selection.raw)(lines))
 
 
 def _started(log: StoredLog) -> float:
