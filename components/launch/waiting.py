@@ -2,7 +2,7 @@
 record that a step writes for `xstilts status`.
 
 `runs/<run>/waiting/<kind>-<group>.json` {kind, group, job, namespace, state, since, reasons} exists
-while a step waits for a reason that it knows.
+while a job is queued, while its pods start, and while a pod of a running job is missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,16 +27,17 @@ NEVER = "> maximum capacity"
 @dataclass(frozen=True)
 class Waiting:
     """A job that waits. state: queued (by Kueue), pending (its pods start) or running (a pod of a
-    running job is missing). since: seconds since the epoch. reasons: one sentence each.
+    running job is missing). since: seconds since the epoch. reasons: one sentence each; empty if
+    none is known.
     """
 
     kind: str
     group: str
     job: str
     namespace: str
-    state: Literal["queued", "pending", "running"]
-    since: float
-    reasons: tuple[str, ...]
+    state: Literal["queued", "pending", "running"] = "pending"
+    since: float = 0.0
+    reasons: tuple[str, ...] = ()
 
 
 def reasons(
@@ -120,9 +121,11 @@ def _container_reason(container: Object) -> str | None:
     reason = waiting.get("reason", "")
     if not reason or reason in STARTING:
         return None
-    message = _shortened(waiting.get("message", ""))
-    if reason in IMAGE:
-        return f"image {container['image']} cannot be pulled ({reason}): {message}"
+    message = waiting.get("message", "")
+    if reason in IMAGE:  # the reasons alternate, with the same cause
+        cause = _shortened(message.rpartition("ErrImagePull: ")[2] or reason)
+        return f"image {container['image']} cannot be pulled: {cause}"
+    message = _shortened(message)
     ended = container.get("lastState", {}).get("terminated") or {}
     if ended:
         cause = f"{ended.get('reason', '')}, exit code {ended.get('exitCode')}".strip(", ")
@@ -150,6 +153,8 @@ def _queue_reasons(job: Object, workloads: Sequence[Object]) -> list[str]:
     queue = job["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name")
     if not queue:
         return ["suspended without a queue: it was suspended by hand"]
+    if not workloads and not job.get("status", {}).get("jobDeploymentStatus"):
+        return []  # Kueue has had no time
     if not workloads:
         return [
             f"queue {queue}: Kueue has not created a Workload; is its controller running, with "
@@ -197,7 +202,10 @@ def _first_sentence(message: str) -> str:
 
 def _shortened(message: str) -> str:
     text = " ".join(message.split())
-    return text if len(text) <= LONGEST else "…" + text[-LONGEST:]
+    cut = text
+    while len(cut) > LONGEST and ": " in cut:
+        cut = cut.partition(": ")[2]
+    return text if cut == text and len(text) <= LONGEST else "… " + cut[-LONGEST:]
 
 
 def waiting_key(folder: str, work: str) -> str:
