@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from components.launch.quantity import number, shown
+from xstilts.errors import counted
 
 Object = Mapping[str, Any]
 Amounts = Mapping[str, float]
@@ -302,7 +303,7 @@ def _no_node(need: Need, nodes: Sequence[Object]) -> str:
     if not allowed:
         rule = ", ".join(f"{k}={v}" for k, v in need.node_selector.items())
         which = f"node_selector {rule}" if rule else "tolerations"
-        return f"no ready node takes the {need.role} pods ({which}; {len(nodes)} nodes)"
+        return f"no ready node takes the {need.role} pods ({which}; {counted(len(nodes), 'node')})"
     largest = max(allowed, key=lambda n: [_idle(n).get(r, 0.0) for r in sorted(need.amounts)[::-1]])
     has = ", ".join(f"{r} {shown(r, _idle(largest).get(r, 0.0))}" for r in need.amounts)
     return f"no node is large enough for {_pods(need)}; the largest, {_name(largest)}, has {has}"

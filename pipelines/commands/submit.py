@@ -7,7 +7,7 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.commands.wait import wait_for
-from pipelines.console import say
+from pipelines.console import say, warn
 
 app = new_app()
 
