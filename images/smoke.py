@@ -20,6 +20,7 @@ _STORE = (
     "boto3.s3.transfer",
     "botocore.config",
     "components.orphan",
+    "components.step_log",
 )
 _PLAN = (
     "xstilts.plan.expand", "xstilts.plan.schema", "xstilts.plan.model_identity",

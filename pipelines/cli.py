@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "compile": "Write the Kubeflow Pipelines package.",
     "submit": "Run a plan on a cluster.",
     "status": "Show the state of a run on a cluster.",
+    "wait": "Wait for a run on a cluster and return its exit code.",
     "logs": "Show or follow the logs of a run on a cluster.",
     "cancel": "Cancel a run on a cluster; finished steps are kept.",
     "report": "Download the report of a run on a cluster.",

@@ -1,9 +1,9 @@
-"""Runs on a cluster: checks and writes before KFP is called, and the state of a run."""
+"""Runs on a cluster: checks and writes before KFP is called, start, cancellation, report."""
 
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from pipelines.kfp.error_texts import KfpError
 from pipelines.kfp.kfp_client import Kfp
 from pipelines.kfp.package import compiled, refuse_unlocked
 from pipelines.plan_file import expand_plan, read_plan
-from pipelines.progress import ProgressPrinter, progress_line
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.placement import Cluster
@@ -98,65 +97,19 @@ def totals(store: Store, run: str) -> dict[str, set[str]]:
     )
 
 
-def progress(store: Store, run: str, say: Callable[[str], None]) -> ProgressPrinter:
-    """A printer of the run's progress."""
-    known: dict[str, set[str]] = {}
-
-    def line() -> str:
-        if not known:
-            known.update(totals(store, run))
-        return progress_line(store, known) or "waiting for the plan step"
-
-    return ProgressPrinter(line, say)
-
-
-def status(store: Store, run: str, kfp: Kfp | None = None) -> dict[str, Any]:
-    """The state of a run, from its folder and, with `kfp`, from KFP. Raises PlanError for an
-    unknown run.
-    """
-    document = _run_document(store, run)
-    failures = [store.get_json(key) for key in store.list(f"runs/{run}/failures/")]
-    outcome = store.get_json(f"runs/{run}/status.json")
-    view: dict[str, Any] = {
-        "run": run,
-        "mirror": document["mirror"],
-        "created": document["created"],
-        "schedule": document.get("schedule"),
-        "steps": {
-            kind: {"done": len(fingerprints & store.done(kind)), "of": len(fingerprints)}
-            for kind, fingerprints in totals(store, run).items()
-        },
-        "failures": [failure for failure in failures if failure],
-        "cancelled": store.get_json(f"runs/{run}/cancelled.json") is not None,
-        "exit_code": None if outcome is None else int(outcome["exit_code"]),
-        "missing": [] if outcome is None else outcome["missing"],
-        "kfp": None,
-    }
-    if kfp is not None:
-        run_id = kfp_id(store, run)
-        state = kfp.run(run_id)
-        error = state.error.message if state.error is not None else None
-        view["kfp"] = {
-            "run_id": run_id,
-            "state": str(state.state or "PENDING"),
-            "error": error,
-            "url": kfp.url(run_id),
-        }
-    return view
-
-
 def kfp_id(store: Store, run: str) -> str:
     """KFP's id of a run: recorded by `submit`, or by the firing of the schedule that created it."""
     recorded = store.get_json(f"runs/{run}/kfp.json")
     if recorded is not None:
         return str(recorded["run_id"])
-    document = _run_document(store, run)
+    document = run_document(store, run)
     if "fired_by" not in document:
         raise PlanError(f"{store.uri}/runs/{run}: not a KFP run; it was run with `xstilts run`")
     return str(document["fired_by"])
 
 
-def _run_document(store: Store, run: str) -> Mapping[str, Any]:
+def run_document(store: Store, run: str) -> Mapping[str, Any]:
+    """`run.json` of a run. Raises PlanError for an unknown run."""
     document = store.get_json(f"runs/{run}/run.json")
     if document is None:
         names = sorted({key.split("/")[1] for key in store.list("runs/")})
@@ -218,23 +171,6 @@ def _find_accepted(kfp: Kfp, name: str, error: KfpError) -> str | None:
             f"run's folder is kept: look for {name} on KFP's page, and delete runs/{name}/ if "
             "KFP has no such run"
         ) from error
-
-
-def outcome(store: Store, run: str, state: str) -> tuple[int, list[Mapping[str, Any]]]:
-    """(exit code, failures) of a run that ended in KFP with `state`, from the run's folder."""
-    view = status(store, run)
-    failures = view["failures"]
-    if view["exit_code"] is not None:
-        return view["exit_code"], failures
-    if view["cancelled"] or state == "CANCELED":
-        raise InfrastructureError(
-            f"{run} was cancelled; finished steps are kept and will not run again"
-        )
-    if failures:
-        return max(int(failure["exit_code"]) for failure in failures), failures
-    raise InfrastructureError(
-        f"KFP ended {run} as {state} without a recorded failure: see `xstilts logs {run}`"
-    )
 
 
 def cancel(kfp: Kfp, store: Store, run: str) -> None:

@@ -5,6 +5,8 @@ fields differently.
 import calendar
 from collections.abc import Mapping
 
+from xstilts.errors import counted
+
 _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
 _DAYS = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
 #: field → (first value, last value, names)
@@ -26,7 +28,9 @@ def problems(line: str) -> list[str]:
     texts = line.split()
     if len(texts) != len(FIELDS):
         hint = f"; put the second before five-field cron: `0 {line}`" if len(texts) == 5 else ""
-        return [f"{line!r} has {len(texts)} fields; KFP needs six: {', '.join(FIELDS)}{hint}"]
+        return [
+            f"{line!r} has {counted(len(texts), 'field')}; KFP needs six: {', '.join(FIELDS)}{hint}"
+        ]
     mistakes: list[str] = []
     values: dict[str, set[int]] = {}
     for (field, limits), text in zip(FIELDS.items(), texts, strict=True):
@@ -38,8 +42,8 @@ def problems(line: str) -> list[str]:
         return mistakes
     if len(values["second"]) > 1:
         mistakes.append(
-            f"the second {texts[0]!r} fires {len(values['second'])} times a minute; the first "
-            "field is seconds"
+            f"the second {texts[0]!r} fires {counted(len(values['second']), 'time')} a minute; the "
+            "first field is seconds"
         )
     days, months = values["day of the month"], values["month"]
     if texts[5] in ("*", "?") and min(days) > max(_LONGEST[month] for month in months):

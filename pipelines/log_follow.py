@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.launch.log import StoredLog, stored_logs
+from components.launch.log import StoredLog, logs_key, stored_logs
+from components.launch.waiting import recorded as recorded_waits
+from pipelines.log_noise import NoiseFilter
+from pipelines.log_steps import step_of_log
+from pipelines.outages import Outages
 from pipelines.pod_logs import OVER, Pod, configure, log_of, pods_of
-from xstilts.errors import InfrastructureError, StoreError
+from xstilts.errors import InfrastructureError, counted
 from xstilts.store.store import Store
 
 #: Seconds that are read again at each poll: clocks may differ, and repeated lines are recognized
@@ -20,8 +24,25 @@ OVERLAP_SECONDS = 10
 Say = Callable[[str], None]
 
 
-def title(job: StoredLog) -> str:
-    return f"==> {job.kind} of {job.group} on Ray, started {job.started}"
+def title(log: StoredLog) -> str:
+    return f"==> {step_of_log(log)}, started {log.started}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to show of a run's logs.
+
+    Attributes:
+        tail: last lines of each log.
+        step: a kind, a batch or group, or both; None for all.
+        since: seconds before now; None for all.
+        raw: also show lines that are the same in every run.
+    """
+
+    tail: int = 200
+    step: str | None = None
+    since: float | None = None
+    raw: bool = False
 
 
 class OnceEach:
@@ -53,7 +74,7 @@ class Lines:
         self.shown = max(end, shown)
         skipped = []
         if self.shown > job.before > shown:
-            skipped = [f"({job.before - shown} lines were not kept)"]
+            skipped = [f"({counted(job.before - shown, 'line')} not kept)"]
         return [*skipped, *lines[max(shown - job.before, 0) :]]
 
 
@@ -90,16 +111,12 @@ class LogFollower:
     """Prints what is new in the logs of a run. Failed requests are retried without limit."""
 
     def __init__(
-        self, store: Store, run: str, run_id: str, namespace: str, tail: int, say: Say, warn: Say,
-        clock: Callable[[], float] = time.monotonic,
+        self, store: Store, run: str, run_id: str, namespace: str, selection: Selection, say: Say,
+        warn: Say, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.store, self.folder, self.run_id, self.namespace, self.tail = (
-            store,
-            f"runs/{run}",
-            run_id,
-            namespace,
-            tail,
-        )
+        self.store, self.folder, self.run_id = store, f"runs/{run}", run_id
+        self.namespace, self.selection = namespace, selection
+        self._start = time.time() - (selection.since or 0) if selection.since is not None else 0.0
         self.say, self.clock = say, clock
         self._warn_once, self._source = OnceEach(warn), ""
         self._configured = False
@@ -109,34 +126,39 @@ class LogFollower:
         self._jobs: dict[str, Lines] = {}
         self._etags: dict[str, str] = {}
         self._failures: set[str] = set()
+        self._waits: dict[str, str] = {}
+        self._filters: dict[str, NoiseFilter] = {}
 
     def until(
         self,
         end: Callable[[], str | None],
         every: float,
-        sleep: Callable[[float], None] = time.sleep,
+        outages: Outages | None = None,
     ) -> str:
         """Polls until the run has ended; returns how. `end` is asked before the logs are read, so
-        that everything up to the end is shown.
+        that everything up to the end is shown. Raises StoreError after a long outage.
         """
+        outages = outages or Outages()
         while True:
-            try:
-                ended = end()
-                self.poll(last=ended is not None)
-            except StoreError as error:
-                self._warn_once("store", f"{error}; retrying")
-            else:
-                self._warn_once("store", None)
-                if ended is not None:
-                    return ended
-            sleep(every)
+            ended = outages.outlast(end)
+            outages.outlast(lambda last=ended is not None: self.poll(last))  # type: ignore[misc]
+            if ended is not None:
+                return ended
+            outages.sleep(every)
 
     def poll(self, last: bool = False) -> None:
         """Prints what is new since the last poll. last: also an incomplete line."""
         self._poll_pods()
-        for key, etag, job in stored_logs(self.store, self.folder, {} if last else self._etags):
+        self._poll_waits()
+        written = self.store.written(logs_key(self.folder)) if self._start else {}
+        for key, etag, log in stored_logs(self.store, self.folder, {} if last else self._etags):
             self._etags[key] = etag
-            self._show(title(job), self._jobs.setdefault(key, Lines(self.tail)).new(job, last))
+            step = step_of_log(log)
+            late = not self._start or written.get(key, (0, 0.0))[1] >= self._start
+            if log.pod in self._pods or not late or not step.matches(self.selection.step):
+                continue
+            lines = self._jobs.setdefault(key, Lines(self.selection.tail)).new(log, last)
+            self._show(title(log), self._filter(key)(lines))
         for key in self.store.list(f"{self.folder}/failures/"):
             failure: Mapping[str, Any] | None = (
                 self.store.get_json(key) if key not in self._failures else None
@@ -147,6 +169,20 @@ class LogFollower:
                     f"==> failed: {failure['what']}: {failure['error']}",
                     failure["log"].rstrip().split("\n"),
                 )
+
+    def _poll_waits(self) -> None:
+        """Prints why a group waits whenever the reason changes."""
+        waits = {
+            f"{wait.kind} {wait.group}": "; ".join(wait.reasons)
+            for wait in recorded_waits(self.store, self.folder, time.time())
+        }
+        for work, reasons in waits.items():
+            if self._waits.get(work) != reasons:
+                self._show(f"==> {work} (waiting)", [reasons])
+        self._waits = waits
+
+    def _filter(self, source: str) -> NoiseFilter:
+        return self._filters.setdefault(source, NoiseFilter(self.selection.raw))
 
     def _poll_pods(self) -> None:
         try:
@@ -160,18 +196,22 @@ class LogFollower:
         self._configured = True
         self._warn_once("pods", None)
         for pod in pods:
-            heading = f"==> {pod.name} ({pod.phase})"
+            if not pod.step.matches(self.selection.step):
+                continue
+            heading = pod.title
             if pod.phase == "Pending":
                 if self._waiting.get(pod.name) != pod.waiting:
                     self._show(heading, [pod.waiting])
                 self._waiting[pod.name] = pod.waiting
             elif pod.name not in self._over:
-                self._show(heading, list(self._new_lines(pod)))
+                self._show(heading, self._filter(pod.name)(self._new_lines(pod)))
 
     def _new_lines(self, pod: Pod) -> Iterator[str]:
         seen, now = self._pods.setdefault(pod.name, Stamps()), self.clock()
         if seen.read is None:
-            since: dict[str, int] = {"tail_lines": self.tail}
+            since = {"tail_lines": self.selection.tail}
+            if self.selection.since is not None:
+                since["since_seconds"] = max(int(self.selection.since), 1)
         else:
             since = {"since_seconds": int(now - seen.read) + OVERLAP_SECONDS}
         try:

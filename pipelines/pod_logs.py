@@ -2,10 +2,10 @@
 pods/log.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.log_steps import StepName, step_of_pod
 from xstilts.errors import InfrastructureError
 
 #: Phases in which a pod's log is complete.
@@ -14,11 +14,25 @@ OVER = ("Succeeded", "Failed")
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that runs a component. waiting: Kubernetes' reason why it does not run yet."""
+    """A pod that runs a component.
+
+    Attributes:
+        name: of the pod.
+        step: what it runs.
+        phase: Kubernetes' phase.
+        created: seconds since the epoch.
+        waiting: Kubernetes' reason why it does not run yet.
+    """
 
     name: str
+    step: StepName
     phase: str
+    created: float
     waiting: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"==> {self.step} ({self.phase.lower()})"
 
 
 def pods_of(run_id: str, namespace: str) -> list[Pod]:
@@ -31,12 +45,15 @@ def pods_of(run_id: str, namespace: str) -> list[Pod]:
     listing = client.CoreV1Api().list_namespaced_pod
     items = _request(what, listing, namespace, label_selector=f"pipeline/runid={run_id}").items
     pods = []
-    for pod in sorted(items, key=lambda pod: str(pod.metadata.creation_timestamp)):
-        labels = pod.metadata.labels or {}
-        if labels.get("app.kubernetes.io/part-of") == "xstilts":  # the others are KFP's drivers
-            phase = str(pod.status.phase)
-            pods.append(Pod(pod.metadata.name, phase, _waiting(pod) if phase == "Pending" else ""))
-    return pods
+    for pod in items:
+        metadata = pod.metadata
+        if (metadata.labels or {}).get("app.kubernetes.io/part-of") != "xstilts":
+            continue  # one of KFP's drivers
+        phase = str(pod.status.phase)
+        waiting = _waiting(pod) if phase == "Pending" else ""
+        step, created = step_of_pod(metadata, pod.spec), metadata.creation_timestamp.timestamp()
+        pods.append(Pod(metadata.name, step, phase, created, waiting))
+    return sorted(pods, key=lambda pod: (pod.created, pod.name))
 
 
 def log_of(name: str, namespace: str, **options: Any) -> str:
@@ -48,22 +65,6 @@ def log_of(name: str, namespace: str, **options: Any) -> str:
     reading = client.CoreV1Api().read_namespaced_pod_log
     what = f"the log of {name}"
     return str(_request(what, reading, name, namespace, container="main", **options) or "")
-
-
-def pod_logs(run_id: str, namespace: str, tail: int) -> Iterator[tuple[str, str, str]]:
-    """Yields (pod, phase, end of its log) for every pod that runs a component, oldest first. Raises
-    InfrastructureError if the API is unreachable or denies access.
-    """
-    configure()
-    for pod in pods_of(run_id, namespace):
-        if pod.phase == "Pending":
-            yield pod.name, pod.phase, pod.waiting
-            continue
-        try:
-            log = log_of(pod.name, namespace, tail_lines=tail)
-        except InfrastructureError as error:  # a deleted pod must not hide the others
-            log = f"(no log: {error})"
-        yield pod.name, pod.phase, log
 
 
 def _waiting(pod: Any) -> str:
@@ -109,7 +110,7 @@ def _request(what: str, function: Any, *arguments: Any, **options: Any) -> Any:
         advice = {
             401: "not authenticated: sign in to the cluster again",
             403: "ask for a role that may get pods and pods/log in this namespace",
-            404: "deleted: pods are removed some days after a run; the store keeps its failures",
+            404: "deleted: pods are removed after a run; its folder keeps the end of its logs",
         }.get(int(error.status or 0), "check the cluster's API server")
         raise InfrastructureError(
             f"cannot read {what} ({error.status} {error.reason}): {advice}"

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipelines import cron
 from pipelines.kfp.kfp_client import EXPERIMENT
-from xstilts.errors import PlanError
+from xstilts.errors import PlanError, counted
 from xstilts.plan.schema import Name
 from xstilts.runs.recurring import Repeat, folder_of
 
@@ -117,7 +117,7 @@ def load(path: Path, zone: str) -> list[tuple[Path, Schedule]]:
     if mistakes:
         lines = (f"  - {mistake}" for mistake in mistakes)
         raise PlanError(
-            "\n".join([f"{path}: {len(mistakes)} mistakes (docs/schedules.md):", *lines])
+            "\n".join([f"{path}: {counted(len(mistakes), 'mistake')} (docs/schedules.md):", *lines])
         )
     return schedules
 
@@ -229,7 +229,7 @@ class Change:
         fields = f" ({', '.join(self.differs)})" if self.differs else ""
         left = " (in no file; `--prune` deletes it)" if self.kind == "left" else ""
         duplicates = (
-            f", {len(self.old)} duplicates deleted"
+            f", {counted(len(self.old), 'duplicate')} deleted"
             if self.kind not in ("replace", "delete") and self.old
             else ""
         )

@@ -9,6 +9,8 @@ from pipelines import cluster_runs, recurring_runs
 from pipelines.cluster_settings import load_settings
 from pipelines.console import say
 from pipelines.kfp.kfp_client import Kfp
+from pipelines.run_status import status_of
+from xstilts.errors import PlanError, counted
 from xstilts.plan.status import undone
 from xstilts.runs import recurring
 from xstilts.store.store import Store
@@ -127,29 +129,53 @@ def list_runs(store_uri: str, kfp: Kfp) -> int:
     for run in sorted(_existing(kfp, store), key=lambda run: str(run.display_name)):
         fields = recurring_runs.present(run)
         firings = recurring.firings(store, str(run.display_name))
-        last = f", the last as {firings[-1]['run']}" if firings else ""
+        last = ""
+        if firings:
+            fired = str(firings[-1]["run"])
+            last = f", the last as {fired} ({status_of(store, fired, kfp).state.state})"
         state = "on" if fields["mode"] == "ENABLE" else "off"
         cron = fields["cron_schedule"]["cron"]
-        say(f"{run.display_name}: {state}, {cron}, fired {len(firings)} times{last}")
+        say(f"{run.display_name}: {state}, {cron}, fired {counted(len(firings), 'time')}{last}")
     return 0
 
 
-def delete(file: Path, store_uri: str, kfp: Kfp, *, settings_file: Path | None = None) -> int:
-    """Deletes the recurring runs of the schedules in the files. The store keeps their folders and
-    firings.
+def delete(schedule: str, store_uri: str, kfp: Kfp, *, settings_file: Path | None = None) -> int:
+    """Deletes recurring runs. The store keeps their folders and firings.
+
+    Args:
+        schedule: the name of one schedule of this store, or a path of schedule files.
+        store_uri: the cluster's store.
+        kfp: the server.
+        settings_file: the cluster's settings.
     """
     store = cluster_runs.open_store(store_uri)
-    zone = load_settings(settings_file).timezone
-    names = {schedule.name for _, schedule in recurring_runs.load(file, zone)}
-    for run in _existing(kfp, store):
+    existing = _existing(kfp, store)
+    names = _names(schedule, existing, store, settings_file)
+    for run in existing:
         name = str(run.display_name)
         if name in names:
             kfp.delete_recurring(str(run.recurring_run_id), name)
-            names.discard(name)
             say(f"delete    {name}")
-    for name in sorted(names):
+    for name in sorted(names - {str(run.display_name) for run in existing}):
         say(f"absent    {name}")
     return 0
+
+
+def _names(
+    schedule: str, existing: Sequence[Any], store: Store, settings_file: Path | None
+) -> set[str]:
+    """The schedules that `delete` means. A name comes before a path: the file may be gone or
+    invalid.
+    """
+    known = {str(run.display_name) for run in existing}
+    is_name = "/" not in schedule
+    if schedule in known or (is_name and recurring.stored(store, schedule) is not None):
+        return {schedule}
+    if not Path(schedule).exists():
+        listed = f"its schedules are {', '.join(sorted(known))}" if known else "it has no schedules"
+        raise PlanError(f"{schedule!r}: neither a schedule of {store.uri} nor a file; {listed}")
+    zone = load_settings(settings_file).timezone
+    return {each.name for _, each in recurring_runs.load(Path(schedule), zone)}
 
 
 def _prepare(
@@ -214,5 +240,9 @@ def _print_changes(
         if not reasons:
             steps = undone(prepared.plan.expansion, store).values()
             count = sum(len(fingerprints) for fingerprints in steps)
-            first = f"the next firing computes {count} steps" if count else "all steps are done"
+            first = (
+                f"the next firing computes {counted(count, 'step')}"
+                if count
+                else "all steps are done"
+            )
             say(f"{INDENT}REPEATS COMPUTE NOTHING ({first}): set follow, add_seeds or reuse: none")

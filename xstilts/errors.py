@@ -1,4 +1,7 @@
-"""Errors with a message for users: what is wrong, where, and what to do. Each has an exit code."""
+"""Errors with a message for users: what is wrong, where, and what to do. Each has an exit code.
+
+Also the wording that messages share.
+"""
 
 
 class XstiltsError(Exception):
@@ -23,16 +26,26 @@ class DataError(XstiltsError):
 
 class StoreError(XstiltsError):
     """The object store is unreachable, full, rejects the credentials, or returned corrupt data
-    (exit code 3).
+    (exit code 3). temporary: the same request may succeed later.
     """
 
     exit_code = 3
+
+    def __init__(self, message: str, temporary: bool = False) -> None:
+        super().__init__(message)
+        self.temporary = temporary
 
 
 class InfrastructureError(XstiltsError):
     """Ray, the embedded server or a runner failed to start or was lost (exit code 3)."""
 
     exit_code = 3
+
+
+class Interrupted(XstiltsError):
+    """The user interrupted a command whose work continues elsewhere (exit code 130)."""
+
+    exit_code = 130
 
 
 class RunFailed(XstiltsError):
@@ -49,3 +62,8 @@ def in_a_line(error: str) -> str:
     """
     lines = [line.strip() for line in error.splitlines() if line.strip()] or [error]
     return lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number of things for a message, for example `1 cell` or `1,200 entries`."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -12,8 +12,10 @@ def finetune(run: str, group: str) -> str:
     """Runs the finetune steps of a group and returns the group's id."""
     from components.launch.choose import launcher
     from components.orphan import end_with_parent
+    from components.step_log import kept
     from xstilts.runs.actions import finetune
 
     end_with_parent()
-    finetune(run, group, launcher())
+    with kept(run, "finetune", group):
+        finetune(run, group, launcher())
     return group

@@ -30,7 +30,7 @@ def main(run_uri: str, group: str, kind: str) -> None:
     store, folder = open_run(run_uri)
     if settled(store, folder, group, kind):
         return
-    with Copy(store, folder, group, kind, own_output()) as copy:
+    with Copy(lambda: (store, folder), group, kind, own_output()) as copy:
         log.info("%s of %s, for %s", kind, group, run_uri)
         try:
             _work(store, folder, group, kind, run_uri, copy)

@@ -1,10 +1,12 @@
-"""Stores the end of a group's log in the run's folder:
-`runs/<run>/logs/<kind>-<group>/<started>.json`.
+"""Stores the end of a log in the run's folder: `runs/<run>/logs/<kind>-<group>/<started>.json` of a
+group's job on Ray, `runs/<run>/logs/step-<kind>-<item>/<started>.json` of a task's pod
+(components/step_log.py).
 
 Ray writes the output of the driver and of its workers to a file on the head, which is deleted with
 the cluster. The driver copies the last part of that file to the store while it runs and when it
 ends. Readers need only the store; Ray's dashboard would need rights to services/proxy, the
-cluster's token and an opening in the network policies, and has no log of a deleted job.
+cluster's token and an opening in the network policies, and has no log of a deleted job. Values of
+secrets in the environment are masked.
 """
 
 import logging
@@ -13,7 +15,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,13 +29,25 @@ KEPT = 200_000
 #: How long an exiting driver waits for its log to be stored.
 LAST_SECONDS = 5.0
 _CHUNK = 1 << 20
+#: Ends of the names of variables whose values are secrets.
+SECRETS = ("_SECRET_ACCESS_KEY", "_TOKEN", "_COOKIE", "PASSWORD")
+#: Shorter values are words, and masking them would hide text.
+SHORTEST_SECRET = 8
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StoredLog:
-    """The end of a job's log. started: in UTC. before: the number of lines before `text`, which
-    are not kept.
+    """The end of a log.
+
+    Attributes:
+        kind: of the steps, or the component of a task.
+        group: of a job; of a task its batch or group, empty for plan and report.
+        started: in UTC.
+        before: the number of lines before `text`, which are not kept.
+        text: the last lines.
+        pod: the pod of a task; empty for a job on Ray.
+        attempt: of a task, from 1.
     """
 
     kind: str
@@ -41,6 +55,16 @@ class StoredLog:
     started: str
     before: int
     text: str
+    pod: str = ""
+    attempt: int = 1
+
+
+def masked(text: str, environment: Mapping[str, str]) -> str:
+    """A text without the values of the secrets in an environment."""
+    for name, value in environment.items():
+        if name.endswith(SECRETS) and len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, "***")
+    return text
 
 
 def logs_key(folder: str) -> str:
@@ -90,18 +114,25 @@ class Tail:
         self.kept = data[cut:]
 
 
+#: Where a log is stored: the store and the run's folder; None while the run has no folder.
+Place = Callable[[], tuple[Store, str] | None]
+
+
 class Copy:
     """Copies the end of this process's output to the store, at the lease's polling interval if it
     has grown, and when the body ends. An unreachable store causes a warning only. The thread is
     separate from the lease's, which must not be delayed.
+
+    pod, attempt: of a task of KFP; see StoredLog.
     """
 
     def __init__(
-        self, store: Store, folder: str, group: str, kind: str, output: Path | None
-    ) -> None:
-        self.store, self.group, self.kind = store, group, kind
+        self, place: Place, group: str, kind: str, output: Path | None, pod: str = "",
+        attempt: int = 1,
+    ) -> None:  # fmt: skip
+        self.place, self.group, self.kind, self.pod, self.attempt = place, group, kind, pod, attempt
         self.started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self.key = f"{logs_key(folder)}{kind}-{group}/{self.started}.json"
+        self.name = f"{'step-' if pod else ''}{kind}-{group}".rstrip("-") + f"/{self.started}.json"
         self._tail = None if output is None else Tail(output)
         self._due = False
         self._lock, self._stop = threading.Lock(), threading.Event()
@@ -114,14 +145,19 @@ class Copy:
         with self._lock:
             try:
                 self._due = self._tail.read() or self._due
-                if self._due:
-                    text = self._tail.kept.decode(errors="replace")
-                    before = self._tail.before
-                    document = StoredLog(self.kind, self.group, self.started, before, text)
-                    self.store.put_json(self.key, vars(document))
+                if self._due and (place := self.place()) is not None:
+                    store, folder = place
+                    store.put_json(f"{logs_key(folder)}{self.name}", vars(self._document()))
                     self._due = False
             except (StoreError, OSError) as error:
-                log.warning("cannot store the log of %s, retrying: %s", self.group, error)
+                what = self.group or self.kind
+                log.warning("cannot store the log of %s, retrying: %s", what, error)
+
+    def _document(self) -> StoredLog:
+        assert self._tail is not None
+        text = masked(self._tail.kept.decode(errors="replace"), os.environ)
+        before = self._tail.before
+        return StoredLog(self.kind, self.group, self.started, before, text, self.pod, self.attempt)
 
     def last(self) -> None:
         """Stores the end of the log of an exiting process, within LAST_SECONDS."""

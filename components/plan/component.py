@@ -20,9 +20,11 @@ def plan(run: str) -> NamedTuple(  # type: ignore[valid-type]  # KFP reads the f
     """Expands the plan, writes the specs to the run's folder and returns their ids, one output for
     each loop.
     """
+    from components.step_log import kept
     from xstilts.runs.actions import plan
     from xstilts.runs.folder import planned_ids
 
-    plan(run)
+    with kept(run, "plan"):
+        plan(run)
     ids = planned_ids(run)
     return ids["sources"], ids["builds"], ids["encodings"], ids["groups"]

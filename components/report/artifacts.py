@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from components.orphan import end_with_parent
-from xstilts.errors import DataError
+from components.step_log import kept
+from xstilts.errors import DataError, counted
 from xstilts.runs.actions import report
 from xstilts.runs.folder import open_run
 
@@ -16,7 +17,7 @@ def write(run: str, html: Any, markdown: Any, metrics: Any) -> str:
     ones.
     """
     end_with_parent()
-    with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
+    with kept(run, "report"), tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         summary = report(run, Path(scratch))
         shutil.copyfile(Path(scratch) / "report.html", html.path)
         shutil.copyfile(Path(scratch) / "report.md", markdown.path)
@@ -31,6 +32,11 @@ def write(run: str, html: Any, markdown: Any, metrics: Any) -> str:
 
 def verdict(run: str) -> str:
     """Raises DataError if the run's report names missing cells."""
+    with kept(run, "verdict"):
+        return _verdict(run)
+
+
+def _verdict(run: str) -> str:
     store, folder = open_run(run)
     status = store.get_json(f"{folder}/status.json")
     if status is None:
@@ -38,6 +44,7 @@ def verdict(run: str) -> str:
     if status["missing"]:
         names = ", ".join(str(missing["what"]) for missing in status["missing"][:5])
         raise DataError(
-            f"{len(status['missing'])} cells are missing ({names}, …); see the report for reasons"
+            f"missing: {counted(len(status['missing']), 'cell')} ({names}, …); see the report for "
+            "reasons"
         )
     return run

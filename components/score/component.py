@@ -12,8 +12,10 @@ def score(run: str, group: str) -> str:
     """Runs the score steps of a group and returns the group's id."""
     from components.launch.choose import launcher
     from components.orphan import end_with_parent
+    from components.step_log import kept
     from xstilts.runs.actions import score
 
     end_with_parent()
-    score(run, group, launcher())
+    with kept(run, "score", group):
+        score(run, group, launcher())
     return group

@@ -9,10 +9,12 @@ from components.images import reference
 def stage(run: str, batch: str) -> str:
     """Runs the unfinished steps of a batch and returns the batch's id."""
     from components.orphan import end_with_parent
+    from components.step_log import kept
     from xstilts.runs.actions import stage
 
     end_with_parent()
-    stage(run, batch)
+    with kept(run, "stage", batch):
+        stage(run, batch)
     return batch
 
 
@@ -21,8 +23,10 @@ def stage(run: str, batch: str) -> str:
 def build(run: str, batch: str) -> str:
     """Builds the unfinished tiny backbones of a batch and returns the batch's id."""
     from components.orphan import end_with_parent
+    from components.step_log import kept
     from xstilts.runs.actions import stage
 
     end_with_parent()
-    stage(run, batch)
+    with kept(run, "build", batch):
+        stage(run, batch)
     return batch

@@ -10,6 +10,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
+from xstilts.errors import counted
 
 app = new_app()
 
@@ -53,7 +54,9 @@ def _print_scores(scores: Mapping[str, Any], title: str) -> None:
         console.print(f"retrieval with LAReQA: {scores['retrieval_with_lareqa']:.2f}")
     present = scores["present_tasks"]
     mean = f"{scores['mean_of_present_tasks']:.2f}"
-    console.print(f"mean of the {len(present)} tasks present ({', '.join(present)}): {mean}")
+    console.print(
+        f"mean of the {counted(len(present), 'task')} present ({', '.join(present)}): {mean}"
+    )
     missing: dict[str, list[str]] = {}
     for line in scores["missing"]:  # `task language: reason`, or `task: reason`
         task, _, language = line.partition(":")[0].partition(" ")

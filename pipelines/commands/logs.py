@@ -31,7 +31,29 @@ def logs(
         ),
     ] = None,
     ca_cert: options.CaCertificate = None,
+    step: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEP",
+            help="Only this component, batch or group, or both: `stage`, `sources-00`, "
+            "`finetune tiny-llava`.",
+            show_default="all",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Only what was logged within 90s, 10m, 2h or 1d; of a stored log all, if it was "
+            "written to since.",
+            show_default="all",
+        ),
+    ] = None,
     tail: Annotated[int, typer.Option(metavar="LINES", help="Last lines of each log.")] = 200,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Show also the lines of KFP, Argo and Ray of every run."),
+    ] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
     ] = False,
@@ -39,13 +61,20 @@ def logs(
         float, typer.Option(metavar="SECONDS", help="Polling interval of --follow.")
     ] = 5.0,
 ) -> int:
-    """Show or follow the logs of a run on a cluster: its pods, its Ray jobs and its failures."""
-    from pipelines import cluster_runs, run_logs
+    """Show or follow the logs of a run on a cluster: its steps, its Ray jobs and its failures.
 
-    opened = cluster_runs.open_store(store)
+    With --follow the command returns the exit code of the run.
+    """
+    from pipelines import cluster_runs, run_logs
+    from pipelines.log_follow import Selection
+    from pipelines.log_steps import seconds_of
+    from pipelines.outages import Outages
+    from pipelines.run_status import KfpServer
+
+    selection = Selection(tail, step, None if since is None else seconds_of(since), raw)
+    opened = Outages().outlast(lambda: cluster_runs.open_store(store))
     if follow:
-        server = run_logs.KfpServer(host, namespace, ca_cert)
-        run_logs.follow(opened, run, server, tail, every)
-    else:
-        run_logs.show(opened, run, namespace or run_logs.NAMESPACE, tail)
+        server = KfpServer(host, namespace, ca_cert)
+        return run_logs.follow(opened, run, server, selection, every)
+    run_logs.show(opened, run, namespace or run_logs.NAMESPACE, selection)
     return 0

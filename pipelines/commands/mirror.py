@@ -11,7 +11,7 @@ import typer
 
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
-from xstilts.errors import PlanError
+from xstilts.errors import PlanError, counted
 
 app = new_app(
     "Create, fill or verify a mirror: a folder or S3 prefix that is laid out like the Hugging "
@@ -135,7 +135,7 @@ def verify(
     count, problems = verify_files(mirror)
     for problem in problems:
         say(str(problem))
-    say(f"{mirror.address}: {count} files, {len(problems)} problems")
+    say(f"{mirror.address}: {counted(count, 'file')}, {counted(len(problems), 'problem')}")
     if problems and forget:
         remove_corrupt(mirror, problems)
         say("removed from the record: the next pull fetches these files")

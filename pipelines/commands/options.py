@@ -70,6 +70,9 @@ ClusterStore = Annotated[
 _HOST = "Root URL of the KFP API, for example http://localhost:8888."
 Host = Annotated[str, typer.Option(metavar="URL", help=_HOST)]
 OptionalHost = Annotated[str | None, typer.Option(metavar="URL", help=_HOST)]
+RecordedHost = Annotated[
+    str | None, typer.Option(metavar="URL", help=_HOST, show_default="that of the submission")
+]
 Namespace = Annotated[
     str | None, typer.Option(metavar="NAME", help="Namespace of a multi-user KFP.")
 ]

@@ -13,7 +13,7 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say, warn
-from xstilts.errors import InfrastructureError, in_a_line
+from xstilts.errors import InfrastructureError, counted, in_a_line
 
 if TYPE_CHECKING:
     from pipelines.local_runner import LocalFolders
@@ -137,7 +137,8 @@ def run_plan(
         todo = {kind: len(steps) for kind, steps in undone(expansion, opened).items() if steps}
         _reset_run(opened, name, path.read_text(), address, checked.task_files)
         say(
-            f"{checked.name}: {len(expansion.cells)} cells, {len(expansion.steps)} steps; "
+            f"{checked.name}: {counted(len(expansion.cells), 'cell')}, "
+            f"{counted(len(expansion.steps), 'step')}; "
             + (
                 "to do: " + ", ".join(f"{count} {kind}" for kind, count in todo.items())
                 if todo
@@ -162,7 +163,7 @@ def run_plan(
     if missing:
         code = InfrastructureError.exit_code
         lines = "".join(f"\n  {line}" for line in missing[:MOST_LISTED])
-        errors.append(f"{len(missing)} outputs of the run's tasks are missing:{lines}")
+        errors.append(f"missing: {counted(len(missing), 'output')} of the run's tasks:{lines}")
     return RunResult(name, code, report, errors, time.monotonic() - started)
 
 

@@ -117,11 +117,19 @@ def list_runs(
 @app.command(
     cls=Command,
     epilog=examples(
-        f"xstilts schedule delete pipelines/plans/schedules {SERVER}", note=options.CREDENTIALS
+        f"xstilts schedule delete weekly {SERVER}",
+        f"xstilts schedule delete pipelines/plans/schedules {SERVER}",
+        note=options.CREDENTIALS,
     ),
 )
 def delete(
-    file: Files,
+    schedule: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="Name of a schedule, or YAML file of one or more schedules, or a folder of them.",
+        ),
+    ],
     host: options.Host,
     store: options.ClusterStore,
     namespace: options.Namespace = None,
@@ -131,8 +139,11 @@ def delete(
     allow_unlocked: UnusedFlag = False,
     prune: UnusedFlag = False,
 ) -> int:
-    """Delete the recurring runs of the schedules in the files. Their finished runs are kept."""
+    """Delete the recurring run of a schedule, or of all schedules in files. Their finished runs are
+    kept.
+    """
     from pipelines import schedules
     from pipelines.kfp.kfp_client import Kfp
 
-    return schedules.delete(file, store, Kfp(host, namespace, ca_cert), settings_file=settings)
+    kfp = Kfp(host, namespace, ca_cert)
+    return schedules.delete(schedule, store, kfp, settings_file=settings)

@@ -1,7 +1,6 @@
 """`xstilts status`: the state of a run on a cluster."""
 
 import json
-from typing import Any
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
@@ -25,41 +24,32 @@ def status(
     ca_cert: options.CaCertificate = None,
     as_json: options.Json = False,
 ) -> int:
-    """Show the state of a run on a cluster: finished steps, failures and, with --host, what KFP
-    reports.
+    """Show the state of a run on a cluster: pending, queued, running, succeeded, failed or
+    cancelled, with the reason, finished steps and failures.
+
+    Without --host the state is read from the run's folder only.
     """
     from pipelines import cluster_runs
     from pipelines.kfp.kfp_client import Kfp
+    from pipelines.outages import Outages
+    from pipelines.run_status import status_of
     from xstilts.errors import in_a_line
 
+    outages = Outages()
     kfp = Kfp(host, namespace, ca_cert) if host else None
-    view = cluster_runs.status(cluster_runs.open_store(store), run, kfp)
+    opened = outages.outlast(lambda: cluster_runs.open_store(store))
+    view = outages.outlast(lambda: status_of(opened, run, kfp))
     if as_json:
-        say(json.dumps(view, indent=2, ensure_ascii=False))
+        say(json.dumps(view.json(), indent=2, ensure_ascii=False))
         return 0
-    say(f"{run}: {_summary(view)}")
-    for kind, steps in view["steps"].items():
-        say(f"  {kind:10} {steps['done']:5} of {steps['of']}")
-    for failure in view["failures"]:
+    code = "" if view.state.exit_code is None else f", exit code {view.state.exit_code}"
+    say(f"{run}: {view.state}{code}")
+    for kind, (done, of) in view.steps.items():
+        say(f"  {kind:10} {done:5} of {of}")
+    for wait in view.waits:
+        say(f"  waiting: {wait}")
+    for failure in view.failures:
         say(f"  failed: {failure['what']}: {in_a_line(failure['error'])}")
-    if view["kfp"]:
-        say(f"  {view['kfp']['url']}")
+    if view.kfp:
+        say(f"  {view.kfp['url']}")
     return 0
-
-
-def _summary(view: dict[str, Any]) -> str:
-    """One line: the state in the run's folder, and KFP's where the folder has no outcome yet."""
-    from xstilts.errors import in_a_line
-
-    if view["exit_code"] is not None:
-        missing = len(view["missing"])
-        suffix = f"; {missing} cells are missing" if missing else ""
-        return f"finished, exit code {view['exit_code']}{suffix}"
-    state = "KFP state unknown (set --host)"
-    if view["kfp"]:
-        state = f"KFP state {view['kfp']['state'].lower()}"
-        if view["kfp"]["error"]:
-            state += f": {in_a_line(view['kfp']['error'])}"
-    if view["cancelled"]:
-        return f"cancelled; {state}"
-    return f"{'running' if view['steps'] else 'not planned yet'}; {state}"

@@ -12,6 +12,7 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
+from xstilts.errors import counted
 
 if TYPE_CHECKING:
     from xstilts.store.store import Store
@@ -58,7 +59,7 @@ def verify(store: options.LocalStore = None, home: options.Home = Path(".xstilts
         problems = verify_store(opened)
     for problem in problems:
         say(problem)
-    say(f"{len(problems)} problems")
+    say(counted(len(problems), "problem"))
     return 3 if problems else 0
 
 
@@ -85,7 +86,7 @@ def gc(
             collect(opened, unreferenced)
     verb = "would be deleted" if dry_run else "deleted"
     size, kept = unreferenced.size / 2**20, unreferenced.kept / 2**20
-    say(f"{len(unreferenced.keys)} objects, {size:.1f} MiB {verb}; {kept:.1f} MiB kept")
+    say(f"{counted(len(unreferenced.keys), 'object')}, {size:.1f} MiB {verb}; {kept:.1f} MiB kept")
     return 0
 
 

@@ -6,6 +6,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
+from pipelines.commands.wait import wait_for
 from pipelines.console import say, warn
 
 app = new_app()
@@ -42,13 +43,15 @@ def submit(
 
     Reports every mistake in the plan before anything is submitted, and prints the run's name.
     """
+    from components.launch.doctor import check_fit
     from pipelines import cluster_runs
     from pipelines.kfp.kfp_client import Kfp
-    from xstilts.errors import in_a_line
+    from pipelines.run_status import KfpServer
     from xstilts.plan.status import undone
 
     checked = cluster_runs.check_plan(plan, mirror, tasks or [])
     cluster = cluster_runs.settings_for(settings, checked.plan, checked.mirror)
+    check_fit(checked.plan.resources.model_dump(mode="json"), namespace, warn)
     text, version = cluster_runs.package(cluster, allow_unlocked)
     opened, kfp = cluster_runs.open_store(store), Kfp(host, namespace, ca_cert)
     todo = {kind: len(steps) for kind, steps in undone(checked.expansion, opened).items() if steps}
@@ -63,11 +66,4 @@ def submit(
     say(f"  {kfp.url(run_id)}")
     if not wait:
         return 0
-    progress = cluster_runs.progress(opened, name, say)
-    state = kfp.wait(run_id, every=every, on_poll=progress.update)
-    progress.update()
-    code, failures = cluster_runs.outcome(opened, name, state)
-    for failure in failures:
-        warn(f"{failure['what']}: {in_a_line(failure['error'])}")
-    say(f"{name}: {state.lower()}, exit code {code}")
-    return code
+    return wait_for(opened, name, KfpServer(host, namespace, ca_cert), every)

@@ -10,6 +10,7 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, Debug, examples, new_app
 from pipelines.console import say
+from xstilts.errors import counted
 
 app = new_app()
 
@@ -149,10 +150,10 @@ def probe(
         counts = ", ".join(f"{len(rows)} {status}" for status, rows in by_status.items() if rows)
         unverified = sum(not row["verified"] for row in by_status["ok"])
         say(
-            f"{len(results)} sources: {counts}; {unverified} of the readable ones are not verified "
-            "in hub.lock"
+            f"{counted(len(results), 'source')}: {counts}; {unverified} of the readable ones are "
+            "not verified in hub.lock"
         )
     if lock is not None:
-        say(f"{lock}: wrote {write_lock(results, lock)} data sets")
+        say(f"{lock}: wrote {counted(write_lock(results, lock), 'data set')}")
         return MISSING if by_status["missing"] else 0
     return MISSING if by_status["missing"] else CHANGED if by_status["changed"] else 0

@@ -8,7 +8,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from xstilts.errors import DataError
+from xstilts.errors import DataError, counted
 
 app = new_app()
 
@@ -32,7 +32,10 @@ def validate(
     from xstilts.official.validate import validate as find_problems
 
     if problems := find_problems(predictions, benchmark, labels):
-        lines = [f"{predictions}: {len(problems)} problems", *(f"  - {text}" for text in problems)]
+        lines = [
+            f"{predictions}: {counted(len(problems), 'problem')}",
+            *(f"  - {text}" for text in problems),
+        ]
         raise DataError("\n".join(lines))
     print(f"{predictions}: valid", file=sys.__stdout__)
     return 0

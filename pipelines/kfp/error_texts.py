@@ -40,13 +40,17 @@ NOT_KFP = (
 
 class KfpError(InfrastructureError):
     """A failed request. status: the HTTP status, 0 without a response. unsure: the server may have
-    carried out the request, since it failed, timed out or disconnected.
+    carried out the request, since it failed, timed out or disconnected. temporary: the same request
+    may succeed later.
     """
 
-    def __init__(self, message: str, status: int = 0, late: bool = False) -> None:
+    def __init__(
+        self, message: str, status: int = 0, late: bool = False, unreachable: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.unsure = late or status >= 500
+        self.temporary = unreachable or self.unsure or status == 429
 
 
 @contextmanager
@@ -72,7 +76,8 @@ def readable_errors(host: str, action: str) -> Iterator[None]:
         timed_out = isinstance(cause, ReadTimeoutError)
         disconnected = isinstance(cause, ProtocolError)
         meaning = TIMED_OUT if timed_out else DISCONNECTED if disconnected else UNREACHABLE
-        raise KfpError(f"{prefix}: {meaning}", late=timed_out or disconnected) from error
+        late = timed_out or disconnected
+        raise KfpError(f"{prefix}: {meaning}", late=late, unreachable=True) from error
     except (AttributeError, ValueError, TypeError) as error:
         raise KfpError(f"{prefix}: {NOT_KFP}") from error
 

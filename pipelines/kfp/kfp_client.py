@@ -3,19 +3,17 @@
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.kfp.error_texts import KfpError, readable_errors
+from pipelines.kfp.error_texts import readable_errors
 from xstilts.errors import PlanError
 
 PIPELINE = "intermediate-to-xtreme-r"
 EXPERIMENT = "xstilts"
 #: Seconds to connect, and to wait for a response.
 TIMEOUT = (5.0, 60.0)
-FINISHED = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 
 
 class Kfp:
@@ -181,33 +179,6 @@ class Kfp:
         """The page of a run. KF_PIPELINES_UI_ENDPOINT: the UI's URL, if it is not the API's."""
         root = os.environ.get("KF_PIPELINES_UI_ENDPOINT", self.host).rstrip("/")
         return f"{root}/#/runs/details/{run_id}"
-
-    def wait(
-        self,
-        run_id: str,
-        every: float = 10.0,
-        patience: int = 30,
-        on_poll: Callable[[], None] | None = None,
-    ) -> str:
-        """Waits until a run ends and returns its state. Up to `patience` requests in a row may
-        fail: the run continues without them.
-        """
-        failures = 0
-        while True:
-            try:
-                state = str(self.run(run_id).state or "")
-                failures = 0
-                if state in FINISHED:
-                    return state
-            except KfpError as error:
-                failures += 1
-                if error.status in (400, 401, 403, 404) or failures > patience:
-                    raise KfpError(
-                        f"{error}. The run continues; see `xstilts status`", error.status
-                    ) from error
-            if on_poll is not None:
-                on_poll()
-            time.sleep(every)
 
     # ---- recurring runs ----
 

@@ -16,8 +16,27 @@ OURS = {"app.kubernetes.io/part-of": "xstilts", "pipeline/runid": "run-1"}
 
 
 def pod(name: str, phase: str, made: str, labels: dict[str, str], **status: Any) -> dict[str, Any]:
-    metadata = {"name": name, "labels": labels, "creationTimestamp": f"2026-11-25T10:{made}:00Z"}
-    return {"metadata": metadata, "spec": {"containers": []}, "status": {"phase": phase, **status}}
+    """A pod that was created in minute `made`. It runs the component at the start of its name."""
+    kind, _, number = name.partition("-")
+    inputs = {
+        "run": "s3://b/p/runs/r",
+        **({"batch": f"sources-{number}"} if kind == "stage" else {}),
+    }
+    executor_input = json.dumps({"inputs": {"parameterValues": inputs}})
+    node = f"intermediate-to-xtreme-r-8cv6r(0).root(0).{kind}(0).executor(0)"
+    container = {
+        "name": "main",
+        "command": ["/kfp-launcher/launch", "--executor_input", executor_input, "--"],
+        "args": ["sh", "-ec", "", "--executor_input", "{{$}}", "--function_to_execute", kind],
+    }
+    metadata = {
+        "name": name,
+        "labels": labels,
+        "creationTimestamp": f"2026-11-25T10:{made}:00Z",
+        "annotations": {"workflows.argoproj.io/node-name": node},
+    }
+    status = {"phase": phase, **status}
+    return {"metadata": metadata, "spec": {"containers": [container]}, "status": status}
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from pipelines import cluster_runs
 from pipelines.cli import main
 from pipelines.kfp.kfp_client import PIPELINE, Kfp
-from xstilts.errors import InfrastructureError, PlanError
+from xstilts.errors import PlanError
 from xstilts.runs import actions as steps
 from xstilts.runs.folder import planned_ids
 from xstilts.store.store import Store
@@ -214,11 +214,11 @@ def test_waiting_returns_the_exit_code_in_the_runs_folder(
 
 
 def test_waiting_for_a_run_that_ends_without_a_word_is_an_infrastructure_error(
-    kfp_server: Any, store: Store, capsys: pytest.CaptureFixture[str]
+    kfp_server: Any, store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kfp_server.states = ["FAILED"]
     assert submit(kfp_server, store, "--wait", "--every", "0.01") == 3
-    assert "xstilts logs" in capsys.readouterr().err
+    assert "xstilts logs" in capfd.readouterr().out
 
 
 def test_the_plan_steps_failure_decides_the_exit_code(kfp_server: Any, store: Store) -> None:
@@ -235,7 +235,7 @@ def test_status_shows_steps_and_the_kfp_state(
 ) -> None:
     kfp_server.states = ["RUNNING"]
     assert of_run("status", kfp_server, store, submitted) == 0
-    assert "not planned yet; KFP state running" in capfd.readouterr().out
+    assert f"{submitted}: running\n" in capfd.readouterr().out
     steps.plan(f"{store.uri}/runs/{submitted}")
     assert of_run("status", kfp_server, store, submitted, "--json") == 0
     view = json.loads(capfd.readouterr().out)
@@ -250,7 +250,7 @@ def test_status_needs_no_server(
     store.put_json(f"runs/{submitted}/status.json", {"exit_code": 4, "missing": [{}, {}]})
     asked = len(kfp_server.requests)
     assert of_run("status", None, store, submitted) == 0
-    assert "finished, exit code 4; 2 cells are missing" in capfd.readouterr().out
+    assert "failed: 2 cells missing from the report, exit code 4" in capfd.readouterr().out
     assert len(kfp_server.requests) == asked
 
 
@@ -267,9 +267,7 @@ def test_cancel_marks_the_run_for_its_workers_and_ends_it(
     assert of_run("cancel", kfp_server, store, submitted) == 0
     assert isinstance((store.get_json(f"runs/{submitted}/cancelled.json") or {})["at"], float)
     (made,) = kfp_server.kept["runs"].values()
-    assert made["state"] == "CANCELED"
-    with pytest.raises(InfrastructureError, match="was cancelled"):
-        cluster_runs.outcome(store, submitted, "CANCELED")
+    assert made["state"] == "CANCELING"
 
 
 def test_a_run_is_marked_cancelled_even_if_kfp_is_unreachable(

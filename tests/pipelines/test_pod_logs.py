@@ -1,11 +1,11 @@
-"""The logs of a run's pods, from a fake Kubernetes API."""
+"""The pods of a run and their logs, from a fake Kubernetes API."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipelines.pod_logs import pod_logs
+from pipelines.pod_logs import configure, log_of, pods_of
 from tests.pipelines.kubernetes import OURS, Cluster, pod, served
 from xstilts.errors import InfrastructureError
 
@@ -33,26 +33,27 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
     )
     with served(state, tmp_path / "config"):
+        configure()
         yield state
 
 
-def test_logs_come_in_the_order_in_which_pods_started_without_kfps_drivers(
+def test_pods_come_in_the_order_in_which_they_started_without_kfps_drivers(
     cluster: Cluster,
 ) -> None:
-    found = list(pod_logs("run-1", "kubeflow", tail=50))
-    assert [(name, phase) for name, phase, _ in found] == [
-        ("plan-1", "Succeeded"),
-        ("stage-2", "Running"),
-        ("score-3", "Pending"),
+    pods = pods_of("run-1", "kubeflow")
+    assert [(pod.name, pod.title) for pod in pods] == [
+        ("plan-1", "==> plan (succeeded)"),
+        ("stage-2", "==> stage sources-2 (running)"),
+        ("score-3", "==> score (pending)"),
     ]
-    assert found[0][2] == "log of plan-1\n"
+    assert log_of("plan-1", "kubeflow", tail_lines=50) == "log of plan-1\n"
     assert cluster.asked[0][1] == {"labelSelector": ["pipeline/runid=run-1"]}
     assert cluster.asked[1][1] == {"container": ["main"], "tailLines": ["50"]}
 
 
-def test_a_pending_pod_is_shown_with_its_reason(cluster: Cluster) -> None:
-    *_, (_, _, text) = pod_logs("run-1", "kubeflow", tail=50)
-    assert text == "ImagePullBackOff: no such image; 0/3 nodes are available"
+def test_a_pending_pod_has_its_reason(cluster: Cluster) -> None:
+    *_, pod = pods_of("run-1", "kubeflow")
+    assert pod.waiting == "ImagePullBackOff: no such image; 0/3 nodes are available"
 
 
 @pytest.mark.parametrize(
@@ -62,14 +63,13 @@ def test_a_pending_pod_is_shown_with_its_reason(cluster: Cluster) -> None:
 def test_an_error_says_what_to_do(cluster: Cluster, status: int, advice: str) -> None:
     cluster.fault = ("/pods", status)
     with pytest.raises(InfrastructureError, match=advice):
-        list(pod_logs("run-1", "kubeflow", tail=50))
+        pods_of("run-1", "kubeflow")
 
 
-def test_a_deleted_pod_does_not_hide_the_others(cluster: Cluster) -> None:
+def test_the_log_of_a_deleted_pod_says_where_else_it_is(cluster: Cluster) -> None:
     cluster.fault = ("/stage-2/log", 404)
-    texts = {name: text for name, _, text in pod_logs("run-1", "kubeflow", tail=50)}
-    assert texts["plan-1"] == "log of plan-1\n"
-    assert "pods are removed" in texts["stage-2"]
+    with pytest.raises(InfrastructureError, match="pods are removed"):
+        log_of("stage-2", "kubeflow")
 
 
 def test_without_a_cluster_the_error_says_what_to_set(
@@ -79,4 +79,4 @@ def test_without_a_cluster_the_error_says_what_to_set(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none")
     )
     with pytest.raises(InfrastructureError, match="KUBECONFIG"):
-        list(pod_logs("run-1", "kubeflow", tail=50))
+        configure()

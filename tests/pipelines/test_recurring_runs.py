@@ -109,6 +109,7 @@ def test_its_firing_makes_a_run(
     schedule("apply", write(tmp_path, WEEKLY), kfp_server, store)
     (made,) = kfp_server.kept["recurringruns"].values()
     monkeypatch.setenv("XSTILTS_FIRING", "7d8e0000-kfp-run")
+    kfp_server.add_run("7d8e0000-kfp-run", "weeklyb9qbc-2-2799800092", recurring_run_id="x")
     steps.plan(made["runtime_config"]["parameters"]["run"])
     (firing,) = recurring.firings(store, "weekly")
     assert (store.get_json(f"runs/{firing['run']}/run.json") or {})[
@@ -117,7 +118,7 @@ def test_its_firing_makes_a_run(
     capfd.readouterr()
     assert schedule("list", None, kfp_server, store) == 0
     assert (
-        f"weekly: on, 0 0 3 * * 1, fired 1 times, the last as {firing['run']}"
+        f"weekly: on, 0 0 3 * * 1, fired 1 time, the last as {firing['run']} (running)"
         in capfd.readouterr().out
     )
 
@@ -234,6 +235,29 @@ def test_delete_removes_the_schedules_in_the_files_and_keeps_the_firings(
     assert recurring.stored(store, "weekly") is not None
 
 
+def test_a_schedule_is_deleted_by_its_name_without_a_file(
+    kfp_server: Any, store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, WEEKLY, {**WEEKLY, "name": "monday"})
+    schedule("apply", file, kfp_server, store)
+    file.unlink()
+    capfd.readouterr()
+    assert schedule("delete", Path("weekly"), kfp_server, store) == 0
+    assert capfd.readouterr().out == "delete    weekly\n"
+    assert set(kfp_server.named("recurringruns")) == {"monday"}
+    assert schedule("delete", Path("weekly"), kfp_server, store) == 0
+    assert capfd.readouterr().out == "absent    weekly\n"
+
+
+def test_an_unknown_schedule_is_answered_with_the_known_ones(
+    kfp_server: Any, store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    schedule("apply", write(tmp_path, WEEKLY), kfp_server, store)
+    assert schedule("delete", Path("weakly"), kfp_server, store) == 2
+    assert "neither a schedule of" in (error := capfd.readouterr().err)
+    assert "its schedules are weekly" in error
+
+
 def test_apply_warns_of_a_schedule_that_computes_nothing(
     kfp_server: Any, store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,7 +333,7 @@ def test_all_mistakes_in_all_files_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(PlanError) as error:
         load(write(tmp_path, {**WEEKLY, "cron": "x"}, {"name": "second"}, WEEKLY, WEEKLY), "UTC")
     message = str(error.value)
-    assert "has 1 fields" in message
+    assert "has 1 field;" in message
     assert "document 2: plan: Field required" in message
     assert "duplicate name 'weekly'" in message
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from xstilts.errors import DataError, PlanError
+from xstilts.errors import DataError, InfrastructureError, PlanError
 from xstilts.miniature.write import write_miniature
 from xstilts.runs import actions
 from xstilts.runs.folder import create, failure, open_run, planned_ids, spec_of, split_run_uri
@@ -156,6 +156,18 @@ def test_a_failed_group_is_recorded_and_the_report_is_written(
     recorded = store.get_json("runs/group/failures/finetune-tiny-llava.json")
     assert recorded is not None
     assert recorded["error"] == "the workers are gone"
+
+
+def test_the_groups_of_a_cancelled_run_record_no_failure(store: Store, miniature: Path) -> None:
+    uri = planned(store, "ended", miniature, PLAN)
+
+    def cancelled(*_: Any) -> None:
+        store.put_json("runs/ended/cancelled.json", {"at": 0})
+        raise InfrastructureError("the run was cancelled")
+
+    with pytest.raises(InfrastructureError, match="was cancelled"):
+        actions.finetune(uri, "tiny-llava", cancelled)
+    assert store.list("runs/ended/failures/") == []
 
 
 def test_an_invalid_plan_is_refused_and_recorded(store: Store, miniature: Path) -> None:

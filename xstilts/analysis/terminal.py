@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from xstilts.analysis.answer import clear, control_text, p_text
-from xstilts.errors import in_a_line
+from xstilts.errors import counted, in_a_line
 
 #: More effects do not fit on a screen; then only the headline contrast's are printed.
 LARGEST_TABLE = 30
@@ -35,7 +35,7 @@ def show(report: Path, console: Console | None = None) -> None:
         console.print(_table(summary["title"], [*primary, *rows], summary["confidence"]))
     lines = []
     if len(rows) < len(effects):
-        lines.append(f"{len(effects) - len(rows)} more effects are in the report")
+        lines.append(f"the report has {counted(len(effects) - len(rows), 'more effect')}")
     lines.append(summary["answer"])
     lines += [control_text(control) for control in summary["controls"]]
     missing = summary["missing"]

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-from xstilts.errors import DataError
+from xstilts.errors import DataError, counted
 from xstilts.tasks.task import Example
 
 
@@ -51,8 +51,8 @@ def apply_condition(
             example.id for example in captioned if example.images and not example.caption
         ]:
             raise DataError(
-                f"{len(missing)} rows have no caption for their image, such as {missing[0]}; add "
-                "captions to the mirror (captions/<task>)"
+                f"no caption for the image of {counted(len(missing), 'row')}, such as "
+                f"{missing[0]}; add captions to the mirror (captions/<task>)"
             )
         return [_with_caption_as_text(example) for example in captioned]
     return list(examples)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
+from xstilts.errors import counted
 from xstilts.mirror.licences import card_licence
 from xstilts.mirror.required_files import RequiredFile, required_files
 from xstilts.mirror.target import Target
@@ -52,8 +53,8 @@ def pull(
     total = sum(file.size for file in missing)
     target.check_free_space(total)
     progress(
-        f"{len(files)} files, {len(files) - len(missing)} already complete; {len(missing)} to "
-        f"fetch, {total / 1e6:.1f} MB"
+        f"{counted(len(files), 'file')}, {len(files) - len(missing)} already complete; "
+        f"{len(missing)} to fetch, {total / 1e6:.1f} MB"
     )
     done = 0
     with ThreadPoolExecutor(THREADS) as pool:

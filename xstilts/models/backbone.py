@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xstilts.errors import DataError
+from xstilts.errors import DataError, counted
 from xstilts.models import attention as packed
 from xstilts.models import vision_rows
 from xstilts.models.batch import PackedBatch, Segment, pack
@@ -236,7 +236,7 @@ def load_model(folder: Path, of: Contract, **settings: Any) -> nn.Module:
     missing = sorted(info["missing_keys"])
     if lost := [name for name in missing if not name.startswith(f"{of.lm_head}.")]:
         raise DataError(
-            f"{folder}: {len(lost)} weights of family {of.family} are missing, "
+            f"{folder}: missing: {counted(len(lost), 'weight')} of family {of.family}, "
             f"such as {', '.join(lost[:3])}; use the family of the model's config.json"
         )
     if missing:

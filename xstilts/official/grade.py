@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import DataError, PlanError
+from xstilts.errors import DataError, PlanError, counted
 from xstilts.official import read
 from xstilts.official.layout import GROUPS, TABLES, Official
 from xstilts.scoring.metrics import METRICS
@@ -119,7 +119,7 @@ def _tags(task: Official, predictions: Path, labels: Path, language: str) -> Sco
     for number, (tags, right) in enumerate(zip(predicted, gold, strict=True), 1):
         if len(tags) != len(right):
             raise DataError(
-                f"{predictions}:{line}: sentence {number} has {_count(len(tags), 'tag')}, and "
+                f"{predictions}:{line}: sentence {number} has {counted(len(tags), 'tag')}, and "
                 f"{len(right)} in {labels}"
             )
         line += len(tags) + 1
@@ -187,13 +187,9 @@ _SCORERS: Mapping[str, Callable[[Official, Path, Path, str], Scores]] = {
 
 def _same_length(predictions: Path, count: int, labels: Path, right: int, what: str) -> None:
     if count != right:
-        raise DataError(f"{predictions}: {_count(count, what)}, and {right} in {labels}")
+        raise DataError(f"{predictions}: {counted(count, what)}, and {right} in {labels}")
     if not right:
         raise DataError(f"{labels}: has no {what}")
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _with_averages(task: Official, by_language: Mapping[str, Scores]) -> dict[str, Any]:

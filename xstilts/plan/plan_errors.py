@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from xstilts.errors import PlanError
+from xstilts.errors import PlanError, counted
 
 M = TypeVar("M", bound=BaseModel)
 Loc = tuple[int | str, ...]
@@ -19,8 +19,7 @@ class InvalidPlan(PlanError):
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.problems = tuple(dict.fromkeys(problems))
-        count = len(self.problems)
-        head = f"{source}: {count} error{'s' if count != 1 else ''}; nothing was started"
+        head = f"{source}: {counted(len(self.problems), 'error')}; nothing was started"
         super().__init__("\n".join([head, *(f"  - {problem}" for problem in self.problems)]))
 
 

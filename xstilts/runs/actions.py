@@ -6,7 +6,7 @@ Finished steps return before torch, transformers, datasets or ray is imported.
 import importlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from xstilts.runs.folder import (
     recorded,
     spec_of,
 )
+from xstilts.sources.object_names import naming_objects
 from xstilts.step import Step, require_current
 from xstilts.store.store import Store
 
@@ -72,12 +73,13 @@ def plan(run_uri: str) -> None:
         pinned = run.get("held", {})
         mirror = open_mirror(run["mirror"]).at(pinned.get("data", ()))
         files = task_files.get(store, folder, run.get("tasks", {}))
-        expanded = expand(
-            load_plan(text.decode(), task_files=files),
-            mirror,
-            numeric_environment(),
-            generation=str(run["run"]),
-        )
+        with naming_objects(mirror.address):
+            expanded = expand(
+                load_plan(text.decode(), task_files=files),
+                mirror,
+                numeric_environment(),
+                generation=str(run["run"]),
+            )
         recurring.refuse_changes(pinned, expanded)
         if "schedule" in run:
             recurring.pin_environment(
@@ -122,7 +124,8 @@ def stage(run_uri: str, batch: str) -> int:
             with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
                 try:
                     mirror = run.get("mirror", "hub")
-                    files, info = function(step, store, mirror, Path(scratch), tasks)
+                    with naming_objects(mirror):
+                        files, info = function(step, store, mirror, Path(scratch), tasks)
                 except DataError as error:
                     raise DataError(f"{step.settings.get('label', step.kind)}: {error}") from error
                 store.commit(
@@ -163,7 +166,9 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
         try:
             config = {"run_uri": f"{store.uri}/{folder}", "group": group, "kind": kind}
             launch(WORKERS[kind], config, _resources(steps))
-        except Exception as error:  # noqa: BLE001  other groups go on; the report names this one
+        except Exception as error:
+            if store.get_json(f"{folder}/cancelled.json") is not None:
+                raise  # no failure of the group: nothing is left to go on or to report
             group_error = error
             store.put_json(group_key, failure(f"{kind}-{group}", error))
         _record_unfinished(store, folder, kind, steps, group_error)
@@ -202,12 +207,23 @@ def _record_unfinished(
             record_failure(store, folder, steps[fingerprint], error, lost_group=True)
 
 
+def _lost(store: Store, folder: str, missing: Sequence[Any]) -> list[dict[str, Any]]:
+    """Steps of groups that are neither done nor failed, for a report without missing cells: their
+    task did not run, or was lost.
+    """
+    if missing:
+        return []  # the lost steps are the reason, and listed as `not run`
+    lines = [line for kind in WORKERS for line in finished.lacking(store, folder, kind)]
+    return [{"what": line, "reason": "its task did not run", "log": ""} for line in lines]
+
+
 def report(run_uri: str, out: Path) -> dict[str, Any]:
     """Writes the report and `status.json` to `out` and to the run's folder; returns the summary."""
     from xstilts.analysis.report import write_report
     from xstilts.runs.collect import report_input
 
     store, folder = open_run(run_uri)
+    store.delete(f"{folder}/status.json")  # of an earlier report: this one may fail
     with recorded(store, folder, "report"):
         summary = write_report(out, report_input(store, folder))
         files = {
@@ -217,7 +233,7 @@ def report(run_uri: str, out: Path) -> dict[str, Any]:
         }
         for name, path in files.items():
             store.put_file(f"{folder}/{name}", path)
-        missing = summary["missing"]
+        missing = [*summary["missing"], *_lost(store, folder, summary["missing"])]
         status = {"exit_code": 4 if missing else 0, "missing": missing}
         store.put_json(f"{folder}/status.json", status)
         finished.record(store, folder, "report", {**files, "status.json": status})

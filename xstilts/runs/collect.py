@@ -188,7 +188,9 @@ def _missing(
         record = store.get_json(failure_key(folder, kind, step))
         if record:
             return {"what": what, "reason": record["error"], "log": record["log"]}
-    return {"what": what, "reason": "not run", "log": ""}
+    cancelled = store.get_json(f"{folder}/cancelled.json") is not None
+    reason = "cancelled before it ran" if cancelled else "not run"
+    return {"what": what, "reason": reason, "log": ""}
 
 
 def _spent(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 from xstilts.errors import PlanError, XstiltsError
 from xstilts.runs import recurring
 from xstilts.runs.task_files import put as put_task_files
+from xstilts.sources.object_names import corrected
 from xstilts.step import Step
 from xstilts.store.store import Store
 
@@ -169,4 +170,6 @@ def record_failure(
 ) -> None:
     """Records the failure of a step in a run's folder."""
     record = failure(step.settings.get("label", step.kind), error, **details)
+    if "models" in step.settings:  # the mirror of the backbone
+        record["error"] = corrected(record["error"], str(step.settings["models"]))
     store.put_json(failure_key(folder, step.kind, step.fingerprint), record)

@@ -1,5 +1,6 @@
 """The S3 client, and its errors: what is wrong, where, what to do."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ def make_client() -> Any:
     import boto3
     from botocore.config import Config
 
+    botocore = logging.getLogger("botocore")
+    if botocore.level == logging.NOTSET:  # each client says where its credentials are from
+        botocore.setLevel(logging.WARNING)
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},
@@ -55,7 +59,10 @@ def explained(where: str) -> Iterator[None]:
             f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     except ClientError as error:
-        raise StoreError(f"{where} at {endpoint}: {_client_error(error)}") from error
+        raise StoreError(
+            f"{where} at {endpoint}: {_client_error(error)}",
+            temporary=status_of(error) == 429 or status_of(error) >= 500,
+        ) from error
     except S3UploadFailedError as error:
         raise StoreError(
             f"{where} at {endpoint}: the upload failed ({error}); check the free disk space of the "
@@ -64,7 +71,8 @@ def explained(where: str) -> Iterator[None]:
     except BotoCoreError as error:
         raise StoreError(
             f"{where}: the S3 server at {endpoint} cannot be reached ({type(error).__name__}: "
-            f"{error}); check AWS_ENDPOINT_URL, and that the server is running"
+            f"{error}); check AWS_ENDPOINT_URL, and that the server is running",
+            temporary=True,
         ) from error
     except OSError as error:
         if error.errno == 28:

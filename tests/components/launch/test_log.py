@@ -47,7 +47,7 @@ def test_only_new_bytes_are_read_and_counted(tmp_path: Path) -> None:
 
 
 def copy_of(store: Store, path: Path) -> Copy:
-    return Copy(store, RUN, "llava", "finetune", path)
+    return Copy(lambda: (store, RUN), "llava", "finetune", path)
 
 
 def texts(store: Store) -> list[str]:
@@ -64,7 +64,7 @@ def test_a_log_is_stored_only_when_it_has_grown(
     copy = copy_of(store, tmp_path / "log")
     copy.keep()
     copy.keep()
-    assert puts == [copy.key]
+    assert puts == [f"{RUN}/logs/{copy.name}"]
     [(key, _, found)] = stored_logs(store, RUN)
     assert key.startswith("runs/r/logs/finetune-llava/")
     assert found == StoredLog("finetune", "llava", copy.started, 0, "starting\n")
@@ -107,7 +107,7 @@ def test_every_start_of_a_job_has_its_own_log(store: Store, tmp_path: Path) -> N
     first = copy_of(store, tmp_path / "log")
     first.keep()
     second = copy_of(store, tmp_path / "log")
-    second.key = f"{first.key.removesuffix('.json')}Z.json"  # a second later
+    second.name = f"{first.name.removesuffix('.json')}Z.json"  # a second later
     (tmp_path / "log").write_text("resumed\n")
     second.keep()
     assert texts(store) == ["lost its head\n", "resumed\n"]

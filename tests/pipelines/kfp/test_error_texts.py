@@ -9,6 +9,7 @@ import pytest
 from pipelines.kfp import kfp_client
 from pipelines.kfp.error_texts import KfpError
 from pipelines.kfp.kfp_client import Kfp
+from tests.pipelines.kfp_server import error_body
 from xstilts.errors import PlanError
 
 
@@ -28,7 +29,7 @@ from xstilts.errors import PlanError
 def test_an_error_names_the_server_the_action_and_what_to_do(
     kfp_server: Any, status: int, advice: str
 ) -> None:
-    kfp_server.fault = ("/runs/", status, '{"message": "the server says so", "details": []}')
+    kfp_server.fault = ("/runs/", status, error_body(status, "the server says so"))
     with pytest.raises(KfpError) as error:
         Kfp(kfp_server.address).run("one")
     message = str(error.value)
@@ -98,30 +99,24 @@ def test_the_page_of_a_run_is_on_the_ui_endpoint(monkeypatch: pytest.MonkeyPatch
     assert kfp.url("one") == "https://kfp.example/#/runs/details/one"
 
 
-def test_waiting_survives_a_temporary_outage(kfp_server: Any) -> None:
-    kfp = Kfp(kfp_server.address)
-    kfp_server.kept["runs"]["one"] = {"run_id": "one", "state": "RUNNING", "asked": 0}
-    kfp_server.fault = ("/runs/", 503, "{}")
-    polls = []
-
-    def on_poll() -> None:
-        polls.append(1)
-        if len(polls) == 3:
-            kfp_server.fault = None
-
-    assert kfp.wait("one", every=0.0, on_poll=on_poll) == "SUCCEEDED"
-
-
-def test_waiting_fails_after_a_long_outage_while_the_run_continues(
-    kfp_server: Any,
+@pytest.mark.parametrize(
+    ("fault", "temporary"),
+    [
+        ((429, ""), True), ((500, ""), True), ((503, ""), True), ((504, ""), True), ((0, ""), True),
+        ((401, ""), False), ((403, ""), False), ((404, ""), False), ((200, "<html>"), False),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_only_an_outage_is_temporary(
+    kfp_server: Any, fault: tuple[int, str], temporary: bool
 ) -> None:
-    kfp_server.fault = ("/runs/", 503, "{}")
-    with pytest.raises(KfpError, match="The run continues"):
-        Kfp(kfp_server.address).wait("one", every=0.0, patience=2)
+    kfp_server.fault = ("/runs/", *fault)
+    with pytest.raises(KfpError) as error:
+        Kfp(kfp_server.address).run("one")
+    assert error.value.temporary == temporary
 
 
-@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"])
-def test_waiting_ends_in_every_final_state(kfp_server: Any, state: str) -> None:
-    kfp_server.kept["runs"]["one"] = {"run_id": "one", "state": state, "asked": 0}
-    kfp_server.states = [state]
-    assert Kfp(kfp_server.address).wait("one", every=0.0) == state
+def test_an_unreachable_server_is_an_outage() -> None:
+    with pytest.raises(KfpError) as error:
+        Kfp("http://127.0.0.1:9").run("one")
+    assert error.value.temporary
