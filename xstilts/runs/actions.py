@@ -208,7 +208,10 @@ def _lost(store: Store, folder: str, missing: Sequence[Any]) -> list[dict[str, A
     """
     if missing:
         return []  # the lost steps are the reason, and listed as `not run`
-    lines = [*finished.lacking(store, folder, "finetune"), *finished.lacking(store, folder, "score")]
+    lines = [
+        *finished.lacking(store, folder, "finetune"),
+        *finished.lacking(store, folder, "score"),
+    ]
     return [{"what": line, "reason": "its task did not run", "log": ""} for line in lines]
 
 
