@@ -46,6 +46,7 @@ def cluster(store: Store) -> ScriptedCluster:
     }  # fmt: skip
     quota = {
         "metadata": {"name": "gpus"},
+        "spec": {},
         "status": {"hard": {"pods": "64"}, "used": {"pods": "3"}},
     }
     cluster.add("resourcequotas", quota)
