@@ -124,9 +124,7 @@ def new_namespace(cluster: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def home(
-    cluster: Cluster, root: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def home(cluster: Cluster, root: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A namespace with the base, where steps run."""
     name = f"xstilts-test-{uuid.uuid4().hex[:6]}"
     folder = tmp_path_factory.mktemp("overlay")

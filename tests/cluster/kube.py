@@ -105,9 +105,7 @@ class Cluster:
     def cpus(self) -> float:
         """Processors that pods may request, of all nodes."""
         amounts = [node["status"]["allocatable"]["cpu"] for node in self.items("nodes")]
-        return sum(
-            float(a[:-1]) / 1000 if a.endswith("m") else float(a) for a in amounts
-        )
+        return sum(float(a[:-1]) / 1000 if a.endswith("m") else float(a) for a in amounts)
 
     def operator_pods(self) -> list[str]:
         namespace, selector = self.operator

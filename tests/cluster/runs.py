@@ -123,7 +123,15 @@ class Run:
         """The RayJob's jobDeploymentStatus/jobStatus; `` without one or without an answer."""
         path = "{.items[0].status.jobDeploymentStatus}/{.items[0].status.jobStatus}"
         done = self.cluster.run(
-            "-n", self.namespace, "get", "rayjobs", "-l", OURS, "-o", f"jsonpath={path}", check=False
+            "-n",
+            self.namespace,
+            "get",
+            "rayjobs",
+            "-l",
+            OURS,
+            "-o",
+            f"jsonpath={path}",
+            check=False,
         )
         return done.stdout if done.returncode == 0 else ""
 

@@ -91,7 +91,11 @@ def _executor_input(component: Document, inputs: Mapping[str, Any]) -> Document:
 
 
 def pod(
-    component: str, inputs: Mapping[str, Any], name: str, namespace: str, owner: Document | None = None
+    component: str,
+    inputs: Mapping[str, Any],
+    name: str,
+    namespace: str,
+    owner: Document | None = None,
 ) -> Document:
     """The pod that KFP starts for a component with these inputs."""
     pipeline, platform = package()
@@ -186,8 +190,8 @@ class Task:
 
     def begin(self) -> "Task":
         """Starts the first attempt, or another one."""
-        assert len(self.names) < self.most, f"{self.component}: failed {self.most} times:\n" + (
-            self.log()[-3000:]
+        assert len(self.names) < self.most, (
+            f"{self.component}: failed {self.most} times:\n" + (self.log()[-3000:])
         )
         name = f"{self.component}-{uuid.uuid4().hex[:8]}"
         document = pod(self.component, self.inputs, name, self.namespace, self.owner)
