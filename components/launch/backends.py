@@ -3,15 +3,17 @@
 All have the same few methods and report an Observation, so that one state machine serves them all.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from components.launch import waiting
 from components.launch.capacity import grows, problem_of
 from components.launch.kubernetes import Api, ApiError, RayJobs
-from components.launch.rayjob import build, entrypoint, name_of, owner_of, queue_of
+from components.launch.rayjob import build, entrypoint, name_of, namespace, owner_of, queue_of
 from components.launch.rules import checked
 from components.launch.state import Limits, Observation
 from xstilts.errors import InfrastructureError
@@ -20,6 +22,8 @@ from xstilts.plan.placement import Cluster
 log = logging.getLogger(__name__)
 #: How long polling a status may fail: the job continues without the API server.
 OUTAGE_SECONDS = 1800.0
+#: Pods whose events are read to say why they wait.
+MOST_PODS = 3
 _STATUS = {
     "PENDING": ("Running", "PENDING", ""), "RUNNING": ("Running", "RUNNING", ""),
     "SUCCEEDED": ("Complete", "SUCCEEDED", ""), "STOPPED": ("Complete", "STOPPED", ""),
@@ -28,9 +32,12 @@ _STATUS = {
 
 
 class Backend(Protocol):
-    """limits: timeouts of the job. leased: whether its driver needs a lease."""
+    """limits: timeouts of the job. leased: whether its driver needs a lease. namespace: of the job
+    in Kubernetes, or empty.
+    """
 
     name: str
+    namespace: str
     limits: Limits
     leased: bool
 
@@ -38,7 +45,7 @@ class Backend(Protocol):
     def create(self) -> None: ...
     def adopt(self) -> None: ...
     def delete(self) -> None: ...
-    def explain(self) -> list[str]: ...
+    def reasons(self) -> list[str]: ...
 
 
 class RayJobBackend:
@@ -53,25 +60,27 @@ class RayJobBackend:
         config: Mapping[str, Any],
         api: Api,
     ) -> None:
-        self.manifest = checked(build(settings, environment, config))
-        self.owner = owner_of(environment)
+        self.owner = _owner(api, environment)
+        self.manifest = checked(build(settings, environment, config, self.owner))
+        self.job: Mapping[str, Any] | None = None
+        self._unreadable: set[str] = set()
         metadata, spec = self.manifest["metadata"], self.manifest["spec"]
-        self.jobs, self.name = RayJobs(api, metadata["namespace"]), metadata["name"]
-        queue, namespace = queue_of(settings, environment), metadata["namespace"]
-        kubectl = f"kubectl -n {namespace}"
+        self.name, self.namespace = metadata["name"], metadata["namespace"]
+        self.jobs = RayJobs(api, self.namespace)
+        queue, kubectl = queue_of(settings, environment), f"kubectl -n {self.namespace}"
         hint = f"see `{kubectl} describe workload rayjob-{self.name}`"
         cluster = Cluster.model_validate(settings.get("cluster") or {})
         self.limits = Limits(
             queue=cluster.queue_hours * 3600,
             start=float(spec["preRunningDeadlineSeconds"]),
             run=float(spec["activeDeadlineSeconds"]),
-            queue_of=f"queue {queue} of namespace {namespace}; {hint}"
+            queue_of=f"queue {queue} of namespace {self.namespace}; {hint}"
             if queue
             else f"no queue: it was suspended by hand (`{kubectl} get rayjob {self.name}`)",
         )
 
     def observe(self) -> Observation:
-        job = self.jobs.get(self.name, OUTAGE_SECONDS)
+        job = self.job = self.jobs.get(self.name, OUTAGE_SECONDS)
         if job is None:
             return Observation()
         status = job.get("status", {})
@@ -93,14 +102,63 @@ class RayJobBackend:
     def delete(self) -> None:
         self.jobs.delete(self.name)
 
-    def explain(self) -> list[str]:
-        return self.jobs.warnings(self.name)
+    def reasons(self) -> list[str]:
+        """Why the observed job does not run. What cannot be read is left out with a warning."""
+        job = self.job
+        if job is None:
+            return []
+        uid, cluster = job["metadata"]["uid"], job.get("status", {}).get("rayClusterName")
+        queued = waiting.is_queued(job)
+        pods = self._read("pods", lambda: self.jobs.pods(cluster)) if cluster else []
+        workloads = self._read("workloads", lambda: self.jobs.workloads(uid)) if queued else None
+        silent = [
+            pod["metadata"]["name"]
+            for pod in pods or []
+            if pod.get("status", {}).get("phase") == "Pending" and not waiting.pod_reason(pod)
+        ]
+        about = [("RayJob", self.name), *([("RayCluster", cluster)] if cluster else [])]
+        about += [("Pod", name) for name in silent[:MOST_PODS]]
+        events = [
+            event
+            for kind, name in about
+            for event in self._read("events", functools.partial(self.jobs.events, kind, name)) or []
+        ]
+        return waiting.reasons(job, pods or [], workloads, events)
+
+    def _read(
+        self, what: str, read: Callable[[], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]] | None:
+        """The objects, None if they cannot be read; the job does not depend on them."""
+        try:
+            return read()
+        except ApiError as error:
+            if what not in self._unreadable:
+                log.warning("%s: cannot read %s to say why it waits: %s", self.name, what, error)
+            self._unreadable.add(what)
+            return None
+
+
+def _owner(api: Api, environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """The owner of the step's RayJob. None outside a pod, for a pod that is gone, and across
+    namespaces, where Kubernetes would find no such owner and delete the RayJob at once.
+    """
+    name, uid = environment.get("XSTILTS_POD_NAME"), environment.get("XSTILTS_POD_UID")
+    own = environment.get("XSTILTS_NAMESPACE")
+    if not name or not uid or not own or namespace(environment) != own:
+        return None
+    try:
+        pod = api.request("GET", f"/api/v1/namespaces/{own}/pods/{name}")
+    except ApiError as error:
+        if error.status == 404 and error.names_object:
+            return None
+        raise
+    return owner_of(pod)
 
 
 class RayBackend:
     """A job of an existing Ray cluster, by its dashboard's job API (token: RAY_AUTH_TOKEN)."""
 
-    leased = True
+    leased, namespace = True, ""
 
     def __init__(
         self,
@@ -187,7 +245,7 @@ class RayBackend:
             if error.status != 404:
                 raise
 
-    def explain(self) -> list[str]:
+    def reasons(self) -> list[str]:
         return []
 
 
@@ -199,6 +257,7 @@ class LocalBackend:
     name: str
     limits: Limits = field(default_factory=Limits)
     leased: bool = False
+    namespace: str = ""
     seen: Observation = field(default_factory=Observation)
 
     def observe(self) -> Observation:
@@ -218,7 +277,7 @@ class LocalBackend:
     def delete(self) -> None:
         self.seen = Observation()
 
-    def explain(self) -> list[str]:
+    def reasons(self) -> list[str]:
         return []
 
 

@@ -5,11 +5,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from components.launch import controllers
+from components.launch.fit_checks import fit, refuse_unfit
 from components.launch.kubernetes import Api, ApiError
+from components.launch.quantity import number
 from xstilts.errors import InfrastructureError, XstiltsError
 
-#: (passed, what was checked and, if it is missing, what to do)
-Line = tuple[bool, str]
+#: (passed, what was checked and, if it is missing, what to do). None: it could not be checked.
+Line = tuple[bool | None, str]
+WORDS = {True: "ok     ", False: "MISSING", None: "unknown"}
+DENIED = "you are not allowed to read it, so it was not checked"
 
 #: The namespace of a single-user KFP, to which k8s/base is applied.
 NAMESPACE = "kubeflow"
@@ -17,13 +22,12 @@ NAMESPACE = "kubeflow"
 RIGHTS: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "xstilts-step": (
         ("ray.io", "rayjobs", ("create", "get", "patch", "delete")),
+        ("", "pods", ("get", "list")),
         ("", "events", ("list",)),
+        ("kueue.x-k8s.io", "workloads", ("list",)),
     ),
     "xstilts-gc": (("ray.io", "rayjobs", ("list", "delete")),),
 }
-#: Label of the operator's pods in KubeRay's manifests and chart; k8s/base lets pods with this label
-#: reach Ray's head.
-OPERATOR = "app.kubernetes.io/component=kuberay-operator"
 #: (kind and name, path in the API, whether it is optional, what to do)
 OBJECTS = (
     (
@@ -63,13 +67,25 @@ def api_here() -> Api:
     """The API server of this pod, or of the current context of the kubeconfig."""
     if os.environ.get("XSTILTS_KUBERNETES_API") or os.environ.get("KUBERNETES_SERVICE_HOST"):
         api = Api.in_cluster()
-        api.patience = 10
+        api.patience, api.doubt = 10, 0  # a refusal is an answer here
         return api
     return Api.from_kubeconfig()
 
 
-def checks(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator[Line]:
-    """All checks, in the order in which to fix what is missing."""
+def checks(
+    api: Api,
+    namespace: str,
+    environment: Mapping[str, str],
+    resources: Mapping[str, Any] | None = None,
+) -> Iterator[Line]:
+    """All checks, in the order in which to fix what is missing.
+
+    Args:
+        api: the cluster.
+        namespace: of the runs.
+        environment: settings that replace those of the ConfigMap.
+        resources: the plan's resources, to check whether its groups fit.
+    """
     try:
         version = api.request("GET", "/version").get("gitVersion")
     except InfrastructureError as error:
@@ -79,10 +95,10 @@ def checks(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator
     yield _has(
         api, "KubeRay's CRD rayjobs.ray.io/v1", "/apis/ray.io/v1", "install KubeRay 1.7", "rayjobs"
     )
-    yield _operator(api)
+    yield controllers.operator(api)
     for what, path, optional, advice in OBJECTS:
         passed, text = _has(api, f"{what} in {namespace}", path.format(ns=namespace), advice)
-        yield passed or optional, text
+        yield True if passed is False and optional else passed, text
     configuration = _configuration(api, namespace)
     environment = {**configuration, **environment}
     yield from _queue(api, namespace, environment)
@@ -91,6 +107,19 @@ def checks(api: Api, namespace: str, environment: Mapping[str, str]) -> Iterator
         for group, resource, verbs in rights:
             yield _may(api, namespace, account, group, resource, verbs)
     yield from _quota(api, namespace)
+    yield from controllers.kueue(api, namespace, environment)
+    if resources is not None:
+        findings = list(fit(api, namespace, environment, resources))
+        fits: Mapping[str, bool | None] = {
+            "never": False,
+            "nodes": False,
+            "now": True,
+            "unread": None,
+        }
+        for finding in findings:
+            yield fits[finding.kind], finding.text
+        if not findings:
+            yield True, "the plan's groups fit, and there is room for one now"
     yield _store(environment)
 
 
@@ -100,39 +129,17 @@ def _has(api: Api, what: str, path: str, advice: str, resource: str | None = Non
     except ApiError as error:
         if error.status == 404:
             return False, f"{what}: absent; {advice}"
-        return False, f"{what}: check failed: {error}"
+        return _unread(what, error)
     if resource and resource not in {r.get("name") for r in document.get("resources", [])}:
         return False, f"{what}: absent; {advice}"
     return True, what
 
 
-def _operator(api: Api) -> Line:
-    """Whether a pod of the operator is ready. Without it the CRD may remain, and RayJobs are
-    accepted but never start.
-    """
-    what = f"KubeRay's operator (pods of any namespace with {OPERATOR})"
-    try:
-        pods = api.request("GET", "/api/v1/pods", query={"labelSelector": OPERATOR}).get(
-            "items", []
-        )
-    except ApiError as error:
-        if error.status == 403:  # steps lack this right; the operator may still be there
-            text = "not checked: no permission to list pods of all namespaces; ask an administrator"
-            return True, f"{what}: {text}"
-        return False, f"{what}: check failed: {error}"
-    if not pods:
-        return False, f"{what}: absent; install KubeRay 1.7: without the operator no RayJob starts"
-    running = [pod["metadata"] for pod in pods if _is_ready(pod)]
-    if not running:
-        first = pods[0]["metadata"]
-        command = f"kubectl -n {first['namespace']} describe pod {first['name']}"
-        return False, f"{what}: not ready, so no RayJob starts; see `{command}`"
-    return True, f"{what}: {running[0]['name']} in {running[0]['namespace']}"
-
-
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+def _unread(what: str, error: ApiError) -> Line:
+    """The line for something that could not be read. It may be there."""
+    if error.status in (401, 403):
+        return None, f"{what}: {DENIED}"
+    return False, f"{what}: check failed: {error}"
 
 
 def _configuration(api: Api, namespace: str) -> dict[str, str]:
@@ -157,7 +164,7 @@ def _kueue_has(api: Api, what: str, path: str, advice: str) -> Line:
     last: Line = (False, "")
     for version in ("v1beta2", "v1beta1"):
         last = _has(api, what, f"/apis/kueue.x-k8s.io/{version}/{path}", advice)
-        if last[0]:
+        if last[0] is not False:
             break
     return last
 
@@ -181,32 +188,31 @@ def _may(
     api: Api, namespace: str, account: str, group: str, resource: str, verbs: tuple[str, ...]
 ) -> Line:
     what, denied = f"{account} may {', '.join(verbs)} {resource}", []
+    user = f"system:serviceaccount:{namespace}:{account}"
     for verb in verbs:
         attributes = {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": user,
+                "groups": [
+                    "system:serviceaccounts",
+                    f"system:serviceaccounts:{namespace}",
+                    "system:authenticated",
+                ],
+                "resourceAttributes": attributes,
+            },
+        }
         try:
-            if not _allowed(api, namespace, account, attributes):
+            path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+            if not api.request("POST", path, body=body)["status"]["allowed"]:
                 denied.append(verb)
         except ApiError as error:
+            if error.status in (401, 403):
+                return None, f"{what}: not checked: you may not create SubjectAccessReviews"
             return False, f"{what}: check failed: {error}"
     return not denied, f"{what}: denied: {', '.join(denied)}; apply k8s/base" if denied else what
-
-
-def _allowed(api: Api, namespace: str, account: str, attributes: Mapping[str, str]) -> bool:
-    """Reviews the account's access; without the right to do so, that of the caller."""
-    user = f"system:serviceaccount:{namespace}:{account}"
-    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
-    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-    try:
-        spec: dict[str, Any] = {"user": user, "resourceAttributes": dict(attributes)}
-        answer = api.request("POST", path, body={**body, "spec": spec})
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        body["kind"], path = "SelfSubjectAccessReview", path.replace("subject", "selfsubject")
-        answer = api.request(
-            "POST", path, body={**body, "spec": {"resourceAttributes": dict(attributes)}}
-        )
-    return bool(answer["status"]["allowed"])
 
 
 def _quota(api: Api, namespace: str) -> Iterator[Line]:
@@ -217,12 +223,12 @@ def _quota(api: Api, namespace: str) -> Iterator[Line]:
         )
     except ApiError as error:
         if error.status != 404:
-            yield False, f"quotas of {namespace}: check failed: {error}"
+            yield _unread(f"quotas of {namespace}", error)
         return
     for quota in quotas:
         status = quota.get("status", {})
         hard, used = status.get("hard", {}), status.get("used", {})
-        full = [key for key, limit in hard.items() if used.get(key) == limit]
+        full = [key for key in hard if number(used.get(key, "0")) >= number(hard[key])]
         shown = ", ".join(
             f"{key} {used.get(key, '0')} of {limit}" for key, limit in sorted(hard.items())
         )
@@ -250,13 +256,38 @@ def _store(environment: Mapping[str, str]) -> Line:
     )
 
 
-def report(say: Callable[[str], None], namespace: str | None) -> int:
-    """Prints one line for each check and returns the number that failed."""
+def check_fit(
+    resources: Mapping[str, Any], namespace: str | None, warn: Callable[[str], None]
+) -> None:
+    """Checks before a submission whether a plan's groups fit. Raises InfrastructureError for those
+    that can never run; warns of others, and of a cluster that it cannot reach.
+
+    Args:
+        resources: the plan's.
+        namespace: of the runs; None: as `report`.
+        warn: prints a line.
+    """
     where = namespace or os.environ.get("XSTILTS_NAMESPACE") or NAMESPACE
     try:
-        lines = list(checks(api_here(), where, os.environ))
+        api = api_here()
+        api.request("GET", "/version")
+    except InfrastructureError as error:
+        warn(f"not checked whether the plan's groups fit: {error}")
+        return
+    environment = {**_configuration(api, where), **os.environ}
+    if environment.get("XSTILTS_LAUNCHER", "rayjob") == "rayjob":
+        refuse_unfit(api, where, environment, resources, warn)
+
+
+def report(
+    say: Callable[[str], None], namespace: str | None, resources: Mapping[str, Any] | None = None
+) -> int:
+    """Prints one line for each check and returns the number that failed. resources: the plan's."""
+    where = namespace or os.environ.get("XSTILTS_NAMESPACE") or NAMESPACE
+    try:
+        lines = list(checks(api_here(), where, os.environ, resources))
     except InfrastructureError as error:
         lines = [(False, str(error))]
     for passed, text in lines:
-        say(f"{'ok     ' if passed else 'MISSING'} {text}")
-    return sum(not passed for passed, _ in lines)
+        say(f"{WORDS[passed]} {text}")
+    return sum(passed is False for passed, _ in lines)

@@ -1,7 +1,9 @@
 """A small client of the Kubernetes API over urllib3, for the launcher.
 
-429, 5xx and dropped connections are retried with exponential backoff. Other failures raise an
-ApiError with the verb, the resource, the status and what to do.
+429, 5xx, TLS errors and dropped connections are retried with exponential backoff. An API server
+that starts answers 403, or 404 without an object, before it has read its rules and CRDs: after a
+first success, these are retried too. Other failures raise an ApiError with the verb, the resource,
+the status and what to do.
 """
 
 import json
@@ -22,6 +24,10 @@ from xstilts.errors import InfrastructureError
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 RAYJOBS = "/apis/ray.io/v1/namespaces/{namespace}/rayjobs"
 _RETRIED = (429, 500, 502, 503, 504)
+#: What a starting API server may answer to a request that it answered before.
+_DOUBTED = (401, 403, 404)
+#: How long such an answer is retried.
+DOUBT_SECONDS = 120.0
 _WHAT_TO_DO = {
     401: "not authenticated: check that the service account's token is mounted and not expired",
     403: "permission denied for the step's service account: apply k8s/base (Role xstilts-step), or "
@@ -32,24 +38,34 @@ _WHAT_TO_DO = {
 
 
 class ApiError(InfrastructureError):
-    """A failed request; `status` is the HTTP status, 0 if the server was unreachable."""
+    """A failed request. status: the HTTP status, 0 if the server was unreachable. names_object:
+    whether the answer names the object that it is about.
+    """
 
-    def __init__(self, what: str, status: int, message: str) -> None:
-        self.status = status
+    def __init__(self, what: str, status: int, message: str, names_object: bool = False) -> None:
+        self.status, self.names_object = status, names_object
         hint = f"; {_WHAT_TO_DO[status]}" if status in _WHAT_TO_DO else ""
         super().__init__(f"{what}: {f'HTTP {status}: ' if status else ''}{message}{hint}")
 
 
 @dataclass
 class Api:
-    """One API server. token: called for each request, since mounted tokens rotate. patience:
-    seconds during which a failing request is retried.
+    """One API server.
+
+    Attributes:
+        token: Called for each request, since mounted tokens rotate.
+        patience: Seconds during which a failing request is retried.
+        doubt: Seconds during which 401, 403 and a 404 that names no object are retried after a
+            first success.
+        proven: Whether a request has succeeded.
     """
 
     host: str
     token: Callable[[], str | None] = lambda: None
     pool: urllib3.PoolManager = field(default_factory=urllib3.PoolManager)
     patience: float = 300.0
+    doubt: float = 0.0
+    proven: bool = False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -57,7 +73,7 @@ class Api:
     def in_cluster(cls) -> "Api":
         """The API server of this pod, or the one at XSTILTS_KUBERNETES_API, without a token."""
         if other := os.environ.get("XSTILTS_KUBERNETES_API"):
-            return cls(other.rstrip("/"))
+            return cls(other.rstrip("/"), doubt=DOUBT_SECONDS)
         host, port = (
             os.environ.get("KUBERNETES_SERVICE_HOST"),
             os.environ.get("KUBERNETES_SERVICE_PORT", "443"),
@@ -71,7 +87,12 @@ class Api:
         context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
         name = f"[{host}]" if ":" in host else host
         pool = urllib3.PoolManager(ssl_context=context)
-        return cls(f"https://{name}:{port}", lambda: (ACCOUNT / "token").read_text().strip(), pool)
+        return cls(
+            f"https://{name}:{port}",
+            lambda: (ACCOUNT / "token").read_text().strip(),
+            pool,
+            doubt=DOUBT_SECONDS,
+        )
 
     @classmethod
     def from_kubeconfig(cls) -> "Api":
@@ -104,11 +125,11 @@ class Api:
         content: str = "application/json", patience: float | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Sends a request and returns the JSON response. Raises ApiError."""
-        until = self.clock() + (self.patience if patience is None else patience)
+        started, patience = self.clock(), self.patience if patience is None else patience
         url, what = self.host + path + (f"?{urlencode(query)}" if query else ""), f"{verb} {path}"
         pause = 0.5
         while True:
-            status, message, retry_after = 0, "", None
+            status, message, named, retry_after = 0, "", False, None
             try:
                 headers = {"Accept": "application/json", "Content-Type": content}
                 if token := self.token():
@@ -124,14 +145,22 @@ class Api:
                 )
                 status = answer.status
                 if status < 300:
-                    return dict(json.loads(answer.data)) if answer.data else {}
-                message = _error_message(answer.data)
+                    document = dict(json.loads(answer.data)) if answer.data else {}
+                    self.proven = True
+                    return document
+                message, named = _error_message(answer.data)
                 retry_after = answer.headers.get("Retry-After")
             except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
                 status = 0
                 message = f"{self.host} unreachable ({type(error).__name__}: {error})"
-            if status not in (0, *_RETRIED) or self.clock() + pause > until:
-                raise ApiError(what, status, message)
+            if self.proven and status in _DOUBTED and not (status == 404 and named):
+                until = started + min(self.doubt, patience)
+            elif status not in (0, *_RETRIED):
+                raise ApiError(what, status, message, named)
+            else:
+                until = started + patience
+            if self.clock() + pause > until:
+                raise ApiError(what, status, message, named)
             wait = pause * (0.5 + random.random())
             if retry_after and retry_after.isdigit():
                 wait = float(retry_after)
@@ -139,11 +168,15 @@ class Api:
             pause = min(pause * 2, 30)
 
 
-def _error_message(data: bytes) -> str:
+def _error_message(data: bytes) -> tuple[str, bool]:
+    """(message, whether it names an object) of the body of an error."""
+    text = data.decode(errors="replace")[-500:]
     try:
-        return str(json.loads(data).get("message", "")) or data.decode(errors="replace")[-500:]
+        document = json.loads(data)
+        details = document.get("details") or {}
+        return str(document.get("message", "")) or text, bool(details.get("name"))
     except (json.JSONDecodeError, AttributeError):
-        return data.decode(errors="replace")[-500:]
+        return text, False
 
 
 @dataclass
@@ -161,7 +194,7 @@ class RayJobs:
         try:
             return self.api.request("GET", self._path(name), patience=patience)
         except ApiError as error:
-            if error.status == 404 and f'"{name}" not found' in str(error):
+            if error.status == 404 and error.names_object:
                 return None
             raise
 
@@ -227,23 +260,32 @@ class RayJobs:
             raise
         return True
 
-    def warnings(self, name: str, limit: int = 5) -> list[str]:
-        """The last warning events of a RayJob and its pods: why pods do not start."""
-        path = f"/api/v1/namespaces/{self.namespace}/events"
+    def pods(self, cluster: str) -> list[dict[str, Any]]:
+        """The pods of a Ray cluster."""
+        return self._read(
+            f"/api/v1/namespaces/{self.namespace}/pods",
+            {"labelSelector": f"ray.io/cluster={cluster}"},
+        )
+
+    def workloads(self, uid: str) -> list[dict[str, Any]]:
+        """Kueue's Workloads of the RayJob with this uid, from the newest version of its API."""
+        query = {"labelSelector": f"kueue.x-k8s.io/job-uid={uid}"}
+        path = f"namespaces/{self.namespace}/workloads"
         try:
-            events = self.api.request(
-                "GET", path, query={"fieldSelector": "type=Warning", "limit": "500"}, patience=5
-            )
+            return self._read(f"/apis/kueue.x-k8s.io/v1beta2/{path}", query)
         except ApiError as error:
-            return [f"(cannot read its events: {error})"]
-        about = [
-            e
-            for e in events.get("items", [])
-            if e.get("involvedObject", {}).get("name", "").startswith(name)
-        ]
-        about.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        lines = [
-            f"{e['involvedObject'].get('kind', '')} {e.get('reason')}: {e.get('message')}"
-            for e in about
-        ]
-        return list(dict.fromkeys(lines))[-limit:]
+            if error.status != 404:
+                raise
+            return self._read(f"/apis/kueue.x-k8s.io/v1beta1/{path}", query)
+
+    def events(self, kind: str, name: str) -> list[dict[str, Any]]:
+        """The warnings about an object."""
+        about = f"type=Warning,involvedObject.kind={kind},involvedObject.name={name}"
+        return self._read(
+            f"/api/v1/namespaces/{self.namespace}/events",
+            {"fieldSelector": about, "limit": "100"},
+        )
+
+    def _read(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Lists objects that only explain something: without patience."""
+        return list(self.api.request("GET", path, query=query, patience=0).get("items", []))

@@ -91,12 +91,18 @@ def entrypoint(config: Mapping[str, Any]) -> str:
 
 
 def build(
-    settings: Mapping[str, Any], environment: Mapping[str, str], config: Mapping[str, Any]
+    settings: Mapping[str, Any],
+    environment: Mapping[str, str],
+    config: Mapping[str, Any],
+    owner: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The RayJob of a group.
+    """The RayJob of a group. Raises InfrastructureError for missing variables.
 
-    settings: of the group's steps (workers, gpus_per_worker, threads, cluster). environment: of the
-    step. config: run_uri, group, kind. Raises InfrastructureError for missing variables.
+    Args:
+        settings: of the group's steps (workers, gpus_per_worker, threads, cluster).
+        environment: of the step.
+        config: run_uri, group, kind.
+        owner: of `owner_of`; Kubernetes deletes the RayJob with it.
     """
     missing = [
         key for key in ("XSTILTS_NAMESPACE", "XSTILTS_WORKER_IMAGE") if not environment.get(key)
@@ -145,8 +151,8 @@ def build(
         "labels": {**labels, **{key: value for key, value in queue_labels.items() if value}},
         "annotations": annotations,
     }
-    if owner := owner_of(environment):
-        metadata["ownerReferences"] = [owner]
+    if owner is not None:
+        metadata["ownerReferences"] = [dict(owner)]
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "spec": spec}
 
 
@@ -164,18 +170,21 @@ def namespace(environment: Mapping[str, str]) -> str:
     return environment.get("XSTILTS_RAY_NAMESPACE") or environment["XSTILTS_NAMESPACE"]
 
 
-def owner_of(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """The step's pod as owner, so that the RayJob is deleted with it. None across namespaces, where
-    Kubernetes would find no such owner and delete the RayJob at once.
+def owner_of(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """The owner of a step's RayJob: the Argo Workflow that owns the step's pod, else the pod.
+
+    The workflow lives as long as the run. A pod does not: a drained node, a preemption or the
+    autoscaler deletes it, and Kubernetes would delete the RayJob with it while it trains.
     """
-    pod, uid = environment.get("XSTILTS_POD_NAME"), environment.get("XSTILTS_POD_UID")
-    if not pod or not uid or namespace(environment) != environment["XSTILTS_NAMESPACE"]:
-        return None
+    metadata = pod["metadata"]
+    workflows = [
+        owner
+        for owner in metadata.get("ownerReferences", [])
+        if owner["kind"] == "Workflow" and owner["apiVersion"].startswith("argoproj.io/")
+    ]
+    owner = workflows[0] if workflows else {"apiVersion": "v1", "kind": "Pod", **metadata}
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "name": pod,
-        "uid": uid,
+        **{key: owner[key] for key in ("apiVersion", "kind", "name", "uid")},
         "controller": False,
         "blockOwnerDeletion": False,
     }

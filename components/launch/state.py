@@ -24,8 +24,7 @@ LOST = ("JobStatusCheckTimeoutExceeded", "SubmissionFailed")
 WHAT_TO_DO = {
     "DeadlineExceeded": "it ran longer than resources.cluster.deadline_hours; submit the plan "
     "again to resume after the finished steps",
-    "PreRunningDeadlineExceeded": "its pods did not start within resources.cluster.start_minutes: "
-    "no node has enough free resources, or an image cannot be pulled",
+    "PreRunningDeadlineExceeded": "its pods did not start within resources.cluster.start_minutes",
     "AppFailed": "the job itself failed",
     "ValidationFailed": "the operator rejected the RayJob",
     "SubmissionFailed": "the operator could not submit the job to Ray's head",

@@ -5,12 +5,13 @@ shows when to ask it, and why a job ended.
 """
 
 import logging
+import math
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from components.launch.backends import (
     OUTAGE_SECONDS,
@@ -23,10 +24,20 @@ from components.launch.backends import (
 from components.launch.kubernetes import Api
 from components.launch.lease import Keeper, is_cancelled, work_of
 from components.launch.state import Memory, after, decide, remember
+from components.launch.waiting import Waiting, clear, record
 from xstilts.errors import InfrastructureError, StoreError
 from xstilts.runs.folder import open_run, settled
+from xstilts.store.store import Store
 
 POLL_SECONDS = 5.0
+#: Phase of a job → how often its objects are read to say why it waits.
+REASON_SECONDS = {"queue": 10.0, "start": 10.0, "run": 60.0}
+#: Phase of a job → the state of its record.
+STATES: Mapping[str, Literal["queued", "pending", "running"]] = {
+    "queue": "queued", "start": "pending", "run": "running",
+}  # fmt: skip
+#: Records that a job waits: its phase and the reasons.
+Note = Callable[[str | None, list[str]], None]
 log = logging.getLogger(__name__)
 
 
@@ -44,13 +55,22 @@ def follow(
     is_settled: Callable[[], bool],
     is_cancelled: Callable[[], bool],
     pace: Pace | None = None,
+    note: Note = lambda phase, reasons: None,
 ) -> None:
     """Runs a job to its end and removes it. Returns once the work is settled or the job reports
     SUCCEEDED. Raises InfrastructureError, with the reason and what to do, if it failed, was lost
     too often or was cancelled.
+
+    Args:
+        backend: where the job runs.
+        is_settled: whether the store has the job's results or failures.
+        is_cancelled: whether the run was cancelled.
+        pace: polling interval and clock.
+        note: called with the phase of a waiting job and the reasons.
     """
     pace = pace or Pace()
     memory, last = Memory(), ""
+    reasons, phase, read = list[str](), None, -math.inf
     outage: float | None = None
     while True:
         seen, now = backend.observe(), pace.clock()
@@ -69,7 +89,13 @@ def follow(
             pace.sleep(pace.poll)
             continue
         decision = decide(seen, memory, now, done, is_cancelled(), backend.limits)
-        if (line := f"{decision.action} {decision.why}".strip()) != last:
+        due = now - read >= REASON_SECONDS.get(memory.phase or "", math.inf)
+        if decision.action == "wait" and (due or memory.phase != phase):
+            reasons, phase, read = backend.reasons(), memory.phase, now
+            note(phase, reasons)
+        why = [decision.why, *(reasons if decision.action == "wait" else [])]
+        line = f"{decision.action} {'; '.join(why)}".strip()
+        if line != last:
             log.warning("%s: %s", backend.name, line)
             last = line
         if decision.action == "create":
@@ -79,13 +105,13 @@ def follow(
         elif decision.action == "replace":
             backend.delete()
         elif decision.action in ("done", "fail", "cancel"):
-            why = "; ".join(
-                [decision.why, *(backend.explain() if decision.action == "fail" else [])]
-            )
+            if decision.action == "fail":  # its pods may be gone: then the last known reasons
+                reasons = backend.reasons() or reasons
+            why = [decision.why, *(reasons if decision.action == "fail" else [])]
             _remove(backend)
             if decision.action == "done":
                 return
-            raise InfrastructureError(f"{backend.name}: {why}")
+            raise InfrastructureError(f"{backend.name}: {'; '.join(why)}")
         memory = after(memory, decision.action)
         if decision.action == "wait":
             pace.sleep(pace.poll)
@@ -96,6 +122,45 @@ def _remove(backend: Backend) -> None:
         backend.delete()
     except InfrastructureError as error:  # the outcome stands, and the job has no lease
         log.warning("cannot remove %s, garbage collection will: %s", backend.name, error)
+
+
+class Record:
+    """Records in the run's folder that and why a job waits. The job does not depend on it: a store
+    that cannot be reached causes a warning only.
+    """
+
+    def __init__(self, store: Store, folder: str, waiting: Waiting) -> None:
+        self.store, self.folder, self.waiting = store, folder, waiting
+        self._written: Waiting | None = None
+
+    def note(self, phase: str | None, reasons: list[str]) -> None:
+        """Writes the record if it has changed; deletes it for a job that runs."""
+        state = STATES.get(phase or "")
+        if state is None or (state == "running" and not reasons):
+            return self.clear()
+        since = self._written.since if self._written else time.time()
+        waiting = replace(self.waiting, state=state, since=since, reasons=tuple(reasons))
+        if waiting != self._written:
+            try:
+                record(self.store, self.folder, waiting)
+                self._written = waiting
+            except StoreError as error:
+                log.warning("cannot record why %s waits: %s", self.waiting.job, error)
+        return None
+
+    def clear(self) -> None:
+        if self._written is not None:
+            try:
+                clear(self.store, self.folder, work_of(self.waiting.kind, self.waiting.group))
+                self._written = None
+            except StoreError as error:
+                log.warning("cannot delete why %s waits: %s", self.waiting.job, error)
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
 
 
 def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = None) -> None:
@@ -112,8 +177,9 @@ def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = Non
     if is_cancelled(store, folder, work):
         raise InfrastructureError(f"{config['run_uri']} was cancelled; submit it again to resume")
     holder = os.environ.get("XSTILTS_POD_UID") or f"{socket.gethostname()}/{os.getpid()}"
-    with Keeper(store, folder, work, holder) as keeper:
-        follow(backend, is_settled, keeper.cancelled.is_set, pace)
+    waiting = Waiting(kind, group, backend.name, backend.namespace)
+    with Keeper(store, folder, work, holder) as keeper, Record(store, folder, waiting) as waits:
+        follow(backend, is_settled, keeper.cancelled.is_set, pace, waits.note)
 
 
 def rayjob(

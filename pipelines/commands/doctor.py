@@ -4,12 +4,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
+from xstilts.errors import PlanError
 
 app = new_app()
 
@@ -23,6 +25,7 @@ PACKAGES = ("torch", "transformers", "datasets", "ray", "kfp", "peft", "boto3", 
     epilog=examples(
         "xstilts doctor",
         "xstilts doctor --cluster --namespace kubeflow",
+        "xstilts doctor --cluster --plan PLAN",
         note="One line for each check; exit code 3 if something is missing.",
     ),
 )
@@ -38,12 +41,20 @@ def doctor(
             show_default="XSTILTS_NAMESPACE, or kubeflow",
         ),
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="PLAN", help="Also check whether the plan's groups fit."),
+    ] = None,
 ) -> int:
     """Check this machine or a cluster for missing requirements."""
+    if plan is not None and not cluster:
+        raise PlanError("--plan checks the groups of a plan on a cluster; add --cluster")
     if cluster:
         from components.launch.doctor import report
+        from pipelines.plan_file import read_plan
 
-        return 3 if report(say, namespace) else 0
+        resources = None if plan is None else read_plan(plan).resources.model_dump(mode="json")
+        return 3 if report(say, namespace, resources) else 0
     results = list(_local_checks())
     for passed, text in results:
         say(f"{'ok     ' if passed else 'MISSING'} {text}")

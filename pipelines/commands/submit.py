@@ -42,6 +42,7 @@ def submit(
 
     Reports every mistake in the plan before anything is submitted, and prints the run's name.
     """
+    from components.launch.doctor import check_fit
     from pipelines import cluster_runs
     from pipelines.kfp.kfp_client import Kfp
     from xstilts.errors import in_a_line
@@ -49,6 +50,7 @@ def submit(
 
     checked = cluster_runs.check_plan(plan, mirror, tasks or [])
     cluster = cluster_runs.settings_for(settings, checked.plan, checked.mirror)
+    check_fit(checked.plan.resources.model_dump(mode="json"), namespace, warn)
     text, version = cluster_runs.package(cluster, allow_unlocked)
     opened, kfp = cluster_runs.open_store(store), Kfp(host, namespace, ca_cert)
     todo = {kind: len(steps) for kind, steps in undone(checked.expansion, opened).items() if steps}

@@ -11,6 +11,7 @@ BUILDS = {
     "kind": K8S / "overlays" / "kind",
     "gpu": K8S / "overlays" / "gpu",
     "queue": K8S / "components" / "kueue" / "cluster",
+    "step-priority": K8S / "components" / "step-priority",
 }
 #: Each component on the base, in the combinations that overlays use.
 COMPONENTS = {

@@ -30,7 +30,10 @@ Document = dict[str, Any]
 Schemas = Mapping[tuple[str, str], Document]
 
 OURS = {"app.kubernetes.io/part-of": "xstilts"}
-CLUSTER_WIDE = {"PriorityClass", "ResourceFlavor", "ClusterQueue", "WorkloadPriorityClass"}
+CLUSTER_WIDE = {
+    "PriorityClass", "ResourceFlavor", "ClusterQueue", "WorkloadPriorityClass", "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+}  # fmt: skip
 
 #: The part of a PodMonitor that we use, written down by hand from the Prometheus operator's API
 #: (monitoring/v1).

@@ -3,16 +3,24 @@ rules.
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from pipelines.cluster_settings import LABELS
 from tests.k8s.conftest import BUILDS, COMPONENTS
 from tests.k8s.manifests import Document, Schemas, named, pod_templates, rule_errors, schema_errors
 
-NAMESPACES = {"base": None, "gpu": None, "queue": None, "kind": "kubeflow"} | dict.fromkeys(
-    COMPONENTS, "team-a"
-)
+NAMESPACES: dict[str, str | None] = {
+    "base": None,
+    "gpu": None,
+    "queue": None,
+    "step-priority": None,
+    "kind": "kubeflow",
+} | dict.fromkeys(COMPONENTS, "team-a")
+#: Of Ray pods, in the quota and in Kueue's queue; lowest first.
+RAY_CLASSES = ["xstilts-batch", "xstilts-high"]
 GOLDEN = Path(__file__).parent / "golden"
 Builds = dict[str, list[Document]]
 
@@ -39,6 +47,11 @@ def test_built_in_kinds_are_valid(builds: Builds, name: str) -> None:
     assert [error for document in builds[name] for error in schema_errors(document, {})] == []
 
 
+def test_the_step_priority_is_valid_where_kubernetes_has_its_kinds(builds: Builds) -> None:
+    errors = [e for document in builds["step-priority"] for e in schema_errors(document, {})]
+    assert [error for error in errors if "Kubernetes 1.33 has no Mutating" not in error] == []
+
+
 @pytest.mark.parametrize("name", ["gpu", "all", "queue"])
 def test_builds_with_a_queue_are_valid(builds: Builds, kueue_crds: Schemas, name: str) -> None:
     assert [
@@ -58,7 +71,7 @@ def test_bindings_name_accounts_of_their_own_namespace(builds: Builds, name: str
             assert subject.get("namespace") == NAMESPACES[name]
 
 
-@pytest.mark.parametrize("name", sorted(NAMESPACES.keys() - {"queue"}))
+@pytest.mark.parametrize("name", sorted(NAMESPACES.keys() - {"queue", "step-priority"}))
 def test_pods_use_accounts_and_priorities_that_are_there(builds: Builds, name: str) -> None:
     documents = builds[name]
     there = {(d["kind"], d["metadata"]["name"]) for d in documents}
@@ -80,8 +93,30 @@ def test_the_quota_counts_our_priority_classes_and_no_other(builds: Builds) -> N
     (selector,) = named(builds["base"], "ResourceQuota", "xstilts")["spec"]["scopeSelector"][
         "matchExpressions"
     ]
-    ours = [d["metadata"]["name"] for d in builds["base"] if d["kind"] == "PriorityClass"]
-    assert selector == {"scopeName": "PriorityClass", "operator": "In", "values": sorted(ours)}
+    assert selector == {"scopeName": "PriorityClass", "operator": "In", "values": RAY_CLASSES}
+
+
+def test_the_clean_up_runs_when_the_quota_is_full(builds: Builds) -> None:
+    """It has a class outside the quota, above the Ray pods, and requests next to nothing."""
+    spec = _gc(builds["base"])
+    assert spec["priorityClassName"] not in RAY_CLASSES
+    values = {d["metadata"]["name"]: d["value"] for d in _classes(builds)}
+    assert values[spec["priorityClassName"]] > max(values[name] for name in RAY_CLASSES)
+    assert spec["containers"][0]["resources"]["requests"] == {"cpu": "10m", "memory": "64Mi"}
+
+
+def test_steps_get_a_class_above_the_ray_pods_and_the_default(builds: Builds) -> None:
+    policy = named(builds["step-priority"], "MutatingAdmissionPolicy", "xstilts-step-priority")[
+        "spec"
+    ]
+    assert policy["matchConstraints"]["objectSelector"]["matchLabels"] == LABELS
+    [name] = re.findall(
+        r'"/spec/priorityClassName", value: "([^"]+)"',
+        policy["mutations"][0]["jsonPatch"]["expression"],
+    )
+    values = {d["metadata"]["name"]: d["value"] for d in _classes(builds)}
+    assert name not in RAY_CLASSES
+    assert values[name] > max(0, *(values[ray] for ray in RAY_CLASSES))
 
 
 def test_each_priority_class_has_a_place_in_the_queue_of_its_name_and_order(builds: Builds) -> None:
@@ -90,21 +125,22 @@ def test_each_priority_class_has_a_place_in_the_queue_of_its_name_and_order(buil
         kind: [
             d["metadata"]["name"]
             for d in sorted((d for d in builds[b] if d["kind"] == kind), key=lambda d: d["value"])
+            if kind == "WorkloadPriorityClass" or d["metadata"]["name"] in RAY_CLASSES
         ]
         for b, kind in (("base", "PriorityClass"), ("queue", "WorkloadPriorityClass"))
     }
-    assert (
-        order["WorkloadPriorityClass"]
-        == order["PriorityClass"]
-        == ["xstilts-batch", "xstilts-high"]
-    )
+    assert order["WorkloadPriorityClass"] == order["PriorityClass"] == RAY_CLASSES
 
 
 def test_no_priority_class_of_ours_evicts_or_is_the_default(builds: Builds) -> None:
-    for priority in (d for d in builds["base"] if d["kind"] == "PriorityClass"):
+    for priority in _classes(builds):
         assert priority["preemptionPolicy"] == "Never"
         assert not priority.get("globalDefault")
-        assert priority["value"] <= 0
+        assert priority["value"] <= 0 or priority["metadata"]["name"] not in RAY_CLASSES
+
+
+def _classes(builds: Builds) -> list[Document]:
+    return [d for d in builds["base"] if d["kind"] == "PriorityClass"]
 
 
 def test_roles_with_irsa_reach_every_account_and_no_key_stands_beside_them(builds: Builds) -> None:

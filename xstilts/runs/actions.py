@@ -6,7 +6,7 @@ Finished steps return before torch, transformers, datasets or ray is imported.
 import importlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -202,12 +202,26 @@ def _record_unfinished(
             record_failure(store, folder, steps[fingerprint], error, lost_group=True)
 
 
+def _lost(store: Store, folder: str, missing: Sequence[Any]) -> list[dict[str, Any]]:
+    """Steps of groups that are neither done nor failed, for a report without missing cells: their
+    task did not run, or was lost.
+    """
+    if missing:
+        return []  # the lost steps are the reason, and listed as `not run`
+    lines = [
+        *finished.lacking(store, folder, "finetune"),
+        *finished.lacking(store, folder, "score"),
+    ]
+    return [{"what": line, "reason": "its task did not run", "log": ""} for line in lines]
+
+
 def report(run_uri: str, out: Path) -> dict[str, Any]:
     """Writes the report and `status.json` to `out` and to the run's folder; returns the summary."""
     from xstilts.analysis.report import write_report
     from xstilts.runs.collect import report_input
 
     store, folder = open_run(run_uri)
+    store.delete(f"{folder}/status.json")  # of an earlier report: this one may fail
     with recorded(store, folder, "report"):
         summary = write_report(out, report_input(store, folder))
         files = {
@@ -217,7 +231,7 @@ def report(run_uri: str, out: Path) -> dict[str, Any]:
         }
         for name, path in files.items():
             store.put_file(f"{folder}/{name}", path)
-        missing = summary["missing"]
+        missing = [*summary["missing"], *_lost(store, folder, summary["missing"])]
         status = {"exit_code": 4 if missing else 0, "missing": missing}
         store.put_json(f"{folder}/status.json", status)
         finished.record(store, folder, "report", {**files, "status.json": status})

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from components.launch import submit
-from components.launch.rayjob import build
+from components.launch.rayjob import build, owner_of
 from xstilts.runs import actions, folder
 from xstilts.runs.folder import split_run_uri
 from xstilts.store.server import Server, serve
@@ -38,10 +38,21 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
+#: The pod of a step, owned by its Argo Workflow, as Argo 4.0 writes it.
+POD: dict[str, Any] = {
+    "metadata": {
+        "name": "step-pod", "uid": "0b1f", "ownerReferences": [{
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "intermediate-to-xtreme-r-x",
+            "uid": "2c3d", "controller": True, "blockOwnerDeletion": True,
+        }],
+    },
+}  # fmt: skip
+
+
 @pytest.fixture
 def job() -> dict[str, Any]:
     """The RayJob of 2 × 8 GPUs."""
-    return build(copy.deepcopy(SETTINGS), ENVIRONMENT, CONFIG)
+    return build(copy.deepcopy(SETTINGS), ENVIRONMENT, CONFIG, owner_of(POD))
 
 
 def _strict(schema: Any) -> Any:

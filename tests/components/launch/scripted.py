@@ -64,6 +64,8 @@ class ScriptedCluster:
     #: Whether an access review is allowed, by its spec; whether KubeRay is installed.
     allowed: Callable[[Mapping[str, Any]], bool] = lambda spec: True
     kuberay: bool = True
+    #: Whether Kueue's webhook suspends RayJobs.
+    kueue: bool = True
     _version: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -210,11 +212,13 @@ class ScriptedCluster:
     ) -> tuple[int, Any]:
         found = self.objects.get(("rayjobs", name[0])) if name else None
         if name and (found is None or found["metadata"]["namespace"] != namespace):
-            return 404, said(f'rayjobs.ray.io "{name[0]}" not found')
+            return 404, said(f'rayjobs.ray.io "{name[0]}" not found', name[0])
         if verb == "GET" and found is None:
             return 200, {"items": self._selected("rayjobs", query)}
         if verb == "GET":
             return 200, found
+        if verb == "POST" and "dryRun" in query:
+            return 201, {**body, "spec": {**body["spec"], "suspend": self.kueue}}
         if verb == "POST":
             if ("rayjobs", body["metadata"]["name"]) in self.objects:
                 return 409, said(f'rayjobs.ray.io "{body["metadata"]["name"]}" already exists')
@@ -274,11 +278,13 @@ class ScriptedCluster:
 
     def _selected(self, kind: str, query: Mapping[str, str]) -> list[Object]:
         wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
+        fields = dict(pair.split("=") for pair in query.get("fieldSelector", "").split(",") if pair)
         things = [thing for (k, _), thing in self.objects.items() if k == kind]
         return [
             thing
             for thing in things
             if wanted.items() <= thing["metadata"].get("labels", {}).items()
+            and all(_field(thing, path) == value for path, value in fields.items())
         ]
 
     def _rest(
@@ -293,13 +299,23 @@ class ScriptedCluster:
         )
         if name:
             return 200, self.objects[kind, name]
+        if parts[-2] == "pods":
+            return 404, said(f'pods "{parts[-1]}" not found', parts[-1])
         items = self._selected(kind, query)
-        listed = items or kind in ("events", "pods")
+        listed = items or kind in ("events", "pods", "workloads")
         return (200, {"items": items}) if listed else (404, said(f'{kind} "{path}" not found'))
 
 
-def said(message: str) -> Object:
-    return {"kind": "Status", "status": "Failure", "message": message}
+def said(message: str, name: str = "") -> Object:
+    """A Status; one about an object names it in its details."""
+    details = {"details": {"name": name}} if name else {}
+    return {"kind": "Status", "status": "Failure", "message": message, **details}
+
+
+def _field(thing: Object, path: str) -> Any:
+    for key in path.split("."):
+        thing = thing.get(key, {})
+    return thing
 
 
 @contextmanager
@@ -322,7 +338,9 @@ def served(cluster: ScriptedCluster) -> Iterator[str]:
                 self.close_connection = True
                 return
             status, answer = (
-                (fault, said("scripted"))
+                fault
+                if isinstance(fault, tuple)
+                else (fault, said("scripted"))
                 if fault
                 else cluster.answer(self.command, self.path, body)
             )

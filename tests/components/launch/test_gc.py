@@ -15,7 +15,7 @@ import pytest
 from components.launch import gc, lease
 from components.launch.kubernetes import Api, RayJobs
 from components.launch.lease import SKEW_SECONDS, lease_key, work_of
-from components.launch.rayjob import build
+from components.launch.rayjob import build, owner_of
 from components.launch.state import LEASE_LOST
 from tests.components.launch.conftest import ENVIRONMENT
 from tests.components.launch.scripted import RUNNING, ScriptedCluster, served
@@ -48,7 +48,8 @@ def jobs(address: str) -> RayJobs:
 def posted(jobs: RayJobs, cluster: ScriptedCluster, uri: str, group: str = "llava") -> str:
     uid = cluster.objects["pods", "step-pod"]["metadata"]["uid"]
     config = {"run_uri": uri, "group": group, "kind": "finetune"}
-    job = build({}, {**ENVIRONMENT, "XSTILTS_POD_UID": uid}, config)
+    owner = owner_of({"metadata": {"name": "step-pod", "uid": uid}})
+    job = build({}, ENVIRONMENT, config, owner)
     jobs.create(job)
     return str(job["metadata"]["name"])
 

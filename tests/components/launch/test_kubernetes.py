@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.launch.kubernetes import Api, ApiError, RayJobs
-from tests.components.launch.scripted import ScriptedCluster, served
+from components.launch.kubernetes import DOUBT_SECONDS, Api, ApiError, RayJobs
+from tests.components.launch.scripted import ScriptedCluster, said, served
 from xstilts.errors import InfrastructureError
 
 
@@ -54,6 +54,62 @@ def test_an_error_is_not_retried_and_says_what_to_do(
     with pytest.raises(ApiError, match=rf"GET /version: HTTP {status}: scripted; .*{message}"):
         api.request("GET", "/version")
     assert len(cluster.requests) == 1
+
+
+#: (answers of a starting API server after a first success, the request that meets them)
+REFUSED = {"kind": "Status", "message": 'rayjobs.ray.io "a" is forbidden', "details": {"name": "a"}}
+STARTS = {
+    "its rules are not read": (403, said('rayjobs.ray.io is forbidden: User "x" cannot list', "")),
+    "a refusal that names the object": (403, REFUSED),
+    "its keys are not read": (401, said("Unauthorized")),
+    "its CRDs are not read": (404, "404 page not found"),
+    "the kind is not served yet": (404, said("the server could not find the requested resource")),
+}
+
+
+@pytest.fixture
+def patient(cluster: ScriptedCluster, api: Api) -> Api:
+    """The API of a pod's own cluster, after a first success."""
+    api.doubt = DOUBT_SECONDS
+    api.request("GET", "/version")
+    return api
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_restart_of_the_api_server_is_waited_for(
+    cluster: ScriptedCluster, patient: Api, start: str
+) -> None:
+    """Refused connections, then what it answers before it is ready, then 503."""
+    cluster.faults = ["drop", "drop", *[STARTS[start]] * 4, 503, 503]
+    RayJobs(patient, "ns").create(named("a"))
+    cluster.faults = ["drop", "drop", *[STARTS[start]] * 4, 503, 503]
+    job = RayJobs(patient, "ns").get("a")
+    assert job is not None
+    assert (job["metadata"]["name"], cluster.made) == ("a", 1)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_lasting_refusal_ends_the_request_after_two_minutes(
+    cluster: ScriptedCluster, patient: Api, start: str
+) -> None:
+    cluster.faults, begun = [STARTS[start]] * 10_000, cluster.now
+    with pytest.raises(ApiError) as caught:
+        RayJobs(patient, "ns").get("a", patience=1800)
+    assert caught.value.status == STARTS[start][0]
+    assert 60 < cluster.now - begun <= DOUBT_SECONDS
+
+
+def test_an_object_that_is_gone_is_not_waited_for(cluster: ScriptedCluster, patient: Api) -> None:
+    cluster.requests.clear()
+    assert RayJobs(patient, "ns").get("a") is None
+    assert RayJobs(patient, "ns").delete("a") is False
+    assert len(cluster.requests) == 2
+
+
+def test_what_only_explains_is_not_waited_for(cluster: ScriptedCluster, patient: Api) -> None:
+    cluster.faults = [403]
+    with pytest.raises(ApiError):
+        RayJobs(patient, "ns").pods("c")
 
 
 def test_no_error_shows_the_token(cluster: ScriptedCluster, api: Api) -> None:

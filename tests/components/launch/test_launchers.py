@@ -5,14 +5,15 @@ time advances with each wait.
 """
 
 import functools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from components.launch import backends, choose, lease, local, submit
-from components.launch.kubernetes import Api
+from components.launch import backends, choose, lease, local, submit, waiting
+from components.launch.kubernetes import DOUBT_SECONDS, Api, ApiError, RayJobs
 from components.launch.state import MOST_LOSSES
 from tests.components.launch.conftest import ENVIRONMENT
 from tests.components.launch.scripted import (
@@ -145,7 +146,7 @@ def place(
     monkeypatch.setenv("XSTILTS_POD_UID", pod["metadata"]["uid"])
     with served(cluster) as address:
         made = functools.partial(Api, sleep=cluster.tick, clock=lambda: cluster.now)
-        monkeypatch.setattr(Api, "in_cluster", lambda: made(address))
+        monkeypatch.setattr(Api, "in_cluster", lambda: made(address, doubt=DOUBT_SECONDS))
         monkeypatch.setattr(submit, "ray_api", lambda given: made(address))
         monkeypatch.setattr(local, "launch", functools.partial(_played, cluster))
         pace = submit.Pace(5.0, cluster.tick, lambda: cluster.now)
@@ -506,25 +507,155 @@ def test_an_operator_that_never_comes_back_does_not_hold_the_step_for_ever(place
     assert place.things() == []
 
 
+def unschedulable(cluster: ScriptedCluster, job: Object) -> None:
+    """A step of a script: a worker's pod fits on no node."""
+    message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: not helpful."
+    condition = {"type": "PodScheduled", "status": "False", "message": message}
+    pod = {
+        "metadata": {
+            "name": "x-worker", "namespace": "xstilts", "labels": {"ray.io/cluster": "x", "ray.io/node-type": "worker"},
+            "ownerReferences": [{"uid": job["metadata"]["uid"]}],
+        },
+        "status": {"phase": "Pending", "conditions": [condition]},
+    }  # fmt: skip
+    cluster.add("pods", pod)
+    job["status"] = {"jobDeploymentStatus": "Initializing", "rayClusterName": "x"}
+
+
+NO_GPUS = "worker pod: not scheduled: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu"
+
+
 @rayjob
-def test_the_failure_says_why_pods_do_not_start(place: Place) -> None:
-    place.script([PENDING, failed("PreRunningDeadlineExceeded", "", job="")])
-    [name] = [backends.name_of("r", "llava", "finetune")]
-    for kind, text in (
-        (name + "-x-worker", "Insufficient nvidia.com/gpu"),
-        ("somebody-else", "not ours"),
-    ):
-        place.cluster.add("events", {
-            "metadata": {"name": kind}, "type": "Warning", "reason": "FailedScheduling", "message": text,
-            "involvedObject": {"kind": "Pod", "name": kind},
-        })  # fmt: skip
+def test_the_step_says_why_it_waits(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """In its log and in the run's folder, within 30 s; not any more once the job runs."""
+    seen: list[list[waiting.Waiting]] = []
+    times: list[float] = []
+
+    def look(cluster: ScriptedCluster, job: Object) -> None:
+        seen.append(waiting.recorded(place.store, "runs/r", time.time()))
+        times.extend([cluster.now] * any(w.reasons for w in seen[-1]))
+
+    def start(cluster: ScriptedCluster, job: Object) -> None:
+        times.append(cluster.now)
+        unschedulable(cluster, job)
+
+    def fits(cluster: ScriptedCluster, job: Object) -> None:
+        cluster.remove("pods", "x-worker")
+        job["status"] = dict(RUNNING) | {"rayClusterName": "x"}  # type: ignore[call-overload]
+
+    place.script([PENDING, start, look, look, look, look, fits, SAME, look, place.work, SUCCEEDED])
+    assert place.settle() == DONE
+    assert times[1] - times[0] <= 30
+    [record] = seen[3]
+    assert (record.kind, record.group, record.state) == ("finetune", "llava", "pending")
+    assert record.reasons == (NO_GPUS,)
+    assert seen[-1] == []
+    assert sum(NO_GPUS in message for message in caplog.messages) == 1
+    assert place.store.list("runs/r/waiting/") == []
+
+
+@rayjob
+def test_a_job_that_did_not_start_says_why(place: Place) -> None:
+    def gone(cluster: ScriptedCluster, job: Object) -> None:
+        """The operator ended the job, and its pods are already deleted."""
+        cluster.remove("pods", "x-worker")
+        job["status"] = failed("PreRunningDeadlineExceeded", "", job="")
+
+    place.script([PENDING, unschedulable, SAME, SAME, SAME, gone])
     place.settle()
-    assert "FailedScheduling: Insufficient nvidia.com/gpu" in place.failure()
-    assert "not ours" not in place.failure()
+    assert f"did not start within resources.cluster.start_minutes (Failed, PreRunningDeadlineExceeded); {NO_GPUS}" in (
+        place.failure()
+    )  # fmt: skip
 
 
 @rayjob
-def test_a_retry_in_another_pod_adds_an_owner(
+def test_a_queued_job_says_why(place: Place) -> None:
+    def wait(cluster: ScriptedCluster, job: Object) -> None:
+        condition = {
+            "type": "QuotaReserved",
+            "status": "False",
+            "message": "request (2) > maximum capacity (1)",
+        }
+        cluster.add("workloads", {
+            "metadata": {"name": "w", "namespace": "xstilts",
+                         "labels": {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]},
+                         "ownerReferences": [{"uid": job["metadata"]["uid"]}]},
+            "status": {"conditions": [condition]},
+        })  # fmt: skip
+
+    place.script([SUSPENDED, wait])
+    place.paced(60.0)
+    place.settle()
+    assert "queue xstilts: can never be admitted: request (2) > maximum capacity (1)" in (
+        place.failure()
+    )
+
+
+@rayjob
+@pytest.mark.parametrize("what", ["pods", "workloads", "events"])
+def test_a_step_without_the_right_to_see_why_waits_all_the_same(
+    place: Place, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> Any:
+        raise ApiError(f"GET {what}", 403, "forbidden")
+
+    monkeypatch.setattr(RayJobs, what, refused)
+    place.script([SUSPENDED, unschedulable, SAME, SAME, RUNNING, place.work, SUCCEEDED])
+    assert place.settle() == DONE
+
+
+@pytest.fixture
+def workflow(place: Place) -> str:
+    """The uid of the Argo Workflow that owns the step's pods."""
+    metadata = {"name": "run-x", "namespace": "xstilts"}
+    uid = str(place.cluster.add("workflows", {"metadata": metadata})["metadata"]["uid"])
+    own(place.cluster.objects["pods", "step-pod"], uid)
+    return uid
+
+
+def own(pod: Object, workflow: str) -> None:
+    pod["metadata"]["ownerReferences"] = [
+        {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "run-x", "uid": workflow}
+    ]
+
+
+def next_attempt(place: Place, monkeypatch: pytest.MonkeyPatch) -> Object:
+    """The pod of the step's next attempt."""
+    pod = place.cluster.add("pods", {"metadata": {"name": "other-pod", "namespace": "xstilts"}})
+    monkeypatch.setenv("XSTILTS_POD_NAME", "other-pod")
+    monkeypatch.setenv("XSTILTS_POD_UID", pod["metadata"]["uid"])
+    return pod
+
+
+@rayjob
+def test_training_survives_the_deletion_of_its_steps_pod(
+    place: Place, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drained node, a preemption and the autoscaler delete pods. The next attempt adopts the job."""
+    place.script([PENDING, RUNNING, SAME, SAME, SAME, place.work, SUCCEEDED])
+    place.killed_after(3)
+    place.cluster.remove("pods", "step-pod")
+    [name] = place.left()
+    uid = place.cluster.job()["metadata"]["uid"]
+    place.cluster.tick(30)
+    assert place.cluster.job()["metadata"]["uid"] == uid
+    own(next_attempt(place, monkeypatch), workflow)
+    assert place.settle() == DONE
+    assert place.cluster.made == 1
+    assert ("rayjobs", name) not in place.things()
+
+
+@rayjob
+def test_the_job_is_deleted_with_its_workflow(place: Place, workflow: str) -> None:
+    place.script([PENDING, RUNNING])
+    place.killed_after(3)
+    assert len(place.left()) == 1
+    place.cluster.remove("workflows", "run-x")
+    assert place.left() == []
+
+
+@rayjob
+def test_without_a_workflow_a_retry_adds_its_pod_as_owner(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners: list[list[str]] = []
@@ -533,21 +664,43 @@ def test_a_retry_in_another_pod_adds_an_owner(
         owners.append([owner["uid"] for owner in job["metadata"]["ownerReferences"]])
 
     first = place.cluster.objects["pods", "step-pod"]["metadata"]["uid"]
-    other = place.cluster.add("pods", {"metadata": {"name": "other-pod", "namespace": "xstilts"}})[
-        "metadata"
-    ]["uid"]
     place.script([PENDING, RUNNING, look, SAME, SAME, look, place.work, SUCCEEDED])
     place.killed_after(3)
-    monkeypatch.setenv("XSTILTS_POD_NAME", "other-pod")
-    monkeypatch.setenv("XSTILTS_POD_UID", other)
-    place.cluster.faults = [None, None, 409]  # a change between the read and the patch
+    other = next_attempt(place, monkeypatch)["metadata"]["uid"]
+    place.cluster.faults = [None, None, None, 409]  # a change between the read and the patch
     assert place.settle() == DONE
     assert owners == [[first], [first, other]]
 
 
 @rayjob
+def test_a_job_in_another_namespace_has_no_owner(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes would find no such owner and delete the job at once."""
+    monkeypatch.setenv("XSTILTS_RAY_NAMESPACE", "gpus")
+    owners: list[Any] = []
+
+    def look(cluster: ScriptedCluster, job: Object) -> None:
+        owners.append(job["metadata"].get("ownerReferences"))
+
+    place.script([RUNNING, look, place.work, SUCCEEDED])
+    assert place.settle() == DONE
+    assert owners == [None]
+
+
+@rayjob
+@pytest.mark.parametrize("before", range(1, 9))
+def test_a_restart_of_the_api_server_does_not_lose_the_group(place: Place, before: int) -> None:
+    """before: requests that succeed first, so that each kind of request meets the restart."""
+    place.cluster.faults = [None] * before + ["drop", "drop", 403, 403, 404, 503, 403]
+    place.script([PENDING, RUNNING, SAME, SAME, SAME, place.work, SUCCEEDED])
+    assert place.settle() == DONE
+    assert (place.cluster.made, place.things()) == (1, [])
+
+
+@rayjob
 def test_a_forbidden_verb_is_named(place: Place) -> None:
-    place.cluster.faults = [None, 403]
+    place.cluster.faults = [None, None, *[403] * 30]
     place.settle()
     assert "POST /apis/ray.io/v1/namespaces/xstilts/rayjobs: HTTP 403" in place.failure()
     assert "Role xstilts-step" in place.failure()

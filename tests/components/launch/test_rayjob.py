@@ -22,9 +22,10 @@ from components.launch.rayjob import (
     entrypoint,
     label,
     name_of,
+    owner_of,
 )
 from components.launch.rules import DNS_1035, problems
-from tests.components.launch.conftest import CONFIG, ENVIRONMENT, SETTINGS
+from tests.components.launch.conftest import CONFIG, ENVIRONMENT, POD, SETTINGS
 from xstilts.errors import InfrastructureError
 
 GOLDEN = Path(__file__).parent / "two-nodes-of-eight.yaml"
@@ -196,12 +197,30 @@ def test_kueue_orders_a_queue_by_the_class_that_the_pods_name(job: Job) -> None:
     )
 
 
-def test_the_steps_pod_owns_the_job_in_its_own_namespace_only(job: Job) -> None:
-    [owner] = job["metadata"]["ownerReferences"]
-    assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "step-pod", "0b1f")
-    elsewhere = build(SETTINGS, {**ENVIRONMENT, "XSTILTS_RAY_NAMESPACE": "gpus"}, CONFIG)
-    assert elsewhere["metadata"]["namespace"] == "gpus"
-    assert "ownerReferences" not in elsewhere["metadata"]
+def test_the_steps_workflow_owns_the_job(job: Job) -> None:
+    """Without controller and blockOwnerDeletion, which need rights on the workflow."""
+    assert job["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "intermediate-to-xtreme-r-x",
+            "uid": "2c3d", "controller": False, "blockOwnerDeletion": False,
+        }
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [
+        [],
+        [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "9"}],
+        [{"apiVersion": "example.org/v1", "kind": "Workflow", "name": "w", "uid": "9"}],
+    ],
+)
+def test_a_pod_without_a_workflow_owns_the_job_itself(owners: list[Job]) -> None:
+    metadata = {**POD["metadata"], "ownerReferences": owners}
+    owner = owner_of({"metadata": metadata})
+    assert (owner["apiVersion"], owner["kind"], owner["name"], owner["uid"]) == (
+        "v1", "Pod", "step-pod", "0b1f",
+    )  # fmt: skip
 
 
 def test_missing_variables_are_named() -> None:
