@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: setup demo geometry test test-e2e test-nodes test-docker lint docs lock wheels images publish help kind-up kind-test kind-down
+.PHONY: setup demo geometry test test-e2e test-nodes test-docker test-cluster lint docs lock wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -30,7 +30,7 @@ geometry: setup  ## rows, pictures and a run of plans/modality-geometry.yaml wit
 	$(VENV)/bin/python -m pytest -q tests/e2e/test_geometry.py
 
 test: setup $(DOCS_STAMP)  ## the tests, whole runs excepted (make test-e2e)
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not nodes and not docker"
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not nodes and not docker and not cluster"
 
 test-e2e: setup $(DOCS_STAMP)  ## whole runs and groups on a real Ray: killed, failing, with one and two workers, watched from outside
 	$(VENV)/bin/python -m pytest -q -m "e2e and not nodes and not docker" tests/e2e --ignore tests/e2e/test_geometry.py
@@ -40,6 +40,9 @@ test-nodes: setup   ## Ray over several nodes, as network namespaces of this mac
 
 test-docker: setup  ## the small plan, every component in its own image (needs an engine and make images)
 	XSTILTS_DOCKER=required $(VENV)/bin/python -m pytest -q -m docker tests/e2e
+
+test-cluster: setup  ## k8s/ and runs on the cluster of KUBECONFIG, with the S3 of AWS_*; TABLE=FILE writes the results
+	$(VENV)/bin/python -m pytest -q -m cluster $(if $(TABLE),--cluster-table $(TABLE)) tests/cluster
 
 lint: setup      ## ruff, mypy, deptry, and the words of docs, help and messages
 	$(VENV)/bin/ruff check .

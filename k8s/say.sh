@@ -40,3 +40,18 @@ fetched() {
     stop "$1: checksum mismatch: the download has sha256 $got, k8s/versions.lock has $want; do not install it"
   fi
 }
+
+# repeated SECONDS COMMAND…: as run, until the command succeeds.
+repeated() {
+  local deadline=$((SECONDS + $1))
+  shift
+  printf '+ %s\n' "$*" >&2
+  [ -z "${DRY_RUN:-}" ] || return 0
+  until "$@"; do
+    [ $SECONDS -lt $deadline ] || return 1
+    sleep 1
+  done
+}
+
+# established CRD: waits until a CRD is served. A new one has no conditions yet, on which `kubectl wait` fails at once.
+established() { repeated 60 kubectl wait "crd/$1" --for=condition=established --timeout=60s; }

@@ -53,6 +53,6 @@ spec:
 POLICY
 fi
 run kubectl kustomize "$SITE" -o "$SITE/built.yaml"
-run kubectl diff --server-side -f "$SITE/built.yaml" || [ $? -eq 1 ]
+run kubectl diff --server-side --force-conflicts -f "$SITE/built.yaml" || [ $? -eq 1 ]
 run kubectl apply --server-side --force-conflicts -f "$SITE/built.yaml"
 run kubectl -n "$NAMESPACE" get serviceaccount,networkpolicy,resourcequota,cronjob -l app.kubernetes.io/part-of=xstilts

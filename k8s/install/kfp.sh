@@ -8,6 +8,6 @@ KFP=github.com/kubeflow/pipelines/manifests/kustomize
 COMMIT=$(locked kfp commit)
 say "installing Kubeflow Pipelines $(locked kfp version) ($COMMIT)"
 run kubectl apply -k "$KFP/cluster-scoped-resources?ref=$COMMIT"
-run kubectl wait crd/applications.app.k8s.io --for=condition=established --timeout=60s
+established applications.app.k8s.io
 run kubectl apply -k "$KFP/env/platform-agnostic?ref=$COMMIT"
 run kubectl -n kubeflow wait deployment --all --for=condition=Available --timeout=900s

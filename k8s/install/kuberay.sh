@@ -7,5 +7,5 @@ set -euo pipefail
 COMMIT=$(locked kuberay commit)
 say "installing KubeRay $(locked kuberay version) ($COMMIT)"
 run kubectl apply --server-side --force-conflicts -k "github.com/ray-project/kuberay/ray-operator/config/default?ref=$COMMIT"
-run kubectl wait crd/rayjobs.ray.io --for=condition=established --timeout=60s
+established rayjobs.ray.io
 run kubectl -n default wait deployment/kuberay-operator --for=condition=Available --timeout=300s

@@ -10,4 +10,5 @@ trap 'rm -f "$MANIFESTS"' EXIT
 fetched kueue "$MANIFESTS"
 run kubectl apply --server-side --force-conflicts -f "$MANIFESTS"
 run kubectl -n kueue-system wait deployment/kueue-controller-manager --for=condition=Available --timeout=300s
-run kubectl apply --server-side -k "$K8S/components/kueue/cluster"
+# Its webhooks answer a moment after its pod is ready.
+repeated 120 kubectl apply --server-side -k "$K8S/components/kueue/cluster"

@@ -54,7 +54,7 @@ def _stands(command: str) -> bool:
     if command.startswith("git commit "):
         return (ROOT / words[-1]).exists()
     lines = {
-        line.strip().removeprefix("run ")
+        re.sub(r"^(run|repeated \d+) ", "", line.strip())
         for script in K8S.rglob("*.sh")
         for line in script.read_text().splitlines()
     }
@@ -133,6 +133,7 @@ def test_a_script_runs_what_it_says_and_a_dry_run_changes_nothing(
     machine.answers = [
         {"to": "head-bucket", "status": 1},
         {"to": "^curl", "file": "manifests"},
+        {"to": "^kubectl get nodes", "says": "node/one\n"},
         LOCK,
     ]
     real, dry = (
@@ -153,8 +154,28 @@ def test_a_script_runs_what_it_says_and_a_dry_run_changes_nothing(
 def _reads(line: str) -> bool:
     """Whether a command looks what is there: a dry run does that too."""
     return line == "xstilts lock" or line.startswith(
-        ("aws s3api head-bucket", "aws iam list-policies")
+        ("aws s3api head-bucket", "aws iam list-policies", "kubectl get ")
     )
+
+
+def test_a_cluster_without_gpu_nodes_is_named(machine: Recorder) -> None:
+    done = _run(machine, "guide/nodes.sh")
+    assert done.status == 1
+    assert "no node has the label nvidia.com/gpu.present=true" in done.errors
+    assert [line for line in done.lines if not _reads(line)] == []
+
+
+@pytest.mark.parametrize(("others", "kept"), [("team-a", False), ("team-a team-b", True)])
+def test_what_other_installations_use_is_kept(machine: Recorder, others: str, kept: bool) -> None:
+    machine.answers = [
+        {"to": "get configmap -A", "says": others},
+        {"to": "get crd clusterqueues", "says": "crd\n"},
+    ]
+    done = _run(machine, "guide/remove.sh")
+    assert done.status == 0, done.errors
+    shared = ("kubectl delete priorityclass", "kubectl delete -k", "kubectl label node")
+    deleted = [line for line in done.lines if line.startswith(shared)]
+    assert len(deleted) == (0 if kept else 3)
 
 
 def test_a_mirror_is_pulled_for_its_plan(machine: Recorder) -> None:
