@@ -89,7 +89,8 @@ class Padding:
 def collator(case: Case, peer: str, photos: Sequence[bytes]) -> Callable[[Any], Any]:
     """How an alternative makes batches."""
     if peer == "flattening":
-        return tf.DataCollatorWithFlattening()
+        flattening: Callable[[Any], Any] = tf.DataCollatorWithFlattening()
+        return flattening
     return Padding(case.max_length if peer == "padding" else None, photos)
 
 
