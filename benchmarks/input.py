@@ -125,10 +125,12 @@ def pictures_per_second(folder: Path, rounds: int) -> None:
     for title, pictures in preparations().items():
         cache = PictureCache(folder / title, free=0.0)
         for name in names:
-            Processor("llava", None, pictures, cache).image_inputs(images[name])
+            Processor("llava", None, pictures, cache=cache).image_inputs(images[name])
 
         def run(processes: int, used: PictureCache | None, pictures: Any = pictures) -> float:
-            preparation = Preparation(Plain(), Processor("llava", None, pictures, used), [images])
+            preparation = Preparation(
+                Plain(), Processor("llava", None, pictures, cache=used), [images]
+            )
             with Prefetcher(Prepared([rows], preparation), processes, pin=False) as prefetcher:
                 batches = prefetcher(requests * (1 + 2 * (processes > 0)))
                 for _ in range(2 * processes):  # started, and as far ahead as they go

@@ -1,0 +1,190 @@
+"""Time of fine-tuning beside transformers' Trainer, on the same rows, weights and updates:
+
+    python -m benchmarks.training [nli squad pos captions text …] [--peers tuned …] [--rounds 5]
+
+Each round trains one epoch with every alternative from a new seed, in one process. `--processes 2`
+trains with two workers against the Trainer under torchrun. Figures go to
+docs/benchmarks/training.json; `python -m benchmarks.page` writes the table.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import measure, peers_transformers, training_ours
+from benchmarks.measure import OURS, Record, interleaved
+from benchmarks.training_cases import CASES, Case, photos, rows_of
+from xstilts.training.workers import Workers
+
+#: Other trainers, and the module that they install. They train the same models through
+#: transformers' Trainer, and are not driven from here.
+OTHERS = {"ms-swift": "swift", "LLaMA-Factory": "llamafactory"}
+DEV_ROWS = 128
+
+
+def case_of(name: str, updates: int | None) -> Case:
+    """A case, with another number of updates if one is set."""
+    return replace(CASES[name], updates=updates) if updates else CASES[name]
+
+
+def data(case: Case) -> tuple[Any, Any, list[bytes]]:
+    """Training rows, dev rows and images of a case."""
+    rows = rows_of(case, case.batch * case.updates, 1)
+    dev = rows_of(case, case.batch if case.objective == "lm" else DEV_ROWS, 2)
+    return rows, dev, photos(max(len(rows), len(dev))) if case.images else []
+
+
+def measured(case: Case, peers: Sequence[str], rounds: int) -> Record:
+    """One case with each of the alternatives, in this process."""
+    rows, dev, images = data(case)
+    metrics: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as scratch:
+
+        def one(alternative: str) -> float:
+            seed = len(metrics.setdefault(alternative, []))
+            if alternative == OURS:
+                seconds, metric = training_ours.train(case, rows, dev, images, seed, Path(scratch))
+            else:
+                seconds, metric = peers_transformers.train(
+                    case, alternative, rows, dev, images, seed
+                )
+            metrics[alternative].append(metric)
+            print(f"{case.title}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr)
+            return seconds
+
+        reasons = {peer: peers_transformers.unavailable(case, peer) for peer in peers}
+        able = [OURS, *(peer for peer, reason in reasons.items() if not reason)]
+        runs = {alternative: lambda chosen=alternative: one(chosen) for alternative in able}
+        if images:
+            one(OURS)  # fills the cache of prepared images
+            metrics.clear()
+        figures = interleaved(rounds, runs)
+    absent = {
+        **{peer: reason for peer, reason in reasons.items() if reason},
+        **{other: "not installed" for other, module in OTHERS.items() if not find_spec(module)},
+    }
+    return _record(case, case.title, figures, metrics, absent, rows)
+
+
+def _record(
+    case: Case, title: str, figures: Mapping[str, Sequence[float]],
+    metrics: Mapping[str, Sequence[float]], absent: Mapping[str, str], rows: Sequence[Any],
+) -> Record:  # fmt: skip
+    tokens = sum(len(row.ids) for row in rows)
+    setting = {
+        "rows": len(rows), "tokens": tokens, "updates": case.updates, "examples": case.batch,
+        "max_length": case.max_length, "width": case.width, "layers": case.layers,
+        "threads": torch.get_num_threads(), "metric": case.metric,
+        "metrics": {name: [round(v, 4) for v in values] for name, values in metrics.items()},
+    }  # fmt: skip
+    notes = {name: _note(case, metrics, name) for name in figures}
+    return Record(title, "s", figures, notes, absent, setting, target=case.target)
+
+
+def _note(case: Case, metrics: Mapping[str, Sequence[float]], name: str) -> str:
+    about = peers_transformers.PEERS.get(name, "")
+    values = metrics[name]
+    text = f"{case.metric} {statistics.mean(values):.3f}"
+    if name != OURS:
+        verdict = "equal" if equal(metrics[OURS], values) else "different"
+        text += f" ({verdict} within the noise of seeds)"
+    return "; ".join(filter(None, [about, text]))
+
+
+def equal(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    """Whether the difference of two means is within two standard errors, from the spread over
+    seeds, or within a hundredth of the mean.
+    """
+    difference = abs(statistics.mean(ours) - statistics.mean(theirs))
+    if min(len(ours), len(theirs)) < 2:
+        return difference <= 0.01 * abs(statistics.mean(ours))
+    error = math.sqrt(
+        statistics.variance(ours) / len(ours) + statistics.variance(theirs) / len(theirs)
+    )
+    return difference <= max(2 * error, 0.01 * abs(statistics.mean(ours)))
+
+
+def in_processes(name: str, updates: int | None, count: int, rounds: int) -> Record:
+    """One case with several workers, against the tuned Trainer under torchrun."""
+    case = case_of(name, updates)
+    metrics: dict[str, list[float]] = {}
+
+    def one(alternative: str) -> float:
+        seed = len(metrics.setdefault(alternative, []))
+        with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as folder:
+            out = Path(folder) / "result.json"
+            inside = json.dumps([name, updates, alternative, seed, str(out)])
+            command = [
+                sys.executable, "-m", "torch.distributed.run", "--standalone",
+                f"--nproc-per-node={count}", "-m", "benchmarks.training", "--inside", inside,
+            ]  # fmt: skip
+            threads = max(1, len(os.sched_getaffinity(0)) // count)
+            env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            subprocess.run(command, check=True, env=env, stdout=sys.stderr)
+            seconds, metric = json.loads(out.read_text(encoding="utf-8"))
+        metrics[alternative].append(metric)
+        print(
+            f"{case.title} × {count}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr
+        )
+        return float(seconds)
+
+    figures = interleaved(rounds, {OURS: lambda: one(OURS), "tuned": lambda: one("tuned")})
+    title = f"{case.title}, {count} processes"
+    return _record(case, title, figures, metrics, {}, data(case)[0])
+
+
+def inside(name: str, updates: int | None, alternative: str, seed: int, out: str) -> None:
+    """One of the processes of `in_processes`."""
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    case = case_of(name, updates)
+    rows, dev, images = data(case)
+    if alternative == OURS:
+        cuda = torch.cuda.is_available()
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        with tempfile.TemporaryDirectory() as scratch:
+            result = training_ours.train(
+                case, rows, dev, images, seed, Path(scratch), Workers(rank, world)
+            )
+    else:
+        result = peers_transformers.train(case, alternative, rows, dev, images, seed, world)
+    if rank == 0:
+        Path(out).write_text(json.dumps(result), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", default=[*CASES], metavar="case")
+    parser.add_argument("--peers", nargs="+", default=[*peers_transformers.PEERS])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--updates", type=int, help="instead of the case's own number")
+    parser.add_argument("--dry", action="store_true", help="print, and do not record")
+    parser.add_argument("--inside", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        inside(*options.inside)
+        return
+    for name in options.cases:
+        if options.processes > 1:
+            record = in_processes(name, options.updates, options.processes, options.rounds)
+        else:
+            record = measured(case_of(name, options.updates), options.peers, options.rounds)
+        print(measure.table([record]))
+        if not options.dry:
+            measure.write("training", [record])
+
+
+if __name__ == "__main__":
+    main()
