@@ -3,8 +3,8 @@
 python -m benchmarks.estimate HOME RUN RUN [RUN…]
 
 Each run's finetune and score steps are estimated from the times of the run before it in the list
-(of the last run for the first), as `xstilts plan PLAN --home HOME --measured RUN` does. A single run
-is estimated from every fourth of its own steps; these do not count. Writes docs/costs.json, from
+(of the last run for the first), as `xstilts plan PLAN --home HOME --measured RUN` does. A single
+run is estimated from every fourth of its own steps; these do not count. Writes docs/costs.json, from
 which `python -m pipelines.cost_reference` makes a table of docs/costs.md.
 """
 

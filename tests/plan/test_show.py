@@ -122,7 +122,8 @@ def test_without_sharing_is_the_sum_over_plans_of_one_cell_each(
         kinds = expanded(yaml.safe_dump(plan)).by_kind()
         return Counter({kind: len(kinds.get(kind, ())) for kind in ("finetune", "score")})
 
-    whole, alone = expanded(), Counter[str]()
+    text = text.replace("tuning: lora", "tuning: full")
+    whole, alone = expanded(text), Counter[str]()
     for cell in whole.cells:
         arm = {cell["arm"]} - {"none"}
         alone.update(steps(cell, arm))
