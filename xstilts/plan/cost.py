@@ -8,6 +8,7 @@ supervised tokens only, and the vision tower computes each patch once, forward. 
 has everything else that is assumed.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import isqrt
@@ -255,9 +256,22 @@ def step_costs(
     for group in expansion.groups:
         of = known[group["backbone"]]
         given = Lookup(expansion.steps, tasks, of.picture, padded)
+        equal: dict[Any, Cost] = {}
         for fingerprint in (*group["finetune"], *group["score"]):
-            costs[fingerprint] = step_cost(expansion.steps[fingerprint], of, given, width)
+            step = expansion.steps[fingerprint]
+            if (key := _cost_key(step)) not in equal:
+                equal[key] = step_cost(step, of, given, width)
+            costs[fingerprint] = equal[key]
     return costs
+
+
+def _cost_key(step: Step) -> tuple[str, ...]:
+    """Equal for steps of a backbone that differ only in their seed and in the weights that they
+    start from.
+    """
+    spec = {name: value for name, value in step.spec.items() if name != "seed"}
+    rows = (f"{role} {fp}" for role, fp in step.parents.items() if role not in ("init", "model"))
+    return step.kind, json.dumps(spec, sort_keys=True), *sorted(rows)
 
 
 def estimate(
