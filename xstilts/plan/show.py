@@ -314,7 +314,7 @@ def _proposed(on: Mapping[str, Any]) -> str:
         f"groups and workers that finish first on {on['gpus']} GPUs: {shape['hours']:,.1f} hours, "
         f"{shape['gpu_hours']:,.1f} GPU-hours; in the plan:\n  resources:{lines}\n"
         f"and `groups: {shape['at_once']}` or more in the settings of the cluster "
-        "(docs/kubeflow.md): so many run at once"
+        "(docs/kubeflow.md), the number of groups that run at once"
     )
 
 
