@@ -2,10 +2,10 @@
 
 python -m benchmarks.estimate HOME RUN RUN [RUN…]
 
-Each run's finetune and score steps are estimated from the times of the run before it in the list
-(of the last run for the first), as `xstilts plan PLAN --home HOME --measured RUN` does. A single
-run is estimated from every fourth of its own steps; these do not count. Writes docs/costs.json, from
-which `python -m pipelines.cost_reference` makes a table of docs/costs.md.
+Finetune and score steps that are finished are estimated from the times of the first run (those of
+the first run, from the second), as `xstilts plan PLAN --home HOME --measured RUN` does. A single
+run is estimated from every fourth of its own steps; these do not count. Writes docs/costs.json,
+from which `python -m pipelines.cost_reference` makes a table of docs/costs.md.
 """
 
 import json
@@ -86,7 +86,7 @@ def main(home: Path, runs: Sequence[str]) -> list[dict[str, Any]]:
                 raise SystemExit(f"{home} has no run {run}")
             expansion = Expansion.from_json(document)
             pairs.append((expansion, _seconds(expansion, store)))
-    others = [pairs[number - 1] if len(pairs) > 1 else None for number in range(len(pairs))]
+    others = [pairs[1] if len(pairs) > 1 else None, *pairs[:1] * (len(pairs) - 1)]
     return [compared(*pair, other) for pair, other in zip(pairs, others, strict=True)]
 
 

@@ -101,7 +101,7 @@ def test_every_plan_has_costs_without_lookups(
     shown = console.export_text()
     assert "unknown" not in shown
     assert "on 8 GPUs: " in shown
-    assert all(missing in shown.replace("\n", " ") for missing in total["missing"])
+    assert all(missing in " ".join(shown.split()) for missing in total["missing"])
 
 
 @pytest.mark.parametrize("name", ["modality", "phang-2020"])

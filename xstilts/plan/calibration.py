@@ -48,7 +48,7 @@ class Calibration:
 
     Attributes:
         rules: (backbone, kind) → rule. Backbones without finished steps have that of their kind,
-            under "".
+            under "", and kinds without finished steps the factor of all steps, under ("", "").
         steps: Number of measured steps.
     """
 
@@ -56,11 +56,12 @@ class Calibration:
     steps: int = 0
 
     def rule(self, backbone: str, kind: str) -> Rule:
-        """The estimate itself if no step of the kind is finished."""
-        return self.rules.get((backbone, kind), self.rules.get(("", kind), Rule()))
+        """The estimate itself if no step is finished."""
+        keys = ((backbone, kind), ("", kind), ("", ""))
+        return next((self.rules[key] for key in keys if key in self.rules), Rule())
 
     def factor(self, backbone: str, kind: str) -> float:
-        """Measured over estimated time; 1 if no step of the kind is finished."""
+        """Measured over estimated time; 1 if no step is finished."""
         return self.rule(backbone, kind).factor
 
     def scaled(self, expansion: Expansion, costs: Mapping[str, Cost]) -> dict[str, Cost]:
@@ -103,7 +104,11 @@ def calibration(
         for backbone in (backbones[fingerprint], ""):
             key = (backbone, expansion.steps[fingerprint].kind)
             pairs[key].append((costs[fingerprint], seconds[fingerprint] / 3600))
-    return Calibration({key: _rule(of) for key, of in pairs.items()}, len(steps))
+    rules = {key: _rule(of) for key, of in pairs.items()}
+    if steps:
+        of_all = [pair for (backbone, _), of in pairs.items() if not backbone for pair in of]
+        rules["", ""] = Rule(_rule(of_all).factor)
+    return Calibration(rules, len(steps))
 
 
 def _rule(pairs: Sequence[tuple[Cost, float]]) -> Rule:
