@@ -105,6 +105,9 @@ def calibration(
             key = (backbone, expansion.steps[fingerprint].kind)
             pairs[key].append((costs[fingerprint], seconds[fingerprint] / 3600))
     rules = {key: _rule(of) for key, of in pairs.items()}
+    for (backbone, kind), of in pairs.items():
+        if rules[backbone, kind].weights is None:
+            rules[backbone, kind] = _of_level(rules["", kind], rules[backbone, kind], of)
     if steps:
         of_all = [pair for (backbone, _), of in pairs.items() if not backbone for pair in of]
         rules["", ""] = Rule(_rule(of_all).factor)
@@ -119,6 +122,17 @@ def _rule(pairs: Sequence[tuple[Cost, float]]) -> Rule:
     if len(kinds) < DISTINCT:
         return Rule(factor)
     return Rule(factor, _weights([(cost.parts, hours) for cost, hours in pairs]))
+
+
+def _of_level(pooled: Rule, own: Rule, pairs: Sequence[tuple[Cost, float]]) -> Rule:
+    """The weights of all backbones, at the level of one that has too few different steps for
+    weights of its own.
+    """
+    if pooled.weights is None:
+        return own
+    predicted = sum(pooled.hours(cost) for cost, _ in pairs)
+    level = sum(hours for _, hours in pairs) / predicted
+    return replace(own, weights=tuple(level * weight for weight in pooled.weights))
 
 
 def _weights(pairs: Sequence[tuple[Sequence[float], float]]) -> tuple[float, ...]:
