@@ -2,6 +2,7 @@
 python -m pipelines.cost_reference > docs/costs.md
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
@@ -13,6 +14,8 @@ from xstilts.plan.cost_assumptions import ASSUMPTIONS, TOKENIZERS
 
 PLANS = Path(__file__).resolve().parent / "plans"
 GPUS = 8
+#: Estimates beside measured times, from `python -m benchmarks.estimate`.
+MEASURED = Path(__file__).resolve().parents[1] / "docs" / "costs.json"
 
 _HEAD = """# Costs
 
@@ -28,7 +31,10 @@ backbone whose config.json is not known.
 `xstilts plan PLAN --offline --gpus 8`. *Own shape*: hours with the plan's groups and workers. *One
 GPU a path*: hours if every training path (an intermediate and what continues it) had one GPU.
 *Unshared*: GPU-hours if cells shared no step; *padded*: if rows were also padded to the recipe's
-length, and each language scored by a process of its own. Plans of tiny backbones are meant for a
+length, and each language scored by a process of its own. *Proposed*: groups per backbone × workers
+that finish first, with their hours, the start of each group included; `xstilts plan` prints them as
+lines for the plan. Neither changes a result or a fingerprint. Groups run at once on a cluster, and
+one after the other in `xstilts run`. Plans of tiny backbones are meant for a
 CPU: here, the time to start their steps dominates.
 
 """
@@ -57,12 +63,21 @@ _METHOD = """
 
 Where the store has finished steps of the plan, `xstilts plan PLAN --store STORE` compares the time
 that they took with their estimate, for each backbone and kind of step, and scales the rest: after a
-part of a run, the hours are those of your machines, CPUs included.
+part of a run, the hours are those of your machines, CPUs included. `--measured RUN` uses the times
+of another run of the store instead. From four different steps on, start, launches and FLOPs have
+weights of their own (non-negative least squares), else one factor.
 
 Preparing rows and pictures costs nothing here: workers do it in the background. Left out are
 staging, queues, the download of models, and retries.
 
 ## Assumptions
+
+"""
+_MEASURED = """
+## Estimate and measured time
+
+Sums over finetune and score steps of local runs on CPU, from the times in their manifests. An
+estimate never uses the times that it is compared with.
 
 """
 _TOKENIZERS = """
@@ -90,13 +105,14 @@ def page(views: Sequence[Mapping[str, Any]]) -> str:
     )
     heads = (
         "plan", "finetune and score steps", "tokens", "intermediate", "target", "score",
-        "GPU-hours", "unshared", "padded", "own shape", "one GPU a path",
+        "GPU-hours", "unshared", "padded", "own shape", "one GPU a path", "proposed", "hours",
     )  # fmt: skip
     return "".join(
         (
             _HEAD,
             _table(heads, map(_row, views)),
             _notes(views),
+            _measured(),
             _METHOD,
             _table(("assumption", "value", "unit", "reason"), assumptions),
             _TOKENIZERS,
@@ -105,18 +121,45 @@ def page(views: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _measured() -> str:
+    """The table of docs/costs.json; empty without the file."""
+    if not MEASURED.is_file():
+        return ""
+    document = json.loads(MEASURED.read_text())
+    heads = (
+        "plan", "steps", "calibrated by", "estimate in s", "measured in s", "estimate / measured",
+    )  # fmt: skip
+    rows = (
+        (
+            f"`{run['plan']}`",
+            f"{run['steps']} of {run['of']}",
+            f"{run['calibrated_by']} ({run['calibration_steps']} steps)",
+            f"{run['estimate']:.0f}",
+            f"{run['measured']:.0f}",
+            f"{run['ratio']:.2f}",
+        )
+        for run in document["runs"]
+    )
+    about = document["machine"]
+    end = f"\n{about['cores']} cores of {about['cpu']}. `python -m benchmarks.estimate HOME RUN…`\n"
+    return _MEASURED + _table(heads, rows) + end
+
+
 def _row(view: Mapping[str, Any]) -> tuple[str, ...]:
     cost, on = view["cost"], view["hours_on_gpus"]
     steps = sum(row["steps"] for row in view["steps"] if row["kind"] in ("finetune", "score"))
     least = "≥ " if cost["total"]["missing"] else ""
     parts = (cost[part]["gpu_hours"] for part in ("intermediate", "target", "score", "total"))
     others = (view["gpu_hours_without_sharing"], view["gpu_hours_padded"])
-    hours = (on["hours"], on["hours_of_paths"])
+    hours, shape = (on["hours"], on["hours_of_paths"]), on["proposal"]
+    proposed = f"{shape['resources']['groups']} × {shape['resources']['workers']}"
     return (
         f"`{view['name']}`",
         f"{steps:,}",
         f"{least}{cost['total']['tokens'] / 1e6:,.1f} M",
         *(f"{least}{_short(value)}" for value in (*parts, *others, *hours)),
+        proposed,
+        f"{least}{_short(shape['hours'])}",
     )
 
 

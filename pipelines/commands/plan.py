@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
 from xstilts.errors import PlanError
+
+if TYPE_CHECKING:
+    from xstilts.plan.calibration import Calibration
+    from xstilts.store.store import Store
 
 app = new_app()
 
@@ -28,7 +32,14 @@ def plan(
     store: options.LocalStore = None,
     home: options.Home = Path(".xstilts"),
     tasks: options.TaskFiles = None,
-    gpus: Annotated[int, typer.Option(help="GPUs assumed by the estimate of hours.")] = 8,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs assumed by the estimate of hours.")] = 8,
+    measured: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Scale the estimate by the times of another run in the store.",
+        ),
+    ] = None,
     offline: Annotated[
         bool,
         typer.Option(
@@ -43,12 +54,14 @@ def plan(
     Lists backbones, arms, cells and steps with an estimate of GPU hours, and every mistake in the
     plan. Runs nothing.
     """
-    if offline and (mirror or store):
-        raise PlanError("--offline looks nothing up; remove --mirror and --store")
+    if offline and (mirror or store or measured):
+        raise PlanError("--offline looks nothing up; remove --mirror, --store and --measured")
     view = (
         offline_overview(plan, gpus=gpus, tasks=tasks or [])
         if offline
-        else overview_of(plan, mirror=mirror, store=store, home=home, gpus=gpus, tasks=tasks or [])
+        else overview_of(
+            plan, mirror=mirror, store=store, home=home, gpus=gpus, tasks=tasks or [], run=measured
+        )
     )
     if as_json:
         say(json.dumps(view, indent=2, ensure_ascii=False))
@@ -78,8 +91,19 @@ def overview_of(
     home: Path = Path(".xstilts"),
     gpus: int = 8,
     tasks: Sequence[Path] = (),
+    run: str | None = None,
 ) -> dict[str, Any]:
-    """The overview that `xstilts plan --json` prints. Raises PlanError for an invalid plan."""
+    """The overview that `xstilts plan --json` prints. Raises PlanError for an invalid plan.
+
+    Args:
+        plan: YAML file of the plan.
+        mirror: hub, miniature, a folder or s3://bucket/prefix; default: the plan's mirror.
+        store: s3://bucket/prefix; default: an embedded S3 server over `home`/store.
+        home: Folder that local runs share.
+        gpus: Number of GPUs.
+        tasks: Private task files besides those of the plan.
+        run: Name of another run whose times scale the estimate.
+    """
     from pipelines.local_runner import store_at
     from pipelines.plan_file import expand_plan, read_plan
     from xstilts.plan.calibration import measured_seconds
@@ -98,6 +122,24 @@ def overview_of(
         finished = done(expansion, opened)
         earlier = earlier_run(opened, expansion.name)
         again = recomputed(expansion, earlier[1], opened) if earlier else []
-        seconds = measured_seconds(finished, opened)
+        measured = _calibration_of(run, opened) if run else None
+        seconds = {} if run else measured_seconds(finished, opened)
     name = earlier[0] if earlier else None
-    return overview(expansion, finished, gpus, again, name, seconds)
+    return overview(expansion, finished, gpus, again, name, seconds, measured)
+
+
+def _calibration_of(run: str, store: "Store") -> "Calibration":
+    """Measured over estimated time of a run's finished steps."""
+    from xstilts.plan.calibration import calibration, measured_seconds
+    from xstilts.plan.cost import step_costs
+    from xstilts.plan.expansion import Expansion
+    from xstilts.plan.status import done
+
+    document = store.get_json(f"runs/{run}/expanded.json")
+    if document is None:
+        raise PlanError(f"--measured: the store has no run {run}; `xstilts status` lists its runs")
+    expansion = Expansion.from_json(document)
+    seconds = measured_seconds(done(expansion, store), store)
+    if not seconds:
+        raise PlanError(f"--measured: no finetune or score step of the run {run} is finished")
+    return calibration(expansion, step_costs(expansion), seconds)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from xstilts.plan.calibration import MOST, Calibration, calibration, measured_seconds
+from xstilts.plan.calibration import DISTINCT, MOST, Calibration, calibration, measured_seconds
 from xstilts.plan.cost import step_costs
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.show import overview, render
@@ -50,12 +50,29 @@ def test_each_backbone_has_its_own_factor_and_others_that_of_the_kind(expanded: 
     assert found.steps == 2
     assert found.factor("tiny", "finetune") == pytest.approx(3)
     assert found.factor("tiny-llava", "finetune") == pytest.approx(3)
-    assert found.factor("tiny", "score") == 1
+    assert found.factor("tiny", "score") == pytest.approx(3)  # not measured: that of all steps
     scaled = found.scaled(expansion, costs)
     for fingerprint, cost in costs.items():
-        times = 3 if expansion.steps[fingerprint].kind == "finetune" else 1
-        assert scaled[fingerprint].gpu_hours == pytest.approx(times * cost.gpu_hours)
+        assert scaled[fingerprint].gpu_hours == pytest.approx(3 * cost.gpu_hours)
         assert scaled[fingerprint].tokens == cost.tokens
+
+
+def test_parts_of_a_steps_time_are_weighed_one_by_one(expanded: Expanded) -> None:
+    """On a machine whose starts take a tenth, launches twice and FLOPs 50 times their estimate, half
+    of the steps say how long the other half takes.
+    """
+    expansion = expanded()
+    costs, weights = step_costs(expansion), (0.1, 2.0, 50.0)
+    true = {
+        fp: 3600 * sum(w * part for w, part in zip(weights, cost.parts, strict=True))
+        for fp, cost in costs.items()
+    }
+    steps = [fp for fp in true if expansion.steps[fp].kind == "finetune"]
+    half = {fp: true[fp] for fp in steps[::2]}
+    assert len({costs[fp].parts for fp in half}) >= DISTINCT
+    scaled = calibration(expansion, costs, half).scaled(expansion, costs)
+    for fingerprint in steps[1::2]:
+        assert scaled[fingerprint].hours * 3600 == pytest.approx(true[fingerprint], rel=0.02)
 
 
 def test_without_finished_steps_nothing_is_scaled(expanded: Expanded) -> None:
@@ -74,7 +91,9 @@ def test_the_overview_says_what_it_is_scaled_by(expanded: Expanded) -> None:
     assert view["cost"]["score"]["gpu_hours"] == pytest.approx(
         4 * plain["cost"]["score"]["gpu_hours"]
     )
-    assert view["cost"]["target"] == plain["cost"]["target"]
+    assert view["cost"]["target"]["gpu_hours"] == pytest.approx(
+        4 * plain["cost"]["target"]["gpu_hours"]
+    )
     assert view["hours_on_gpus"]["hours"] > plain["hours_on_gpus"]["hours"]
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render(view))

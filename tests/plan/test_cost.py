@@ -148,6 +148,40 @@ def test_updates_follow_from_epochs_rows_and_windows(expanded: Expanded) -> None
     assert work.dev.rows == 0
 
 
+@pytest.mark.parametrize(
+    ("sampling", "sizes", "updates"),
+    [
+        # 200 rows of each after the cap, 16 in an update, two epochs of the first task.
+        ("proportional", (800, 800), 50),
+        (
+            "proportional",
+            (600, 200),
+            33,
+        ),  # drawn in three of four rows, from the rows before the cap
+        ("uniform", (600, 200), 50),
+        ("probabilities", (600, 200), 28),  # weights 0.9 and 0.1
+    ],
+)
+def test_a_mixture_sees_its_first_task_as_often_as_it_would_alone(
+    expanded: Expanded, text: str, sampling: str, sizes: tuple[int, int], updates: int
+) -> None:
+    weights = (", weight: 0.9", ", weight: 0.1") if sampling == "probabilities" else ("", "")
+    mixture = (
+        f"{{mixture: [{{task: squad, objective: head{weights[0]}}}, "
+        f"{{task: quiz, objective: lm{weights[1]}}}], sampling: {sampling}}}"
+    )
+    text = text.replace("{task: squad, objective: head}", mixture)
+    expansion = expanded(text.replace("budget: {examples: 100, updates: 10}", ""))
+    step = next(
+        s for s in expansion.steps.values() if s.kind == "finetune" and len(s.spec["tasks"]) == 2
+    )
+    tasks = {
+        name: replace(TASKS["squad"], sizes={"train": size}, estimate=RowEstimate(text=100, lm=50))
+        for name, size in zip(("squad", "quiz"), sizes, strict=True)
+    }
+    assert training(step, Lookup(expansion.steps, tasks)).updates == updates
+
+
 @pytest.mark.parametrize(("objective", "updates"), [("head", 63), ("lm", 12)])
 def test_updates_of_a_budget_in_supervised_tokens(
     expanded: Expanded, text: str, objective: str, updates: int

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from xstilts.plan.cost import step_costs
+from xstilts.plan.cost_assumptions import assumed
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.makespan import hours_of_groups, hours_of_paths, makespan, paths
 
@@ -23,6 +24,10 @@ Expanded = Callable[..., Expansion]
 )
 def test_the_longest_job_starts_first(jobs: Sequence[float], slots: int, hours: float) -> None:
     assert makespan(jobs, slots) == hours
+
+
+def test_groups_start_in_their_order() -> None:
+    assert makespan([1, 2, 3, 4], 2, longest_first=False) == 6  # 1 + 3 and 2 + 4
 
 
 def test_no_slot_is_an_error() -> None:
@@ -63,6 +68,8 @@ def test_groups_wait_for_all_of_their_gpus(expanded: Expanded, text: str) -> Non
         sum(costs[fp].hours for fp in (*group["finetune"], *group["score"]))
         for group in expansion.groups
     )
+    start = assumed("group") / 3600
+    first, second = first + start, second + start
     assert hours_of_groups(expansion, costs, 8) == pytest.approx(max(first, second))
     assert hours_of_groups(expansion, costs, 7) == pytest.approx(first + second)
     assert hours_of_groups(expansion, costs, 2) == pytest.approx(2 * (first + second))

@@ -86,6 +86,34 @@ def test_a_plan_for_the_miniature_finds_all_data_there(
 
 
 @pytest.mark.parametrize("name", names())
+def test_every_plan_has_costs_without_lookups(
+    name: str, plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens, GPU-hours and hours; what cannot be estimated is named beside a lower bound."""
+    monkeypatch.chdir(tmp_path)  # models that a plan reads from a folder are not there
+    view = overview(expand_offline(load_plan(plans / f"{name}.yaml")), gpus=8)
+    total, on = view["cost"]["total"], view["hours_on_gpus"]
+    assert min(total["tokens"], total["gpu_hours"], on["hours"], on["hours_of_paths"]) > 0
+    assert on["proposal"]["hours"] <= 1.011 * on["hours"]
+    assert bool(total["missing"]) == (name == "modality-geometry")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(view))
+    shown = console.export_text()
+    assert "unknown" not in shown
+    assert "on 8 GPUs: " in shown
+    assert all(missing in " ".join(shown.split()) for missing in total["missing"])
+
+
+@pytest.mark.parametrize("name", ["modality", "phang-2020"])
+def test_plans_for_gpus_have_the_shape_that_finishes_first(name: str, plans: Path) -> None:
+    """Within 3 %, on the number of GPUs that their comment names."""
+    view = overview(expand_offline(load_plan(plans / f"{name}.yaml")), gpus=8)
+    assert "xstilts plan --gpus 8" in (plans / f"{name}.yaml").read_text()
+    on = view["hours_on_gpus"]
+    assert on["hours"] <= 1.03 * on["proposal"]["hours"]
+
+
+@pytest.mark.parametrize("name", names())
 def test_the_overview_shows_the_training_length_of_every_arm(name: str, plans: Path) -> None:
     """In updates, epochs or supervised tokens. No mirror is read; unset revisions are filled in."""
     raw = yaml.safe_load((plans / f"{name}.yaml").read_text())

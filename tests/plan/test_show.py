@@ -1,9 +1,12 @@
 """Status of steps and cells, cost estimates, and the overview of `xstilts plan`."""
 
 import io
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from xstilts.plan.expansion import Expansion
@@ -99,6 +102,35 @@ def test_without_sharing_counts_the_scores_of_intermediates(expanded: Expanded, 
     rows = {row["kind"]: row for row in view["steps"]}
     assert all(row["without_sharing"] >= row["steps"] for row in rows.values())
     assert rows["score"]["without_sharing"] == rows["score"]["steps"]
+
+
+def test_without_sharing_is_the_sum_over_plans_of_one_cell_each(
+    expanded: Expanded, text: str
+) -> None:
+    """Each cell as a plan of its own: one backbone, one arm beside `none`, one seed, and the
+    evaluations of one target. Arms share no training and no scores.
+    """
+
+    def steps(cell: Mapping[str, Any], arms: Collection[str]) -> Counter[str]:
+        plan = yaml.safe_load(text)
+        plan["backbones"] = {cell["backbone"]: plan["backbones"][cell["backbone"]]}
+        plan["arms"] = {name: plan["arms"][name] for name in arms}
+        plan["evaluations"], plan["languages"] = list(cell["scores"]), "all"
+        seeds = (cell["seed_intermediate"] or 0, cell["seed_target"] or 0)
+        plan["seeds"] = {"intermediate": [seeds[0]], "target": [seeds[1]]}
+        del plan["contrasts"], plan["headline"]
+        kinds = expanded(yaml.safe_dump(plan)).by_kind()
+        return Counter({kind: len(kinds.get(kind, ())) for kind in ("finetune", "score")})
+
+    text = text.replace("tuning: lora", "tuning: full")
+    whole, alone = expanded(text), Counter[str]()
+    for cell in whole.cells:
+        arm = {cell["arm"]} - {"none"}
+        alone.update(steps(cell, arm))
+        if arm:
+            alone.subtract(steps(cell, ()))
+    rows = {row["kind"]: row["without_sharing"] for row in overview(whole)["steps"]}
+    assert {kind: rows[kind] for kind in alone} == alone
 
 
 def test_what_is_missing_is_named_beside_a_lower_bound(expanded: Expanded) -> None:

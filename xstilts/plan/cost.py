@@ -8,10 +8,11 @@ supervised tokens only, and the vision tower computes each patch once, forward. 
 has everything else that is assumed.
 """
 
+import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from xstilts.models.families import FAMILIES, contract
 from xstilts.plan import cost_rows
@@ -44,6 +45,7 @@ class Cost:
     gpu_hours: float = 0.0
     hours: float = 0.0
     missing: tuple[str, ...] = ()
+    parts: "Parts" = field(default_factory=lambda: Parts())
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
@@ -51,7 +53,18 @@ class Cost:
             self.gpu_hours + other.gpu_hours,
             self.hours + other.hours,
             tuple(dict.fromkeys((*self.missing, *other.missing))),
+            Parts(*(a + b for a, b in zip(self.parts, other.parts, strict=True))),
         )
+
+
+class Parts(NamedTuple):
+    """What a step's time is made of, in hours: its start, the launch of its kernels, and its FLOPs.
+    The estimate adds the longer of the last two to the start; calibration weighs each of them.
+    """
+
+    start: float = 0.0
+    launch: float = 0.0
+    compute: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -185,34 +198,40 @@ def step_cost(step: Step, of: Model, given: Lookup, gpus: float = 1.0) -> Cost:
         gpus: GPUs that compute the step together.
     """
     dtype = str(step.spec.get("dtype", "float32"))
-    seconds = assumed("step")
+    start, launch, compute = assumed("step"), 0.0, 0.0
     if step.kind == "finetune":
         work = cost_rows.training(step, given)
         row, rows = work.examples.row, work.examples.rows
         kind = "training pictures" if row.patches else "training text"
         flops = of.train(row, rows, step.spec["tuning"])
-        least = work.updates * of.layers * assumed("launch training")
-        seconds += max(flops / (utilisation(kind, dtype, of.hidden) * gpus), least)
+        compute = flops / (utilisation(kind, dtype, of.hidden) * gpus)
+        launch = work.updates * of.layers * assumed("launch training")
         readings = [work.dev]
         tokens, missing = rows * row.tokens, work.examples.missing
     elif step.kind == "score":
         readings, tokens, missing = cost_rows.scoring(step, given), 0.0, ()
         if given.padded:  # a process for each language
-            seconds *= len(readings)
+            start *= len(readings)
     else:
         return Cost()
-    seconds += _reading_seconds(of, readings, dtype, gpus)
+    read_launch, read_compute = _reading_seconds(of, readings, dtype, gpus)
+    # Training and reading follow each other, and each takes the longer of its two.
+    seconds = start + max(launch, compute) + max(read_launch, read_compute)
     tokens += sum(reading.rows * reading.row.tokens for reading in readings)
     missing += tuple(m for reading in readings for m in reading.missing) + of.missing
     hours = seconds / 3600
-    return Cost(tokens, hours * gpus, hours, tuple(dict.fromkeys(missing)))
+    parts = Parts(start / 3600, (launch + read_launch) / 3600, (compute + read_compute) / 3600)
+    return Cost(tokens, hours * gpus, hours, tuple(dict.fromkeys(missing)), parts)
 
 
-def _reading_seconds(of: Model, readings: Collection[Reading], dtype: str, gpus: float) -> float:
+def _reading_seconds(
+    of: Model, readings: Collection[Reading], dtype: str, gpus: float
+) -> tuple[float, float]:
+    """Seconds of launches and of FLOPs."""
     flops = sum(of.read(reading.row, reading.rows) for reading in readings)
     tokens = sum(reading.rows * reading.row.tokens for reading in readings)
-    least = tokens / assumed("scoring batch") * of.layers * assumed("launch scoring")
-    return max(flops / utilisation("scoring", dtype, of.hidden), least) / gpus
+    launch = tokens / assumed("scoring batch") * of.layers * assumed("launch scoring")
+    return launch / gpus, flops / utilisation("scoring", dtype, of.hidden) / gpus
 
 
 def gpus_of_a_group(expansion: Expansion) -> float:
@@ -237,9 +256,22 @@ def step_costs(
     for group in expansion.groups:
         of = known[group["backbone"]]
         given = Lookup(expansion.steps, tasks, of.picture, padded)
+        equal: dict[Any, Cost] = {}
         for fingerprint in (*group["finetune"], *group["score"]):
-            costs[fingerprint] = step_cost(expansion.steps[fingerprint], of, given, width)
+            step = expansion.steps[fingerprint]
+            if (key := _cost_key(step)) not in equal:
+                equal[key] = step_cost(step, of, given, width)
+            costs[fingerprint] = equal[key]
     return costs
+
+
+def _cost_key(step: Step) -> tuple[str, ...]:
+    """Equal for steps of a backbone that differ only in their seed and in the weights that they
+    start from.
+    """
+    spec = {name: value for name, value in step.spec.items() if name != "seed"}
+    rows = (f"{role} {fp}" for role, fp in step.parents.items() if role not in ("init", "model"))
+    return step.kind, json.dumps(spec, sort_keys=True), *sorted(rows)
 
 
 def estimate(

@@ -63,6 +63,14 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "parent, checkpoint, upload",
         ),
         Assumption(
+            "group", 60.0, "s",
+            "start of a worker group: pods, Ray, imports, and reading a backbone of 15 GB",
+        ),
+        Assumption(
+            "GPU memory", 80.0, "GiB",
+            "H100; of a plan without gpu_memory_gib",
+        ),
+        Assumption(
             "masked", 0.15, "of the tokens",
             "encoders predict them where a decoder predicts all (Devlin et al. 2019)",
         ),

@@ -149,22 +149,34 @@ def training(step: Step, given: Lookup) -> Training:
     """What a finetune step reads."""
     parts, recipe = step.spec["tasks"], step.spec["recipe"]
     readings = [_part("train", part, step, given) for part in parts]
-    sizes = [reading.rows for reading in readings]
-    weights = weights_in(step.spec, sizes if any(sizes) else [1.0] * len(sizes))
+    weights = _weights(step, given, readings)
     row, size = mean(readings, weights), recipe["examples_per_step"]
     missing = tuple(dict.fromkeys(m for reading in readings for m in reading.missing))
     if recipe.get("supervised_tokens"):
         # A row with a head counts as one supervised token.
         counts = [reading.row.answer or 1.0 for reading in readings]
-        supervised = sum(w * n for w, n in zip(weights, counts, strict=True)) / sum(weights)
-        updates = recipe["supervised_tokens"] / (size * supervised)
+        supervised = sum(w * n for w, n in zip(weights, counts, strict=True))
+        updates = ceil(recipe["supervised_tokens"] / (size * supervised))
     elif recipe.get("updates"):
-        updates = recipe["updates"]
+        updates = int(recipe["updates"])
         missing = tuple(m for m in missing if not m.startswith(_NUMBER))
     else:
-        updates = recipe["epochs"] * sum(reading.rows for reading in readings) / size
-    updates = ceil(updates)
+        # Training sees the first task as often as it would alone (runs/finetune.py).
+        passes = recipe["epochs"] * readings[0].rows / weights[0] if weights[0] else 0.0
+        updates = max(1, round(passes / size))
     return Training(updates, Reading(updates * size, row, missing), _dev(updates, step, given))
+
+
+def _weights(step: Step, given: Lookup, readings: Sequence[Reading]) -> list[float]:
+    """Probability of each task of a finetune step, from the rows of its source before any cap, as
+    in training. Rows of a source without a known number are those of its reading.
+    """
+    sizes = []
+    for part, reading in zip(step.spec["tasks"], readings, strict=True):
+        task, languages = given.tasks.get(part["name"]), part.get("translated") or [ENGLISH]
+        known = task.rows("train", languages[0]) if task else None
+        sizes.append(reading.rows if known is None else float(known * len(languages)))
+    return weights_in(step.spec, [size or 1.0 for size in sizes])
 
 
 def _dev(updates: int, step: Step, given: Lookup) -> Reading:

@@ -1,20 +1,24 @@
-"""Hours until a plan is done on N GPUs, by list scheduling: what is longest starts first."""
+"""Hours until a plan is done on N GPUs, by list scheduling: what comes next starts on the GPUs that
+are free first.
+"""
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from xstilts.plan.cost import Cost, gpus_of_a_group
+from xstilts.plan.cost_assumptions import assumed
 from xstilts.plan.expansion import Expansion
 
 
-def makespan(durations: Sequence[float], slots: int) -> float:
-    """The end of the last job if each starts, longest first, on the slot that is free first. At
-    most 4/3 of the shortest possible (Graham 1969).
+def makespan(durations: Sequence[float], slots: int, longest_first: bool = True) -> float:
+    """The end of the last job if each starts on the slot that is free first. Longest first, it is
+    at most 4/3 of the shortest possible (Graham 1969); else jobs start in their order.
     """
     if slots < 1:
         raise ValueError("at least one slot is needed")
     ends = [0.0] * slots
-    for duration in sorted(durations, reverse=True):
+    for duration in sorted(durations, reverse=True) if longest_first else durations:
         heapq.heappush(ends, heapq.heappop(ends) + duration)
     return max(ends)
 
@@ -40,17 +44,31 @@ def hours_of_groups(
     costs: Mapping[str, Cost],
     gpus: int,
     finished: Mapping[str, Collection[str]] | None = None,
+    groups: Sequence[Mapping[str, Any]] | None = None,
+    width: float | None = None,
 ) -> float:
-    """Hours with the plan's own groups: each computes its steps one after the other on all of its
-    GPUs. With fewer GPUs than a group has, its hours grow accordingly.
+    """Hours of groups that start in their order, as the pipeline starts them. Each computes its
+    steps one after the other on all of its GPUs. With fewer GPUs than a group has, its hours grow
+    accordingly.
+
+    Args:
+        expansion: The expanded plan.
+        costs: Of every step, on the GPUs of a group.
+        gpus: Number of GPUs.
+        finished: kind → finished fingerprints.
+        groups: Default: those of the plan.
+        width: GPUs of a group. Default: as the plan has them.
     """
-    width = gpus_of_a_group(expansion)
-    jobs = [
-        sum(_hours(fp, expansion, costs, finished) for fp in (*group["finetune"], *group["score"]))
-        for group in expansion.groups
-    ]
+    width = gpus_of_a_group(expansion) if width is None else width
+    jobs = []
+    for group in expansion.groups if groups is None else groups:
+        steps = (*group["finetune"], *group["score"])
+        hours = sum(_hours(fingerprint, expansion, costs, finished) for fingerprint in steps)
+        jobs.append(hours + assumed("group") / 3600 if hours else 0.0)
     slots = int(gpus // width)
-    return makespan(jobs, slots) if slots else makespan(jobs, 1) * width / gpus
+    if slots:
+        return makespan(jobs, slots, longest_first=False)
+    return makespan(jobs, 1) * width / gpus
 
 
 def hours_of_paths(

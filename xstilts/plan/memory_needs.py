@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xstilts.errors import PlanError
@@ -107,6 +108,7 @@ def memory_needs(
     groups: Sequence[Mapping[str, Any]],
     tasks: Mapping[str, Task],
     config: Callable[[Any], Config | None],
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[BackboneMemory]:
     """The largest training step of each backbone whose shape is known.
 
@@ -115,6 +117,7 @@ def memory_needs(
         groups: The groups of an expansion.
         tasks: The plan's tasks, private ones included.
         config: Identity of a backbone → its config.json, or None.
+        changes: Settings in place of those of the steps.
     """
     largest: dict[str, BackboneMemory] = {}
     shapes: dict[str, Shape | None] = {}
@@ -127,12 +130,13 @@ def memory_needs(
             shape, rows = shapes[name], _rows(step, steps, tasks, shapes[name])
             if shape is None:
                 continue
-            kind, limit, _ = _limit(step.settings)
-            setup = setup_of(step.spec, step.settings, kind == "gpu", shape, limit)
+            settings = {**step.settings, **changes}
+            kind, limit, _ = _limit(settings)
+            setup = setup_of(step.spec, settings, kind == "gpu", shape, limit)
             if (rows, setup) in distinct:
                 continue
             distinct.add((rows, setup))
-            need = _memory_of(name, step, shape, setup, rows)
+            need = _memory_of(name, settings, shape, setup, rows)
             if name not in largest or _total(need) > _total(largest[name]):
                 largest[name] = need
     return list(largest.values())
@@ -149,8 +153,10 @@ def _total(need: BackboneMemory) -> tuple[int, int]:
     return len(need.problems), need.choice.memory.total
 
 
-def _memory_of(name: str, step: Step, shape: Shape, setup: Setup, rows: Rows) -> BackboneMemory:
-    settings, problems = dict(step.settings), []
+def _memory_of(
+    name: str, settings: dict[str, Any], shape: Shape, setup: Setup, rows: Rows
+) -> BackboneMemory:
+    problems = []
     kind, limit, of = _limit(settings)
     if limit == _UNLIMITED:  # nothing to choose from: shown as without a GPU
         if settings.get("tokens_per_micro_batch", AUTO) == AUTO:
@@ -172,7 +178,7 @@ def _memory_of(name: str, step: Step, shape: Shape, setup: Setup, rows: Rows) ->
                 f"resources.cluster.memory_gib_per_worker is {room / GIB:g}: {beside}; raise it"
             )
     batch = rows.batch(shape, choice.tokens_per_micro_batch)
-    label = str(step.settings.get("label", ""))
+    label = str(settings.get("label", ""))
     scored = scoring(shape, setup, batch)
     return BackboneMemory(name, label, choice, scored, beside, tuple(problems))
 
@@ -205,7 +211,7 @@ def _rows(
         text, shown = _text_tokens(part, encoded), _image_tokens(encoded, steps, shape)
         longest, images = max(longest, text + shown), images or shown > 0
         if part["objective"] == "lm":
-            share = _share(tasks[part["name"]], shape)
+            share = _share(tasks.get(part["name"]), shape)
             supervised = max(supervised, share * text / (text + shown))
     return Rows(longest, supervised, images)
 
@@ -226,10 +232,12 @@ def _image_tokens(encoded: Step, steps: Mapping[str, Step], shape: Shape | None)
     return int(budget.get("image_tokens") or shape.vision.patches)
 
 
-def _share(task: Task, shape: Shape | None) -> float:
+def _share(task: Task | None, shape: Shape | None) -> float:
     """Share of a row's text whose logits are computed."""
     if shape is not None and not shape.decoder:
         return _MASKED
-    if task.estimate is None or not task.estimate.answer:  # plain text, and captions
+    if (
+        task is None or task.estimate is None or not task.estimate.answer
+    ):  # plain text, and captions
         return 1.0
     return min(1.0, _ANSWER_TOKENS / (task.estimate.lm or task.estimate.text))

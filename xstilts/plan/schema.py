@@ -30,6 +30,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: Most worker groups of a backbone.
+MOST_GROUPS = 32
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -433,7 +435,7 @@ class Resources(Part):
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     sharding: Literal["none", "full", "auto"] = "auto"
-    groups: Annotated[int, Field(ge=1, le=32)] = 1
+    groups: Annotated[int, Field(ge=1, le=MOST_GROUPS)] = 1
     gpu_memory_gib: Positive | None = None
     cluster: Cluster | None = None
 

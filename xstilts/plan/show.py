@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -9,9 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from xstilts.plan.calibration import calibration
+from xstilts.plan.calibration import Calibration, calibration
 from xstilts.plan.cost import Cost, estimate, step_costs
 from xstilts.plan.expansion import Expansion
+from xstilts.plan.group_shape import proposal
 from xstilts.plan.hub_revisions import unverified_sources
 from xstilts.plan.makespan import hours_of_groups, hours_of_paths, paths
 from xstilts.plan.memory import GIB, MemoryUse
@@ -33,6 +35,7 @@ def overview(
     recomputed: Sequence[Recomputed] = (),
     earlier: str | None = None,
     seconds: Mapping[str, float] = MappingProxyType({}),
+    measured: Calibration | None = None,
 ) -> dict[str, Any]:
     """The JSON of `xstilts plan --json`.
 
@@ -43,9 +46,11 @@ def overview(
         recomputed: Steps that the run `earlier` finished and that will be recomputed.
         earlier: Name of the newest earlier run of the plan.
         seconds: Fingerprint → measured duration of finished steps, which scales the estimate.
+        measured: Scale the estimate by this instead, such as by the steps of another run.
     """
     reuse = str(expansion.plan.get("reuse", "exact"))
-    measured = calibration(expansion, step_costs(expansion), seconds)
+    if measured is None:
+        measured = calibration(expansion, step_costs(expansion), seconds)
     costs, single, padded = (
         measured.scaled(expansion, step_costs(expansion, gpus=width, padded=pad))
         for width, pad in ((None, False), (1.0, False), (None, True))
@@ -94,12 +99,14 @@ def overview(
         ],
         "gpu_hours_without_sharing": _hours(unshared, costs),
         "gpu_hours_padded": _hours(unshared, padded),
-        "hours_on_gpus": _hours_on(gpus, expansion, (costs, single), finished) if gpus else None,
+        "hours_on_gpus": (
+            _hours_on(gpus, expansion, (costs, single), finished, measured) if gpus else None
+        ),
         "calibration": {
             "steps": measured.steps,
             "factors": [
-                {"backbone": backbone, "kind": kind, "factor": factor}
-                for (backbone, kind), factor in measured.factors.items()
+                {"backbone": backbone, "kind": kind, "factor": rule.factor}
+                for (backbone, kind), rule in measured.rules.items()
                 if backbone
             ],
         },
@@ -119,10 +126,17 @@ def _hours_on(
     expansion: Expansion,
     costs: tuple[Mapping[str, Cost], Mapping[str, Cost]],
     finished: Mapping[str, Collection[str]] | None,
+    measured: Calibration,
 ) -> dict[str, Any]:
-    """Hours on a number of GPUs: in the plan's own shape, and with one GPU per training path.
-    costs: for both.
+    """Hours on a number of GPUs: in the plan's own shape, with one GPU per training path, and in
+    the shape that finishes first. costs: for the first two.
     """
+
+    @cache
+    def of_width(width: float) -> Mapping[str, Cost]:
+        return measured.scaled(expansion, step_costs(expansion, gpus=width))
+
+    shape = proposal(expansion, gpus, of_width, finished)
     resources = expansion.plan.get("resources", {})
     return {
         "gpus": gpus,
@@ -131,6 +145,14 @@ def _hours_on(
         "hours": hours_of_groups(expansion, costs[0], gpus, finished),
         "paths": len(paths(expansion)),
         "hours_of_paths": hours_of_paths(expansion, costs[1], gpus, finished),
+        "groups_per_backbone": resources.get("groups", 1),
+        "proposal": shape
+        and {
+            "resources": shape.resources,
+            "hours": shape.hours,
+            "gpu_hours": shape.gpu_hours,
+            "at_once": shape.at_once,
+        },
     }
 
 
@@ -274,8 +296,26 @@ def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
             f"{on['hours_of_paths']:,.1f} hours with one GPU for each of "
             f"{_count(on['paths'], 'training path')}"
         )
+        yield Text(_proposed(on))
     if missing := view["cost"]["total"]["missing"]:
         yield Text(f"lower bounds, not estimated: {'; '.join(missing)}", style="yellow")
+
+
+def _proposed(on: Mapping[str, Any]) -> str:
+    """The shape that finishes first, as lines for the plan."""
+    shape = on["proposal"]
+    if shape is None:
+        return f"no backbone of the plan fits on {on['gpus']} GPUs; assume more with --gpus"
+    lines = "".join(f"\n    {key}: {value}" for key, value in shape["resources"].items())
+    own = (on["groups_per_backbone"], on["workers"])
+    if own == (shape["resources"]["groups"], shape["resources"]["workers"]):
+        return f"the plan's groups and workers finish first on {on['gpus']} GPUs"
+    return (
+        f"groups and workers that finish first on {on['gpus']} GPUs: {shape['hours']:,.1f} hours, "
+        f"{shape['gpu_hours']:,.1f} GPU-hours; in the plan:\n  resources:{lines}\n"
+        f"and `groups: {shape['at_once']}` or more in the settings of the cluster "
+        "(docs/kubeflow.md), the number of groups that run at once"
+    )
 
 
 def _count(number: int, noun: str) -> str:
