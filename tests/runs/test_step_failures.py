@@ -75,9 +75,7 @@ def test_a_step_that_loses_its_workers_at_one_update_again_and_again_fails(
 ) -> None:
     update, world = now
     store = Attempts(before, update)
-    workers = cast(
-        "Workers", SimpleNamespace(rank=0, world=world, from_first=lambda value: value)
-    )
+    workers = cast("Workers", SimpleNamespace(rank=0, world=world, from_first=lambda value: value))
     expected = pytest.raises(StepFailed, match="lost 3 times") if refused else nullcontext()
     with expected:
         _count_attempt(cast("Store", store), "runs/r", "step", workers)
