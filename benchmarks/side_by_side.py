@@ -9,8 +9,9 @@ Alternatives of one update of each adapter, with equal rows, LoRA on every matri
 - batched: the rows of all adapters in one pass. Frozen matrices multiply all tokens at once, and
   each adapter its own tokens.
 
-Losses and gradients are compared before anything is measured. Prints seconds of an update of all
-adapters (median, smallest and largest of interleaved rounds) and writes JSON.
+Prints seconds of an update of all adapters (median, smallest and largest of interleaved rounds), and
+the largest distance of a gradient from that of the first alternative, relative to its norm: beyond
+rounding, the alternative is wrong.
 """
 
 import argparse
@@ -154,10 +155,13 @@ def measured(width: int, layers: int, adapters: int, tokens: int, rounds: int) -
         "batched": lambda: batched(together, whole, adapters),
     }
     expected = gradients(backbones, runs["one after the other"])
-    for name, run in runs.items():
-        for value, reference in zip(gradients(backbones, run), expected, strict=True):
-            difference = float((value - reference).norm() / reference.norm())
-            assert difference < 1e-4, f"{name}: a gradient differs by {difference:.1e} of its norm"
+    differences = {
+        name: max(
+            float((value - reference).norm() / reference.norm())
+            for value, reference in zip(gradients(backbones, run), expected, strict=True)
+        )
+        for name, run in runs.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -168,15 +172,15 @@ def measured(width: int, layers: int, adapters: int, tokens: int, rounds: int) -
     pool.shutdown()
     return {
         "width": width, "layers": layers, "adapters": adapters, "tokens": tokens,
-        "threads": cores, "seconds": seconds,
+        "threads": cores, "seconds": seconds, "differences": differences,
     }  # fmt: skip
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: seconds of an update of all adapters, and the gain over one after the other."""
     lines = [
-        "| tokens of an adapter's update | alternative | s, median | smallest | largest | gain |",
-        "| ---: | --- | ---: | ---: | ---: | ---: |",
+        "| tokens of an adapter's update | alternative | s, median | smallest | largest | gain | gradients |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         seconds = result["seconds"]
@@ -185,7 +189,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             middle = statistics.median(values)
             lines.append(
                 f"| {result['tokens']:,} | {name} | {middle:.3g} | {min(values):.3g} "
-                f"| {max(values):.3g} | {before / middle:.2f} |"
+                f"| {max(values):.3g} | {before / middle:.2f} "
+                f"| {result['differences'][name]:.0e} |"
             )
     return "\n".join(lines)
 

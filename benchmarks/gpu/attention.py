@@ -1,6 +1,7 @@
 """The variable-length kernel as models use it, against a loop over segments in float32."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,12 +19,11 @@ TOLERANCE = 2e-2
 _ROUNDS = 20
 
 
-def looped(
-    query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], causal: bool
-) -> Tensor:
+def looped(row: Sequence[Tensor], lengths: Sequence[int], causal: bool) -> Tensor:
+    """Attention of each segment by itself. row: query, key and value."""
     parts = [
         F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
-        for q, k, v in zip(*(t.split(lengths, 2) for t in (query, key, value)), strict=True)
+        for q, k, v in zip(*(t.split([*lengths], 2) for t in row), strict=True)
     ]
     return torch.cat(parts, 2).transpose(1, 2)
 
@@ -42,21 +42,31 @@ def compared(shape: tuple[int, int, int, bool], lengths: tuple[int, ...]) -> dic
     boundaries = torch.tensor([0, *lengths]).cumsum(0).to(DEVICE, torch.int32)
 
     def run() -> Tensor:
+        query, key, value = low
         return packed_attention(
-            module, *low, cu_seq_lens_q=boundaries, max_length_q=max(lengths),
+            module,
+            query,
+            key,
+            value,
+            cu_seq_lens_q=boundaries,
+            max_length_q=max(lengths),
             segment_lengths=lengths,
-        )[0]  # fmt: skip
+        )[0]
 
-    out, reference = run(), looped(*exact, lengths, causal)
+    out, reference = run(), looped(exact, lengths, causal)
     weight = torch.randn(reference.shape, generator=generator).to(DEVICE)
     (out.float() * weight).sum().backward()
     (reference * weight).sum().backward()
     pairs = [(out, reference), *((a.grad, b.grad) for a, b in zip(low, exact, strict=True))]
-    errors = [float((a.float() - b).norm() / b.norm()) for a, b in pairs if a is not None and b is not None]  # fmt: skip
+    errors = [
+        float((ours.float() - theirs).norm() / theirs.norm())
+        for ours, theirs in pairs
+        if ours is not None and theirs is not None
+    ]
     seconds = {}
     for name, function in (
         ("kernel", run),
-        ("loop", lambda: looped(*low, lengths, causal)),
+        ("loop", lambda: looped(low, lengths, causal)),
     ):
         synchronize()
         started = time.perf_counter()

@@ -48,26 +48,25 @@ def families() -> dict[str, str]:
 def config_of(hub: str, size: str) -> dict[str, Any]:
     """config.json of a model.
 
-    size: `tiny`; `few layers`: published widths and heads, with the depth of the tiny model and a
-    small vocabulary; or `whole`.
+    size: `tiny`; `few layers`: published widths and heads, with the depth of the tiny model; or
+    `whole`. All but `whole` have a small vocabulary.
     """
     small = small_config(PUBLISHED[hub])
-    if size == "tiny":
-        return small
     config: dict[str, Any] = copy.deepcopy(dict(PUBLISHED[hub].config))
     if size == "whole":
         return config
-    for part in ("", "text_config", "vision_config"):
-        ours, theirs = (config.get(part), small.get(part)) if part else (config, small)
-        if ours:
-            ours.update({key: theirs[key] for key in _DEPTHS if key in theirs})  # type: ignore[index]
+    if size == "tiny":
+        config = small
+    for part in ("text_config", "vision_config"):
+        ours, theirs = config.get(part, {}), small.get(part, {})
+        ours.update({key: theirs[key] for key in _DEPTHS if key in theirs})
+    config.update({key: small[key] for key in _DEPTHS if key in small})
     text = config.get("text_config", config)
     text["vocab_size"] = _VOCABULARY
     if "num_experts" in text:
-        text["num_experts"] = _EXPERTS
+        text["num_experts"] = min(_EXPERTS, text["num_experts"])
     present = [key for key in _IMAGE_IDS if key in config]
-    config |= {key: _VOCABULARY - 1 - place for place, key in enumerate(present)}
-    return config
+    return config | {key: _VOCABULARY - 1 - place for place, key in enumerate(present)}
 
 
 def build(

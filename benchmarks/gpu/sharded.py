@@ -9,7 +9,15 @@ from torch.distributed.tensor import DTensor
 
 from benchmarks.gpu import models
 from benchmarks.gpu.models import (
-    DEVICE, Task, build, config_of, family_of, gradients, loss_sum, segments, synchronize,
+    DEVICE,
+    Task,
+    build,
+    config_of,
+    family_of,
+    gradients,
+    loss_sum,
+    segments,
+    synchronize,
 )  # fmt: skip
 from benchmarks.gpu.numerics import distance
 from xstilts.models.backbone import Backbone

@@ -8,7 +8,16 @@ import torch
 from torch import nn
 
 from benchmarks.gpu.models import (
-    DEVICE, RANK, Task, build, config_of, family_of, loss_sum, picture, segments, task,
+    DEVICE,
+    RANK,
+    Task,
+    build,
+    config_of,
+    family_of,
+    loss_sum,
+    picture,
+    segments,
+    task,
 )  # fmt: skip
 from xstilts.models.activation_checkpointing import checkpoint_layers
 from xstilts.models.backbone import Backbone
