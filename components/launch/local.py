@@ -42,6 +42,17 @@ WORKER_PREFIXES = (
 )
 
 
+#: How often a group's workers may be lost, besides those that it can do without.
+MAX_LOSSES = 3
+
+
+def resize_seconds() -> float:
+    """How often a group with min_workers looks for nodes that were added:
+    XSTILTS_RESIZE_SECONDS, or 60.
+    """
+    return float(os.environ.get("XSTILTS_RESIZE_SECONDS") or 60)
+
+
 def call(config: Mapping[str, Any]) -> None:
     """Imports and calls the worker function named in `config`; runs in every Ray Train worker."""
     module, _, name = config["worker"].partition(":")
@@ -131,9 +142,12 @@ def launch(
                     num_workers=workers if minimum == workers else (minimum, workers),
                     use_gpu=gpus > 0,
                     resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})},
+                    elastic_resize_monitor_interval_s=resize_seconds(),
                 ),
                 run_config=RunConfig(
-                    name="group", storage_path=storage, failure_config=FailureConfig(max_failures=3)
+                    name="group",
+                    storage_path=storage,
+                    failure_config=FailureConfig(max_failures=MAX_LOSSES + workers - minimum),
                 ),
             ).fit()
         except ray.train.TrainingFailedError as error:

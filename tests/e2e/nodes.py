@@ -82,7 +82,14 @@ class Node:
 
 @dataclass
 class Cluster:
+    """Nodes of one CPU each; the first is Ray's head. environment: of all nodes. logs: folder for
+    what Ray prints.
+    """
+
+    environment: Mapping[str, str]
+    logs: Path
     nodes: list[Node] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
     @property
     def head(self) -> Node:
@@ -92,6 +99,37 @@ class Cluster:
     def jobs(self) -> str:
         """The address of Ray's job API."""
         return f"http://{self.head.address}:8265"
+
+    def add(self) -> Node:
+        """Starts another node, which joins the cluster."""
+        number = len(self.names)
+        name, address = f"xstilts-{number}", f"{NETWORK}.{10 + number}"
+        self.names.append(name)
+        _ip("netns", "add", name)
+        _ip("link", "add", f"xs{number}", "type", "veth", "peer", "name", "e0", "netns", name)
+        _ip("link", "set", f"xs{number}", "master", BRIDGE, "up")
+        _ip("-n", name, "addr", "add", f"{address}/24", "dev", "e0")
+        _ip("-n", name, "link", "set", "e0", "up")
+        _ip("-n", name, "link", "set", "lo", "up")
+        _ip("-n", name, "route", "add", "default", "via", OUTSIDE)
+        ray = _start_ray(name, address, number == 0, self.environment, self.logs)
+        self.nodes.append(Node(name, address, ray))
+        return self.nodes[-1]
+
+    def close(self) -> None:
+        """Ends everything that runs on the nodes, and removes them."""
+        for name in self.names:
+            pids = subprocess.run(
+                ["ip", "netns", "pids", name], capture_output=True, text=True, check=False
+            )
+            for pid in pids.stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), 9)
+        for node in self.nodes:
+            node.ray.wait()
+        for number, name in enumerate(self.names):
+            subprocess.run(["ip", "link", "del", f"xs{number}"], check=False, capture_output=True)
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -108,38 +146,14 @@ def network() -> Iterator[str]:
 
 @contextlib.contextmanager
 def cluster(count: int, environment: Mapping[str, str], logs: Path) -> Iterator[Cluster]:
-    """So many nodes of one CPU each on the network; the first is Ray's head. All that runs on
-    them is ended.
-    """
-    names = [f"xstilts-{number}" for number in range(count)]
-    made = Cluster()
+    """A cluster of so many nodes on the network."""
+    made = Cluster(environment, logs)
     try:
-        for number, name in enumerate(names):
-            address = f"{NETWORK}.{10 + number}"
-            _ip("netns", "add", name)
-            _ip("link", "add", f"xs{number}", "type", "veth", "peer", "name", "e0", "netns", name)
-            _ip("link", "set", f"xs{number}", "master", BRIDGE, "up")
-            _ip("-n", name, "addr", "add", f"{address}/24", "dev", "e0")
-            _ip("-n", name, "link", "set", "e0", "up")
-            _ip("-n", name, "link", "set", "lo", "up")
-            _ip("-n", name, "route", "add", "default", "via", OUTSIDE)
-            made.nodes.append(
-                Node(name, address, _start_ray(name, address, number == 0, environment, logs))
-            )
+        for _ in range(count):
+            made.add()
         yield made
     finally:
-        for name in names:
-            pids = subprocess.run(
-                ["ip", "netns", "pids", name], capture_output=True, text=True, check=False
-            )
-            for pid in pids.stdout.split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), 9)
-        for node in made.nodes:
-            node.ray.wait()
-        for number, name in enumerate(names):
-            subprocess.run(["ip", "link", "del", f"xs{number}"], check=False, capture_output=True)
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        made.close()
 
 
 def _start_ray(

@@ -2,6 +2,8 @@
 also when one is lost.
 """
 
+import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -85,6 +87,23 @@ def a_model_is_being_trained(store: Path) -> bool:
     return any(folder.name not in done for folder in store.glob("work/*"))
 
 
+def sizes(store: Path) -> list[int]:
+    """Workers of each attempt at a step, in order of time, without repetitions."""
+    attempts = sorted(store.glob("runs/*/attempts/*/*.json"), key=lambda path: path.stem)
+    workers = [json.loads(path.read_text())["workers"] for path in attempts]
+    return [size for size, _ in itertools.groupby(workers)]
+
+
+def assert_values(home: Path, undisturbed: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each update is in the history once with its loss, and all scores are the same."""
+    disturbed, whole = histories(home, monkeypatch), histories(undisturbed.home, monkeypatch)
+    assert disturbed.keys() == whole.keys()
+    for fingerprint, history in disturbed.items():
+        assert history["update"].tolist() == whole[fingerprint]["update"].tolist()
+        np.testing.assert_allclose(history["loss"], whole[fingerprint]["loss"], rtol=1e-5)
+    pd.testing.assert_frame_equal(results(home), undisturbed.results, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("lost", "when"),
     [(nodes.Node.cut_off, a_model_is_done), (nodes.Node.kill_raylet, a_model_is_being_trained)],
@@ -95,6 +114,7 @@ def test_of_three_nodes_one_is_lost_and_two_go_on(
     lost: Callable[[nodes.Node], None], when: Callable[[Path], bool],
 ) -> None:  # fmt: skip
     home = untrained(undisturbed, tmp_path)
+    store = home / "store/xstilts/store"
     with (
         serve(home / "store", host=network) as server,
         nodes.cluster(3, environment(server), tmp_path) as cluster,
@@ -102,12 +122,33 @@ def test_of_three_nodes_one_is_lost_and_two_go_on(
         run = start(
             home, cluster, server, "workers: 3, cluster: {min_workers: 2, cpus_per_worker: 1}"
         )
-        while not when(home / "store/xstilts/store"):
+        while not when(store):
             assert run.poll() is None, "it ended before a node could be lost"
             time.sleep(0.05)
         lost(cluster.nodes[-1])
         assert run.wait(300) == 0
-    found, whole = histories(home, monkeypatch), histories(undisturbed.home, monkeypatch)
-    assert found.keys() == whole.keys()
-    for fingerprint, history in found.items():
-        np.testing.assert_allclose(history["loss"], whole[fingerprint]["loss"], rtol=1e-5)
+    assert sizes(store)[-2:] == [3, 2]
+    assert_values(home, undisturbed, monkeypatch)
+
+
+def test_a_group_that_started_with_two_nodes_uses_a_third(
+    undisturbed: Finished, network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = untrained(undisturbed, tmp_path)
+    store = home / "store/xstilts/store"
+    with (
+        serve(home / "store", host=network) as server,
+        nodes.cluster(
+            2, {**environment(server), "XSTILTS_RESIZE_SECONDS": "1"}, tmp_path
+        ) as cluster,
+    ):
+        run = start(
+            home, cluster, server, "workers: 3, cluster: {min_workers: 2, cpus_per_worker: 1}"
+        )
+        while not a_model_is_being_trained(store):
+            assert run.poll() is None, "it ended before a node could be added"
+            time.sleep(0.05)
+        cluster.add()
+        assert run.wait(300) == 0
+    assert sizes(store) == [2, 3]
+    assert_values(home, undisturbed, monkeypatch)

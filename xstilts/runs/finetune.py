@@ -49,8 +49,9 @@ from xstilts.training.prefetch import Prefetcher, Prepared, processes_for
 from xstilts.training.selection import Best, Development, best_update
 from xstilts.training.workers import StepFailed, Workers
 
-#: A step that was started this often without an outcome has killed its workers. It is recorded as
-#: failed, and the group continues.
+#: A step that was started this often at the same update, with as many workers, has killed them. It
+#: is recorded as failed, and the group continues. Lost nodes and nodes that come back change the
+#: number of workers; they interrupt a step as often as they happen.
 MAX_ATTEMPTS = 3
 
 
@@ -124,8 +125,11 @@ def group(
 def _count_attempt(store: Store, folder: str, fingerprint: str, workers: Workers) -> None:
     attempts = 0
     if workers.rank == 0:
-        attempts = len(store.list(f"{folder}/attempts/{fingerprint}/"))
-        store.put_json(f"{folder}/attempts/{fingerprint}/{time.time_ns()}.json", {})
+        checkpoint = store.latest_checkpoint(fingerprint)
+        attempt = {"update": checkpoint[1]["update"] if checkpoint else 0, "workers": workers.world}
+        before = store.list(f"{folder}/attempts/{fingerprint}/")
+        attempts = sum(store.get_json(key) == attempt for key in before)
+        store.put_json(f"{folder}/attempts/{fingerprint}/{time.time_ns()}.json", attempt)
     if workers.from_first(attempts) >= MAX_ATTEMPTS:
         raise StepFailed(
             f"its workers were lost {MAX_ATTEMPTS} times; check their memory limits and logs"
