@@ -172,7 +172,7 @@ def _redirected(log: io.TextIOBase) -> Iterator[None]:
 def outcome(store: Store, run: str) -> tuple[int, list[Mapping[str, Any]]]:
     """Returns (exit code, failures) of a run from its folder, whatever the runner reported."""
     documents = [store.get_json(key) for key in store.list(f"runs/{run}/failures/")]
-    failures = [document for document in documents if document is not None]
+    failures: list[Mapping[str, Any]] = [record for record in documents if record is not None]
     status = store.get_json(f"runs/{run}/status.json")
     if status is not None:
         return int(status["exit_code"]), failures

@@ -36,6 +36,10 @@ class StoreError(XstiltsError):
         self.temporary = temporary
 
 
+class CorruptError(StoreError):
+    """An object of the store has other content than it must have."""
+
+
 class InfrastructureError(XstiltsError):
     """Ray, the embedded server or a runner failed to start or was lost (exit code 3)."""
 

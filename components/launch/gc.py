@@ -16,7 +16,7 @@ from components.launch.kubernetes import Api, RayJobs
 from components.launch.lease import SKEW_SECONDS, seconds, status, work_of
 from components.launch.rayjob import GROUP, KIND, PART_OF, RUN_URI
 from components.launch.state import STUCK_SECONDS
-from xstilts.errors import InfrastructureError, PlanError, XstiltsError
+from xstilts.errors import CorruptError, InfrastructureError, PlanError, XstiltsError
 from xstilts.runs.folder import split_run_uri
 from xstilts.store.store import Store
 
@@ -37,7 +37,10 @@ def verdict(job: dict[str, Any], store: Store, now: float) -> tuple[bool, str]:
     if base != store.uri:
         return False, f"its run is in another store, {base}"
     work = work_of(metadata.get("labels", {}).get(KIND, ""), annotations.get(GROUP, ""))
-    lease = status(store, folder, work, now)
+    try:
+        lease = status(store, folder, work, now)
+    except CorruptError as error:  # of this job only: the others are judged all the same
+        return False, f"its lease cannot be read: {error}; delete that object"
     if lease == "cancelled":
         return True, "its run was cancelled"
     if lease == "expired":

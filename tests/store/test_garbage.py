@@ -1,7 +1,9 @@
 """Which objects of a store are garbage, and which must be kept."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,8 @@ def finished(store: Store, folder: Path, name: str, text: str) -> Step:
 
 
 def referenced_by_run(store: Store, run: str, *steps: Step) -> None:
-    store.put_json(f"runs/{run}/expanded.json", {"steps": {step.fingerprint: {} for step in steps}})
+    expanded = {"steps": {step.fingerprint: step.to_json() for step in steps}}
+    store.put_json(f"runs/{run}/expanded.json", expanded)
     store.put_json(f"runs/{run}/status.json", {"exit_code": 0})
 
 
@@ -62,3 +65,79 @@ def test_nothing_is_collected_while_a_run_may_be_active(store: Store, tmp_path: 
     with pytest.raises(StoreError, match="busy may be active"):
         garbage(store, time.time() + 60, days=7)
     assert garbage(store, LATER, days=7).keys != ()  # unchanged for longer than that
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"steps": 3}', '{"steps": {"a'])
+def test_nothing_is_collected_while_an_expansion_cannot_be_read(
+    store: Store, tmp_path: Path, text: str
+) -> None:
+    referenced_by_run(store, "one", finished(store, tmp_path, "kept", "needed"))
+    store.put_bytes_at("runs/one/expanded.json", text.encode())
+    with pytest.raises(StoreError, match=r"runs/one/expanded.json: corrupt"):
+        garbage(store, LATER, days=7)
+
+
+class Lossy:
+    """A client whose listings are changed by `page`, as a broken server's would be."""
+
+    def __init__(self, client: Any, page: Callable[[str, dict[str, Any]], None]) -> None:
+        self._client, self._page = client, page
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_paginator(self, name: str) -> Any:
+        paginator = self._client.get_paginator(name)
+        method = paginator._method
+
+        def listed(**arguments: Any) -> dict[str, Any]:
+            arguments.pop("ContinuationToken", None)
+            answer: dict[str, Any] = method(**arguments)
+            self._page(arguments["Prefix"], answer)
+            return answer
+
+        paginator._method = listed
+        return paginator
+
+
+def truncated_without_token(prefix: str, page: dict[str, Any]) -> None:
+    page["IsTruncated"] = True
+    page.pop("NextContinuationToken", None)
+
+
+def repeated_token(prefix: str, page: dict[str, Any]) -> None:
+    page |= {"IsTruncated": True, "NextContinuationToken": "again"}
+
+
+def without_manifests(prefix: str, page: dict[str, Any]) -> None:
+    page["Contents"] = [item for item in page.get("Contents", ()) if "/steps/" not in item["Key"]]
+
+
+def without_runs_in_whole_listings(prefix: str, page: dict[str, Any]) -> None:
+    if not prefix.endswith("runs/"):
+        contents = page.get("Contents", ())
+        page["Contents"] = [item for item in contents if "/runs/" not in item["Key"]]
+
+
+def without_blobs(prefix: str, page: dict[str, Any]) -> None:
+    page["Contents"] = [item for item in page.get("Contents", ()) if "/blobs/" not in item["Key"]]
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        (truncated_without_token, "IsTruncated without NextContinuationToken"),
+        (repeated_token, "listings are not reliable"),
+        (without_manifests, "lacks 1 objects that exist, such as steps/records/"),
+        (without_runs_in_whole_listings, "lacks 2 objects that exist, such as runs/one/"),
+        (without_blobs, "lacks 1 objects that exist, such as blobs/"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_nothing_is_collected_by_a_listing_that_is_not_complete(
+    store: Store, tmp_path: Path, page: Callable[[str, dict[str, Any]], None], message: str
+) -> None:
+    referenced_by_run(store, "one", finished(store, tmp_path, "kept", "needed"))
+    store.client = Lossy(store.client, page)
+    with pytest.raises(StoreError, match=message):
+        garbage(store, LATER, days=7)

@@ -48,6 +48,7 @@ def explained(where: str) -> Iterator[None]:
         BotoCoreError,
         ClientError,
         NoCredentialsError,
+        PaginationError,
         PartialCredentialsError,
     )
 
@@ -67,6 +68,11 @@ def explained(where: str) -> Iterator[None]:
         raise StoreError(
             f"{where} at {endpoint}: the upload failed ({error}); check the free disk space of the "
             "server"
+        ) from error
+    except PaginationError as error:
+        raise StoreError(
+            f"{where} at {endpoint}: the server's listings are not reliable ({error}); use another "
+            "S3 server"
         ) from error
     except BotoCoreError as error:
         raise StoreError(

@@ -5,7 +5,7 @@ To release the steps of a run, delete its folder. Young objects are kept, since 
 work in progress.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from xstilts.errors import StoreError
@@ -14,6 +14,8 @@ from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 
 DAY = 86_400.0
+#: Parts of a store, which are also listed one by one.
+PARTS = ("blobs/", "runs/", "schedules/", "steps/", "work/")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ def garbage(store: Store, now: float, days: float) -> Garbage:
     """Objects that nothing references and that are older than a number of days.
 
     StoreError while a run may be active: a step whose blobs exist already writes only its manifest,
-    so the age of a blob does not show that it is unneeded.
+    so the age of a blob does not show that it is unneeded. Also StoreError if the server's listing
+    lacks objects that exist, or a document cannot be read: what they reference is unknown.
 
     Args:
         store: to search.
@@ -50,8 +53,11 @@ def garbage(store: Store, now: float, days: float) -> Garbage:
         )
     manifests = _manifests(store)
     needed = _needed(store, runs)
+    _refuse_incomplete(store, everything.keys(), needed, manifests)
     steps = [
-        _key_of(kind, fp) for kind, fp in manifests if fp not in needed and _key_of(kind, fp) in old
+        _key_of(kind, fp)
+        for kind, fp in manifests
+        if (kind, fp) not in needed and _key_of(kind, fp) in old
     ]
     deleted = set(steps)
     referenced = {
@@ -93,13 +99,42 @@ def _manifests(store: Store) -> dict[tuple[str, str], Manifest]:
     return manifests
 
 
-def _needed(store: Store, runs: Iterable[str]) -> set[str]:
-    """Fingerprints of the steps that runs reference. A run that was never expanded references none;
-    an expansion that cannot be read is an error.
+def _needed(store: Store, runs: Iterable[str]) -> set[tuple[str, str]]:
+    """(kind, fingerprint) of the steps that runs reference. A run that was never expanded
+    references none; an expansion that cannot be read is an error.
     """
-    needed: set[str] = set()
+    needed: set[tuple[str, str]] = set()
     for run in runs:
         expanded = store.get_json(f"runs/{run}/expanded.json")
         if expanded is not None:
-            needed |= set(expanded["steps"])
+            needed |= {(step["kind"], fp) for fp, step in expanded["steps"].items()}
     return needed
+
+
+def _refuse_incomplete(
+    store: Store,
+    keys: Collection[str],
+    needed: Iterable[tuple[str, str]],
+    manifests: Mapping[tuple[str, str], Manifest],
+) -> None:
+    """Raises StoreError if the listing lacks an object that exists, or that a listing of a part of
+    the store has.
+    """
+    parts = [key for part in PARTS for key in store.list(part)]
+    referenced = [
+        *(_key_of(kind, fp) for kind, fp in needed if (kind, fp) not in manifests),
+        *(
+            f"blobs/{blob.sha256}"
+            for manifest in manifests.values()
+            for blob in manifest.files.values()
+        ),
+    ]
+    unlisted = [key for key in dict.fromkeys(referenced) if key not in keys]
+    lacking = [key for key in parts if key not in keys]
+    lacking += [key for key in unlisted if store.size(key) is not None]
+    if lacking:
+        raise StoreError(
+            f"{store.uri}: the listing lacks {len(lacking)} objects that exist, such as "
+            f"{lacking[0]}; nothing was deleted. Something is writing to the store, or the "
+            "server's listings are not reliable"
+        )

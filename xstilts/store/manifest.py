@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xstilts.errors import CorruptError
+from xstilts.store.documents import checked_name, checked_sha256
+
 
 @dataclass(frozen=True)
 class Blob:
@@ -41,10 +44,18 @@ class Manifest:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Manifest":
-        """Inverse of to_json; KeyError or TypeError for JSON that is not a manifest."""
+    def from_json(cls, value: Mapping[str, Any], where: str) -> "Manifest":
+        """Inverse of to_json. CorruptError, with `where` in the message, for a digest, size or file
+        name that is not valid: they become paths.
+        """
         files = {
-            name: Blob(str(blob["sha256"]), int(blob["size"]))
+            checked_name(name, where): _blob(blob, f"{where}: {name}")
             for name, blob in value["files"].items()
         }
         return cls(value["kind"], value["fingerprint"], files, value["step"], value["info"])
+
+
+def _blob(value: Any, where: str) -> Blob:
+    if not isinstance(value, dict) or not isinstance(value.get("size"), int) or value["size"] < 0:
+        raise CorruptError(f"{where}: corrupt: expected {{sha256, size}}, not {value!r:.100}")
+    return Blob(checked_sha256(value.get("sha256"), where), value["size"])

@@ -7,7 +7,6 @@ writers of a step can only race for whose complete manifest is kept.
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 
 from xstilts.errors import PlanError, StoreError
 from xstilts.step import Step, canonical_json
+from xstilts.store import documents
 from xstilts.store.client import explained, make_client, status_of
 from xstilts.store.manifest import Blob, Manifest
 
@@ -184,9 +184,18 @@ class Store:
         return manifest
 
     def manifest(self, kind: str, fingerprint: str) -> Manifest | None:
-        """The manifest of a step, or None if it is not done."""
-        value = self.get_json(f"steps/{kind}/{fingerprint}/manifest.json")
-        return None if value is None else Manifest.from_json(value)
+        """The manifest of a step, or None if it is not done. StoreError for a corrupt one."""
+        key = f"steps/{kind}/{fingerprint}/manifest.json"
+        value = self.get_json(key)
+        if value is None:
+            return None
+        manifest = Manifest.from_json(value, self._where(key))
+        if (manifest.kind, manifest.fingerprint) != (kind, fingerprint):
+            raise StoreError(
+                f"{self._where(key)}: corrupt: it is the manifest of another step, "
+                f"{manifest.kind}/{manifest.fingerprint[:12]}"
+            )
+        return manifest
 
     def done(self, kind: str) -> set[str]:
         """Fingerprints of all finished steps of a kind, from one listing."""
@@ -237,9 +246,12 @@ class Store:
         """One PUT of canonical JSON."""
         self.put_bytes_at(key, canonical_json(value).encode())
 
-    def get_json(self, key: str) -> Any | None:
+    def get_json(self, key: str) -> dict[str, Any] | None:
+        """A JSON document, or None if there is none. StoreError if it is corrupt
+        (store/documents.py).
+        """
         data = self.get_bytes_at(key)
-        return None if data is None else json.loads(data)
+        return None if data is None else documents.parse(key, data, self._where(key))
 
     def put_file(self, key: str, path: Path) -> None:
         with explained(self._where(key)):
@@ -264,6 +276,12 @@ class Store:
                 Bucket=self.bucket, Prefix=self._key(prefix)
             )
             for page in pages:
+                if page.get("IsTruncated") and not page.get("NextContinuationToken"):
+                    raise StoreError(
+                        f"{self._where(prefix)}: the server ended a listing before its last page "
+                        "(IsTruncated without NextContinuationToken); its listings are not "
+                        "reliable, so use another S3 server"
+                    )
                 yield from ((item["Key"][cut:], item) for item in page.get("Contents", []))
 
     def listing(self, prefix: str) -> dict[str, tuple[int, str]]:
@@ -320,8 +338,11 @@ class Store:
     def _checkpoints(self, fingerprint: str) -> Sequence[tuple[str, dict[str, Any]]]:
         """(folder, state) of all complete checkpoints of a step, the most advanced first."""
         states = [key for key in self.list(f"work/{fingerprint}/") if key.endswith("/state.json")]
-        by_folder = {key.rpartition("/")[0]: dict(self.get_json(key) or {}) for key in states}
-        complete = [(folder, state) for folder, state in by_folder.items() if state]
+        complete = [
+            (key.rpartition("/")[0], state)
+            for key in states
+            if (state := self.get_json(key)) is not None
+        ]
         return sorted(complete, key=lambda item: (-item[1]["update"], -item[1]["time"]))
 
     def checkpoint_files(
@@ -333,6 +354,7 @@ class Store:
 
         def get(item: tuple[str, str]) -> tuple[str, Path]:
             name, sha256 = item
+            documents.checked_name(name, f"{self._where(folder)}/state.json")
             path = self.get_file(f"{folder}/{name}", into / name)
             if file_sha256(path) != sha256:
                 raise StoreError(

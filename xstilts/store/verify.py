@@ -14,11 +14,8 @@ def verify(store: Store) -> list[str]:
             where = f"steps/{kind}/{fingerprint}"
             try:
                 manifest = store.manifest(kind, fingerprint)
-            except (ValueError, KeyError, TypeError) as error:
-                problems.append(
-                    f"{where}: the manifest cannot be read ({error}); delete it and run the plan "
-                    "again"
-                )
+            except StoreError as error:
+                problems.append(f"{error}; delete it and run the plan again")
                 continue
             for name, blob in manifest.files.items() if manifest else ():
                 blobs.setdefault(blob.sha256, f"{where} ({name})")

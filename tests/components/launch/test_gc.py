@@ -246,3 +246,16 @@ def test_it_runs_as_the_cron_job_runs_it(
     environment.pop("XSTILTS_NAMESPACE")
     lacking = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True)
     assert (lacking.returncode, "XSTILTS_NAMESPACE" in lacking.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"renewed": "soon", "seconds": 60}', "{"])
+def test_a_lease_that_cannot_be_read_keeps_its_job_and_stops_no_other(
+    store: Store, jobs: RayJobs, cluster: ScriptedCluster, text: str
+) -> None:
+    posted(jobs, cluster, f"{store.uri}/runs/bad")
+    posted(jobs, cluster, f"{store.uri}/runs/cancelled", "qwen")
+    store.put_bytes_at("runs/bad/leases/finetune-llava.json", text.encode())
+    store.put_json("runs/cancelled/cancelled.json", {"cancelled": 1.0})
+    lines = sorted(gc.collect(jobs, store, time.time()))
+    assert [line.split(" ", 1)[0] for line in lines] == ["kept", "removed"]
+    assert "/runs/bad/leases/finetune-llava.json: corrupt: " in lines[0]

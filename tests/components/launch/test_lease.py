@@ -82,7 +82,12 @@ def test_one_failed_renewal_does_not_end_the_renewals(
 
 
 def beat(n: int) -> dict[str, object]:
-    return {"holder": "pod-1", "beat": n, "renewed": 12345.0}  # a clock wrong by years
+    return {
+        "holder": "pod-1",
+        "beat": n,
+        "renewed": 12345.0,
+        "seconds": 60.0,
+    }  # a clock wrong by years
 
 
 def test_a_guard_only_requires_that_the_lease_changes() -> None:
