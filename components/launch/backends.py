@@ -191,7 +191,13 @@ class RayBackend:
 
     def create(self) -> None:
         self._check_capacity()
-        names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "XSTILTS_LEASE_SECONDS")
+        names = (
+            "AWS_ENDPOINT_URL",
+            "AWS_REGION",
+            "AWS_DEFAULT_REGION",
+            "XSTILTS_LEASE_SECONDS",
+            "XSTILTS_RESIZE_SECONDS",
+        )
         values = {
             key: self.environment[key] for key in names if self.environment.get(key)
         }  # addresses only, no secrets

@@ -32,7 +32,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Misfit:
     """kind: `never`, `nodes` (unless an autoscaler adds nodes) or `now` (it waits)."""
 
     kind: Literal["never", "nodes", "now"]
@@ -59,25 +59,25 @@ def needs_of(job: Object) -> list[Need]:
 
 def node_problems(
     needs: Sequence[Need], nodes: Sequence[Object], pods: Iterable[Object] | None
-) -> Iterator[Problem]:
+) -> Iterator[Misfit]:
     """What does not fit on the nodes: one pod on the largest, all on idle nodes, all on free ones.
 
     pods: of all namespaces; None: not known, so that only idle nodes are considered.
     """
     for need in needs:
         if not any(_allows(node, need) and _holds(_idle(node), need.amounts) for node in nodes):
-            yield Problem("nodes", _no_node(need, nodes))
+            yield Misfit("nodes", _no_node(need, nodes))
             return
     if unplaced := _unplaced(needs, nodes, {_name(n): dict(_idle(n)) for n in nodes}):
-        yield Problem("nodes", f"all nodes together have no room for {unplaced}, even if idle")
+        yield Misfit("nodes", f"all nodes together have no room for {unplaced}, even if idle")
     elif pods is not None and (unplaced := _unplaced(needs, nodes, _free(nodes, pods))):
         resources = sorted({r for need in needs for r in need.amounts})
         free = _total(_free(nodes, pods).values())
         text = ", ".join(f"{r} {shown(r, free.get(r, 0.0))}" for r in resources)
-        yield Problem("now", f"no room now for {unplaced}; it waits (free on all nodes: {text})")
+        yield Misfit("now", f"no room now for {unplaced}; it waits (free on all nodes: {text})")
 
 
-def quota_problems(needs: Sequence[Need], quotas: Iterable[Object]) -> Iterator[Problem]:
+def quota_problems(needs: Sequence[Need], quotas: Iterable[Object]) -> Iterator[Misfit]:
     """Quotas that never admit the group, or not now."""
     for quota in quotas:
         counted = [need for need in needs if _counts(quota, need)]
@@ -93,13 +93,13 @@ def quota_problems(needs: Sequence[Need], quotas: Iterable[Object]) -> Iterator[
             used = number(state.get("used", {}).get(key, "0"))
             text = f"quota {name}: the group needs {shown(resource, asked)} of {key}"
             if asked > most + ROUNDING:
-                yield Problem("never", f"{text}, the quota has {shown(resource, most)}")
+                yield Misfit("never", f"{text}, the quota has {shown(resource, most)}")
             elif asked and asked > most - used + ROUNDING:
                 rest = f"{shown(resource, most - used)} of {shown(resource, most)}"
-                yield Problem("now", f"{text}, {rest} are left; it waits")
+                yield Misfit("now", f"{text}, {rest} are left; it waits")
 
 
-def limit_problems(needs: Sequence[Need], ranges: Iterable[Object]) -> Iterator[Problem]:
+def limit_problems(needs: Sequence[Need], ranges: Iterable[Object]) -> Iterator[Misfit]:
     """Limit ranges that reject a pod."""
     for limits in ranges:
         for item in limits["spec"].get("limits", []):
@@ -111,14 +111,14 @@ def limit_problems(needs: Sequence[Need], ranges: Iterable[Object]) -> Iterator[
                     text = f"{name} {shown(resource, amount)} of {resource}"
                     most, least = item.get("max", {}), item.get("min", {})
                     if resource in most and amount > number(most[resource]) + ROUNDING:
-                        yield Problem("never", f"{text}, the maximum is {most[resource]}")
+                        yield Misfit("never", f"{text}, the maximum is {most[resource]}")
                     if resource in least and amount < number(least[resource]) - ROUNDING:
-                        yield Problem("never", f"{text}, the minimum is {least[resource]}")
+                        yield Misfit("never", f"{text}, the minimum is {least[resource]}")
 
 
 def queue_problems(
     needs: Sequence[Need], queue: Object, flavors: Iterable[Object]
-) -> Iterator[Problem]:
+) -> Iterator[Misfit]:
     """What a ClusterQueue can never admit. flavors: the ResourceFlavors.
 
     In a cohort without a borrowing limit the maximum is not known, and not checked.
@@ -126,17 +126,15 @@ def queue_problems(
     name, spec = f"ClusterQueue {queue['metadata']['name']}", queue["spec"]
     for condition in queue.get("status", {}).get("conditions", []):
         if condition["type"] == "Active" and condition["status"] != "True":
-            yield Problem("never", f"{name} is not active: {condition.get('message', '')}")
+            yield Misfit("never", f"{name} is not active: {condition.get('message', '')}")
     if spec.get("stopPolicy", "None") != "None":
-        yield Problem("never", f"{name} is stopped (stopPolicy: {spec['stopPolicy']})")
+        yield Misfit("never", f"{name} is stopped (stopPolicy: {spec['stopPolicy']})")
     by_name = {flavor["metadata"]["name"]: flavor for flavor in flavors}
     groups = spec.get("resourceGroups", [])
     covered = {resource for group in groups for resource in group["coveredResources"]}
     for need in needs:
         if lacking := sorted(set(need.amounts) - covered):
-            yield Problem(
-                "never", f"{name} does not cover {', '.join(lacking)} of {need.role} pods"
-            )
+            yield Misfit("never", f"{name} does not cover {', '.join(lacking)} of {need.role} pods")
     cohort = bool(spec.get("cohortName") or spec.get("cohort"))
     for group in groups:
         yield from _group_problems(name, needs, group, by_name, cohort)
@@ -144,7 +142,7 @@ def queue_problems(
 
 def _group_problems(
     name: str, needs: Sequence[Need], group: Object, flavors: Mapping[str, Object], cohort: bool
-) -> Iterator[Problem]:
+) -> Iterator[Misfit]:
     """Kueue gives all pods of a role one flavor of each resource group."""
     total: dict[str, float] = {}
     most: dict[str, float] = {}
@@ -159,7 +157,7 @@ def _group_problems(
         usable = [i for i in group["flavors"] if _admits(flavors.get(i["name"]), need)]
         if not usable:
             names = ", ".join(item["name"] for item in group["flavors"])
-            yield Problem(
+            yield Misfit(
                 "never", f"{name}: no flavor ({names}) matches the {need.role} pods' nodes"
             )
         elif not any(_holds(_maximum(item, cohort), asked) for item in usable):
@@ -167,13 +165,13 @@ def _group_problems(
             over = [r for r, amount in asked.items() if amount > best[r] + ROUNDING]
             text = ", ".join(f"{r}: at most {shown(r, best[r])}" for r in over)
             reason = text or "no single flavor has all of it"
-            yield Problem("never", f"{name} can never admit {_pods(need)} ({reason})")
+            yield Misfit("never", f"{name} can never admit {_pods(need)} ({reason})")
             return
     for resource, amount in total.items():
         if amount > most[resource] + ROUNDING:
             text = f"{resource}: {shown(resource, amount)} in all"
             text += f", at most {shown(resource, most[resource])}"
-            yield Problem("never", f"{name} can never admit the group: {text}")
+            yield Misfit("never", f"{name} can never admit the group: {text}")
 
 
 def _maximum(flavor: Object, cohort: bool) -> dict[str, float]:

@@ -72,7 +72,7 @@ def _queue(
     namespace: str,
     queue: str,
     needs: Sequence[rules.Need],
-) -> list[rules.Problem]:
+) -> list[rules.Misfit]:
     base = "/apis/kueue.x-k8s.io/v1beta2"
     try:
         api.request("GET", base)
@@ -86,11 +86,11 @@ def _queue(
         return []
     names = {q["metadata"]["name"]: q["spec"]["clusterQueue"] for q in local}
     if queue not in names:
-        return [rules.Problem("never", f"LocalQueue {queue} does not exist in {namespace}")]
+        return [rules.Misfit("never", f"LocalQueue {queue} does not exist in {namespace}")]
     by_name = {q["metadata"]["name"]: q for q in cluster_queues}
     if names[queue] not in by_name:
         text = f"LocalQueue {queue}: its ClusterQueue {names[queue]} does not exist"
-        return [rules.Problem("never", text)]
+        return [rules.Misfit("never", text)]
     return list(rules.queue_problems(needs, by_name[names[queue]], flavors))
 
 

@@ -39,7 +39,7 @@ def verdict(job: dict[str, Any], store: Store, now: float) -> tuple[bool, str]:
     work = work_of(metadata.get("labels", {}).get(KIND, ""), annotations.get(GROUP, ""))
     try:
         lease = status(store, folder, work, now)
-    except CorruptError as error:  # of this job only: the others are judged all the same
+    except CorruptError as error:  # of this job only: the others are still judged
         return False, f"its lease cannot be read: {error}; delete that object"
     if lease == "cancelled":
         return True, "its run was cancelled"

@@ -124,7 +124,7 @@ def _remove(backend: Backend) -> None:
         log.warning("cannot remove %s, garbage collection will: %s", backend.name, error)
 
 
-class Record:
+class WaitRecord:
     """Records in the run's folder that and why a job waits. The job does not depend on it: a store
     that cannot be reached causes a warning only.
     """
@@ -156,7 +156,7 @@ class Record:
             except StoreError as error:
                 log.warning("cannot delete why %s waits: %s", self.waiting.job, error)
 
-    def __enter__(self) -> "Record":
+    def __enter__(self) -> "WaitRecord":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,7 +178,7 @@ def _leased(backend: Backend, config: Mapping[str, Any], pace: Pace | None = Non
         raise InfrastructureError(f"{config['run_uri']} was cancelled; submit it again to resume")
     holder = os.environ.get("XSTILTS_POD_UID") or f"{socket.gethostname()}/{os.getpid()}"
     waiting = Waiting(kind, group, backend.name, backend.namespace)
-    with Keeper(store, folder, work, holder) as keeper, Record(store, folder, waiting) as waits:
+    with Keeper(store, folder, work, holder) as keeper, WaitRecord(store, folder, waiting) as waits:
         follow(backend, is_settled, keeper.cancelled.is_set, pace, waits.note)
 
 

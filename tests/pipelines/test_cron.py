@@ -25,7 +25,7 @@ def test_lines_that_kfp_reads_as_meant(line: str) -> None:
     ("line", "said"),
     [
         ("0 3 * * 1", "put the second before five-field cron: `0 0 3 * * 1`"),
-        ("@weekly", "has 1 fields"),
+        ("@weekly", "has 1 field;"),
         ("0 0 3 * * 1 2026", "has 7 fields"),
         ("* 0 3 * * 1", "fires 60 times a minute"),
         ("0,30 0 3 * * 1", "fires 2 times a minute"),

@@ -1,5 +1,6 @@
 """KFP's local runner loops over each of a task's outputs as a cluster would."""
 
+import builtins
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ def loops(folder: str) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(builtins, "print", print)  # KFP replaces it and an error leaves it replaced
     kfp_local.init(
         runner=kfp_local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"),
         raise_on_error=False,

@@ -1,9 +1,9 @@
 """Waiting for a run: its exit code, outages, interruption, and what is shown meanwhile."""
 
 import json
-import os
 import signal
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,11 @@ from xstilts.runs import actions as steps
 from xstilts.store.store import Store
 
 RUN = "r"
+#: A command line in a process of its own, whose parent may ignore SIGINT.
+UNTIL_INTERRUPTED = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
 @pytest.fixture
@@ -137,22 +142,23 @@ def test_a_run_that_kfp_has_deleted_has_the_outcome_of_its_report(
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_wait_says_that_the_run_continues_and_how_to_attach(
-    run: Store, kfp_server: Server, signum: int, capfd: pytest.CaptureFixture[str]
+    run: Store, kfp_server: Server, signum: int
 ) -> None:
+    """In a process of its own: a signal that interrupts a lock of `logging` leaves it locked."""
     kfp_server.states = ["RUNNING"]
-
-    def interrupt() -> None:
-        while len(kfp_server.requests) < 3:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signum)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job may ignore it
+    command = [sys.executable, "-c", UNTIL_INTERRUPTED, "wait", RUN, "--store", run.uri]
+    process = subprocess.Popen(
+        [*command, "--host", kfp_server.address], stderr=subprocess.PIPE, text=True
+    )
     try:
-        threading.Thread(target=interrupt).start()
-        assert wait(run) == 130
+        while len(kfp_server.requests) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signum)
+        error = process.communicate(timeout=30)[1]
     finally:
-        signal.signal(signal.SIGINT, before)
-    error = capfd.readouterr().err
+        process.kill()
+    assert process.returncode == 130
     assert "r continues on the cluster" in error
     assert f"\n  xstilts wait r --store {run.uri}\n" in error
     assert "run the same command" not in error

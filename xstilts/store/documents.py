@@ -25,7 +25,7 @@ MEMBERS: Mapping[str, Mapping[str, Types]] = {
         "kind": str, "fingerprint": str, "files": dict, "step": dict, "info": dict,
     },
     "runs/*/expanded.json": {"steps": dict},
-    "runs/*/work.json": {"sources": list, "builds": list, "encodings": list, "groups": list},
+    "runs/*/work.json": {"groups": list},
     "runs/*/specs/*.json": {"spec": dict, "steps": dict},
     "runs/*/run.json": {"run": str, "mirror": str},
     "runs/*/status.json": {"exit_code": int},
