@@ -179,7 +179,7 @@ def measured(width: int, layers: int, adapters: int, tokens: int, rounds: int) -
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: seconds of an update of all adapters, and the gain over one after the other."""
     lines = [
-        "| tokens of an adapter | alternative | s, median | smallest | largest | gain | gradients |",
+        "| tokens each | alternative | s, median | smallest | largest | gain | gradients |",
         "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
