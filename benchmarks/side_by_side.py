@@ -10,8 +10,8 @@ Alternatives of one update of each adapter, with equal rows, LoRA on every matri
   each adapter its own tokens.
 
 Prints seconds of an update of all adapters (median, smallest and largest of interleaved rounds),
-and the largest distance of a gradient from that of the first alternative, relative to its norm:
-beyond rounding, the alternative is wrong.
+and the largest distance of a gradient from that of the first alternative, relative to its norm.
+Beyond rounding, the alternative is wrong.
 """
 
 import argparse
@@ -179,8 +179,7 @@ def measured(width: int, layers: int, adapters: int, tokens: int, rounds: int) -
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: seconds of an update of all adapters, and the gain over one after the other."""
     lines = [
-        "| tokens of an adapter's update | alternative | s, median | smallest | largest | gain "
-        "| gradients |",
+        "| tokens each | alternative | s, median | smallest | largest | gain | gradients |",
         "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
