@@ -3,16 +3,21 @@ values.
 """
 
 import math
+from random import Random
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from xstilts.data.encoded import EncodedRow
+from xstilts.models import heads
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
 from xstilts.models.heads import (
     AnswerLimit,
+    HeadInputs,
     Span,
     embed,
     head_inputs,
@@ -173,6 +178,61 @@ def test_predict_equals_a_search_of_all_pairs():
     found = head.predict(states, head_inputs([row([n], offsets=offsets)]), AnswerLimit(tokens=6))[0]
     assert (found["start"], found["end"]) == (best[1], best[2] + 1)
     assert found["score"] == pytest.approx(best[0], abs=1e-5)
+
+
+@torch.no_grad()
+def alone(head: Span, window: Tensor, about: HeadInputs, limit: AnswerLimit) -> dict[str, Any]:
+    """The prediction of one window, start by start."""
+    places, (begin, end) = about.offsets.tolist(), about.answer_starts[0].tolist()
+    shut = torch.tensor([i > 0 and place[0] < 0 for i, place in enumerate(places)])
+    starts = head.start(window)[:, 0].masked_fill(shut, -math.inf).log_softmax(0)
+
+    def ends(start: int) -> Tensor:
+        return head._end(window, window[start]).masked_fill(shut, -math.inf).log_softmax(0)
+
+    likely = [i for i in starts.argsort(descending=True).tolist() if begin <= i < end]
+    likely = [i for i in likely if places[i][0] >= 0][: head.n_best]
+    pairs = [
+        (float(starts[i] + ends(i)[j]), places[i][0], places[j][1])
+        for i in likely
+        for j in range(len(places))
+        if places[j][0] >= 0 and limit.allows(j - i + 1, places[j][1] - places[i][0])
+    ]
+    score, first, last = max(pairs, default=(-math.inf, 0, 0))
+    null = float(starts[0] + ends(0)[0])
+    return {"start": first, "end": last, "score": score, "null": null}
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("values", [1, 2**12, 2**22])
+def test_windows_are_answered_together_as_alone(seed, values, monkeypatch):
+    """Windows of 1 to 30 tokens, contexts anywhere in them or absent, few or all starts allowed."""
+    monkeypatch.setattr(heads, "_PAIRS_CPU", values)
+    random = Random(seed)
+    head = Span(8, n_best=random.choice([1, 4, 20]))
+    initialise(head, seed, "squad")
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.mul_(20)
+    rows = []
+    for _ in range(12):
+        n = random.randrange(1, 31)
+        first, last = sorted(random.choices(range(1, n + 1), k=2))
+        inside = [random.randrange(3) for _ in range(n)]  # characters beside each token's end
+        offsets = [v for i in range(n) for v in ((3 * i, 3 * i + 1 + inside[i]) if first <= i < last else (-1, -1))]  # fmt: skip
+        begin = random.randrange(n + 1)
+        rows.append(row([n], offsets=offsets, starts=random.choice([[0, n], [begin, n]])))
+    states = torch.randn(
+        sum(r.length for r in rows), 8, generator=torch.Generator().manual_seed(seed)
+    )
+    limit = random.choice([AnswerLimit(), AnswerLimit(tokens=3), AnswerLimit(characters=9)])
+    together = head.predict(states, head_inputs(rows), limit)
+    windows = states.split([r.length for r in rows])
+    expected = [alone(head, w, head_inputs([r]), limit) for w, r in zip(windows, rows, strict=True)]
+    for prediction, of_window in zip(together, expected, strict=True):
+        assert (prediction["start"], prediction["end"]) == (of_window["start"], of_window["end"])
+        assert prediction["score"] == pytest.approx(of_window["score"], abs=1e-4)
+        assert prediction["null"] == pytest.approx(of_window["null"], abs=1e-4)
 
 
 def test_an_answer_starts_only_where_the_row_says_and_ends_anywhere():

@@ -240,6 +240,11 @@ class AnswerLimit:
         return within
 
 
+#: The most values of one table [windows, starts, tokens, width]: what stays in the cache of a CPU,
+#: and what keeps a GPU busy (256 MB).
+_PAIRS_CPU, _PAIRS_GPU = 2**22, 2**26
+
+
 class Span(nn.Module):
     """Start and end of an answer. The end is predicted from the start's state too, because under a
     causal mask the start's token has not seen what is to its right.
@@ -289,47 +294,76 @@ class Span(nn.Module):
         likely starts among the row's `answer_starts`; start = end = 0 and -inf if no answer can
         start there.
         """
-        lengths = inputs.lengths.tolist()
-        parts = (
-            states.float().split(lengths),
-            inputs.offsets.split(lengths),
-            inputs.answer_starts.tolist(),
+        limit, states = limit or AnswerLimit(), states.float()
+        row = inputs.row_of_token
+        place = torch.arange(len(row), device=row.device) - inputs.starts[row]
+        windows = (len(inputs.segments), inputs.longest)
+
+        def padded(values: Tensor, empty: float) -> Tensor:
+            table = values.new_full((*windows, *values.shape[1:]), empty)
+            return table.index_put((row, place), values)
+
+        places = padded(inputs.offsets, -1)
+        allowed = places[..., 0] >= 0
+        shut = ~allowed
+        shut[:, 0] = False
+        starts = padded(self.start(states)[:, 0], 0).masked_fill(shut, float("-inf"))
+        starts = starts.log_softmax(-1)
+        token = torch.arange(windows[1], device=row.device)
+        begin, end = inputs.answer_starts[:, :1], inputs.answer_starts[:, 1:]
+        may_start = allowed & (token >= begin) & (token < end)
+        score, first = starts.masked_fill(~may_start, float("-inf")).topk(
+            min(self.n_best, windows[1])
         )
-        return [self._best(*window, limit or AnswerLimit()) for window in zip(*parts, strict=True)]
+        # Slot 0 is "no answer", the others are the likely starts.
+        score, first = torch.cat([starts[:, :1], score], 1), F.pad(first, (1, 0))
+        most = _PAIRS_CPU if row.device.type == "cpu" else _PAIRS_GPU
+        size = max(1, most // (first.shape[1] * windows[1] * states.shape[1]))
+        parts = (table.split(size) for table in (padded(states, 0), places, shut, score, first))
+        best = [self._best(*part, limit) for part in zip(*parts, strict=True)]
+        # One copy to the host for all windows.
+        spans = torch.cat([span for span, _ in best]).tolist()
+        values = torch.cat([value for _, value in best]).tolist()
+        return [
+            {"start": start, "end": end, "score": value, "null": null}
+            for (start, end), (value, null) in zip(spans, values, strict=True)
+        ]
 
     def _best(
-        self, window: Tensor, places: Tensor, answer_starts: Sequence[int], limit: AnswerLimit
-    ) -> dict[str, Any]:
-        allowed = places[:, 0] >= 0
-        shut = ~allowed
-        shut[0] = False
-        token = torch.arange(len(window), device=window.device)
-        starts = self.start(window)[:, 0].masked_fill(shut, float("-inf")).log_softmax(-1)
-        none = self._end(window, window[:1]).masked_fill(shut, float("-inf")).log_softmax(-1)
-        null = (starts[0] + none[0]).item()
-        may_start = allowed & (token >= answer_starts[0]) & (token < answer_starts[1])
-        starts = starts.masked_fill(~may_start, float("-inf"))
-        score, first = starts.topk(min(self.n_best, len(starts)))
-        ends = (
-            self._end(window, window[first][:, None])
-            .masked_fill(shut, float("-inf"))
-            .log_softmax(-1)
+        self,
+        windows: Tensor,
+        places: Tensor,
+        shut: Tensor,
+        score: Tensor,
+        first: Tensor,
+        limit: AnswerLimit,
+    ) -> tuple[Tensor, Tensor]:
+        """([windows, 2] characters of the best answer, [windows, 2] its log-probability and that of
+        no answer).
+
+        Args:
+            windows: [windows, n, width] states.
+            places: [windows, n, 2] characters, -1 outside the context.
+            shut: [windows, n] whether a token is neither in the context nor token 0.
+            score: [windows, slots] log-probabilities of "no answer" and the starts.
+            first: [windows, slots] their tokens.
+            limit: Of the answer.
+        """
+        index = torch.arange(len(windows), device=windows.device)[:, None]
+        ends = self._end(windows[:, None], windows[index, first][:, :, None])
+        ends = ends.masked_fill(shut[:, None], float("-inf")).log_softmax(-1)
+        token = torch.arange(windows.shape[1], device=windows.device)
+        fits = (places[:, None, :, 0] >= 0) & limit.allows(
+            token - first[:, :, None] + 1,
+            places[:, None, :, 1] - places[index, first][:, :, :1],
         )
-        fits = allowed & limit.allows(
-            token - first[:, None] + 1, places[:, 1] - places[first, 0][:, None]
-        )
-        total = (score[:, None] + ends).masked_fill(~fits, float("-inf"))
-        best = int(total.argmax())
-        value = total.view(-1)[best].item()
-        if math.isinf(value):
-            return {"start": 0, "end": 0, "score": value, "null": null}
-        start, end = int(first[best // len(window)]), best % len(window)
-        return {
-            "start": int(places[start, 0]),
-            "end": int(places[end, 1]),
-            "score": value,
-            "null": null,
-        }
+        null = score[:, 0] + ends[:, 0, 0]
+        total = (score[:, :, None] + ends).masked_fill(~fits, float("-inf"))[:, 1:].flatten(1)
+        value, at = total.max(-1)
+        start = first.gather(1, 1 + (at // len(token))[:, None])[:, 0]
+        of = index[:, 0]
+        span = torch.stack([places[of, start, 0], places[of, at % len(token), 1]], -1)
+        return span.masked_fill(value.isinf()[:, None], 0), torch.stack([value, null], -1)
 
 
 def join_windows(windows: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
