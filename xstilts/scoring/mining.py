@@ -32,7 +32,7 @@ from xstilts.scoring.vectors import Vectors
 #: utils_retrieve.py, line 133.
 NEIGHBOURS = 4
 #: Pool vectors per chunk.
-_POOL = 65_536
+_POOL = 32_768
 
 Pair = tuple[str, str]
 

@@ -17,7 +17,7 @@ from xstilts.scoring.vectors import Vectors
 
 #: The number of candidates that the official scorers use (utils_lareqa.py, utils_mewslix.py).
 DEPTH = 20
-_CHUNK, _QUERIES = 32_768, 1_024
+_CHUNK, _QUERIES = 32_768, 512
 #: Candidates beyond the depth that are also ordered exactly, and queries per block of that.
 _SPARE, _EXACT = 20, 64
 #: Columns per group in the search for the largest values.
@@ -34,8 +34,8 @@ def nearest_candidates(
     cosines in double precision.
 
     More candidates than needed are found in single precision and then ordered in double precision.
-    Memory: one chunk, and its similarities to 1,024 queries. All vectors are unit vectors in single
-    precision.
+    Memory: one chunk twice, and its similarities to 512 queries. All vectors are unit vectors in
+    single precision.
 
     Args:
         queries: [q, w].
@@ -66,12 +66,16 @@ def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> Ten
         torch.zeros((len(block), 0), dtype=torch.long, device=queries.device) for block in blocks
     ]
     first, center = 0, None
+    memory = queries.new_empty(0, dtype=torch.float32)
     for part in pool:
         part = part.to(queries.device).float()
         center = part.mean(0) if center is None else center
         part = part - center
         for k, block in enumerate(blocks):
-            similar = block @ part.T
+            # One table for all blocks: to get new memory of this size costs as much as to search.
+            size = len(block) * len(part)
+            memory = memory if len(memory) >= size else memory.new_empty(size)
+            similar = torch.mm(block, part.T, out=memory[:size].view(len(block), len(part)))
             columns = largest(similar, min(depth, len(part)))
             values = torch.cat([best[k], similar.gather(1, columns)], 1)
             where = torch.cat([places[k], columns + first], 1)
