@@ -319,8 +319,11 @@ class Span(nn.Module):
         score, first = torch.cat([starts[:, :1], score], 1), F.pad(first, (1, 0))
         most = _PAIRS_CPU if row.device.type == "cpu" else _PAIRS_GPU
         size = max(1, most // (first.shape[1] * windows[1] * states.shape[1]))
-        parts = (table.split(size) for table in (padded(states, 0), places, shut, score, first))
-        best = [self._best(*part, limit) for part in zip(*parts, strict=True)]
+        table = padded(states, 0)
+        best = [
+            self._best(table[of], places[of], shut[of], score[of], first[of], limit)
+            for of in (slice(at, at + size) for at in range(0, len(table), size))
+        ]
         # One copy to the host for all windows.
         spans = torch.cat([span for span, _ in best]).tolist()
         values = torch.cat([value for _, value in best]).tolist()
