@@ -22,10 +22,6 @@ from xstilts.miniature.schemas import DataSet, arrow_type, card_feature, hub_fea
 from xstilts.miniature.splits import Sizes, splits
 from xstilts.tasks.registry import TASKS
 
-#: Incremented when a data set is added or a row changes, so that cached miniatures are written
-#: again.
-EDITION = 3
-
 
 def write_miniature(
     folder: Path,

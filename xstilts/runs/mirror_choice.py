@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from xstilts.errors import PlanError
+from xstilts.miniature.edition import EDITION
 
 
 def mirror_for(mirror: str | None, plan_mirror: str | None, home: Path) -> str:
@@ -23,10 +24,10 @@ def mirror_for(mirror: str | None, plan_mirror: str | None, home: Path) -> str:
         return chosen
     if chosen != "miniature":
         return str(Path(chosen).expanduser().resolve())
-    from xstilts.miniature.write import EDITION, write_miniature
-
     folder = home / f"miniature-{EDITION}"
     if not folder.is_dir():
+        from xstilts.miniature.write import write_miniature
+
         part = folder.with_name(f"miniature.part.{os.getpid()}")
         write_miniature(part)
         os.replace(part, folder)
