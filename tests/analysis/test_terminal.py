@@ -40,7 +40,7 @@ def test_of_many_effects_only_the_headlines_are_printed(tmp_path: Path) -> None:
     text = printed(tmp_path, [*many, effect("seeing", "xnli")])
     assert "captions minus none" not in text
     assert "xnli" in text
-    assert f"{LARGEST_TABLE} more effects are in the report" in text
+    assert f"the report has {LARGEST_TABLE} more effects" in text
 
 
 def test_a_plan_without_arms_has_no_table(tmp_path: Path) -> None:

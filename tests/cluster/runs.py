@@ -13,8 +13,7 @@ from components.launch.lease import work_of
 from tests.cluster.kube import Cluster, until
 from tests.cluster.tasks import Task, workflow
 from tests.k8s.manifests import Document
-from xstilts.runs.folder import create, spec_of
-from xstilts.runs.folder import work as work_ids
+from xstilts.runs.folder import create, planned_ids, spec_of
 from xstilts.store.store import Store
 
 PLAN = Path(__file__).with_name("plan.yaml")
@@ -70,7 +69,7 @@ class Run:
         return self
 
     def ids(self, kind: str) -> list[str]:
-        return work_ids(self.uri, kind)
+        return planned_ids(self.uri)[kind]
 
     def stage(self) -> "Run":
         """All data steps."""

@@ -97,7 +97,7 @@ def test_a_caption_is_added_to_the_context_and_keeps_the_question() -> None:
 
 
 def test_rows_without_captions_are_refused() -> None:
-    with pytest.raises(DataError, match="1 rows have no caption"):
+    with pytest.raises(DataError, match="no caption for the image of 1 row, such as"):
         apply_condition([Example(id="7", text="x", images=(png("red"),))], "caption")
 
 
@@ -124,7 +124,7 @@ def test_the_caption_of_a_row_is_preferred_over_the_mirror_s() -> None:
 
 def test_a_row_with_a_caption_for_only_one_of_two_images_is_refused() -> None:
     red, blue = png("red"), png("blue")
-    with pytest.raises(DataError, match="1 rows have no caption"):
+    with pytest.raises(DataError, match="no caption for the image of 1 row, such as"):
         apply_condition(
             [Example(id="8", text="x", images=(red, blue))],
             "caption",

@@ -129,26 +129,3 @@ def test_of_three_nodes_one_is_lost_and_two_go_on(
         assert run.wait(300) == 0
     assert sizes(store)[-2:] == [3, 2]
     assert_values(home, undisturbed, monkeypatch)
-
-
-def test_a_group_that_started_with_two_nodes_uses_a_third(
-    undisturbed: Finished, network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = untrained(undisturbed, tmp_path)
-    store = home / "store/xstilts/store"
-    with (
-        serve(home / "store", host=network) as server,
-        nodes.cluster(
-            2, {**environment(server), "XSTILTS_RESIZE_SECONDS": "1"}, tmp_path
-        ) as cluster,
-    ):
-        run = start(
-            home, cluster, server, "workers: 3, cluster: {min_workers: 2, cpus_per_worker: 1}"
-        )
-        while not a_model_is_being_trained(store):
-            assert run.poll() is None, "it ended before a node could be added"
-            time.sleep(0.05)
-        cluster.add()
-        assert run.wait(300) == 0
-    assert sizes(store) == [2, 3]
-    assert_values(home, undisturbed, monkeypatch)

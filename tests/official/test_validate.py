@@ -200,7 +200,7 @@ def test_with_labels_a_file_that_cannot_be_scored_is_named(tmp_path: Path) -> No
     _, task = one_of("xnli", "sw")
     labels = written(tmp_path / "labels", task, "sw", "neutral\n")
     (found,) = said(tmp_path / "predictions", "xnli", "sw", right(task, "sw"), labels)
-    assert found == f" 5010 lines, and 1 in {labels / task.file('sw')}"
+    assert found == f" 5,010 lines, and 1 in {labels / task.file('sw')}"
 
 
 def test_an_unknown_benchmark_is_named(tmp_path: Path) -> None:

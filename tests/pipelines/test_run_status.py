@@ -160,7 +160,7 @@ def test_an_interrupted_wait_says_that_the_run_continues_and_how_to_attach(
         process.kill()
     assert process.returncode == 130
     assert "r continues on the cluster" in error
-    assert f"\n  xstilts wait r --store {run.uri}\n" in error
+    assert f"\n  xstilts wait r --store {run.uri} --host {kfp_server.address}\n" in error
     assert "run the same command" not in error
 
 
