@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xstilts.errors import PlanError, StoreError
+from xstilts.errors import CorruptError, PlanError, StoreError
 from xstilts.step import Step, canonical_json
 from xstilts.store import documents
 from xstilts.store.client import explained, make_client, status_of
@@ -191,7 +191,7 @@ class Store:
             return None
         manifest = Manifest.from_json(value, self._where(key))
         if (manifest.kind, manifest.fingerprint) != (kind, fingerprint):
-            raise StoreError(
+            raise CorruptError(
                 f"{self._where(key)}: corrupt: it is the manifest of another step, "
                 f"{manifest.kind}/{manifest.fingerprint[:12]}"
             )
