@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from xstilts.errors import counted
 from xstilts.plan.calibration import Calibration, calibration
 from xstilts.plan.cost import Cost, estimate, step_costs
 from xstilts.plan.expansion import Expansion
@@ -49,11 +50,16 @@ def overview(
         measured: Scale the estimate by this instead, such as by the steps of another run.
     """
     reuse = str(expansion.plan.get("reuse", "exact"))
+    estimates = step_costs(expansion)
     if measured is None:
-        measured = calibration(expansion, step_costs(expansion), seconds)
+        measured = calibration(expansion, estimates, seconds)
     costs, single, padded = (
-        measured.scaled(expansion, step_costs(expansion, gpus=width, padded=pad))
-        for width, pad in ((None, False), (1.0, False), (None, True))
+        measured.scaled(expansion, of)
+        for of in (
+            estimates,
+            step_costs(expansion, gpus=1.0),
+            step_costs(expansion, padded=True),
+        )
     )
     unshared = _without_sharing(expansion)
     rows = []
@@ -281,7 +287,7 @@ def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
             f"{f['kind']} {f['backbone']} {f['factor']:.2g}" for f in measured["factors"]
         )
         yield Text(
-            f"scaled by {_count(measured['steps'], 'finished step')} of this store, measured over "
+            f"scaled by {counted(measured['steps'], 'finished step')} of this store, measured over "
             f"estimated for an H100: {factors}"
         )
     yield Text(
@@ -290,11 +296,11 @@ def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
         f"{view['gpu_hours_padded']:,.1f}"
     )
     if (on := view["hours_on_gpus"]) is not None:
-        shape = f"{_count(on['groups'], 'group')} of {_count(on['workers'], 'worker')}"
+        shape = f"{counted(on['groups'], 'group')} of {counted(on['workers'], 'worker')}"
         yield Text(
             f"on {on['gpus']} GPUs: {on['hours']:,.1f} hours in {shape}; "
             f"{on['hours_of_paths']:,.1f} hours with one GPU for each of "
-            f"{_count(on['paths'], 'training path')}"
+            f"{counted(on['paths'], 'training path')}"
         )
         yield Text(_proposed(on))
     if missing := view["cost"]["total"]["missing"]:
@@ -318,10 +324,6 @@ def _proposed(on: Mapping[str, Any]) -> str:
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """One line per evaluation with the languages that the mirror lacks, and the first reason."""
     by_evaluation: dict[str, list[Mapping[str, Any]]] = {}
@@ -331,7 +333,7 @@ def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         codes = ", ".join(entry["language"] for entry in entries)
         example = "" if len(entries) == 1 else f"{entries[0]['language']}: "
         yield (
-            f"skipped {_count(len(entries), 'language')} of {evaluation} ({codes}): "
+            f"skipped {counted(len(entries), 'language')} of {evaluation} ({codes}): "
             f"{example}{entries[0]['reason']}"
         )
 
