@@ -4,10 +4,9 @@ while nothing acts on a RayJob.
 
 import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
-from components.launch.kubernetes import RAYJOBS, Api, ApiError
+from components.launch.kubernetes import RAYJOBS, Api, ApiError, epoch
 
 #: (passed, what was checked and, if it is missing, what to do). None: it could not be checked.
 Line = tuple[bool | None, str]
@@ -66,7 +65,7 @@ def _lease_age(api: Api, namespace: str, pods: set[str]) -> float | None:
             return None
         raise
     renewed = [
-        datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp()
+        epoch(lease["spec"]["renewTime"])
         for lease in leases
         if lease["spec"].get("holderIdentity", "").partition("_")[0] in pods
     ]

@@ -8,11 +8,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.launch.kubernetes import Api, RayJobs
+from components.launch.kubernetes import Api, RayJobs, epoch
 from components.launch.lease import SKEW_SECONDS, seconds, status, work_of
 from components.launch.rayjob import GROUP, KIND, PART_OF, RUN_URI
 from components.launch.state import STUCK_SECONDS
@@ -27,7 +26,7 @@ def verdict(job: dict[str, Any], store: Store, now: float) -> tuple[bool, str]:
     """(whether to remove a RayJob, the reason) at `now`, seconds since the epoch."""
     metadata = job["metadata"]
     if deleted := metadata.get("deletionTimestamp"):
-        stuck = now - _epoch(deleted) > STUCK_SECONDS
+        stuck = now - epoch(deleted) > STUCK_SECONDS
         return False, "STUCK in deletion: check the KubeRay operator" if stuck else "being deleted"
     annotations = metadata.get("annotations", {})
     try:
@@ -45,7 +44,7 @@ def verdict(job: dict[str, Any], store: Store, now: float) -> tuple[bool, str]:
         return True, "its run was cancelled"
     if lease == "expired":
         return True, "its lease expired"
-    if lease == "absent" and now - _epoch(metadata["creationTimestamp"]) > seconds() + SKEW_SECONDS:
+    if lease == "absent" and now - epoch(metadata["creationTimestamp"]) > seconds() + SKEW_SECONDS:
         return True, "it has no lease"
     return False, "its lease is held" if lease == "held" else "it was just created"
 
@@ -58,10 +57,6 @@ def collect(jobs: RayJobs, store: Store, now: float) -> Iterator[str]:
         if remove:  # by uid: a retry may have created another job of this name
             remove = jobs.delete(name, job["metadata"]["uid"])
         yield f"{'removed' if remove else 'kept'} {name}: {reason}"
-
-
-def _epoch(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
 
 
 def main() -> int:

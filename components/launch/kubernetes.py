@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -166,6 +167,11 @@ class Api:
                 wait = float(retry_after)
             self.sleep(min(wait, max(until - self.clock(), 0)))
             pause = min(pause * 2, 30)
+
+
+def epoch(timestamp: str) -> float:
+    """Seconds since 1970 of a time stamp of an object."""
+    return datetime.fromisoformat(timestamp).timestamp()
 
 
 def _error_message(data: bytes) -> tuple[str, bool]:
