@@ -156,9 +156,10 @@ class _Process:
 
     def close(self) -> None:
         self._socket.close()
+        self._process.terminate()  # it may be loading modules, or run a task
         try:
             self._process.wait(10)
-        except subprocess.TimeoutExpired:  # it imports a module
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
