@@ -124,6 +124,17 @@ def test_tasks_end_with_the_run(tmp_path: Path) -> None:
     assert not task.exists()
 
 
+@pytest.mark.slow
+def test_the_first_task_with_a_worker_group_has_ray_loaded(tmp_path: Path) -> None:
+    body = "print('ray.train.torch' in sys.modules, os.environ.get('RAY_TRAIN_V2_ENABLED'))"
+    with task_processes.task_processes(tmp_path / "log") as processes:
+        processes.prepare_launch("task")
+        first, second = run(processes, body), run(processes, body)
+    assert (first[0], second[0]) == (0, 0)
+    assert "True None" in first[1]  # the run's environment, without what loading Ray needed
+    assert "False None" in second[1]
+
+
 def test_what_tasks_import_starts_no_thread() -> None:
     """A fork has only the thread that forks, so locks of others would stay locked."""
     program = (
