@@ -142,8 +142,8 @@ class _Process:
                 self._socket.sendall(request)
         except OSError as error:
             raise InfrastructureError(
-                "the process that runs tasks has ended; see logs/pipeline.log in the run's output "
-                "folder"
+                "the process that runs tasks has ended; see logs/processes.log in the run's "
+                "output folder"
             ) from error
         finally:
             os.close(output_in)
@@ -178,9 +178,12 @@ def serve(connection: socket.socket, mode: str) -> None:
         if not header:
             return
         request = _received(connection, LENGTH.unpack(header)[0])
+        for file in files:
+            os.set_inheritable(file, False)  # programs that a task starts may outlive it
+        parent = os.getppid() if mode == "once" else os.getpid()
         if mode == "once" or os.fork() == 0:
             connection.close()
-            _run(json.loads(request), *files)
+            _run(json.loads(request), parent, *files)
         for file in files:
             os.close(file)
         with contextlib.suppress(ChildProcessError):  # there is none
@@ -198,15 +201,22 @@ def _load(name: str) -> None:
 def _received(connection: socket.socket, length: int) -> bytes:
     parts = bytearray()
     while len(parts) < length:
-        parts += connection.recv(length - len(parts))
+        part = connection.recv(length - len(parts))
+        if not part:
+            raise EOFError("the run ended while it sent a task")
+        parts += part
     return bytes(parts)
 
 
-def _run(task: Mapping[str, object], output: int, status: int) -> None:
-    """Does what KFP's command does, and ends this process with the task's exit code."""
+def _run(task: Mapping[str, object], parent: int, output: int, status: int) -> None:
+    """Does what KFP's command does, and ends this process with the task's exit code. `parent`: the
+    process that this one ends with.
+    """
     code = 1
     try:
         die_with_parent()
+        if os.getppid() != parent:
+            return  # it died before this process asked the kernel to end with it
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(output, stream.fileno())
@@ -219,10 +229,12 @@ def _run(task: Mapping[str, object], output: int, status: int) -> None:
     except BaseException:  # noqa: BLE001  the task's last resort: its log and exit code
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.write(status, str(code).encode())
-        os._exit(code)  # no exit handlers of the process that was forked
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.write(status, str(code).encode())
+        finally:
+            os._exit(code)  # no exit handlers of the process that was forked
 
 
 def _execute(code: str, arguments: list[str], environment: dict[str, str], folder: str) -> None:

@@ -231,6 +231,7 @@ def _runner(
             return
         if launching and os.environ.get("XSTILTS_LAUNCHER", "local") == "local":
             stack.enter_context(local_runner.ray_head(plan.resources.workers + 1, folders.logs))
+            stack.callback(processes.close)  # an interrupted group must not see Ray end first
             processes.prepare_launch(launching)
         yield (processes,)
 

@@ -97,7 +97,11 @@ def test_steps_of_other_runs_and_the_time_of_the_run_change_nothing(
             lambda s: s.put_json(f"{FOLDER}/expanded.json", {**EXPANDED, "order": 1}), id="the plan"
         ),
         pytest.param(
-            lambda s: s.put_json(f"{FOLDER}/run.json", {"mirror": "hub"}), id="the mirror"
+            lambda s: s.put_json(f"{FOLDER}/run.json", {"run": "r", "mirror": "hub"}),
+            id="the mirror",
+        ),
+        pytest.param(
+            lambda s: s.put_json(f"{FOLDER}/cancelled.json", {"reason": "x"}), id="a cancellation"
         ),
         pytest.param(
             lambda s: s.put_bytes_at(f"{FOLDER}/report/report.html", b"<html>half"),

@@ -1,8 +1,8 @@
 """A report that was made from equal inputs is not made again.
 
 Inputs are everything that a report is computed from: the plan's expansion, the mirror, manifests of
-steps, recorded failures, and the code that computes it. A report is reused only if every file of it
-has the SHA-256 that was recorded after it was made.
+steps, recorded failures, a cancellation, and the code that computes it. A report is reused only if
+every file of it has the SHA-256 that was recorded after it was made.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.step import canonical_json
+from xstilts.store import documents
 from xstilts.store.store import Store, file_sha256, in_threads
 
 #: Distributions whose version can change a table or a page.
@@ -35,7 +36,8 @@ def inputs(store: Store, folder: str) -> str | None:
     if not all(etag for _, etag in versions.values()):
         return None
     run = store.get_json(f"{folder}/run.json") or {}
-    document = [expanded, str(run.get("mirror", "")), versions, _code()]
+    cancelled = store.get_json(f"{folder}/cancelled.json") is not None
+    document = [expanded, str(run.get("mirror", "")), cancelled, versions, _code()]
     return hashlib.sha256(canonical_json(document).encode()).hexdigest()
 
 
@@ -52,6 +54,8 @@ def fetch(store: Store, folder: str, inputs: str, out: Path) -> dict[str, Path] 
     record = store.get_json(_key(folder))
     if record is None or record["inputs"] != inputs:
         return None
+    for name in record["files"]:
+        documents.checked_name(name, f"{store.uri}/{_key(folder)}")
 
     def verified(item: tuple[str, str]) -> bytes | None:
         data = store.get_bytes_at(f"{folder}/{item[0]}")
