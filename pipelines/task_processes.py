@@ -23,6 +23,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from xstilts.errors import InfrastructureError
@@ -102,9 +103,33 @@ class TaskProcesses:
         original = getattr(handler, name)
         setattr(handler, name, self.run)
         try:
-            yield
+            with self._ended_by_signals():
+                yield
         finally:
             setattr(handler, name, original)
+
+    @contextlib.contextmanager
+    def _ended_by_signals(self) -> Iterator[None]:
+        """Ends the tasks before a signal ends the run: KFP waits for its threads, which wait for
+        their tasks. Only the main thread can set signal handlers.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handled = {number: old for number, old in before.items() if callable(old)}
+
+        def end(number: int, frame: FrameType | None) -> None:
+            self.close()
+            handled[signal.Signals(number)](number, frame)
+
+        for number in handled:
+            signal.signal(number, end)
+        try:
+            yield
+        finally:
+            for number, old in handled.items():
+                signal.signal(number, old)
 
 
 @contextlib.contextmanager
@@ -156,12 +181,8 @@ class _Process:
 
     def close(self) -> None:
         self._socket.close()
-        self._process.terminate()  # it may be loading modules, or run a task
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # not SIGTERM: a driver of Ray takes half a minute to end
+        self._process.wait()
 
 
 def serve(connection: socket.socket, mode: str) -> None:

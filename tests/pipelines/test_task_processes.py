@@ -103,6 +103,20 @@ def test_another_form_of_kfps_command_is_an_error(processes: TaskProcesses) -> N
         processes.run(["bash", "-c", SCRIPT, "code"])
 
 
+def ends(process: int, seconds: float = 10.0) -> bool:
+    """Whether a process ends within some seconds; as a zombie, it has."""
+    status = Path(f"/proc/{process}/stat")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if status.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def test_tasks_end_with_the_run(tmp_path: Path) -> None:
     """A run that is killed leaves neither the process nor its tasks."""
     started = tmp_path / "started"
@@ -117,11 +131,32 @@ def test_tasks_end_with_the_run(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-    task = Path("/proc") / started.read_text()
-    deadline = time.monotonic() + 10
-    while task.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not task.exists()
+    assert ends(int(started.read_text()))
+
+
+def test_a_signal_ends_the_tasks_before_kfp_waits_for_them(tmp_path: Path) -> None:
+    """KFP runs the iterations of a loop in threads, and waits for them when it is interrupted."""
+    started, ended = tmp_path / "started", tmp_path / "ended"
+    body = f"open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    program = (
+        "from concurrent.futures import ThreadPoolExecutor; from pathlib import Path\n"
+        "from pipelines.local_runner import interruptible\n"
+        "from pipelines.task_processes import task_processes\n"
+        f"with interruptible(), task_processes(Path({str(tmp_path / 'log')!r})) as processes:\n"
+        "    try:\n"
+        "        with processes.used_by_kfp(), ThreadPoolExecutor(1) as threads:\n"
+        f"            threads.submit(processes.run, {command(body)!r}).result()\n"
+        "    except KeyboardInterrupt:\n"
+        f"        Path({str(ended)!r}).touch()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        while not started.exists() or not started.read_text():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert ended.exists()
+    assert ends(int(started.read_text()))
 
 
 @pytest.mark.slow
