@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from components.launch import private_ray
+from pipelines.task_processes import TaskProcesses
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
 from xstilts.store.server import serve
@@ -51,12 +52,16 @@ class LocalFolders:
 @contextlib.contextmanager
 def store_at(uri: str | None, home: Path) -> Iterator[str]:
     """Yields the URI of the store: `uri`, or that of an embedded server over <home>/store. Sets
-    AWS_* and XSTILTS_CACHE in the environment, which child processes inherit, removes secrets that
-    they do not need, and restores it.
+    AWS_*, XSTILTS_CACHE and PYTHONPATH in the environment, which child processes inherit, removes
+    secrets that they do not need, and restores it.
     """
     before = dict(os.environ)
     os.environ.setdefault("XSTILTS_CACHE", str(home / "cache"))
     os.environ["XSTILTS_LOCAL"] = str(os.getpid())  # child processes end with this one
+    root = Path(__file__).resolve().parents[1]
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(root), os.environ.get("PYTHONPATH", "")])
+    )
     _remove_variables(NOT_FOR_STEPS)
     try:
         if uri is not None:
@@ -129,15 +134,21 @@ def interruptible() -> Iterator[None]:
 
 
 def run_pipeline(
-    run_uri: str, folders: LocalFolders, runner: Any = None, pipeline: Any = None
+    run_uri: str,
+    folders: LocalFolders,
+    processes: TaskProcesses | None = None,
+    runner: Any = None,
+    pipeline: Any = None,
 ) -> None:
-    """Runs the pipeline with KFP's SubprocessRunner, or with `runner`; its output goes to
-    <out>/logs/pipeline.log. The outcome is in the run's folder, whatever KFP reports.
+    """Runs the pipeline. The outcome is in the run's folder, whatever KFP reports.
+
+    Args:
+        run_uri: the run.
+        folders: of the run; the output goes to <out>/logs/pipeline.log.
+        processes: run the tasks of KFP's SubprocessRunner; by default it starts its own.
+        runner: KFP's runner, instead of its SubprocessRunner.
+        pipeline: to run instead of the one for subprocesses.
     """
-    root = Path(__file__).resolve().parents[1]
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(root), os.environ.get("PYTHONPATH", "")])
-    )
     folders.logs.mkdir(parents=True, exist_ok=True)
     from kfp import local as kfp_local
 
@@ -147,7 +158,11 @@ def run_pipeline(
     scratch = folders.out / "pipeline"
     if runner is None:
         shutil.rmtree(scratch, ignore_errors=True)
-    with open(folders.logs / "pipeline.log", "w", buffering=1) as log, _redirected(log):
+    with (
+        open(folders.logs / "pipeline.log", "w", buffering=1) as log,
+        _redirected(log),
+        processes.used_by_kfp() if processes else contextlib.nullcontext(),
+    ):
         kfp_local.init(
             runner=runner or kfp_local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch),
             raise_on_error=False,

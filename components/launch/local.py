@@ -61,6 +61,12 @@ def start_seconds(minimum: int, workers: int, configured: str) -> str:
     return configured if minimum == workers else str(min(float(configured), ELASTIC_START_SECONDS))
 
 
+def set_environment() -> None:
+    """Sets Ray's variables that are not set; Ray reads some of them when it is imported."""
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+
+
 def call(config: Mapping[str, Any]) -> None:
     """Imports and calls the worker function named in `config`; runs in every Ray Train worker."""
     module, _, name = config["worker"].partition(":")
@@ -94,8 +100,7 @@ def launch(
     pod's CPUs. Raises InfrastructureError if Ray cannot be used, is too small, or loses workers too
     often.
     """
-    for key, value in ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
+    set_environment()
     address = "auto" if on_cluster else ray_address()
     if address == "local" and os.environ.get("RAY_AUTH_MODE") != "token":
         os.environ.update(private_ray.settings())  # once: a process keeps its first token

@@ -17,6 +17,8 @@ from xstilts.errors import InfrastructureError, counted, in_a_line
 
 if TYPE_CHECKING:
     from pipelines.local_runner import LocalFolders
+    from pipelines.task_processes import TaskProcesses
+    from xstilts.plan.schema import Plan
     from xstilts.store.store import Store
 
 #: How many missing outputs an error lists.
@@ -116,7 +118,7 @@ def run_plan(
     from pipelines.scratch_folder import scratch_folder
     from xstilts.plan.status import undone
     from xstilts.runs.mirror_choice import mirror_for
-    from xstilts.store.store import Store
+    from xstilts.store.store import Store, in_threads
 
     started = time.monotonic()
     path, home = Path(plan), Path(home).resolve()
@@ -130,6 +132,7 @@ def run_plan(
         local_runner.interruptible(),
         scratch_folder(),
         local_runner.store_at(store, home) as uri,
+        _task_processes(runner, folders) as processes,
     ):
         opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         if checked.reuse == "none":
@@ -147,8 +150,8 @@ def run_plan(
         )
         totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
         progress = ProgressThread(ProgressPrinter(lambda: progress_line(opened, totals), say))
-        trains = bool(todo.get("finetune") or todo.get("score"))
-        with _runner(runner, name, checked, folders, address, trains) as arguments:
+        launching = next((kind for kind in ("finetune", "score") if todo.get(kind)), None)
+        with _runner(processes, name, checked, folders, address, launching) as arguments:
             progress.start()
             try:
                 local_runner.run_pipeline(f"{uri}/runs/{name}", folders, *arguments)
@@ -157,8 +160,11 @@ def run_plan(
         code, failures = local_runner.outcome(opened, name)
         missing = _missing_outputs(opened, name) if code in (0, 4) else []
         report = folders.out / "report"
-        for key in opened.list(f"runs/{name}/report/"):
-            opened.get_file(key, report / key.removeprefix(f"runs/{name}/report/"))
+        prefix = f"runs/{name}/report/"
+        in_threads(
+            lambda key: opened.get_file(key, report / key.removeprefix(prefix)),
+            opened.list(prefix),
+        )
     errors = [f"{failure['what']}: {in_a_line(failure['error'])}" for failure in failures]
     if missing:
         code = InfrastructureError.exit_code
@@ -182,24 +188,52 @@ def _reset_run(
 
 
 @contextlib.contextmanager
+def _task_processes(
+    runner: options.Runner, folders: "LocalFolders"
+) -> Iterator["TaskProcesses | None"]:
+    """The processes of the runner `subprocess`, which load modules while the run prepares."""
+    from pipelines.task_processes import task_processes
+
+    if runner == "docker":
+        yield None
+        return
+    with task_processes(folders.logs / "processes.log") as processes:
+        yield processes
+
+
+@contextlib.contextmanager
 def _runner(
-    kind: str, name: str, plan: Any, folders: "LocalFolders", mirror: str, trains: bool
+    processes: "TaskProcesses | None",
+    name: str,
+    plan: "Plan",
+    folders: "LocalFolders",
+    mirror: str,
+    launching: str | None,
 ) -> Iterator[tuple[Any, ...]]:
-    """What `run_pipeline` needs besides the run: for Docker its runner and pipeline; for
-    subprocesses a local Ray, if the run trains and XSTILTS_LAUNCHER names no other.
+    """What `run_pipeline` needs besides the run and its folders.
+
+    Args:
+        processes: of the runner `subprocess`; None for `docker`.
+        name: the run's name.
+        plan: the plan.
+        folders: of the run.
+        mirror: the mirror's address.
+        launching: the component whose first task starts a worker group, or None. A local Ray is
+            started for it unless XSTILTS_LAUNCHER names another.
     """
     from pipelines import local_runner
 
-    local_ray = trains and os.environ.get("XSTILTS_LAUNCHER", "local") == "local"
     with contextlib.ExitStack() as stack:
-        if kind == "docker":
+        if processes is None:
             from pipelines.docker_runner import prepared
 
-            yield stack.enter_context(prepared(name, plan, folders, mirror))
+            yield (None, *stack.enter_context(prepared(name, plan, folders, mirror)))
             return
-        if local_ray:
+        if launching and os.environ.get("XSTILTS_LAUNCHER", "local") == "local":
             stack.enter_context(local_runner.ray_head(plan.resources.workers + 1, folders.logs))
-        yield ()
+            stack.callback(processes.close)  # an interrupted group must not see Ray end first
+            processes.prepare_launch(launching)
+        yield (processes,)
 
 
 def _missing_outputs(store: "Store", name: str) -> list[str]:

@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from xstilts.analysis.answer import answer, clear, p_text
+from xstilts.analysis.answer import answer
+from xstilts.analysis.result_texts import clear, p_text
 
 T = "t, Satterthwaite df 4.0"
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xstilts.analysis.answer import p_text
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.report import write_report
+from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
 from xstilts.plan.load import load_plan

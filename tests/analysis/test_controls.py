@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from xstilts.analysis.answer import control_text, control_verdicts
+from xstilts.analysis.answer import control_verdicts
+from xstilts.analysis.result_texts import control_text
 
 POSITIVE = {"positive": {"arm": "x", "evaluation": "xnli"}}
 NEGATIVE = {"negative": {"arm": "x", "evaluation": "xnli", "margin": 1.0}}

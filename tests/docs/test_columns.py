@@ -10,7 +10,7 @@ from tests.docs.pages import ROOT
 from xstilts.analysis.effects import COLUMNS
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.report import write_report
-from xstilts.runs.score import SCHEMA
+from xstilts.runs.score_output import SCHEMA
 
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 TYPES = {"string": "O", "integer": "iu", "float": "f", "boolean": "b"}

@@ -187,12 +187,14 @@ def test_the_version_is_printed(option: str, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.strip() == cli.__version__
 
 
-@pytest.mark.parametrize("argument", ["--help", "--version", "run --help", "mirror pull --help"])
+@pytest.mark.parametrize(
+    "argument", ["--help", "--version", "run --help", "plan --help", "mirror pull --help"]
+)
 def test_help_imports_no_heavy_library(argument: str) -> None:
     """Start-up takes the time of Python and Typer, which loads pydantic to parse options."""
     program = (
         "import sys; from pipelines.cli import main; main(sys.argv[1:]); "
-        "print([m for m in ('torch', 'kfp', 'boto3', 'rich', 'yaml', 'numpy', 'httpx')"
+        "print([m for m in ('torch', 'kfp', 'ray', 'boto3', 'rich', 'yaml', 'numpy', 'httpx')"
         " if m in sys.modules])"
     )
     command = [sys.executable, "-c", program, *argument.split()]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ from threading import Barrier
 from typing import Any, ClassVar
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -17,9 +19,10 @@ from xstilts.miniature.write import write_miniature
 from xstilts.runs import actions
 from xstilts.runs.folder import create, failure, open_run, planned_ids, spec_of, split_run_uri
 from xstilts.step import digest
+from xstilts.store.manifest import Manifest
 from xstilts.store.server import serve
 from xstilts.store.store import Store
-from xstilts.training.workers import Workers
+from xstilts.training.workers import StepFailed, Workers
 
 PLAN = (Path(__file__).parents[1] / "e2e" / "small.yaml").read_text()
 
@@ -282,18 +285,30 @@ class Threads(Workers):
         self.meet()
         return self.box["value"]
 
+    def everyone(self, value: Any) -> list[Any]:
+        self.box[f"value {self.rank}"] = pickle.dumps(value)
+        self.meet()
+        values = [pickle.loads(self.box[f"value {rank}"]) for rank in range(self.world)]
+        self.meet()
+        return values
+
+    def send(self, value: Any, to: int) -> list[Any]:
+        values = self.everyone(value)
+        return values if self.rank == to else []
+
+    def agree(self, error: str | None) -> None:
+        if errors := [text for text in self.everyone(error) if text]:
+            raise StepFailed("\n".join(errors))
+
     def meet(self) -> None:
         self.meeting.wait(timeout=120)
 
 
-@pytest.mark.slow
-def test_pools_in_shards_of_two_workers_score_as_in_one_pass(
-    store: Store, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from xstilts.runs import score_shards
-    from xstilts.runs.loaded_backbone import LoadedBackbone
-    from xstilts.runs.score import group
-
+@pytest.fixture(scope="module")
+def scored(
+    store: Store, miniature: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """The URI of a run with mining and ranking, scored by one worker, and its report."""
     text = PLAN.replace("[udpos, tatoeba]", "[bucc_mining, mewslix]").replace(
         "[en, qaa]", "[en, qaa, qab]"
     )
@@ -301,7 +316,99 @@ def test_pools_in_shards_of_two_workers_score_as_in_one_pass(
         "captions minus none: {arm", "c: {arm"
     )
     uri = staged(store, "shards", miniature, text.replace("headline: captions minus none", ""))
-    finished(uri, tmp_path / "whole")
+    report = tmp_path_factory.mktemp("whole")
+    finished(uri, report)
+    return uri, report
+
+
+def score_by_two(store: Store, uri: str, scratch: Path) -> None:
+    """Scores the group of a run by two threads."""
+    from xstilts.runs.loaded_backbone import LoadedBackbone
+    from xstilts.runs.score import group
+
+    cpu, (_, steps) = torch.device("cpu"), spec_of(store, "runs/shards", "tiny-llava")
+    first = next(step for step in steps.values() if step.kind == "score")
+    # Loaded here because transformers loads one model at a time.
+    backbones = [LoadedBackbone(store, first, scratch / f"loaded-{rank}", cpu) for rank in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        futures = [
+            threads.submit(group, uri, "tiny-llava", Threads(rank, 2), cpu, backbones[rank])
+            for rank in range(2)
+        ]
+        for future in futures:
+            future.result()
+
+
+def score_manifests(store: Store) -> dict[str, Manifest]:
+    """Fingerprint → manifest of the run's score steps that are done."""
+    _, steps = spec_of(store, "runs/shards", "tiny-llava")
+    manifests = {name: store.manifest("score", name) for name in steps}
+    return {name: manifest for name, manifest in manifests.items() if manifest is not None}
+
+
+@pytest.mark.slow
+def test_two_workers_score_one_model_together_and_to_the_bit_as_one(
+    store: Store, scored: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xstilts.runs import score, score_together
+
+    batches: list[int] = []
+    predicted = score_together.predicted
+
+    def counted(*args: Any) -> Iterator[Any]:
+        items = list(predicted(*args))
+        batches.append(len(items))
+        return iter(items)
+
+    alone = score_manifests(store)
+    store.delete("steps/score/")
+    monkeypatch.setattr(score_together, "predicted", counted)
+    monkeypatch.setattr(score, "deal", lambda undone, *_: ([], [*undone.items()]))
+    score_by_two(store, scored[0], tmp_path)
+    together = score_manifests(store)
+    assert together.keys() == alone.keys()
+    for name, manifest in together.items():
+        tables = [
+            pq.read_table(store.file(m, "predictions.parquet")) for m in (manifest, alone[name])
+        ]
+        assert tables[0].equals(tables[1])
+    assert len(batches) >= 2
+    assert min(batches) > 0, "both workers computed a part"
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_read_a_model_fails_its_steps_and_writes_nothing(
+    store: Store, scored: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xstilts.runs import score, score_together
+
+    predicted = score_together.predicted
+
+    def failing(predictor: Any, jobs: Any, rank: int, world: int) -> Iterator[Any]:
+        if rank == 1:
+            raise OSError("the disk is full")
+        return predicted(predictor, jobs, rank, world)
+
+    before = score_manifests(store)
+    store.delete("steps/score/")
+    monkeypatch.setattr(score_together, "predicted", failing)
+    monkeypatch.setattr(score, "deal", lambda undone, *_: ([], [*undone.items()]))
+    score_by_two(store, scored[0], tmp_path)
+    assert before
+    assert score_manifests(store) == {}
+    failures = [store.get_json(key) for key in store.list("runs/shards/failures/")]
+    assert len(failures) == len(before)
+    assert all("worker 1: OSError: the disk is full" in (f or {})["error"] for f in failures)
+    store.delete("runs/shards/failures/")
+
+
+@pytest.mark.slow
+def test_pools_in_shards_of_two_workers_score_as_in_one_pass(
+    store: Store, scored: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xstilts.runs import score_shards
+
+    uri, report = scored
     store.delete("steps/score/")
     monkeypatch.setattr(score_shards, "SHARD", 40)
     made: list[str] = []
@@ -311,24 +418,12 @@ def test_pools_in_shards_of_two_workers_score_as_in_one_pass(
         "put_shard",
         lambda store, key, *rest: (made.append(key), put(store, key, *rest)),
     )
-    cpu, (_, steps) = torch.device("cpu"), spec_of(store, "runs/shards", "tiny-llava")
-    first = next(step for step in steps.values() if step.kind == "score")
-    # Loaded here because transformers loads one model at a time.
-    backbones = [
-        LoadedBackbone(store, first, tmp_path / f"loaded-{rank}", cpu) for rank in range(2)
-    ]
-    with ThreadPoolExecutor(2) as threads:
-        futures = [
-            threads.submit(group, uri, "tiny-llava", Threads(rank, 2), cpu, backbones[rank])
-            for rank in range(2)
-        ]
-        for future in futures:
-            future.result()
+    score_by_two(store, uri, tmp_path)
     assert len(made) == len(set(made)) > 10, "each shard is computed once"
     assert store.list("work/") == [], "the shards are removed after scoring"
     actions.report(uri, tmp_path / "sharded")
     whole, sharded = (
-        pd.read_parquet(tmp_path / name / "results.parquet") for name in ("whole", "sharded")
+        pd.read_parquet(folder / "results.parquet") for folder in (report, tmp_path / "sharded")
     )
     assert set(whole["metric"]) >= {"bucc_f1", "map_at_20"}
     assert set(whole[whole["evaluation"] == "bucc_mining"]["language"]) >= {"qaa", "qab"}

@@ -164,7 +164,7 @@ def test_a_model_whose_shards_cannot_be_prepared_does_not_stop_the_worker(
         def parent(self, kind: str, fingerprint: str, child: Step) -> None:
             return None
 
-    monkeypatch.setattr(score, "_jobs", jobs)
+    monkeypatch.setattr(score, "jobs_of", jobs)
     score._make_shards(Loaded(), {"a" * 64: [Step("score", {})]}, Workers())  # type: ignore[arg-type]
     assert (
         "shards of aaaaaaaaaaaa: KeyError: 'its candidates are not done'" in capsys.readouterr().err

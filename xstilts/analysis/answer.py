@@ -8,20 +8,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from xstilts.analysis.estimands import POOLED
+from xstilts.analysis.result_texts import clear
 
 Verdict = Literal["passed", "FAILED", "inconclusive", "not computed"]
-
-
-def clear(p_adjusted: Any, alpha: float) -> bool:
-    """Whether an effect differs from zero after correction. False if nothing was tested."""
-    return bool(pd.notna(p_adjusted) and p_adjusted <= alpha)
-
-
-def p_text(p: Any) -> str:
-    """A p-value for a table: three digits, `< 0.001` below, empty if nothing was tested."""
-    if pd.isna(p):
-        return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def answer(
@@ -160,13 +149,3 @@ def _verdict(kind: str, low: float, high: float, margin: float) -> Verdict:
     if -margin <= low and high <= margin:
         return "passed"
     return "FAILED" if low > 0 or high < 0 else "inconclusive"
-
-
-def control_text(control: Mapping[str, Any]) -> str:
-    """One control in a line, its verdict last."""
-    name = f"{control['kind']} control"
-    task = f"{control['arm']} on {control['evaluation']}"
-    if control["effect"] is None:
-        return f"{name}: {task}: {control['verdict']}"
-    interval = f"{control['ci_low']:+.1f} … {control['ci_high']:+.1f}"
-    return f"{name}, {control['backbone']}: {task} {interval}: {control['verdict']}"

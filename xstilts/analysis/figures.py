@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xstilts.analysis.answer import clear
+from xstilts.analysis.result_texts import clear
 
 _INK, _ACCENT, _GREY = "#1f2933", "#1f6f8b", "#9aa5b1"
 _SERIES = (

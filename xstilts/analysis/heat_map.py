@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from xstilts.analysis.answer import clear
 from xstilts.analysis.effects import confidence
 from xstilts.analysis.inputs import ReportInput
+from xstilts.analysis.result_texts import clear
 
 #: RGB of effects above and below zero.
 _ABOVE, _BELOW = "31, 111, 139", "192, 87, 70"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from xstilts.analysis.answer import control_text, p_text
 from xstilts.analysis.estimands import NON_ENGLISH
+from xstilts.analysis.result_texts import control_text, p_text
 from xstilts.official.forms import HUB_FORM
 
 #: Title, the summary's list, and the keys of an entry: names, and last the reason.

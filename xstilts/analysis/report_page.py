@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 
 from xstilts.analysis import figures
-from xstilts.analysis.answer import p_text
 from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH
 from xstilts.analysis.heat_map import heat_map
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.multiplicity import PRIMARY
 from xstilts.analysis.report_markdown import hub_form_note
+from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.summary import official_rows
 from xstilts.official.forms import HUB_FORM
 

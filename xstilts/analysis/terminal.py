@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xstilts.analysis.answer import clear, control_text, p_text
+from xstilts.analysis.result_texts import clear, control_text, p_text
 from xstilts.errors import counted, in_a_line
 
 #: More effects do not fit on a screen; then only the headline contrast's are printed.

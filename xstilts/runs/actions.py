@@ -4,6 +4,7 @@ Finished steps return before torch, transformers, datasets or ray is imported.
 """
 
 import importlib
+import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError, PlanError
-from xstilts.runs import finished, recurring, task_files
+from xstilts.runs import finished, recurring, report_reuse, task_files
 from xstilts.runs.folder import (
     create,
     failure,
@@ -25,7 +26,7 @@ from xstilts.runs.folder import (
 )
 from xstilts.sources.object_names import naming_objects
 from xstilts.step import Step, require_current
-from xstilts.store.store import Store
+from xstilts.store.store import Store, in_threads
 
 #: A launcher. Arguments: dotted path of a worker function, its JSON configuration, and the plan's
 #: resources.
@@ -218,23 +219,36 @@ def _lost(store: Store, folder: str, missing: Sequence[Any]) -> list[dict[str, A
 
 
 def report(run_uri: str, out: Path) -> dict[str, Any]:
-    """Writes the report and `status.json` to `out` and to the run's folder; returns the summary."""
-    from xstilts.analysis.report import write_report
-    from xstilts.runs.collect import report_input
-
+    """Writes the report and `status.json` to `out` and to the run's folder; returns the summary.
+    An earlier report of the run is used again if nothing that it was made from has changed.
+    """
     store, folder = open_run(run_uri)
     store.delete(f"{folder}/status.json")  # of an earlier report: this one may fail
     with recorded(store, folder, "report"):
-        summary = write_report(out, report_input(store, folder))
-        files = {
-            f"report/{path.relative_to(out).as_posix()}": path
-            for path in sorted(out.rglob("*"))
-            if path.is_file()
-        }
-        for name, path in files.items():
-            store.put_file(f"{folder}/{name}", path)
+        inputs = report_reuse.inputs(store, folder)
+        files = report_reuse.fetch(store, folder, inputs, out) if inputs else None
+        if files is None:
+            files = _new_report(store, folder, out, inputs)
+        summary: dict[str, Any] = json.loads(files["report/summary.json"].read_text())
         missing = [*summary["missing"], *_lost(store, folder, summary["missing"])]
         status = {"exit_code": 4 if missing else 0, "missing": missing}
         store.put_json(f"{folder}/status.json", status)
         finished.record(store, folder, "report", {**files, "status.json": status})
     return summary
+
+
+def _new_report(store: Store, folder: str, out: Path, inputs: str | None) -> dict[str, Path]:
+    """Computes and uploads a report. Returns name in the run's folder → path."""
+    from xstilts.analysis.report import write_report
+    from xstilts.runs.collect import report_input
+
+    write_report(out, report_input(store, folder))
+    files = {
+        f"report/{path.relative_to(out).as_posix()}": path
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+    in_threads(lambda item: store.put_file(f"{folder}/{item[0]}", item[1]), files.items())
+    if inputs:
+        report_reuse.keep(store, folder, inputs, files)
+    return files

@@ -73,6 +73,15 @@ def with_vectors(
     return [replace(job, vectors=tables.get((job.step, job.language))) for job in jobs]
 
 
+def without_large(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, those with several shards marked as computed: another worker has their vectors."""
+    elsewhere = Vectors.empty(0, 1)
+    return [
+        replace(job, vectors=elsewhere) if job.format in FORMATS and bounds(len(job.rows)) else job
+        for job in jobs
+    ]
+
+
 def is_large(store: Store, steps: Sequence[Step]) -> bool:
     """Whether any of these score steps has enough rows for several shards."""
     for step in steps:

@@ -4,8 +4,9 @@ Packed attention computes every row as if it were alone, so a prediction does no
 or their order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ class Predictor:
 
 
 Key = tuple[str, str]  # (step, language)
+#: (index of the job, index of the encoded row, row in the records, prediction)
+Item = tuple[int, int, int, Any]
 
 
 def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[Key, dict[int, Any]]:
@@ -78,7 +81,14 @@ def predict(predictor: Predictor, jobs: Sequence[Job]) -> dict[Key, dict[int, An
     candidates (see `ranked`); for mining the name of the sentence that translates a foreign
     sentence of the test part, or the empty text.
     """
-    predictions, vectors_of = predict_rows(predictor, jobs)
+    return join_rows(predictor, jobs, predicted(predictor, jobs))
+
+
+def join_rows(
+    predictor: Predictor, jobs: Sequence[Job], items: Iterable[Item]
+) -> dict[Key, dict[int, Any]]:
+    """What `predict` returns, from the predictions of all encoded rows in any order."""
+    predictions, vectors_of = collect(predictor, jobs, items)
     formats = {(job.step, job.language): job.format for job in jobs}
     joined: dict[Key, dict[int, Any]] = {
         key: join(formats[key], rows) for key, rows in predictions.items()
@@ -119,6 +129,38 @@ def predict_rows(
     """(predictions, vectors): for each job (row in the records, prediction) of each encoded row in
     order, or the vectors of a ranking or mining pool.
     """
+    return collect(predictor, jobs, predicted(predictor, jobs))
+
+
+def predicted(
+    predictor: Predictor, jobs: Sequence[Job], rank: int = 0, world: int = 1
+) -> Iterator[Item]:
+    """The predictions of every `world`-th batch, starting at `rank`.
+
+    The batches do not depend on the number of workers: the last bits of a matrix product may
+    depend on its shape, so all workers together compute exactly what one would.
+
+    Args:
+        predictor: The model. Its budget must be the same on all workers.
+        jobs: Those of all workers.
+        rank: Of this worker.
+        world: Number of workers.
+    """
+    for batch in islice(sorted_batches(jobs, predictor.budget), rank, None, world):
+        rows_of_batch = _read(jobs, batch)
+        # One forward pass serves one format, depth and set of images.
+        for kind in dict.fromkeys(_kind(jobs[j]) for j, _ in batch):
+            chosen = [k for k, (j, _) in enumerate(batch) if _kind(jobs[j]) == kind]
+            job = jobs[batch[chosen[0]][0]]
+            results = _predict_batch(predictor, job, [rows_of_batch[k] for k in chosen])
+            for k, prediction in zip(chosen, results, strict=True):
+                yield *batch[k], rows_of_batch[k].row, prediction
+
+
+def collect(
+    predictor: Predictor, jobs: Sequence[Job], items: Iterable[Item]
+) -> tuple[dict[Key, list[tuple[int, Any]]], dict[Key, Vectors]]:
+    """(predictions, vectors) of all encoded rows, as `predict_rows` returns them."""
     predictions: dict[Key, list[Any]] = {}
     vectors_of: dict[Key, Vectors] = {}
     for job in jobs:
@@ -129,20 +171,12 @@ def predict_rows(
             )
         else:
             predictions[key] = [None] * rows
-    for batch in sorted_batches(jobs, predictor.budget):
-        rows_of_batch = _read(jobs, batch)
-        # One forward pass serves one format, depth and set of images.
-        for kind in dict.fromkeys(_kind(jobs[j]) for j, _ in batch):
-            chosen = [k for k, (j, _) in enumerate(batch) if _kind(jobs[j]) == kind]
-            job = jobs[batch[chosen[0]][0]]
-            results = _predict_batch(predictor, job, [rows_of_batch[k] for k in chosen])
-            for k, prediction in zip(chosen, results, strict=True):
-                job, index, row = jobs[batch[k][0]], batch[k][1], rows_of_batch[k].row
-                key = (job.step, job.language)
-                if key in vectors_of:
-                    vectors_of[key].put(index, row, prediction)
-                else:
-                    predictions[key][index] = (row, prediction)
+    for j, index, row, prediction in items:
+        key = (jobs[j].step, jobs[j].language)
+        if key in vectors_of:
+            vectors_of[key].put(index, row, prediction)
+        else:
+            predictions[key][index] = (row, prediction)
     return predictions, vectors_of
 
 

@@ -28,6 +28,7 @@ MEMBERS: Mapping[str, Mapping[str, Types]] = {
     "runs/*/work.json": {"groups": list},
     "runs/*/specs/*.json": {"spec": dict, "steps": dict},
     "runs/*/run.json": {"run": str, "mirror": str},
+    "runs/*/report_inputs.json": {"inputs": str, "files": dict},
     "runs/*/status.json": {"exit_code": int},
     "runs/*/failures/*.json": {"error": str},
     "runs/*/leases/*.json": {"renewed": _Number, "seconds": _Number},

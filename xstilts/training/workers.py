@@ -60,6 +60,22 @@ class Workers:
         dist.all_gather(parts, padded)
         return [part[:size] for part, size in zip(parts, sizes.tolist(), strict=True)]
 
+    def everyone(self, value: Any) -> list[Any]:
+        """The values of all workers in order of rank, on every worker."""
+        values: list[Any] = [value]
+        if self.world > 1:
+            values = [None] * self.world
+            dist.all_gather_object(values, value)
+        return values
+
+    def send(self, value: Any, to: int) -> list[Any]:
+        """The values of all workers in order of rank on one worker; an empty list on the others."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.world if self.rank == to else None
+        dist.gather_object(value, values, dst=to)
+        return values or []
+
     def meet(self) -> None:
         """Waits until every worker has called this."""
         self.agree(None)

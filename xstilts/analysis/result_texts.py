@@ -1,0 +1,34 @@
+"""Texts of single results, for tables and terminals. Imports no pandas, so that a terminal shows a
+report quickly.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def clear(p_adjusted: Any, alpha: float) -> bool:
+    """Whether an effect differs from zero after correction. False if nothing was tested."""
+    return bool(_tested(p_adjusted) and p_adjusted <= alpha)
+
+
+def p_text(p: Any) -> str:
+    """A p-value for a table: three digits, `< 0.001` below, empty if nothing was tested."""
+    if not _tested(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _tested(p: Any) -> bool:
+    """False for None, NaN and pandas' NA."""
+    return isinstance(p, int | float) and not math.isnan(p)
+
+
+def control_text(control: Mapping[str, Any]) -> str:
+    """One control in a line, its verdict last."""
+    name = f"{control['kind']} control"
+    task = f"{control['arm']} on {control['evaluation']}"
+    if control["effect"] is None:
+        return f"{name}: {task}: {control['verdict']}"
+    interval = f"{control['ci_low']:+.1f} … {control['ci_high']:+.1f}"
+    return f"{name}, {control['backbone']}: {task} {interval}: {control['verdict']}"
