@@ -47,20 +47,36 @@ def serve(
     cls=Command,
     epilog=examples(
         "xstilts store verify",
-        "xstilts store verify --store s3://bucket/prefix",
-        note="Exit code 3 if there are problems.",
+        "xstilts store verify --repair --store s3://bucket/prefix",
+        note="Exit code 3 if problems remain.",
     ),
 )
-def verify(store: options.LocalStore = None, home: options.Home = Path(".xstilts")) -> int:
+def verify(
+    store: options.LocalStore = None,
+    home: options.Home = Path(".xstilts"),
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Delete corrupt objects and the records of the steps that need them or missing "
+            "ones, so that the next run computes these steps again.",
+        ),
+    ] = False,
+) -> int:
     """Check that every manifest and every file it names is complete and has its SHA-256."""
+    from xstilts.store.verify import repair as repair_store
     from xstilts.store.verify import verify as verify_store
 
     with _opened(store, home) as opened:
         problems = verify_store(opened)
+        steps = repair_store(opened, problems) if repair else 0
     for problem in problems:
-        say(problem)
+        say(problem.text)
     say(counted(len(problems), "problem"))
-    return 3 if problems else 0
+    if repair and problems:
+        say(f"{counted(steps, 'step')} removed; run their plans again to compute them")
+    remaining = [problem for problem in problems if not (repair and problem.keys)]
+    return 3 if remaining else 0
 
 
 @app.command(
@@ -81,7 +97,7 @@ def gc(
     from xstilts.store.garbage import collect, garbage
 
     with _opened(store, home) as opened:
-        unreferenced = garbage(opened, time.time(), days)
+        unreferenced = garbage(opened, time.time(), days, use_index=dry_run)
         if not dry_run:
             collect(opened, unreferenced)
     verb = "would be deleted" if dry_run else "deleted"

@@ -103,7 +103,7 @@ def test_verify_deletes_no_local_file_that_a_manifest_names(store: Store, tmp_pa
     victim.write_text("mine")
     planted(store, files={"rows": {"sha256": str(victim), "size": 4}})
     (problem,) = verify(store)
-    assert "is not a SHA-256" in problem
+    assert "is not a SHA-256" in problem.text
     assert victim.read_text() == "mine"
 
 

@@ -15,6 +15,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from xstilts.errors import PlanError, StoreError
 from xstilts.step import Step
+from xstilts.store.layout import blob_key
 from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
 from xstilts.store.verify import verify
@@ -90,12 +91,12 @@ def test_processes_that_share_a_cache_fetch_a_blob_once(
 def test_a_corrupt_blob_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
     manifest = store.commit(STEP, written(tmp_path, rows="good"), {})
     sha = manifest.files["rows"].sha256
-    store.put_bytes_at(f"blobs/{sha}", b"evil")
+    store.put_bytes_at(blob_key(sha), b"evil")
     with pytest.raises(
-        StoreError, match=r"blobs/.*: corrupt: SHA-256 mismatch.*delete it and the manifests"
+        StoreError, match=r"blobs/.*: corrupt: SHA-256 mismatch.*`xstilts store verify --repair`"
     ):
         store.blob_path(sha)
-    assert [problem.split(" (rows)")[0] for problem in verify(store)] == [
+    assert [problem.text.split(" (rows)")[0] for problem in verify(store)] == [
         f"steps/records/{STEP.fingerprint}"
     ]
 
@@ -300,7 +301,7 @@ def test_a_blob_that_cannot_be_fetched_is_named_and_cancels_the_rest(
         fetch(self, sha256, cached)
 
     monkeypatch.setattr(Store, "_fetch", slow)
-    with pytest.raises(StoreError, match=f"blobs/{lost}"):
+    with pytest.raises(StoreError, match=blob_key(lost)):
         store.fetch([lost, *hashes])
     assert len(started) < 20
 

@@ -2,10 +2,13 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from xstilts.errors import StoreError
 
@@ -46,9 +49,22 @@ def make_client() -> Any:
     region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "us-east-1"
     session = Session()
     session.register_component("data_loader", _descriptions())
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=parsed_time)
     return boto3.session.Session(botocore_session=session).client(
         "s3", region_name=region, config=config
     )
+
+
+def parsed_time(value: Any) -> datetime:
+    """A time in a response. Botocore's own parser takes half of the time of a listing."""
+    from botocore.utils import parse_timestamp
+
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # the date of a header, or seconds
+        return cast(datetime, parse_timestamp(value))
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def status_of(error: Any) -> int:
@@ -56,9 +72,19 @@ def status_of(error: Any) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
+def is_absent(error: Any) -> bool:
+    """Whether a botocore ClientError says that an object does not exist."""
+    return status_of(error) == 404 and error.response["Error"].get("Code") != "NoSuchBucket"
+
+
 @contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turns errors of boto3 into a StoreError with the address and what to do."""
+def explained(where: str, path: Path | None = None) -> Iterator[None]:
+    """Turns errors of boto3 into a StoreError with the address and what to do.
+
+    Args:
+        where: the object's URI.
+        path: the local file that is written.
+    """
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import (
         BotoCoreError,
@@ -99,8 +125,8 @@ def explained(where: str) -> Iterator[None]:
     except OSError as error:
         if error.errno == 28:
             raise StoreError(
-                f"{where}: no space left on the local disk; free some and run the same command "
-                "again"
+                f"{where}: no space left on the local disk{_disk(path)}; free some and run the "
+                "same command again"
             ) from error
         raise
 
@@ -117,3 +143,11 @@ def _client_error(error: Any) -> str:
     if status in (500, 507):
         return f"server error ({code} {status}: {error}); check its log and its free disk space"
     return str(error)
+
+
+def _disk(path: Path | None) -> str:
+    """A disk and its free bytes, for a message."""
+    if path is None:
+        return ""
+    folder = next(each for each in path.absolute().parents if each.is_dir())
+    return f" of {path} ({shutil.disk_usage(folder).free:,} bytes free)"

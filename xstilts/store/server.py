@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xstilts.errors import InfrastructureError
+from xstilts.store.layout import move_flat_blobs
+from xstilts.store.private_files import private_folder
 
 BUCKET = "xstilts"
 _PR_SET_PDEATHSIG = 1
@@ -95,11 +97,15 @@ def serve(
         log: of the server; `server.log` in the folder if None.
         host: to listen on.
     """
-    (folder / BUCKET).mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
+    (folder / BUCKET).mkdir(exist_ok=True)
+    for blobs in (*(folder / BUCKET).glob("*/blobs"), folder / BUCKET / "blobs"):
+        if blobs.is_dir():
+            move_flat_blobs(blobs.parent)
     access, secret = keys or ("xstilts", secrets.token_hex(16))
     address = f"{host}:{port or _free_port()}"
     # rclone 1.75 hangs with a directory cache of 0s. With 1s, files that another server writes
-    # appear in time.
+    # appear in time. For an ETag it would read each object of a listing, HEAD or GET once more.
     command = [
         rclone_binary(),
         "serve",
@@ -111,6 +117,8 @@ def serve(
         "off",
         "--dir-cache-time",
         "1s",
+        "--etag-hash",
+        "",
         "--config",
         os.devnull,
     ]
