@@ -20,6 +20,7 @@ from typing import Any
 from components.launch import private_ray
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
+from xstilts.store.private_files import private_folder
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
@@ -63,7 +64,6 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
             yield uri
             return
         folder = home / "store"
-        folder.mkdir(parents=True, exist_ok=True)
         _remove_variables(NOT_FOR_EMBEDDED_STORE)
         with serve(folder, log=home / "store.log") as server:
             os.environ.update(server.env())
@@ -88,7 +88,7 @@ def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
 
 
 def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
-    logs.mkdir(parents=True, exist_ok=True)
+    private_folder(logs)
     address = logs / "ray.address"
     address.unlink(missing_ok=True)
     with open(logs / "ray.log", "ab") as log:
@@ -138,7 +138,7 @@ def run_pipeline(
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(root), os.environ.get("PYTHONPATH", "")])
     )
-    folders.logs.mkdir(parents=True, exist_ok=True)
+    private_folder(folders.logs)
     from kfp import local as kfp_local
 
     from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r

@@ -29,10 +29,11 @@ def serve(
 ) -> int:
     """Serve HOME/store over S3 until interrupted, and print the environment that clients need."""
     from pipelines.local_runner import interruptible
+    from xstilts.store.private_files import private_folder
     from xstilts.store.server import serve as serve_folder
 
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     with (
         interruptible(),
         serve_folder(home / "store", port=port, log=home / "store.log") as server,
@@ -110,9 +111,10 @@ def gc(
 def _opened(uri: str | None, home: Path) -> "Iterator[Store]":
     """The store at a URI, or the embedded one over HOME/store."""
     from pipelines.local_runner import store_at
+    from xstilts.store.private_files import private_folder
     from xstilts.store.store import Store
 
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     with store_at(uri, home) as address:
         yield Store.open(address, cache=Path(os.environ["XSTILTS_CACHE"]))

@@ -115,3 +115,12 @@ def test_a_checkpoint_does_not_write_outside_its_folder(store: Store, tmp_path: 
     with pytest.raises(StoreError, match="not a valid file name"):
         store.checkpoint_files(*checkpoint, tmp_path / "into")
     assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_folder_of_the_store_writes_no_file_outside(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "list", lambda prefix: [f"{prefix}fine", f"{prefix}../../evil"])
+    with pytest.raises(StoreError, match="not a valid file name"):
+        store.get_folder("runs/r/report/", tmp_path / "a" / "report")
+    assert not list(tmp_path.rglob("*evil*"))

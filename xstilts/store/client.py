@@ -1,16 +1,17 @@
 """The S3 client, and its errors: what is wrong, where, what to do."""
 
+import errno
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from xstilts.errors import StoreError
+from xstilts.errors import StoreError, without_credentials
 
 
 @cache
@@ -78,57 +79,63 @@ def is_absent(error: Any) -> bool:
 
 
 @contextmanager
-def explained(where: str, path: Path | None = None) -> Iterator[None]:
+def explained(
+    where: str, path: Path | None = None, needed: Callable[[], int | None] | None = None
+) -> Iterator[None]:
     """Turns errors of boto3 into a StoreError with the address and what to do.
 
     Args:
         where: the object's URI.
         path: the local file that is written.
+        needed: returns its size in bytes.
     """
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise StoreError(
+            f"{where}: no space left on the local disk{_disk(path, needed)}; free some and run the "
+            "same command again"
+        ) from error
+    except Exception as error:
+        explanation = _explanation(error)
+        if explanation is None:
+            raise
+        text, temporary = explanation
+        # botocore quotes the endpoint's URL, which may have credentials.
+        raise StoreError(without_credentials(f"{where}{text}"), temporary=temporary) from error
+
+
+def _explanation(error: Exception) -> tuple[str, bool] | None:
+    """(what is wrong and what to do, whether it may pass) for an error of boto3, or None."""
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
         NoCredentialsError,
-        PaginationError,
         PartialCredentialsError,
     )
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
-    try:
-        yield
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StoreError(
-            f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from error
-    except ClientError as error:
-        raise StoreError(
-            f"{where} at {endpoint}: {_client_error(error)}",
-            temporary=status_of(error) == 429 or status_of(error) >= 500,
-        ) from error
-    except S3UploadFailedError as error:
-        raise StoreError(
-            f"{where} at {endpoint}: the upload failed ({error}); check the free disk space of the "
-            "server"
-        ) from error
-    except PaginationError as error:
-        raise StoreError(
-            f"{where} at {endpoint}: the server's listings are not reliable ({error}); use another "
-            "S3 server"
-        ) from error
-    except BotoCoreError as error:
-        raise StoreError(
-            f"{where}: the S3 server at {endpoint} cannot be reached ({type(error).__name__}: "
-            f"{error}); check AWS_ENDPOINT_URL, and that the server is running",
-            temporary=True,
-        ) from error
-    except OSError as error:
-        if error.errno == 28:
-            raise StoreError(
-                f"{where}: no space left on the local disk{_disk(path)}; free some and run the "
-                "same command again"
-            ) from error
-        raise
+    match error:
+        case NoCredentialsError() | PartialCredentialsError():
+            return ": no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", False
+        case ClientError():
+            status = status_of(error)
+            return f" at {endpoint}: {_client_error(error)}", status == 429 or status >= 500
+        case S3UploadFailedError():
+            advice = "check the free disk space of the server"
+            return f" at {endpoint}: the upload failed ({error}); {advice}", False
+        case BotoCoreError():
+            return (
+                f": the S3 server at {endpoint} cannot be reached ({type(error).__name__}: "
+                f"{error}); check AWS_ENDPOINT_URL, and that the server is running",
+                True,
+            )
+    return None
 
 
 def _client_error(error: Any) -> str:
@@ -145,9 +152,11 @@ def _client_error(error: Any) -> str:
     return str(error)
 
 
-def _disk(path: Path | None) -> str:
-    """A disk and its free bytes, for a message."""
+def _disk(path: Path | None, needed: Callable[[], int | None] | None) -> str:
+    """The file on a full disk, the bytes that it needs and those that are free, for a message."""
     if path is None:
         return ""
     folder = next(each for each in path.absolute().parents if each.is_dir())
-    return f" of {path} ({shutil.disk_usage(folder).free:,} bytes free)"
+    size = needed() if needed else None
+    wanted = "" if size is None else f"{size:,} bytes needed, "
+    return f" of {path} ({wanted}{shutil.disk_usage(folder).free:,} free)"

@@ -1,6 +1,6 @@
-"""Where objects lie in a store.
+"""Where objects are in a store.
 
-Blobs lie in 256 folders by the first two digits of their SHA-256. Stores of earlier versions have
+Blobs are in 256 folders by the first two digits of their SHA-256. Stores of earlier versions have
 them in one flat folder, which a server over a file system reads again for each of them; blobs of
 both places are read.
 """

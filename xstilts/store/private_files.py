@@ -1,19 +1,20 @@
 """Folders that only their user can read."""
 
 import os
+import stat
 import tempfile
 from functools import cache
 from pathlib import Path
 
 
 def private_folder(path: Path) -> Path:
-    """Creates a folder with mode 0700, or sets that mode, and returns it. A folder of another user
-    stays as it is.
+    """Creates a folder with mode 0700 and returns it. An existing one of this user is closed to
+    users outside its group, with which it may be shared on purpose.
     """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = path.stat()
-    if status.st_uid == os.geteuid() and status.st_mode & 0o077:
-        path.chmod(0o700)
+    if status.st_uid == os.geteuid() and status.st_mode & 0o007:
+        path.chmod(stat.S_IMODE(status.st_mode) & ~0o007)
     return path
 
 

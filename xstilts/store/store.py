@@ -196,7 +196,7 @@ class Store:
         """The SHA-256 of an object that was downloaded, None if it does not exist."""
         from botocore.exceptions import ClientError
 
-        with explained(self._where(key), path):
+        with explained(self._where(key), path, lambda: self.size(key)):
             try:
                 self.client.download_file(self.bucket, self._key(key), str(path))
             except ClientError as error:
@@ -370,10 +370,21 @@ class Store:
     def get_file(self, key: str, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
-        with explained(self._where(key)):
+        with explained(self._where(key), path, lambda: self.size(key)):
             self.client.download_file(self.bucket, self._key(key), str(part))
         os.replace(part, path)
         return path
+
+    def get_folder(self, prefix: str, into: Path) -> int:
+        """Downloads everything under a prefix to a folder; returns the number of files. StoreError
+        for a key that leads out of the folder.
+        """
+        names = {
+            key: documents.checked_name(key[len(prefix) :], self._where(key))
+            for key in self.list(prefix)
+        }
+        in_threads(lambda key: self.get_file(key, into / names[key]), names)
+        return len(names)
 
     def list(self, prefix: str) -> list[str]:
         """All keys under a prefix, relative to the store's own, sorted."""
