@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say
+from pipelines.console import say, warn
 from xstilts.errors import counted
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ def serve(
     private_folder(home)
     with (
         interruptible(),
-        serve_folder(home / "store", port=port, log=home / "store.log") as server,
+        serve_folder(home / "store", port=port, log=home / "store.log", say=warn) as server,
     ):
         for key, value in server.env().items():
             say(f"export {key}={value}")
-        server.process.wait()
+        signal.pause()
     return 0
 
 

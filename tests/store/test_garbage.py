@@ -129,7 +129,10 @@ def without_blobs(arguments: dict[str, Any], page: dict[str, Any]) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_nothing_is_collected_by_a_listing_that_is_not_complete(
-    store: Store, tmp_path: Path, page: Callable[[str, dict[str, Any]], None], message: str
+    store: Store,
+    tmp_path: Path,
+    page: Callable[[dict[str, Any], dict[str, Any]], None],
+    message: str,
 ) -> None:
     referenced_by_run(store, "one", finished(store, tmp_path, "kept", "needed"))
     store.client = Lossy(store.client, page)

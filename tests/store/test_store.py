@@ -210,7 +210,9 @@ def test_wrong_credentials_are_named(server: Server, monkeypatch: pytest.MonkeyP
 
 
 def test_an_unreachable_server_is_named(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
-    for name, value in (server.env() | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}).items():
+    for name, value in (
+        server.env() | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    ).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         Store.open("s3://xstilts/x")

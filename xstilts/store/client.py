@@ -42,7 +42,7 @@ def make_client() -> Any:
         s3={"addressing_style": "path"},
         connect_timeout=4,
         read_timeout=60,
-        retries={"max_attempts": 3, "mode": "standard"},
+        retries={"max_attempts": _attempts(), "mode": "standard"},
         max_pool_connections=32,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -55,6 +55,11 @@ def make_client() -> Any:
     return boto3.session.Session(botocore_session=session).client(
         "s3", region_name=region, config=config
     )
+
+
+def _attempts() -> int:
+    """How often a request is made: AWS_MAX_ATTEMPTS, or 3."""
+    return int(os.environ.get("AWS_MAX_ATTEMPTS") or 3)
 
 
 def parsed_time(value: Any) -> datetime:
