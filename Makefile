@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: setup demo geometry test test-e2e test-nodes test-docker test-cluster lint docs lock wheels images publish help kind-up kind-test kind-down
+.PHONY: setup demo geometry test test-e2e chaos test-nodes test-docker test-cluster lint docs lock wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -34,6 +34,10 @@ test: setup $(DOCS_STAMP)  ## the tests, whole runs excepted (make test-e2e)
 
 test-e2e: setup $(DOCS_STAMP)  ## whole runs and groups on a real Ray: killed, failing, with one and two workers, watched from outside
 	$(VENV)/bin/python -m pytest -q -m "e2e and not nodes and not docker" tests/e2e --ignore tests/e2e/test_geometry.py
+
+chaos: setup     ## runs that are killed, lose servers, blobs and workers; writes the table of docs/reliability.md
+	$(VENV)/bin/python -m tests.reliability.chaos
+	$(VENV)/bin/python -m tests.reliability.page
 
 test-nodes: setup   ## Ray over several nodes, as network namespaces of this machine (needs root)
 	$(VENV)/bin/python -m pytest -q -m nodes tests/e2e

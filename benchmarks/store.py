@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks.measure import OURS, Record, interleaved, write
 from xstilts.environment import variables
 from xstilts.store.server import serve
-from xstilts.store.store import Store, file_sha256, in_threads
+from xstilts.store.store import Store, file_sha256
+from xstilts.store.threads import in_threads
 
 #: Case → (files, bytes of each).
 CASES = {"500 blobs of 64 kB": (500, 64_000), "4 blobs of 128 MB": (4, 128_000_000)}

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.commands.app import Debug, Group, examples, new_app
+from pipelines.console import warn
 from xstilts import __version__
-from xstilts.errors import XstiltsError
+from xstilts.errors import XstiltsError, printable, without_credentials
 
 #: Command → its summary. Each is the `app` of pipelines/commands/<command>.py.
 COMMANDS: Mapping[str, str] = {
@@ -106,16 +107,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = command.main(arguments, prog_name="xstilts", standalone_mode=False)
     except XstiltsError as error:
         if debug:
-            traceback.print_exc()
-        print(f"xstilts: {error}", file=sys.stderr)
+            print(printable(traceback.format_exc()), file=sys.stderr)
+        warn(str(error))
         return error.exit_code
     except typer.TyperException as error:
-        print(f"xstilts: {usage_message(error)}", file=sys.stderr)
+        warn(usage_message(error))
         return USAGE
     except Exception as error:  # noqa: BLE001  the command line's last resort: exit code 1
         return _unexpected(error, debug)
     if code == INTERRUPTED:
-        print("xstilts: interrupted; run the same command to resume", file=sys.stderr)
+        warn("interrupted; run the same command to resume")
     return int(code or 0)
 
 
@@ -133,14 +134,14 @@ def usage_message(error: Any) -> str:
 def _unexpected(error: Exception, debug: bool) -> int:
     where = "see the traceback above"
     if debug:
-        traceback.print_exc()
+        print(printable(traceback.format_exc()), file=sys.stderr)
     else:
         with tempfile.NamedTemporaryFile(
             "w", prefix="xstilts-", suffix=".log", delete=False
         ) as file:
-            traceback.print_exc(file=file)
+            file.write(without_credentials(traceback.format_exc()))
         where = f"traceback: {file.name}"
-    print(f"xstilts: unexpected {type(error).__name__}: {error} ({where})", file=sys.stderr)
+    warn(f"unexpected {type(error).__name__}: {error} ({where})")
     return UNEXPECTED
 
 

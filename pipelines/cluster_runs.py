@@ -183,11 +183,8 @@ def cancel(kfp: Kfp, store: Store, run: str) -> None:
 def fetch_report(store: Store, run: str, out: Path) -> Path:
     """Downloads a run's report to <out>/report. Raises PlanError if there is none."""
     prefix = f"runs/{run}/report/"
-    keys = store.list(prefix)
-    if not keys:
+    if not store.get_folder(prefix, out / "report"):
         raise PlanError(
             f"{store.uri}/{prefix}: the run has no report yet; see `xstilts status {run}`"
         )
-    for key in keys:
-        store.get_file(key, out / "report" / key.removeprefix(prefix))
     return out / "report"

@@ -12,16 +12,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.launch import private_ray
+from pipelines.console import warn
 from pipelines.task_processes import TaskProcesses
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
-from xstilts.store.server import serve
+from xstilts.store.private_files import private_folder
+from xstilts.store.server import ended, serve
 from xstilts.store.store import Store
 
 BUCKET_URI = "s3://xstilts/store"
@@ -35,6 +37,9 @@ NOT_FOR_EMBEDDED_STORE = (
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
 )
+
+#: Seconds between two looks at a process that a run needs, and seconds that it gets to end.
+WATCH_SECONDS, END_SECONDS = 0.5, 8.0
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,8 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
             yield uri
             return
         folder = home / "store"
-        folder.mkdir(parents=True, exist_ok=True)
         _remove_variables(NOT_FOR_EMBEDDED_STORE)
-        with serve(folder, log=home / "store.log") as server:
+        with serve(folder, log=home / "store.log", say=warn) as server:
             os.environ.update(server.env())
             yield BUCKET_URI
     finally:
@@ -93,9 +97,10 @@ def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
 
 
 def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
-    logs.mkdir(parents=True, exist_ok=True)
+    private_folder(logs)
     address = logs / "ray.address"
-    address.unlink(missing_ok=True)
+    for file in (address, address.with_suffix(".ended")):
+        file.unlink(missing_ok=True)
     with open(logs / "ray.log", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "components.launch.head", str(cpus), str(address)],
@@ -103,15 +108,82 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
         )  # fmt: skip
     os.environ["XSTILTS_RAY_ADDRESS_FILE"] = str(address)
     try:
-        yield address
+        with watched(process, lambda: _ray_ended(process, address, logs / "ray.log")):
+            yield address
     finally:
         os.environ.pop("XSTILTS_RAY_ADDRESS_FILE", None)
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end_tree(process)
+
+
+def _ray_ended(process: subprocess.Popen[bytes], address: Path, log: Path) -> str:
+    reason = address.with_suffix(".ended")
+    what = f"its {reason.read_text()}" if reason.is_file() else f"its head process {process.pid}"
+    how = "" if reason.is_file() else f" ended ({ended(process.returncode)})"
+    return f"Ray was lost: {what}{how}; see {log}. Run the same command again to resume"
+
+
+@contextlib.contextmanager
+def watched(process: subprocess.Popen[bytes], message: Callable[[], str]) -> Iterator[None]:
+    """Ends the body with InfrastructureError within a second if a process that it needs ends. The
+    body runs in the main thread, which a signal interrupts; in any other nothing is watched.
+
+    message: says what ended, and what to do.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopped, lost = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not stopped.wait(WATCH_SECONDS):
+            if process.poll() is not None:
+                lost.set()
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    thread = threading.Thread(target=watch, name="process-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException as error:
+        if lost.is_set():
+            raise InfrastructureError(message()) from error
+        raise
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _end_tree(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process, and after some seconds kills it and those that it has started."""
+    descendants = _descendants(process.pid)
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid, started in descendants:
+        if _start_time(pid) == started:  # the number may belong to another process meanwhile
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[tuple[int, str]]:
+    """(process id, start time) of all processes below a process."""
+    found = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            for child in map(int, tasks.read_text().split()):
+                found += [(child, _start_time(child)), *_descendants(child)]
+    return found
+
+
+def _start_time(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager
@@ -149,7 +221,7 @@ def run_pipeline(
         runner: KFP's runner, instead of its SubprocessRunner.
         pipeline: to run instead of the one for subprocesses.
     """
-    folders.logs.mkdir(parents=True, exist_ok=True)
+    private_folder(folders.logs)
     from kfp import local as kfp_local
 
     from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r

@@ -13,7 +13,7 @@ Totals = Mapping[str, set[str]]
 def progress_line(store: Store, totals: Totals) -> str:
     """For example `records 4/6  encode 0/2`; empty when a run has no steps."""
     return "  ".join(
-        f"{kind} {len(fingerprints & store.done(kind))}/{len(fingerprints)}"
+        f"{kind} {len(store.finished(kind, fingerprints))}/{len(fingerprints)}"
         for kind, fingerprints in totals.items()
         if fingerprints
     )

@@ -99,7 +99,7 @@ def status_of(store: Store, run: str, kfp: Kfp | None = None) -> RunStatus:
         run,
         state,
         document,
-        {kind: (len(steps & store.done(kind)), len(steps)) for kind, steps in known.items()},
+        {kind: (len(store.finished(kind, steps)), len(steps)) for kind, steps in known.items()},
         [] if state.state == "cancelled" else [*failures, *group_failures],
         [] if over else waits,
         [] if outcome is None else outcome["missing"],

@@ -3,6 +3,11 @@
 Also the wording that messages share.
 """
 
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CREDENTIALS = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@'\"]+@", re.IGNORECASE)
+
 
 class XstiltsError(Exception):
     """Base class of all errors for users; `exit_code` is what the command line returns."""
@@ -66,6 +71,19 @@ def in_a_line(error: str) -> str:
     """
     lines = [line.strip() for line in error.splitlines() if line.strip()] or [error]
     return lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
+
+
+def printable(text: str) -> str:
+    """Text for a terminal or a log: characters that control a terminal are shown as escapes, and
+    user names and passwords in URLs as `***`.
+    """
+    shown = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return without_credentials(shown)
+
+
+def without_credentials(text: str) -> str:
+    """Text whose URLs have `***` in place of a user name and password."""
+    return _CREDENTIALS.sub(r"\1***@", text)
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

@@ -9,18 +9,22 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from components.launch import private_ray
 from components.launch.local import ENVIRONMENT
-from xstilts.store.server import die_with_parent
+from xstilts.errors import InfrastructureError
+from xstilts.store.server import die_with_parent, ended
 
 #: From <linux/prctl.h>.
 PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(cpus: int, address_file: Path) -> None:
-    """Starts Ray, writes its address to a file atomically, and waits for SIGTERM."""
+    """Starts Ray, writes its address to a file atomically, and waits for SIGTERM. If a process of
+    Ray ends, writes which one to FILE with the suffix `.ended`, and exits.
+    """
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # SIGTERM, not SIGKILL: Ray's processes would outlive this one.
@@ -40,10 +44,21 @@ def main(cpus: int, address_file: Path) -> None:
         part = address_file.with_suffix(".part")
         part.write_text(context.address_info["address"])
         os.replace(part, address_file)
-        signal.pause()
+        address_file.with_suffix(".ended").write_text(_first_death())
+        sys.exit(InfrastructureError.exit_code)
     finally:
         ray.shutdown()
         end_descendants()  # agents that are still starting would retry for a minute
+
+
+def _first_death() -> str:
+    """Waits until a process of Ray ends; returns which one, and how."""
+    from ray._private.worker import _global_node
+
+    while not (dead := _global_node.dead_processes()):
+        time.sleep(0.5)
+    kind, process = dead[0]
+    return f"{kind} ended ({ended(process.returncode)})"
 
 
 def adopt_orphans() -> None:

@@ -73,10 +73,20 @@ def call(config: Mapping[str, Any]) -> None:
     getattr(importlib.import_module(module), name)(config["config"])
 
 
-def ray_address(seconds: float = 120.0) -> str:
+def ray_start_seconds() -> float:
+    """How long Ray may take to start on this machine: XSTILTS_RAY_START_SECONDS, or two minutes
+    times the processes that wait for each core.
+    """
+    if chosen := os.environ.get("XSTILTS_RAY_START_SECONDS"):
+        return float(chosen)
+    return 120.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def ray_address(seconds: float | None = None) -> str:
     """The address of Ray: XSTILTS_RAY_ADDRESS, that of the Ray which a local run is starting (it
     waits for it), or `local`.
     """
+    seconds = seconds or ray_start_seconds()
     file = os.environ.get("XSTILTS_RAY_ADDRESS_FILE")
     if file is None:
         return os.environ.get("XSTILTS_RAY_ADDRESS", "local")
@@ -86,7 +96,8 @@ def ray_address(seconds: float = 120.0) -> str:
             return Path(file).read_text()
         time.sleep(0.1)
     raise InfrastructureError(
-        f"the local Ray did not start within {seconds:.0f} s; see ray.log next to {file}"
+        f"the local Ray did not start within {seconds:.0f} s; see ray.log next to {file}. On a "
+        "slow machine, set XSTILTS_RAY_START_SECONDS"
     )
 
 

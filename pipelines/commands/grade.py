@@ -10,6 +10,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import cell
 from xstilts.errors import counted
 
 app = new_app()
@@ -37,13 +38,13 @@ def _print_scores(scores: Mapping[str, Any], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("task", "metric", "average", "languages", title=title)
+    table = Table("task", "metric", "average", "languages", title=cell(title))
     for name, task in scores["tasks"].items():
         for metric, value in task["averages"].items():
             languages = ", ".join(
                 f"{code} {by_metric[metric]:.1f}" for code, by_metric in task["languages"].items()
             )
-            table.add_row(name, metric, f"{value:.2f}", languages)
+            table.add_row(*map(cell, (name, metric, f"{value:.2f}", languages)))
     console = Console(file=sys.__stdout__)
     console.print(table)
     for group, value in scores["groups"].items():
@@ -63,6 +64,6 @@ def _print_scores(scores: Mapping[str, Any], title: str) -> None:
         missing.setdefault(task, []).append(language)
     for task, codes in missing.items():
         languages = f": {' '.join(codes)}" if any(codes) else ""
-        console.print(f"missing: {task}{languages}", highlight=False)
+        console.print(cell(f"missing: {task}{languages}"))
     if missing:
         console.print("--json lists the missing files", highlight=False)

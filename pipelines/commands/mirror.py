@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say
+from pipelines.console import cell, say
 from xstilts.errors import PlanError, counted
 
 app = new_app(
@@ -161,12 +161,13 @@ def _print_licenses(rows: Sequence[dict[str, Any]]) -> None:
     table = Table("data set or model", "commit", "files", "MB", "license", "note")
     for row in rows:
         registry = f"{row['registry']} (not on its card)" if row["registry"] else "not stated"
-        table.add_row(
+        values = (
             row["set"],
             ", ".join(revision[:12] for revision in row["revisions"]) or "none",
-            str(row["files"]),
+            row["files"],
             f"{row['bytes'] / 1e6:.1f}",
             row["licence"] or registry,
             row["heed"],
         )
+        table.add_row(*map(cell, values))
     Console().print(table)

@@ -111,10 +111,11 @@ def overview_of(
     from xstilts.plan.show import overview
     from xstilts.plan.status import done
     from xstilts.runs.mirror_choice import mirror_for
+    from xstilts.store.private_files import private_folder
     from xstilts.store.store import Store
 
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     checked = read_plan(plan, tasks)
     expansion = expand_plan(checked, mirror_for(mirror, checked.mirror, home))
     with store_at(store, home) as uri:

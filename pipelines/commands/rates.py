@@ -134,6 +134,7 @@ def choose_rates(
     from xstilts.plan import rate_trials
     from xstilts.plan.tables import Tables
     from xstilts.runs.mirror_choice import mirror_for
+    from xstilts.store.private_files import private_folder
     from xstilts.tasks.recipes import GRIDS
 
     checked = read_plan(plan, tasks)
@@ -149,7 +150,7 @@ def choose_rates(
         print("\n".join(str(file) for file in files.values()))
         return 0
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     expansions = [
         expand_plan(trial.plan, mirror_for(mirror, trial.plan.mirror, home)) for trial in trials
     ]

@@ -118,11 +118,12 @@ def run_plan(
     from pipelines.scratch_folder import scratch_folder
     from xstilts.plan.status import undone
     from xstilts.runs.mirror_choice import mirror_for
-    from xstilts.store.store import Store, in_threads
+    from xstilts.store.private_files import private_folder
+    from xstilts.store.store import Store
 
     started = time.monotonic()
     path, home = Path(plan), Path(home).resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     checked = read_plan(path, tasks)
     address = mirror_for(mirror, checked.mirror, home)
     expansion = expand_plan(checked, address)
@@ -160,11 +161,7 @@ def run_plan(
         code, failures = local_runner.outcome(opened, name)
         missing = _missing_outputs(opened, name) if code in (0, 4) else []
         report = folders.out / "report"
-        prefix = f"runs/{name}/report/"
-        in_threads(
-            lambda key: opened.get_file(key, report / key.removeprefix(prefix)),
-            opened.list(prefix),
-        )
+        opened.get_folder(f"runs/{name}/report/", report)
     errors = [f"{failure['what']}: {in_a_line(failure['error'])}" for failure in failures]
     if missing:
         code = InfrastructureError.exit_code

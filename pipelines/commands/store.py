@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say
+from pipelines.console import say, warn
 from xstilts.errors import counted
 
 if TYPE_CHECKING:
@@ -29,17 +30,18 @@ def serve(
 ) -> int:
     """Serve HOME/store over S3 until interrupted, and print the environment that clients need."""
     from pipelines.local_runner import interruptible
+    from xstilts.store.private_files import private_folder
     from xstilts.store.server import serve as serve_folder
 
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     with (
         interruptible(),
-        serve_folder(home / "store", port=port, log=home / "store.log") as server,
+        serve_folder(home / "store", port=port, log=home / "store.log", say=warn) as server,
     ):
         for key, value in server.env().items():
             say(f"export {key}={value}")
-        server.process.wait()
+        signal.pause()
     return 0
 
 
@@ -47,20 +49,36 @@ def serve(
     cls=Command,
     epilog=examples(
         "xstilts store verify",
-        "xstilts store verify --store s3://bucket/prefix",
-        note="Exit code 3 if there are problems.",
+        "xstilts store verify --repair --store s3://bucket/prefix",
+        note="Exit code 3 if problems remain.",
     ),
 )
-def verify(store: options.LocalStore = None, home: options.Home = Path(".xstilts")) -> int:
+def verify(
+    store: options.LocalStore = None,
+    home: options.Home = Path(".xstilts"),
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Delete corrupt objects and the records of the steps that need them or missing "
+            "ones, so that the next run computes these steps again.",
+        ),
+    ] = False,
+) -> int:
     """Check that every manifest and every file it names is complete and has its SHA-256."""
+    from xstilts.store.verify import repair as repair_store
     from xstilts.store.verify import verify as verify_store
 
     with _opened(store, home) as opened:
         problems = verify_store(opened)
+        steps = repair_store(opened, problems) if repair else 0
     for problem in problems:
-        say(problem)
+        say(problem.text)
     say(counted(len(problems), "problem"))
-    return 3 if problems else 0
+    if repair and problems:
+        say(f"{counted(steps, 'step')} removed; run their plans again to compute them")
+    remaining = [problem for problem in problems if not (repair and problem.keys)]
+    return 3 if remaining else 0
 
 
 @app.command(
@@ -81,7 +99,7 @@ def gc(
     from xstilts.store.garbage import collect, garbage
 
     with _opened(store, home) as opened:
-        unreferenced = garbage(opened, time.time(), days)
+        unreferenced = garbage(opened, time.time(), days, use_index=dry_run)
         if not dry_run:
             collect(opened, unreferenced)
     verb = "would be deleted" if dry_run else "deleted"
@@ -94,9 +112,10 @@ def gc(
 def _opened(uri: str | None, home: Path) -> "Iterator[Store]":
     """The store at a URI, or the embedded one over HOME/store."""
     from pipelines.local_runner import store_at
+    from xstilts.store.private_files import private_folder
     from xstilts.store.store import Store
 
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     with store_at(uri, home) as address:
         yield Store.open(address, cache=Path(os.environ["XSTILTS_CACHE"]))

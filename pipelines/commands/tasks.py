@@ -9,7 +9,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, Debug, examples, new_app
-from pipelines.console import say
+from pipelines.console import cell, say
 from xstilts.errors import counted
 
 app = new_app()
@@ -64,13 +64,14 @@ def _print_tables(rows: Sequence[dict[str, Any]]) -> None:
         for row in (row for row in rows if row["role"] == role):
             languages, metrics = row["languages"], row["metrics"]
             image = "yes" if row["modality"] == "image" else ""
-            table.add_row(
+            values = (
                 row["name"],
                 row["format"],
                 *((image, ", ".join(row["objectives"])) if trained else ()),
-                str(len(languages)) if len(languages) > 1 else languages[0],
+                len(languages) if len(languages) > 1 else languages[0],
                 metrics[0] if metrics else "",
             )
+            table.add_row(*map(cell, values))
         Console().print(table)
 
 

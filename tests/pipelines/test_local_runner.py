@@ -2,13 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipelines.local_runner import BUCKET_URI, interruptible, run_name, store_at
-from xstilts.errors import PlanError
+from pipelines import local_runner
+from pipelines.local_runner import BUCKET_URI, interruptible, run_name, store_at, watched
+from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs.mirror_choice import mirror_for
 
 
@@ -75,3 +80,61 @@ def test_the_option_replaces_the_plans_mirror(tmp_path: Path) -> None:
 def test_a_run_without_a_mirror_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="set --mirror"):
         mirror_for(None, None, tmp_path)
+
+
+# ---- processes that a run needs ----
+
+
+def interrupted_by(act: Callable[[], None], process: subprocess.Popen[bytes]) -> None:
+    with watched(process, lambda: "it ended"):
+        act()
+        time.sleep(30)
+
+
+def test_a_run_ends_when_a_process_that_it_needs_ends() -> None:
+    started = time.monotonic()
+    with (
+        subprocess.Popen(["sleep", "60"]) as process,
+        pytest.raises(InfrastructureError, match="it ended"),
+    ):
+        interrupted_by(process.kill, process)
+    assert time.monotonic() - started < 5
+
+
+def test_ctrl_c_is_not_taken_for_the_end_of_a_process() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted_by(lambda: os.kill(os.getpid(), signal.SIGINT), process)
+        process.kill()
+
+
+def test_a_process_that_ends_after_the_body_disturbs_nothing() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        with watched(process, lambda: "it ended"):
+            pass
+        process.kill()
+    time.sleep(1)
+
+
+GRANDPARENT = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(subprocess.Popen(["sleep", "60"], start_new_session=True).pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_ignores_sigterm_ends_with_those_that_it_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local_runner, "END_SECONDS", 0.5)
+    process = subprocess.Popen([sys.executable, "-c", GRANDPARENT], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    local_runner._end_tree(process)
+    assert process.poll() == -signal.SIGKILL
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"

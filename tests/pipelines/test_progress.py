@@ -9,8 +9,8 @@ class FakeStore:
     def __init__(self, **done: set[str]) -> None:
         self._done = done
 
-    def done(self, kind: str) -> set[str]:
-        return self._done.get(kind, set())
+    def finished(self, kind: str, fingerprints: set[str]) -> set[str]:
+        return self._done.get(kind, set()) & fingerprints
 
 
 def test_a_line_counts_the_finished_steps_of_the_run() -> None:

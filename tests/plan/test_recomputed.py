@@ -1,6 +1,6 @@
 """Which steps are recomputed although an earlier run of the plan finished them, and why."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from io import StringIO
 from typing import Any
 
@@ -22,9 +22,12 @@ class Runs:
     def __init__(self, **runs: Expansion) -> None:
         self.runs = runs
 
-    def done(self, kind: str) -> set[str]:
+    def finished(self, kind: str, fingerprints: Collection[str]) -> set[str]:
         return {
-            fp for run in self.runs.values() for fp, step in run.steps.items() if step.kind == kind
+            fp
+            for run in self.runs.values()
+            for fp, step in run.steps.items()
+            if step.kind == kind and fp in fingerprints
         }
 
     def written(self, prefix: str) -> dict[str, tuple[int, float]]:
@@ -113,7 +116,7 @@ def test_new_and_unfinished_steps_are_not_recomputed(expanded: Expanded, text: s
     assert groups(expanded(text.replace("seeds: 2", "seeds: 3")), expanded()) == []
 
     class Unfinished(Runs):
-        def done(self, kind: str) -> set[str]:
+        def finished(self, kind: str, fingerprints: Collection[str]) -> set[str]:
             return set()
 
     before = expanded()

@@ -18,10 +18,10 @@ Expanded = Callable[..., Expansion]
 
 class FakeStore:
     def __init__(self, finished: dict[str, set[str]]) -> None:
-        self.finished = finished
+        self._finished = finished
 
-    def done(self, kind: str) -> set[str]:
-        return self.finished.get(kind, set()) | {"of another plan"}
+    def finished(self, kind: str, fingerprints: Collection[str]) -> set[str]:
+        return self._finished.get(kind, set()) & set(fingerprints)
 
 
 def test_done_and_undone(expanded: Expanded) -> None:

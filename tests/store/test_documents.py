@@ -103,7 +103,7 @@ def test_verify_deletes_no_local_file_that_a_manifest_names(store: Store, tmp_pa
     victim.write_text("mine")
     planted(store, files={"rows": {"sha256": str(victim), "size": 4}})
     (problem,) = verify(store)
-    assert "is not a SHA-256" in problem
+    assert "is not a SHA-256" in problem.text
     assert victim.read_text() == "mine"
 
 
@@ -114,4 +114,13 @@ def test_a_checkpoint_does_not_write_outside_its_folder(store: Store, tmp_path: 
     assert checkpoint is not None
     with pytest.raises(StoreError, match="not a valid file name"):
         store.checkpoint_files(*checkpoint, tmp_path / "into")
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_folder_of_the_store_writes_no_file_outside(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "list", lambda prefix: [f"{prefix}fine", f"{prefix}../../evil"])
+    with pytest.raises(StoreError, match="not a valid file name"):
+        store.get_folder("runs/r/report/", tmp_path / "a" / "report")
     assert not list(tmp_path.rglob("*evil*"))

@@ -1,6 +1,7 @@
 """Blobs, manifests and run folders, against the embedded server."""
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from botocore.response import StreamingBody
 
-from xstilts.errors import PlanError, StoreError
+from xstilts.errors import CorruptError, PlanError, StoreError
 from xstilts.step import Step
+from xstilts.store.layout import blob_key
 from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
 from xstilts.store.verify import verify
@@ -90,12 +93,12 @@ def test_processes_that_share_a_cache_fetch_a_blob_once(
 def test_a_corrupt_blob_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
     manifest = store.commit(STEP, written(tmp_path, rows="good"), {})
     sha = manifest.files["rows"].sha256
-    store.put_bytes_at(f"blobs/{sha}", b"evil")
+    store.put_bytes_at(blob_key(sha), b"evil")
     with pytest.raises(
-        StoreError, match=r"blobs/.*: corrupt: SHA-256 mismatch.*delete it and the manifests"
+        StoreError, match=r"blobs/.*: corrupt: SHA-256 mismatch.*`xstilts store verify --repair`"
     ):
         store.blob_path(sha)
-    assert [problem.split(" (rows)")[0] for problem in verify(store)] == [
+    assert [problem.text.split(" (rows)")[0] for problem in verify(store)] == [
         f"steps/records/{STEP.fingerprint}"
     ]
 
@@ -207,7 +210,9 @@ def test_wrong_credentials_are_named(server: Server, monkeypatch: pytest.MonkeyP
 
 
 def test_an_unreachable_server_is_named(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
-    for name, value in (server.env() | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}).items():
+    for name, value in (
+        server.env() | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    ).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         Store.open("s3://xstilts/x")
@@ -230,7 +235,9 @@ def test_a_full_local_disk_is_a_store_error(store: Store, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.client, "download_file", full)
-    with pytest.raises(StoreError, match="no space left on the local disk"):
+    with pytest.raises(
+        StoreError, match=r"no space left on the local disk of .* \(5 bytes needed, [\d,]+ free\)"
+    ):
         store.blob_path(blob.sha256)
 
 
@@ -300,7 +307,7 @@ def test_a_blob_that_cannot_be_fetched_is_named_and_cancels_the_rest(
         fetch(self, sha256, cached)
 
     monkeypatch.setattr(Store, "_fetch", slow)
-    with pytest.raises(StoreError, match=f"blobs/{lost}"):
+    with pytest.raises(StoreError, match=blob_key(lost)):
         store.fetch([lost, *hashes])
     assert len(started) < 20
 
@@ -375,3 +382,112 @@ def test_a_loss_at_any_request_leaves_a_complete_checkpoint(
     assert checkpoint[1]["update"] == (30 if after >= 4 else 20)
     restored = store.checkpoint_files(*checkpoint, tmp_path / "back")
     assert {path.read_text() for path in restored.values()} == {"new" if after >= 4 else "old"}
+
+
+# ---- faults of the transfer ----
+
+
+class Garbled:
+    """A client whose first downloads return changed bytes: `change` gets the number of the read."""
+
+    def __init__(self, client: Any, change: Callable[[int, bytes], bytes]) -> None:
+        self._client, self._change, self.reads = client, change, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def _changed(self, data: bytes) -> bytes:
+        self.reads += 1
+        return self._change(self.reads, data)
+
+    def download_file(self, bucket: str, key: str, path: str) -> None:
+        self._client.download_file(bucket, key, path)
+        Path(path).write_bytes(self._changed(Path(path).read_bytes()))
+
+    def get_object(self, **arguments: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._client.get_object(**arguments)
+        data = self._changed(answer["Body"].read())
+        return {**answer, "Body": StreamingBody(io.BytesIO(data), len(data))}
+
+
+def once(number: int, data: bytes) -> bytes:
+    return data[:-1] if number == 1 else data
+
+
+def always(number: int, data: bytes) -> bytes:
+    return data[:-1]
+
+
+def differently(number: int, data: bytes) -> bytes:
+    return data + bytes(number)
+
+
+def test_a_garbled_download_is_repeated(store: Store) -> None:
+    blob = store.put_bytes(b"sound")
+    store.put_json("runs/r/status.json", {"exit_code": 0})
+    for read in (
+        lambda: store.read_blob(blob.sha256),
+        lambda: store.check_blob(blob.sha256),
+        lambda: store.get_json("runs/r/status.json"),
+    ):
+        client, store.client = store.client, Garbled(store.client, once)
+        read()
+        assert store.client.reads == 2
+        store.client = client
+
+
+@pytest.mark.parametrize("check", [Store.check_blob, Store.blob_path])
+def test_only_two_equal_downloads_show_that_a_blob_is_corrupt(
+    store: Store, check: Callable[[Store, str], object]
+) -> None:
+    blob = store.put_bytes(b"sound")
+    store.client = Garbled(store.client, always)
+    with pytest.raises(CorruptError, match="two downloads"):
+        check(store, blob.sha256)
+    store.client = Garbled(store.client._client, differently)
+    with pytest.raises(StoreError, match=r"not reliable.*Nothing needs to be deleted") as error:
+        check(store, blob.sha256)
+    assert error.value.temporary
+
+
+def test_a_lost_blob_is_named_with_what_recovers_it(store: Store) -> None:
+    blob = store.put_bytes(b"lost")
+    store.delete(blob_key(blob.sha256))
+    with pytest.raises(CorruptError, match=f"{blob.sha256}: missing.*verify --repair"):
+        store.blob_path(blob.sha256)
+
+
+class Forgetful:
+    """A client that acknowledges the first PUTs and stores nothing."""
+
+    def __init__(self, client: Any, lost: int) -> None:
+        self._client, self.lost = client, lost
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_object(self, **arguments: Any) -> Any:
+        self.lost -= 1
+        return None if self.lost >= 0 else self._client.put_object(**arguments)
+
+    def upload_file(self, *arguments: Any, **others: Any) -> Any:
+        self.lost -= 1
+        return None if self.lost >= 0 else self._client.upload_file(*arguments, **others)
+
+
+def test_a_lost_upload_is_repeated_once(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"of a file")
+    store.client = Forgetful(store.client, lost=1)
+    assert store.size(blob_key(store.put_blob(tmp_path / "file").sha256)) == 9
+    store.client = Forgetful(store.client._client, lost=2)
+    with pytest.raises(StoreError, match=r"blobs/.*acknowledged this blob \(5 bytes\) twice"):
+        store.put_bytes(b"bytes")
+
+
+def test_credentials_in_the_endpoint_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://key:hidden@127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    with pytest.raises(StoreError, match=r"http://\*\*\*@127\.0\.0\.1:9 cannot be") as error:
+        Store.open("s3://xstilts/x")
+    assert "hidden" not in str(error.value)

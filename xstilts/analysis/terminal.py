@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from xstilts.analysis.result_texts import clear, control_text, p_text
-from xstilts.errors import counted, in_a_line
+from xstilts.errors import counted, in_a_line, printable
 
 #: More effects do not fit on a screen; then only the headline contrast's are printed.
 LARGEST_TABLE = 30
@@ -47,12 +47,12 @@ def show(report: Path, console: Console | None = None) -> None:
         if len(missing) > MISSING_SHOWN:
             lines.append(f"  … and {len(missing) - MISSING_SHOWN} more, see the report")
     for line in lines:
-        console.print(line, markup=False)
-    console.print(summary["banner"], style="italic", markup=False)
+        console.print(printable(line), markup=False)
+    console.print(printable(summary["banner"]), style="italic", markup=False)
 
 
 def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Table:
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=_text(title), title_justify="left")
     for column in ("contrast", "backbone", "evaluation"):
         table.add_column(column)
     for column in ("effect", f"{100 * level:g} % interval", "adj. p", "MDE", "seeds"):
@@ -60,9 +60,9 @@ def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Ta
     for row in effects:
         p = row["p_adjusted"]
         cells = (
-            escape(row["contrast"]),
-            escape(row["backbone"]),
-            escape(row["evaluation"]),
+            _text(row["contrast"]),
+            _text(row["backbone"]),
+            _text(row["evaluation"]),
             f"{row['effect']:+.1f}",
             f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}",
             p_text(p),
@@ -71,3 +71,8 @@ def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Ta
         )
         table.add_row(*cells, style="bold" if clear(p, 1 - level) else "dim")
     return table
+
+
+def _text(value: str) -> Text:
+    """Text from a plan, which is not markup."""
+    return Text(printable(value))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from xstilts.errors import InfrastructureError
 from xstilts.sources.provenance import RECORD, Record
+from xstilts.store.private_files import cache_folder
 from xstilts.store.store import Store, file_sha256
 
 
@@ -105,7 +106,7 @@ class S3Target:
         self.store, self.address = Store.open(uri), uri
         self.sizes = {name: size for name, (size, _) in self.store.listing("").items()}
         name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-        self.parts = Path(os.environ.get("XSTILTS_CACHE", tempfile.gettempdir())) / f"pull-{name}"
+        self.parts = cache_folder() / f"pull-{name}"
 
     def part(self, name: str) -> Path:
         path = self.parts / name

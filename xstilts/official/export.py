@@ -12,6 +12,7 @@ import pandas as pd
 from xstilts.errors import DataError, PlanError
 from xstilts.official.forms import FORMS_OF, OFFICIAL_FORM
 from xstilts.official.layout import TABLES, Official, official_languages
+from xstilts.store.documents import is_name
 from xstilts.tasks.registry import TASKS
 
 CELL = ("backbone", "arm", "seed_intermediate", "seed_target")
@@ -129,7 +130,12 @@ def _target_seeds(cell: Cell, known: Sequence[Cell]) -> list[int | None]:
 def cell_name(cell: Cell) -> str:
     """`<backbone>.<arm>.i<seed>.t<seed>`, without the seeds that a cell does not have."""
     seeds = [f"{kind}{seed}" for kind, seed in zip("it", cell[2:], strict=True) if seed is not None]
-    return ".".join([*cell[:2], *seeds])
+    name = ".".join([*cell[:2], *seeds])
+    if not is_name(name, folders=False):
+        raise DataError(
+            f"{name!r}: a backbone or arm of the report's predictions is not a valid file name"
+        )
+    return name
 
 
 def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from xstilts.plan.cost import Cost
 from xstilts.plan.expansion import Expansion
+from xstilts.store.threads import in_threads
 
 #: Most manifests that are read of each kind, evenly over the finished steps.
 MOST = 100
@@ -80,8 +82,9 @@ def measured_seconds(finished: Mapping[str, Collection[str]], store: Manifests) 
     seconds = {}
     for kind in ("finetune", "score"):
         done = sorted(finished.get(kind, ()))
-        for fingerprint in done[:: -(-len(done) // MOST) or 1]:
-            manifest = store.manifest(kind, fingerprint)
+        sample = done[:: -(-len(done) // MOST) or 1]
+        manifests = in_threads(partial(store.manifest, kind), sample)
+        for fingerprint, manifest in zip(sample, manifests, strict=True):
             if manifest is not None and "seconds" in manifest.info:
                 seconds[fingerprint] = float(manifest.info["seconds"])
     return seconds

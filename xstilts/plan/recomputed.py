@@ -1,6 +1,6 @@
 """Which steps a plan recomputes although an earlier run finished them, and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ _MAX_QUOTED = 60
 class RunStore(Protocol):
     """The part of the store that this module reads."""
 
-    def done(self, kind: str) -> set[str]: ...
+    def finished(self, kind: str, fingerprints: Collection[str]) -> set[str]: ...
     def written(self, prefix: str) -> dict[str, tuple[int, float]]: ...
     def get_json(self, key: str) -> Any | None: ...
     def get_bytes_at(self, key: str) -> bytes | None: ...
@@ -60,7 +60,10 @@ def recomputed(
 
     Grouped by kind and reasons.
     """
-    done = {kind: store.done(kind) for kind in expansion.by_kind()}
+    done = {
+        kind: store.finished(kind, {*fps, *(fp for fp, old in earlier.items() if old.kind == kind)})
+        for kind, fps in expansion.by_kind().items()
+    }
     finished: dict[tuple[str, str], list[Step]] = {}
     for fingerprint, step in earlier.items():
         if fingerprint in done.get(step.kind, ()):

@@ -9,12 +9,12 @@ from xstilts.plan.expansion import Expansion
 class FinishedSteps(Protocol):
     """The part of the store that this module reads."""
 
-    def done(self, kind: str) -> Collection[str]: ...
+    def finished(self, kind: str, fingerprints: Collection[str]) -> set[str]: ...
 
 
 def done(expansion: Expansion, store: FinishedSteps) -> dict[str, set[str]]:
-    """kind → fingerprints of the plan's finished steps. Lists the store once per kind."""
-    return {kind: set(fps) & set(store.done(kind)) for kind, fps in expansion.by_kind().items()}
+    """kind → fingerprints of the plan's finished steps."""
+    return {kind: store.finished(kind, fps) for kind, fps in expansion.by_kind().items()}
 
 
 def undone(expansion: Expansion, store: FinishedSteps) -> dict[str, set[str]]:

@@ -26,7 +26,8 @@ from xstilts.runs.folder import (
 )
 from xstilts.sources.object_names import naming_objects
 from xstilts.step import Step, require_current
-from xstilts.store.store import Store, in_threads
+from xstilts.store.store import Store
+from xstilts.store.threads import in_threads
 
 #: A launcher. Arguments: dotted path of a worker function, its JSON configuration, and the plan's
 #: resources.
@@ -151,7 +152,7 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
     store, folder = open_run(run_uri)
     spec, all_steps = spec_of(store, folder, group)
     steps = {fingerprint: all_steps[fingerprint] for fingerprint in spec[kind]}
-    undone = set(steps) - store.done(kind)
+    undone = set(steps) - store.finished(kind, steps)
     group_key = f"{folder}/failures/{kind}-{group}.json"
     for fingerprint in undone:
         require_current(steps[fingerprint])
@@ -173,7 +174,7 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
             group_error = error
             store.put_json(group_key, failure(f"{kind}-{group}", error))
         _record_unfinished(store, folder, kind, steps, group_error)
-    done = store.done(kind)
+    done = store.finished(kind, steps)
     return {
         "done": len(set(steps) & done),
         "failed": len(set(steps) - done),
@@ -201,7 +202,7 @@ def _record_unfinished(
         steps: the group's steps of that kind.
         group_error: what the launcher raised.
     """
-    for fingerprint in set(steps) - store.done(kind):
+    for fingerprint in set(steps) - store.finished(kind, steps):
         key = failure_key(folder, kind, fingerprint)
         if store.get_json(key) is None:
             error = group_error or RuntimeError("the group ended without finishing this step")

@@ -85,7 +85,7 @@ def group(
     """
     store, folder = open_run(run_uri)
     spec, steps = spec_of(store, folder, name)
-    done = store.done("finetune")
+    done = store.finished("finetune", spec["finetune"])
     undone = workers.from_first([fp for fp in spec["finetune"] if fp not in done])
     if not undone:
         return

@@ -56,7 +56,7 @@ def _batches(*lists: str) -> Callable[[Store, str, str], list[str]]:
         expanded = store.get_json(f"{folder}/expanded.json") or {}
         steps = {fp for kind in lists for batch in expanded.get(kind, ()) for fp in batch["steps"]}
         kinds = {expanded["steps"][fp]["kind"] for fp in steps}
-        undone = steps - set[str]().union(*(store.done(kind) for kind in kinds))
+        undone = steps - set[str]().union(*(store.finished(kind, steps) for kind in kinds))
         return [f"{task}: {_label(expanded, fp)} is not done" for fp in sorted(undone)]
 
     return check
@@ -69,7 +69,8 @@ def _groups(store: Store, folder: str, task: str) -> list[str]:
     from xstilts.runs.folder import failure_key
 
     expanded = store.get_json(f"{folder}/expanded.json") or {}
-    undone = {fp for group in expanded.get("groups", ()) for fp in group[task]} - store.done(task)
+    steps = {fp for group in expanded.get("groups", ()) for fp in group[task]}
+    undone = steps - store.finished(task, steps)
     failed = set(store.list(f"{folder}/failures/"))
     return [
         f"{task}: {_label(expanded, fp)} is neither done nor failed"

@@ -155,7 +155,7 @@ def spec_of(store: Store, folder: str, name: str) -> tuple[dict[str, Any], dict[
 def settled(store: Store, folder: str, group: str, kind: str) -> bool:
     """Whether every step of a kind in a group is done or has its failure recorded."""
     spec, _ = spec_of(store, folder, group)
-    done = store.done(kind)
+    done = store.finished(kind, spec[kind])
     failed = set(store.list(f"{folder}/failures/"))
     return all(fp in done or failure_key(folder, kind, fp) in failed for fp in spec[kind])
 

@@ -24,7 +24,8 @@ from xstilts.runs.stage import model_folder, parent
 from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_answers
 from xstilts.step import Step, training_role
 from xstilts.store.manifest import Manifest
-from xstilts.store.store import Store, in_threads
+from xstilts.store.store import Store
+from xstilts.store.threads import in_threads
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
 from xstilts.training.workers import Workers

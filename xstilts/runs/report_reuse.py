@@ -14,7 +14,8 @@ from typing import Any
 
 from xstilts.step import canonical_json
 from xstilts.store import documents
-from xstilts.store.store import Store, file_sha256, in_threads
+from xstilts.store.store import Store, file_sha256
+from xstilts.store.threads import in_threads
 
 #: Distributions whose version can change a table or a page.
 LIBRARIES = ("numpy", "pandas", "scipy", "pyarrow", "jinja2", "matplotlib")

@@ -10,6 +10,7 @@ from typing import Any
 
 from xstilts.errors import DataError, InfrastructureError
 from xstilts.sources.hub_client import MAX_ATTEMPTS, RemoteFile, Repo, request
+from xstilts.store.private_files import cache_folder
 
 _CHUNK = 1 << 20
 
@@ -24,7 +25,7 @@ def read_small(repo: Repo, name: str) -> bytes:
 
 def cached_file(repo: Repo, file: RemoteFile) -> Path:
     """A copy of a file in the local cache, verified when it was downloaded."""
-    cache = Path(os.environ.get("XSTILTS_CACHE", tempfile.gettempdir())) / "hub" / f"{repo.kind}s"
+    cache = cache_folder() / "hub" / f"{repo.kind}s"
     path = cache / repo.name / repo.revision / file.name
     if not (path.is_file() and path.stat().st_size == file.size):
         path.parent.mkdir(parents=True, exist_ok=True)

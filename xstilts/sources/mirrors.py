@@ -14,6 +14,7 @@ from typing import Any
 from xstilts.errors import DataError, PlanError
 from xstilts.sources import hub
 from xstilts.sources.provenance import RECORD, Record
+from xstilts.store.private_files import cache_folder
 from xstilts.store.store import Store, file_sha256
 
 
@@ -111,7 +112,7 @@ def _open_s3(uri: str) -> Mirror:
     store = Store.open(uri)
     listing = store.listing("")
     name = hashlib.sha256(json.dumps([uri, sorted(listing.items())]).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XSTILTS_CACHE", tempfile.gettempdir())) / f"mirror-{name}"
+    folder = cache_folder() / f"mirror-{name}"
     return Mirror("folder", folder, uri, listing=S3Listing(store, frozenset(listing)))
 
 

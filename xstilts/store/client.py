@@ -1,13 +1,17 @@
 """The S3 client, and its errors: what is wrong, where, what to do."""
 
+import errno
 import logging
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from xstilts.errors import StoreError
+from xstilts.errors import StoreError, without_credentials
 
 
 @cache
@@ -38,7 +42,7 @@ def make_client() -> Any:
         s3={"addressing_style": "path"},
         connect_timeout=4,
         read_timeout=60,
-        retries={"max_attempts": 3, "mode": "standard"},
+        retries={"max_attempts": _attempts(), "mode": "standard"},
         max_pool_connections=32,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -46,9 +50,27 @@ def make_client() -> Any:
     region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "us-east-1"
     session = Session()
     session.register_component("data_loader", _descriptions())
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=parsed_time)
     return boto3.session.Session(botocore_session=session).client(
         "s3", region_name=region, config=config
     )
+
+
+def _attempts() -> int:
+    """How often a request is made: AWS_MAX_ATTEMPTS, or 3."""
+    return int(os.environ.get("AWS_MAX_ATTEMPTS") or 3)
+
+
+def parsed_time(value: Any) -> datetime:
+    """A time in a response. Botocore's own parser takes half of the time of a listing."""
+    from botocore.utils import parse_timestamp
+
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # the date of a header, or seconds
+        return cast(datetime, parse_timestamp(value))
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def status_of(error: Any) -> int:
@@ -56,53 +78,69 @@ def status_of(error: Any) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
+def is_absent(error: Any) -> bool:
+    """Whether a botocore ClientError says that an object does not exist."""
+    return status_of(error) == 404 and error.response["Error"].get("Code") != "NoSuchBucket"
+
+
 @contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turns errors of boto3 into a StoreError with the address and what to do."""
+def explained(
+    where: str, path: Path | None = None, needed: Callable[[], int | None] | None = None
+) -> Iterator[None]:
+    """Turns errors of boto3 into a StoreError with the address and what to do.
+
+    Args:
+        where: the object's URI.
+        path: the local file that is written.
+        needed: returns its size in bytes.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise StoreError(
+            f"{where}: no space left on the local disk{_disk(path, needed)}; free some and run the "
+            "same command again"
+        ) from error
+    except Exception as error:
+        explanation = _explanation(error)
+        if explanation is None:
+            raise
+        text, temporary = explanation
+        # botocore quotes the endpoint's URL, which may have credentials.
+        raise StoreError(without_credentials(f"{where}{text}"), temporary=temporary) from error
+
+
+def _explanation(error: Exception) -> tuple[str, bool] | None:
+    """(what is wrong and what to do, whether it may pass) for an error of boto3, or None."""
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
         NoCredentialsError,
-        PaginationError,
         PartialCredentialsError,
     )
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
-    try:
-        yield
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StoreError(
-            f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from error
-    except ClientError as error:
-        raise StoreError(
-            f"{where} at {endpoint}: {_client_error(error)}",
-            temporary=status_of(error) == 429 or status_of(error) >= 500,
-        ) from error
-    except S3UploadFailedError as error:
-        raise StoreError(
-            f"{where} at {endpoint}: the upload failed ({error}); check the free disk space of the "
-            "server"
-        ) from error
-    except PaginationError as error:
-        raise StoreError(
-            f"{where} at {endpoint}: the server's listings are not reliable ({error}); use another "
-            "S3 server"
-        ) from error
-    except BotoCoreError as error:
-        raise StoreError(
-            f"{where}: the S3 server at {endpoint} cannot be reached ({type(error).__name__}: "
-            f"{error}); check AWS_ENDPOINT_URL, and that the server is running",
-            temporary=True,
-        ) from error
-    except OSError as error:
-        if error.errno == 28:
-            raise StoreError(
-                f"{where}: no space left on the local disk; free some and run the same command "
-                "again"
-            ) from error
-        raise
+    match error:
+        case NoCredentialsError() | PartialCredentialsError():
+            return ": no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", False
+        case ClientError():
+            status = status_of(error)
+            return f" at {endpoint}: {_client_error(error)}", status == 429 or status >= 500
+        case S3UploadFailedError():
+            advice = "check the free disk space of the server"
+            return f" at {endpoint}: the upload failed ({error}); {advice}", False
+        case BotoCoreError():
+            return (
+                f": the S3 server at {endpoint} cannot be reached ({type(error).__name__}: "
+                f"{error}); check AWS_ENDPOINT_URL, and that the server is running",
+                True,
+            )
+    return None
 
 
 def _client_error(error: Any) -> str:
@@ -117,3 +155,13 @@ def _client_error(error: Any) -> str:
     if status in (500, 507):
         return f"server error ({code} {status}: {error}); check its log and its free disk space"
     return str(error)
+
+
+def _disk(path: Path | None, needed: Callable[[], int | None] | None) -> str:
+    """The file on a full disk, the bytes that it needs and those that are free, for a message."""
+    if path is None:
+        return ""
+    folder = next(each for each in path.absolute().parents if each.is_dir())
+    size = needed() if needed else None
+    wanted = "" if size is None else f"{size:,} bytes needed, "
+    return f" of {path} ({wanted}{shutil.disk_usage(folder).free:,} free)"

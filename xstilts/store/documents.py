@@ -36,6 +36,7 @@ MEMBERS: Mapping[str, Mapping[str, Types]] = {
     "runs/*/tasks/*.json": {"files": dict},
     "schedules/*/schedule.json": {"mirror": str, "held": dict},
     "schedules/*/firings/*.json": {"run": str, "number": int, "at": _Number},
+    "index/manifests.json": {"sha256": str, "manifests": dict},
     "work/*/state.json": {"update": int, "time": _Number, "files": dict},
 }  # fmt: skip
 
@@ -79,12 +80,18 @@ def checked_sha256(value: Any, where: str) -> str:
     return value
 
 
-def checked_name(value: str, where: str) -> str:
-    """`value` if it names a file below a folder: relative, without `.`, `..` and control
-    characters; CorruptError otherwise.
+def is_name(value: str, folders: bool = True) -> bool:
+    """Whether `value` names a file below a folder: relative, without `.`, `..` and control
+    characters. folders: whether it may have folders of its own.
     """
     parts = value.split("/")
-    if _CONTROL.search(value) or any(part in ("", ".", "..") for part in parts):
+    valid = not _CONTROL.search(value) and not any(part in ("", ".", "..") for part in parts)
+    return valid and (folders or len(parts) == 1)
+
+
+def checked_name(value: str, where: str) -> str:
+    """`value` if it names a file below a folder (`is_name`); CorruptError otherwise."""
+    if not is_name(value):
         raise CorruptError(f"{where}: corrupt: {value!r} is not a valid file name")
     return value
 

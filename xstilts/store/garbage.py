@@ -5,31 +5,30 @@ To release the steps of a run, delete its folder. Young objects are kept, since 
 work in progress.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from xstilts.errors import StoreError
+from xstilts.errors import StoreError, counted
 from xstilts.step import RECIPE_VERSION
-from xstilts.store.manifest import Manifest
+from xstilts.store.index import Blobs, blobs_of_manifests
+from xstilts.store.layout import blob_key, blob_of, flat_blob_key, manifest_key
+from xstilts.store.listing import Entry
 from xstilts.store.store import Store
+from xstilts.store.threads import in_threads
 
 DAY = 86_400.0
-#: Parts of a store, which are also listed one by one.
-PARTS = ("blobs/", "runs/", "schedules/", "steps/", "work/")
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """keys: of unneeded objects, in the order in which to delete them. size: their bytes. kept:
-    bytes of all other objects.
-    """
+    """keys: of unneeded objects. size: their bytes. kept: bytes of all other objects."""
 
     keys: tuple[str, ...]
     size: int
     kept: int
 
 
-def garbage(store: Store, now: float, days: float) -> Garbage:
+def garbage(store: Store, now: float, days: float, use_index: bool = False) -> Garbage:
     """Objects that nothing references and that are older than a number of days.
 
     StoreError while a run may be active: a step whose blobs exist already writes only its manifest,
@@ -40,101 +39,109 @@ def garbage(store: Store, now: float, days: float) -> Garbage:
         store: to search.
         now: seconds since 1970.
         days: minimum age of garbage.
+        use_index: reads only manifests that changed since the last time (store/index.py). Not for
+            deleting.
     """
-    everything = store.written("")
-    old = {key for key, (_, written) in everything.items() if now - written > days * DAY}
+    everything = _everything(store)
+    old = {key for key, entry in everything.items() if now - entry.written > days * DAY}
     runs = sorted(
         {key.split("/")[1] for key in everything if key.startswith("runs/") and key.count("/") > 1}
     )
-    if active := [run for run in runs if _may_be_active(run, everything.keys(), old)]:
+    if active := _active(runs, everything, old):
         raise StoreError(
             f"{store.uri}: {', '.join(active)} may be active (no status.json, and changed within "
             f"{days:g} days); wait for it to finish, or delete its folder under runs/"
         )
-    manifests = _manifests(store)
     needed = _needed(store, runs)
-    _refuse_incomplete(store, everything.keys(), needed, manifests)
-    steps = [
-        _key_of(kind, fp)
-        for kind, fp in manifests
-        if (kind, fp) not in needed and _key_of(kind, fp) in old
-    ]
-    deleted = set(steps)
-    referenced = {
-        f"blobs/{blob.sha256}"
-        for (kind, fp), manifest in manifests.items()
-        if _key_of(kind, fp) not in deleted
-        for blob in manifest.files.values()
-    }
-    blobs = sorted(key for key in old if key.startswith("blobs/") and key not in referenced)
-    work = sorted(key for key in old if key.startswith("work/"))
-    # Manifests first: a manifest must never exist without its blobs.
-    keys = (*steps, *blobs, *work)
-    size = sum(everything[key][0] for key in keys)
-    return Garbage(keys, size, sum(size for size, _ in everything.values()) - size)
+    manifests = {key: entry for key, entry in everything.items() if _is_manifest(key)}
+    blobs = blobs_of_manifests(store, manifests, now, use_index)
+    _refuse_incomplete(store, everything.keys(), needed, blobs)
+    steps = sorted(key for key in manifests if key not in needed and key in old)
+    referenced = set[str]().union(*(blobs[key] for key in blobs.keys() - set(steps)))
+    unneeded = sorted(key for key in old if _is_unneeded(key, referenced))
+    keys = (*steps, *unneeded)
+    size = sum(everything[key].size for key in keys)
+    return Garbage(keys, size, sum(entry.size for entry in everything.values()) - size)
 
 
 def collect(store: Store, garbage: Garbage) -> None:
-    """Deletes garbage."""
-    for key in garbage.keys:
-        store.delete(key)
+    """Deletes garbage: manifests before the blobs that they name."""
+    steps = [key for key in garbage.keys if _is_manifest(key)]
+    in_threads(store.delete, steps)
+    in_threads(store.delete, [key for key in garbage.keys if not _is_manifest(key)])
 
 
-def _may_be_active(run: str, keys: Iterable[str], old: set[str]) -> bool:
-    run_keys = {key for key in keys if key.startswith(f"runs/{run}/")}
-    return f"runs/{run}/status.json" not in run_keys and not run_keys <= old
-
-
-def _key_of(kind: str, fingerprint: str) -> str:
-    return f"steps/{kind}/{fingerprint}/manifest.json"
-
-
-def _manifests(store: Store) -> dict[tuple[str, str], Manifest]:
-    manifests = {}
-    for kind in RECIPE_VERSION:
-        for fingerprint in sorted(store.done(kind)):
-            manifest = store.manifest(kind, fingerprint)
-            if manifest is not None:
-                manifests[kind, fingerprint] = manifest
-    return manifests
-
-
-def _needed(store: Store, runs: Iterable[str]) -> set[tuple[str, str]]:
-    """(kind, fingerprint) of the steps that runs reference. A run that was never expanded
-    references none; an expansion that cannot be read is an error.
+def _everything(store: Store) -> dict[str, Entry]:
+    """All objects of a store, from listings of its parts. StoreError if a listing of folders, which
+    servers make in another way, shows a folder with objects that these listings lack.
     """
-    needed: set[tuple[str, str]] = set()
-    for run in runs:
-        expanded = store.get_json(f"runs/{run}/expanded.json")
-        if expanded is not None:
-            needed |= {(step["kind"], fp) for fp, step in expanded["steps"].items()}
-    return needed
+    kinds = sorted({*store.folders("steps/"), *(f"steps/{kind}/" for kind in RECIPE_VERSION)})
+    parts = ("blobs/", "runs/", "schedules/", "work/", *kinds)
+    everything = {key: entry for part in parts for key, entry in store.entries(part).items()}
+    listed = {key[: key.find("/", len(part)) + 1] for part in parts for key in everything}
+    folders = [folder for part in parts for folder in store.folders(part)]
+    unlisted = [folder for folder in folders if folder not in listed]
+    _refuse_existing(store, [key for folder in unlisted for key in _references_of(folder)])
+    return everything
+
+
+def _references_of(folder: str) -> Iterator[str]:
+    """The object of a folder that references others. The folder itself may be empty: a server over
+    a file system also lists empty folders.
+    """
+    if folder.startswith("runs/"):
+        yield f"{folder}expanded.json"
+    if folder.startswith("steps/"):
+        yield f"{folder}manifest.json"
+
+
+def _active(runs: Iterable[str], keys: Iterable[str], old: Collection[str]) -> list[str]:
+    """Runs that changed lately and have no status.json."""
+    young = {key.split("/")[1] for key in keys if key.startswith("runs/") and key not in old}
+    return [run for run in runs if run in young and f"runs/{run}/status.json" not in keys]
+
+
+def _is_manifest(key: str) -> bool:
+    return key.startswith("steps/") and key.endswith("/manifest.json") and key.count("/") == 3
+
+
+def _is_unneeded(key: str, referenced: Collection[str]) -> bool:
+    """Whether an object is a checkpoint, or a blob that no manifest references."""
+    blob = blob_of(key)
+    return key.startswith("work/") or (blob is not None and blob not in referenced)
+
+
+def _needed(store: Store, runs: Iterable[str]) -> set[str]:
+    """Manifests of the steps that runs reference. A run that was never expanded references none; an
+    expansion that cannot be read is an error.
+    """
+    documents = in_threads(lambda run: store.get_json(f"runs/{run}/expanded.json"), runs)
+    return {
+        manifest_key(step["kind"], fingerprint)
+        for document in documents
+        for fingerprint, step in (document or {"steps": {}})["steps"].items()
+    }
 
 
 def _refuse_incomplete(
-    store: Store,
-    keys: Collection[str],
-    needed: Iterable[tuple[str, str]],
-    manifests: Mapping[tuple[str, str], Manifest],
+    store: Store, keys: Collection[str], needed: Collection[str], blobs: Blobs
 ) -> None:
-    """Raises StoreError if the listing lacks an object that exists, or that a listing of a part of
-    the store has.
-    """
-    parts = [key for part in PARTS for key in store.list(part)]
-    referenced = [
-        *(_key_of(kind, fp) for kind, fp in needed if (kind, fp) not in manifests),
-        *(
-            f"blobs/{blob.sha256}"
-            for manifest in manifests.values()
-            for blob in manifest.files.values()
-        ),
-    ]
-    unlisted = [key for key in dict.fromkeys(referenced) if key not in keys]
-    lacking = [key for key in parts if key not in keys]
-    lacking += [key for key in unlisted if store.size(key) is not None]
-    if lacking:
+    """Raises StoreError if the listing lacks a needed manifest or a referenced blob that exists."""
+    present = {blob for key in keys if (blob := blob_of(key))}
+    referenced = dict.fromkeys(blob for named in blobs.values() for blob in sorted(named))
+    lacking = [key for key in needed if key not in keys]
+    for blob in referenced:
+        if blob not in present:
+            lacking += [blob_key(blob), flat_blob_key(blob)]
+    _refuse_existing(store, lacking)
+
+
+def _refuse_existing(store: Store, keys: Sequence[str]) -> None:
+    """Raises StoreError if one of the keys, which are in no listing, exists."""
+    sizes = in_threads(store.size, keys)
+    if unlisted := [key for key, size in zip(keys, sizes, strict=True) if size is not None]:
         raise StoreError(
-            f"{store.uri}: the listing lacks {len(lacking)} objects that exist, such as "
-            f"{lacking[0]}; nothing was deleted. Something is writing to the store, or the "
+            f"{store.uri}: the listing lacks {counted(len(unlisted), 'object')}, such as "
+            f"{unlisted[0]}; nothing was deleted. Something is writing to the store, or the "
             "server's listings are not reliable"
         )

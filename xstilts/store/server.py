@@ -3,6 +3,7 @@ it.
 """
 
 import ctypes
+import logging
 import os
 import secrets
 import shutil
@@ -11,21 +12,28 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from xstilts.errors import InfrastructureError
+from xstilts.store.layout import move_flat_blobs
+from xstilts.store.private_files import private_folder
 
 BUCKET = "xstilts"
 _PR_SET_PDEATHSIG = 1
+#: How long a server may take to start, and how often it is checked.
+_START_SECONDS, _CHECK_SECONDS = 20.0, 0.2
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
-    """A running server: address, keys and process."""
+    """A running server: address, keys and process. The process is replaced if it dies."""
 
     endpoint: str
     access_key: str
@@ -40,6 +48,7 @@ class Server:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "7",  # half a minute, in which a server that died is back
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
             "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         }
@@ -85,8 +94,10 @@ def serve(
     keys: tuple[str, str] | None = None,
     log: Path | None = None,
     host: str = "127.0.0.1",
+    say: Callable[[str], None] = _log.warning,
 ) -> Iterator[Server]:
-    """Serves a folder as S3, with the bucket `xstilts`.
+    """Serves a folder as S3, with the bucket `xstilts`. A server that dies is started again at the
+    same address; clients repeat their requests.
 
     Args:
         folder: to serve.
@@ -94,51 +105,90 @@ def serve(
         keys: access key and secret key; random if None.
         log: of the server; `server.log` in the folder if None.
         host: to listen on.
+        say: receives a line when the server died.
     """
-    (folder / BUCKET).mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
+    (folder / BUCKET).mkdir(exist_ok=True)
+    for blobs in (*(folder / BUCKET).glob("*/blobs"), folder / BUCKET / "blobs"):
+        if blobs.is_dir():
+            move_flat_blobs(blobs.parent)
     access, secret = keys or ("xstilts", secrets.token_hex(16))
     address = f"{host}:{port or _free_port()}"
-    # rclone 1.75 hangs with a directory cache of 0s. With 1s, files that another server writes
-    # appear in time.
-    command = [
-        rclone_binary(),
-        "serve",
-        "s3",
-        str(folder),
-        "--addr",
-        address,
-        "--vfs-cache-mode",
-        "off",
-        "--dir-cache-time",
-        "1s",
-        "--config",
-        os.devnull,
-    ]
     log = log or folder / "server.log"
-    with open(log, "ab") as stream:
-        process = subprocess.Popen(
+    start = partial(_start, folder, address, (access, secret), log)
+    server = Server(f"http://{address}", access, secret, start())
+    stopped = threading.Event()
+    # A process that the kernel ends with its parent ends with the thread that started it.
+    keeper = threading.Thread(
+        target=_keep_running, args=(server, start, stopped, log, say), name="s3-keeper", daemon=True
+    )
+    try:
+        _wait(server.process, address, log)
+        keeper.start()
+        yield server
+    finally:
+        stopped.set()
+        if keeper.ident is not None:
+            keeper.join(_START_SECONDS)
+        _end(server.process)
+
+
+def _start(folder: Path, address: str, keys: tuple[str, str], log: Path) -> subprocess.Popen[bytes]:
+    # rclone 1.75 hangs with a directory cache of 0s. With 1s, files that another server writes
+    # appear in time. For an ETag it would read each object of a listing, HEAD or GET once more.
+    command = [rclone_binary(), "serve", "s3", str(folder), "--addr", address]
+    command += ["--vfs-cache-mode", "off", "--dir-cache-time", "1s", "--etag-hash", ""]
+    command += ["--config", os.devnull]
+    with open(log, "ab", opener=_private) as stream:
+        return subprocess.Popen(
             command,
-            env={**os.environ, "RCLONE_AUTH_KEY": f'"{access},{secret}"'},  # arguments are public
+            env={**os.environ, "RCLONE_AUTH_KEY": f'"{",".join(keys)}"'},  # arguments are public
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
             preexec_fn=die_with_parent,
         )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _keep_running(
+    server: Server,
+    start: Callable[[], subprocess.Popen[bytes]],
+    stopped: threading.Event,
+    log: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Starts the server again whenever it dies, at most once a second, until `stopped`."""
+    while not stopped.wait(_CHECK_SECONDS):
+        code = server.process.poll()
+        if code is not None:
+            say(f"the embedded S3 server died ({ended(code)}) and is started again; see {log}")
+            server.process = start()
+            stopped.wait(1.0)
+    # The thread ends with the server that it started.
+    _end(server.process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        _wait(process, address, log)
-        yield Server(f"http://{address}", access, secret, process)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], address: str, log: Path, seconds: float = 20.0) -> None:
+def ended(code: int) -> str:
+    """How a process ended, for a message: its exit code or signal."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break

@@ -9,39 +9,28 @@ import fcntl
 import hashlib
 import os
 import re
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from xstilts.errors import CorruptError, PlanError, StoreError
 from xstilts.step import Step, canonical_json
-from xstilts.store import documents
-from xstilts.store.client import explained, make_client, status_of
+from xstilts.store import documents, listing
+from xstilts.store.client import explained, is_absent, make_client, status_of
+from xstilts.store.layout import blob_key, blob_of, flat_blob_key, is_hashed, manifest_key
 from xstilts.store.manifest import Blob, Manifest
+from xstilts.store.private_files import cache_folder, private_folder
+from xstilts.store.threads import THREADS, in_threads
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?$")
-_THREADS = 8
 _PART = 16 * 1024 * 1024
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """The function's results for all items in order, from 8 threads. The first error cancels the
-    items that have not started, and is raised.
-    """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        futures = [pool.submit(function, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+#: Steps that are looked up one by one in a store with more than a page of them.
+_FEW = 500
+#: How often a blob is read before it is called corrupt: a transfer may have lost bytes.
+_READS = 3
 
 
 def file_sha256(path: Path) -> str:
@@ -65,16 +54,15 @@ class Store:
 
         Args:
             uri: `s3://bucket/prefix`.
-            cache: a local folder for blobs; a temporary folder if None.
+            cache: a local folder for blobs; XSTILTS_CACHE or the user's if None.
         """
         match = _URI.match(uri)
         if match is None:
             raise PlanError(f"--store {uri!r}: invalid address; expected s3://bucket/prefix")
-        folder = cache or Path(tempfile.gettempdir()) / f"xstilts-cache-{os.getuid()}"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = cache_folder() if cache is None else private_folder(cache)
         store = cls(make_client(), match[1], match[2] or "", folder)
-        with explained(uri):
-            store.client.list_objects_v2(Bucket=store.bucket, Prefix=store._key(""), MaxKeys=1)
+        # With a delimiter, a server over a file system reads one folder only.
+        store._page("runs/", Delimiter="/", MaxKeys=1)
         return store
 
     @property
@@ -91,67 +79,158 @@ class Store:
 
     def put_blob(self, path: Path) -> Blob:
         """Stores a file by content, unless the store already has it."""
-        blob = Blob(file_sha256(path), path.stat().st_size)
-        key = f"blobs/{blob.sha256}"
-        if self.size(key) != blob.size:
-            from boto3.s3.transfer import TransferConfig
+        from boto3.s3.transfer import TransferConfig
 
-            config = TransferConfig(
-                multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=_THREADS
-            )
+        config = TransferConfig(
+            multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=THREADS
+        )
+        blob = Blob(file_sha256(path), path.stat().st_size)
+
+        def put(key: str) -> None:
             with explained(self._where(key)):
                 self.client.upload_file(str(path), self.bucket, self._key(key), Config=config)
+
+        self._put_unless_stored(blob, put)
         return blob
 
     def put_bytes(self, data: bytes) -> Blob:
         """Stores bytes by content."""
         blob = Blob(hashlib.sha256(data).hexdigest(), len(data))
-        if self.size(f"blobs/{blob.sha256}") != blob.size:
-            self.put_bytes_at(f"blobs/{blob.sha256}", data)
+        self._put_unless_stored(blob, lambda key: self.put_bytes_at(key, data))
         return blob
+
+    def _put_unless_stored(self, blob: Blob, put: Callable[[str], None]) -> None:
+        """StoreError if the server acknowledges a blob twice and does not have it."""
+        key = blob_key(blob.sha256)
+        if self.size(key) == blob.size or (
+            self._has_flat_blobs and self.size(flat_blob_key(blob.sha256)) == blob.size
+        ):
+            return
+        for _ in range(2):
+            put(key)
+            if self.size(key) == blob.size:
+                return
+        raise StoreError(
+            f"{self._where(key)}: the server acknowledged this blob ({blob.size} bytes) twice and "
+            "does not have it; check the server's log and disk, then run the same command again",
+            temporary=True,
+        )
+
+    @cached_property
+    def _has_flat_blobs(self) -> bool:
+        """Whether an earlier version wrote blobs to this store. One page shows it: the folders of
+        this version are fewer than its entries.
+        """
+        page = self._page("blobs/", Delimiter="/")
+        return any(blob_of(item["Key"]) for item in page.get("Contents", ()))
 
     def blob_path(self, sha256: str) -> Path:
         """A local file with the bytes of a blob.
 
         The SHA-256 is verified on every read. A corrupt file in the cache is downloaded again; a
-        corrupt blob in the store is a StoreError. Of the processes that share a cache, such as the
-        workers of a node, one downloads a blob while the others wait.
+        blob that is corrupt or missing in the store is a StoreError. Of the processes that share a
+        cache, such as the workers of a node, one downloads a blob while the others wait.
         """
-        cached = self.cache / sha256[:2] / sha256
+        cached = self._cached(sha256)
         if cached.is_file() and file_sha256(cached) == sha256:
             return cached
-        cached.parent.mkdir(parents=True, exist_ok=True)
+        cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(cached.parent / ".lock", "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released when this process ends for any reason
             if not (cached.is_file() and file_sha256(cached) == sha256):
                 self._fetch(sha256, cached)
         return cached
 
+    def _cached(self, sha256: str) -> Path:
+        return self.cache / sha256[:2] / sha256
+
     def _fetch(self, sha256: str, cached: Path) -> None:
-        key = f"blobs/{sha256}"
         part = cached.with_name(f"{sha256}.{os.getpid()}.{threading.get_ident()}.part")
         try:
-            with explained(self._where(key)):
-                self.client.download_file(self.bucket, self._key(key), str(part))
-            if (digest := file_sha256(part)) != sha256:
-                raise StoreError(
-                    f"{self._where(key)}: corrupt: SHA-256 mismatch ({digest[:16]}…); delete it "
-                    "and the manifests that reference it (`xstilts store verify` lists them), then "
-                    "run the plan again"
-                )
+            self._read_verified(sha256, partial(self._download, part))
             os.replace(part, cached)
         finally:
             part.unlink(missing_ok=True)
+
+    def check_blob(self, sha256: str) -> None:
+        """Reads a blob and checks its SHA-256, without the cache. StoreError as for `blob_path`."""
+        self._read_verified(sha256, self._digest)
+
+    def _read_verified(self, sha256: str, read: Callable[[str], str | None]) -> None:
+        """Reads a blob, up to three times, until it has its SHA-256. StoreError if it is missing,
+        if it is corrupt, or if the server sends other bytes each time.
+
+        read: key → SHA-256 of the bytes that were read, empty if the transfer ended early, None if
+            the object does not exist.
+        """
+        key = blob_key(sha256)
+        digests: list[str] = []
+        for _ in range(_READS):
+            # The first key again after the flat one, from which it may have moved meanwhile.
+            keys = (key, flat_blob_key(sha256), key)
+            digest = next((digest for each in keys if (digest := read(each)) is not None), None)
+            if digest is None:
+                raise CorruptError(
+                    f"{self._where(key)}: missing, although a finished step needs it; `xstilts "
+                    "store verify --repair` removes the steps that need it, then run the plan again"
+                )
+            if digest == sha256:
+                return
+            if digest and digest in digests:
+                raise CorruptError(
+                    f"{self._where(key)}: corrupt: SHA-256 mismatch (two downloads have "
+                    f"{digest[:16]}…); `xstilts store verify --repair` removes it and the steps "
+                    "that need it, then run the plan again"
+                )
+            digests.append(digest)
+        raise self._unreliable(key)
+
+    def _unreliable(self, key: str) -> StoreError:
+        return StoreError(
+            f"{self._where(key)}: {_READS} downloads returned different bytes, so the transfer is "
+            "not reliable; check the network and the server. Nothing needs to be deleted",
+            temporary=True,
+        )
+
+    def _download(self, path: Path, key: str) -> str | None:
+        """The SHA-256 of an object that was downloaded, None if it does not exist."""
+        from botocore.exceptions import ClientError
+
+        with explained(self._where(key), path, lambda: self.size(key)):
+            try:
+                self.client.download_file(self.bucket, self._key(key), str(path))
+            except ClientError as error:
+                if is_absent(error):
+                    return None
+                raise
+        return file_sha256(path)
+
+    def _digest(self, key: str) -> str | None:
+        """The SHA-256 of an object, read in one stream. Empty if the stream ended early, None if
+        the object does not exist.
+        """
+        from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
+
+        digest = hashlib.sha256()
+        with explained(self._where(key)):
+            try:
+                answer = self.client.get_object(Bucket=self.bucket, Key=self._key(key))
+            except ClientError as error:
+                if is_absent(error):
+                    return None
+                raise
+            try:
+                for chunk in answer["Body"].iter_chunks(1 << 20):
+                    digest.update(chunk)
+            except (IncompleteReadError, ResponseStreamingError):
+                return ""
+        return digest.hexdigest()
 
     def fetch(self, hashes: Iterable[str]) -> None:
         """Downloads the blobs that the cache does not have, several at a time. Reading them from
         the cache verifies them as always.
         """
-        missing = [
-            sha256
-            for sha256 in dict.fromkeys(hashes)
-            if not (self.cache / sha256[:2] / sha256).is_file()
-        ]
+        missing = [each for each in dict.fromkeys(hashes) if not self._cached(each).is_file()]
         in_threads(self.blob_path, missing)
 
     def read_blob(self, sha256: str) -> bytes:
@@ -180,12 +259,12 @@ class Store:
         """
         blobs = dict(zip(files, in_threads(self.put_blob, files.values()), strict=True))
         manifest = Manifest(step.kind, step.fingerprint, blobs, step.to_json(), info)
-        self.put_json(f"steps/{step.kind}/{step.fingerprint}/manifest.json", manifest.to_json())
+        self.put_json(manifest_key(step.kind, step.fingerprint), manifest.to_json())
         return manifest
 
     def manifest(self, kind: str, fingerprint: str) -> Manifest | None:
         """The manifest of a step, or None if it is not done. StoreError for a corrupt one."""
-        key = f"steps/{kind}/{fingerprint}/manifest.json"
+        key = manifest_key(kind, fingerprint)
         value = self.get_json(key)
         if value is None:
             return None
@@ -198,9 +277,30 @@ class Store:
         return manifest
 
     def done(self, kind: str) -> set[str]:
-        """Fingerprints of all finished steps of a kind, from one listing."""
+        """Fingerprints of all finished steps of a kind."""
         keys = self.list(f"steps/{kind}/")
         return {key.split("/")[2] for key in keys if key.endswith("/manifest.json")}
+
+    def finished(self, kind: str, fingerprints: Iterable[str]) -> set[str]:
+        """Those of some steps that are finished: from one page of a listing, from one request for
+        each step if they are few and the store is large, and else from a listing.
+        """
+        steps = {manifest_key(kind, fingerprint): fingerprint for fingerprint in fingerprints}
+        if not steps:
+            return set()
+        page = self._page(f"steps/{kind}/")
+        if not page.get("IsTruncated"):
+            keys = {item["Key"] for item in page["Contents"]}
+        elif len(steps) <= _FEW:
+            sizes = zip(steps, in_threads(self.size, steps), strict=True)
+            keys = {key for key, size in sizes if size is not None}
+        else:
+            keys = set(self.entries(f"steps/{kind}/"))
+        return {fingerprint for key, fingerprint in steps.items() if key in keys}
+
+    def manifests(self, kind: str, fingerprints: Iterable[str]) -> Sequence[Manifest | None]:
+        """The manifests of several steps, as `manifest` returns them."""
+        return in_threads(lambda fingerprint: self.manifest(kind, fingerprint), fingerprints)
 
     def file(self, manifest: Manifest, name: str) -> Path:
         """A local, verified copy of one file of a finished step; KeyError if it has no such
@@ -226,21 +326,25 @@ class Store:
             self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
 
     def get_bytes_at(self, key: str) -> bytes | None:
-        from botocore.exceptions import ClientError
+        """The bytes of an object, None if it does not exist. A transfer that ends early is
+        repeated.
+        """
+        from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 
         with explained(self._where(key)):
-            try:
-                body: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(key))[
-                    "Body"
-                ].read()
-                return body
-            except ClientError as error:
-                if (
-                    status_of(error) == 404
-                    and error.response["Error"].get("Code") != "NoSuchBucket"
-                ):
-                    return None
-                raise
+            for attempt in range(_READS):
+                try:
+                    answer = self.client.get_object(Bucket=self.bucket, Key=self._key(key))
+                    body: bytes = answer["Body"].read()
+                    return body
+                except ClientError as error:
+                    if is_absent(error):
+                        return None
+                    raise
+                except (IncompleteReadError, ResponseStreamingError):
+                    if attempt == _READS - 1:
+                        raise
+        raise AssertionError("unreachable")
 
     def put_json(self, key: str, value: Any) -> None:
         """One PUT of canonical JSON."""
@@ -248,9 +352,15 @@ class Store:
 
     def get_json(self, key: str) -> dict[str, Any] | None:
         """A JSON document, or None if there is none. StoreError if it is corrupt
-        (store/documents.py).
+        (store/documents.py) in two downloads.
         """
         data = self.get_bytes_at(key)
+        if data is None:
+            return None
+        try:
+            return documents.parse(key, data, self._where(key))
+        except CorruptError:
+            data = self.get_bytes_at(key)
         return None if data is None else documents.parse(key, data, self._where(key))
 
     def put_file(self, key: str, path: Path) -> None:
@@ -260,42 +370,58 @@ class Store:
     def get_file(self, key: str, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
-        with explained(self._where(key)):
+        with explained(self._where(key), path, lambda: self.size(key)):
             self.client.download_file(self.bucket, self._key(key), str(part))
         os.replace(part, path)
         return path
 
+    def get_folder(self, prefix: str, into: Path) -> int:
+        """Downloads everything under a prefix to a folder; returns the number of files. StoreError
+        for a key that leads out of the folder.
+        """
+        names = {
+            key: documents.checked_name(key[len(prefix) :], self._where(key))
+            for key in self.list(prefix)
+        }
+        in_threads(lambda key: self.get_file(key, into / names[key]), names)
+        return len(names)
+
     def list(self, prefix: str) -> list[str]:
         """All keys under a prefix, relative to the store's own, sorted."""
-        return sorted(key for key, _ in self._items(prefix))
+        return sorted(self.entries(prefix))
 
-    def _items(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def entries(self, prefix: str) -> dict[str, listing.Entry]:
+        """Key → entry of everything under a prefix. StoreError if the listing is incomplete."""
+        items = listing.hashed_items if is_hashed(prefix) else listing.items
+        return dict(items(self._page, prefix))
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The folders directly under a prefix that ends with `/` or is empty."""
+        return listing.folders(self._page, prefix)
+
+    def _page(self, prefix: str, **arguments: Any) -> dict[str, Any]:
+        """One page of a listing, with keys relative to the store's prefix."""
         cut = len(self._key(""))
         with explained(self._where(prefix)):
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self._key(prefix)
+            answer: dict[str, Any] = self.client.list_objects_v2(
+                Bucket=self.bucket, Prefix=self._key(prefix), **arguments
             )
-            for page in pages:
-                if page.get("IsTruncated") and not page.get("NextContinuationToken"):
-                    raise StoreError(
-                        f"{self._where(prefix)}: the server ended a listing before its last page "
-                        "(IsTruncated without NextContinuationToken); its listings are not "
-                        "reliable, so use another S3 server"
-                    )
-                yield from ((item["Key"][cut:], item) for item in page.get("Contents", []))
+        for name, member in (("Contents", "Key"), ("CommonPrefixes", "Prefix")):
+            items = answer.get(name, ())
+            answer[name] = [{**item, member: item[member][cut:]} for item in items]
+        return answer
 
     def listing(self, prefix: str) -> dict[str, tuple[int, str]]:
-        """Key → (size, ETag) of everything under a prefix."""
-        return {key: (item["Size"], item.get("ETag", "")) for key, item in self._items(prefix)}
+        """Key → (size, a text that changes whenever the object is written) of everything under a
+        prefix.
+        """
+        return {key: (each.size, each.version) for key, each in self.entries(prefix).items()}
 
     def written(self, prefix: str) -> dict[str, tuple[int, float]]:
         """Key → (size, time of writing in seconds since 1970 by the server's clock) of everything
         under a prefix.
         """
-        return {
-            key: (item["Size"], item["LastModified"].timestamp())
-            for key, item in self._items(prefix)
-        }
+        return {key: (each.size, each.written) for key, each in self.entries(prefix).items()}
 
     def delete(self, prefix: str) -> None:
         """Deletes a key, or everything under a prefix that ends with `/`."""
@@ -355,13 +481,19 @@ class Store:
         def get(item: tuple[str, str]) -> tuple[str, Path]:
             name, sha256 = item
             documents.checked_name(name, f"{self._where(folder)}/state.json")
-            path = self.get_file(f"{folder}/{name}", into / name)
-            if file_sha256(path) != sha256:
-                raise StoreError(
-                    f"{self._where(folder)}/{name}: corrupt: SHA-256 mismatch; delete this "
-                    "checkpoint folder and run the plan again"
-                )
-            return name, path
+            digests: list[str] = []
+            for _ in range(_READS):
+                path = self.get_file(f"{folder}/{name}", into / name)
+                digest = file_sha256(path)
+                if digest == sha256:
+                    return name, path
+                if digest in digests:
+                    raise CorruptError(
+                        f"{self._where(folder)}/{name}: corrupt: SHA-256 mismatch in two "
+                        "downloads; delete this checkpoint folder and run the plan again"
+                    )
+                digests.append(digest)
+            raise self._unreliable(f"{folder}/{name}")
 
         return dict(in_threads(get, state["files"].items()))
 
