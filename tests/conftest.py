@@ -1,11 +1,13 @@
 """Fixtures that several test packages share."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -76,6 +78,31 @@ def real_berts() -> Path:
     tokenizer, `intfloat/multilingual-e5-small` with XLM-R's.
     """
     return _real_models("sentence-transformers/all-MiniLM-L6-v2", "intfloat/multilingual-e5-small")
+
+
+@pytest.fixture(scope="session")
+def stub_model() -> Callable[..., Path]:
+    """Writes a model folder that a plan accepts: config.json, the files of a tokenizer, and weights
+    whose header agrees with the sizes in config.json. No step could load it.
+    """
+
+    def write(folder: Path, config: Mapping[str, Any]) -> Path:
+        import torch
+        from safetensors.torch import save_file
+
+        parts = [config, config.get("text_config", {}), config.get("vision_config", {})]
+        sizes = [v for part in parts for v in part.values() if type(v) is int]
+        tensors = {f"layer.{i}": torch.zeros(1) for i in range(100)}
+        save_file(
+            tensors | {"wide": torch.zeros(max(sizes, default=1), dtype=torch.bfloat16)},
+            folder / "model.safetensors",
+        )
+        (folder / "config.json").write_text(json.dumps(config))
+        for name in ("tokenizer.json", "preprocessor_config.json"):
+            (folder / name).write_text("{}")
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ refused.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,10 @@ def test_other_models_of_the_hub_are_not(hub: str, family: str, tables: Tables) 
     load_plan(text + PLAN[PLAN.index("\nevaluations") :], tables)
 
 
-def test_a_folder_of_another_family_is_refused_when_the_plan_is_expanded(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_vl"}))
+def test_a_folder_of_another_family_is_refused_when_the_plan_is_expanded(
+    tmp_path: Path, stub_model: Callable[..., Path]
+) -> None:
+    stub_model(tmp_path, {"model_type": "qwen3_vl"})
     right, wrong = (BackbonePlan(path=str(tmp_path), family=f) for f in ("qwen3_vl", "qwen2_vl"))
     assert "identity" in identity_of("b", right)
     with pytest.raises(DataError, match="of family qwen3_vl, not qwen2_vl; set family: qwen3_vl"):

@@ -34,12 +34,12 @@ resources: {gpus_per_worker: GPUS, RESOURCES}
 
 
 @pytest.fixture
-def large(expanded: Expanded, tmp_path: Path) -> Callable[..., Expansion]:
+def large(expanded: Expanded, tmp_path: Path, stub_model: Callable[..., Path]) -> Callable[..., Expansion]:
     """Expands the plan with these resources."""
     folder = tmp_path / "encoder"
     folder.mkdir()
     config = PUBLISHED["FacebookAI/xlm-roberta-large"].config
-    (folder / "config.json").write_text(json.dumps(config))
+    stub_model(folder, config)
 
     def run(resources: str, llava: str = "lora", gpus: str = "1") -> Expansion:
         values = {

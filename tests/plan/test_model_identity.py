@@ -33,10 +33,10 @@ def test_the_digest_of_a_folder_ignores_hidden_files_only(tmp_path: Path) -> Non
     assert folder_digest(tmp_path, "backbones.b.path") != before
 
 
-def test_a_relative_path_is_absolute_in_the_identity(tmp_path, monkeypatch):
+def test_a_relative_path_is_absolute_in_the_identity(tmp_path, monkeypatch, stub_model):
     """Workers have another current folder than the program that expands the plan."""
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text('{"model_type": "llava"}')
+    stub_model(tmp_path / "model", {"model_type": "llava"})
     monkeypatch.chdir(tmp_path)
     identity = identity_of("b", BackbonePlan(path="model", family="llava"))
     assert identity["path"] == str(tmp_path / "model")

@@ -4,19 +4,21 @@ tokens out.
 Differences between families are in their contracts (contract.py); everything else is here.
 """
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xstilts.errors import DataError, counted
+from xstilts.errors import DataError, counted, in_a_line
 from xstilts.models import attention as packed
 from xstilts.models import vision_rows
 from xstilts.models.batch import PackedBatch, Segment, pack
 from xstilts.models.contract import Contract
 from xstilts.models.dropout import DropoutControl, install
 from xstilts.models.families import check_model_type, contract
+from xstilts.models.model_folder import check_folder, read_header, refused, weight_files
 from xstilts.models.packing_probe import check_packing
 from xstilts.models.processor import load_processor
 from xstilts.models.special_tokens import Layout
@@ -216,21 +218,25 @@ def load_model(folder: Path, of: Contract, **settings: Any) -> nn.Module:
         settings: Arguments of from_pretrained.
 
     Raises:
-        DataError: The folder is of another family, or weights are missing. transformers would draw
-            them at random. Without those of the LM head the model loads, and only LM logits are
-            refused.
+        DataError: The folder is of another family, does not pass `check_folder`, has other sizes
+            than its config.json says, or weights are NaN, infinite or missing. transformers would
+            draw missing ones at random. Without those of the LM head the model loads, and only LM
+            logits are refused.
     """
     import transformers
     from transformers.utils import logging
 
     check_model_type(folder, of)
+    check_folder(folder, of)
     kind = getattr(transformers, of.model_class)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # its report of missing weights is replaced by the errors below
     try:
-        model, info = kind.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, **settings
-        )
+        with refused(folder, f"a model of family {of.family}"):
+            _check_parameters(folder, kind, of)
+            model, info = kind.from_pretrained(
+                folder, local_files_only=True, output_loading_info=True, **settings
+            )
     finally:
         logging.set_verbosity(verbosity)
     missing = sorted(info["missing_keys"])
@@ -239,10 +245,71 @@ def load_model(folder: Path, of: Contract, **settings: Any) -> nn.Module:
             f"{folder}: missing: {counted(len(lost), 'weight')} of family {of.family}, "
             f"such as {', '.join(lost[:3])}; use the family of the model's config.json"
         )
+    _check_finite(folder, model)
     if missing:
         model.set_submodule(of.lm_head, NoLMHead(str(folder)))
     loaded: nn.Module = model
     return loaded
+
+
+def _check_parameters(folder: Path, kind: Any, of: Contract) -> None:
+    """DataError if the model of config.json has more parameters than the files hold, LM head
+    excepted. Nothing is allocated: the model is built on torch's device `meta`.
+    """
+    import transformers
+
+    auto = not hasattr(kind, "config_class")  # an Auto class, for several model types
+    of_config = transformers.AutoConfig if auto else kind.config_class
+    config = of_config.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        model = kind.from_config(config) if auto else kind(config)
+    needed = sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if not name.startswith(f"{of.lm_head}.")
+    )
+    stored = sum(_elements(file) for file in weight_files(folder))
+    if needed > stored:
+        raise DataError(
+            f"{folder}: missing: config.json describes a model of {needed:,} parameters, and the "
+            f"weights hold {stored:,}; use the config.json of these weights"
+        )
+
+
+def _elements(file: Path) -> int:
+    """Numbers in a file with weights. A PyTorch file is mapped, and its pickle may construct
+    nothing but tensors.
+    """
+    if file.suffix == ".safetensors":
+        return sum(tensor.elements for tensor in read_header(file).values())
+    try:
+        state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError) as error:
+        raise DataError(
+            f"{file}: not plain tensors ({in_a_line(str(error))[:200]}); such a file can run code "
+            "when it is loaded: save the model as safetensors"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise DataError(f"{file}: not a state dict of tensors; save the model with save_pretrained")
+    return sum(tensor.numel() for tensor in state.values())
+
+
+def _check_finite(folder: Path, model: nn.Module) -> None:
+    """DataError if a weight is NaN or infinite."""
+    bad = [name for name, value in model.named_parameters() if not _is_finite(value)]
+    if bad:
+        raise DataError(
+            f"{folder}: NaN or infinite: {counted(len(bad), 'weight')}, such as "
+            f"{', '.join(bad[:3])}; fetch the model again"
+        )
+
+
+def _is_finite(value: Tensor) -> bool:
+    if value.device.type == "meta" or value.numel() == 0:
+        return True
+    # The extremes are NaN if any element is. Unlike isfinite, it needs no memory.
+    low, high = torch.aminmax(value.detach())
+    return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def load_backbone(

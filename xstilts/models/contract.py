@@ -126,7 +126,7 @@ class Contract:
         recorded: Name in step specs, and so in fingerprints and random streams, where it is not
             `family`: that of the first version. Plans may use it as well.
         model_types: `model_type` in the config.json of its models, and others that it can load. A
-            folder with another family's is refused.
+            folder with another one is refused.
         lora_parameters: Ends of the names of 3-D parameters that LoRA adapts besides the modules:
             the fused weights of experts. Their adapters have no dropout.
     """

@@ -36,7 +36,11 @@ def tiny_text(tokenizer: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_decoder(
-    family: str, name: str, tokenizer: TinyTokenizer, parameters: Mapping[str, float]
+    family: str,
+    name: str,
+    tokenizer: TinyTokenizer,
+    parameters: Mapping[str, float],
+    others: tuple[str, ...] = (),
 ) -> Contract:
     """The contract of a text-only decoder with the layout of texts of LLaVA and Qwen-VL, so that a
     vision-language model and its text-only twin read the same texts alike.
@@ -46,6 +50,7 @@ def text_decoder(
         name: The start of the names of its transformers classes, such as `Llama`.
         tokenizer: The tokenizer of tiny backbones.
         parameters: Hub id → number of parameters.
+        others: `model_type` of other models with the same weights.
     """
 
     def tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -58,7 +63,7 @@ def text_decoder(
     return Contract(
         family=family,
         model_class=f"{name}ForCausalLM",
-        model_types=(family,),
+        model_types=(family, *others),
         core="model",
         text="model",
         causal=True,

@@ -1,6 +1,5 @@
 """The one registry of families of backbones. docs/adding-a-backbone.md: how to add one."""
 
-import json
 from pathlib import Path
 
 from xstilts.errors import DataError
@@ -10,6 +9,7 @@ from xstilts.models.llama import LLAMA
 from xstilts.models.llava import LLAVA
 from xstilts.models.llava_next import LLAVA_NEXT
 from xstilts.models.llava_onevision import LLAVA_ONEVISION
+from xstilts.models.model_folder import read_config
 from xstilts.models.qwen2 import QWEN2
 from xstilts.models.qwen2_vl import QWEN2_5_VL, QWEN2_VL
 from xstilts.models.qwen3 import QWEN3
@@ -50,17 +50,20 @@ def contract(family: str) -> Contract:
 
 
 def check_model_type(folder: Path, of: Contract) -> None:
-    """DataError if a model folder is of another family, by the `model_type` in its config.json. A
-    type that no family has is left to transformers.
-    """
-    file = Path(folder) / "config.json"
-    kind = json.loads(file.read_text()).get("model_type") if file.is_file() else None
+    """DataError if a model folder is of another family, by the `model_type` in its config.json."""
+    kind = read_config(folder).get("model_type")
+    if kind in of.model_types or not of.model_types:
+        return
     owners = {known.model_types[0]: name for name, known in FAMILIES.items() if known.model_types}
-    if kind in owners and kind not in of.model_types:
+    if kind in owners:
         raise DataError(
             f"{folder}: model_type {kind!r} in config.json is of family {owners[kind]}, not "
             f"{of.family}; set family: {owners[kind]}"
         )
+    raise DataError(
+        f"{folder}: model_type {kind!r} in config.json is not of family {of.family}, whose models "
+        f"have {' or '.join(of.model_types)}"
+    )
 
 
 def family_of_hub(hub: str, of: Contract) -> str:

@@ -26,4 +26,5 @@ LLAMA = text_decoder(
         "meta-llama/Llama-2-7b-hf": 6.74e9,
         "meta-llama/Llama-3.1-8B-Instruct": 8.03e9,
     },
+    ("mistral",),
 )

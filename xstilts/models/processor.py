@@ -11,6 +11,7 @@ from xstilts.errors import DataError
 from xstilts.models.contract import Contract, Vision
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.literal_text import plain_tokenizer
+from xstilts.models.model_folder import check_tokenizer_files, read_config, refused
 from xstilts.models.picture_cache import entry_key, preparation
 from xstilts.models.positions import after_padding
 from xstilts.models.special_tokens import Layout
@@ -151,16 +152,22 @@ def load_processor(folder: Path, family: str) -> Processor:
 
     Raises:
         ValueError: The family is unknown; the message lists the known ones.
-        DataError: The folder is of another family, or its tokenizer cannot be read.
+        DataError: The folder is of another family, its tokenizer is missing or cannot be read, or
+            has ids that the model does not have.
     """
     from transformers import AutoConfig, AutoTokenizer
 
     of, folder = contract(family), Path(folder)
     check_model_type(folder, of)
+    read_config(folder)
+    check_tokenizer_files(folder, of)
     _check_tokenizer(folder)
-    pictures = of.vision.pictures(folder) if of.vision else None
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    with refused(folder, "a processor"):
+        pictures = of.vision.pictures(folder) if of.vision else None
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        whole = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = whole.get_text_config()
+    _check_ids(folder, tokenizer, of, whole)
     positions = int(config.max_position_embeddings)
     if of.positions is after_padding:
         positions -= int(config.pad_token_id) + 1
@@ -176,4 +183,26 @@ def _check_tokenizer(folder: Path) -> None:
         raise DataError(
             f"{folder} has tokenizer.model and no tokenizer.json; install the package "
             "sentencepiece to convert it, or add a tokenizer.json (save_pretrained writes one)"
+        )
+
+
+def _check_ids(folder: Path, tokenizer: Any, of: Contract, config: Any) -> None:
+    """DataError unless the model has an embedding for every id of the tokenizer, and the same
+    image token.
+    """
+    last, rows = max(tokenizer.get_vocab().values(), default=-1), config.get_text_config().vocab_size
+    if last < 0:
+        raise DataError(f"{folder}: the tokenizer is empty; save the tokenizer of the model into it")
+    if last >= int(rows):
+        raise DataError(
+            f"{folder}: the tokenizer has ids up to {last:,}, and the model vocab_size {rows:,}; "
+            "save the tokenizer of the model into the folder"
+        )
+    if of.vision is None:
+        return
+    image = tokenizer.get_vocab().get(of.vision.token)
+    if image != config.image_token_id:
+        raise DataError(
+            f"{folder}: the tokenizer has {of.vision.token} as {image}, and config.json has "
+            f"{config.image_token_id}; save the processor of the model into the folder"
         )

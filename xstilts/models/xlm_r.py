@@ -30,7 +30,7 @@ def _tiny(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
 XLM_R = Contract(
     family="xlm_r",
     model_class="XLMRobertaForMaskedLM",
-    model_types=("xlm-roberta",),
+    model_types=("xlm-roberta", "roberta", "camembert"),
     core="roberta",
     text="roberta",
     causal=False,

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.input_files import open_file
+from xstilts.models.contract import Contract
 from xstilts.models.families import check_model_type, contract
+from xstilts.models.model_folder import check_folder, check_links
 from xstilts.plan.schema import BackbonePlan
 from xstilts.sources.hub import COMMIT_HASH
 
@@ -29,6 +32,7 @@ def identity_of(
                 f"backbones.{name}.revision: {mirrored} has no recorded commit; remove revision, "
                 "or run xstilts mirror pull"
             )
+        check_links(mirrored)
         return {"hub": backbone.hub, "identity": folder_digest(mirrored, f"backbones.{name}.hub")}
     if backbone.hub is not None and mirrored is not None:
         asked = backbone.revision or "main"
@@ -45,13 +49,20 @@ def identity_of(
         }
     if backbone.path is not None:
         folder = Path(backbone.path).expanduser().resolve()
-        check_model_type(folder, contract(backbone.family))
+        _check(folder, contract(backbone.family))
         # Absolute: workers have another current folder.
         return {
             "path": str(folder),
             "identity": folder_digest(folder, f"backbones.{name}.path"),
         }
     raise ValueError(f"backbone {name} is built: its identity is the fingerprint of its build step")
+
+
+def _check(folder: Path, of: Contract) -> None:
+    """DataError for a folder that no step could load. Weights are not read."""
+    check_model_type(folder, of)
+    check_links(folder)
+    check_folder(folder, of)
 
 
 def unresolved(backbone: BackbonePlan) -> dict[str, Any]:
@@ -91,7 +102,7 @@ def folder_digest(folder: Path, where: str) -> str:
     total = hashlib.sha256()
     for path in model_files(folder):
         name = path.relative_to(folder).as_posix()
-        with path.open("rb") as file:
+        with open_file(path) as file:
             total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 
