@@ -20,6 +20,7 @@ from xstilts.errors import XstiltsError
 from xstilts.models import sharding
 from xstilts.models.head_set import Heads
 from xstilts.models.heads import AnswerLimit
+from xstilts.runs.counts import write_counts
 from xstilts.runs.folder import open_run, record_failure, spec_of
 from xstilts.runs.loaded_backbone import ALONE, LoadedBackbone
 from xstilts.runs.memory_fit import scoring_budget
@@ -305,9 +306,8 @@ def _commit(loaded: LoadedBackbone, step: Step, predictions: Predictions, second
             ]
     path = loaded.scratch / "predictions.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
-    loaded.store.commit(
-        step, {"predictions.parquet": path}, {"rows": len(rows), "seconds": round(seconds, 3)}
-    )
+    files = {path.name: path, **write_counts(path, step.spec["metrics"], loaded.scratch)}
+    loaded.store.commit(step, files, {"rows": len(rows), "seconds": round(seconds, 3)})
     if step.spec["format"] in FORMATS:
         loaded.store.clear_work(step.fingerprint)  # the shards
 

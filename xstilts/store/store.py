@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -182,6 +183,17 @@ class Store:
         manifest = Manifest(step.kind, step.fingerprint, blobs, step.to_json(), info)
         self.put_json(f"steps/{step.kind}/{step.fingerprint}/manifest.json", manifest.to_json())
         return manifest
+
+    def add_files(self, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:
+        """Adds files to a finished step that follow from its others; its fingerprint stays.
+
+        Files of the same name are replaced. The manifest is replaced with one PUT.
+        """
+        blobs = dict(zip(files, in_threads(self.put_blob, files.values()), strict=True))
+        extended = replace(manifest, files={**manifest.files, **blobs})
+        key = f"steps/{manifest.kind}/{manifest.fingerprint}/manifest.json"
+        self.put_json(key, extended.to_json())
+        return extended
 
     def manifest(self, kind: str, fingerprint: str) -> Manifest | None:
         """The manifest of a step, or None if it is not done. StoreError for a corrupt one."""
