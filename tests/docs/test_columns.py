@@ -9,7 +9,7 @@ import pytest
 from tests.docs.pages import ROOT
 from xstilts.analysis.effects import COLUMNS
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
-from xstilts.analysis.report import write_report
+from xstilts.analysis.report import CELLS, write_report
 from xstilts.runs.score_output import SCHEMA
 
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
@@ -61,6 +61,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("table", ["results.parquet", "effects.parquet"])
 def test_a_report_s_table_has_the_documented_columns(report: Path, table: str) -> None:
     assert list(documented(table)) == list(pd.read_parquet(report / table).columns)
+
+
+def test_the_cells_have_the_documented_columns() -> None:
+    assert list(documented("cells.parquet")) == CELLS.names
 
 
 def test_the_predictions_have_the_documented_columns(report: Path) -> None:

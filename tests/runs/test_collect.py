@@ -1,43 +1,14 @@
-"""What the report reads from predictions: rows, clusters and translations, in the present layout
-and in that of earlier versions.
+"""What the report reads from a run: mined sentences on which arms are paired, missing cells, the
+banner.
 """
 
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from xstilts.analysis.inputs import Cell, Scored
-from xstilts.runs.collect import _banner, _clusters, _missing, _parallel, on_equal_sentences
+from xstilts.runs.collect import _banner, _missing, on_equal_sentences
 from xstilts.runs.folder import failure_key
-
-
-def present(cluster: list[str], parallel: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"row": range(len(cluster)), "id": "same", "cluster": cluster, "parallel": parallel}
-    )
-
-
-def test_clusters_differ_between_languages_and_a_row_without_one_is_its_own() -> None:
-    frame = present(["a", "a", ""], ["", "", ""])
-    assert _clusters(frame, "de") == ["de/a", "de/a", "de/#2"]
-    assert set(_clusters(frame, "de")).isdisjoint(_clusters(frame, "en"))
-
-
-def test_translations_come_from_the_predictions() -> None:
-    assert _parallel(present(["", ""], ["k", ""]), "udpos") == ["k", ""]
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "parallel"),
-    [("xquad", ["0", "1"]), ("udpos", []), ("mewslix", []), ("unknown", [])],
-)
-def test_predictions_of_earlier_versions_are_parallel_by_id_if_the_task_has_translations(
-    evaluation: str, parallel: list[str]
-) -> None:
-    frame = pd.DataFrame({"id": ["0", "1"], "cluster": ["p", "1"]})
-    assert _parallel(frame, evaluation) == parallel
-    assert _clusters(frame, "de") == ["de/p", "de/1"]
 
 
 def mined(

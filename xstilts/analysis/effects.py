@@ -6,15 +6,15 @@ docs/methods.md explains them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from xstilts.analysis.averages import RETRIEVAL
-from xstilts.analysis.bootstrap import FEWEST_SEEDS, bootstrap_interval
+from xstilts.analysis.bootstrap import FEWEST_SEEDS, Paired, bootstrap_intervals
 from xstilts.analysis.estimands import (
     AVERAGE,
     ENGLISH,
@@ -25,14 +25,11 @@ from xstilts.analysis.estimands import (
     ScoreCache,
     Table,
     differences,
-    interaction,
-    interquartile_mean,
     paired,
-    pooled,
-    probability_of_improvement,
 )
-from xstilts.analysis.inputs import Cell, ReportInput, Scored
+from xstilts.analysis.inputs import Cell, ReportInput
 from xstilts.analysis.multiplicity import EXPLORATORY, HEAT_MAP, INTERACTION, adjusted, family_of
+from xstilts.analysis.pool import Pool
 from xstilts.analysis.variance import Interval
 from xstilts.plan.seed_layout import Pair, SeedLayout
 from xstilts.scoring.metrics import METRICS
@@ -76,13 +73,45 @@ def effects_table(report: ReportInput) -> pd.DataFrame:
     """Every contrast for every backbone, evaluation, metric and language, with the rows `avg`,
     `non_en` and `gap`; then the effects pooled over evaluations, and the differences of the pooled
     effects between backbones.
+
+    Reads one metric of one evaluation at a time.
     """
-    cache, level = ScoreCache(), confidence(report)
-    rows = [
-        row
-        for contrast in report.contrasts
-        for row in _contrast_rows(report, contrast, cache, level)
-    ]
+    level = confidence(report)
+    headline = report.expanded.get("headline")
+    pools = [Pool() for _ in report.contrasts]
+    computed: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for evaluation, metrics in report.metrics.items():
+        for metric in (name for name in metrics if name in METRICS):
+            resampled: list[tuple[dict[str, Any], Paired]] = []
+            cache = ScoreCache()
+            for number, contrast in enumerate(report.contrasts):
+                effects = _effects_on(report, contrast, evaluation, metric, cache)
+                for backbone, each in effects.items():
+                    rows = _language_rows(report, contrast, backbone, each, level)
+                    computed.setdefault((number, backbone), []).extend(rows)
+                    average = next((row for row in rows if row["language"] == AVERAGE), None)
+                    if metric == metrics[0] and average is not None and average["p"] is not None:
+                        table, over = each.differences.estimands[AVERAGE]
+                        if pair := _paired(each, over, table.layout):
+                            resampled.append((average, pair))
+                if metric == metrics[0] and metric not in RETRIEVAL:
+                    pools[number].add(
+                        evaluation,
+                        {
+                            backbone: each.differences
+                            for backbone, each in effects.items()
+                            if not each.same_data
+                        },
+                    )
+            intervals = bootstrap_intervals([pair for _, pair in resampled], metric, level)
+            for (row, _), (low, high) in zip(resampled, intervals, strict=True):
+                row |= {"bootstrap_low": low, "bootstrap_high": high}
+    rows = []
+    for number, (contrast, pool) in enumerate(zip(report.contrasts, pools, strict=True)):
+        compared = [name for name, *_ in _compared(report, contrast)]
+        for backbone in compared:
+            rows += computed.get((number, backbone), [])
+        rows += _pooled_rows(contrast, pool, compared, level, headline)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     # Two contrasts of one arm with `none` are one cell of the heat map, and one test.
     repeated = (table["family"] == HEAT_MAP) & table.duplicated(
@@ -112,44 +141,86 @@ def _compared(report: ReportInput, contrast: Mapping[str, Any]) -> list[tuple[st
     return [(f"{first} minus {second}", first, second)]
 
 
-def _contrast_rows(
-    report: ReportInput, contrast: Mapping[str, Any], cache: ScoreCache, level: float
-) -> Iterator[dict[str, Any]]:
-    headline = report.expanded.get("headline")
-    pools: dict[str, dict[str, Differences]] = {}
+@dataclass(frozen=True)
+class Effects:
+    """A contrast of one backbone on one evaluation in one metric.
+
+    pairs: seeds → the arm's and the reference's cell. same_data: whether either arm was trained on
+    the trained target's own data.
+    """
+
+    evaluation: str
+    metric: str
+    pairs: Mapping[Pair, tuple[Cell, Cell]]
+    differences: Differences
+    same_data: bool
+
+
+def _effects_on(
+    report: ReportInput,
+    contrast: Mapping[str, Any],
+    evaluation: str,
+    metric: str,
+    cache: ScoreCache,
+) -> dict[str, Effects]:
+    """Backbone → the contrast's effects, for the backbones that have paired cells.
+
+    Args:
+        report: the report's input.
+        contrast: a contrast of the plan.
+        evaluation: name of the evaluation.
+        metric: name of the metric.
+        cache: scores that other contrasts computed.
+    """
+    effects = {}
     for backbone, *sides in _compared(report, contrast):
-        for evaluation, metrics in report.metrics.items():
-            arms, references = (
-                cells_of(report.cells, of, contrast[side], evaluation)
-                for of, side in zip(sides, ("arm", "reference"), strict=True)
-            )
-            pairs = paired(arms, references)
-            if not pairs:
-                continue
-            official = metrics[0]
-            same = same_data(report, contrast, next(iter(arms.values())).trained_target)
+        arms, references = (
+            cells_of(report.cells, of, contrast[side], evaluation)
+            for of, side in zip(sides, ("arm", "reference"), strict=True)
+        )
+        if pairs := paired(arms, references):
             averaged = partial(report.averaged, evaluation)
-            for metric in (name for name in metrics if name in METRICS):
-                by_language = differences(pairs, evaluation, metric, cache, averaged)
-                if metric == official and metric not in RETRIEVAL and not same:
-                    pools.setdefault(backbone, {})[evaluation] = by_language
-                head = _head(contrast, backbone) | {
-                    "evaluation": evaluation,
-                    "metric": metric,
-                    "same_data": same,
-                    "left_out": " ".join(by_language.left_out),
-                }
-                for language, (table, over) in by_language.estimands.items():
-                    counts = {
-                        "language": language,
-                        "n_examples": sum(by_language.examples[code] for code in over),
-                        "n_languages": len(over),
-                    }
-                    row = _row(head | counts, table, level)
-                    if language == AVERAGE and metric == official and row["p"] is not None:
-                        row |= _bootstrap(pairs, over, evaluation, metric, table.layout, level)
-                    yield row | {"family": family_of(row, contrast, headline, official)}
-    yield from _pooled_rows(contrast, pools, level, headline)
+            by_language = differences(pairs, evaluation, metric, cache, averaged)
+            same = same_data(report, contrast, next(iter(arms.values())).trained_target)
+            effects[backbone] = Effects(evaluation, metric, pairs, by_language, same)
+    return effects
+
+
+def _language_rows(
+    report: ReportInput,
+    contrast: Mapping[str, Any],
+    backbone: str,
+    effects: Effects,
+    level: float,
+) -> list[dict[str, Any]]:
+    """One row per language and aggregate.
+
+    Args:
+        report: the report's input.
+        contrast: a contrast of the plan.
+        backbone: its name in the table.
+        effects: of this backbone.
+        level: confidence level.
+    """
+    by_language = effects.differences
+    official = report.official_metrics[effects.evaluation]
+    head = _head(contrast, backbone) | {
+        "evaluation": effects.evaluation,
+        "metric": effects.metric,
+        "same_data": effects.same_data,
+        "left_out": " ".join(by_language.left_out),
+    }
+    rows = []
+    for language, (table, over) in by_language.estimands.items():
+        counts = {
+            "language": language,
+            "n_examples": sum(by_language.examples[code] for code in over),
+            "n_languages": len(over),
+        }
+        row = _row(head | counts, table, level)
+        family = family_of(row, contrast, report.expanded.get("headline"), official)
+        rows.append(row | {"family": family})
+    return rows
 
 
 def unpaired(report: ReportInput) -> Iterator[tuple[str, str, str, str]]:
@@ -195,18 +266,26 @@ def same_data(report: ReportInput, contrast: Mapping[str, Any], target: str) -> 
 
 def _pooled_rows(
     contrast: Mapping[str, Any],
-    pools: Mapping[str, Mapping[str, Differences]],
+    pool: Pool,
+    backbones: Sequence[str],
     level: float,
     headline: str | None,
 ) -> Iterator[dict[str, Any]]:
     """For each backbone, the mean over evaluations that are neither retrieval nor trained on by
     either arm; then the differences between backbones.
+
+    Args:
+        contrast: a contrast of the plan.
+        pool: its effects on each evaluation.
+        backbones: names in the table, in order.
+        level: confidence level.
+        headline: name of the headline contrast.
     """
     head = {"evaluation": POOLED, "metric": OFFICIAL, "same_data": False}
-    for backbone, evaluations in pools.items():
+    with_effects = [name for name in backbones if pool.parts.get(name)]
+    for backbone in with_effects:
         for language in (NON_ENGLISH, ENGLISH, GAP, AVERAGE):
-            tables, coverage = _pool(evaluations, language)
-            table = pooled(tables)
+            table, coverage = pool.mean(backbone, language)
             if table is not None:
                 row = _row(
                     _head(contrast, backbone) | head | {"language": language} | coverage,
@@ -214,129 +293,28 @@ def _pooled_rows(
                     level,
                 )
                 if language == NON_ENGLISH:
-                    row |= _robust(evaluations, table.pairs)
+                    row |= pool.robust(backbone, table.pairs)
                 yield row | {"family": family_of(row, contrast, headline, OFFICIAL)}
-    for first, second in combinations(pools, 2):
-        both = {first: pools[first], second: pools[second]}
-        yield from _interaction_row(contrast, both, head, level)
+    for first, second in combinations(with_effects, 2):
+        table, coverage = pool.interaction(first, second)
+        if table is not None:
+            estimand = {"language": NON_ENGLISH, "family": INTERACTION}
+            names = _head(contrast, f"{first} minus {second}")
+            yield _row(names | head | estimand | coverage, table, level)
 
 
-def _interaction_row(
-    contrast: Mapping[str, Any],
-    pools: Mapping[str, Mapping[str, Differences]],
-    head: dict[str, Any],
-    level: float,
-) -> Iterator[dict[str, Any]]:
-    """The first backbone's pooled effect minus the second's, over the evaluations and languages
-    that both have. `left_out` names what only one of them has.
-    """
-    first, second = pools.values()
-    dropped = [
-        f"{name}: whole" for name in {**first, **second} if name not in first or name not in second
-    ]
-    sides: tuple[dict[str, Differences], dict[str, Differences]] = ({}, {})
-    for name in (name for name in first if name in second):
-        languages = [set(side[name].averaged) for side in (first, second)]
-        unshared = [
-            code
-            for code in {**first[name].languages, **second[name].languages}
-            if code in languages[0] ^ languages[1]
-        ]
-        if unshared:
-            dropped.append(f"{name}: {' '.join(unshared)}")
-        for kept, side in zip(sides, (first, second), strict=True):
-            kept[name] = side[name].restricted(languages[0] & languages[1])
-    (first_tables, coverage), (second_tables, _) = (_pool(side, NON_ENGLISH) for side in sides)
-    first_table, second_table = pooled(first_tables), pooled(second_tables)
-    if first_table is None or second_table is None:
-        return
-    table = interaction(first_table, second_table)
-    if table is not None:
-        coverage["left_out"] = "; ".join([*dropped, *filter(None, [coverage["left_out"]])])
-        estimand = {"language": NON_ENGLISH, "family": INTERACTION}
-        backbones = " minus ".join(pools)
-        yield _row(_head(contrast, backbones) | head | estimand | coverage, table, level)
-
-
-def _pool(
-    evaluations: Mapping[str, Differences], language: str
-) -> tuple[dict[str, Table], dict[str, Any]]:
-    """(evaluation → its table of an estimand, what the tables cover: languages, examples,
-    evaluations, and evaluations with fewer seeds than others, which reduce the mean's).
-    """
-    chosen = {
-        name: each.estimands[language]
-        for name, each in evaluations.items()
-        if language in each.estimands
-    }
-    codes = {code for _, over in chosen.values() for code in over}
-    examples = sum(
-        evaluations[name].examples[code] for name, (_, over) in chosen.items() for code in over
-    )
-    tables = {name: table for name, (table, _) in chosen.items()}
-    return tables, {
-        "n_languages": len(codes),
-        "n_examples": examples,
-        "pooled_over": " ".join(tables),
-        "left_out": _fewer_seeds(tables),
-    }
-
-
-def _fewer_seeds(tables: Mapping[str, Table]) -> str:
-    """The evaluations that lack seeds which others have; empty if all have the same."""
-    every = {pair for table in tables.values() for pair in table.pairs}
-    fewer = {
-        name: len(table.pairs) for name, table in tables.items() if len(table.pairs) < len(every)
-    }
-    return "; ".join(f"{name} has {count} of {len(every)} seeds" for name, count in fewer.items())
-
-
-def _robust(evaluations: Mapping[str, Differences], pairs: Sequence[Pair]) -> dict[str, float]:
-    """Robust companions of the mean over non-English languages: the interquartile mean over its
-    evaluations, languages and pairs, and the probability of improvement.
-    """
-    effects = [
-        each.languages[code].of(pairs).effects
-        for each in evaluations.values()
-        if NON_ENGLISH in each.estimands
-        for code in each.estimands[NON_ENGLISH][1]
-    ]
-    return {
-        "iqm": interquartile_mean(np.concatenate(effects)),
-        "p_improvement": 100 * probability_of_improvement(effects),
-    }
-
-
-def _bootstrap(
-    pairs: Mapping[Pair, tuple[Cell, Cell]],
-    languages: Sequence[str],
-    evaluation: str,
-    metric: str,
-    layout: SeedLayout,
-    level: float,
-) -> dict[str, float | None]:
-    """The bootstrap interval of an official average if there are enough seeds.
-
-    Args:
-        pairs: seeds → the arm's and the reference's cell.
-        languages: the languages of the average.
-        evaluation: name of the evaluation.
-        metric: its official metric.
-        layout: which seeds the pairs share.
-        level: coverage of the interval.
-    """
-    if len(pairs) < FEWEST_SEEDS or layout.shared:
-        return {"bootstrap_low": None, "bootstrap_high": None}
-
-    def scored(cell: Cell) -> dict[str, Scored]:
-        return {language: cell.scored[evaluation, language] for language in languages}
-
+def _paired(effects: Effects, languages: Sequence[str], layout: SeedLayout) -> Paired | None:
+    """The cells of an official average for the bootstrap; None if there are too few seeds."""
+    if len(effects.pairs) < FEWEST_SEEDS or layout.shared:
+        return None
     arms, references = (
-        [scored(arm) for arm, _ in pairs.values()],
-        [scored(reference) for _, reference in pairs.values()],
+        [
+            {language: pair[side].scored[effects.evaluation, language] for language in languages}
+            for pair in effects.pairs.values()
+        ]
+        for side in (0, 1)
     )
-    low, high = bootstrap_interval(arms, references, layout, metric, level)
-    return {"bootstrap_low": low, "bootstrap_high": high}
+    return Paired(arms, references, layout)
 
 
 def _row(head: Mapping[str, Any], table: Table, level: float) -> dict[str, Any]:

@@ -3,14 +3,15 @@ and evaluations.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import product
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import chain, product
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
-from xstilts.analysis.inputs import Array, Cell, Scored
+from xstilts.analysis.inputs import Array, Cell, Names, Scored
 from xstilts.analysis.variance import Interval, interval
 from xstilts.plan.seed_layout import Pair, SeedLayout, layout
 
@@ -30,7 +31,8 @@ class Table:
     """Paired differences, arm minus reference.
 
     pairs, arms, references: the seeds of each pair and of its two cells. effects: [pairs].
-    influence: [pairs, clusters], how much each cluster moves the effects.
+    influence: [pairs, clusters], how much each cluster moves the effects; in a compact table
+    [pairs, at most pairs], a matrix whose rows have the same products. count: number of clusters.
     """
 
     pairs: tuple[Pair, ...]
@@ -39,26 +41,39 @@ class Table:
     clusters: tuple[str, ...]
     effects: Array
     influence: Array
+    count: int
 
     @property
     def layout(self) -> SeedLayout:
         return layout(self.pairs, self.arms, self.references)
 
     def interval(self, level: float, bound: float = 100.0) -> Interval:
-        return interval(self.effects, self.influence, self.layout, level, bound)
+        return interval(self.effects, self.influence, self.layout, level, bound, self.count)
 
     def of(self, pairs: Sequence[Pair]) -> "Table":
         """The same table with only these pairs, in this order."""
+        if tuple(pairs) == self.pairs:
+            return self
         index = [self.pairs.index(pair) for pair in pairs]
         arms, references = (tuple(side[k] for k in index) for side in (self.arms, self.references))
-        return Table(
-            tuple(pairs),
-            arms,
-            references,
-            self.clusters,
-            self.effects[index],
-            self.influence[index],
+        return replace(
+            self,
+            pairs=tuple(pairs),
+            arms=arms,
+            references=references,
+            effects=self.effects[index],
+            influence=self.influence[index],
         )
+
+    @property
+    def compact(self) -> "Table":
+        """The same table without its clusters. Variances are sums over clusters of products of two
+        rows, which the triangular factor of the influence keeps.
+        """
+        if self.influence.shape[1] <= len(self.pairs):
+            return replace(self, clusters=())
+        factor = np.asarray(np.linalg.qr(self.influence.T, mode="r"))
+        return replace(self, clusters=(), influence=factor.T)
 
 
 @dataclass(frozen=True)
@@ -112,14 +127,26 @@ def combined(tables: Sequence[tuple[Table, float]]) -> Table:
     """
     pairs = [pair for pair in tables[0][0].pairs if all(pair in table.pairs for table, _ in tables)]
     parts = [(table.of(pairs), weight) for table, weight in tables]
-    clusters = list(dict.fromkeys(cluster for table, _ in parts for cluster in table.clusters))
-    place = {cluster: index for index, cluster in enumerate(clusters)}
+    clusters, places = union(*(table.clusters for table, _ in parts))
     influence = np.zeros((len(pairs), len(clusters)))
-    for table, weight in parts:
-        influence[:, [place[cluster] for cluster in table.clusters]] += weight * table.influence
+    for (table, weight), place in zip(parts, places, strict=True):
+        influence[:, place] += weight * table.influence
     effects: Array = np.sum([weight * table.effects for table, weight in parts], axis=0)
-    first = parts[0][0]
-    return Table(tuple(pairs), first.arms, first.references, tuple(clusters), effects, influence)
+    return replace(
+        parts[0][0], clusters=clusters, effects=effects, influence=influence, count=len(clusters)
+    )
+
+
+@lru_cache(maxsize=32)
+def union(
+    *clusters: tuple[str, ...],
+) -> tuple[tuple[str, ...], tuple[npt.NDArray[np.intp] | slice, ...]]:
+    """(all names once, the places of each part's names among them)."""
+    names = tuple(dict.fromkeys(chain.from_iterable(clusters)))
+    if all(part == names for part in clusters):
+        return names, (slice(None),) * len(clusters)
+    place = {cluster: index for index, cluster in enumerate(names)}
+    return names, tuple(np.asarray([place[name] for name in part], np.intp) for part in clusters)
 
 
 def pooled(tables: Mapping[str, Table]) -> Table | None:
@@ -129,18 +156,18 @@ def pooled(tables: Mapping[str, Table]) -> Table | None:
     """
     if not tables or not set.intersection(*(set(table.pairs) for table in tables.values())):
         return None
-    parts = []
-    for evaluation, table in tables.items():
-        names = tuple(f"{evaluation}: {cluster}" for cluster in table.clusters)
-        parts.append(
-            (
-                Table(
-                    table.pairs, table.arms, table.references, names, table.effects, table.influence
-                ),
-                1 / len(tables),
-            )
-        )
-    return combined(parts)
+    first = next(iter(tables.values()))
+    pairs = [pair for pair in first.pairs if all(pair in each.pairs for each in tables.values())]
+    parts = [table.of(pairs) for table in tables.values()]
+    share = 1 / len(parts)
+    effects: Array = np.sum([share * table.effects for table in parts], axis=0)
+    return replace(
+        parts[0],
+        clusters=(),
+        effects=effects,
+        influence=np.concatenate([share * table.influence for table in parts], axis=1),
+        count=sum(table.count for table in parts),
+    )
 
 
 def interaction(first: Table, second: Table) -> Table | None:
@@ -185,19 +212,19 @@ class ScoreCache:
 
     def __init__(self) -> None:
         # The entry keeps its Scored alive, so that no other object gets the same id.
-        self._entries: dict[tuple[int, str], tuple[Scored, float, list[str], Array]] = {}
+        self._entries: dict[tuple[int, str], tuple[Scored, float, tuple[str, ...], Array]] = {}
 
-    def of(self, scored: Scored, metric: str) -> tuple[float, list[str], Array]:
+    def of(self, scored: Scored, metric: str) -> tuple[float, tuple[str, ...], Array]:
         """(value, clusters, influence of each cluster)."""
         key = (id(scored), metric)
         if key not in self._entries:
-            place = {cluster: index for index, cluster in enumerate(dict.fromkeys(scored.clusters))}
+            clusters = Names.of(scored.clusters)
             moved: Array = np.bincount(
-                [place[cluster] for cluster in scored.clusters],
+                clusters.codes,
                 weights=scored.influence(metric),
-                minlength=len(place),
+                minlength=len(clusters.distinct),
             ).astype(np.float64)
-            self._entries[key] = (scored, scored.value(metric), list(place), moved)
+            self._entries[key] = (scored, scored.value(metric), clusters.distinct, moved)
         return self._entries[key][1:]
 
 
@@ -228,6 +255,9 @@ def differences(
     common = [
         language for language in scored if all(language in languages for languages in everywhere)
     ]
+    for cell in cells:  # all languages of a cell at once: they are stored together
+        for language in common:
+            cache.of(cell.scored[evaluation, language], metric)
     tables = {language: _table(pairs, evaluation, language, metric, cache) for language in common}
     examples = {language: len(cells[0].scored[evaluation, language].ids) for language in common}
     left_out = tuple(language for language in scored if language not in common)
@@ -247,10 +277,10 @@ def _table(
     cache: ScoreCache,
 ) -> Table:
     effects, rows = [], []
-    clusters: list[str] = []
+    clusters: tuple[str, ...] = ()
     for arm, reference in pairs.values():
         scored, base = arm.scored[evaluation, language], reference.scored[evaluation, language]
-        if list(scored.ids) != list(base.ids):
+        if scored.ids is not base.ids and list(scored.ids) != list(base.ids):
             raise ValueError(
                 f"{evaluation} {language}: {arm.arm} and {reference.arm} were not scored on the "
                 "same examples; score both again with one version of the data"
@@ -270,5 +300,11 @@ def _table(
         for side in zip(*pairs.values(), strict=True)
     )
     return Table(
-        tuple(pairs), arms, references, tuple(clusters), np.asarray(effects), np.asarray(rows)
+        tuple(pairs),
+        arms,
+        references,
+        clusters,
+        np.asarray(effects),
+        np.asarray(rows),
+        len(clusters),
     )

@@ -1,24 +1,87 @@
 """The data that a report is made from."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from xstilts.official.layout import averaged_languages, benchmark_of
+from xstilts.scoring.counts import corpus_values
 from xstilts.scoring.metrics import CORPUS, METRICS, ratio_value, task_metrics
 
 Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+
+class Lazy(Sequence[Any]):
+    """A sequence of known length whose items are read at each use, for texts that few need."""
+
+    def __init__(self, length: int, read: Callable[[], Sequence[Any]]) -> None:
+        self._length, self.read = length, read
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return self.read()[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.read())
+
+
+class Names(Sequence[str]):
+    """Names that repeat, as codes into the distinct ones. The cells of an evaluation share it.
+
+    distinct: in order of their first use. codes: [n].
+    """
+
+    def __init__(self, distinct: tuple[str, ...], codes: Codes) -> None:
+        self.distinct, self.codes = distinct, codes
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "Names":
+        """The names, coded; itself if they are coded already."""
+        if isinstance(names, Names):
+            return names
+        place: dict[str, int] = {}
+        codes = [place.setdefault(name, len(place)) for name in names]
+        return cls(tuple(place), np.asarray(codes, dtype=np.intp))
+
+    def renamed(self, names: Mapping[str, str]) -> "Names":
+        """The names with these replaced; equal ones become one."""
+        place: dict[str, int] = {}
+        new = [place.setdefault(names.get(name, name), len(place)) for name in self.distinct]
+        return Names(tuple(place), np.asarray(new, dtype=np.intp)[self.codes])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self.distinct[code] for code in self.codes[index]]
+        return self.distinct[self.codes[index]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.distinct[code] for code in self.codes)
 
 
 @dataclass
 class Scored:
     """One cell's predictions for one evaluation in one language.
 
-    predictions, golds: parsed JSON, in the order of ids.
+    predictions, golds: parsed JSON, in the order of ids. Those of a stored step are read at each
+        use; metrics use its counts instead.
     clusters: examples that are resampled together. Names differ between languages, unless
         translations join them.
     split: the source split that was scored (a plan may override it).
@@ -29,6 +92,8 @@ class Scored:
         versions.
     parallel: a key that translations of one example share; empty strings, or no entries at all, if
         there are no translations.
+    counts: metric → its counts [n, k], read at each use. None: counted from the predictions.
+    corpus: metrics that are not ratios of counts, if they were computed when it was scored.
     """
 
     ids: Sequence[str]
@@ -41,34 +106,33 @@ class Scored:
     asked: Sequence[str] = ()
     rows: Sequence[int] = ()
     parallel: Sequence[str] = ()
+    counts: Callable[[str], npt.NDArray[Any]] | None = field(default=None, repr=False)
+    corpus: Mapping[str, float] = field(default_factory=dict, repr=False)
     _ratios: dict[str, Array] = field(default_factory=dict, repr=False)
+    _values: dict[str, float] = field(default_factory=dict, repr=False)
 
     def ratio(self, metric: str) -> Array:
         """[n, 2]: each example's share of the metric's numerator and denominator."""
+        definition = METRICS[metric]
+        if self.counts is not None:
+            return definition.ratio(self.counts(metric))
         if metric not in self._ratios:
-            definition = METRICS[metric]
             counts = definition.counts(self.predictions, self.golds, self.language)
             self._ratios[metric] = definition.ratio(counts)
         return self._ratios[metric]
 
     def value(self, metric: str) -> float:
         """The metric, 0..100."""
-        if metric == "cider":
-            return CORPUS[metric](*self._by_picture())
-        if metric in CORPUS:
-            return CORPUS[metric](self.predictions, self.golds)
-        return float(ratio_value(self.ratio(metric).sum(0)))
+        if metric not in self._values:
+            self._values[metric] = self._value(metric)
+        return self._values[metric]
 
-    def _by_picture(self) -> tuple[list[Any], list[list[str]]]:
-        """One caption and all references per picture (cluster): COCO has one row per reference."""
-        captions: dict[str, Any] = {}
-        references: dict[str, list[str]] = {}
-        for cluster, prediction, gold in zip(
-            self.clusters, self.predictions, self.golds, strict=True
-        ):
-            captions.setdefault(cluster, prediction)
-            references.setdefault(cluster, []).extend(gold)
-        return list(captions.values()), list(references.values())
+    def _value(self, metric: str) -> float:
+        if metric in self.corpus:
+            return self.corpus[metric]
+        if metric in CORPUS:
+            return corpus_values([metric], self.predictions, self.golds, self.clusters)[metric]
+        return float(ratio_value(self.ratio(metric).sum(0)))
 
     def influence(self, metric: str) -> Array:
         """[n]: how much each example moves the metric, to first order (delta method).
@@ -79,13 +143,17 @@ class Scored:
         bottom = ratio[:, 1].sum()
         if not bottom:
             return np.zeros(len(ratio))
-        moved: Array = 100.0 * (ratio[:, 0] - self.value(metric) / 100.0 * ratio[:, 1]) / bottom
+        value = float(ratio_value(ratio.sum(0)))
+        moved: Array = 100.0 * (ratio[:, 0] - value / 100.0 * ratio[:, 1]) / bottom
         return moved
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell and its predictions: (evaluation, language) → Scored."""
+    """One cell and its predictions: (evaluation, language) → Scored.
+
+    steps: evaluation → fingerprint of the score step.
+    """
 
     backbone: str
     arm: str
@@ -94,6 +162,7 @@ class Cell:
     seed_target: int | None
     trained_target: str
     scored: Mapping[tuple[str, str], Scored]
+    steps: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

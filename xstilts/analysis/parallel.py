@@ -10,7 +10,7 @@ same row numbers in all languages for different sentences.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from xstilts.analysis.inputs import Cell, Scored
+from xstilts.analysis.inputs import Cell, Names, Scored
 
 
 def in_parallel(cells: Sequence[Cell]) -> list[Cell]:
@@ -25,10 +25,22 @@ def in_parallel(cells: Sequence[Cell]) -> list[Cell]:
         evaluation: join(scored for (name, _), scored in first.items() if name == evaluation)
         for evaluation in dict.fromkeys(name for name, _ in first)
     }
+    shared: dict[tuple[str, int], tuple[Sequence[str], Sequence[str]]] = {}
+
+    def renamed(evaluation: str, scored: Scored) -> Scored:
+        key = (evaluation, id(scored.clusters))
+        if key not in shared:  # the entry keeps the old clusters alive, so that ids stay unique
+            shared[key] = (scored.clusters, _renamed(joined[evaluation], scored.clusters))
+        clusters = shared[key][1]
+        if clusters is scored.clusters:
+            return scored
+        last = renamed(evaluation, scored.last) if scored.last else None
+        return replace(scored, clusters=clusters, last=last, _values={})
+
     return [
         replace(
             cell,
-            scored={key: _renamed(joined[key[0]], scored) for key, scored in cell.scored.items()},
+            scored={key: renamed(key[0], scored) for key, scored in cell.scored.items()},
         )
         for cell in cells
     ]
@@ -59,9 +71,9 @@ def join(languages: Iterable[Scored]) -> dict[str, str]:
     return {cluster: names.setdefault(root(("cluster", cluster)), cluster) for cluster in clusters}
 
 
-def _renamed(joined: Mapping[str, str], scored: Scored) -> Scored:
-    if all(joined.get(cluster, cluster) == cluster for cluster in set(scored.clusters)):
-        return scored
-    clusters = [joined.get(cluster, cluster) for cluster in scored.clusters]
-    last = _renamed(joined, scored.last) if scored.last else None
-    return replace(scored, clusters=clusters, last=last, _ratios={})
+def _renamed(joined: Mapping[str, str], clusters: Sequence[str]) -> Sequence[str]:
+    """The clusters under their joined names; the same object if none has another name."""
+    names = Names.of(clusters)
+    if all(joined.get(cluster, cluster) == cluster for cluster in names.distinct):
+        return clusters
+    return names.renamed(joined)

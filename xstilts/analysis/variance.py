@@ -65,17 +65,24 @@ class Interval:
     mde: float | None = None
 
 
-def moments(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
+def moments(
+    effects: Array, influence: Array, layout: SeedLayout, clusters: int | None = None
+) -> Moments:
     """The estimate of the mean effect.
 
-    effects: [..., pairs], the difference of each pair. influence: [..., pairs, clusters], how much
-    each cluster moves that difference (to first order; each row sums to zero).
+    Args:
+        effects: [..., pairs], the difference of each pair.
+        influence: [..., pairs, clusters], how much each cluster moves that difference (to first
+            order; each row sums to zero). Or any matrix with the same products of rows.
+        layout: which seeds the pairs share.
+        clusters: their number; None if it is the last dimension of `influence`.
     """
+    clusters = influence.shape[-1] if clusters is None else clusters
     if layout.kind == "grid":
-        return _grid(effects, influence, layout)
+        return _grid(effects, influence, layout, clusters)
     units = np.stack([effects[..., list(group)].mean(-1) for group in layout.members], -1)
     moved = np.stack([influence[..., list(group), :].mean(-2) for group in layout.members], -2)
-    count, clusters = moved.shape[-2:]
+    count = moved.shape[-2]
     center = moved.mean(-2)
     examples = _scaled(center, clusters, 1)
     if count == 1:
@@ -89,15 +96,16 @@ def moments(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
     noise = times * _scaled(moved - center[..., None, :], clusters, (count - 1) * count)
     residual = np.maximum(0, examples - noise)
     freedom = _freedom([(np.maximum(seeds, noise), count - 1), (residual, clusters - 1)], count - 1)
-    return _bounded(Moments(units.mean(-1), seeds + residual, freedom, examples), used, count - 1)
+    raw = Moments(units.mean(-1), seeds + residual, freedom, examples)
+    return _bounded(raw, used, clusters, count - 1)
 
 
-def _grid(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
+def _grid(effects: Array, influence: Array, layout: SeedLayout, clusters: int) -> Moments:
     """The estimate for every intermediate seed crossed with every target seed."""
     order = [index for group in layout.members for index in group]
-    first, second, clusters = len(layout.members), len(layout.members[0]), influence.shape[-1]
+    first, second, width = len(layout.members), len(layout.members[0]), influence.shape[-1]
     table = effects[..., order].reshape(*effects.shape[:-1], first, second)
-    moved = influence[..., order, :].reshape(*effects.shape[:-1], first, second, clusters)
+    moved = influence[..., order, :].reshape(*effects.shape[:-1], first, second, width)
     rows, columns, mean = table.mean(-1), table.mean(-2), table.mean((-1, -2))
     rest = table - rows[..., :, None] - columns[..., None, :] + mean[..., None, None]
     size = (first - 1) * (second - 1) * first * second
@@ -119,7 +127,7 @@ def _grid(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
         _scaled(over_rows - center[..., None, :], clusters, (first - 1) * first),
         _scaled(over_columns - center[..., None, :], clusters, (second - 1) * second),
     ]
-    inside = _scaled(inner.reshape(*inner.shape[:-3], first * second, clusters), clusters, size)
+    inside = _scaled(inner.reshape(*inner.shape[:-3], first * second, width), clusters, size)
     residual = np.maximum(0, examples - noise[0] - noise[1] + inside)
     parts = [
         (np.maximum(by_row, noise[0]), first - 1),
@@ -127,19 +135,21 @@ def _grid(effects: Array, influence: Array, layout: SeedLayout) -> Moments:
         (residual, clusters - 1),
     ]
     variance = by_row + by_column - both + residual
-    flat = moved.reshape(*moved.shape[:-3], first * second, clusters)
+    flat = moved.reshape(*moved.shape[:-3], first * second, width)
     least = min(first, second) - 1
-    return _bounded(Moments(mean, variance, _freedom(parts, least), examples), flat, least)
+    return _bounded(
+        Moments(mean, variance, _freedom(parts, least), examples), flat, clusters, least
+    )
 
 
-def _bounded(raw: Moments, influence: Array, least: int) -> Moments:
+def _bounded(raw: Moments, influence: Array, clusters: int, least: int) -> Moments:
     """The moments with a variance of at least LEAST of the examples' part; where it is raised,
     freedom is `least`.
 
     influence: [..., pairs, clusters]. Where influences cancel over pairs, the examples' part is
     that of independent pairs.
     """
-    pairs, clusters = influence.shape[-2:]
+    pairs = influence.shape[-2]
     examples = np.maximum(raw.examples, _scaled(influence, clusters, pairs**2))
     floor = LEAST * examples
     freedom: Array = np.where(raw.variance < floor, float(least), raw.freedom)[()]
@@ -164,7 +174,12 @@ def _freedom(parts: Sequence[tuple[Array, int]], least: int) -> Array:
 
 
 def interval(
-    effects: Array, influence: Array, layout: SeedLayout, level: float = 0.95, bound: float = 100.0
+    effects: Array,
+    influence: Array,
+    layout: SeedLayout,
+    level: float = 0.95,
+    bound: float = 100.0,
+    clusters: int | None = None,
 ) -> Interval:
     """The mean effect of one contrast with its t interval.
 
@@ -179,8 +194,10 @@ def interval(
         layout: which seeds the pairs share.
         level: coverage of the interval.
         bound: the largest possible effect; no interval extends beyond it.
+        clusters: their number; None if it is the last dimension of `influence`.
     """
-    estimate = moments(effects, influence, layout)
+    clusters = influence.shape[-1] if clusters is None else clusters
+    estimate = moments(effects, influence, layout, clusters)
     effect, variance, freedom = (
         float(estimate.effect),
         float(estimate.variance),
@@ -189,7 +206,6 @@ def interval(
     tested, notes = layout.kind != "single", list(layout.notes)
     half = float(stats.t.ppf(0.5 + level / 2, freedom)) * variance**0.5
     if not float(estimate.examples) > TINY:
-        clusters = influence.shape[-1]
         unseen = 1 - (0.5 - level / 2) ** (1 / clusters)
         low, high = (
             effect - half - unseen * (bound + effect),

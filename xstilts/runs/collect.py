@@ -2,19 +2,22 @@
 and why.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import pandas as pd
+import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from xstilts.analysis.cut_contexts import cut_contexts
-from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
+from xstilts.analysis.inputs import Cell, Lazy, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
+from xstilts.runs.counts import EXAMPLES, Counted, Examples, read_examples, stored, texts
 from xstilts.runs.folder import failure_key
+from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
 
@@ -31,6 +34,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
     run = store.get_json(f"{folder}/run.json") or {}
     done = store.done("score")
     cells, missing = [], []
+    reader = Reader(store)
     metrics: dict[str, Sequence[str]] = {}
     order = {name: place for place, name in enumerate(expanded["order"]["evaluations"])}
     for cell in expanded["cells"]:
@@ -40,12 +44,13 @@ def report_input(store: Store, folder: str) -> ReportInput:
             step = expanded["steps"][fingerprint]
             metrics.setdefault(evaluation, metrics_of(step["spec"]["metrics"]))
             if fingerprint in done:
-                scored.update(_read(store, evaluation, fingerprint, step))
+                scored.update(reader.read(evaluation, fingerprint, step))
             else:
                 missing.append(_missing(store, folder, cell, evaluation, fingerprint))
         if scored:
             keys = ("backbone", "arm", "seed", "seed_intermediate", "seed_target", "trained_target")
-            cells.append(Cell(**{key: cell[key] for key in keys}, scored=scored))
+            steps = {name: cell["scores"][name] for name in dict.fromkeys(n for n, _ in scored)}
+            cells.append(Cell(**{key: cell[key] for key in keys}, scored=scored, steps=steps))
     metrics = {name: metrics[name] for name in order if name in metrics}
     mining = [name for name, names in metrics.items() if "bucc_f1" in names]
     cells = in_parallel(on_equal_sentences(cells, mining))
@@ -55,7 +60,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
         metrics=metrics,
         missing=missing,
         spent=_spent(store, expanded),
-        intermediates=_intermediates(store, folder, expanded, done, missing),
+        intermediates=_intermediates(reader, folder, expanded, done, missing),
         staged=_staged(store, expanded),
         cut_contexts=cut_contexts(_encoding_info(store), expanded),
         banner=_banner(expanded, str(run.get("mirror", ""))),
@@ -95,77 +100,123 @@ def _rows(scored: Scored) -> Sequence[int | str]:
 
 def _on(sentences: Mapping[int | str, tuple[str, str]], scored: Scored) -> Scored:
     """The predictions for these sentences, row → (id, cluster)."""
-    answers = zip(scored.predictions, scored.golds, strict=True)
-    by_row = dict(zip(_rows(scored), answers, strict=True))
+    place = {row: number for number, row in enumerate(_rows(scored))}
     order = sorted(sentences)
-    pairs = [by_row.get(row, ("", [])) for row in order]
+    places = [place.get(row, -1) for row in order]
+
+    def texts(sequence: Sequence[Any], otherwise: Any) -> Lazy:
+        def read() -> list[Any]:
+            every = list(sequence)
+            return [otherwise if number < 0 else every[number] for number in places]
+
+        return Lazy(len(places), read)
+
+    stored = scored.counts
+
+    def counts(metric: str) -> npt.NDArray[Any]:
+        assert stored is not None
+        every = stored(metric)
+        nothing = np.zeros((1, every.shape[1]), every.dtype)
+        return np.concatenate([every, nothing])[places]  # -1 is the last row
+
     return replace(
         scored,
         ids=[sentences[row][0] for row in order],
         clusters=[sentences[row][1] for row in order],
-        predictions=[prediction for prediction, _ in pairs],
-        golds=[gold for _, gold in pairs],
+        predictions=texts(scored.predictions, ""),
+        golds=texts(scored.golds, []),
         rows=[row for row in order if isinstance(row, int)],
         parallel=(),
         last=_on(sentences, scored.last) if scored.last else None,
+        counts=counts if stored else None,
         _ratios={},
+        _values={},
     )
 
 
-def _read(
-    store: Store, evaluation: str, fingerprint: str, step: Mapping[str, Any]
-) -> dict[tuple[str, str], Scored]:
-    manifest = store.manifest("score", fingerprint)
-    assert manifest is not None  # listed as done
-    table = pq.read_table(store.file(manifest, "predictions.parquet")).to_pandas()
-    splits = step["settings"].get("splits", {})
-    languages = step["spec"]["languages"]
-    queries = {language: _queries(store, step, language) for language in languages}
-    tables = {
-        keys: Scored(
-            rows["id"].tolist(),
-            _clusters(rows, str(keys[1])),
-            [json.loads(text) for text in rows["prediction"]],
-            [json.loads(text) for text in rows["gold"]],
-            str(splits.get(keys[1], "")),
-            language=str(keys[1]),
-            asked=queries[str(keys[1])],
-            rows=rows["row"].tolist() if "row" in rows else (),
-            parallel=_parallel(rows, evaluation),
+class Reader:
+    """Reads the scores of steps. Cells that were scored on the same examples share them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._examples: dict[str, dict[str, Examples]] = {}
+
+    def read(
+        self, evaluation: str, fingerprint: str, step: Mapping[str, Any]
+    ) -> dict[tuple[str, str], Scored]:
+        """The scores of a finished score step: (evaluation, language) → Scored. Its texts are read
+        when they are used.
+        """
+        manifest = self.store.manifest("score", fingerprint)
+        assert manifest is not None  # listed as done
+        manifest, counted = stored(self.store, manifest, step["spec"]["metrics"])
+        examples = self._examples_of(manifest, evaluation)
+        scores = {
+            key: self._scored(manifest, counted, examples, step, key) for key in counted.places
+        }
+        return {
+            (evaluation, language): replace(scored, last=scores.get(("last", language)))
+            for (checkpoint, language), scored in scores.items()
+            if checkpoint == "selected"
+        }
+
+    def _examples_of(self, manifest: Manifest, evaluation: str) -> dict[str, Examples]:
+        sha256 = manifest.files[EXAMPLES].sha256
+        if sha256 not in self._examples:
+            task = TASKS.get(evaluation)
+            by_id = task is not None and bool(task.parallel)
+            path = self.store.blob_path(sha256)
+            self._examples[sha256] = read_examples(path, by_id)
+        return self._examples[sha256]
+
+    def _scored(
+        self,
+        manifest: Manifest,
+        counted: Counted,
+        examples: Mapping[str, Examples],
+        step: Mapping[str, Any],
+        key: tuple[str, str],
+    ) -> Scored:
+        """The scores of one checkpoint and language.
+
+        Args:
+            manifest: of the score step.
+            counted: its counts.
+            examples: its examples, by language.
+            step: the step as JSON.
+            key: (checkpoint, language).
+        """
+        language = key[1]
+        these, (_, count) = examples[language], counted.places[key]
+
+        def side(name: str) -> Lazy:
+            return Lazy(
+                count,
+                lambda: texts(
+                    self.store.file(manifest, "predictions.parquet"), counted.places[key], name
+                ),
+            )
+
+        asked: Sequence[str] = ()
+        if step["spec"]["format"] == "retrieval":
+            asked = Lazy(count, lambda: _queries(self.store, step, language))
+        return Scored(
+            these.ids,
+            these.clusters,
+            side("prediction"),
+            side("gold"),
+            str(step["settings"].get("splits", {}).get(language, "")),
+            language=language,
+            asked=asked,
+            rows=these.rows,
+            parallel=these.parallel,
+            counts=partial(counted.of, key),
+            corpus=counted.corpus[key],
         )
-        for keys, rows in table.groupby(["checkpoint", "language"], sort=False)
-    }
-    return {
-        (evaluation, language): replace(scored, last=tables.get(("last", language)))
-        for (checkpoint, language), scored in tables.items()
-        if checkpoint == "selected"
-    }
-
-
-def _clusters(rows: pd.DataFrame, language: str) -> list[str]:
-    """The cluster of each example: `<language>/<cluster>`, or `<language>/#<row>` for an example
-    without one. Results of earlier versions have no rows and use the example's id as its cluster.
-    """
-    if "row" in rows:
-        names = zip(rows["cluster"], rows["row"], strict=True)
-        return [f"{language}/{cluster or f'#{row}'}" for cluster, row in names]
-    return [f"{language}/{cluster}" for cluster in rows["cluster"]]
-
-
-def _parallel(rows: pd.DataFrame, evaluation: str) -> list[str]:
-    """The key that each example shares with its translations. In results of earlier versions it is
-    the id, if the task has translations.
-    """
-    if "parallel" in rows:
-        return list(rows["parallel"])
-    task = TASKS.get(evaluation)
-    return list(rows["id"]) if task is not None and task.parallel else []
 
 
 def _queries(store: Store, step: Mapping[str, Any], language: str) -> Sequence[str]:
     """The English query sentences of a retrieval task; a submission sorts them alphabetically."""
-    if step["spec"]["format"] != "retrieval":
-        return ()
     fingerprint = step["parents"][f"gold:{language}"]
     manifest = store.manifest("records", fingerprint)
     if manifest is None:
@@ -207,7 +258,7 @@ def _spent(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _intermediates(
-    store: Store,
+    reader: Reader,
     folder: str,
     expanded: Mapping[str, Any],
     done: set[str],
@@ -217,7 +268,7 @@ def _intermediates(
     reason why there is none. Appends scores that do not exist to `missing`.
 
     Args:
-        store: the run's store.
+        reader: of the run's store.
         folder: key prefix of the run's folder.
         expanded: the plan's expansion as JSON.
         done: fingerprints of finished score steps.
@@ -232,9 +283,9 @@ def _intermediates(
         elif fingerprint not in done:
             step = expanded["steps"][fingerprint]
             cell = {"id": step["settings"]["label"], "chain": [step["parents"]["model"]]}
-            missing.append(_missing(store, folder, cell, entry["task"], fingerprint))
+            missing.append(_missing(reader.store, folder, cell, entry["task"], fingerprint))
         else:
-            scored = _read(store, entry["task"], fingerprint, expanded["steps"][fingerprint])[
+            scored = reader.read(entry["task"], fingerprint, expanded["steps"][fingerprint])[
                 entry["task"], "en"
             ]
             for metric in metrics_of(entry["metrics"]):

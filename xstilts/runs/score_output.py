@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xstilts.runs.counts import write_counts
 from xstilts.runs.loaded_backbone import LoadedBackbone
 from xstilts.runs.score_pass import RECORDED
 from xstilts.scoring.gold import Gold, encoded_gold
@@ -84,9 +85,8 @@ def _commit(loaded: LoadedBackbone, step: Step, predictions: Predictions, second
             ]
     path = loaded.scratch / "predictions.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
-    loaded.store.commit(
-        step, {"predictions.parquet": path}, {"rows": len(rows), "seconds": round(seconds, 3)}
-    )
+    files = {path.name: path, **write_counts(path, step.spec["metrics"], loaded.scratch)}
+    loaded.store.commit(step, files, {"rows": len(rows), "seconds": round(seconds, 3)})
     if step.spec["format"] in FORMATS:
         loaded.store.clear_work(step.fingerprint)  # the shards
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 _WORD = re.compile(r"[\w']+")
 _SIGMA, _MAX_N = 6.0, 4
@@ -35,6 +36,18 @@ def cider(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> fl
         for prediction, texts in zip(predictions, golds, strict=True)
     ]
     return 100.0 * sum(scores) / len(scores)
+
+
+def by_picture(
+    clusters: Sequence[str], predictions: Sequence[Any], golds: Sequence[Any]
+) -> tuple[list[Any], list[list[str]]]:
+    """One caption and all references per picture (cluster): COCO has one row per reference."""
+    captions: dict[str, Any] = {}
+    references: dict[str, list[str]] = {}
+    for cluster, prediction, gold in zip(clusters, predictions, golds, strict=True):
+        captions.setdefault(cluster, prediction)
+        references.setdefault(cluster, []).extend(gold)
+    return list(captions.values()), list(references.values())
 
 
 def _grams(text: str) -> Grams:

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,16 @@ class Store:
         manifest = Manifest(step.kind, step.fingerprint, blobs, step.to_json(), info)
         self.put_json(manifest_key(step.kind, step.fingerprint), manifest.to_json())
         return manifest
+
+    def add_files(self, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:
+        """Adds files to a finished step that follow from its others; its fingerprint stays.
+
+        Files of the same name are replaced. The manifest is replaced with one PUT.
+        """
+        blobs = dict(zip(files, in_threads(self.put_blob, files.values()), strict=True))
+        extended = replace(manifest, files={**manifest.files, **blobs})
+        self.put_json(manifest_key(manifest.kind, manifest.fingerprint), extended.to_json())
+        return extended
 
     def manifest(self, kind: str, fingerprint: str) -> Manifest | None:
         """The manifest of a step, or None if it is not done. StoreError for a corrupt one."""
