@@ -57,7 +57,7 @@ class Store:
         self.client, self.bucket, self.prefix, self.cache = client, bucket, prefix.strip("/"), cache
 
     @classmethod
-    def open(cls, uri: str, cache: Path | None = None) -> "Store":
+    def open(cls, uri: str, cache: Path | None = None, option: str = "--store") -> "Store":
         """Opens the store at `s3://bucket/prefix`, with endpoint and keys from the AWS_*
         environment.
 
@@ -66,10 +66,14 @@ class Store:
         Args:
             uri: `s3://bucket/prefix`.
             cache: a local folder for blobs; a temporary folder if None.
+            option: what an error calls the address.
         """
         match = _URI.match(uri)
         if match is None:
-            raise PlanError(f"--store {uri!r}: invalid address; expected s3://bucket/prefix")
+            raise PlanError(
+                f"{option} {uri!r}: invalid address; expected s3://bucket/prefix, and bucket names "
+                "have 3 to 63 characters: a-z, 0-9, '-' and '.'"
+            )
         folder = cache or Path(tempfile.gettempdir()) / f"xstilts-cache-{os.getuid()}"
         folder.mkdir(parents=True, exist_ok=True)
         store = cls(make_client(), match[1], match[2] or "", folder)
