@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines import failures
 from pipelines.commands.app import Debug, Group, examples, new_app
 from pipelines.console import warn
 from xstilts import __version__
@@ -19,6 +20,9 @@ from xstilts.errors import XstiltsError, printable, without_credentials
 #: Command → its summary. Each is the `app` of pipelines/commands/<command>.py.
 COMMANDS: Mapping[str, str] = {
     "run": "Run a plan on this machine.",
+    "plans": "List the shipped plans.",
+    "init": "Write a commented plan to start from.",
+    "check": "Check a plan for mistakes, without data or network.",
     "plan": "Show what a plan would run, what is shared and what is already done.",
     "rates": "Choose learning rates on English dev data of the arm `none`.",
     "compile": "Write the Kubeflow Pipelines package.",
@@ -84,8 +88,10 @@ Version = Annotated[
 
 @app.callback(
     epilog=examples(
-        "xstilts run pipelines/plans/demo.yaml --out runs/demo",
-        "xstilts plan PLAN --mirror miniature",
+        "xstilts run demo",
+        "xstilts init my-plan.yaml",
+        "xstilts check my-plan.yaml",
+        "xstilts plan my-plan.yaml --mirror hub",
         "xstilts submit PLAN --host http://localhost:8888 --store s3://bucket/prefix",
     )
 )
@@ -113,8 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         warn(usage_message(error))
         return USAGE
+    except SystemExit as error:  # Typer's answer to a broken pipe
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        failures.silence_output()
+        return failures.BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  the command line's last resort: exit code 1
-        return _unexpected(error, debug)
+        return _failed(error, debug)
     if code == INTERRUPTED:
         warn("interrupted; run the same command to resume")
     return int(code or 0)
@@ -129,6 +140,16 @@ def usage_message(error: Any) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "xstilts"
     return f"{message[:1].lower()}{message[1:]}\nTry '{command} --help'."
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    if (known := failures.explained(error)) is None:
+        return _unexpected(error, debug)
+    if debug:
+        traceback.print_exc()
+    message, code = known
+    print(f"xstilts: {message}", file=sys.stderr)
+    return code
 
 
 def _unexpected(error: Exception, debug: bool) -> int:

@@ -12,7 +12,7 @@ from pipelines.cluster_settings import ClusterSettings, load_settings
 from pipelines.kfp.error_texts import KfpError
 from pipelines.kfp.kfp_client import Kfp
 from pipelines.kfp.package import compiled, refuse_unlocked
-from pipelines.plan_file import expand_plan, read_plan
+from pipelines.plan_file import expand_plan, open_plan
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.placement import Cluster
@@ -34,11 +34,18 @@ class CheckedPlan:
     mirror: str
 
 
-def check_plan(path: Path, mirror: str | None, tasks: Sequence[Path] = ()) -> CheckedPlan:
+def check_plan(
+    path: Path,
+    mirror: str | None,
+    tasks: Sequence[Path] = (),
+    overrides: Sequence[str] = (),
+    limit: int | None = None,
+) -> CheckedPlan:
     """Reads and expands a plan. Raises PlanError with every mistake, before anything is written or
-    submitted.
+    submitted. The arguments besides `mirror` are those of `open_plan`.
     """
-    plan = read_plan(path, tasks)
+    loaded = open_plan(path, tasks, overrides, limit)
+    plan = loaded.plan
     address = mirror or plan.mirror
     if address is None:
         raise PlanError("no mirror: set --mirror hub|s3://…, or `mirror:` in the plan")
@@ -54,7 +61,7 @@ def check_plan(path: Path, mirror: str | None, tasks: Sequence[Path] = ()) -> Ch
                 "read; set hub and revision instead"
             )
     expansion = expand_plan(plan, address, generation="checked")
-    return CheckedPlan(path.read_text(encoding="utf-8"), plan, expansion, address)
+    return CheckedPlan(loaded.text, plan, expansion, address)
 
 
 def settings_for(file: Path | None, plan: Plan, mirror: str) -> ClusterSettings:

@@ -9,6 +9,7 @@ from pipelines import cluster_runs, recurring_runs
 from pipelines.cluster_settings import load_settings
 from pipelines.console import say
 from pipelines.kfp.kfp_client import Kfp
+from pipelines.plan_file import read_plan
 from pipelines.run_status import status_of
 from xstilts.errors import PlanError, counted
 from xstilts.plan.status import undone
@@ -19,6 +20,7 @@ from xstilts.store.store import Store
 #: real id.
 NOT_CREATED = "(not created yet)"
 INDENT = " " * 10
+COMPUTES_NOTHING = "REPEATS COMPUTE NOTHING"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,30 @@ def diff(
     ]
     changes = recurring_runs.diff(bodies, _existing(kfp, store), prune)
     _print_changes(changes, schedules, store)
+    return 0
+
+
+def check(file: Path, settings_file: Path | None = None) -> int:
+    """Checks schedule files and their plans without a server, store, data or network, and prints
+    what each firing adds. Raises PlanError with the mistakes.
+    """
+    mistakes: list[str] = []
+    for path, schedule in recurring_runs.load(file, load_settings(settings_file).timezone):
+        try:
+            plan = read_plan(path)
+        except PlanError as error:
+            mistakes.append(str(error))
+            continue
+        fields = recurring.Repeat.model_fields
+        repeat = recurring.Repeat(**{key: getattr(schedule, key) for key in fields})
+        say(f"{schedule.name}: valid; {schedule.cron} ({schedule.timezone}), plan {path}")
+        reasons, idle = recurring.reasons(plan, repeat)
+        for line in (*reasons, *idle, *recurring.cautions(repeat)):
+            say(f"{INDENT}{line}")
+        if not reasons:
+            say(f"{INDENT}{COMPUTES_NOTHING}: set follow, add_seeds or reuse: none")
+    if mistakes:
+        raise PlanError("\n".join(mistakes))
     return 0
 
 
@@ -245,4 +271,4 @@ def _print_changes(
                 if count
                 else "all steps are done"
             )
-            say(f"{INDENT}REPEATS COMPUTE NOTHING ({first}): set follow, add_seeds or reuse: none")
+            say(f"{INDENT}{COMPUTES_NOTHING} ({first}): set follow, add_seeds or reuse: none")

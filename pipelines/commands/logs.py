@@ -49,7 +49,9 @@ def logs(
             show_default="all",
         ),
     ] = None,
-    tail: Annotated[int, typer.Option(metavar="LINES", help="Last lines of each log.")] = 200,
+    tail: Annotated[
+        int, typer.Option(metavar="LINES", min=1, help="Last lines of each log.")
+    ] = 200,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Show also the lines of KFP, Argo and Ray of every run."),
@@ -58,7 +60,7 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Polling interval of --follow.")
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Polling interval of --follow.")
     ] = 5.0,
 ) -> int:
     """Show or follow the logs of a run on a cluster: its steps, its Ray jobs and its failures.

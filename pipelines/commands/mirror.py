@@ -86,7 +86,7 @@ def pull(
     if plan is None:
         raise PlanError("mirror pull: set --plan to the plan whose data and models are copied")
     checked = read_plan(plan)
-    source, destination = open_mirror(origin), open_target(target)
+    source, destination = open_mirror(origin, "--from"), open_target(target)
     if source.address == destination.address:
         raise PlanError(f"--from {origin}: source and target are the same mirror")
     expansion = expand_plan(checked, origin)

@@ -7,7 +7,34 @@ import typer
 
 Runner = Literal["subprocess", "docker"]
 
-PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="YAML file of the plan.")]
+PlanFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PLAN", help="YAML file of a plan, or the name of a shipped one (`xstilts plans`)."
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key of the plan, such as seeds=1 or arms.squad.objective=lm; the value is "
+        "YAML. Repeat for several.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        min=1,
+        help="Smoke run: at most N rows of each split and N updates of each training. Its results "
+        "are marked and never used by a full run.",
+        show_default="no limit",
+    ),
+]
+Interval = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Polling interval.")]
 Mirror = Annotated[
     str | None,
     typer.Option(

@@ -15,6 +15,7 @@ from xstilts.errors import PlanError
 
 if TYPE_CHECKING:
     from xstilts.plan.calibration import Calibration
+    from xstilts.plan.schema import Plan
     from xstilts.store.store import Store
 
 app = new_app()
@@ -23,7 +24,9 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
-        "xstilts plan pipelines/plans/demo.yaml", "xstilts plan PLAN --mirror hub --json"
+        "xstilts plan demo",
+        "xstilts plan modality --offline",
+        "xstilts plan PLAN --mirror hub --json",
     ),
 )
 def plan(
@@ -31,6 +34,8 @@ def plan(
     mirror: options.Mirror = None,
     store: options.LocalStore = None,
     home: options.Home = Path(".xstilts"),
+    overrides: options.Overrides = None,
+    limit: options.Limit = None,
     tasks: options.TaskFiles = None,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs assumed by the estimate of hours.")] = 8,
     measured: Annotated[
@@ -56,12 +61,13 @@ def plan(
     """
     if offline and (mirror or store or measured):
         raise PlanError("--offline looks nothing up; remove --mirror, --store and --measured")
+    from pipelines.plan_file import open_plan
+
+    checked = open_plan(plan, tasks or [], overrides or [], limit).plan
     view = (
-        offline_overview(plan, gpus=gpus, tasks=tasks or [])
+        _offline(checked, gpus)
         if offline
-        else overview_of(
-            plan, mirror=mirror, store=store, home=home, gpus=gpus, tasks=tasks or [], run=measured
-        )
+        else _overview(checked, mirror=mirror, store=store, home=home, gpus=gpus, run=measured)
     )
     if as_json:
         say(json.dumps(view, indent=2, ensure_ascii=False))
@@ -77,10 +83,15 @@ def plan(
 def offline_overview(plan: Path, *, gpus: int = 8, tasks: Sequence[Path] = ()) -> dict[str, Any]:
     """The overview of a plan whose data and models are not looked up."""
     from pipelines.plan_file import read_plan
+
+    return _offline(read_plan(plan, tasks), gpus)
+
+
+def _offline(plan: "Plan", gpus: int) -> dict[str, Any]:
     from xstilts.plan.expand import expand_offline
     from xstilts.plan.show import overview
 
-    return overview(expand_offline(read_plan(plan, tasks)), None, gpus)
+    return overview(expand_offline(plan), None, gpus)
 
 
 def overview_of(
@@ -104,8 +115,23 @@ def overview_of(
         tasks: Private task files besides those of the plan.
         run: Name of another run whose times scale the estimate.
     """
+    from pipelines.plan_file import read_plan
+
+    checked = read_plan(plan, tasks)
+    return _overview(checked, mirror=mirror, store=store, home=home, gpus=gpus, run=run)
+
+
+def _overview(
+    checked: "Plan",
+    *,
+    mirror: str | None,
+    store: str | None,
+    home: Path,
+    gpus: int,
+    run: str | None,
+) -> dict[str, Any]:
     from pipelines.local_runner import store_at
-    from pipelines.plan_file import expand_plan, read_plan
+    from pipelines.plan_file import expand_plan
     from xstilts.plan.calibration import measured_seconds
     from xstilts.plan.recomputed import earlier_run, recomputed
     from xstilts.plan.show import overview
@@ -116,7 +142,6 @@ def overview_of(
 
     home = home.resolve()
     private_folder(home)
-    checked = read_plan(plan, tasks)
     expansion = expand_plan(checked, mirror_for(mirror, checked.mirror, home))
     with store_at(store, home) as uri:
         opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))

@@ -30,7 +30,9 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
-        "xstilts run pipelines/plans/demo.yaml --out runs/demo",
+        "xstilts run demo",
+        "xstilts run my-plan.yaml --limit 8",
+        "xstilts run PLAN --set seeds=5 --set resources.workers=4",
         "xstilts run PLAN --mirror s3://bucket/mirror --runner docker",
     ),
 )
@@ -40,6 +42,8 @@ def run(
     store: options.LocalStore = None,
     home: options.Home = Path(".xstilts"),
     runner: options.RunnerOption = "subprocess",
+    overrides: options.Overrides = None,
+    limit: options.Limit = None,
     tasks: options.TaskFiles = None,
     out: Annotated[
         Path | None,
@@ -57,7 +61,7 @@ def run(
     """
     result = run_plan(
         plan, mirror=mirror, store=store, home=home, runner=runner, out=out, tasks=tasks or [],
-        say=say,
+        overrides=overrides or [], limit=limit, say=say,
     )  # fmt: skip
     for line in result.errors:
         warn(line)
@@ -92,18 +96,22 @@ def run_plan(
     out: Path | str | None = None,
     runner: options.Runner = "subprocess",
     tasks: Sequence[Path] = (),
+    overrides: Sequence[str] = (),
+    limit: int | None = None,
     say: Callable[[str], None] = print,
 ) -> RunResult:
     """Runs a plan on this machine. Finished steps are not run again.
 
     Args:
-        plan: YAML file of the plan.
+        plan: YAML file of the plan, or the name of a shipped one.
         mirror: hub, miniature, a folder or s3://bucket/prefix; default: the plan's mirror.
         store: s3://bucket/prefix; default: an embedded S3 server over `home`/store.
         home: folder that runs share: store, cache, generated miniature.
         out: folder for the report and the logs; default: runs/<name of the plan>.
         runner: run each component as a subprocess, or in its own Docker image.
         tasks: private task files besides those of the plan.
+        overrides: `key=value` texts that change keys of the plan.
+        limit: at most this many rows of each split and updates of each training.
         say: receives progress lines.
 
     Returns:
@@ -113,7 +121,7 @@ def run_plan(
         XstiltsError: the plan is invalid, or the infrastructure failed.
     """
     from pipelines import local_runner
-    from pipelines.plan_file import expand_plan, read_plan
+    from pipelines.plan_file import expand_plan, open_plan
     from pipelines.progress import ProgressPrinter, ProgressThread, progress_line
     from pipelines.scratch_folder import scratch_folder
     from xstilts.plan.status import undone
@@ -122,13 +130,14 @@ def run_plan(
     from xstilts.store.store import Store
 
     started = time.monotonic()
-    path, home = Path(plan), Path(home).resolve()
+    home = Path(home).resolve()
     private_folder(home)
-    checked = read_plan(path, tasks)
-    address = mirror_for(mirror, checked.mirror, home)
-    expansion = expand_plan(checked, address)
+    loaded = open_plan(plan, tasks, overrides, limit)
+    checked = loaded.plan
     folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
     name = local_runner.run_name(checked.name, folders.out)
+    address = mirror_for(mirror, checked.mirror, home, say)
+    expansion = expand_plan(checked, address)
     with (
         local_runner.interruptible(),
         scratch_folder(),
@@ -139,7 +148,12 @@ def run_plan(
         if checked.reuse == "none":
             expansion = expand_plan(checked, address, generation=name)
         todo = {kind: len(steps) for kind, steps in undone(expansion, opened).items() if steps}
-        _reset_run(opened, name, path.read_text(), address, checked.task_files)
+        _reset_run(opened, name, loaded.text, address, checked.task_files)
+        if checked.limit is not None:
+            say(
+                f"smoke run: at most {checked.limit} rows of each split and updates of each "
+                "training; its scores are not results"
+            )
         say(
             f"{checked.name}: {counted(len(expansion.cells), 'cell')}, "
             f"{counted(len(expansion.steps), 'step')}; "

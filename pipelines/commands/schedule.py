@@ -90,6 +90,20 @@ def diff(
 
 
 @app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts schedule check pipelines/plans/schedules",
+        note="Exit code 2 if a schedule or its plan has mistakes; all of them are listed.",
+    ),
+)
+def check(file: Files, settings: options.SettingsFile = None) -> int:
+    """Check schedules and their plans for mistakes. Reads no data, no server and no network."""
+    from pipelines import schedules
+
+    return schedules.check(file, settings)
+
+
+@app.command(
     "list",
     cls=Command,
     epilog=examples(f"xstilts schedule list {SERVER}", note=options.CREDENTIALS),

@@ -26,7 +26,7 @@ app = new_app("Serve, verify or clean up the store of all outputs.")
 )
 def serve(
     home: options.Home = Path(".xstilts"),
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
 ) -> int:
     """Serve HOME/store over S3 until interrupted, and print the environment that clients need."""
     from pipelines.local_runner import interruptible
@@ -90,7 +90,7 @@ def verify(
 def gc(
     store: options.LocalStore = None,
     home: options.Home = Path(".xstilts"),
-    days: Annotated[float, typer.Option(help="Keep objects younger than this.")] = 7,
+    days: Annotated[float, typer.Option(min=0, help="Keep objects younger than this.")] = 7,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")
     ] = False,

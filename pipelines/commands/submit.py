@@ -24,6 +24,8 @@ def submit(
     host: options.Host,
     store: options.ClusterStore,
     mirror: options.ClusterMirror = None,
+    overrides: options.Overrides = None,
+    limit: options.Limit = None,
     tasks: options.TaskFiles = None,
     namespace: options.Namespace = None,
     ca_cert: options.CaCertificate = None,
@@ -36,7 +38,7 @@ def submit(
         bool, typer.Option("--wait", help="Wait for the end and return the run's exit code.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Polling interval of --wait.")
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Polling interval of --wait.")
     ] = 10.0,
 ) -> int:
     """Run a plan on a cluster.
@@ -49,7 +51,7 @@ def submit(
     from pipelines.run_status import KfpServer
     from xstilts.plan.status import undone
 
-    checked = cluster_runs.check_plan(plan, mirror, tasks or [])
+    checked = cluster_runs.check_plan(plan, mirror, tasks or [], overrides or [], limit)
     cluster = cluster_runs.settings_for(settings, checked.plan, checked.mirror)
     check_fit(checked.plan.resources.model_dump(mode="json"), namespace, warn)
     text, version = cluster_runs.package(cluster, allow_unlocked)

@@ -113,7 +113,7 @@ def probe(
             show_default="all tasks",
         ),
     ] = None,
-    rows: Annotated[int, typer.Option(help="Rows to read of each source.")] = 20,
+    rows: Annotated[int, typer.Option(min=1, help="Rows to read of each source.")] = 20,
     lock: Annotated[
         Path | None,
         typer.Option(

@@ -1,8 +1,6 @@
 """`xstilts wait`: waits for the end of a run on a cluster."""
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
@@ -26,7 +24,7 @@ def wait(
     host: options.RecordedHost = None,
     namespace: options.Namespace = None,
     ca_cert: options.CaCertificate = None,
-    every: Annotated[float, typer.Option(metavar="SECONDS", help="Polling interval.")] = 10.0,
+    every: options.Interval = 10.0,
 ) -> int:
     """Wait for the end of a run on a cluster and return its exit code.
 

@@ -18,6 +18,8 @@ def compile_to(path: Path, settings: ClusterSettings) -> str:
     """Writes the package for a cluster and returns its version, a prefix of its SHA-256."""
     if path.suffix not in (".yaml", ".yml"):
         raise PlanError(f"{path}: a KFP package is a YAML file; use a name such as pipeline.yaml")
+    if not path.parent.is_dir():
+        raise PlanError(f"{path.parent}: no such folder; create it, or choose another path")
     compiler.Compiler().compile(for_cluster(settings), str(path))
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from xstilts.errors import DataError
+from xstilts.errors import DataError, InfrastructureError
 from xstilts.plan.model_identity import folder_digest, identity_of
 from xstilts.plan.schema import BackbonePlan
 
@@ -16,7 +16,7 @@ def test_a_pinned_commit_is_its_own_identity() -> None:
 
 def test_a_branch_cannot_be_resolved_offline() -> None:
     backbone = BackbonePlan(hub="org/model", family="llava")  # tests run with HF_HUB_OFFLINE
-    with pytest.raises(DataError, match="set revision to the commit"):
+    with pytest.raises(InfrastructureError, match="set revision to the commit"):
         identity_of("b", backbone)
 
 

@@ -15,7 +15,7 @@ from xstilts.errors import StoreError
 from xstilts.runs import counts as step_counts
 from xstilts.runs.collect import Reader
 from xstilts.runs.counts import clusters_of, read_counts, read_examples, write_counts
-from xstilts.runs.score import SCHEMA
+from xstilts.runs.score_output import SCHEMA
 from xstilts.scoring.counts import smallest
 from xstilts.scoring.metrics import CORPUS, METRICS, task_metrics
 from xstilts.step import Step

@@ -21,6 +21,8 @@ def load_plan(
     *,
     more_tasks: Sequence[str | Path] = (),
     task_files: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    source: str = "the plan",
 ) -> Plan:
     """Loads a plan from a file, or from YAML text (a str with a line break).
 
@@ -30,22 +32,17 @@ def load_plan(
         more_tasks: private task files besides those under `tasks`, relative to the current folder.
         task_files: path → text of the plan's private task files, where they were read before: a
             text has no folder that paths could start at.
+        folder: where the relative paths of a text start.
+        source: what errors call a text.
 
     Raises:
         InvalidPlan: a PlanError that lists every error with its key path and allowed values.
     """
     tables = tables or Tables.shipped()
     is_text = isinstance(plan, str) and "\n" in plan
-    text, source = (str(plan), "the plan") if is_text else _read(Path(plan))
-    try:
-        raw = yaml.load(text, Loader=_Strict)
-    except yaml.YAMLError as error:
-        raise InvalidPlan(source, [_yaml_problem(error)]) from error
-    if not isinstance(raw, Mapping):
-        raise InvalidPlan(
-            source, [f"must be a mapping; allowed keys: {', '.join(Plan.model_fields)}"]
-        )
-    folder = None if is_text else Path(plan).parent
+    text, source = (str(plan), source) if is_text else _read(Path(plan))
+    raw = parse_plan(text, source)
+    folder = folder if is_text else Path(plan).parent
     files, problems = _task_files(raw.get("tasks"), folder, more_tasks, task_files)
     shaped, further = normalize({**raw, "tasks": files} if files else raw)
     problems += further
@@ -59,6 +56,19 @@ def load_plan(
     if problems:
         raise InvalidPlan(source, problems)
     return parsed
+
+
+def parse_plan(text: str, source: str) -> dict[Any, Any]:
+    """The mapping in the YAML text of a plan. Raises InvalidPlan if it has none."""
+    try:
+        raw = yaml.load(text, Loader=_Strict)
+    except yaml.YAMLError as error:
+        raise InvalidPlan(source, [_yaml_problem(error)]) from error
+    if not isinstance(raw, dict):
+        raise InvalidPlan(
+            source, [f"must be a mapping; allowed keys: {', '.join(Plan.model_fields)}"]
+        )
+    return raw
 
 
 def _task_files(

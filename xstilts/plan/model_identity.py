@@ -4,13 +4,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import DataError
+from xstilts.errors import DataError, XstiltsError
 from xstilts.input_files import open_file
 from xstilts.models.contract import Contract
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.model_folder import check_folder, check_links
 from xstilts.plan.schema import BackbonePlan
 from xstilts.sources.hub import COMMIT_HASH
+from xstilts.sources.hub_client import request
 
 #: Revision or identity of a backbone that was not looked up.
 UNRESOLVED = "unresolved"
@@ -75,13 +76,10 @@ def unresolved(backbone: BackbonePlan) -> dict[str, Any]:
 def _commit(name: str, hub: str, revision: str) -> str:
     if COMMIT_HASH.fullmatch(revision):
         return revision
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
     try:
-        found = HfApi().model_info(hub, revision=revision).sha
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        raise DataError(
+        found = request("model", hub, lambda api: api.model_info(hub, revision=revision).sha)
+    except XstiltsError as error:
+        raise type(error)(
             f"backbones.{name}: cannot resolve {hub} at {revision!r}: {error}. Without access to "
             "the hub, set revision to the commit (40 hex digits), or path to a folder"
         ) from error

@@ -458,6 +458,7 @@ class Plan(Part):
     """A whole plan.
 
     seeds: pairs (intermediate, target). languages: None means all languages of each evaluation.
+    limit: at most this many rows of each split and updates of each training, for a smoke run.
     """
 
     # checks.py requires name, backbones and evaluations. Their defaults allow validation to
@@ -486,6 +487,7 @@ class Plan(Part):
     intermediate_scores: bool = False
     most_bad_rows: Annotated[float, Field(ge=0, lt=1)] = 0.05
     splits: Mapping[str, SplitPlan] = {}
+    limit: Count | None = None
     resources: Resources = Resources()
 
     @model_validator(mode="after")

@@ -85,7 +85,13 @@ class Steps:
         return {"task_files": files} if files else {}
 
     def _stamp(self, kind: str) -> dict[str, Any]:
-        return {k: v for k, v in self.stamp.items() if kind != "records" or k != "environment"}
+        """The stamp of a kind. `limit` marks results: a model or a score of a limited run is never
+        that of a full one, also where the limit leaves out no row.
+        """
+        stamp = {k: v for k, v in self.stamp.items() if kind != "records" or k != "environment"}
+        if self.plan.limit is not None and kind in ("finetune", "score"):
+            stamp["limit"] = self.plan.limit
+        return stamp
 
     def need(
         self,

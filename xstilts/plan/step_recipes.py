@@ -84,6 +84,11 @@ def _updates(spend: Spend) -> str:
     return str(spend.updates) if spend.updates is not None else f"{spend.epochs:g} epochs"
 
 
+def _least(*caps: int | None) -> int | None:
+    """The smallest cap; None: no cap."""
+    return min((cap for cap in caps if cap is not None), default=None)
+
+
 class Recipes:
     """The recipes of one plan. Methods raise PlanError if the table has no recipe."""
 
@@ -123,7 +128,9 @@ class Recipes:
         """The recipe keys of a finetune step on a target."""
         recipe = self.full(task, backbone)
         excluded = _NOT_IN_FINETUNE if self.selects(recipe) else (*_NOT_IN_FINETUNE, "answer_limit")
-        return {k: v for k, v in recipe.items() if k not in excluded and v is not None}
+        return self._limited(
+            {k: v for k, v in recipe.items() if k not in excluded and v is not None}
+        )
 
     def lengths(self, task: str, backbone: BackbonePlan, objective: str = "head") -> dict[str, Any]:
         """max_length, stride, question_length and, for `lm`, lm_length, in tokens of text.
@@ -149,19 +156,17 @@ class Recipes:
         return dict(self.full(task, backbone).get("answer_limit") or {})
 
     def cap(self, task: str, split: str) -> int | None:
-        """The plan's row cap of a split. None: all rows."""
+        """The plan's row cap of a split. None: all rows. `limit` leaves `text` as it is: backbones
+        are built from it.
+        """
         task_caps = self.plan.rows.tasks.get(task)
         cap = getattr(task_caps, split) if task_caps else None
-        return cap if cap is not None else getattr(self.plan.rows.default, split)
+        cap = cap if cap is not None else getattr(self.plan.rows.default, split)
+        return cap if split == "text" else _least(cap, self.plan.limit)
 
     def train_cap(self, task: str, backbone: BackbonePlan) -> int | None:
         """Maximum training rows of a target: the plan's cap or the recipe's train_rows."""
-        caps = [
-            cap
-            for cap in (self.cap(task, "train"), self.full(task, backbone).get("train_rows"))
-            if cap is not None
-        ]
-        return min(caps) if caps else None
+        return _least(self.cap(task, "train"), self.full(task, backbone).get("train_rows"))
 
     def arm_caps(self, arm: Arm, backbone: BackbonePlan) -> list[int | None]:
         """Maximum training rows of each of the arm's parts, in order.
@@ -170,6 +175,8 @@ class Recipes:
         """
         parts = arm.parts
         examples = self.plan.budget.examples
+        if examples is not None:
+            examples = _least(examples, self.plan.limit)
         if examples is None:
             return [self.train_cap(part.task, backbone) for part in parts]
         weights = [part.weight or 1.0 for part in parts]
@@ -196,7 +203,16 @@ class Recipes:
             recipe["selection"] = "last"
         if budget.examples_per_step is not None:
             recipe["examples_per_step"] = budget.examples_per_step
-        return recipe
+        return self._limited(recipe)
+
+    def _limited(self, recipe: dict[str, Any]) -> dict[str, Any]:
+        """A recipe with at most `limit` updates."""
+        limit = self.plan.limit
+        if limit is None:
+            return recipe
+        updates = min(recipe.get("updates") or limit, limit)
+        spent = ("epochs", "updates", "supervised_tokens")
+        return {**{k: v for k, v in recipe.items() if k not in spent}, "updates": updates}
 
     @staticmethod
     def selects(recipe: Mapping[str, Any]) -> bool:

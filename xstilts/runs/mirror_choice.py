@@ -1,19 +1,26 @@
 """Which mirror a run reads: the caller's, else the plan's. Writes the miniature on first use."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from xstilts.errors import PlanError
 from xstilts.miniature.edition import EDITION
 
 
-def mirror_for(mirror: str | None, plan_mirror: str | None, home: Path) -> str:
+def mirror_for(
+    mirror: str | None,
+    plan_mirror: str | None,
+    home: Path,
+    say: Callable[[str], None] = lambda text: None,
+) -> str:
     """The mirror as `open_mirror` takes it: `hub`, an `s3://` URI, or an absolute folder.
 
     Args:
         mirror: what the caller asks for (`--mirror`), or None.
         plan_mirror: the plan's own `mirror`.
         home: where `miniature` is written once per edition; other mirrors do not use it.
+        say: receives a line before the miniature is written, which takes a minute.
     """
     chosen = mirror or plan_mirror
     if chosen is None:
@@ -29,6 +36,7 @@ def mirror_for(mirror: str | None, plan_mirror: str | None, home: Path) -> str:
         from xstilts.miniature.write import write_miniature
 
         part = folder.with_name(f"miniature.part.{os.getpid()}")
+        say(f"generating the miniature in {folder} (about a minute, once)")
         write_miniature(part)
         os.replace(part, folder)
     return str(folder)

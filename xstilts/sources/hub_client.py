@@ -138,10 +138,25 @@ def _explained(kind: Kind, name: str) -> Iterator[None]:
         raise InfrastructureError(
             f"{name}: server error of the hub ({status}); run the same command later to resume"
         ) from error
-    except (OfflineModeIsEnabled, httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+    except (
+        OfflineModeIsEnabled,
+        httpx2.ConnectError,
+        httpx2.ConnectTimeout,
+        httpx2.ProxyError,
+        httpx2.UnsupportedProtocol,
+        httpx2.InvalidURL,
+        httpx2.TooManyRedirects,
+        httpx2.DecodingError,
+    ) as error:
         raise InfrastructureError(
             f"{name}: the hub cannot be reached ({type(error).__name__}: {_first_line(error)}); "
             "set --mirror to a folder or s3://bucket/prefix that `xstilts mirror pull` filled"
+        ) from error
+    except ValueError as error:
+        if "proxy" not in str(error).lower():
+            raise
+        raise InfrastructureError(
+            f"{name}: the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is not usable: {error}"
         ) from error
 
 

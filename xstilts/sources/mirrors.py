@@ -88,28 +88,28 @@ def _commits(value: Any) -> Iterator[tuple[str, str]]:
         yield from _commits(item)
 
 
-def open_mirror(address: str) -> Mirror:
+def open_mirror(address: str, option: str = "--mirror") -> Mirror:
     """Opens `hub`, a folder, or s3://bucket/prefix (cached locally). PlanError if the folder does
-    not exist.
+    not exist. option: what errors call the address.
     """
     if address == "hub":
         return Mirror("hub")
     if address.startswith("s3://"):
-        return _open_s3(address)
+        return _open_s3(address, option)
     folder = Path(address).expanduser().resolve()
     if not folder.is_dir():
         raise PlanError(
-            f"--mirror {address!r}: no such folder; allowed: hub, miniature, a folder, or "
+            f"{option} {address!r}: no such folder; allowed: hub, miniature, a folder, or "
             "s3://bucket/prefix"
         )
     return Mirror("folder", folder, str(folder))
 
 
-def _open_s3(uri: str) -> Mirror:
+def _open_s3(uri: str, option: str) -> Mirror:
     """The cache folder is named after the listing with its ETags, so a changed mirror gets a new
     one.
     """
-    store = Store.open(uri)
+    store = Store.open(uri, option=option)
     listing = store.listing("")
     name = hashlib.sha256(json.dumps([uri, sorted(listing.items())]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"mirror-{name}"

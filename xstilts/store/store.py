@@ -47,7 +47,7 @@ class Store:
         self.client, self.bucket, self.prefix, self.cache = client, bucket, prefix.strip("/"), cache
 
     @classmethod
-    def open(cls, uri: str, cache: Path | None = None) -> "Store":
+    def open(cls, uri: str, cache: Path | None = None, option: str = "--store") -> "Store":
         """Opens the store at `s3://bucket/prefix`, with endpoint and keys from the AWS_*
         environment.
 
@@ -56,10 +56,14 @@ class Store:
         Args:
             uri: `s3://bucket/prefix`.
             cache: a local folder for blobs; XSTILTS_CACHE or the user's if None.
+            option: what an error calls the address.
         """
         match = _URI.match(uri)
         if match is None:
-            raise PlanError(f"--store {uri!r}: invalid address; expected s3://bucket/prefix")
+            raise PlanError(
+                f"{option} {uri!r}: invalid address; expected s3://bucket/prefix, and bucket names "
+                "have 3 to 63 characters: a-z, 0-9, '-' and '.'"
+            )
         folder = cache_folder() if cache is None else private_folder(cache)
         store = cls(make_client(), match[1], match[2] or "", folder)
         # With a delimiter, a server over a file system reads one folder only.

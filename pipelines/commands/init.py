@@ -1,0 +1,45 @@
+"""`xstilts init`: a commented plan to start from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say
+from xstilts.errors import PlanError
+
+app = new_app()
+
+TEMPLATE = Path(__file__).parents[1] / "plan_template.yaml"
+
+
+@app.command(
+    cls=Command,
+    epilog=examples("xstilts init my-plan.yaml", "xstilts init my-plan.yaml --from demo"),
+)
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = Path(
+        "plan.yaml"
+    ),
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="PLAN",
+            help="Copy this plan, a file or the name of a shipped plan.",
+            show_default="a commented template",
+        ),
+    ] = None,
+) -> int:
+    """Write a commented plan, which runs on the generated miniature, to start from."""
+    from pipelines.plan_file import plan_file
+
+    if file.exists():
+        raise PlanError(f"{file} exists; name a new file")
+    text = (TEMPLATE if origin is None else plan_file(origin)).read_text(encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+    say(f"wrote {file}; edit it, then:")
+    say(f"  xstilts check {file}    # without data or network")
+    say(f"  xstilts run {file} --limit 8    # a smoke run of minutes")
+    return 0
