@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.install import bucket, namespace_of, overlay, secret, small_requests
+from tests.cluster.install import bucket, dns_policy, namespace_of, overlay, secret, small_requests
 from tests.cluster.kube import MARK, TOOL, Cluster, Missing, has_processes, until
 from tests.cluster.runs import PLAN, Run, copy, upload
 from tests.cluster.tasks import WORKFLOWS
@@ -133,7 +133,7 @@ def home(cluster: Cluster, root: str, tmp_path_factory: pytest.TempPathFactory) 
         if document["kind"] == "CronJob":
             document["spec"]["suspend"] = True
     cluster.apply([namespace_of(name)])
-    cluster.apply([secret(name), *documents])
+    cluster.apply([secret(name), *documents, *dns_policy(cluster, name)])
     yield name
     cluster.delete("namespace", name)
 

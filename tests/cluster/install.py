@@ -90,6 +90,30 @@ spec:
 """
 
 
+def dns_policy(cluster: Cluster, namespace: str) -> list[Document]:
+    """A rule for the cluster's DNS, if it is not a pod that xstilts-dns selects."""
+    selector = "k8s-app=kube-dns"
+    if cluster.items("-n", "kube-system", "pods", "-l", selector):
+        return []
+    slices = cluster.items(
+        "-n", "kube-system", "endpointslices", "-l", "kubernetes.io/service-name=kube-dns"
+    )
+    addresses = [a for one in slices for end in one["endpoints"] for a in end["addresses"]]
+    rule = {
+        "to": [{"ipBlock": {"cidr": f"{address}/32"}} for address in addresses],
+        "ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")],
+    }
+    ours = {"app.kubernetes.io/part-of": "xstilts"}
+    return [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "xstilts-dns-of-nodes", "namespace": namespace, "labels": ours},
+            "spec": {"podSelector": {"matchLabels": ours}, "policyTypes": ["Egress"], "egress": [rule]},
+        }
+    ]  # fmt: skip
+
+
 def namespace_of(name: str, labels: Mapping[str, str] | None = None) -> Document:
     return {
         "apiVersion": "v1",
