@@ -9,14 +9,23 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.install import bucket, dns_policy, namespace_of, overlay, secret, small_requests
+from tests.cluster.install import (
+    bucket,
+    dns_policy,
+    missing_priorities,
+    namespace_of,
+    overlay,
+    queue_of,
+    secret,
+    small_requests,
+)
 from tests.cluster.kube import MARK, TOOL, Cluster, Missing, has_processes, until
-from tests.cluster.runs import PLAN, Run, copy, upload
+from tests.cluster.runs import PLAN, Run, upload
 from tests.cluster.tasks import WORKFLOWS
 from tests.k8s.manifests import Document
 from xstilts.store.store import Store
@@ -103,6 +112,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         until(lambda: found.exists("workflows", "-A"), "the CRD of workflows is not served")
     yield found
     kinds = "mutatingadmissionpolicies,mutatingadmissionpolicybindings,crds"
+    if found.has_kueue:
+        kinds += ",workloadpriorityclasses"
     found.delete(kinds, "-l", ",".join(f"{key}={value}" for key, value in MARK.items()))
 
 
@@ -170,10 +181,30 @@ def staged(planned: Run) -> Run:
 @pytest.fixture
 def run(staged: Run, root: str) -> Iterator[Run]:
     """A run with staged data in a store of its own."""
-    mine = staged.in_store(copy(staged.store, f"{root}/{uuid.uuid4().hex[:8]}"))
+    mine = staged.copied(f"{root}/{uuid.uuid4().hex[:8]}")
     yield mine
-    for job in mine.jobs():
-        mine.cluster.delete("-n", mine.namespace, "rayjob", job["metadata"]["name"])
+    mine.remove()
+
+
+@pytest.fixture
+def another(staged: Run, root: str) -> Iterator[Run]:
+    """A second run, as `run`."""
+    mine = staged.copied(f"{root}/{uuid.uuid4().hex[:8]}")
+    yield mine
+    mine.remove()
+
+
+@pytest.fixture
+def quota(cluster: Cluster, home: str) -> Iterator[Callable[[int], None]]:
+    """Sets how many Ray pods the installation's quota allows; the old number afterwards."""
+
+    def allow(pods: int | str) -> None:
+        patch = json.dumps({"spec": {"hard": {"pods": str(pods)}}})
+        cluster.run("-n", home, "patch", "resourcequota", "xstilts", "--type=merge", "-p", patch)
+
+    before = cluster.get("-n", home, "resourcequota", "xstilts")["spec"]["hard"]["pods"]
+    yield allow
+    allow(before)
 
 
 @pytest.fixture(scope="session")
@@ -198,3 +229,17 @@ def processes() -> None:
 def kueue(cluster: Cluster) -> None:
     """Skips where Kueue is not installed."""
     need("kueue", None if cluster.has_kueue else f"Kueue is not installed (try {TOOL} up --kueue)")
+
+
+@pytest.fixture
+def queue(cluster: Cluster, home: str, kueue: None) -> Iterator[Callable[[int], str]]:
+    """Creates a queue with so many processors; returns its name."""
+    name = f"xstilts-test-{uuid.uuid4().hex[:6]}"
+
+    def create(cpus: int) -> str:
+        cluster.apply([*missing_priorities(cluster), *queue_of(name, home, cpus)])
+        return name
+
+    yield create
+    cluster.delete("-n", home, "localqueue", name)
+    cluster.delete("clusterqueue,resourceflavor", name)
