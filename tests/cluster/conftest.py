@@ -1,9 +1,10 @@
 """Installations of k8s/ in namespaces of their own, runs in them, and the table of results.
 
-`--cluster-table FILE` writes the table as Markdown (`.md`) or JSON. XSTILTS_CLUSTER_REQUIRED=kueue,policies,processes:
+`--cluster-table FILE` writes the table as JSON or Markdown (`.md`; in a page that has it, in its place). XSTILTS_CLUSTER_REQUIRED=kueue,policies,processes:
 what must be there; a test that needs it fails instead of being skipped.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -32,6 +33,10 @@ from xstilts.store.store import Store
 
 REPORTS = pytest.StashKey[dict[str, tuple[str, float, str]]]()
 CLUSTER = pytest.StashKey[str]()
+#: Where a page has the table.
+BEGIN, END = "<!-- tests/cluster -->\n", "<!-- end of tests/cluster -->\n"
+#: Seconds of a case that does not have a line of its own.
+QUICK = 10.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,19 +74,32 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         }
         for name, (result, seconds, why) in known.items()
     ]
-    Path(file).write_text(
-        json.dumps(rows, indent=1) + "\n" if file.endswith(".json") else _markdown(cluster, rows)
-    )
+    if file.endswith(".json"):
+        Path(file).write_text(json.dumps(rows, indent=1) + "\n")
+        return
+    table, page = _markdown(cluster, rows), Path(file)
+    text = page.read_text() if page.is_file() else f"{BEGIN}{END}"
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}{table}{END}{after}")
 
 
 def _markdown(cluster: str, rows: list[Document]) -> str:
+    """One line per test; the quick cases of a test that passed share a line."""
     lines = [f"Cluster: {cluster}.", "", "| test | seconds | result |", "| --- | ---: | --- |"]
-    for row in rows:
-        file, _, test = row["test"].partition("::")
-        words = test.removeprefix("test_").replace("_", " ").replace("[", ": ")
-        area = file.removeprefix("test_").removesuffix(".py").replace("_", " ")
-        lines.append(f"| {area}: {words} | {row['seconds']} | {row['result']} |")
+    for name, group in itertools.groupby(rows, _line):
+        cases = list(group)
+        seconds = round(sum(row["seconds"] for row in cases), 1)
+        count = f", {len(cases)} cases" if len(cases) > 1 else ""
+        lines.append(f"| {name}{count} | {seconds} | {cases[0]['result']} |")
     return "\n".join(lines) + "\n"
+
+
+def _line(row: Document) -> str:
+    file, _, test = row["test"].partition("::")
+    name, _, case = test.removeprefix("test_").replace("_", " ").partition("[")
+    area = file.removeprefix("test_").removesuffix(".py").replace("_", " ")
+    shown = case and (row["result"] != "passed" or row["seconds"] >= QUICK)
+    return f"{area}: {name}{f' ({case})' if shown else ''}"
 
 
 def need(what: str, problem: str | None) -> None:
@@ -120,9 +138,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def root(cluster: Cluster) -> Iterator[str]:
     """The prefix of this session's stores."""
-    uri = f"s3://{bucket()}/cluster-tests/{uuid.uuid4().hex[:8]}"
-    yield uri
-    Store.open(uri).delete("")
+    folder, name = f"s3://{bucket()}/cluster-tests", uuid.uuid4().hex[:8]
+    yield f"{folder}/{name}"
+    Store.open(folder).delete(f"{name}/")
 
 
 @pytest.fixture
@@ -167,7 +185,7 @@ def planned(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
     """A run whose plan step is done."""
-    upload(miniature, f"{root}/mirror")
+    upload(miniature, f"{root}/mirror")  # plan checks that it has the plan's data
     store = Store.open(f"{root}/store", tmp_path_factory.mktemp("cache"))
     return Run.create(cluster, home, store, f"{root}/mirror").plan()
 
@@ -190,6 +208,22 @@ def run(staged: Run, root: str) -> Iterator[Run]:
 def another(staged: Run, root: str) -> Iterator[Run]:
     """A second run, as `run`."""
     mine = staged.copied(f"{root}/{uuid.uuid4().hex[:8]}")
+    yield mine
+    mine.remove()
+
+
+@pytest.fixture
+def idle(planned: Run, root: str) -> Iterator[Run]:
+    """A run without data in a store of its own, for jobs that do not train."""
+    mine = planned.copied(f"{root}/{uuid.uuid4().hex[:8]}")
+    yield mine
+    mine.remove()
+
+
+@pytest.fixture
+def another_idle(planned: Run, root: str) -> Iterator[Run]:
+    """A second run, as `idle`."""
+    mine = planned.copied(f"{root}/{uuid.uuid4().hex[:8]}")
     yield mine
     mine.remove()
 

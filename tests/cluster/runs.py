@@ -215,11 +215,13 @@ class Run:
         return f"{self.folder}/leases/{work_of(kind, self.group)}.json"
 
     def orphans(self) -> list[str]:
-        """RayJobs, Ray clusters, Ray pods and leases of the run."""
+        """RayJobs, Ray clusters and Ray pods of the run."""
         kinds = "rayjobs,rayclusters,pods"
         objects = self.cluster.items("-n", self.namespace, kinds, "-l", self.selector)
-        names = [f"{each['kind']} {each['metadata']['name']}" for each in objects]
-        return names + list(self.store.list(f"{self.folder}/leases/"))
+        return [f"{each['kind']} {each['metadata']['name']}" for each in objects]
+
+    def leases(self) -> list[str]:
+        return list(self.store.list(f"{self.folder}/leases/"))
 
     def remove(self) -> None:
         """Removes what the run may have left in the cluster; its workflow owns its step pods."""
@@ -227,7 +229,7 @@ class Run:
         self.cluster.delete("-n", self.namespace, "workflow", self.name)
 
     def wait_for_no_orphan(self, seconds: float = 120.0) -> None:
-        until(lambda: not self.orphans(), f"still there: {self.orphans()}", seconds, 2)
+        until(lambda: not self.orphans(), lambda: ", ".join(self.orphans()), seconds, 2)
 
 
 def _owner(cluster: Cluster, namespace: str, name: str) -> Document:

@@ -23,18 +23,18 @@ RESTRICTED = {
 
 
 @pytest.fixture
-def restricted(run: Run, tmp_path: Path) -> Iterator[str]:
+def restricted(idle: Run, tmp_path: Path) -> Iterator[str]:
     name = f"xstilts-test-{uuid.uuid4().hex[:6]}"
-    cluster = run.cluster
+    cluster = idle.cluster
     cluster.apply([namespace_of(name, RESTRICTED)])
-    documents = overlay(tmp_path / "site", name, run.store.uri)
+    documents = overlay(tmp_path / "site", name, idle.store.uri)
     cluster.apply([secret(name), *documents, *dns_policy(cluster, name)])
     yield name
     cluster.delete("namespace", name)
 
 
-def test_the_clean_up_runs(run: Run, restricted: str) -> None:
-    assert "0 of 0 RayJobs removed" in collect(run.cluster, restricted)
+def test_the_clean_up_runs(idle: Run, restricted: str) -> None:
+    assert "0 of 0 RayJobs removed" in collect(idle.cluster, restricted, idle.store.uri)
 
 
 def test_a_pod_that_may_more_is_refused(cluster: Cluster, restricted: str) -> None:
@@ -43,17 +43,17 @@ def test_a_pod_that_may_more_is_refused(cluster: Cluster, restricted: str) -> No
     assert 'violates PodSecurity "restricted' in done.stderr
 
 
-def test_ray_pods_run(run: Run, restricted: str) -> None:
-    cancel(run.store, run.folder)  # the job then ends as soon as it runs
-    _, steps = spec_of(run.store, run.folder, run.group)
+def test_ray_pods_run(idle: Run, restricted: str) -> None:
+    cancel(idle.store, idle.folder)  # the job then ends as soon as it runs
+    _, steps = spec_of(idle.store, idle.folder, idle.group)
     environment = {
         "XSTILTS_NAMESPACE": restricted,
         "XSTILTS_WORKER_IMAGE": reference("finetune", "worker"),
         "XSTILTS_PRIORITY_CLASS": "xstilts-batch",
         **{key: os.environ[key] for key in ("AWS_ENDPOINT_URL", "AWS_REGION")},
     }
-    config = {"run_uri": run.uri, "group": run.group, "kind": "finetune"}
+    config = {"run_uri": idle.uri, "group": idle.group, "kind": "finetune"}
     job = build(next(iter(steps.values())).settings, environment, config)
-    run.cluster.apply([job])
-    elsewhere = run.in_namespace(restricted)
+    idle.cluster.apply([job])
+    elsewhere = idle.in_namespace(restricted)
     until(lambda: len(elsewhere.ready()) == 3, "the Ray pods are not ready", 120)

@@ -16,7 +16,8 @@ def test_a_run_with_two_workers_equals_the_local_run_to_the_bit(
 ) -> None:
     run.train().score().report()
     run.assert_equal(local_results, tmp_path)
-    assert run.orphans() == []
+    run.wait_for_no_orphan()
+    assert run.leases() == []
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def test_a_kill_changes_no_result(
     if case.processes:
         request.getfixturevalue("processes")
     task = run.finetune()
-    until(lambda: come(run, case), f"{moment}\n{task.log()[-2000:]}", 300, 0.2)
+    until(lambda: come(run, case), task.log, 300, 0.2)
     assert not passed(run), f"too late: not {moment}"
     job = run.job()["metadata"]["uid"]
     case.kill(run, task)
@@ -87,13 +88,14 @@ def test_a_kill_changes_no_result(
         jobs.update(run.uids())
         return task.succeeded()
 
-    until(ended, f"the finetune task does not end\n{task.log()[-2000:]}", 600, 1)
+    until(ended, task.log, 600, 1)
     assert (jobs == {job}) == case.same
     if not case.restarts:
         assert set(run.attempts().values()) <= {1}
     run.score().report()
     run.assert_equal(local_results, tmp_path)
     run.wait_for_no_orphan()
+    assert run.leases() == []
 
 
 @pytest.mark.slow
@@ -110,10 +112,11 @@ def test_a_run_whose_api_server_restarts_at_every_phase_ends_well(
         "it trains": run.attempts,
         "near the end": lambda: run.done("finetune") >= run.planned("finetune") - 1,
     }
-    for name, reached in phases.items():
-        until(reached, f"{name}\n{task.log()[-2000:]}", 300, 0.2)
+    for reached in phases.values():
+        until(reached, task.log, 300, 0.2)
         restart(run, task)
     task.wait(600)
     run.score().report()
     run.assert_equal(local_results, tmp_path)
     run.wait_for_no_orphan()
+    assert run.leases() == []

@@ -31,16 +31,21 @@ CASES: dict[str, tuple[Callable[[Run], Run], str]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_reason_is_known_within_30_seconds(
-    run: Run, quota: Callable[[int], None], case: str
+    idle: Run, quota: Callable[[int], None], case: str
 ) -> None:
     prepare, reason = CASES[case]
     if case == "no quota":
         quota(0)
-    run = prepare(run)
+    run = prepare(idle)
     task = run.finetune()
     run.job()
     begun = time.monotonic()
-    said = until(lambda: re.search(reason, text := run.status()) and text, reason, 60, 1)
+    said = until(
+        lambda: re.search(reason, text := run.status()) and text,
+        lambda: f"{reason} in {run.status()}",
+        60,
+        1,
+    )
     assert time.monotonic() - begun < SOON
     assert re.search(reason, task.log())
     print(said)
