@@ -22,7 +22,7 @@ def _no_node(run: Run) -> Run:
 CASES: dict[str, tuple[Callable[[Run], Run], str]] = {
     "no image": (
         lambda run: run.with_settings(XSTILTS_WORKER_IMAGE="localhost/xstilts/absent:1"),
-        r"pod: image localhost/xstilts/absent:1 cannot be pulled: ",
+        r"pods?: image localhost/xstilts/absent:1 cannot be pulled: ",
     ),
     "no node": (_no_node, r"worker pods: not scheduled: .*didn't match"),
     "no quota": (lambda run: run, r"the operator cannot create a pod: exceeded quota: xstilts"),
