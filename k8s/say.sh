@@ -55,3 +55,11 @@ repeated() {
 
 # established CRD: waits until a CRD is served. A new one has no conditions yet, on which `kubectl wait` fails at once.
 established() { repeated 60 kubectl wait "crd/$1" --for=condition=established --timeout=60s; }
+
+# mutates: whether the API server has MutatingAdmissionPolicies, as Kubernetes 1.36 has.
+mutates() {
+  case "$(kubectl get --raw /apis/admissionregistration.k8s.io/v1 2>/dev/null)" in
+    *'"mutatingadmissionpolicies"'*) return 0 ;;
+    *) return 1 ;;
+  esac
+}

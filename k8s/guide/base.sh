@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the site's overlay (k8s/overlays/site, from site.env and images.lock) and applies it.
+# Writes the site's overlay (k8s/overlays/site, from site.env and images.lock) and applies it, and the policy that gives
+# steps their priority class.
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
@@ -55,4 +56,9 @@ fi
 run kubectl kustomize "$SITE" -o "$SITE/built.yaml"
 run kubectl diff --server-side --force-conflicts -f "$SITE/built.yaml" || [ $? -eq 1 ]
 run kubectl apply --server-side --force-conflicts -f "$SITE/built.yaml"
+if mutates; then
+  run kubectl apply --server-side --force-conflicts -k "$K8S/components/step-priority"
+else
+  say "the API server has no MutatingAdmissionPolicy (Kubernetes 1.36): steps keep the cluster's default priority"
+fi
 run kubectl -n "$NAMESPACE" get serviceaccount,networkpolicy,resourcequota,cronjob -l app.kubernetes.io/part-of=xstilts

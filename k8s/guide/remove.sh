@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deletes what keys.sh, base.sh and nodes.sh created. What the whole cluster shares (priority classes, queue, node labels)
+# Deletes what keys.sh, base.sh and nodes.sh created. What the whole cluster shares (priority classes, the policy that gives steps theirs, queue, node labels)
 # is kept while another namespace has an installation. The store, KFP, KubeRay and Kueue are kept.
 set -euo pipefail
 # shellcheck source=../say.sh
@@ -29,6 +29,9 @@ OTHERS=$(printf '%s' "$OTHERS" | tr ' ' '\n' | grep -vxF "$NAMESPACE" || true)
 if [ -n "$OTHERS" ]; then
   say "keeping priority classes, queue and node labels, which other installations use: $(printf '%s' "$OTHERS" | tr '\n' ' ')"
 else
+  if mutates; then
+    run kubectl delete -k "$K8S/components/step-priority" --ignore-not-found
+  fi
   run kubectl delete priorityclass -l app.kubernetes.io/part-of=xstilts --ignore-not-found
   [ -z "$KUEUE" ] || run kubectl delete -k "$K8S/components/kueue/cluster" --ignore-not-found
   run kubectl label node -l xstilts.dev/pool=gpu xstilts.dev/pool-

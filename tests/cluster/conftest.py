@@ -1,28 +1,42 @@
 """Installations of k8s/ in namespaces of their own, runs in them, and the table of results.
 
-`--cluster-table FILE` writes the table as Markdown (`.md`) or JSON. XSTILTS_CLUSTER_REQUIRED=kueue,policies,processes:
+`--cluster-table FILE` writes the table as JSON or Markdown (`.md`; in a page that has it, in its place). XSTILTS_CLUSTER_REQUIRED=kueue,policies,processes:
 what must be there; a test that needs it fails instead of being skipped.
 """
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.install import bucket, namespace_of, overlay, secret, small_requests
+from tests.cluster.install import (
+    bucket,
+    dns_policy,
+    missing_priorities,
+    namespace_of,
+    overlay,
+    queue_of,
+    secret,
+    small_requests,
+)
 from tests.cluster.kube import MARK, TOOL, Cluster, Missing, has_processes, until
-from tests.cluster.runs import PLAN, Run, copy, upload
+from tests.cluster.runs import PLAN, Run, upload
 from tests.cluster.tasks import WORKFLOWS
 from tests.k8s.manifests import Document
 from xstilts.store.store import Store
 
 REPORTS = pytest.StashKey[dict[str, tuple[str, float, str]]]()
 CLUSTER = pytest.StashKey[str]()
+#: Where a page has the table.
+BEGIN, END = "<!-- tests/cluster -->\n", "<!-- end of tests/cluster -->\n"
+#: Seconds of a case that does not have a line of its own.
+QUICK = 10.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,19 +74,32 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         }
         for name, (result, seconds, why) in known.items()
     ]
-    Path(file).write_text(
-        json.dumps(rows, indent=1) + "\n" if file.endswith(".json") else _markdown(cluster, rows)
-    )
+    if file.endswith(".json"):
+        Path(file).write_text(json.dumps(rows, indent=1) + "\n")
+        return
+    table, page = _markdown(cluster, rows), Path(file)
+    text = page.read_text() if page.is_file() else f"{BEGIN}{END}"
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}{table}{END}{after}")
 
 
 def _markdown(cluster: str, rows: list[Document]) -> str:
+    """One line per test; the quick cases of a test that passed share a line."""
     lines = [f"Cluster: {cluster}.", "", "| test | seconds | result |", "| --- | ---: | --- |"]
-    for row in rows:
-        file, _, test = row["test"].partition("::")
-        words = test.removeprefix("test_").replace("_", " ").replace("[", ": ")
-        area = file.removeprefix("test_").removesuffix(".py").replace("_", " ")
-        lines.append(f"| {area}: {words} | {row['seconds']} | {row['result']} |")
+    for name, group in itertools.groupby(rows, _line):
+        cases = list(group)
+        seconds = round(sum(row["seconds"] for row in cases), 1)
+        count = f", {len(cases)} cases" if len(cases) > 1 else ""
+        lines.append(f"| {name}{count} | {seconds} | {cases[0]['result']} |")
     return "\n".join(lines) + "\n"
+
+
+def _line(row: Document) -> str:
+    file, _, test = row["test"].partition("::")
+    name, _, case = test.removeprefix("test_").replace("_", " ").partition("[")
+    area = file.removeprefix("test_").removesuffix(".py").replace("_", " ")
+    shown = case and (row["result"] != "passed" or row["seconds"] >= QUICK)
+    return f"{area}: {name}{f' ({case})' if shown else ''}"
 
 
 def need(what: str, problem: str | None) -> None:
@@ -103,15 +130,17 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         until(lambda: found.exists("workflows", "-A"), "the CRD of workflows is not served")
     yield found
     kinds = "mutatingadmissionpolicies,mutatingadmissionpolicybindings,crds"
+    if found.has_kueue:
+        kinds += ",workloadpriorityclasses"
     found.delete(kinds, "-l", ",".join(f"{key}={value}" for key, value in MARK.items()))
 
 
 @pytest.fixture(scope="session")
 def root(cluster: Cluster) -> Iterator[str]:
     """The prefix of this session's stores."""
-    uri = f"s3://{bucket()}/cluster-tests/{uuid.uuid4().hex[:8]}"
-    yield uri
-    Store.open(uri).delete("")
+    folder, name = f"s3://{bucket()}/cluster-tests", uuid.uuid4().hex[:8]
+    yield f"{folder}/{name}"
+    Store.open(folder).delete(f"{name}/")
 
 
 @pytest.fixture
@@ -133,7 +162,7 @@ def home(cluster: Cluster, root: str, tmp_path_factory: pytest.TempPathFactory) 
         if document["kind"] == "CronJob":
             document["spec"]["suspend"] = True
     cluster.apply([namespace_of(name)])
-    cluster.apply([secret(name), *documents])
+    cluster.apply([secret(name), *documents, *dns_policy(cluster, name)])
     yield name
     cluster.delete("namespace", name)
 
@@ -156,7 +185,7 @@ def planned(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
     """A run whose plan step is done."""
-    upload(miniature, f"{root}/mirror")
+    upload(miniature, f"{root}/mirror")  # plan checks that it has the plan's data
     store = Store.open(f"{root}/store", tmp_path_factory.mktemp("cache"))
     return Run.create(cluster, home, store, f"{root}/mirror").plan()
 
@@ -170,10 +199,46 @@ def staged(planned: Run) -> Run:
 @pytest.fixture
 def run(staged: Run, root: str) -> Iterator[Run]:
     """A run with staged data in a store of its own."""
-    mine = staged.in_store(copy(staged.store, f"{root}/{uuid.uuid4().hex[:8]}"))
+    mine = staged.copied(f"{root}/{uuid.uuid4().hex[:8]}")
     yield mine
-    for job in mine.jobs():
-        mine.cluster.delete("-n", mine.namespace, "rayjob", job["metadata"]["name"])
+    mine.remove()
+
+
+@pytest.fixture
+def another(staged: Run, root: str) -> Iterator[Run]:
+    """A second run, as `run`."""
+    mine = staged.copied(f"{root}/{uuid.uuid4().hex[:8]}")
+    yield mine
+    mine.remove()
+
+
+@pytest.fixture
+def idle(planned: Run, root: str) -> Iterator[Run]:
+    """A run without data in a store of its own, for jobs that do not train."""
+    mine = planned.copied(f"{root}/{uuid.uuid4().hex[:8]}")
+    yield mine
+    mine.remove()
+
+
+@pytest.fixture
+def another_idle(planned: Run, root: str) -> Iterator[Run]:
+    """A second run, as `idle`."""
+    mine = planned.copied(f"{root}/{uuid.uuid4().hex[:8]}")
+    yield mine
+    mine.remove()
+
+
+@pytest.fixture
+def quota(cluster: Cluster, home: str) -> Iterator[Callable[[int], None]]:
+    """Sets how many Ray pods the installation's quota allows; the old number afterwards."""
+
+    def allow(pods: int | str) -> None:
+        patch = json.dumps({"spec": {"hard": {"pods": str(pods)}}})
+        cluster.run("-n", home, "patch", "resourcequota", "xstilts", "--type=merge", "-p", patch)
+
+    before = cluster.get("-n", home, "resourcequota", "xstilts")["spec"]["hard"]["pods"]
+    yield allow
+    allow(before)
 
 
 @pytest.fixture(scope="session")
@@ -198,3 +263,17 @@ def processes() -> None:
 def kueue(cluster: Cluster) -> None:
     """Skips where Kueue is not installed."""
     need("kueue", None if cluster.has_kueue else f"Kueue is not installed (try {TOOL} up --kueue)")
+
+
+@pytest.fixture
+def queue(cluster: Cluster, home: str, kueue: None) -> Iterator[Callable[[int], str]]:
+    """Creates a queue with so many processors; returns its name."""
+    name = f"xstilts-test-{uuid.uuid4().hex[:6]}"
+
+    def create(cpus: int) -> str:
+        cluster.apply([*missing_priorities(cluster), *queue_of(name, home, cpus)])
+        return name
+
+    yield create
+    cluster.delete("-n", home, "localqueue", name)
+    cluster.delete("clusterqueue,resourceflavor", name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.kube import MARK, Cluster
+from tests.cluster.kube import MARK, Cluster, labelled
 from tests.k8s.manifests import K8S, Document, documents, kustomize
 
 #: Seconds of a lease: short, so that tests of its end do not wait for minutes.
@@ -90,12 +90,71 @@ spec:
 """
 
 
+def dns_policy(cluster: Cluster, namespace: str) -> list[Document]:
+    """A rule for the cluster's DNS, if it is not a pod that xstilts-dns selects."""
+    selector = "k8s-app=kube-dns"
+    if cluster.items("-n", "kube-system", "pods", "-l", selector):
+        return []
+    slices = cluster.items(
+        "-n", "kube-system", "endpointslices", "-l", "kubernetes.io/service-name=kube-dns"
+    )
+    addresses = [a for one in slices for end in one["endpoints"] for a in end["addresses"]]
+    rule = {
+        "to": [{"ipBlock": {"cidr": f"{address}/32"}} for address in addresses],
+        "ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")],
+    }
+    ours = {"app.kubernetes.io/part-of": "xstilts"}
+    return [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "xstilts-dns-of-nodes", "namespace": namespace, "labels": ours},
+            "spec": {"podSelector": {"matchLabels": ours}, "policyTypes": ["Egress"], "egress": [rule]},
+        }
+    ]  # fmt: skip
+
+
 def namespace_of(name: str, labels: Mapping[str, str] | None = None) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": name, "labels": {**MARK, **(labels or {})}},
     }
+
+
+def queue_of(name: str, namespace: str, cpus: int) -> list[Document]:
+    """A queue of one flavor with so many processors, in which a job preempts those of lower priority."""
+    api = "kueue.x-k8s.io/v1beta2"
+    amounts = {"cpu": str(cpus), "memory": "100Gi", "ephemeral-storage": "1Ti"}
+    flavor = {
+        "name": name,
+        "resources": [{"name": key, "nominalQuota": value} for key, value in amounts.items()],
+    }
+    specs: list[tuple[str, Document]] = [
+        ("ResourceFlavor", {}),
+        ("ClusterQueue", {
+            "namespaceSelector": {"matchLabels": MARK},
+            "preemption": {"withinClusterQueue": "LowerPriority"},
+            "resourceGroups": [{"coveredResources": list(amounts), "flavors": [flavor]}],
+        }),
+        ("LocalQueue", {"clusterQueue": name}),
+    ]  # fmt: skip
+    documents: list[Document] = [
+        {"apiVersion": api, "kind": kind, "metadata": {"name": name, "labels": MARK}, "spec": spec}
+        for kind, spec in specs
+    ]
+    documents[-1]["metadata"] = {"name": name, "namespace": namespace, "labels": MARK}
+    return documents
+
+
+def missing_priorities(cluster: Cluster) -> list[Document]:
+    """Our classes of priority in Kueue's queues that the cluster does not have."""
+    return [
+        labelled(document, MARK)
+        for document in documents(kustomize(K8S / "components" / "kueue" / "cluster"))
+        if document["kind"] == "WorkloadPriorityClass"
+        and not cluster.exists("workloadpriorityclass", document["metadata"]["name"])
+    ]
 
 
 def small_requests(cluster: Cluster) -> list[Document]:

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.k8s.manifests import ROOT, Document, tool
 
 #: Starts a Kubernetes of plain processes, whose components can be killed one by one.
@@ -23,12 +25,16 @@ class Missing(Exception):
 
 
 def until(
-    condition: Callable[[], Any], what: str, seconds: float = 60.0, every: float = 0.5
+    condition: Callable[[], Any],
+    what: str | Callable[[], str],
+    seconds: float = 60.0,
+    every: float = 0.5,
 ) -> Any:
     """The first true value of a condition. Fails with `what` after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(every)
     return value
 

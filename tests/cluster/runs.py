@@ -1,9 +1,11 @@
 """A run in the cluster: its folder in the store, its tasks, its results, and what it leaves."""
 
 import os
+import subprocess
+import sys
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from xstilts.runs.folder import create, planned_ids, spec_of
 from xstilts.store.store import Store
 
 PLAN = Path(__file__).with_name("plan.yaml")
-OURS = "app.kubernetes.io/part-of=xstilts"
 KEYS = ["backbone", "arm", "seed", "evaluation", "split", "language", "metric"]
 
 
@@ -34,6 +35,8 @@ class Run:
     store: Store
     name: str
     owner: Document
+    #: Variable → value for the steps, in place of the installation's.
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def create(cls, cluster: Cluster, namespace: str, store: Store, mirror: str) -> "Run":
@@ -41,20 +44,49 @@ class Run:
         create(store, name, PLAN.read_text(), mirror)
         return cls(cluster, namespace, store, name, _owner(cluster, namespace, name))
 
-    def again(self) -> "Run":
-        """A new run of the same plan in the same store: finished steps are not repeated."""
-        document = self.store.get_json(f"{self.folder}/run.json") or {}
-        return Run.create(self.cluster, self.namespace, self.store, str(document["mirror"]))
+    def copied(self, uri: str) -> "Run":
+        """This run under a new name, in a copy of its store at another prefix."""
+        name, store = f"small-{uuid.uuid4().hex[:6]}", Store.open(uri, self.store.cache)
+        for key in self.store.list(""):
+            body = self.store.get_bytes_at(key)
+            assert body is not None
+            store.put_bytes_at(key.replace(f"{self.folder}/", f"runs/{name}/", 1), body)
+        key = f"runs/{name}/run.json"
+        store.put_json(key, {**(store.get_json(key) or {}), "run": name})
+        owner = _owner(self.cluster, self.namespace, name)
+        return replace(self, store=store, name=name, owner=owner)
 
-    def in_store(self, store: Store, namespace: str | None = None) -> "Run":
-        """This run, in a copy of its store."""
-        where = namespace or self.namespace
-        owner = _owner(self.cluster, where, self.name) if where != self.namespace else self.owner
-        return replace(self, store=store, namespace=where, owner=owner)
+    def in_namespace(self, namespace: str) -> "Run":
+        """This run, of which another namespace has the jobs."""
+        return replace(self, namespace=namespace)
+
+    def with_settings(self, **settings: str) -> "Run":
+        """This run with other variables of its steps."""
+        return replace(self, settings={**self.settings, **settings})
+
+    def change_cluster(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Changes `resources.cluster` of the group's steps."""
+        key = f"{self.folder}/specs/{self.group}.json"
+        document = self.store.get_json(key)
+        assert document is not None
+        for step in document["steps"].values():
+            change(step["settings"]["cluster"])
+        self.store.put_json(key, document)
+
+    def status(self) -> str:
+        """What `xstilts status` prints."""
+        command = [sys.executable, "-m", "pipelines.cli", "status", self.name]
+        command += ["--store", self.store.uri]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     @property
     def folder(self) -> str:
         return f"runs/{self.name}"
+
+    @property
+    def selector(self) -> str:
+        """Of the run's objects in the cluster."""
+        return f"app.kubernetes.io/part-of=xstilts,xstilts.dev/run={self.name}"
 
     @property
     def uri(self) -> str:
@@ -62,7 +94,9 @@ class Run:
 
     def task(self, component: str, **inputs: Any) -> Task:
         inputs = {"run": self.uri, **inputs}
-        return Task(self.cluster, self.namespace, component, inputs, self.owner).begin()
+        return Task(
+            self.cluster, self.namespace, component, inputs, self.owner, self.settings
+        ).begin()
 
     def plan(self) -> "Run":
         self.task("plan").wait()
@@ -83,6 +117,19 @@ class Run:
         (group,) = self.ids("groups")
         return group
 
+    def finetune(self) -> Task:
+        """Begins the finetune task."""
+        return self.task("finetune", group=self.group)
+
+    def train(self) -> "Run":
+        self.finetune().wait(900)
+        return self
+
+    def score(self) -> "Run":
+        """The score task; its steps are done if training went well."""
+        self.task("score", group=self.group).wait(900)
+        return self
+
     def report(self) -> "Run":
         self.task("report", groups=[self.group]).wait()
         self.task("verdict", reported=self.uri).wait()
@@ -92,6 +139,16 @@ class Run:
         path = folder / "results.parquet"
         self.store.get_file(f"{self.folder}/report/results.parquet", path)
         return ordered(pd.read_parquet(path))
+
+    def assert_equal(self, expected: Path, folder: Path) -> None:
+        """Fails if results.parquet differs from the expected file in any bit of any value."""
+        frame = ordered(pd.read_parquet(expected))
+        pd.testing.assert_frame_equal(self.results(folder), frame, check_exact=True)
+
+    def planned(self, kind: str) -> int:
+        """How many steps of a kind the group has."""
+        spec, _ = spec_of(self.store, self.folder, self.group)
+        return len(spec[kind])
 
     def done(self, kind: str) -> int:
         """How many of the group's steps of a kind are done."""
@@ -112,7 +169,21 @@ class Run:
         return [str((self.store.get_json(key) or {}).get("error")) for key in keys]
 
     def jobs(self) -> list[Document]:
-        return self.cluster.items("-n", self.namespace, "rayjobs", "-l", OURS)
+        return self.cluster.items("-n", self.namespace, "rayjobs", "-l", self.selector)
+
+    def uids(self) -> set[str]:
+        """The uids of the run's RayJobs; none without an answer."""
+        path = "{.items[*].metadata.uid}"
+        done = self.cluster.run(
+            "-n", self.namespace, "get", "rayjobs", "-l", self.selector, "-o", f"jsonpath={path}", check=False
+        )  # fmt: skip
+        return set(done.stdout.split()) if done.returncode == 0 else set()
+
+    def kill(self, role: str) -> None:
+        """Deletes a Ray pod at once, as the loss of its node does."""
+        name = self.ray_pods(role)[0]["metadata"]["name"]
+        now = ("--grace-period=0", "--force")
+        self.cluster.run("-n", self.namespace, "delete", "pod", name, *now)
 
     def job(self, seconds: float = 60.0) -> Document:
         """The run's RayJob, once there is one."""
@@ -122,35 +193,43 @@ class Run:
         """The RayJob's jobDeploymentStatus/jobStatus; `` without one or without an answer."""
         path = "{.items[0].status.jobDeploymentStatus}/{.items[0].status.jobStatus}"
         done = self.cluster.run(
-            "-n",
-            self.namespace,
-            "get",
-            "rayjobs",
-            "-l",
-            OURS,
-            "-o",
-            f"jsonpath={path}",
-            check=False,
-        )
+            "-n", self.namespace, "get", "rayjobs", "-l", self.selector, "-o", f"jsonpath={path}", check=False
+        )  # fmt: skip
         return done.stdout if done.returncode == 0 else ""
 
     def ray_pods(self, role: str) -> list[Document]:
-        selector = f"{OURS},app.kubernetes.io/component=ray-{role}"
+        selector = f"{self.selector},app.kubernetes.io/component=ray-{role}"
         return self.cluster.items("-n", self.namespace, "pods", "-l", selector)
+
+    def ready(self) -> list[str]:
+        """Names of the run's Ray pods that are ready."""
+        pods = self.ray_pods("head") + self.ray_pods("worker")
+        return [
+            pod["metadata"]["name"]
+            for pod in pods
+            for condition in pod["status"].get("conditions", [])
+            if condition["type"] == "Ready" and condition["status"] == "True"
+        ]
 
     def lease(self, kind: str) -> str:
         return f"{self.folder}/leases/{work_of(kind, self.group)}.json"
 
     def orphans(self) -> list[str]:
-        """RayJobs, Ray clusters and Ray pods of the namespace, and leases of the run."""
+        """RayJobs, Ray clusters and Ray pods of the run."""
         kinds = "rayjobs,rayclusters,pods"
-        selector = f"{OURS},app.kubernetes.io/component notin (step,gc)"
-        found = self.cluster.items("-n", self.namespace, kinds, "-l", selector)
-        names = [f"{one['kind']} {one['metadata']['name']}" for one in found]
-        return names + list(self.store.list(f"{self.folder}/leases/"))
+        objects = self.cluster.items("-n", self.namespace, kinds, "-l", self.selector)
+        return [f"{each['kind']} {each['metadata']['name']}" for each in objects]
+
+    def leases(self) -> list[str]:
+        return list(self.store.list(f"{self.folder}/leases/"))
+
+    def remove(self) -> None:
+        """Removes what the run may have left in the cluster; its workflow owns its step pods."""
+        self.cluster.delete("-n", self.namespace, "rayjobs", "-l", self.selector)
+        self.cluster.delete("-n", self.namespace, "workflow", self.name)
 
     def wait_for_no_orphan(self, seconds: float = 120.0) -> None:
-        until(lambda: not self.orphans(), f"still there: {self.orphans()}", seconds, 2)
+        until(lambda: not self.orphans(), lambda: ", ".join(self.orphans()), seconds, 2)
 
 
 def _owner(cluster: Cluster, namespace: str, name: str) -> Document:
@@ -160,16 +239,6 @@ def _owner(cluster: Cluster, namespace: str, name: str) -> Document:
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": name, "uid": uid,
         "controller": True, "blockOwnerDeletion": True,
     }  # fmt: skip
-
-
-def copy(source: Store, uri: str) -> Store:
-    """A copy of a store at another prefix of the same bucket."""
-    target = Store.open(uri, source.cache)
-    for key in source.list(""):
-        body = source.get_bytes_at(key)
-        assert body is not None
-        target.put_bytes_at(key, body)
-    return target
 
 
 def upload(folder: Path, uri: str) -> None:

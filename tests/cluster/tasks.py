@@ -14,7 +14,7 @@ import yaml
 
 from pipelines.cluster_settings import load_settings
 from pipelines.kfp.package import compiled
-from tests.cluster.kube import Cluster
+from tests.cluster.kube import Cluster, until
 from tests.k8s.manifests import K8S, Document
 
 #: The part of Argo's kind that the owner of a run's pods needs, where Argo is not installed.
@@ -96,8 +96,18 @@ def pod(
     name: str,
     namespace: str,
     owner: Document | None = None,
+    settings_of_test: Mapping[str, str] | None = None,
 ) -> Document:
-    """The pod that KFP starts for a component with these inputs."""
+    """The pod that KFP starts for a component with these inputs.
+
+    Args:
+        component: name of the component.
+        inputs: its parameters.
+        name: of the pod.
+        namespace: of the pod.
+        owner: the workflow.
+        settings_of_test: variable → value, in place of the installation's.
+    """
     pipeline, platform = package()
     definition = pipeline["components"][f"comp-{component}"]
     label = definition["executorLabel"]
@@ -123,6 +133,9 @@ def pod(
                 }
                 for item in source["keyToEnv"]
             ]  # fmt: skip
+    changed = dict(settings_of_test or {})
+    env = [variable for variable in env if variable["name"] not in changed]
+    env += [{"name": key, "value": value} for key, value in changed.items()]
     resources = container["resources"]
     metadata: Document = {
         "name": name,
@@ -184,6 +197,7 @@ class Task:
     component: str
     inputs: Mapping[str, Any]
     owner: Document | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
     most: int = 4
     names: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
@@ -194,10 +208,15 @@ class Task:
             f"{self.component}: failed {self.most} times:\n" + (self.log()[-3000:])
         )
         name = f"{self.component}-{uuid.uuid4().hex[:8]}"
-        document = pod(self.component, self.inputs, name, self.namespace, self.owner)
+        document = pod(self.component, self.inputs, name, self.namespace, self.owner, self.settings)
         self.cluster.apply([document])
         self.names.append(name)
         return self
+
+    def kill(self) -> None:
+        """Deletes the current attempt's pod at once, as the loss of its node does."""
+        now = ("--grace-period=0", "--force")
+        self.cluster.run("-n", self.namespace, "delete", "pod", self.names[-1], *now)
 
     def log(self) -> str:
         """Logs of all attempts whose pods exist."""
@@ -216,12 +235,16 @@ class Task:
             return "Gone"
         return done.stdout if done.returncode == 0 else ""
 
-    def succeeded(self, phase: str = "") -> bool:
+    def succeeded(self) -> bool:
         """Whether an attempt succeeded; begins the next one where needed."""
         phase = self.phase()
         if phase in ("Gone", "Failed"):
             self.begin()
         return phase == "Succeeded"
+
+    def wait_for_failure(self, seconds: float = 60.0) -> None:
+        """Waits until the current attempt has failed; begins no other."""
+        until(lambda: self.phase() == "Failed", f"{self.component} does not end", seconds)
 
     def wait(self, seconds: float = 300.0) -> "Task":
         deadline = time.monotonic() + seconds

@@ -1,5 +1,6 @@
 """The scripts of k8s/guide on the cluster, from nodes.sh to remove.sh."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.install import namespace_of
-from tests.cluster.kube import Cluster
-from tests.k8s.manifests import K8S, tool
+from tests.cluster.kube import Cluster, until
+from tests.cluster.tasks import pod
+from tests.k8s.manifests import K8S, Document, tool
 
 OURS = "app.kubernetes.io/part-of=xstilts"
 KINDS = "configmap,secret,serviceaccount,role,rolebinding,networkpolicy,resourcequota,limitrange,cronjob,localqueue"
@@ -73,6 +75,29 @@ def test_the_guide_installs_diffs_and_removes(
     guide.passes("remove")
     assert cluster.items("-n", new_namespace, KINDS, "-l", OURS) == []
     assert cluster.get("namespace", new_namespace)["metadata"]["labels"] == labels
+
+
+def test_the_guide_gives_steps_their_priority(
+    cluster: Cluster, new_namespace: str, pool: str, tmp_path: Path
+) -> None:
+    served = cluster.run("get", "--raw", "/apis/admissionregistration.k8s.io/v1").stdout
+    if '"mutatingadmissionpolicies"' not in served:
+        pytest.skip("the API server has no MutatingAdmissionPolicy")
+    guide = Guide(tmp_path, new_namespace)
+    guide.passes("base")
+    step = pod("finetune", {"run": "s3://b/runs/r", "group": "g"}, "step", new_namespace)
+    try:
+        until(lambda: _created(cluster, step)["priorityClassName"] == "xstilts-step", "no class")
+        assert _created(cluster, step)["priority"] == 100
+    finally:
+        guide.passes("remove")
+
+
+def _created(cluster: Cluster, document: Document) -> Document:
+    """The spec with which the API server would create a pod."""
+    command = ("create", "--dry-run=server", "-f", "-", "-o", "json")
+    answer = json.loads(cluster.run(*command, stdin=json.dumps(document)).stdout)
+    return {"priorityClassName": "", **answer["spec"]}
 
 
 def test_remove_keeps_what_another_installation_uses(

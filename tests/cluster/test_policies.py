@@ -4,6 +4,7 @@ policies are applied.
 
 import json
 import os
+import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from components.images import reference
 from tests.cluster.conftest import need
-from tests.cluster.install import namespace_of, overlay
+from tests.cluster.install import dns_policy, namespace_of, overlay
 from tests.cluster.kube import Cluster
 from tests.k8s.manifests import Document
 
@@ -145,7 +146,7 @@ def network(
         before = there.look()
         built = overlay(tmp_path_factory.mktemp("policies"), namespaces["home"], "s3://bench/store")
         policies = [document for document in built if document["kind"] == "NetworkPolicy"]
-        cluster.apply(policies)
+        cluster.apply([*policies, *dns_policy(cluster, namespaces["home"])])
         after = _settled(there)
         enforced = any(not after[pair] for pair in SHUT)
         need("policies", None if enforced else "this cluster does not enforce NetworkPolicies")
@@ -159,8 +160,6 @@ def network(
 
 def _settled(network: Network) -> dict[tuple[str, str, int], bool]:
     """What connects once the rules are in place, which takes a moment: two equal looks after a first change."""
-    import time
-
     last: dict[tuple[str, str, int], bool] = {}
     for _ in range(10):
         now = network.look()

@@ -33,6 +33,7 @@ LOCK = {
     "says": f"base python:3.11 null\nplan-python r.example:5000/x/plan-python:v1 {DIGEST}\n"
     f"finetune-step r.example:5000/x/finetune-step:v1 {DIGEST}\n",
 }
+POLICIES = {"to": "get --raw", "says": '{"resources":[{"name":"mutatingadmissionpolicies"}]}'}
 SETTINGS = {
     "NAMESPACE": "team-a", "BUCKET": "bench", "PREFIX": "x/store", "MIRROR": "x/mirror", "REGION": "eu-1",
     "REGISTRY": "r.example:5000/x", "TAG": "v1",
@@ -171,12 +172,13 @@ def test_what_other_installations_use_is_kept(machine: Recorder, others: str, ke
     machine.answers = [
         {"to": "get configmap -A", "says": others},
         {"to": "get crd clusterqueues", "says": "crd\n"},
+        POLICIES,
     ]
     done = _run(machine, "guide/remove.sh")
     assert done.status == 0, done.errors
     shared = ("kubectl delete priorityclass", "kubectl delete -k", "kubectl label node")
     deleted = [line for line in done.lines if line.startswith(shared)]
-    assert len(deleted) == (0 if kept else 3)
+    assert len(deleted) == (0 if kept else 4)
 
 
 def test_a_mirror_is_pulled_for_its_plan(machine: Recorder) -> None:
@@ -220,6 +222,17 @@ def test_a_site_s_overlay_is_valid_and_within_the_rules(
     built = documents(text)
     assert list(rule_errors(built, (SETTINGS | settings)["NAMESPACE"])) == []
     assert [error for document in built for error in schema_errors(document, kueue_crds)] == []
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_steps_get_their_priority_where_the_api_server_can_set_it(
+    machine: Recorder, served: bool
+) -> None:
+    machine.answers = [LOCK, *([POLICIES] if served else [])]
+    done, _ = _site(machine, {})
+    command = "kubectl apply --server-side --force-conflicts -k HOME/k8s/components/step-priority"
+    assert (command in done.lines) == served
+    assert ("has no MutatingAdmissionPolicy" in done.errors) != served
 
 
 def test_a_site_on_aws_has_its_role_store_and_digest(machine: Recorder) -> None:

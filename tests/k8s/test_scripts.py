@@ -26,7 +26,7 @@ def test_scripts_pass_shellcheck() -> None:
         "-P",
         "SCRIPTDIR",
         *map(str, SCRIPTS),
-        str(ROOT / ".ci" / "run"),
+        *(str(ROOT / ".ci" / name) for name in ("run", "engine", "cluster")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.intermediate_to_xtreme_r import intermediate_to_xtreme_r
 from pipelines.kfp.task_results import unfinished
+from xstilts.runs import actions
 from xstilts.runs.finished import CHECKS, forget, lacking, record
 from xstilts.runs.folder import failure_key
 from xstilts.step import Step
@@ -100,3 +101,23 @@ def test_every_task_of_the_package_is_checked(store: Store) -> None:
         "score",
         "verdict",
     }
+
+
+@pytest.fixture
+def complete_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that has no missing cell, whatever the store has."""
+    monkeypatch.setattr("xstilts.runs.collect.report_input", lambda store, folder: None)
+    monkeypatch.setattr("xstilts.analysis.report.write_report", lambda out, data: {"missing": []})
+
+
+@pytest.mark.parametrize(("done", "exit_code"), [(False, 4), (True, 0)])
+def test_a_lost_step_is_never_exit_code_0(
+    store: Store, complete_report: None, tmp_path: Path, done: bool, exit_code: int
+) -> None:
+    if done:
+        store.commit(TRAIN, {}, {})
+    actions.report(f"{store.uri}/{FOLDER}", tmp_path / "out")
+    status = store.get_json(f"{FOLDER}/status.json") or {}
+    assert status["exit_code"] == exit_code
+    lost = ["finetune: tiny: none → ud_en is neither done nor failed"] if exit_code else []
+    assert [step["what"] for step in status["missing"]] == lost
