@@ -3,7 +3,6 @@ fit.
 """
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 
