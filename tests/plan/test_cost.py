@@ -20,7 +20,7 @@ from xstilts.plan.miniature_sizes import LENGTHS, POOL, ROWS, built_config, mini
 from xstilts.plan.model_shape import shape_of
 from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
-from xstilts.tasks.task import RowEstimate, Task
+from xstilts.tasks.task import Example, RowEstimate, Task
 
 Expanded = Callable[..., Expansion]
 
@@ -359,7 +359,12 @@ def test_rows_of_the_miniature_have_a_token_for_each_word(name: str, path: str) 
     split = next(s for s in splits([LANGUAGES["en"]], sizes) if (s.path, s.split) == (path, "test"))
     rows = split.make(Random(0), split.language, split.count, split.split)
     examples = [TASKS[name].to_example(row, index, "en") for index, row in enumerate(rows)]
-    counts = [len(f"{e.text} {e.text_pair or ''}".split()) for e in examples if e is not None]
+    counts = [
+        len(f"{example.text} {example.text_pair or ''}".split())
+        for example in examples
+        if isinstance(example, Example)
+    ]
+    assert len(counts) == 50
     assert LENGTHS[name][0] == pytest.approx(fmean(counts) + 3, rel=0.15)  # and three special ones
 
 
