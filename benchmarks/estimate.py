@@ -2,16 +2,17 @@
 
 python -m benchmarks.estimate HOME RUN RUN [RUN…]
 
-Finetune and score steps that are finished are estimated from the times of the first run (those of
-the first run, from the second), as `xstilts plan PLAN --home HOME --measured RUN` does. A single
-run is estimated from every fourth of its own steps; these do not count. Writes docs/costs.json,
-from which `python -m pipelines.cost_reference` makes a table of docs/costs.md.
+Finetune and score steps of each run that are finished are estimated from the times of each other
+run, as `xstilts plan PLAN --home HOME --measured RUN` does. A single run is estimated from every
+fourth of its own steps; these do not count. Writes docs/costs.json, from which
+`python -m pipelines.cost_reference` makes a table of docs/costs.md.
 """
 
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _seconds(expansion: Expansion, store: Store) -> Times:
 
 
 def main(home: Path, runs: Sequence[str]) -> list[dict[str, Any]]:
-    """The comparison of each run."""
+    """The comparison of each run with its estimate from each other."""
     with store_at(None, home.resolve()) as uri:
         store = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         pairs = []
@@ -86,8 +87,9 @@ def main(home: Path, runs: Sequence[str]) -> list[dict[str, Any]]:
                 raise SystemExit(f"{home} has no run {run}")
             expansion = Expansion.from_json(document)
             pairs.append((expansion, _seconds(expansion, store)))
-    others = [pairs[1] if len(pairs) > 1 else None, *pairs[:1] * (len(pairs) - 1)]
-    return [compared(*pair, other) for pair, other in zip(pairs, others, strict=True)]
+    if len(pairs) == 1:
+        return [compared(*pairs[0], None)]
+    return [compared(*pair, other) for pair, other in permutations(pairs, 2)]
 
 
 if __name__ == "__main__":

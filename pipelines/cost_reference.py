@@ -46,7 +46,10 @@ _METHOD = """
   mean answer. English dev counts each time that it is evaluated (`selection`).
 - **Tokens of text**: means of each task, with Qwen2's tokenizer (`estimate` in the task's file says
   where they come from). `python -m xstilts.mirror.row_lengths MIRROR --tokenizer FOLDER` measures
-  them again. Other tokenizers have a factor, below.
+  them again. Other tokenizers have a factor, below. Rows of the miniature have lengths of their own
+  (`LENGTHS` in `xstilts/plan/miniature_sizes.py`).
+- **Windows**: a long context is read in windows of `max_length` tokens that begin every `stride`
+  tokens. Their number follows from the mean length of the context and from the tokenizer.
 - **Pictures**: a photograph of 640 × 480 pixels within the recipe's budget
   ([tokens of each family](plan.md#images)).
 - **FLOPs**: of the text stack with N parameters in the matrices that a token passes through (of
@@ -58,14 +61,16 @@ _METHOD = """
 - **Time**: FLOPs over peak times utilization and number of GPUs, but not less than the launch of
   its kernels. An update of few and short rows takes that long on any number of GPUs, which is why
   one GPU for each training path costs less than many workers for one.
+  A score step adds a constant for each of its languages, and one for each window in which an answer
+  is searched.
 - **Hours on N GPUs**: list scheduling, longest first. A training path runs in order on the same
   GPUs.
 
 Where the store has finished steps of the plan, `xstilts plan PLAN --store STORE` compares the time
 that they took with their estimate, for each backbone and kind of step, and scales the rest: after a
 part of a run, the hours are those of your machines, CPUs included. `--measured RUN` uses the times
-of another run of the store instead. From four different steps on, start, launches and FLOPs have
-weights of their own (non-negative least squares), else one factor.
+of another run of the store instead. From four different steps on, start, launches, FLOPs, languages
+and search have weights of their own (non-negative least squares), else one factor.
 
 Preparing rows and pictures costs nothing here: workers do it in the background. Left out are
 staging, queues, the download of models, and retries.
@@ -76,11 +81,14 @@ staging, queues, the download of models, and retries.
 _MEASURED = """
 ## Estimate and measured time
 
-Sums over finetune and score steps of local runs on CPU, from the times in their manifests. An
-estimate never uses the times that it is compared with. Not included: staging, the start of
-worker groups, and waiting, so these are not the durations of the runs. The machine was shared with
-other work, and each plan ran once: load differs between the runs and is part of the ratio.
-The aim is a ratio from 0.7 to 1.3; rows outside it are estimates that failed.
+Sums over finetune and score steps of local runs on CPU, from the times in their manifests. Each
+run is estimated from each of the others; an estimate never uses the times that it is compared with.
+Not included: staging, the start of worker groups, and waiting, so these are not the durations of
+the runs. The machine was shared with other work, and each plan ran once: equal steps of one run
+differ by a factor of up to 2, and the load of the two runs is part of the ratio. Row lengths with
+tiny tokenizers (`built`, below) are means of `real-slices`, and those of the miniature its own;
+neither comes from measured times. The aim is a ratio from 0.7 to 1.3; rows outside it are estimates
+that failed.
 
 """
 _TOKENIZERS = """

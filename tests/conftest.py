@@ -25,12 +25,22 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together, and so do whole runs, which
-    share one.
+    """Where tests run side by side, those of a file stay together, and so do those that share a
+    whole run, or the overviews of the shipped plans.
     """
     for item in items:
         together = "e2e" if item.path.parent.name == "e2e" else str(item.path)
+        if "shipped" in getattr(item, "fixturenames", ()):
+            together = "shipped plans"
         item.add_marker(pytest.mark.xdist_group(together))
+
+
+@pytest.fixture(scope="session")
+def shipped() -> dict[str, dict[str, Any]]:
+    """Name → overview of every shipped plan, without lookups, for 8 GPUs."""
+    from pipelines.cost_reference import shipped_overviews
+
+    return {view["name"]: view for view in shipped_overviews()}
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.cost_reference import page, shipped_overviews
+from pipelines.cost_reference import page
 from tests.docs.pages import ROOT
 
 
-@pytest.fixture(scope="module")
-def views() -> list[dict[str, Any]]:
-    return shipped_overviews()
+@pytest.fixture
+def views(shipped: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [*shipped.values()]
 
 
 def test_the_page_is_that_of_the_shipped_plans(views: list[dict[str, Any]]) -> None:

@@ -62,7 +62,7 @@ def test_parts_of_a_steps_time_are_weighed_one_by_one(expanded: Expanded) -> Non
     of the steps say how long the other half takes.
     """
     expansion = expanded()
-    costs, weights = step_costs(expansion), (0.1, 2.0, 50.0)
+    costs, weights = step_costs(expansion), (0.1, 2.0, 50.0, 1.0, 20.0)
     true = {
         fp: 3600 * sum(w * part for w, part in zip(weights, cost.parts, strict=True))
         for fp, cost in costs.items()

@@ -2,22 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from random import Random
+from statistics import fmean
+from typing import Any, cast
 
 import pytest
 
 from xstilts.miniature.backbones import DEFAULTS
-from xstilts.miniature.splits import Sizes
+from xstilts.miniature.invented_languages import LANGUAGES
+from xstilts.miniature.splits import Sizes, splits
 from xstilts.models.published import PUBLISHED
 from xstilts.plan.cost import Cost, Model, estimate, model, models, step_cost, step_costs
 from xstilts.plan.cost_assumptions import assumed, utilisation
-from xstilts.plan.cost_rows import Lookup, Picture, Row, row_of, scoring, training
+from xstilts.plan.cost_rows import Lookup, Picture, Row, in_windows, row_of, scoring, training
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.miniature_sizes import POOL, ROWS, built_config, miniature_rows
+from xstilts.plan.miniature_sizes import LENGTHS, POOL, ROWS, built_config, miniature_rows
 from xstilts.plan.model_shape import shape_of
 from xstilts.step import Step
 from xstilts.tasks.registry import TASKS
-from xstilts.tasks.task import RowEstimate, Task
+from xstilts.tasks.task import Example, RowEstimate, Task
 
 Expanded = Callable[..., Expansion]
 
@@ -53,6 +56,35 @@ def test_the_mean_row_of_a_task(
     estimate: RowEstimate, arguments: Mapping[str, Any], row: Row
 ) -> None:
     assert row_of(estimate, **arguments) == row
+
+
+@pytest.mark.parametrize(
+    ("text", "windows", "lengths", "ratio", "expected"),
+    [
+        # As measured: nothing changes.
+        (430, 1.5, {"max_length": 384, "stride": 128}, 1.4, (430, 1.5)),
+        (27, 1.0, {"max_length": 128, "stride": None}, 1.4, (27, 1.0)),
+        # A context of 182 tokens in windows of 142 that begin every 80: one and a half more.
+        (200, 1.0, {"max_length": 160, "stride": 80}, 1.0, (182 + 2 * 18 + 62, 2.0)),
+        (25, 1.0, {"max_length": 160, "stride": 80}, 1.0, (25, 1.0)),
+    ],
+)
+def test_lengths_of_the_recipe_cut_a_context_into_other_windows(
+    text: float,
+    windows: float,
+    lengths: Mapping[str, Any],
+    ratio: float,
+    expected: tuple[float, float],
+) -> None:
+    cut = in_windows(RowEstimate(text=text, windows=windows), lengths, ratio)
+    assert (cut.text, cut.windows) == pytest.approx(expected)
+
+
+def test_a_tokenizer_with_more_tokens_gives_more_windows() -> None:
+    row, lengths = RowEstimate(text=430, windows=1.5), {"max_length": 160, "stride": 80}
+    plain, tiny = in_windows(row, lengths, 1.0), in_windows(row, lengths, 1.5)
+    assert tiny.windows > plain.windows > row.windows
+    assert tiny.text > plain.text > row.text
 
 
 @pytest.mark.parametrize(
@@ -138,10 +170,21 @@ def finetune(expansion: Expansion, label: str) -> Step:
     return next(s for s in expansion.steps.values() if label in str(s.settings.get("label")))
 
 
+def unwindowed(step: Step, expansion: Expansion) -> Step:
+    """The step, with encodings whose windows are those that lengths are measured with."""
+    for fingerprint in step.parents.values():
+        encode = expansion.steps[fingerprint]
+        if encode.kind == "encode":
+            lengths = {**encode.spec["lengths"], "max_length": 384, "stride": 128}
+            changed = replace(encode, spec={**encode.spec, "lengths": lengths})
+            cast(dict[str, Step], expansion.steps)[fingerprint] = changed
+    return step
+
+
 def test_updates_follow_from_epochs_rows_and_windows(expanded: Expanded) -> None:
     """Two epochs of 200 rows (the cap) with 1.2 windows, 16 in an update."""
     expansion = expanded()
-    step = finetune(expansion, "tiny-llava: none → squad")
+    step = unwindowed(finetune(expansion, "tiny-llava: none → squad"), expansion)
     work = training(step, Lookup(expansion.steps, squad(text=120, windows=1.2)))
     assert (work.updates, work.examples.rows) == (30, 480)
     assert work.examples.row.text == pytest.approx(100 * 1.12)  # Llama's tokenizer
@@ -179,6 +222,7 @@ def test_a_mixture_sees_its_first_task_as_often_as_it_would_alone(
         name: replace(TASKS["squad"], sizes={"train": size}, estimate=RowEstimate(text=100, lm=50))
         for name, size in zip(("squad", "quiz"), sizes, strict=True)
     }
+    unwindowed(step, expansion)
     assert training(step, Lookup(expansion.steps, tasks)).updates == updates
 
 
@@ -197,7 +241,7 @@ def test_updates_of_a_budget_in_supervised_tokens(
 def test_every_look_at_english_dev_counts(expanded: Expanded) -> None:
     """30 updates with a look every 8 and after the last: 4 looks at 40 rows."""
     expansion = expanded()
-    step = finetune(expansion, "tiny-llava: none → squad")
+    step = unwindowed(finetune(expansion, "tiny-llava: none → squad"), expansion)
     recipe = {**step.spec["recipe"], "selection": 8}
     looking = replace(
         step,
@@ -246,7 +290,7 @@ def test_scoring_reads_every_language_and_missing_tasks_are_named(expanded: Expa
         and s.parents.get("model") == step.fingerprint
     )  # fmt: skip
     tasks = {"xquad": replace(TASKS["xquad"], estimate=RowEstimate(text=100))}
-    readings = scoring(score, Lookup(expansion.steps, tasks))
+    readings = scoring(unwindowed(score, expansion), Lookup(expansion.steps, tasks))
     assert [(r.rows, r.row.text) for r in readings] == [
         (1190, pytest.approx(112)),  # English
         (1190, pytest.approx(142)),  # German, with Llama's tokenizer
@@ -295,6 +339,33 @@ def test_the_miniature_sizes_are_its_defaults() -> None:
     assert small["coco_captions"].rows("train", "en") == sizes.pictures
     assert small["bucc_mining"].rows("test", "de") == POOL
     assert small["wikiann"].rows("test", "de") == sizes.test
+
+
+def test_every_task_of_the_miniature_has_lengths() -> None:
+    small = miniature_rows(TASKS)
+    missing = {name for name, task in small.items() if name not in LENGTHS}
+    assert missing == {"ccg", "miniature_text"}  # no rows; rows of backbones, not of steps
+    for name in LENGTHS:
+        estimate = small[name].estimate
+        assert estimate is not None
+        assert 0 <= estimate.answer <= (estimate.lm or estimate.text), name
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("xnli", "facebook/xnli"), ("snli", "stanfordnlp/snli")]
+)
+def test_rows_of_the_miniature_have_a_token_for_each_word(name: str, path: str) -> None:
+    sizes = Sizes(train=50, select=50, test=50, text=50)
+    split = next(s for s in splits([LANGUAGES["en"]], sizes) if (s.path, s.split) == (path, "test"))
+    rows = split.make(Random(0), split.language, split.count, split.split)
+    examples = [TASKS[name].to_example(row, index, "en") for index, row in enumerate(rows)]
+    counts = [
+        len(f"{example.text} {example.text_pair or ''}".split())
+        for example in examples
+        if isinstance(example, Example)
+    ]
+    assert len(counts) == 50
+    assert LENGTHS[name][0] == pytest.approx(fmean(counts) + 3, rel=0.15)  # and three special ones
 
 
 @pytest.mark.parametrize("family", ["xlm_r", "llama", "llava", "qwen2_5_vl"])

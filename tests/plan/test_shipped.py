@@ -1,8 +1,9 @@
 """The shipped plans with the shipped tables and, if available, a mirror of real data."""
 
 import io
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -87,11 +88,10 @@ def test_a_plan_for_the_miniature_finds_all_data_there(
 
 @pytest.mark.parametrize("name", names())
 def test_every_plan_has_costs_without_lookups(
-    name: str, plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, shipped: Mapping[str, dict[str, Any]]
 ) -> None:
     """Tokens, GPU-hours and hours; what cannot be estimated is named beside a lower bound."""
-    monkeypatch.chdir(tmp_path)  # models that a plan reads from a folder are not there
-    view = overview(expand_offline(load_plan(plans / f"{name}.yaml")), gpus=8)
+    view = shipped[name]
     total, on = view["cost"]["total"], view["hours_on_gpus"]
     assert min(total["tokens"], total["gpu_hours"], on["hours"], on["hours_of_paths"]) > 0
     assert on["proposal"]["hours"] <= 1.011 * on["hours"]
@@ -105,34 +105,24 @@ def test_every_plan_has_costs_without_lookups(
 
 
 @pytest.mark.parametrize("name", ["modality", "phang-2020"])
-def test_plans_for_gpus_have_the_shape_that_finishes_first(name: str, plans: Path) -> None:
+def test_plans_for_gpus_have_the_shape_that_finishes_first(
+    name: str, plans: Path, shipped: Mapping[str, dict[str, Any]]
+) -> None:
     """Within 3 %, on the number of GPUs that their comment names."""
-    view = overview(expand_offline(load_plan(plans / f"{name}.yaml")), gpus=8)
     assert "xstilts plan --gpus 8" in (plans / f"{name}.yaml").read_text()
-    on = view["hours_on_gpus"]
+    on = shipped[name]["hours_on_gpus"]
     assert on["hours"] <= 1.03 * on["proposal"]["hours"]
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_overview_shows_the_training_length_of_every_arm(name: str, plans: Path) -> None:
-    """In updates, epochs or supervised tokens. No mirror is read; unset revisions are filled in."""
-    raw = yaml.safe_load((plans / f"{name}.yaml").read_text())
-    for backbone in raw["backbones"].values():
-        if backbone.pop("path", None):  # a folder that `make geometry` writes
-            backbone["hub"] = "org/model"
-        if "hub" in backbone:
-            backbone["revision"] = "a" * 40
-    tables = replace(
-        Tables.shipped(),
-        identity=lambda *_: {"commit": "0" * 40},
-        missing=lambda *_: None,
-        model=lambda *_: None,
-    )
-    expansion = expand(load_plan(yaml.safe_dump(raw, sort_keys=False), tables), None, {}, tables)
+def test_the_overview_shows_the_training_length_of_every_arm(
+    name: str, shipped: Mapping[str, dict[str, Any]]
+) -> None:
+    """In updates, epochs or supervised tokens."""
     console = Console(width=300, record=True, file=io.StringIO())
-    console.print(render(overview(expansion)))
+    console.print(render(shipped[name]))
     view = console.export_text()
-    for budget in expansion.budgets:
+    for budget in shipped[name]["budgets"]:
         [length] = [
             f"{budget[key]:,} {unit}"
             for key, unit in (

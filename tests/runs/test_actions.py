@@ -351,9 +351,9 @@ def test_two_workers_score_one_model_together_and_to_the_bit_as_one(
     store: Store, scored: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from xstilts.runs import score, score_together
+    from xstilts.scoring.predict import predicted
 
     batches: list[int] = []
-    predicted = score_together.predicted
 
     def counted(*args: Any) -> Iterator[Any]:
         items = list(predicted(*args))
@@ -381,8 +381,7 @@ def test_a_worker_that_cannot_read_a_model_fails_its_steps_and_writes_nothing(
     store: Store, scored: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from xstilts.runs import score, score_together
-
-    predicted = score_together.predicted
+    from xstilts.scoring.predict import predicted
 
     def failing(predictor: Any, jobs: Any, rank: int, world: int) -> Iterator[Any]:
         if rank == 1:

@@ -124,7 +124,7 @@ def _rule(pairs: Sequence[tuple[Cost, float]]) -> Rule:
     kinds = {tuple(round(part, 12) for part in cost.parts) for cost, _ in pairs}
     if len(kinds) < DISTINCT:
         return Rule(factor)
-    return Rule(factor, _weights([(cost.parts, hours) for cost, hours in pairs]))
+    return Rule(factor, _weights([(cost.parts, hours) for cost, hours in pairs], len(kinds) - 1))
 
 
 def _of_level(pooled: Rule, own: Rule, pairs: Sequence[tuple[Cost, float]]) -> Rule:
@@ -138,15 +138,15 @@ def _of_level(pooled: Rule, own: Rule, pairs: Sequence[tuple[Cost, float]]) -> R
     return replace(own, weights=tuple(level * weight for weight in pooled.weights))
 
 
-def _weights(pairs: Sequence[tuple[Sequence[float], float]]) -> tuple[float, ...]:
-    """Non-negative weights of parts by least squares of relative errors; their sum over all pairs
-    is the measured one. Of so few parts, every subset can be tried.
+def _weights(pairs: Sequence[tuple[Sequence[float], float]], most: int) -> tuple[float, ...]:
+    """Non-negative weights of at most `most` parts by least squares of relative errors; their sum
+    over all pairs is the measured one. Of so few parts, every subset can be tried.
     """
     parts = np.array([values for values, _ in pairs])
     measured = np.array([hours for _, hours in pairs])
     best, least = np.zeros(parts.shape[1]), np.inf
     scaled, ones = parts / measured[:, None], np.ones(len(pairs))
-    for size in range(1, parts.shape[1] + 1):
+    for size in range(1, min(parts.shape[1], most) + 1):
         for columns in map(list, combinations(range(parts.shape[1]), size)):
             values = np.linalg.lstsq(scaled[:, columns], ones, rcond=None)[0]
             error = float(np.square(scaled[:, columns] @ values - ones).sum())

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from xstilts.models.families import FAMILIES, contract
 from xstilts.plan import cost_rows
-from xstilts.plan.cost_assumptions import assumed, utilisation
+from xstilts.plan.cost_assumptions import BUILT, BUILT_ON_MINIATURE, assumed, utilisation
 from xstilts.plan.cost_rows import Lookup, Picture, Reading, Row
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.miniature_sizes import built_image_tokens, miniature_rows
@@ -58,13 +58,16 @@ class Cost:
 
 
 class Parts(NamedTuple):
-    """What a step's time is made of, in hours: its start, the launch of its kernels, and its FLOPs.
-    The estimate adds the longer of the last two to the start; calibration weighs each of them.
+    """What a step's time is made of, in hours: its start, the launch of its kernels, its FLOPs, its
+    languages, and the search of answers in contexts. Of launch and compute, the estimate adds the
+    longer; calibration weighs each part.
     """
 
     start: float = 0.0
     launch: float = 0.0
     compute: float = 0.0
+    languages: float = 0.0
+    search: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ def step_cost(step: Step, of: Model, given: Lookup, gpus: float = 1.0) -> Cost:
         gpus: GPUs that compute the step together.
     """
     dtype = str(step.spec.get("dtype", "float32"))
-    start, launch, compute = assumed("step"), 0.0, 0.0
+    start, launch, compute, languages = assumed("step"), 0.0, 0.0, 0.0
     if step.kind == "finetune":
         work = cost_rows.training(step, given)
         row, rows = work.examples.row, work.examples.rows
@@ -210,17 +213,20 @@ def step_cost(step: Step, of: Model, given: Lookup, gpus: float = 1.0) -> Cost:
         tokens, missing = rows * row.tokens, work.examples.missing
     elif step.kind == "score":
         readings, tokens, missing = cost_rows.scoring(step, given), 0.0, ()
+        languages = len(step.spec["languages"]) * assumed("language")
         if given.padded:  # a process for each language
             start *= len(readings)
     else:
         return Cost()
     read_launch, read_compute = _reading_seconds(of, readings, dtype, gpus)
+    search = sum(reading.rows for reading in readings if reading.searched) * assumed("span")
     # Training and reading follow each other, and each takes the longer of its two.
-    seconds = start + max(launch, compute) + max(read_launch, read_compute)
+    seconds = start + max(launch, compute) + max(read_launch, read_compute) + languages + search
     tokens += sum(reading.rows * reading.row.tokens for reading in readings)
     missing += tuple(m for reading in readings for m in reading.missing) + of.missing
     hours = seconds / 3600
-    parts = Parts(start / 3600, (launch + read_launch) / 3600, (compute + read_compute) / 3600)
+    each = (start, launch + read_launch, compute + read_compute, languages, search)
+    parts = Parts(*(part / 3600 for part in each))
     return Cost(tokens, hours * gpus, hours, tuple(dict.fromkeys(missing)), parts)
 
 
@@ -249,13 +255,15 @@ def step_costs(
     scored by a process of its own.
     """
     tasks: Mapping[str, Task] = with_private(expansion.task_files)
+    built = BUILT
     if expansion.plan.get("mirror") == "miniature":
-        tasks = miniature_rows(tasks)
+        tasks, built = miniature_rows(tasks), BUILT_ON_MINIATURE
     known, costs = models(expansion), {}
     width = gpus_of_a_group(expansion) if gpus is None else gpus
     for group in expansion.groups:
         of = known[group["backbone"]]
-        given = Lookup(expansion.steps, tasks, of.picture, padded)
+        tokenizer = built if expansion.plan["backbones"][group["backbone"]].get("build") else None
+        given = Lookup(expansion.steps, tasks, of.picture, padded, tokenizer)
         equal: dict[Any, Cost] = {}
         for fingerprint in (*group["finetune"], *group["score"]):
             step = expansion.steps[fingerprint]

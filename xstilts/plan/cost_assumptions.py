@@ -63,6 +63,19 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "parent, checkpoint, upload",
         ),
         Assumption(
+            "language", 0.02, "s",
+            "a language of a score step: its encoded rows and gold answers are read, its "
+            "predictions written",
+        ),
+        Assumption(
+            "span", 1.0e-3, "s",
+            "search of the best answer in a window",
+        ),
+        Assumption(
+            "question", 18, "tokens",
+            "a question before its context, with special tokens",
+        ),
+        Assumption(
             "group", 60.0, "s",
             "start of a worker group: pods, Ray, imports, and reading a backbone of 15 GB",
         ),
@@ -90,12 +103,23 @@ def assumed(key: str) -> float:
     return ASSUMPTIONS[key].value
 
 
+#: Key of the tokenizer of a tiny backbone, built from text with byte fallback, in TOKENIZERS.
+BUILT = "built"
+#: Of a tiny backbone on the miniature, whose rows are measured with it.
+BUILT_ON_MINIATURE = "built, on the miniature"
 #: Family → (English, other languages): text tokens of its usual tokenizer for each token of
 #: Qwen2's, with which rows are measured. Means over the rows of the measured tasks. Others: 1.
 TOKENIZERS: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("xlm_r", "xlm_r_xl"), (1.15, 0.70)),
     **dict.fromkeys(("llama", "llava", "llava_next"), (1.12, 1.42)),
+    BUILT: (1.55, 1.35),
+    BUILT_ON_MINIATURE: (1.0, 1.0),
 }
+
+
+def text_ratio(tokenizer: str, english: bool) -> float:
+    """Text tokens of a tokenizer for each token of Qwen2's."""
+    return TOKENIZERS.get(tokenizer, (1.0, 1.0))[0 if english else 1]
 
 
 def utilisation(kind: str, dtype: str, hidden: int) -> float:

@@ -8,12 +8,15 @@ from math import ceil
 from typing import Any
 
 from xstilts.models.families import contract
-from xstilts.plan.cost_assumptions import TOKENIZERS, assumed
+from xstilts.plan.cost_assumptions import assumed, text_ratio
 from xstilts.plan.sampling import weights_in
 from xstilts.step import Step, training_role
 from xstilts.tasks.task import SHOWN, RowEstimate, Task
 
 ENGLISH = "en"
+#: Tokens of a window, and between the starts of two, with which contexts are measured
+#: (mirror/row_lengths.py).
+MEASURED_WINDOW, MEASURED_STRIDE = 384, 128
 #: Start of what is missing if a task has lengths, and no number of rows.
 _NUMBER = "number of"
 
@@ -60,11 +63,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Reading:
-    """A number of equal rows. missing: what has no estimate; it counts as nothing."""
+    """A number of equal rows.
+
+    Attributes:
+        rows: Encoded rows.
+        row: Their mean.
+        missing: What has no estimate; it counts as nothing.
+        searched: Whether an answer is searched in each of them.
+    """
 
     rows: float = 0.0
     row: Row = Row()
     missing: tuple[str, ...] = ()
+    searched: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,12 +97,14 @@ class Lookup:
         picture: Of the backbone; None for text-only ones.
         padded: Whether rows are padded to the longest that the recipe allows. This project never
             pads; other programs do.
+        tokenizer: A key of `TOKENIZERS`; None for that of the step's family.
     """
 
     steps: Mapping[str, Step]
     tasks: Mapping[str, Task]
     picture: Picture | None = None
     padded: bool = False
+    tokenizer: str | None = None
 
 
 def row_of(
@@ -133,6 +146,28 @@ def row_of(
 def windows(estimate: RowEstimate, objective: str) -> float:
     """Encoded rows of a row. Under `lm`, a long context is cut."""
     return 1.0 if objective == "lm" and estimate.lm else estimate.windows
+
+
+def in_windows(estimate: RowEstimate, lengths: Mapping[str, Any], ratio: float) -> RowEstimate:
+    """The row, with the windows that a recipe's lengths cut its context into.
+
+    Args:
+        estimate: As measured, with windows of MEASURED_WINDOW tokens.
+        lengths: Of the recipe.
+        ratio: Text tokens of the backbone's tokenizer for each token of Qwen2's.
+    """
+    size, stride = lengths["max_length"], lengths.get("stride")
+    if not stride or (size, stride) == (MEASURED_WINDOW, MEASURED_STRIDE):
+        return estimate
+    question = assumed("question")
+    twice = MEASURED_WINDOW - question - MEASURED_STRIDE  # tokens that two windows share
+    context = estimate.text - estimate.windows * question - (estimate.windows - 1) * twice
+    question, context = question * ratio, context * ratio
+    space = size - question
+    # Contexts differ, so the last window is half full on average.
+    count = max(1.0, 1.5 + (context - space) / stride)
+    text = context + count * question + (count - 1) * (space - stride)
+    return replace(estimate, text=text / ratio, windows=count)
 
 
 def mean(readings: Sequence[Reading], weights: Sequence[float]) -> Row:
@@ -233,13 +268,15 @@ def _reading(
     known, cap = task.rows(split, languages[0]), step.spec.get("pool_size") or records["rows"]
     count = _capped(known * len(languages) if known is not None else None, cap)
     objective, lengths = step.spec["objective"], step.spec["lengths"]
+    times = text_ratio(given.tokenizer or family, languages[0] == ENGLISH)
+    estimate = in_windows(task.estimate, lengths, times) if objective != "lm" else task.estimate
     row = row_of(
-        task.estimate,
+        estimate,
         objective,
         records.get("images", "real"),
         given.picture,
         (step.spec.get("image_budget") or {}).get("image_tokens"),
-        ratio(family, languages[0]),
+        times,
         contract(family).causal,
     )
     if given.padded:
@@ -247,13 +284,8 @@ def _reading(
         row = replace(row, text=max(row.text, longest * row.segments))
     if count is None:
         return Reading(0.0, row, (f"{_NUMBER} {split} rows of task {name}",))
-    return Reading(count * windows(task.estimate, objective), row)
-
-
-def ratio(family: str, language: str) -> float:
-    """Text tokens of a family's tokenizer for each token of Qwen2's."""
-    english, others = TOKENIZERS.get(family, (1.0, 1.0))
-    return english if language == ENGLISH else others
+    searched = task.format == "span" and objective != "lm"
+    return Reading(count * windows(estimate, objective), row, searched=searched)
 
 
 def _capped(known: int | None, cap: int | None) -> int | None:

@@ -81,6 +81,7 @@ def proposal(
     by_backbone = _by_backbone(expansion)
     limit = min(MOST_GROUPS, _most_paths(expansion))
     least = least_workers(expansion, int(gpus // each), each)
+    shapes = [group_batches(expansion.steps, by_backbone, count) for count in range(1, limit + 1)]
     candidates = []
     for workers in _numbers_of_workers(resources.get("cluster") or {}, int(gpus // each)):
         if least is None or workers < least:
@@ -92,8 +93,7 @@ def proposal(
             for fingerprint, cost in of.items()
             if fingerprint not in (finished or {}).get(expansion.steps[fingerprint].kind, ())
         )
-        for count in range(1, limit + 1):
-            groups = group_batches(expansion.steps, by_backbone, count)
+        for count, groups in enumerate(shapes, start=1):
             hours = hours_of_groups(expansion, of, gpus, finished, groups, width)
             start = len(groups) * width * assumed("group") / 3600
             at_once = min(int(gpus // width), len(groups))

@@ -1,6 +1,6 @@
-"""Sizes of the miniature for the cost estimate: rows of its data sets, and the config.json that a
-tiny backbone will have, as far as its shape needs it. They are defaults of xstilts.miniature, which
-a plan cannot change.
+"""Sizes of the miniature for the cost estimate: rows of its data sets and their lengths, and the
+config.json that a tiny backbone will have, as far as its shape needs it. They are defaults of
+xstilts.miniature, which a plan cannot change.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,61 @@ ROWS = {"train": 4000, "select": 200, "test": 200, "text": 4000}
 PICTURES = 2000
 #: Sentences of a mining pool.
 POOL = 600
+
+#: Task → text tokens with a head, or of a task without heads, under `lm`; text tokens under `lm`;
+#: supervised ones of these. Means over 60 rows with the tokenizer of a tiny Qwen2.5-VL, whose text
+#: is that of the miniature (`python -m xstilts.mirror.row_lengths`); of a ranking's candidates, of
+#: each. Invented languages have the lengths of English.
+LENGTHS: Mapping[str, tuple[float, float, float]] = {
+    "a_okvqa": (34.5, 35.6, 2),
+    "anli": (27.4, 68, 10.6),
+    "anli_plus": (23.9, 64.2, 10.3),
+    "bucc": (34, 0, 0),
+    "bucc_mining": (14.7, 0, 0),
+    "coco_captions": (7.5, 7.5, 6.5),
+    "commonsense_qa": (43.8, 40.8, 2),
+    "copa": (55.2, 54.2, 6.8),
+    "cosmos_qa": (86.4, 49.8, 2.3),
+    "easy_vqa": (7.5, 7.5, 2),
+    "flickr30k": (8, 8, 7),
+    "gqa": (7.5, 7.5, 2),
+    "hellaswag": (87, 72.7, 7),
+    "lareqa": (45.8, 0, 0),
+    "llava_instruct": (7.5, 7.5, 2),
+    "mewsli_candidates": (14.8, 0, 0),
+    "mewsli_pairs": (29.4, 0, 0),
+    "mewslix": (14.6, 0, 0),
+    "mlqa": (25.1, 0, 0),
+    "mnli": (22.6, 63.1, 10.5),
+    "multilingual_text": (27.8, 27.8, 26.8),
+    "nlvr": (6, 21, 5),
+    "nlvr2": (6, 21, 5),
+    "panx_en": (11.1, 49.8, 33.7),
+    "paws_en": (15.2, 29.1, 3),
+    "pawsx": (15.1, 0, 0),
+    "qqp": (12.9, 28, 3.2),
+    "refcoco": (37, 37, 26),
+    "science_qa": (44.2, 36.7, 2),
+    "siqa": (63, 61, 8),
+    "snli": (22.3, 62.9, 10.6),
+    "snli_ve": (6, 48.2, 10.2),
+    "squad": (25.2, 33.4, 2.2),
+    "squad_dual": (38, 0, 0),
+    "squad_v2": (25, 35.7, 4.7),
+    "tatoeba": (34, 0, 0),
+    "tatoeba_squad": (34, 0, 0),
+    "text_lm": (25.8, 25.8, 24.8),
+    "tydiqa": (25.3, 0, 0),
+    "tydiqa_en": (24.7, 33, 2.3),
+    "ud_deprel": (7.8, 44.5, 26.7),
+    "ud_en": (14.7, 92.9, 67.2),
+    "udpos": (14.7, 0, 0),
+    "vqa_v2": (7.5, 7.5, 2),
+    "wikiann": (11.4, 0, 0),
+    "xcopa": (56.1, 0, 0),
+    "xnli": (22.3, 0, 0),
+    "xquad": (25.5, 0, 0),
+}
 
 #: Width, layers, heads and feed-forward width of text stack and vision tower.
 _TEXT = (64, 3, 4, 128)
@@ -75,12 +130,15 @@ def built_image_tokens(family: str) -> int:
 
 
 def miniature_rows(tasks: Mapping[str, Task]) -> dict[str, Task]:
-    """The tasks with the miniature's numbers of rows."""
+    """The tasks with the miniature's numbers and lengths of rows."""
     return {name: _smaller(task) for name, task in tasks.items()}
 
 
 def _smaller(task: Task) -> Task:
     estimate = task.estimate and replace(task.estimate, rows=None)
+    if estimate and task.name in LENGTHS:
+        text, lm, answer = LENGTHS[task.name]
+        estimate = replace(estimate, text=text, lm=lm, answer=answer, windows=1.0)
     sizes = dict(ROWS)
     if task.modality == "image":
         sizes["train"] = PICTURES

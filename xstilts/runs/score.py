@@ -29,7 +29,7 @@ from xstilts.runs.score_shards import (
     shards,
     with_vectors,
 )
-from xstilts.runs.score_together import deal, least_budget, score_together
+from xstilts.runs.score_together import Model, deal, least_budget, score_together
 from xstilts.runs.task_files import tasks_of
 from xstilts.scoring.predict import predict
 from xstilts.step import Step
@@ -108,13 +108,26 @@ def group(
                     workers,
                 )
             workers.meet()
-        budget = least_budget(loaded, first, workers) if together else 0
-        for number, (model, parts) in enumerate(together):
-            owner = number % workers.world
-            failed = score_together(loaded, model, parts, budget, owner, workers)
-            _record(loaded.store, folder, parts, failed)
+        if together:
+            _score_together(loaded, together, folder, workers)
         with sharding.in_step(loaded.backbone, workers.any):
             _score_mine(loaded, mine, models, folder)
+
+
+def _score_together(
+    loaded: LoadedBackbone, together: Sequence[Model], folder: str, workers: Workers
+) -> None:
+    """Scores models together with the other workers, and records failures."""
+    try:
+        budget = least_budget(loaded, together[0][1][0], workers)
+    except StepFailed as error:
+        for _, steps in together:
+            _record(loaded.store, folder, steps, {step.fingerprint: error for step in steps})
+        return
+    for number, (model, steps) in enumerate(together):
+        owner = number % workers.world
+        failed = score_together(loaded, model, steps, budget, owner, workers)
+        _record(loaded.store, folder, steps, failed)
 
 
 def _score_mine(

@@ -26,6 +26,8 @@ from xstilts.training.workers import Workers
 
 #: A model's fingerprint, empty for the backbone alone, and its score steps.
 Model = tuple[str, Sequence[Step]]
+#: A checkpoint, its predictor, all jobs, and the predictions of one worker.
+Part = tuple[str, Predictor, list[Job], list[Item]]
 
 
 def deal(
@@ -79,24 +81,13 @@ def score_together(
         workers: This worker's rank and its connection to the others.
     """
     started = time.perf_counter()
-    mine: list[tuple[str, Predictor, list[Job], list[Item]]] = []
+    mine: list[Part] = []
     error = ""
-    try:
-        with sharding.in_step(loaded.backbone, workers.any):
-            manifest = loaded.parent("finetune", model, steps[0]) if model else None
-            every = jobs_of(loaded, steps)
-            for checkpoint in checkpoints(manifest):
-                predictor = predictor_of(loaded, manifest, steps[0], checkpoint, budget)
-                with loaded.folded(), torch.no_grad():
-                    jobs = (
-                        with_vectors(loaded.store, predictor, every, checkpoint)
-                        if workers.rank == owner
-                        else without_large(every)
-                    )
-                    share = predicted(predictor, jobs, workers.rank, workers.world)
-                    mine.append((checkpoint, predictor, jobs, [_packed(item) for item in share]))
-    except RECORDED as raised:
-        error = f"{type(raised).__name__}: {raised}"
+    with sharding.in_step(loaded.backbone, workers.any):
+        try:  # in here: after an error, this worker still joins the passes of the others
+            mine = _part_of(loaded, model, steps, budget, owner, workers)
+        except RECORDED as raised:
+            error = f"{type(raised).__name__}: {raised}"
     parts = workers.send((error, [items for *_, items in mine]), owner)
     if workers.rank != owner:
         return {}
@@ -115,6 +106,31 @@ def score_together(
     except RECORDED as raised:
         return {step.fingerprint: raised for step in steps}
     return commit_all(loaded, steps, predictions, (time.perf_counter() - started) / len(steps))
+
+
+def _part_of(
+    loaded: LoadedBackbone,
+    model: str,
+    steps: Sequence[Step],
+    budget: int,
+    owner: int,
+    workers: Workers,
+) -> list[Part]:
+    """What this worker predicts, for each checkpoint."""
+    manifest = loaded.parent("finetune", model, steps[0]) if model else None
+    every = jobs_of(loaded, steps)
+    parts: list[Part] = []
+    for checkpoint in checkpoints(manifest):
+        predictor = predictor_of(loaded, manifest, steps[0], checkpoint, budget)
+        with loaded.folded(), torch.no_grad():
+            jobs = (
+                with_vectors(loaded.store, predictor, every, checkpoint)
+                if workers.rank == owner
+                else without_large(every)
+            )
+            share = predicted(predictor, jobs, workers.rank, workers.world)
+            parts.append((checkpoint, predictor, jobs, [_packed(item) for item in share]))
+    return parts
 
 
 def _packed(item: Item) -> Item:
