@@ -11,6 +11,7 @@ from tests.cluster.runs import Run
 from tests.cluster.tasks import Task
 
 
+@pytest.mark.slow
 def test_a_run_with_two_workers_equals_the_local_run_to_the_bit(
     run: Run, local_results: Path, tmp_path: Path
 ) -> None:
