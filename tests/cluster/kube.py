@@ -136,6 +136,19 @@ def has_processes() -> str | None:
         return f"{TOOL} is absent, which kills components of its own cluster"
     if str(Path(os.environ.get("KUBECONFIG", ""))) != str(_tool_kubeconfig()):
         return f"the cluster of KUBECONFIG is not that of {TOOL}"
+    if _outside() is None:
+        return f"not started by `{TOOL} exec`, from whose caller components can be killed"
+    return None
+
+
+def _outside() -> int | None:
+    """The nearest ancestor outside the cluster's mount namespace, in which the tool works."""
+    inside, pid = os.readlink("/proc/self/ns/mnt"), os.getppid()
+    while pid > 1:
+        if os.readlink(f"/proc/{pid}/ns/mnt") != inside:
+            return pid
+        status = Path(f"/proc/{pid}/status").read_text()
+        pid = int(status.partition("PPid:")[2].split()[0])
     return None
 
 
@@ -145,8 +158,8 @@ def _tool_kubeconfig() -> Path:
 
 
 def processes(*arguments: str) -> str:
-    """The tool that made the cluster, run in the machine's own namespaces."""
-    outside = ("nsenter", "--target", "1", "--mount", "--net", "--")
+    """The tool that made the cluster, run in the namespaces of the machine."""
+    outside = ("nsenter", "--target", str(_outside()), "--mount", "--net", "--")
     done = subprocess.run(
         [*outside, str(TOOL), *arguments], capture_output=True, text=True, check=False
     )
