@@ -18,6 +18,14 @@ from tests.k8s.manifests import ROOT, Document, tool
 TOOL = ROOT.parent / "shared" / "tools" / "cluster" / "cluster"
 #: Label of the suite's namespaces and of its cluster-wide objects.
 MARK = {"xstilts.dev/test": "cluster"}
+#: Messages of kubectl about a server that does not answer, and for how long it may not.
+SILENT = (
+    "failed calling webhook",
+    "connection refused",
+    "was refused",
+    "unable to handle the request",
+)
+RECOVERY_SECONDS = 180.0
 
 
 class Missing(Exception):
@@ -46,10 +54,19 @@ class Cluster:
     def run(
         self, *arguments: str, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """kubectl, with its output. A failed command raises AssertionError with its message."""
-        done = subprocess.run(
-            [tool("kubectl"), *arguments], input=stdin, capture_output=True, text=True, check=False
-        )
+        """kubectl, with its output. A failed command raises AssertionError with its message, if `check`;
+        one that a restarted API server or webhook does not answer yet is repeated.
+        """
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            done = subprocess.run(
+                [tool("kubectl"), *arguments],
+                input=stdin, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            silent = any(text in done.stderr for text in SILENT)
+            if not (check and done.returncode and silent and time.monotonic() < deadline):
+                break
+            time.sleep(1)
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
 
