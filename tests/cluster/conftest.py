@@ -51,8 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     known = item.config.stash.setdefault(REPORTS, {})
-    result, seconds, why = known.get(item.nodeid, ("passed", 0.0, ""))
-    if call.excinfo is not None:
+    result, seconds, why = known.get(item.nodeid, ("interrupted", 0.0, ""))
+    if call.excinfo is None:
+        result = "passed" if call.when == "call" else result
+    else:
         skipped = call.excinfo.errisinstance(pytest.skip.Exception)
         result = "skipped" if skipped else "failed"
         why = str(call.excinfo.value).splitlines()[0] if str(call.excinfo.value) else ""
