@@ -51,8 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     known = item.config.stash.setdefault(REPORTS, {})
-    result, seconds, why = known.get(item.nodeid, ("passed", 0.0, ""))
-    if call.excinfo is not None:
+    result, seconds, why = known.get(item.nodeid, ("interrupted", 0.0, ""))
+    if call.excinfo is None:
+        result = "passed" if call.when == "call" else result
+    else:
         skipped = call.excinfo.errisinstance(pytest.skip.Exception)
         result = "skipped" if skipped else "failed"
         why = str(call.excinfo.value).splitlines()[0] if str(call.excinfo.value) else ""
@@ -77,21 +79,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if file.endswith(".json"):
         Path(file).write_text(json.dumps(rows, indent=1) + "\n")
         return
-    table, page = _markdown(cluster, rows), Path(file)
+    page = Path(file)
     text = page.read_text() if page.is_file() else f"{BEGIN}{END}"
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}{table}{END}{after}")
+    before, _, rest = text.partition(BEGIN)
+    earlier, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}{markdown(cluster, rows, earlier)}{END}{after}")
 
 
-def _markdown(cluster: str, rows: list[Document]) -> str:
-    """One line per test; the quick cases of a test that passed share a line."""
-    lines = [f"Cluster: {cluster}.", "", "| test | seconds | result |", "| --- | ---: | --- |"]
+def markdown(cluster: str, rows: list[Document], earlier: str = "") -> str:
+    """The table: one line per test, in which quick cases that passed are counted. Lines of an earlier
+    table of this cluster are kept for tests that did not run.
+    """
+    title = f"Cluster: {cluster}."
+    lines = {}
+    if title in earlier.splitlines():
+        lines = {line.split(" | ")[0]: line for line in earlier.splitlines()[4:]}
     for name, group in itertools.groupby(rows, _line):
         cases = list(group)
         seconds = round(sum(row["seconds"] for row in cases), 1)
-        count = f", {len(cases)} cases" if len(cases) > 1 else ""
-        lines.append(f"| {name}{count} | {seconds} | {cases[0]['result']} |")
-    return "\n".join(lines) + "\n"
+        lines[f"| {name}"] = f"| {name} | {len(cases)} | {seconds} | {cases[0]['result']} |"
+    head = [title, "", "| test | cases | seconds | result |", "| --- | ---: | ---: | --- |"]
+    return "\n".join([*head, *lines.values()]) + "\n"
 
 
 def _line(row: Document) -> str:
@@ -243,7 +251,11 @@ def quota(cluster: Cluster, home: str) -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture(scope="session")
 def local_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """results.parquet of the plan's run on this machine."""
+    """results.parquet of the plan's run on this machine, or of an earlier one, from
+    XSTILTS_LOCAL_RESULTS.
+    """
+    if earlier := os.environ.get("XSTILTS_LOCAL_RESULTS"):
+        return Path(earlier)
     folder = tmp_path_factory.mktemp("local")
     command = [sys.executable, "-m", "pipelines.cli", "run", str(PLAN)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}

@@ -18,6 +18,14 @@ from tests.k8s.manifests import ROOT, Document, tool
 TOOL = ROOT.parent / "shared" / "tools" / "cluster" / "cluster"
 #: Label of the suite's namespaces and of its cluster-wide objects.
 MARK = {"xstilts.dev/test": "cluster"}
+#: Messages of kubectl about a server that does not answer, and for how long it may not.
+SILENT = (
+    "failed calling webhook",
+    "connection refused",
+    "was refused",
+    "unable to handle the request",
+)
+RECOVERY_SECONDS = 180.0
 
 
 class Missing(Exception):
@@ -46,10 +54,19 @@ class Cluster:
     def run(
         self, *arguments: str, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """kubectl, with its output. A failed command raises AssertionError with its message."""
-        done = subprocess.run(
-            [tool("kubectl"), *arguments], input=stdin, capture_output=True, text=True, check=False
-        )
+        """kubectl, with its output. A failed command raises AssertionError with its message, if `check`;
+        one that a restarted API server or webhook does not answer yet is repeated.
+        """
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            done = subprocess.run(
+                [tool("kubectl"), *arguments],
+                input=stdin, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            silent = any(text in done.stderr for text in SILENT)
+            if not (check and done.returncode and silent and time.monotonic() < deadline):
+                break
+            time.sleep(1)
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
 
@@ -136,6 +153,19 @@ def has_processes() -> str | None:
         return f"{TOOL} is absent, which kills components of its own cluster"
     if str(Path(os.environ.get("KUBECONFIG", ""))) != str(_tool_kubeconfig()):
         return f"the cluster of KUBECONFIG is not that of {TOOL}"
+    if _outside() is None:
+        return f"not started by `{TOOL} exec`, from whose caller components can be killed"
+    return None
+
+
+def _outside() -> int | None:
+    """The nearest ancestor outside the cluster's mount namespace, in which the tool works."""
+    inside, pid = os.readlink("/proc/self/ns/mnt"), os.getppid()
+    while pid > 1:
+        if os.readlink(f"/proc/{pid}/ns/mnt") != inside:
+            return pid
+        status = Path(f"/proc/{pid}/status").read_text()
+        pid = int(status.partition("PPid:")[2].split()[0])
     return None
 
 
@@ -145,8 +175,8 @@ def _tool_kubeconfig() -> Path:
 
 
 def processes(*arguments: str) -> str:
-    """The tool that made the cluster, run in the machine's own namespaces."""
-    outside = ("nsenter", "--target", "1", "--mount", "--net", "--")
+    """The tool that made the cluster, run in the namespaces of the machine."""
+    outside = ("nsenter", "--target", str(_outside()), "--mount", "--net", "--")
     done = subprocess.run(
         [*outside, str(TOOL), *arguments], capture_output=True, text=True, check=False
     )

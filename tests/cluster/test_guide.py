@@ -100,6 +100,7 @@ def _created(cluster: Cluster, document: Document) -> Document:
     return {"priorityClassName": "", **answer["spec"]}
 
 
+@pytest.mark.slow
 def test_remove_keeps_what_another_installation_uses(
     cluster: Cluster, kueue: None, pool: str, new_namespace: str, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def test_a_pod_that_may_more_is_refused(cluster: Cluster, restricted: str) -> No
     assert 'violates PodSecurity "restricted' in done.stderr
 
 
+@pytest.mark.slow
 def test_ray_pods_run(idle: Run, restricted: str) -> None:
     cancel(idle.store, idle.folder)  # the job then ends as soon as it runs
     _, steps = spec_of(idle.store, idle.folder, idle.group)
