@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from components.launch import private_ray
-from components.launch.local import ENVIRONMENT
+from components.launch.local import ENVIRONMENT, ray_start_seconds
 from xstilts.errors import InfrastructureError
 from xstilts.store.server import die_with_parent, ended
 
@@ -34,7 +34,7 @@ def main(cpus: int, address_file: Path) -> None:
     import ray
 
     try:  # Ray replaces our SIGTERM handler by one that raises the same exception
-        with private_ray.agent_ports():
+        with private_ray.agent_ports(), private_ray.patient(ray_start_seconds()):
             context = ray.init(
                 address="local",
                 num_cpus=cpus,

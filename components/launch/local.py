@@ -16,13 +16,24 @@ from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
 
 _START = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+
+
+def ray_start_seconds() -> float:
+    """How long Ray may take to start on this machine: XSTILTS_RAY_START_SECONDS, or two minutes
+    times the processes that compete for each core.
+    """
+    if chosen := os.environ.get("XSTILTS_RAY_START_SECONDS"):
+        return float(chosen)
+    return 120.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 #: Ray's settings for a group: time to import torch and Ray's agents on a busy machine. The health
 #: check interval is also the interval at which reports are collected.
 ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
-    _START: "300",
+    _START: f"{2.5 * ray_start_seconds():.0f}",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_agent_register_timeout_ms": "120000",
+    "RAY_agent_register_timeout_ms": f"{1_000 * ray_start_seconds():.0f}",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -71,15 +82,6 @@ def call(config: Mapping[str, Any]) -> None:
     """Imports and calls the worker function named in `config`; runs in every Ray Train worker."""
     module, _, name = config["worker"].partition(":")
     getattr(importlib.import_module(module), name)(config["config"])
-
-
-def ray_start_seconds() -> float:
-    """How long Ray may take to start on this machine: XSTILTS_RAY_START_SECONDS, or two minutes
-    times the processes that wait for each core.
-    """
-    if chosen := os.environ.get("XSTILTS_RAY_START_SECONDS"):
-        return float(chosen)
-    return 120.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def ray_address(seconds: float | None = None) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,33 @@ def agent_ports() -> Iterator[None]:
         yield
     finally:
         setattr(parameter, "RayParams", original)  # noqa: B010
+
+
+@contextlib.contextmanager
+def patient(seconds: float) -> Iterator[None]:
+    """Gives the raylet that the body starts so many seconds to register.
+
+    Ray gives it thirty (ray/_private/node.py, Node.__init__), without an option: the function that
+    it calls until the raylet is known waits longer here.
+    """
+    from ray._private import services
+
+    original, deadline = services.get_node, time.monotonic() + seconds
+
+    def get_node(*arguments: Any, **others: Any) -> Any:
+        while True:
+            try:
+                return original(*arguments, **others)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    setattr(services, "get_node", get_node)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(services, "get_node", original)  # noqa: B010
 
 
 def _free_ports(count: int) -> list[int]:

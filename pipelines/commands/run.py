@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: How many missing outputs an error lists.
 MOST_LISTED = 20
+#: How often the pipeline is run if tasks are lost. What they finished is not computed again.
+ATTEMPTS = 2
 
 app = new_app()
 
@@ -169,18 +171,27 @@ def run_plan(
         with _runner(processes, name, checked, folders, address, launching) as arguments:
             progress.start()
             try:
-                local_runner.run_pipeline(f"{uri}/runs/{name}", folders, *arguments)
+                for attempt in range(1, ATTEMPTS + 1):
+                    local_runner.run_pipeline(f"{uri}/runs/{name}", folders, *arguments)
+                    code, failures = local_runner.outcome(opened, name)
+                    lost = code in (0, 4) or not failures
+                    missing = _missing_outputs(opened, name) if lost else []
+                    if not missing or attempt == ATTEMPTS:
+                        break
+                    say(f"{missing[0]}: its task was lost or killed; running the pipeline again")
+                    _reset_run(opened, name, path.read_text(), address, checked.task_files)
             finally:
                 progress.stop()
-        code, failures = local_runner.outcome(opened, name)
-        missing = _missing_outputs(opened, name) if code in (0, 4) else []
         report = folders.out / "report"
         opened.get_folder(f"runs/{name}/report/", report)
     errors = [f"{failure['what']}: {in_a_line(failure['error'])}" for failure in failures]
     if missing:
         code = InfrastructureError.exit_code
         lines = "".join(f"\n  {line}" for line in missing[:MOST_LISTED])
-        errors.append(f"missing: {counted(len(missing), 'output')} of the run's tasks:{lines}")
+        errors.append(
+            f"missing: {counted(len(missing), 'output')} of the run's tasks, which were lost or "
+            f"killed; see {folders.logs / 'pipeline.log'} and run the same command again:{lines}"
+        )
     return RunResult(name, code, report, errors, time.monotonic() - started)
 
 

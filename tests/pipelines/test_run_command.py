@@ -14,11 +14,20 @@ from xstilts.store.store import Store
 
 
 @pytest.mark.slow
-def test_reported_successes_without_outputs_end_the_run_with_3(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("reported", [True, False])
+def test_lost_tasks_are_run_again_and_end_the_run_with_3(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reported: bool,
 ) -> None:
+    passes = []
+
     def green(run_uri: str, place: Any, *_: Any) -> bool:
-        """Reports success for every task; only the report's status exists."""
+        """Reports success for every task; at most the report's status exists."""
+        passes.append(run_uri)
+        if not reported:
+            return True
         store, name = (
             Store.open(local_runner.BUCKET_URI, cache=tmp_path / "cache"),
             run_uri.rpartition("/")[2],
@@ -35,4 +44,6 @@ def test_reported_successes_without_outputs_end_the_run_with_3(
     errors = capsys.readouterr().err
     assert "plan: no manifest" in errors
     assert "report: no manifest" in errors
+    assert str(tmp_path / "out" / "logs" / "pipeline.log") in errors
+    assert len(passes) == 2
     assert json.loads((tmp_path / "out" / "run.json").read_text())["run"].startswith("small-")

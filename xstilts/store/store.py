@@ -18,33 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import CorruptError, PlanError, StoreError
-from xstilts.step import Step, canonical_json
-from xstilts.store import documents, listing
-from xstilts.store.client import explained, is_absent, make_client, status_of
-from xstilts.store.layout import blob_key, blob_of, flat_blob_key, is_hashed, manifest_key
+from xstilts.step import Step
+from xstilts.store import documents
+from xstilts.store.client import explained, is_absent, make_client
+from xstilts.store.layout import blob_key, blob_of, flat_blob_key, manifest_key
 from xstilts.store.manifest import Blob, Manifest
+from xstilts.store.objects import READS, Objects, file_sha256
 from xstilts.store.private_files import cache_folder, private_folder
 from xstilts.store.threads import THREADS, in_threads
+
+__all__ = ["Store", "file_sha256", "in_threads"]
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?$")
 _PART = 16 * 1024 * 1024
 #: Steps that are looked up one by one in a store with more than a page of them.
 _FEW = 500
-#: How often a blob is read before it is called corrupt: a transfer may have lost bytes.
-_READS = 3
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-class Store:
-    """A bucket and prefix. Keys are relative to the prefix. Safe to use from several threads."""
-
-    def __init__(self, client: Any, bucket: str, prefix: str, cache: Path) -> None:
-        self.client, self.bucket, self.prefix, self.cache = client, bucket, prefix.strip("/"), cache
+class Store(Objects):
+    """Blobs, steps and checkpoints. Safe to use from several threads."""
 
     @classmethod
     def open(cls, uri: str, cache: Path | None = None, option: str = "--store") -> "Store":
@@ -69,16 +61,6 @@ class Store:
         # With a delimiter, a server over a file system reads one folder only.
         store._page("runs/", Delimiter="/", MaxKeys=1)
         return store
-
-    @property
-    def uri(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-
-    def _key(self, key: str) -> str:
-        return f"{self.prefix}/{key}" if self.prefix else key
-
-    def _where(self, key: str) -> str:
-        return f"s3://{self.bucket}/{self._key(key)}"
 
     # ---- blobs ----
 
@@ -170,7 +152,7 @@ class Store:
         """
         key = blob_key(sha256)
         digests: list[str] = []
-        for _ in range(_READS):
+        for _ in range(READS):
             # The first key again after the flat one, from which it may have moved meanwhile.
             keys = (key, flat_blob_key(sha256), key)
             digest = next((digest for each in keys if (digest := read(each)) is not None), None)
@@ -192,7 +174,7 @@ class Store:
 
     def _unreliable(self, key: str) -> StoreError:
         return StoreError(
-            f"{self._where(key)}: {_READS} downloads returned different bytes, so the transfer is "
+            f"{self._where(key)}: {READS} downloads returned different bytes, so the transfer is "
             "not reliable; check the network and the server. Nothing needs to be deleted",
             temporary=True,
         )
@@ -241,20 +223,6 @@ class Store:
     def read_blob(self, sha256: str) -> bytes:
         """The verified bytes of a blob."""
         return self.blob_path(sha256).read_bytes()
-
-    def size(self, key: str) -> int | None:
-        """The size of an object in bytes, or None if it does not exist."""
-        from botocore.exceptions import ClientError
-
-        with explained(self._where(key)):
-            try:
-                return int(
-                    self.client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"]
-                )
-            except ClientError as error:
-                if status_of(error) == 404:
-                    return None
-                raise
 
     # ---- steps ----
 
@@ -334,116 +302,6 @@ class Store:
             target.symlink_to(path.resolve())
         return into
 
-    # ---- plain keys ----
-
-    def put_bytes_at(self, key: str, data: bytes) -> None:
-        with explained(self._where(key)):
-            self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
-
-    def get_bytes_at(self, key: str) -> bytes | None:
-        """The bytes of an object, None if it does not exist. A transfer that ends early is
-        repeated.
-        """
-        from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
-
-        with explained(self._where(key)):
-            for attempt in range(_READS):
-                try:
-                    answer = self.client.get_object(Bucket=self.bucket, Key=self._key(key))
-                    body: bytes = answer["Body"].read()
-                    return body
-                except ClientError as error:
-                    if is_absent(error):
-                        return None
-                    raise
-                except (IncompleteReadError, ResponseStreamingError):
-                    if attempt == _READS - 1:
-                        raise
-        raise AssertionError("unreachable")
-
-    def put_json(self, key: str, value: Any) -> None:
-        """One PUT of canonical JSON."""
-        self.put_bytes_at(key, canonical_json(value).encode())
-
-    def get_json(self, key: str) -> dict[str, Any] | None:
-        """A JSON document, or None if there is none. StoreError if it is corrupt
-        (store/documents.py) in two downloads.
-        """
-        data = self.get_bytes_at(key)
-        if data is None:
-            return None
-        try:
-            return documents.parse(key, data, self._where(key))
-        except CorruptError:
-            data = self.get_bytes_at(key)
-        return None if data is None else documents.parse(key, data, self._where(key))
-
-    def put_file(self, key: str, path: Path) -> None:
-        with explained(self._where(key)):
-            self.client.upload_file(str(path), self.bucket, self._key(key))
-
-    def get_file(self, key: str, path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with explained(self._where(key), path, lambda: self.size(key)):
-            self.client.download_file(self.bucket, self._key(key), str(part))
-        os.replace(part, path)
-        return path
-
-    def get_folder(self, prefix: str, into: Path) -> int:
-        """Downloads everything under a prefix to a folder; returns the number of files. StoreError
-        for a key that leads out of the folder.
-        """
-        names = {
-            key: documents.checked_name(key[len(prefix) :], self._where(key))
-            for key in self.list(prefix)
-        }
-        in_threads(lambda key: self.get_file(key, into / names[key]), names)
-        return len(names)
-
-    def list(self, prefix: str) -> list[str]:
-        """All keys under a prefix, relative to the store's own, sorted."""
-        return sorted(self.entries(prefix))
-
-    def entries(self, prefix: str) -> dict[str, listing.Entry]:
-        """Key → entry of everything under a prefix. StoreError if the listing is incomplete."""
-        items = listing.hashed_items if is_hashed(prefix) else listing.items
-        return dict(items(self._page, prefix))
-
-    def folders(self, prefix: str) -> Sequence[str]:
-        """The folders directly under a prefix that ends with `/` or is empty."""
-        return listing.folders(self._page, prefix)
-
-    def _page(self, prefix: str, **arguments: Any) -> dict[str, Any]:
-        """One page of a listing, with keys relative to the store's prefix."""
-        cut = len(self._key(""))
-        with explained(self._where(prefix)):
-            answer: dict[str, Any] = self.client.list_objects_v2(
-                Bucket=self.bucket, Prefix=self._key(prefix), **arguments
-            )
-        for name, member in (("Contents", "Key"), ("CommonPrefixes", "Prefix")):
-            items = answer.get(name, ())
-            answer[name] = [{**item, member: item[member][cut:]} for item in items]
-        return answer
-
-    def listing(self, prefix: str) -> dict[str, tuple[int, str]]:
-        """Key → (size, a text that changes whenever the object is written) of everything under a
-        prefix.
-        """
-        return {key: (each.size, each.version) for key, each in self.entries(prefix).items()}
-
-    def written(self, prefix: str) -> dict[str, tuple[int, float]]:
-        """Key → (size, time of writing in seconds since 1970 by the server's clock) of everything
-        under a prefix.
-        """
-        return {key: (each.size, each.written) for key, each in self.entries(prefix).items()}
-
-    def delete(self, prefix: str) -> None:
-        """Deletes a key, or everything under a prefix that ends with `/`."""
-        for key in self.list(prefix) if prefix.endswith("/") else [prefix]:
-            with explained(self._where(key)):
-                self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
-
     # ---- checkpoints ----
 
     def put_checkpoint(
@@ -497,7 +355,7 @@ class Store:
             name, sha256 = item
             documents.checked_name(name, f"{self._where(folder)}/state.json")
             digests: list[str] = []
-            for _ in range(_READS):
+            for _ in range(READS):
                 path = self.get_file(f"{folder}/{name}", into / name)
                 digest = file_sha256(path)
                 if digest == sha256:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from components.launch import private_ray
-from tests.e2e.runs import wait_until_gone
+from pipelines.local_runner import ray_head
+from tests.e2e.runs import left_behind, wait_until_gone
+from xstilts.errors import InfrastructureError
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -37,3 +39,38 @@ def test_a_run_killed_while_ray_starts_leaves_no_process(seconds: float, tmp_pat
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     assert wait_until_gone(tmp_path, 30) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        ("/raylet/raylet ", "raylet"),
+        ("/gcs/gcs_server ", "gcs_server"),
+        ("components.launch.head ", "head process"),
+    ],
+)
+def test_a_run_ends_with_a_message_when_its_ray_dies(
+    program: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XSTILTS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XSTILTS_LOCAL", str(os.getpid()))
+    killed: list[float] = []
+
+    def run() -> None:
+        with ray_head(2, tmp_path / "logs") as address:
+            while not address.is_file():
+                time.sleep(0.1)
+            [pid] = [int(line.split()[0]) for line in started(tmp_path) if program in line]
+            os.kill(pid, signal.SIGKILL)
+            killed.append(time.monotonic())
+            time.sleep(60)
+
+    with pytest.raises(InfrastructureError, match=rf"lost: its {name}.*\(SIGKILL\).*ray\.log"):
+        run()
+    assert time.monotonic() - killed[0] < 60
+    assert wait_until_gone(tmp_path, 10) == []
+
+
+def started(home: Path) -> list[str]:
+    """Processes of the run below this one, which has the same environment."""
+    return [line for line in left_behind(home) if not line.startswith(f"{os.getpid()} ")]

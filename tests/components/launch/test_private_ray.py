@@ -5,6 +5,7 @@ import os
 import pytest
 
 from components.launch import private_ray
+from components.launch.local import ray_start_seconds
 from xstilts.environment import variables
 
 PORTS = (
@@ -41,3 +42,35 @@ def test_each_run_has_a_token_of_its_own_and_the_caller_keeps_the_environment(
     assert len(tokens) == 2
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
     assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_a_raylet_gets_more_time_than_ray_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import services
+
+    calls: list[str] = []
+
+    def unknown_at_first(address: str) -> str:
+        calls.append(address)
+        if len(calls) < 3:
+            raise RuntimeError("no node info")
+        return "known"
+
+    monkeypatch.setattr(services, "get_node", unknown_at_first)
+    with private_ray.patient(60):
+        assert services.get_node("gcs") == "known"
+    assert services.get_node is unknown_at_first
+    calls.clear()
+    with private_ray.patient(0), pytest.raises(RuntimeError, match="no node info"):
+        services.get_node("gcs")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "load", "seconds"), [("", 0.5, 120.0), ("", 8.0, 480.0), ("30", 8.0, 30.0)]
+)
+def test_ray_gets_more_time_to_start_on_a_busy_machine(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, load: float, seconds: float
+) -> None:
+    monkeypatch.setenv("XSTILTS_RAY_START_SECONDS", chosen)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert ray_start_seconds() == seconds
