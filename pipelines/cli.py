@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "logs": "Show or follow the logs of a run on a cluster.",
     "cancel": "Cancel a run on a cluster; finished steps are kept.",
     "report": "Download the report of a run on a cluster.",
+    "results": "Print scores or effects as CSV, JSON, Markdown or LaTeX.",
     "schedule": "Manage recurring benchmarks from files.",
     "tasks": "List the tasks, or check their sources.",
     "mirror": "Create, fill or verify a mirror of data and models.",

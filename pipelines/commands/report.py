@@ -1,4 +1,4 @@
-"""`xstilts report`: downloads the report of a run on a cluster."""
+"""`xstilts report`: downloads the report of a run on a cluster and compares it with another's."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,10 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
+from xstilts.store.store import Store
+
+#: Exit code if the other run was better by more than the plan's threshold.
+REGRESSION = 5
 
 app = new_app()
 
@@ -15,7 +19,9 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
-        "xstilts report RUN --store s3://bucket/prefix --out runs/RUN", note=options.CREDENTIALS
+        "xstilts report RUN --store s3://bucket/prefix --out runs/RUN",
+        "xstilts report RUN --store s3://bucket/prefix --against OTHER",
+        note=options.CREDENTIALS,
     ),
 )
 def report(
@@ -24,14 +30,59 @@ def report(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="The report is written to DIR/report.")
     ] = Path("."),
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OTHER",
+            help="Also compare its scores with those of another run of the store, or `none`. Exit "
+            "code 5 for a loss above the plan's `report: {regression: {points: …}}`.",
+            show_default="a schedule's previous firing",
+        ),
+    ] = None,
 ) -> int:
     """Download the report of a run on a cluster and print its summary."""
     from pipelines import cluster_runs
 
-    folder = cluster_runs.fetch_report(cluster_runs.open_store(store), run, out)
+    opened = cluster_runs.open_store(store)
+    folder = cluster_runs.fetch_report(opened, run, out)
     if (folder / "summary.json").is_file():
         from xstilts.analysis.terminal import show
 
         show(folder)
     say(f"report: {folder / 'report.html'}")
-    return 0
+    other = previous_firing(opened, run) if against is None else against
+    return 0 if other in (None, "none") else _compare(opened, run, str(other), folder)
+
+
+def previous_firing(store: Store, run: str) -> str | None:
+    """The run of the schedule's firing before this run's; None without one."""
+    from xstilts.runs.recurring import firings
+
+    document = store.get_json(f"runs/{run}/run.json") or {}
+    if "schedule" not in document:
+        return None
+    earlier = [
+        str(record["run"])
+        for record in firings(store, str(document["schedule"]))
+        if record["number"] < document["firing"]
+        and store.size(f"runs/{record['run']}/expanded.json") is not None
+    ]
+    return earlier[-1] if earlier else None
+
+
+def _compare(store: Store, run: str, other: str, folder: Path) -> int:
+    """Writes changes.csv and prints the changes. Returns the exit code."""
+    from pipelines import cluster_runs
+    from xstilts.analysis.changes import changes, threshold
+    from xstilts.analysis.terminal import show_changes
+    from xstilts.runs.collect import report_input
+
+    for name in (run, other):
+        cluster_runs.run_document(store, name)  # an unknown run has a helpful error
+    new, old = (report_input(store, f"runs/{name}") for name in (run, other))
+    table = changes(new, old)
+    path = folder / "changes.csv"
+    table.to_csv(path, index=False)
+    show_changes(table, f"{run} against {other}", threshold(new))
+    say(f"changes: {path}")
+    return REGRESSION if table["regression"].any() else 0

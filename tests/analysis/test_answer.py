@@ -16,7 +16,7 @@ def effects(*rows: dict[str, Any]) -> pd.DataFrame:
     default = {
         "contrast": "c", "backbone": "llava", "arm": "x", "reference": "none", "evaluation": "xnli",
         "effect": 1.0, "ci_low": 0.2, "ci_high": 1.8, "ci_method": T, "p": 0.02, "p_adjusted": 0.3,
-        "n_seeds": 5,
+        "n_seeds": 5, "seeds": "5", "mde": 1.4,
     }  # fmt: skip
     return pd.DataFrame([default | row for row in rows or ({},)])
 
@@ -34,18 +34,19 @@ def test_an_effect_that_survives_correction_helps() -> None:
     )
     assert answer("c", primary, averages, 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
-        "llava +2.2 points (+1.0 … +3.5), adjusted p = 0.012: helps. "
-        "After correction, 2 of 3 averages (one per backbone and evaluation) differ from zero, "
-        "1 above and 1 below; effects range from -1.5 to +3.0 points."
+        "llava +2.2 points (95 % interval +1.0 … +3.5, 5 seeds), adjusted p = 0.012: helps. "
+        "Effects on single evaluations range from -1.5 to +3.0 points; after correction, "
+        "2 of 3 differ from zero (1 above, 1 below)."
     )
 
 
 def test_an_effect_that_does_not_survive_correction_is_indistinguishable_from_zero() -> None:
     assert answer("c", pooled(), effects(), 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
-        "llava +1.0 points (+0.2 … +1.8), adjusted p = 0.300: indistinguishable from zero. "
-        "After correction, 0 of 1 averages (one per backbone and evaluation) differ from zero; "
-        "effects range from +1.0 to +1.0 points."
+        "llava +1.0 points (95 % interval +0.2 … +1.8, 5 seeds), adjusted p = 0.300: "
+        "indistinguishable from zero. Effects below 1.4 points (llava) cannot be excluded: a test "
+        "like this one finds them in fewer than four of five runs. "
+        "Effects on single evaluations range from +1.0 to +1.0 points, which is exploratory."
     )
 
 
@@ -57,8 +58,9 @@ def test_each_backbone_has_its_own_clause() -> None:
         ]
     )
     assert (
-        "mean over evaluations: llava +1.0 points (+0.2 … +1.8), adjusted p = 0.010: helps; "
-        "xlm-r -1.0 points (-1.8 … -0.2), adjusted p = 0.010: hurts. "
+        "mean over evaluations: "
+        "llava +1.0 points (95 % interval +0.2 … +1.8, 5 seeds), adjusted p = 0.010: helps; "
+        "xlm-r -1.0 points (95 % interval -1.8 … -0.2, 5 seeds), adjusted p = 0.010: hurts. "
     ) in answer("c", primary, effects(), 0.95)
 
 
@@ -84,21 +86,28 @@ def test_one_seed_has_no_test() -> None:
         "p": None,
         "p_adjusted": None,
         "n_seeds": 1,
+        "seeds": "1",
+        "mde": None,
         "ci_method": f"{T}, conditional on the seed",
     }
     assert answer("c", pooled(**row), effects(row), 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
-        "llava +1.0 points (+0.2 … +1.8), conditional on the seed. "
-        "With one seed, all intervals are conditional on the seed and no test is possible."
+        "llava +1.0 points (95 % interval +0.2 … +1.8, 1 seed), conditional on the seed. "
+        "With one seed, effects and intervals are conditional on the seed: other seeds may give "
+        "other effects, and no test is possible. "
+        "Effects on single evaluations range from +1.0 to +1.0 points."
     )
 
 
 def test_examples_without_variance_have_no_test() -> None:
-    row = {"p": None, "p_adjusted": None, "ci_method": "rule of three, no variance over 8 clusters"}
+    row = {
+        "p": None, "p_adjusted": None, "mde": None, "ci_method": "rule of three, no variance over 8 clusters",
+    }  # fmt: skip
     assert answer("c", pooled(**row), effects(row), 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
-        "llava +1.0 points (+0.2 … +1.8), no variance over 8 clusters. "
-        "No test is possible: the examples show no variance."
+        "llava +1.0 points (95 % interval +0.2 … +1.8, 5 seeds), no variance over 8 clusters. "
+        "Effects on single evaluations range from +1.0 to +1.0 points; "
+        "the examples show no variance to test."
     )
 
 

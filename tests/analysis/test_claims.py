@@ -5,15 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
+from xstilts.analysis.answer import answer
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
+from xstilts.analysis.multiplicity import HEAT_MAP, PRIMARY, adjusted
 from xstilts.analysis.report import write_report
 from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.scores import results_table
+from xstilts.analysis.simulation import against_none, simulated
 from xstilts.analysis.summary import summarize
+from xstilts.analysis.variance import interval
 from xstilts.plan.load import load_plan
 
 PLANS = Path(__file__).resolve().parents[2] / "pipelines" / "plans"
@@ -168,3 +173,52 @@ def test_evaluations_without_common_seeds_or_languages_are_listed(tmp_path: Path
     assert {row["evaluation"]: row["left_out"] for row in summary["left_out"]} == {
         "mlqa": "no language in common to all paired cells"
     }
+
+
+DRAWS, POOLED_OVER, LARGE = 200, 5, 1000
+CLAIMS = ("helps", "hurts", "better", "worse", "differ from zero")
+
+
+def answers(planted: bool) -> list[str]:
+    """The answers of simulated runs: five seeds, five evaluations of a thousand examples, a
+    variance over seeds as large as that over examples. Each effect is tested as in a report: the
+    pooled one as primary, the single evaluations in the heat map.
+    """
+    design = against_none("five seeds", [(seed, seed) for seed in range(5)])
+    draws = np.random.default_rng(2026 + planted)
+    parts = [
+        simulated(design, "accuracy", 1.0, DRAWS, draws, planted, LARGE) for _ in range(POOLED_OVER)
+    ]
+    texts = []
+    for draw in range(DRAWS):
+        effects = [each[draw] for each, _ in parts]
+        moved = [each[draw] for _, each in parts]
+        pooled = (np.mean(effects, axis=0), np.concatenate(moved, axis=-1) / POOLED_OVER)
+        tests = [
+            ("pooled", PRIMARY, *pooled),
+            *((f"e{k}", HEAT_MAP, effects[k], moved[k]) for k in range(POOLED_OVER)),
+        ]
+        rows = []
+        for evaluation, family, effect, influence in tests:
+            estimate = interval(effect, influence, design.layout)
+            rows.append(
+                {
+                    "backbone": "b", "reference": "none", "evaluation": evaluation, "family": family,
+                    "effect": estimate.effect, "ci_low": estimate.low, "ci_high": estimate.high,
+                    "ci_method": estimate.method, "p": estimate.p, "mde": estimate.mde, "n_seeds": 5, "seeds": "5",
+                }
+            )  # fmt: skip
+        table = adjusted(pd.DataFrame(rows))
+        texts.append(
+            answer("c", table[table["family"] == PRIMARY], table[table["family"] == HEAT_MAP], 0.95)
+        )
+    return texts
+
+
+def test_the_answer_claims_an_effect_of_pure_noise_in_no_more_than_five_percent_of_runs() -> None:
+    claimed = sum(any(word in text for word in CLAIMS) for text in answers(planted=False))
+    assert stats.binomtest(claimed, DRAWS, 0.05, alternative="greater").pvalue >= 0.001
+
+
+def test_the_answer_finds_three_planted_points_in_four_of_five_runs() -> None:
+    assert sum(": helps" in text for text in answers(planted=True)) >= 0.8 * DRAWS

@@ -31,6 +31,8 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "controls": schema.Controls,
     "controls.positive": schema.Control,
     "controls.negative": schema.NegativeControl,
+    "report": schema.ReportPlan,
+    "report.regression": schema.Regression,
     "resources": schema.Resources,
     "resources.cluster": placement.Cluster,
     "resources.cluster.tolerations": placement.Toleration,

@@ -20,8 +20,11 @@ def answer(
     level: float,
     without_result: Mapping[str, str] | None = None,
 ) -> str:
-    """The headline contrast in a few sentences: its primary effects, then how many averages differ
-    from zero.
+    """The headline contrast in a few sentences: its primary effects with intervals, seeds and
+    adjusted significance; what cannot be concluded; the effects on single evaluations.
+
+    How many evaluations differ from zero is only said if a primary effect does. So pure noise
+    yields any claim in at most 1 − `level` of runs.
 
     Args:
         headline: name of the contrast; None if the plan has none.
@@ -36,45 +39,71 @@ def answer(
         return "The plan has no headline contrast; see every arm against `none` below."
     if averages.empty:
         return "The headline contrast could not be computed; see “Missing” below."
-    alpha = 1 - level
     parts = []
     for evaluation, rows in primary.groupby("evaluation", sort=False):
         name = "mean over evaluations" if evaluation == POOLED else evaluation
-        effects = "; ".join(_effect_text(row, alpha) for row in rows.to_dict("records"))
+        effects = "; ".join(_effect_text(row, level) for row in rows.to_dict("records"))
         parts.append(f"{name}: {effects}")
     parts += [
         f"{backbone} has no result: {reason}" for backbone, reason in (without_result or {}).items()
     ]
-    sentence = f"“{headline}”, non-English languages, {'. '.join(parts)}."
-    return f"{sentence} {_summary_of_averages(averages, alpha)}"
+    sentences = [f"“{headline}”, non-English languages, {'. '.join(parts)}."]
+    sentences += _limits(primary, 1 - level)
+    return " ".join([*sentences, _single_evaluations(primary, averages, 1 - level)])
 
 
-def _summary_of_averages(averages: pd.DataFrame, alpha: float) -> str:
+def _limits(primary: pd.DataFrame, alpha: float) -> list[str]:
+    """What the primary effects do not show: with one seed, and where nothing was found."""
+    limits = []
+    rows = primary.to_dict("records")
+    if any(row["n_seeds"] == 1 for row in rows):
+        limits.append(
+            "With one seed, effects and intervals are conditional on the seed: other seeds may "
+            "give other effects, and no test is possible."
+        )
+    several = primary["evaluation"].nunique() > 1
+    undetected = [
+        f"{row['mde']:.1f} points ({row['backbone']}{', ' + row['evaluation'] if several else ''})"
+        for row in rows
+        if pd.notna(row.get("mde")) and not clear(row["p_adjusted"], alpha)
+    ]
+    if undetected:
+        limits.append(
+            f"Effects below {', '.join(undetected)} cannot be excluded: a test like this one finds "
+            "them in fewer than four of five runs."
+        )
+    return limits
+
+
+def _single_evaluations(primary: pd.DataFrame, averages: pd.DataFrame, alpha: float) -> str:
+    low, high = averages["effect"].min(), averages["effect"].max()
+    effects = f"Effects on single evaluations range from {low:+.1f} to {high:+.1f} points"
     if averages["p"].isna().all():
-        return _untested(averages)
+        tested = (averages["n_seeds"] == 1).all()
+        return f"{effects}." if tested else f"{effects}; the examples show no variance to test."
+    if not any(clear(p, alpha) for p in primary["p_adjusted"]):
+        return f"{effects}, which is exploratory."
     significant = averages[averages["p_adjusted"].map(lambda p: clear(p, alpha))]
     above = int((significant["effect"] > 0).sum())
-    low, high = averages["effect"].min(), averages["effect"].max()
-    effects = f"effects range from {low:+.1f} to {high:+.1f} points"
-    count = f"{len(significant)} of {len(averages)} averages (one per backbone and evaluation)"
-    if significant.empty:
-        return f"After correction, {count} differ from zero; {effects}."
-    below = len(significant) - above
-    return (
-        f"After correction, {count} differ from zero, {above} above and {below} below; {effects}."
+    count = f"{len(significant)} of {len(averages)} differ from zero"
+    split = f" ({above} above, {len(significant) - above} below)" if len(significant) else ""
+    return f"{effects}; after correction, {count}{split}."
+
+
+def _effect_text(row: Mapping[str, Any], level: float) -> str:
+    seeds = str(row.get("seeds") or row["n_seeds"])
+    interval = (
+        f"{100 * level:g} % interval {row['ci_low']:+.1f} … {row['ci_high']:+.1f}, "
+        f"{seeds} {'seed' if seeds == '1' else 'seeds'}"
     )
-
-
-def _effect_text(row: Mapping[str, Any], alpha: float) -> str:
-    interval = f"({row['ci_low']:+.1f} … {row['ci_high']:+.1f})"
-    effect = f"{row['backbone']} {row['effect']:+.1f} points {interval}"
+    effect = f"{row['backbone']} {row['effect']:+.1f} points ({interval})"
     limits = [*_notes(row["ci_method"]), *filter(None, [row.get("left_out")])]
     if pd.isna(row["p"]):
         return ", ".join([effect, *limits])
     p = row["p_adjusted"]
     p_value = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     direction = _direction(row["effect"], row["reference"])
-    conclusion = direction if p <= alpha else "indistinguishable from zero"
+    conclusion = direction if clear(p, 1 - level) else "indistinguishable from zero"
     return ", ".join([f"{effect}, adjusted {p_value}: {conclusion}", *limits])
 
 
@@ -88,12 +117,6 @@ def _notes(method: str) -> list[str]:
     """The notes in an interval's label, after its formula and degrees of freedom."""
     parts = method.split(", ")
     return parts[2:] if method.startswith("t, ") else parts[1:]
-
-
-def _untested(averages: pd.DataFrame) -> str:
-    if (averages["n_seeds"] == 1).all():
-        return "With one seed, all intervals are conditional on the seed and no test is possible."
-    return "No test is possible: the examples show no variance."
 
 
 def control_verdicts(controls: Mapping[str, Any], effects: pd.DataFrame) -> list[dict[str, Any]]:

@@ -176,6 +176,7 @@ class ReportInput:
     staged: records and encodings with bad rows, truncation or unknown tokens.
     intermediates: scores of arms on English dev rows of their own tasks, one row per metric.
     cut_contexts: see `xstilts.analysis.cut_contexts`.
+    provenance: where the numbers come from: run, store, plan, versions, commits, command.
     """
 
     expanded: Mapping[str, Any]
@@ -188,6 +189,7 @@ class ReportInput:
     run: str
     intermediates: Sequence[Mapping[str, Any]] = ()
     cut_contexts: Sequence[dict[str, Any]] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:

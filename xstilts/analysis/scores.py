@@ -65,6 +65,20 @@ def results_table(report: ReportInput) -> pd.DataFrame:
     return table
 
 
+def averages_table(results: pd.DataFrame) -> pd.DataFrame:
+    """One row per backbone, arm and evaluation of a table of scores: the official average, its mean
+    over seeds, and the standard error over them (missing with one seed).
+
+    The official metric of an evaluation is the first of its rows.
+    """
+    rows = results[(results["checkpoint"] == "selected") & (results["language"] == AVERAGE)]
+    official = results.groupby("evaluation", sort=False)["metric"].transform("first")
+    rows = rows[rows["metric"] == official.loc[rows.index]]
+    keys = ["backbone", "arm", "evaluation", "metric"]
+    means = rows.groupby(keys, sort=False)["value"].agg(["mean", "sem", "count"]).reset_index()
+    return means.rename(columns={"mean": "score", "sem": "standard_error", "count": "cells"})
+
+
 def _values(
     scored: Mapping[str, Scored], metric: str, averaged: Sequence[str]
 ) -> Iterator[dict[str, Any]]:

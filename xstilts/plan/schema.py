@@ -454,6 +454,23 @@ def _distinct(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]
     return pairs
 
 
+class Regression(Part):
+    """points: a loss above this, against another run, is a regression."""
+
+    points: Annotated[float, Field(ge=0)] = 1.0
+
+
+class ReportPlan(Part):
+    """What the report adds. It changes no result.
+
+    gpu_hour_price: price of a GPU hour, in any currency. regression: for `xstilts report
+    --against`.
+    """
+
+    gpu_hour_price: Positive | None = None
+    regression: Regression | None = None
+
+
 class Plan(Part):
     """A whole plan.
 
@@ -488,6 +505,7 @@ class Plan(Part):
     most_bad_rows: Annotated[float, Field(ge=0, lt=1)] = 0.05
     splits: Mapping[str, SplitPlan] = {}
     limit: Count | None = None
+    report: ReportPlan | None = None  # None: left out of plans that do not have it
     resources: Resources = Resources()
 
     @model_validator(mode="after")

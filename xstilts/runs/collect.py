@@ -4,6 +4,7 @@ and why.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from xstilts import __version__
 from xstilts.analysis.cut_contexts import cut_contexts
 from xstilts.analysis.inputs import Cell, Lazy, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
@@ -65,6 +67,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
         cut_contexts=cut_contexts(_encoding_info(store), expanded),
         banner=_banner(expanded, str(run.get("mirror", ""))),
         run=folder,
+        provenance=_provenance(store, folder, run, expanded),
     )
 
 
@@ -338,6 +341,36 @@ def _banner(expanded: Mapping[str, Any], mirror: str) -> str:
             "name the splits." + tiny
         )
     return tiny.strip()
+
+
+def _provenance(
+    store: Store, folder: str, run: Mapping[str, Any], expanded: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Where the report's numbers come from, and the command that computes them again.
+
+    Args:
+        store: the run's store.
+        folder: key prefix of the run's folder.
+        run: run.json.
+        expanded: the plan's expansion as JSON.
+    """
+    name, mirror = folder.rpartition("/")[2], str(run.get("mirror", ""))
+    text = store.get_bytes_at(f"{folder}/plan.yaml")
+    created = run.get("created")
+    return {
+        "run": name,
+        "store": store.uri,
+        "created": None
+        if created is None
+        else datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds"),
+        "mirror": mirror,
+        "schedule": run.get("schedule"),
+        "xstilts": __version__,
+        "environment": expanded.get("environment", {}),
+        "sources": expanded["identities"],
+        "plan": None if text is None else text.decode(),
+        "command": f"xstilts run plan.yaml --mirror {mirror} --out runs/{expanded['name']}",
+    }
 
 
 def _encoding_info(store: Store) -> Callable[[str], Mapping[str, Any] | None]:
