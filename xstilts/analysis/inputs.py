@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xstilts.analysis.step_records import StepRecord
 from xstilts.official.layout import averaged_languages, benchmark_of
 from xstilts.scoring.metrics import CORPUS, METRICS, ratio_value, task_metrics
 
@@ -107,6 +108,7 @@ class ReportInput:
     staged: records and encodings with bad rows, truncation or unknown tokens.
     intermediates: scores of arms on English dev rows of their own tasks, one row per metric.
     cut_contexts: see `xstilts.analysis.cut_contexts`.
+    steps: fingerprint → what a finished step recorded.
     """
 
     expanded: Mapping[str, Any]
@@ -119,6 +121,7 @@ class ReportInput:
     run: str
     intermediates: Sequence[Mapping[str, Any]] = ()
     cut_contexts: Sequence[dict[str, Any]] = ()
+    steps: Mapping[str, StepRecord] = field(default_factory=dict)
 
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:

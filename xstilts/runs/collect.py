@@ -15,6 +15,7 @@ from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
 from xstilts.runs.folder import failure_key
+from xstilts.runs.step_records import step_records
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
 
@@ -60,6 +61,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
         cut_contexts=cut_contexts(_encoding_info(store), expanded),
         banner=_banner(expanded, str(run.get("mirror", ""))),
         run=folder,
+        steps=step_records(store, expanded),
     )
 
 
