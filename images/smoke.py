@@ -76,9 +76,7 @@ MODULES: Mapping[str, Sequence[str]] = {
         "components.report.artifacts",
         "xstilts.runs.collect",
         "xstilts.analysis.report",
-        "xstilts.analysis.figures",
-        "matplotlib.pyplot",
-        "matplotlib.backends.backend_svg",
+        "xstilts.analysis.page.render",
         "jinja2",
     ),
 }

@@ -47,7 +47,7 @@ ROOTS: Mapping[str, Sequence[str]] = {
         "huggingface-hub",
         *STEP,
     ),
-    "report": ("pandas", "scipy", "matplotlib", "jinja2", "pyarrow", "numpy", *STEP),
+    "report": ("pandas", "scipy", "vl-convert-python", "jinja2", "pyarrow", "numpy", *STEP),
 }
 
 #: Packages that are installed without their dependencies, and why that is enough.

@@ -294,12 +294,12 @@ def _check_nodes(root: Any) -> None:
         if isinstance(node.value, str):
             return 1
         sizes[id(node)] = 0  # being counted
-        inner = [part for item in node.value for part in (item if isinstance(item, tuple) else [item])]
+        inner = [
+            part for item in node.value for part in (item if isinstance(item, tuple) else [item])
+        ]
         total = 1 + sum(size(part, depth + 1) for part in inner)
         if total > MOST_VALUES:
-            raise InvalidDocument(
-                f"{where}more than {MOST_VALUES:,} values, with aliases expanded"
-            )
+            raise InvalidDocument(f"{where}more than {MOST_VALUES:,} values, with aliases expanded")
         sizes[id(node)] = total
         return total
 
@@ -401,7 +401,13 @@ def check_type(value: Any, types: type | tuple[type, ...], where: str) -> None:
     """DataError unless a value is of one of the types."""
     if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
         kinds = types if isinstance(types, tuple) else (types,)
-        names = {dict: "an object", list: "a list", str: "text", int: "an integer", bool: "a boolean"}
+        names = {
+            dict: "an object",
+            list: "a list",
+            str: "text",
+            int: "an integer",
+            bool: "a boolean",
+        }
         wanted = " or ".join(names.get(kind, "a number") for kind in kinds)
         raise DataError(f"{where} must be {wanted}, not {named(value)}")
 

@@ -74,7 +74,7 @@ def _compare(store: Store, run: str, other: str, folder: Path) -> int:
     """Writes changes.csv and prints the changes. Returns the exit code."""
     from pipelines import cluster_runs
     from xstilts.analysis.changes import changes, threshold
-    from xstilts.analysis.terminal import show_changes
+    from xstilts.analysis.terminal_changes import show_changes
     from xstilts.runs.collect import report_input
 
     for name in (run, other):

@@ -179,7 +179,7 @@ def run_plan(
                     if not missing or attempt == ATTEMPTS:
                         break
                     say(f"{missing[0]}: its task was lost or killed; running the pipeline again")
-                    _reset_run(opened, name, path.read_text(), address, checked.task_files)
+                    _reset_run(opened, name, loaded.text, address, checked.task_files)
             finally:
                 progress.stop()
         report = folders.out / "report"

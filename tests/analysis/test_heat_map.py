@@ -7,8 +7,6 @@ import pandas as pd
 from xstilts.analysis.heat_map import heat_map
 from xstilts.analysis.inputs import ReportInput
 
-BLUE, RED = "31, 111, 139", "192, 87, 70"
-
 
 def report(**expanded: Any) -> ReportInput:
     scores = {"xnli": "1", "xquad": "2"}
@@ -55,11 +53,11 @@ def test_the_cells_of_a_small_table() -> None:
                     "entries": [
                         {
                             "effect": 2.0, "low": 1.0, "high": 3.0, "same_data": False,
-                            "background": f"rgba({BLUE}, 0.68)", "clear": True,
+                            "strength": 100, "clear": True,
                         },
                         {
                             "effect": -1.0, "low": -3.0, "high": 1.0, "same_data": True,
-                            "background": f"rgba({RED}, 0.38)", "clear": False,
+                            "strength": -100, "clear": False,
                         },
                     ],
                 }
@@ -97,8 +95,20 @@ def test_of_two_contrasts_of_an_arm_with_none_the_first_is_shown() -> None:
     assert entries(effects({}, again))[0]["clear"] is True
 
 
-def test_effects_of_zero_have_the_faintest_color() -> None:
-    assert entries(effects({"effect": 0.0}))[0]["background"] == f"rgba({RED}, 0.08)"
+def test_each_evaluation_has_its_own_scale_over_all_backbones() -> None:
+    table = effects(
+        {"effect": 1.0},
+        {"evaluation": "xquad", "effect": -8.0},
+        {"backbone": "qwen", "effect": -4.0},
+    )
+    order = {"backbones": ["llava", "qwen"], "arms": ["none", "x"]}
+    first, second = heat_map(report(order=order), table)
+    assert [entry["strength"] for entry in first["lines"][0]["entries"]] == [25, -100]
+    assert second["lines"][0]["entries"][0]["strength"] == -100
+
+
+def test_effects_of_zero_have_no_color() -> None:
+    assert entries(effects({"effect": 0.0}))[0]["strength"] == 0
 
 
 def test_the_plans_confidence_decides_what_is_bold() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from tests.analysis.test_effects import cell, report, scored
 from xstilts.analysis.inputs import Cell, ReportInput
+from xstilts.analysis.page.view import score_tables
 from xstilts.analysis.report import write_report
 from xstilts.analysis.report_markdown import markdown
-from xstilts.analysis.report_page import score_tables
 from xstilts.analysis.scores import results_table
 
 EMPTY: dict[str, Any] = {
@@ -78,7 +78,33 @@ def test_a_table_of_scores_names_each_split_once() -> None:
     (table,) = score_tables(data, results_table(data))
     assert table["splits"] == ["test", "validation"]
     assert table["languages"] == ["avg", "non_en", "en", "de"]
-    assert table["lines"] == [{"backbone": "b", "arm": "none", "values": [75.0, 50.0, 100.0, 50.0]}]
+    assert table["lines"] == [
+        {"backbone": "b", "arm": "none", "values": [75.0, 50.0, 100.0, 50.0], "errors": [None] * 4}
+    ]
+
+
+def test_a_score_has_its_standard_error_over_seeds() -> None:
+    cells = [cell("none", None, seed, {"en": [1, seed]}) for seed in (0, 1)]
+    data = report(cells)
+    (table,) = score_tables(data, results_table(data))
+    assert table["lines"][0]["values"][0] == 75.0
+    assert table["lines"][0]["errors"][0] == pytest.approx(25.0)
+
+
+def test_hostile_texts_are_no_markup_in_markdown() -> None:
+    """Rendered, each text is as it was written."""
+    from markdown_it import MarkdownIt
+
+    hostile = "Study of [/INST] <b>markup</b> *x* `y` ![i](http://z) a_b _c_ | &amp; $m$ ~~s~~"
+    lost = {"what": hostile, "reason": hostile, "log": ""}
+    text = markdown({**EMPTY, "title": hostile, "answer": hostile, "missing": [lost]})
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
+    inline = [token for token in tokens if token.type == "inline"]
+    assert [token.content for token in inline][-1].count("INST") == 2
+    for token in inline:
+        assert {child.type for child in token.children or ()} <= {"text", "text_special"}
+    shown = "".join(child.content for child in inline[0].children or ())
+    assert shown == hostile
 
 
 def full_report(**more: Any) -> ReportInput:

@@ -66,9 +66,7 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Change:
         state = load_file(folder / WEIGHTS)
         made = change(state)
         state = made if isinstance(made, dict) else state
-        save_file(
-            {k: v.contiguous() for k, v in state.items()}, folder / WEIGHTS, {"format": "pt"}
-        )
+        save_file({k: v.contiguous() for k, v in state.items()}, folder / WEIGHTS, {"format": "pt"})
 
     return save
 

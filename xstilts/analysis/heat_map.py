@@ -8,21 +8,19 @@ from xstilts.analysis.effects import confidence
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.result_texts import clear
 
-#: RGB of effects above and below zero.
-_ABOVE, _BELOW = "31, 111, 139", "192, 87, 70"
-
 
 def heat_map(report: ReportInput, effects: pd.DataFrame) -> list[dict[str, Any]]:
     """One table per backbone, one line per arm, one entry per evaluation.
 
     `effects` has the official metrics, averaged over languages. An entry is an effect with its
-    color, or `without`, the reason why there is none.
+    `strength`, -100 to 100: its share of the evaluation's largest effect over all backbones. Or it
+    is `without`, the reason why there is none.
     """
     against_none = effects[
         (effects["reference"] == "none")
         & effects["backbone"].isin(report.expanded["order"]["backbones"])
     ]
-    largest = float(against_none["effect"].abs().max()) if len(against_none) else 1.0
+    largest = against_none["effect"].abs().groupby(against_none["evaluation"]).max().to_dict()
     alpha = 1 - confidence(report)
     # Of two contrasts of one arm with `none`, only the first is corrected in the heat map's family.
     rows = {
@@ -38,7 +36,7 @@ def heat_map(report: ReportInput, effects: pd.DataFrame) -> list[dict[str, Any]]
                 {
                     "arm": arm,
                     "entries": [
-                        _entry(rows[key], largest, alpha)
+                        _entry(rows[key], largest[evaluation], alpha)
                         if (key := (backbone, arm, evaluation)) in rows
                         else {"without": _reason(report, backbone, arm, evaluation)}
                         for evaluation in report.metrics
@@ -65,13 +63,11 @@ def _reason(report: ReportInput, backbone: str, arm: str, evaluation: str) -> st
 
 
 def _entry(row: dict[str, Any], largest: float, alpha: float) -> dict[str, Any]:
-    share = min(1.0, abs(row["effect"]) / largest) if largest else 0.0
-    color = _ABOVE if row["effect"] > 0 else _BELOW
     return {
         "effect": row["effect"],
         "low": row["ci_low"],
         "high": row["ci_high"],
         "same_data": bool(row["same_data"]),
-        "background": f"rgba({color}, {0.08 + 0.6 * share:.2f})",
+        "strength": round(100 * row["effect"] / largest) if largest else 0,
         "clear": clear(row["p_adjusted"], alpha),
     }

@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from xstilts.analysis.step_records import StepRecord
 from xstilts.official.layout import averaged_languages, benchmark_of
 from xstilts.scoring.counts import corpus_values
 from xstilts.scoring.metrics import CORPUS, METRICS, ratio_value, task_metrics
@@ -177,6 +178,7 @@ class ReportInput:
     intermediates: scores of arms on English dev rows of their own tasks, one row per metric.
     cut_contexts: see `xstilts.analysis.cut_contexts`.
     provenance: where the numbers come from: run, store, plan, versions, commits, command.
+    steps: fingerprint → what a finished step recorded.
     """
 
     expanded: Mapping[str, Any]
@@ -190,6 +192,7 @@ class ReportInput:
     intermediates: Sequence[Mapping[str, Any]] = ()
     cut_contexts: Sequence[dict[str, Any]] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, StepRecord] = field(default_factory=dict)
 
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:

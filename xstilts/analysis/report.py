@@ -13,10 +13,14 @@ import pyarrow.parquet as pq
 
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
+from xstilts.analysis.page.render import write_files
+from xstilts.analysis.page.seeds import SeedEffects
+from xstilts.analysis.page.view import report_charts
 from xstilts.analysis.report_markdown import markdown
 from xstilts.analysis.report_page import page
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
+from xstilts.analysis.tables import write_tables
 from xstilts.step import canonical_json
 
 #: The most predictions that are copied to a report. Those of larger runs stay in the store, where
@@ -40,8 +44,8 @@ PREDICTIONS = (*((name, pa.string()) for name in _TEXTS), *_CELL, ("language", p
 
 def write_report(folder: Path, report: ReportInput) -> dict[str, Any]:
     """Writes results.parquet, effects.parquet, intermediates.parquet (if the plan scores them),
-    cells.parquet, predictions/ (up to COMBINED rows), summary.json, report.md and report.html.
-    Returns the summary.
+    cells.parquet, predictions/ (up to COMBINED rows), summary.json, report.md, report.html,
+    figures/ and tables/. Returns the summary.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results, effects = results_table(report), effects_table(report)
@@ -58,7 +62,19 @@ def write_report(folder: Path, report: ReportInput) -> dict[str, Any]:
         json.dumps(summary, indent=2, ensure_ascii=False, default=_plain)
     )
     (folder / "report.md").write_text(markdown(summary))
-    (folder / "report.html").write_text(page(report, results, effects, summary))
+    charts = list(
+        report_charts(
+            report,
+            effects,
+            SeedEffects(report, results),
+            summary["headline"],
+            summary["confidence"],
+        )
+    )
+    for name, _, chart in charts:
+        write_files(chart, folder / "figures", name)
+    write_tables(folder / "tables", report, results, effects, summary)
+    (folder / "report.html").write_text(page(report, results, effects, summary, charts))
     return summary
 
 

@@ -1,5 +1,6 @@
 """The report as Markdown, `report.md`, for a run's page."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,13 @@ _LISTS = (
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The answer, the effects, the controls, and lists of what is missing."""
-    lines = [f"# {summary['title']}", ""]
+    lines = [f"# {escaped(summary['title'])}", ""]
     if summary["banner"]:
-        lines += [f"> {summary['banner']}", ""]
-    lines += [summary["answer"], "", *_effects(summary)]
+        lines += [f"> {escaped(summary['banner'])}", ""]
+    lines += [escaped(summary["answer"]), "", *_effects(summary)]
     if summary["controls"]:
         lines += ["", "## Controls", ""]
-        lines += [f"- {control_text(control)}" for control in summary["controls"]]
+        lines += [f"- {escaped(control_text(control))}" for control in summary["controls"]]
     if summary["cut_contexts"]:
         lines += ["", "## Truncated contexts", ""]
         lines += _table(
@@ -58,17 +59,26 @@ def markdown(summary: Mapping[str, Any]) -> str:
         if summary[name]:
             lines += ["", f"## {title}", ""]
             lines += [
-                f"- {', '.join(entry[key] for key in keys)}: {entry[reason]}"
+                f"- {', '.join(escaped(entry[key]) for key in keys)}: {escaped(entry[reason])}"
                 for entry in summary[name]
             ]
     return "\n".join(lines) + "\n"
+
+
+#: Characters that Markdown could read as markup; underscores inside words are none.
+_MARKUP = re.compile(r"[\\`*\[\]<>|~&$]|(?<!\w)_|_(?!\w)|^[#+-](?=\s)")
+
+
+def escaped(value: Any) -> str:
+    """A text as Markdown shows it unchanged: no markup, no HTML, on one line."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(str(value).split()))
 
 
 def hub_form_note(languages: Sequence[str]) -> str:
     """What a reader must know about UD-POS in these languages."""
     return (
         "UD-POS uses the words of the hub's copy, which differ from the official ones, in "
-        f"{', '.join(languages)}."
+        f"{', '.join(map(escaped, languages))}."
     )
 
 
@@ -101,7 +111,7 @@ def _effects(summary: Mapping[str, Any]) -> list[str]:
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     return [
-        f"| {' | '.join(columns)} |",
+        f"| {' | '.join(map(escaped, columns))} |",
         "|" + "---|" * len(columns),
-        *(f"| {' | '.join(str(value) for value in row)} |" for row in rows),
+        *(f"| {' | '.join(escaped(value) for value in row)} |" for row in rows),
     ]

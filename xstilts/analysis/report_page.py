@@ -1,92 +1,149 @@
-"""The report as a self-contained HTML page, `report.html`."""
+"""The report as a self-contained HTML page, `report.html`.
 
-from collections.abc import Mapping
+The page is complete without JavaScript: charts are static SVG, and what is behind a number is in
+<details>. The script, whose hash is in the page's content security policy, adds filters, sorting,
+dialogs and tooltips. The policy forbids every request.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 
-from xstilts.analysis import figures
-from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH
 from xstilts.analysis.heat_map import heat_map
 from xstilts.analysis.inputs import ReportInput
-from xstilts.analysis.multiplicity import PRIMARY
+from xstilts.analysis.page import palette, render
+from xstilts.analysis.page.cells import Key, cell_details
+from xstilts.analysis.page.charts import Spec
+from xstilts.analysis.page.explorer import explorer_data, script_json
+from xstilts.analysis.page.language_facts import SOURCES
+from xstilts.analysis.page.seeds import SeedEffects
+from xstilts.analysis.page.training import costs, duration
+from xstilts.analysis.page.view import (
+    NAMES,
+    cards,
+    contrast_tables,
+    named_contrasts,
+    report_charts,
+    score_tables,
+)
 from xstilts.analysis.report_markdown import hub_form_note
 from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.summary import official_rows
+from xstilts.analysis.tables import points
 from xstilts.official.forms import HUB_FORM
 
-#: Estimands over several languages.
-AGGREGATES = (AVERAGE, GAP, NON_ENGLISH)
+#: The largest specification that is embedded for tooltips, in characters. Larger charts are
+#: static only.
+LARGEST_SPEC = 150_000
 
 
 def page(
-    report: ReportInput, results: pd.DataFrame, effects: pd.DataFrame, summary: Mapping[str, Any]
+    report: ReportInput,
+    results: pd.DataFrame,
+    effects: pd.DataFrame,
+    summary: Mapping[str, Any],
+    charts: Sequence[tuple[str, str, Spec]] | None = None,
 ) -> str:
-    """The page with inline styles and figures."""
+    """The page with inline styles, charts and script.
+
+    Args:
+        report: the report's input.
+        results: the table of scores.
+        effects: the table of effects.
+        summary: the report's content as JSON.
+        charts: of `report_charts`; drawn here if None.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
         loader=PackageLoader("xstilts.analysis", "."),
         autoescape=select_autoescape(["j2"]),
         undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    level = summary["confidence"]
-    averaged = official_rows(report, effects)
-    of_headline = effects[effects["contrast"] == summary["headline"]]
-    official = of_headline["evaluation"].map(report.official_metrics)
-    single_languages = of_headline[
-        ~of_headline["language"].isin(AGGREGATES) & (of_headline["metric"] == official)
-    ]
-    shown = pd.concat(
-        [
-            of_headline[of_headline["family"] == PRIMARY],
-            averaged[averaged["contrast"] == summary["headline"]],
-        ]
-    )
-    labels = [
-        f"{row.backbone}, {row.evaluation}{', non-English' if row.language == NON_ENGLISH else ''}"
-        for row in shown.itertuples()
-    ]
+    environment.filters |= {"points": points, "duration": duration, "p": p_text}
+    level, headline = summary["confidence"], summary["headline"]
+    seeds = SeedEffects(report, results)
+    if charts is None:
+        charts = list(report_charts(report, effects, seeds, headline, level))
+    heat, shown = _numbered(heat_map(report, official_rows(report, effects)))
     hub_languages = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
+    script = f"{render.library()}\n{_text('page.js')}"
+    price = (report.expanded.get("plan", {}).get("report") or {}).get("gpu_hour_price")
     return environment.get_template("report.html.j2").render(
         summary=summary,
-        p_text=p_text,
-        heat=heat_map(report, averaged),
+        run=report.run,
+        style=f"{palette.style()}{_text('page.css')}",
+        script=script,
+        policy=_policy(script),
+        cards=cards(summary),
+        contrasts=named_contrasts(report, headline),
+        tables=contrast_tables(summary),
+        names=NAMES,
+        figures={name: _figure(name, text, spec) for name, text, spec in charts},
+        heat=heat,
+        details=cell_details(report, effects, seeds, shown),
+        explorer=script_json(explorer_data(report, effects, shown, 1 - level)),
         scores=score_tables(report, results),
+        one_seed=_one_seed(results),
+        costs=costs(report.steps.values(), price),
+        price=price,
+        curves=[name for name, _, _ in charts if name.startswith("curves-")],
+        sources=SOURCES,
         level=f"{100 * level:g} %",
-        forest=figures.forest(shown, labels, level) if len(shown) else "",
-        languages=figures.by_language(single_languages, level) if len(single_languages) else "",
+        alpha=f"{1 - level:.3g}",
         hub_form=hub_form_note(hub_languages) if hub_languages else "",
     )
 
 
-def score_tables(report: ReportInput, results: pd.DataFrame) -> list[dict[str, Any]]:
-    """One table per evaluation: the mean score over seeds in the official metric, by backbone, arm
-    and language.
+def _text(name: str) -> str:
+    return files("xstilts.analysis.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(script: str) -> str:
+    """A content security policy that allows this script and no request."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _figure(name: str, text: str, spec: Spec) -> dict[str, Any]:
+    """A chart for the template: its SVG, its width in pixels, and its specification for tooltips,
+    empty if that is too large.
     """
-    official = results["evaluation"].map(report.official_metrics)
-    rows = results[(results["checkpoint"] == "selected") & (results["metric"] == official)]
-    tables = []
-    for evaluation, part in rows.groupby("evaluation", sort=False):
-        single = part[~part["language"].isin(AGGREGATES)]
-        columns = [AVERAGE, NON_ENGLISH, *dict.fromkeys(single["language"])]
-        means = part.groupby(["backbone", "arm", "language"], sort=False)["value"].mean()
-        tables.append(
-            {
-                "evaluation": evaluation,
-                "metric": report.official_metrics[str(evaluation)],
-                "languages": columns,
-                "lines": [
-                    {
-                        "backbone": backbone,
-                        "arm": arm,
-                        "values": [means.get((backbone, arm, column)) for column in columns],
-                    }
-                    for backbone, arm in dict.fromkeys(
-                        zip(part["backbone"], part["arm"], strict=True)
-                    )
-                ],
-                "splits": sorted(set(single["split"])),
-            }
-        )
-    return tables
+    svg = render.inline_svg(spec, name)
+    width = re.search(r'\bwidth="([\d.]+)"', svg)
+    source = script_json(spec)
+    return {
+        "name": name,
+        "text": text,
+        "svg": svg,
+        "width": round(float(width[1])) if width else 640,
+        "spec": source if len(source) <= LARGEST_SPEC else "",
+    }
+
+
+def _numbered(heat: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Key]]:
+    """The heat map with an `index` in each entry that has an effect, and the keys in this order."""
+    shown: list[Key] = []
+    for table in heat:
+        for line in table["lines"]:
+            for evaluation, entry in zip(table["evaluations"], line["entries"], strict=True):
+                if "without" not in entry:
+                    entry["index"] = len(shown)
+                    shown.append((table["backbone"], line["arm"], evaluation))
+    return heat, shown
+
+
+def _one_seed(results: pd.DataFrame) -> bool:
+    """Whether no score was replicated."""
+    seeds = results.groupby(["backbone", "arm", "evaluation"])["seed"].nunique(dropna=False)
+    return bool(len(seeds)) and bool((seeds <= 1).all())

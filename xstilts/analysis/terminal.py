@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -52,53 +51,8 @@ def show(report: Path, console: Console | None = None) -> None:
     console.print(printable(summary["banner"]), style="italic", markup=False)
 
 
-def show_changes(
-    changes: pd.DataFrame, title: str, threshold: float | None, console: Console | None = None
-) -> None:
-    """Prints what changed between two runs, and which changes are regressions.
-
-    Args:
-        changes: the table of `xstilts.analysis.changes`.
-        title: names of both runs.
-        threshold: the plan's, in points; None if it has none.
-        console: where to print.
-    """
-    console = console or Console(file=sys.__stdout__)
-    table = Table(title=escape(title), title_justify="left")
-    for column in ("backbone", "arm", "evaluation"):
-        table.add_column(column)
-    for column in ("score", "other", "change", "interval", "adj. p", "seeds"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("")
-    for row in changes.to_dict("records"):
-        head = [escape(str(row[name])) for name in ("backbone", "arm", "evaluation")]
-        if pd.isna(row["change"]):
-            table.add_row(*head, *[""] * 6, escape(row["reason"]), style="dim")
-            continue
-        scores = ["" if pd.isna(row[name]) else f"{row[name]:.1f}" for name in ("score", "other")]
-        interval = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
-        note = "regression" if row["regression"] else row["reason"]
-        table.add_row(
-            *head,
-            *scores,
-            f"{row['change']:+.1f}",
-            interval,
-            p_text(row["p_adjusted"]),
-            str(int(row["n_seeds"])),
-            escape(note),
-            style="bold red" if row["regression"] else None,
-        )
-    console.print(table)
-    if threshold is None:
-        console.print("The plan sets no `report: {regression: {points: …}}`, so none is checked.")
-    else:
-        count = int(changes["regression"].sum())
-        found = f"{counted(count, 'loss', 'losses')} of more than {threshold:g} points"
-        console.print(f"{found} that noise does not explain.", markup=False)
-
-
 def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Table:
-    table = Table(title=_text(title), title_justify="left")
+    table = Table(title=plain_text(title), title_justify="left")
     for column in ("contrast", "backbone", "evaluation"):
         table.add_column(column)
     for column in ("effect", f"{100 * level:g} % interval", "adj. p", "MDE", "seeds"):
@@ -106,9 +60,9 @@ def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Ta
     for row in effects:
         p = row["p_adjusted"]
         cells = (
-            _text(row["contrast"]),
-            _text(row["backbone"]),
-            _text(row["evaluation"]),
+            plain_text(row["contrast"]),
+            plain_text(row["backbone"]),
+            plain_text(row["evaluation"]),
             f"{row['effect']:+.1f}",
             f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}",
             p_text(p),
@@ -119,6 +73,6 @@ def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Ta
     return table
 
 
-def _text(value: str) -> Text:
+def plain_text(value: str) -> Text:
     """Text from a plan, which is not markup."""
     return Text(printable(value))

@@ -1,0 +1,197 @@
+"""The page in a browser: headless Chromium, with hostile texts in every name.
+
+Needs Chromium (Debian: `apt-get install chromium`; elsewhere `playwright install chromium`).
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.analysis.sample_report import ARM, sample_report
+from xstilts.analysis.effects import effects_table
+from xstilts.analysis.report_page import page
+from xstilts.analysis.scores import results_table
+from xstilts.analysis.summary import summarize
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import Error, sync_playwright
+
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    with sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(
+                executable_path=program, args=["--no-sandbox", "--disable-gpu"]
+            )
+        except Error as error:
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]} (apt-get install chromium)")
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    report = sample_report()
+    results, effects = results_table(report), effects_table(report)
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(page(report, results, effects, summarize(report, results, effects)))
+    return path
+
+
+class Visit:
+    """An open page with its console errors, dialogs and requests."""
+
+    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
+        self.context = browser.new_context(**{"viewport": DESKTOP, **options})
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self.dialogs: list[str] = []
+        self.page.on(
+            "console", lambda m: m.type in ("error", "warning") and self.errors.append(m.text)
+        )
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on(
+            "dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss())
+        )
+        self.page.goto(file.as_uri())
+
+    def scroll_through(self) -> None:
+        """Shows everything, so that every chart is drawn."""
+        self.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        charts = self.page.locator(".chart[data-spec]")
+        for index in range(charts.count()):
+            charts.nth(index).scroll_into_view_if_needed()
+        self.page.wait_for_function(
+            "document.querySelectorAll('.chart[data-spec]').length ==="
+            " document.querySelectorAll('.chart[data-drawn]').length"
+        )
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Any, file: Path) -> Iterator[Visit]:
+    visit = Visit(browser, file)
+    yield visit
+    visit.context.close()
+
+
+def test_every_chart_is_drawn_without_error_request_or_dialog(visit: Visit, file: Path) -> None:
+    visit.scroll_through()
+    assert visit.page.locator(".chart[data-drawn] svg").count() > 4
+    assert (visit.errors, visit.dialogs, visit.requests) == ([], [], [file.as_uri()])
+
+
+def test_hostile_texts_add_no_element(visit: Visit) -> None:
+    assert visit.page.locator("img").count() == 0
+    assert visit.page.locator("h1").inner_text().startswith("Study of <img src=x")
+
+
+def test_a_filter_by_backbone_and_evaluation_hides_the_others(visit: Visit) -> None:
+    visit.page.select_option("[name=backbone]", "llava")
+    visit.page.select_option("[name=evaluation]", "udpos")
+    shown = visit.page.locator(".heat td.e:visible")
+    assert set(shown.evaluate_all("cells => cells.map(c => c.dataset.e)")) == {"udpos"}
+    assert visit.page.locator(".heatmap:visible").count() == 1
+    visit.page.click("#filters [type=reset]")
+    visit.page.wait_for_function("document.querySelectorAll('.heatmap:not([hidden])').length === 2")
+
+
+def test_a_filter_by_language_shows_the_mean_over_these_languages(visit: Visit) -> None:
+    first = visit.page.locator(".heat td.e a").first
+    before = first.inner_text()
+    visit.page.select_option("[name=seen]", "0")  # Yoruba
+    assert "1 language" in first.inner_text()
+    effect = visit.page.locator(".heat td.e").first.get_attribute("data-effect")
+    expected = visit.page.evaluate(
+        "(() => { const data = JSON.parse(document.getElementById('explorer').textContent);"
+        "return data.cells[0].accuracy[4][data.languages.xnli.indexOf('yo')]; })()"
+    )
+    assert float(effect) == pytest.approx(expected)
+    visit.page.click("#filters [type=reset]")
+    visit.page.wait_for_function(f"document.querySelector('.heat td.e a').innerText !== {effect!r}")
+    assert first.inner_text() == before
+
+
+def test_a_click_on_a_heading_sorts_by_effect(visit: Visit) -> None:
+    table = visit.page.locator(".heat").first
+    table.locator("thead th button").nth(1).click()
+    column = table.locator("tbody tr > :nth-child(2)")
+    effects = [float(x) for x in column.evaluate_all("cells => cells.map(c => c.dataset.effect)")]
+    assert effects == sorted(effects, reverse=True)
+    assert table.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_a_number_opens_its_languages_seeds_examples_and_steps(visit: Visit) -> None:
+    link = visit.page.locator(".heat td.e a").first
+    link.focus()
+    visit.page.keyboard.press("Enter")
+    dialog = visit.page.locator("dialog[open]")
+    text = dialog.inner_text()
+    for part in ("Swahili", "seed 2", "gold", "score/", "Minimum detectable effect"):
+        assert part in text
+    visit.page.keyboard.press("Escape")
+    assert visit.page.locator("dialog[open]").count() == 0
+
+
+def test_without_javascript_the_page_has_charts_and_what_is_behind_each_number(
+    browser: Any, file: Path
+) -> None:
+    visit = Visit(browser, file, java_script_enabled=False)
+    assert visit.page.locator(".chart svg").count() > 4
+    assert not visit.page.locator("#filters").is_visible()
+    visit.page.locator(".heat td.e a").first.click()
+    assert visit.page.locator("#cell-0").is_visible()
+    visit.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_the_page_without_sideways_scroll(
+    browser: Any, file: Path, scheme: str
+) -> None:
+    visit = Visit(browser, file, viewport=PHONE, color_scheme=scheme)
+    visit.scroll_through()
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    visit.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Any, file: Path, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    visit = Visit(browser, file, color_scheme=scheme)
+    visit.scroll_through()
+    found = Axe().run(visit.page).response["violations"]
+    serious = [
+        f"{each['id']}: {node['html'][:120]} {node['failureSummary'][:200]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"][:3]
+    ]
+    assert serious == []
+    visit.context.close()
+
+
+def test_print_keeps_colors_and_opens_details(browser: Any, file: Path) -> None:
+    visit = Visit(browser, file)
+    visit.page.emulate_media(media="print")
+    visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert visit.page.locator("details:not([open])").count() == 0
+    assert visit.page.evaluate("getComputedStyle(document.body).printColorAdjust") == "exact"
+    assert not visit.page.locator("#filters").is_visible()
+    visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert visit.page.locator("details:not([open])").count() > 0
+    visit.context.close()
+
+
+def test_the_arm_with_the_hostile_name_is_a_line_of_the_table(visit: Visit) -> None:
+    names = visit.page.locator(".heat th[scope=row]").all_inner_texts()
+    assert ARM in names

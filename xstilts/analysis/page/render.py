@@ -1,0 +1,47 @@
+"""Draws Vega-Lite charts without a browser: SVG for the page, files, and the embedded library."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from xstilts.analysis.page.palette import PAPER
+
+#: Pixels of a PNG file per unit of a chart.
+PNG_SCALE = 2.0
+
+_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_ID = re.compile(r'\b(id="|url\(#|xlink:href="#)([\w-]+)')
+
+
+def inline_svg(spec: Mapping[str, Any], name: str) -> str:
+    """The chart as SVG for a page, with ids that start with `name` and short numbers."""
+    svg = vl_convert.vegalite_to_svg(dict(spec))
+    svg = _NUMBER.sub(lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), svg)
+    return _ID.sub(lambda match: f"{match[1]}{name}-{match[2]}", svg)
+
+
+def write_files(spec: Mapping[str, Any], folder: Path, name: str) -> None:
+    """The chart as `name`.svg, .pdf and .png, on white."""
+    folder.mkdir(parents=True, exist_ok=True)
+    white = {**spec, "background": PAPER}
+    svg = vl_convert.vegalite_to_svg(white)
+    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    (folder / f"{name}.pdf").write_bytes(vl_convert.svg_to_pdf(svg))
+    (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
+
+
+@cache
+def library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, with their licence."""
+    script = vl_convert.javascript_bundle()
+    return f"/*! {_LICENCE} */\n{script}"
+
+
+_LICENCE = (
+    "Vega, Vega-Lite, Vega-Embed: Copyright (c) 2015-2025 University of Washington Interactive "
+    "Data Lab and contributors. BSD 3-Clause License. https://github.com/vega"
+)
