@@ -16,7 +16,7 @@ from pipelines.commands.app import Debug, Group, examples, new_app
 from xstilts import __version__
 from xstilts.errors import XstiltsError
 
-#: Command → its summary. Each is the `app` of pipelines/commands/<command>.py.
+#: Command → its summary. Each is the `app` of pipelines/commands/<command>.py, `-` as `_`.
 COMMANDS: Mapping[str, str] = {
     "run": "Run a plan on this machine.",
     "plans": "List the shipped plans.",
@@ -26,11 +26,13 @@ COMMANDS: Mapping[str, str] = {
     "rates": "Choose learning rates on English dev data of the arm `none`.",
     "compile": "Write the Kubeflow Pipelines package.",
     "submit": "Run a plan on a cluster.",
-    "status": "Show the state of a run on a cluster.",
+    "runs": "List local runs and those of a cluster.",
+    "status": "Show the state of a run.",
     "wait": "Wait for a run on a cluster and return its exit code.",
-    "logs": "Show or follow the logs of a run on a cluster.",
+    "logs": "Show or follow the logs of a run.",
+    "train-log": "Show learning curves, time and GPU-hours of a run.",
     "cancel": "Cancel a run on a cluster; finished steps are kept.",
-    "report": "Download the report of a run on a cluster.",
+    "report": "Download the report of a run.",
     "schedule": "Manage recurring benchmarks from files.",
     "tasks": "List the tasks, or check their sources.",
     "mirror": "Create, fill or verify a mirror of data and models.",
@@ -55,7 +57,7 @@ class LazyGroup(Group):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pipelines.commands.{cmd_name}")
+        module = importlib.import_module(f"pipelines.commands.{cmd_name.replace('-', '_')}")
         return typer.main.get_command(module.app)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

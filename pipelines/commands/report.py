@@ -1,4 +1,4 @@
-"""`xstilts report`: downloads the report of a run on a cluster."""
+"""`xstilts report`: downloads the report of a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,20 +15,26 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
-        "xstilts report RUN --store s3://bucket/prefix --out runs/RUN", note=options.CREDENTIALS
+        "xstilts report demo --out runs/demo",
+        "xstilts report RUN --store s3://bucket/prefix --out runs/RUN",
+        note=options.CREDENTIALS,
     ),
 )
 def report(
     run: options.RunName,
-    store: options.ClusterStore,
+    store: options.RunStore = None,
+    home: options.Home = Path(".xstilts"),
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="The report is written to DIR/report.")
     ] = Path("."),
 ) -> int:
-    """Download the report of a run on a cluster and print its summary."""
+    """Download the report of a run and print its summary."""
     from pipelines import cluster_runs
+    from pipelines.opened_store import opened_store
+    from pipelines.run_list import run_named
 
-    folder = cluster_runs.fetch_report(cluster_runs.open_store(store), run, out)
+    with opened_store(store, home) as opened:
+        folder = cluster_runs.fetch_report(opened, run_named(opened, run), out)
     if (folder / "summary.json").is_file():
         from xstilts.analysis.terminal import show
 

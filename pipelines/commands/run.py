@@ -13,7 +13,7 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say, warn
-from xstilts.errors import InfrastructureError, counted, in_a_line
+from xstilts.errors import InfrastructureError, counted
 
 if TYPE_CHECKING:
     from pipelines.local_runner import LocalFolders
@@ -75,7 +75,7 @@ def run(
 @dataclass(frozen=True)
 class RunResult:
     """A finished local run. `report`: the folder with report.html, summary.json and the tables.
-    `errors`: one text for each failed step, and one for missing outputs.
+    `errors`: one text for each error of failed steps, and one for missing outputs.
     """
 
     name: str
@@ -119,6 +119,7 @@ def run_plan(
         XstiltsError: the plan is invalid, or the infrastructure failed.
     """
     from pipelines import local_runner
+    from pipelines.failures import grouped_failures
     from pipelines.plan_file import expand_plan, open_plan
     from pipelines.progress import ProgressPrinter, ProgressThread, progress_line
     from pipelines.scratch_folder import scratch_folder
@@ -144,7 +145,7 @@ def run_plan(
         if checked.reuse == "none":
             expansion = expand_plan(checked, address, generation=name)
         todo = {kind: len(steps) for kind, steps in undone(expansion, opened).items() if steps}
-        _reset_run(opened, name, loaded.text, address, checked.task_files)
+        _reset_run(opened, name, loaded.text, address, checked.task_files, folders.out)
         if checked.limit is not None:
             say(
                 f"smoke run: at most {checked.limit} rows of each split and updates of each "
@@ -173,7 +174,7 @@ def run_plan(
         report = folders.out / "report"
         for key in opened.list(f"runs/{name}/report/"):
             opened.get_file(key, report / key.removeprefix(f"runs/{name}/report/"))
-    errors = [f"{failure['what']}: {in_a_line(failure['error'])}" for failure in failures]
+    errors = grouped_failures(failures)
     if missing:
         code = InfrastructureError.exit_code
         lines = "".join(f"\n  {line}" for line in missing[:MOST_LISTED])
@@ -182,13 +183,18 @@ def run_plan(
 
 
 def _reset_run(
-    store: "Store", name: str, plan: str, mirror: str, task_files: Mapping[str, str]
+    store: "Store",
+    name: str,
+    plan: str,
+    mirror: str,
+    task_files: Mapping[str, str],
+    out: Path,
 ) -> None:
     """Writes the run's folder and removes what an earlier attempt recorded about its outcome."""
     from xstilts.runs.finished import forget
     from xstilts.runs.folder import create
 
-    create(store, name, plan, mirror, task_files)
+    create(store, name, plan, mirror, task_files, out=str(out))
     store.delete(f"runs/{name}/status.json")
     forget(store, f"runs/{name}")
     for key in store.list(f"runs/{name}/failures/"):
