@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, str] = {
     "lock": "Show or update the images and digests in images/images.lock.",
     "doctor": "Check this machine or a cluster for missing requirements.",
     "export": "Write a report's predictions as XTREME-R submissions.",
+    "export-model": "Write a trained model for transformers and peft.",
     "validate": "Check a submission for errors.",
     "grade": "Score a submission.",
     "calibrate": "Check the report's intervals on simulated runs.",
