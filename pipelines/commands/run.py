@@ -17,6 +17,7 @@ from xstilts.errors import InfrastructureError, counted
 
 if TYPE_CHECKING:
     from pipelines.local_runner import LocalFolders
+    from xstilts.plan.schema import Resources
     from xstilts.store.store import Store
 
 #: How many missing outputs an error lists.
@@ -121,7 +122,7 @@ def run_plan(
     from pipelines import local_runner
     from pipelines.failures import grouped_failures
     from pipelines.plan_file import expand_plan, open_plan
-    from pipelines.progress import ProgressPrinter, ProgressThread, progress_line
+    from pipelines.progress import progress_of
     from pipelines.scratch_folder import scratch_folder
     from xstilts.plan.status import undone
     from xstilts.runs.mirror_choice import mirror_for
@@ -132,6 +133,8 @@ def run_plan(
     home.mkdir(parents=True, exist_ok=True)
     loaded = open_plan(plan, tasks, overrides, limit)
     checked = loaded.plan
+    if runner == "subprocess":
+        _require_gpus(checked.resources)
     folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
     name = local_runner.run_name(checked.name, folders.out)
     address = mirror_for(mirror, checked.mirror, home, say)
@@ -161,7 +164,7 @@ def run_plan(
             )
         )
         totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
-        progress = ProgressThread(ProgressPrinter(lambda: progress_line(opened, totals), say))
+        progress = progress_of(opened, totals, say)
         trains = bool(todo.get("finetune") or todo.get("score"))
         with _runner(runner, name, checked, folders, address, trains) as arguments:
             progress.start()
@@ -180,6 +183,23 @@ def run_plan(
         lines = "".join(f"\n  {line}" for line in missing[:MOST_LISTED])
         errors.append(f"missing: {counted(len(missing), 'output')} of the run's tasks:{lines}")
     return RunResult(name, code, report, errors, time.monotonic() - started)
+
+
+def _require_gpus(resources: "Resources") -> None:
+    """Refuses a plan whose workers need more GPUs than this machine has, before anything starts."""
+    needed = resources.workers * resources.gpus_per_worker
+    if not needed or os.environ.get("XSTILTS_LAUNCHER", "local") != "local":
+        return
+    import torch
+
+    available = torch.cuda.device_count()
+    if available < needed:
+        raise InfrastructureError(
+            f"resources.gpus_per_worker: a group needs {needed:g} GPUs "
+            f"({resources.workers} × {resources.gpus_per_worker:g}), and this machine has "
+            f"{available}; add --set resources.gpus_per_worker=0 to train on the CPU, or run "
+            "`xstilts submit`"
+        )
 
 
 def _reset_run(
