@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -120,3 +122,60 @@ def test_the_same_error_of_many_steps_is_one_line_with_a_count() -> None:
     failures = [{"what": f"step {i}", "error": "no GPU"} for i in range(13)]
     failures.append({"what": "report", "error": "other"})
     assert grouped_failures(failures) == ["step 0 and 12 more: no GPU", "report: other"]
+
+
+# ---- failed runs ----
+
+
+class Hook(BaseHTTPRequestHandler):
+    received: ClassVar[list[Any]] = []
+    code = 200
+
+    def do_POST(self) -> None:
+        self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.code)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Tests print nothing."""
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hook]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setenv("XSTILTS_WEBHOOK", f"http://127.0.0.1:{server.server_port}/secret-path")
+    monkeypatch.setattr(Hook, "received", [])
+    yield Hook
+    server.shutdown()
+    server.server_close()
+
+
+def test_failed_runs_are_posted_to_a_webhook(
+    local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 4
+    (body,) = hook.received
+    assert OLD in body["text"]
+    assert [run["run"] for run in body["runs"]] == [OLD]
+    assert NEW not in capfd.readouterr().out
+
+
+def test_nothing_is_posted_if_no_run_failed(
+    local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str]
+) -> None:
+    local.put_json(f"runs/{OLD}/status.json", {"exit_code": 0, "missing": []})
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 0
+    assert hook.received == []
+    assert "no run failed within 1d" in capfd.readouterr().out
+
+
+def test_a_refused_post_is_an_error_without_the_secret_url(
+    local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Hook, "code", 403)
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 3
+    error = capfd.readouterr().err
+    assert "the post failed: 403" in error
+    assert "secret-path" not in error
