@@ -17,7 +17,7 @@ from pipelines.console import warn
 from xstilts import __version__
 from xstilts.errors import XstiltsError, printable, without_credentials
 
-#: Command → its summary. Each is the `app` of pipelines/commands/<command>.py.
+#: Command → its summary. Each is the `app` of pipelines/commands/<command>.py, `-` as `_`.
 COMMANDS: Mapping[str, str] = {
     "run": "Run a plan on this machine.",
     "plans": "List the shipped plans.",
@@ -27,11 +27,13 @@ COMMANDS: Mapping[str, str] = {
     "rates": "Choose learning rates on English dev data of the arm `none`.",
     "compile": "Write the Kubeflow Pipelines package.",
     "submit": "Run a plan on a cluster.",
-    "status": "Show the state of a run on a cluster.",
+    "runs": "List local runs and those of a cluster.",
+    "status": "Show the state of a run.",
     "wait": "Wait for a run on a cluster and return its exit code.",
-    "logs": "Show or follow the logs of a run on a cluster.",
+    "logs": "Show or follow the logs of a run.",
+    "train-log": "Show learning curves, time and GPU-hours of a run.",
     "cancel": "Cancel a run on a cluster; finished steps are kept.",
-    "report": "Download the report of a run on a cluster.",
+    "report": "Download the report of a run.",
     "results": "Print scores or effects as CSV, JSON, Markdown or LaTeX.",
     "schedule": "Manage recurring benchmarks from files.",
     "tasks": "List the tasks, or check their sources.",
@@ -40,6 +42,7 @@ COMMANDS: Mapping[str, str] = {
     "lock": "Show or update the images and digests in images/images.lock.",
     "doctor": "Check this machine or a cluster for missing requirements.",
     "export": "Write a report's predictions as XTREME-R submissions.",
+    "export-model": "Write a trained model for transformers and peft.",
     "validate": "Check a submission for errors.",
     "grade": "Score a submission.",
     "calibrate": "Check the report's intervals on simulated runs.",
@@ -57,7 +60,7 @@ class LazyGroup(Group):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pipelines.commands.{cmd_name}")
+        module = importlib.import_module(f"pipelines.commands.{cmd_name.replace('-', '_')}")
         return typer.main.get_command(module.app)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -7,9 +7,10 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from xstilts.errors import InfrastructureError, PlanError
+from xstilts.errors import InfrastructureError, PlanError, in_a_line
 
 #: Exit code of a program that SIGPIPE ends.
 BROKEN_PIPE = 141
@@ -70,6 +71,19 @@ def explained(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 text: {error}; save the file as UTF-8", PlanError.exit_code
     return None
+
+
+def grouped_failures(failures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line for each different error of recorded failures, with the first step that has it and
+    the number of the others.
+    """
+    steps: dict[str, list[str]] = {}
+    for failure in failures:
+        steps.setdefault(in_a_line(str(failure["error"])), []).append(str(failure["what"]))
+    return [
+        f"{names[0]}{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}: {error}"
+        for error, names in steps.items()
+    ]
 
 
 def _packages(error: BaseException) -> set[str]:

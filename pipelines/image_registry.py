@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
@@ -65,9 +67,7 @@ def digest(reference: str) -> str:
     the registry's own. Raises InfrastructureError with the registry's answer.
     """
     name = parse(reference)
-    pool = urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(2, redirect=3)
-    )
+    pool = _pool(name)
     headers = {"Accept": ", ".join(ACCEPTED)}
     answer = _get(pool, reference, name.url, headers)
     if answer.status == 401:
@@ -94,6 +94,27 @@ def digest(reference: str) -> str:
             f"{computed}; check for a proxy in between"
         )
     return computed
+
+
+def _pool(name: ImageName) -> urllib3.PoolManager:
+    """Connections to a registry, through HTTPS_PROXY or HTTP_PROXY unless NO_PROXY has the host."""
+    settings: dict[str, Any] = {
+        "timeout": urllib3.Timeout(connect=5, read=30),
+        "retries": urllib3.Retry(2, redirect=3),
+    }
+    host = name.host.rpartition("]")[2].partition(":")[0] or name.host
+    proxy = getproxies().get(name.url.partition(":")[0])
+    if not proxy or proxy_bypass(host):
+        return urllib3.PoolManager(**settings)
+    address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if address.scheme not in ("http", "https"):
+        raise InfrastructureError(
+            f"HTTPS_PROXY: scheme {address.scheme!r} is not supported; use an http:// proxy"
+        )
+    login = f"{unquote(address.username or '')}:{unquote(address.password or '')}"
+    headers = urllib3.make_headers(proxy_basic_auth=login) if address.username else None
+    url = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
+    return urllib3.ProxyManager(url, proxy_headers=headers, **settings)
 
 
 def _get(pool: urllib3.PoolManager, reference: str, url: str, headers: dict[str, str]) -> Any:
@@ -130,20 +151,43 @@ def _authorization(pool: urllib3.PoolManager, name: ImageName, challenge: str) -
 
 
 def _stored(host: str) -> str | None:
-    """base64 of user:password from Docker's config.json, if it has them."""
+    """base64 of user:password from Docker's config.json or its credential helper, if they have
+    them.
+    """
     folder = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
     file = Path(folder) / "config.json"
     if not file.is_file():
         return None
-    logins = json.loads(file.read_text()).get("auths", {})
-    for key in (
-        host,
-        f"https://{host}",
-        "https://index.docker.io/v1/" if host == DOCKER_HUB else host,
-    ):
+    config = json.loads(file.read_text())
+    logins, helpers = config.get("auths", {}), config.get("credHelpers", {})
+    names = ("https://index.docker.io/v1/" if host == DOCKER_HUB else host, host, f"https://{host}")
+    for key in dict.fromkeys(names):
+        helper = helpers.get(key) or config.get("credsStore")
+        if helper and (login := _of_helper(helper, key)):
+            return login
         entry = logins.get(key, {})
         if entry.get("auth"):
             return str(entry["auth"])
         if entry.get("username") and entry.get("password"):
             return base64.b64encode(f"{entry['username']}:{entry['password']}".encode()).decode()
     return None
+
+
+def _of_helper(helper: str, server: str) -> str | None:
+    """base64 of user:password from `docker-credential-<helper>`, None if it has none. Raises
+    InfrastructureError if the helper is not installed.
+    """
+    program = f"docker-credential-{helper}"
+    try:
+        answer = subprocess.run(
+            [program, "get"], input=server, capture_output=True, text=True, timeout=60, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise InfrastructureError(
+            f"{program}: {type(error).__name__}; Docker's config.json names it for {server}: "
+            "install it, or run `docker login` without a credential helper"
+        ) from error
+    if answer.returncode != 0:  # it has no login of this server
+        return None
+    login = json.loads(answer.stdout)
+    return base64.b64encode(f"{login['Username']}:{login['Secret']}".encode()).decode()

@@ -8,11 +8,11 @@ from typing import Any
 
 from components.launch.waiting import recorded as recorded_waits
 from pipelines.cluster_runs import kfp_id, run_document, totals
+from pipelines.failures import grouped_failures
 from pipelines.kfp.error_texts import KfpError
 from pipelines.kfp.kfp_client import Kfp
 from pipelines.outages import Outages
 from pipelines.run_state import DELETED, Facts, RunState, Wait, state_of
-from xstilts.errors import in_a_line
 from xstilts.store.store import Store
 
 Say = Callable[[str], None]
@@ -169,8 +169,8 @@ def wait(
         if status.state.ended:
             break
         outages.sleep(every)
-    for failure in status.failures:
-        warn(f"{failure['what']}: {in_a_line(failure['error'])}")
+    for line in grouped_failures(status.failures):
+        warn(line)
     code = status.state.exit_code or 0
     say(f"{run}: {status.state}, exit code {code}")
     return code

@@ -38,7 +38,9 @@ def init(
     if file.exists():
         raise PlanError(f"{file} exists; name a new file")
     text = (TEMPLATE if origin is None else plan_file(origin)).read_text(encoding="utf-8")
-    file.write_text(text, encoding="utf-8")
+    lines = text.splitlines(keepends=True)  # the schema's path is relative to the shipped plan
+    kept = [line for line in lines if not line.startswith("# yaml-language-server")]
+    file.write_text("".join(kept), encoding="utf-8")
     say(f"wrote {file}; edit it, then:")
     say(f"  xstilts check {file}    # without data or network")
     say(f"  xstilts run {file} --limit 8    # a smoke run of minutes")

@@ -1,5 +1,6 @@
-"""`xstilts logs`: the logs of a run on a cluster."""
+"""`xstilts logs`: the logs of a run."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
+        "xstilts logs demo",
         "xstilts logs RUN --store s3://bucket/prefix",
         "xstilts logs RUN --store s3://bucket/prefix --host http://localhost:8888 --follow",
         note=options.CREDENTIALS,
@@ -20,7 +22,8 @@ app = new_app()
 )
 def logs(
     run: options.RunName,
-    store: options.ClusterStore,
+    store: options.RunStore = None,
+    home: options.Home = Path(".xstilts"),
     host: options.OptionalHost = None,
     namespace: Annotated[
         str | None,
@@ -63,20 +66,24 @@ def logs(
         float, typer.Option(metavar="SECONDS", min=0.1, help="Polling interval of --follow.")
     ] = 5.0,
 ) -> int:
-    """Show or follow the logs of a run on a cluster: its steps, its Ray jobs and its failures.
+    """Show or follow the logs of a run: its steps, its Ray jobs and its failures.
 
     With --follow the command returns the exit code of the run.
     """
-    from pipelines import cluster_runs, run_logs
+    from pipelines import local_logs, run_logs
     from pipelines.log_follow import Selection
     from pipelines.log_steps import seconds_of
-    from pipelines.outages import Outages
+    from pipelines.opened_store import opened_store
+    from pipelines.run_list import run_named
     from pipelines.run_status import KfpServer
 
     selection = Selection(tail, step, None if since is None else seconds_of(since), raw)
-    opened = Outages().outlast(lambda: cluster_runs.open_store(store))
-    if follow:
-        server = KfpServer(host, namespace, ca_cert)
-        return run_logs.follow(opened, run, server, selection, every)
-    run_logs.show(opened, run, namespace or run_logs.NAMESPACE, selection)
+    with opened_store(store, home) as opened:
+        run = run_named(opened, run)
+        if (folder := local_logs.folder_of(opened, run)) is not None:
+            return local_logs.show(opened, run, folder, selection, every if follow else None)
+        if follow:
+            server = KfpServer(host, namespace, ca_cert)
+            return run_logs.follow(opened, run, server, selection, every)
+        run_logs.show(opened, run, namespace or run_logs.NAMESPACE, selection)
     return 0

@@ -89,7 +89,20 @@ CREDENTIALS = (
 )
 
 RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="Name of the run, as printed by submit.")
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Name of the run (see `xstilts runs`), or of a plan, which means its newest run.",
+    ),
+]
+RunStore = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URI",
+        help="Store of a cluster, s3://bucket/prefix.",
+        show_default="the local runs of HOME",
+    ),
 ]
 ClusterStore = Annotated[
     str, typer.Option("--store", metavar="URI", help="Store of the cluster, s3://bucket/prefix.")

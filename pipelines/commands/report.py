@@ -1,4 +1,4 @@
-"""`xstilts report`: downloads the report of a run on a cluster and compares it with another's."""
+"""`xstilts report`: downloads the report of a run, and compares it with another run's."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
+        "xstilts report demo --out runs/demo",
         "xstilts report RUN --store s3://bucket/prefix --out runs/RUN",
         "xstilts report RUN --store s3://bucket/prefix --against OTHER",
         note=options.CREDENTIALS,
@@ -26,7 +27,8 @@ app = new_app()
 )
 def report(
     run: options.RunName,
-    store: options.ClusterStore,
+    store: options.RunStore = None,
+    home: options.Home = Path(".xstilts"),
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="The report is written to DIR/report.")
     ] = Path("."),
@@ -40,18 +42,23 @@ def report(
         ),
     ] = None,
 ) -> int:
-    """Download the report of a run on a cluster and print its summary."""
+    """Download the report of a run and print its summary."""
     from pipelines import cluster_runs
+    from pipelines.opened_store import opened_store
+    from pipelines.run_list import run_named
 
-    opened = cluster_runs.open_store(store)
-    folder = cluster_runs.fetch_report(opened, run, out)
-    if (folder / "summary.json").is_file():
-        from xstilts.analysis.terminal import show
+    with opened_store(store, home) as opened:
+        name = run_named(opened, run)
+        folder = cluster_runs.fetch_report(opened, name, out)
+        if (folder / "summary.json").is_file():
+            from xstilts.analysis.terminal import show
 
-        show(folder)
-    say(f"report: {folder / 'report.html'}")
-    other = previous_firing(opened, run) if against is None else against
-    return 0 if other in (None, "none") else _compare(opened, run, str(other), folder)
+            show(folder)
+        say(f"report: {folder / 'report.html'}")
+        if against == "none":
+            return 0
+        other = previous_firing(opened, name) if against is None else run_named(opened, against)
+        return 0 if other is None else _compare(opened, name, other, folder)
 
 
 def previous_firing(store: Store, run: str) -> str | None:

@@ -15,21 +15,21 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
-        "xstilts results runs/demo/report",
+        "xstilts results demo",
+        "xstilts results runs/demo/report --format latex",
         "xstilts results RUN --store s3://bucket/prefix --table effects --format csv",
         note=options.CREDENTIALS,
     ),
 )
 def results(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Folder of a report, or name of a run in --store.")
-    ],
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI", help="Store of the run, s3://bucket/prefix.", show_default=False
+        str,
+        typer.Argument(
+            metavar="RUN", help="Folder of a report, or name of a run (see `xstilts runs`)."
         ),
-    ] = None,
+    ],
+    store: options.RunStore = None,
+    home: options.Home = Path(".xstilts"),
     table: Annotated[
         Literal["averages", "results", "effects"],
         typer.Option(
@@ -49,27 +49,23 @@ def results(
 
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         name = "effects.parquet" if table == "effects" else "results.parquet"
-        frame = pd.read_parquet(_file(run, store, name, Path(scratch)))
+        frame = pd.read_parquet(_file(run, store, home, name, Path(scratch)))
     shown = averages_table(frame) if table == "averages" else frame
     typer.echo(FORMATS[format_](shown), nl=False)
     return 0
 
 
-def _file(run: str, store: str | None, name: str, scratch: Path) -> Path:
-    """A file of the report of a run in the store, or of a local folder."""
+def _file(run: str, store: str | None, home: Path, name: str, scratch: Path) -> Path:
+    """A file of the report in a local folder, or of that of a run in a store."""
+    for folder in (Path(run), Path(run) / "report"):
+        if store is None and (folder / name).is_file():
+            return folder / name
+    from pipelines.opened_store import opened_store
+    from pipelines.run_list import run_named
     from xstilts.errors import PlanError
 
-    if store is not None:
-        from pipelines import cluster_runs
-
-        opened = cluster_runs.open_store(store)
-        key = f"runs/{run}/report/{name}"
+    with opened_store(store, home) as opened:
+        key = f"runs/{run_named(opened, run)}/report/{name}"
         if opened.size(key) is None:
             raise PlanError(f"{opened.uri}/{key}: the run has no report yet; see `xstilts status`")
         return opened.get_file(key, scratch / name)
-    for folder in (Path(run), Path(run) / "report"):
-        if (folder / name).is_file():
-            return folder / name
-    raise PlanError(
-        f"{run}: no {name} in this folder; give the folder of a report, or a run's name and --store"
-    )

@@ -13,12 +13,12 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say, warn
-from xstilts.errors import InfrastructureError, counted, in_a_line
+from xstilts.errors import InfrastructureError, counted
 
 if TYPE_CHECKING:
     from pipelines.local_runner import LocalFolders
     from pipelines.task_processes import TaskProcesses
-    from xstilts.plan.schema import Plan
+    from xstilts.plan.schema import Plan, Resources
     from xstilts.store.store import Store
 
 #: How many missing outputs an error lists.
@@ -79,7 +79,7 @@ def run(
 @dataclass(frozen=True)
 class RunResult:
     """A finished local run. `report`: the folder with report.html, summary.json and the tables.
-    `errors`: one text for each failed step, and one for missing outputs.
+    `errors`: one text for each error of failed steps, and one for missing outputs.
     """
 
     name: str
@@ -123,8 +123,9 @@ def run_plan(
         XstiltsError: the plan is invalid, or the infrastructure failed.
     """
     from pipelines import local_runner
+    from pipelines.failures import grouped_failures
     from pipelines.plan_file import expand_plan, open_plan
-    from pipelines.progress import ProgressPrinter, ProgressThread, progress_line
+    from pipelines.progress import progress_of
     from pipelines.scratch_folder import scratch_folder
     from xstilts.plan.status import undone
     from xstilts.runs.mirror_choice import mirror_for
@@ -136,6 +137,8 @@ def run_plan(
     private_folder(home)
     loaded = open_plan(plan, tasks, overrides, limit)
     checked = loaded.plan
+    if runner == "subprocess":
+        _require_gpus(checked.resources)
     folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
     name = local_runner.run_name(checked.name, folders.out)
     address = mirror_for(mirror, checked.mirror, home, say)
@@ -150,7 +153,7 @@ def run_plan(
         if checked.reuse == "none":
             expansion = expand_plan(checked, address, generation=name)
         todo = {kind: len(steps) for kind, steps in undone(expansion, opened).items() if steps}
-        _reset_run(opened, name, loaded.text, address, checked.task_files)
+        _reset_run(opened, name, loaded.text, address, checked.task_files, folders.out)
         if checked.limit is not None:
             say(
                 f"smoke run: at most {checked.limit} rows of each split and updates of each "
@@ -166,7 +169,7 @@ def run_plan(
             )
         )
         totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
-        progress = ProgressThread(ProgressPrinter(lambda: progress_line(opened, totals), say))
+        progress = progress_of(opened, totals, say)
         launching = next((kind for kind in ("finetune", "score") if todo.get(kind)), None)
         with _runner(processes, name, checked, folders, address, launching) as arguments:
             progress.start()
@@ -179,12 +182,12 @@ def run_plan(
                     if not missing or attempt == ATTEMPTS:
                         break
                     say(f"{missing[0]}: its task was lost or killed; running the pipeline again")
-                    _reset_run(opened, name, loaded.text, address, checked.task_files)
+                    _reset_run(opened, name, loaded.text, address, checked.task_files, folders.out)
             finally:
                 progress.stop()
         report = folders.out / "report"
         opened.get_folder(f"runs/{name}/report/", report)
-    errors = [f"{failure['what']}: {in_a_line(failure['error'])}" for failure in failures]
+    errors = grouped_failures(failures)
     if missing:
         code = InfrastructureError.exit_code
         lines = "".join(f"\n  {line}" for line in missing[:MOST_LISTED])
@@ -195,14 +198,36 @@ def run_plan(
     return RunResult(name, code, report, errors, time.monotonic() - started)
 
 
+def _require_gpus(resources: "Resources") -> None:
+    """Refuses a plan whose workers need more GPUs than this machine has, before anything starts."""
+    needed = resources.workers * resources.gpus_per_worker
+    if not needed or os.environ.get("XSTILTS_LAUNCHER", "local") != "local":
+        return
+    import torch
+
+    available = torch.cuda.device_count()
+    if available < needed:
+        raise InfrastructureError(
+            f"resources.gpus_per_worker: a group needs {needed:g} GPUs "
+            f"({resources.workers} × {resources.gpus_per_worker:g}), and this machine has "
+            f"{available}; add --set resources.gpus_per_worker=0 to train on the CPU, or run "
+            "`xstilts submit`"
+        )
+
+
 def _reset_run(
-    store: "Store", name: str, plan: str, mirror: str, task_files: Mapping[str, str]
+    store: "Store",
+    name: str,
+    plan: str,
+    mirror: str,
+    task_files: Mapping[str, str],
+    out: Path,
 ) -> None:
     """Writes the run's folder and removes what an earlier attempt recorded about its outcome."""
     from xstilts.runs.finished import forget
     from xstilts.runs.folder import create
 
-    create(store, name, plan, mirror, task_files)
+    create(store, name, plan, mirror, task_files, out=str(out))
     store.delete(f"runs/{name}/status.json")
     forget(store, f"runs/{name}")
     for key in store.list(f"runs/{name}/failures/"):

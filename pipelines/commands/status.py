@@ -1,6 +1,7 @@
-"""`xstilts status`: the state of a run on a cluster."""
+"""`xstilts status`: the state of a run."""
 
 import json
+from pathlib import Path
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
@@ -12,33 +13,36 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
+        "xstilts status demo",
         "xstilts status RUN --store s3://bucket/prefix --host http://localhost:8888",
         note=options.CREDENTIALS,
     ),
 )
 def status(
     run: options.RunName,
-    store: options.ClusterStore,
+    store: options.RunStore = None,
+    home: options.Home = Path(".xstilts"),
     host: options.OptionalHost = None,
     namespace: options.Namespace = None,
     ca_cert: options.CaCertificate = None,
     as_json: options.Json = False,
 ) -> int:
-    """Show the state of a run on a cluster: pending, queued, running, succeeded, failed or
+    """Show the state of a run: pending, queued, running, succeeded, failed or
     cancelled, with the reason, finished steps and failures.
 
     Without --host the state is read from the run's folder only.
     """
-    from pipelines import cluster_runs
+    from pipelines.failures import grouped_failures
     from pipelines.kfp.kfp_client import Kfp
+    from pipelines.opened_store import opened_store
     from pipelines.outages import Outages
+    from pipelines.run_list import run_named
     from pipelines.run_status import status_of
-    from xstilts.errors import in_a_line
 
-    outages = Outages()
     kfp = Kfp(host, namespace, ca_cert) if host else None
-    opened = outages.outlast(lambda: cluster_runs.open_store(store))
-    view = outages.outlast(lambda: status_of(opened, run, kfp))
+    with opened_store(store, home) as opened:
+        run = run_named(opened, run)
+        view = Outages().outlast(lambda: status_of(opened, run, kfp))
     if as_json:
         say(json.dumps(view.json(), indent=2, ensure_ascii=False))
         return 0
@@ -48,8 +52,8 @@ def status(
         say(f"  {kind:10} {done:5} of {of}")
     for wait in view.waits:
         say(f"  waiting: {wait}")
-    for failure in view.failures:
-        say(f"  failed: {failure['what']}: {in_a_line(failure['error'])}")
+    for line in grouped_failures(view.failures):
+        say(f"  failed: {line}")
     if view.kfp:
         say(f"  {view.kfp['url']}")
     return 0

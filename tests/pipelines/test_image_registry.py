@@ -144,3 +144,56 @@ def test_an_unreachable_registry_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(image_registry.urllib3.Retry, "get_backoff_time", lambda _: 0)
     with pytest.raises(InfrastructureError, match=r"cannot reach http://127\.0\.0\.1:1/"):
         digest("127.0.0.1:1/x/plan-python:1.0")
+
+
+# ---- proxies and credential helpers ----
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, None),
+        ({"https_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"https_proxy": "http://user:p%40ss@proxy:3128"}, "http://proxy:3128"),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "ghcr.io"}, None),
+    ],
+)
+def test_a_registry_is_reached_through_the_proxy_of_the_environment(
+    variables: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    pool = image_registry._pool(image_registry.parse("ghcr.io/me/image:1"))
+    assert (str(pool.proxy) if pool.proxy else None) == proxy
+    if proxy and "@" in variables["https_proxy"]:
+        expected = base64.b64encode(b"user:p@ss").decode()
+        assert pool.proxy_headers == {"proxy-authorization": f"Basic {expected}"}
+
+
+@pytest.mark.parametrize("config", [{"credsStore": "x"}, {"credHelpers": {"ghcr.io": "x"}}])
+def test_logins_come_from_a_credential_helper(
+    config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    helper = tmp_path / "docker-credential-x"
+    helper.write_text(
+        '#!/bin/sh\nread server || true\n[ "$server" = ghcr.io ] || exit 1\n'
+        'echo \'{"Username": "me", "Secret": "word"}\'\n'
+    )
+    helper.chmod(0o755)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert image_registry._stored("ghcr.io") == base64.b64encode(b"me:word").decode()
+    assert image_registry._stored("other.example") is None
+
+
+def test_a_missing_credential_helper_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"credsStore": "absent"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(InfrastructureError, match="docker-credential-absent"):
+        image_registry._stored("ghcr.io")

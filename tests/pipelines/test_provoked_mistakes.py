@@ -62,6 +62,11 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("lock nope", 2, "unknown image nope"),
     ("tasks probe --task nonsense", 2, "nonsense"),
     ("rates demo --backbone nope --home {home}", 2, "nope"),
+    ("export-model r --home {dir}", 2, "name a cell and a folder"),
+    ("export-model r c {home} --home {dir}", 2, "no local runs"),
+    ("runs --home {dir}", 2, "no local runs"),
+    # hardware that this machine does not have
+    ("run demo --set resources.gpus_per_worker=64 --home {home}", 3, "needs 128 GPUs"),
     # options that do not belong to the command, or values out of range
     ("mirror miniature {dir} --plan nope.yaml --forget", 2, "no such option: --plan"),
     ("tasks --rows 4 --task nonsense", 2, "no such option: --rows"),

@@ -1,0 +1,97 @@
+"""An exported model, loaded by transformers and peft alone, predicts what ours predicts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.models.conftest import inputs_of, png, shown_ids, stock_inputs
+from xstilts.models.backbone import load_backbone
+from xstilts.models.batch import Segment, pack
+from xstilts.models.contract import Contract
+from xstilts.models.families import contract
+from xstilts.models.lora import add_lora, load_trainable, trainable_state
+from xstilts.models.processor import load_processor
+from xstilts.runs.export_model import write_adapter, write_model
+
+#: One encoder, one text decoder, one with pictures.
+FAMILIES = ("xlm_r", "qwen2", "llava")
+
+
+class Trained:
+    """A tiny backbone whose trainable weights are moved, as training does."""
+
+    def __init__(self, family: str, where: Path, tmp_path: Path, tuning: dict[str, Any]) -> None:
+        self.family, self.where, self.of = family, where, contract(family)
+        self.ours = load_backbone(where, family)
+        if tuning["mode"] == "lora":
+            add_lora(self.ours, tuning["r"], tuning["alpha"])
+        noise = torch.Generator().manual_seed(0)
+        state = {
+            name: tensor + 0.05 * torch.randn(tensor.shape, generator=noise)
+            for name, tensor in trainable_state(self.ours).items()
+        }
+        with torch.no_grad():
+            load_trainable(self.ours, state)
+        self.weights = tmp_path / "trainable.safetensors"
+        save_file(state, self.weights)
+        self.pictures = [png(40, 24)] if self.of.vision else []
+
+    def expected(self, text: str) -> Tensor:
+        """Vocabulary logits of one text, with a picture where the family takes one."""
+        processor = load_processor(self.where, self.family)
+        ids = [*shown_ids(processor, self.pictures), *processor.text_tokens(text)[0]]
+        if not self.of.causal:
+            ids = [*processor.layout.start, *ids, *processor.layout.end]
+        batch = pack([Segment(ids, inputs_of(processor, self.pictures))], self.ours)
+        with torch.inference_mode():
+            return self.ours.lm_logits(self.ours(batch))
+
+    def logits(self, model: Any, folder: Path, text: str) -> Tensor:
+        """The same of a model that transformers or peft loaded."""
+        with torch.inference_mode():
+            made: Tensor = model(**stock_inputs(self.family, folder, self.pictures, text)).logits[0]
+        return made
+
+
+def stock(folder: Path, of: Contract) -> Any:
+    import transformers
+
+    return getattr(transformers, of.model_class).from_pretrained(folder).eval()
+
+
+def gap(first: Tensor, second: Tensor) -> float:
+    return float((first - second).abs().max() / second.abs().max())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_adapter_loads_with_peft(family: str, folder, texts, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    tuning = {"mode": "lora", "r": 4, "alpha": 8.0}
+    trained = Trained(family, folder(family), tmp_path, tuning)
+    out = tmp_path / "adapter"
+    out.mkdir()
+    spec = {"tuning": tuning, "backbone": "built"}
+    write_adapter(trained.weights, trained.of, spec, str(folder(family)), out)
+    base = stock(folder(family), trained.of)
+    plain = trained.logits(base, folder(family), texts[0])
+    model = PeftModel.from_pretrained(base, str(out)).eval()
+    expected = trained.expected(texts[0])
+    assert gap(trained.logits(model, folder(family), texts[0]), expected) < 1e-4
+    assert gap(plain, expected) > 1e-2  # the adapter does something
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_full_model_loads_with_transformers(family: str, folder, texts, tmp_path: Path) -> None:
+    trained = Trained(family, folder(family), tmp_path, {"mode": "full"})
+    out = tmp_path / "model"
+    out.mkdir()
+    write_model(trained.weights, trained.of, folder(family), out)
+    expected = trained.expected(texts[0])
+    assert gap(trained.logits(stock(out, trained.of), out, texts[0]), expected) < 1e-4
+    plain = trained.logits(stock(folder(family), trained.of), folder(family), texts[0])
+    assert gap(plain, expected) > 1e-2

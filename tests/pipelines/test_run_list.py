@@ -1,0 +1,181 @@
+"""`runs`, and the commands that read local runs: status, logs, report, train-log."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from pipelines import opened_store, training_log
+from pipelines.cli import main
+from pipelines.failures import grouped_failures
+from xstilts.errors import PlanError
+from xstilts.runs.folder import create
+from xstilts.store.store import Store
+
+OLD, NEW = "demo-20260101-000000-1", "demo-20260201-000000-2"
+
+
+@pytest.fixture
+def local(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store with two local runs, in place of the embedded one over HOME/store."""
+
+    @contextlib.contextmanager
+    def opened(uri: str | None, home: Path) -> Iterator[Store]:
+        yield store
+
+    monkeypatch.setattr(opened_store, "opened_store", opened)
+    (tmp_path / "logs").mkdir()
+    for name in (OLD, NEW):
+        create(store, name, "name: demo", "miniature", out=str(tmp_path))
+    store.put_json(f"runs/{OLD}/status.json", {"exit_code": 4, "missing": [{}, {}]})
+    (tmp_path / "home" / "store").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return store
+
+
+def test_runs_are_listed_with_their_outcome(
+    local: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", "--home", "home", "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)
+    listed = [(row["run"], row["where"], row["state"], row["missing"]) for row in rows]
+    assert listed == [(OLD, "local", "failed", 2), (NEW, "local", "unfinished", 0)]
+
+
+def test_the_name_of_a_plan_means_its_newest_run(
+    local: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "demo"]) == 0
+    assert capfd.readouterr().out.startswith(f"{NEW}: ")
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "report", "train-log"])
+def test_an_unknown_run_is_answered_with_the_newest(
+    command: str, local: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "nope"]) == 2
+    assert f"no such run; the newest are {OLD}, {NEW}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["runs", "status x", "logs x", "report x", "train-log x"])
+def test_without_local_runs_it_says_where_to_look(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), "--home", str(tmp_path)]) == 2
+    assert f"{tmp_path}: no local runs; set --home" in capfd.readouterr().err
+
+
+def test_logs_of_a_local_run_are_those_of_its_folder(
+    local: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "logs" / "pipeline.log").write_text("first\nsecond\nthird\n")
+    local.put_json(
+        f"runs/{NEW}/failures/a.json", {"what": "stage", "error": "broken", "log": "Trace"}
+    )
+    assert main(["logs", "demo", "--tail", "2"]) == 0
+    output = capfd.readouterr().out
+    assert "first" not in output
+    assert "second\nthird" in output
+    assert "failed: stage: broken" in output
+
+
+def test_follow_prints_new_lines_and_returns_the_exit_code(
+    local: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    log = tmp_path / "logs" / "pipeline.log"
+    log.write_text("before\n")
+
+    def ends(seconds: float) -> None:
+        log.write_text("before\nafter\n")
+        local.put_json(f"runs/{NEW}/status.json", {"exit_code": 4, "missing": []})
+
+    monkeypatch.setattr("pipelines.local_logs.time.sleep", ends)
+    assert main(["logs", "demo", "--follow"]) == 4
+    assert capfd.readouterr().out.endswith("after\n")
+
+
+def test_a_run_without_a_plan_step_has_no_training(local: Store) -> None:
+    with pytest.raises(PlanError, match="plan step has not finished"):
+        training_log.expansion_of(local, NEW)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], ""),
+        ([2.0], "▁"),
+        ([1.0, 1.0], "▁▁"),
+        ([2.0, 1.0, 0.0], "█▅▁"),
+        ([0.0] * 32 + [1.0] * 32, "▁" * 16 + "█" * 16),
+    ],
+)
+def test_a_sparkline_goes_from_lowest_to_highest(values: list[float], expected: str) -> None:
+    assert training_log.sparkline(values) == expected
+
+
+def test_the_same_error_of_many_steps_is_one_line_with_a_count() -> None:
+    failures = [{"what": f"step {i}", "error": "no GPU"} for i in range(13)]
+    failures.append({"what": "report", "error": "other"})
+    assert grouped_failures(failures) == ["step 0 and 12 more: no GPU", "report: other"]
+
+
+# ---- failed runs ----
+
+
+class Hook(BaseHTTPRequestHandler):
+    received: ClassVar[list[Any]] = []
+    code = 200
+
+    def do_POST(self) -> None:
+        self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.code)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Tests print nothing."""
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hook]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setenv("XSTILTS_WEBHOOK", f"http://127.0.0.1:{server.server_port}/secret-path")
+    monkeypatch.setattr(Hook, "received", [])
+    yield Hook
+    server.shutdown()
+    server.server_close()
+
+
+def test_failed_runs_are_posted_to_a_webhook(
+    local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 4
+    (body,) = hook.received
+    assert OLD in body["text"]
+    assert [run["run"] for run in body["runs"]] == [OLD]
+    assert NEW not in capfd.readouterr().out
+
+
+def test_nothing_is_posted_if_no_run_failed(
+    local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str]
+) -> None:
+    local.put_json(f"runs/{OLD}/status.json", {"exit_code": 0, "missing": []})
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 0
+    assert hook.received == []
+    assert "no run failed within 1d" in capfd.readouterr().out
+
+
+def test_a_refused_post_is_an_error_without_the_secret_url(
+    local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Hook, "code", 403)
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 3
+    error = capfd.readouterr().err
+    assert "the post failed: 403" in error
+    assert "secret-path" not in error
