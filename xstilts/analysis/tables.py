@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from xstilts.analysis.answer import p_text
 from xstilts.analysis.estimands import POOLED
 from xstilts.analysis.heat_map import heat_map
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.page.view import NAMES, contrast_tables, score_tables
+from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.summary import official_rows
 
 #: Columns of steps.csv.

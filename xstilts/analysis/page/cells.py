@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xstilts.analysis.answer import clear, p_text
 from xstilts.analysis.effects import cells_of, confidence
 from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH, paired
 from xstilts.analysis.inputs import Array, ReportInput, Scored
 from xstilts.analysis.page.language_facts import fact
 from xstilts.analysis.page.seeds import SeedEffects, seed_text
+from xstilts.analysis.result_texts import clear, p_text
 from xstilts.analysis.step_records import StepRecord
 from xstilts.scoring.metrics import METRICS
 

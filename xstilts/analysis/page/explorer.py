@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from xstilts.analysis.answer import clear
 from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.page.cells import Key
 from xstilts.analysis.page.language_facts import fact
+from xstilts.analysis.result_texts import clear
 
 
 def explorer_data(

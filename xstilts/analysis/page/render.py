@@ -37,7 +37,7 @@ def write_files(spec: Mapping[str, Any], folder: Path, name: str) -> None:
 @cache
 def library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, with their licence."""
-    script = vl_convert.javascript_bundle()
+    script = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default
     return f"/*! {_LICENCE} */\n{script}"
 
 

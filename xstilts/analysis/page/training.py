@@ -45,8 +45,12 @@ def _rows(steps: Sequence[StepRecord], key: str) -> list[dict[str, Any]]:
             "value": round(value, 4),
         }
         for record in with_curve
-        for update, value in thinned(*zip(*getattr(record, key), strict=True), points)
+        for update, value in _thinned(getattr(record, key), points)
     ]
+
+
+def _thinned(curve: Sequence[tuple[int, float]], points: int) -> list[tuple[int, float]]:
+    return thinned([update for update, _ in curve], [value for _, value in curve], points)
 
 
 def _panel(record: StepRecord) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from xstilts.analysis.answer import clear, p_text
 from xstilts.analysis.estimands import AVERAGE, ENGLISH, GAP, NON_ENGLISH, POOLED
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.multiplicity import INTERACTION
@@ -18,6 +17,7 @@ from xstilts.analysis.page.language_facts import (
 )
 from xstilts.analysis.page.seeds import SeedEffects
 from xstilts.analysis.page.training import curve_charts
+from xstilts.analysis.result_texts import clear, p_text
 
 #: Rows over several languages.
 AGGREGATES = (AVERAGE, GAP, NON_ENGLISH)
