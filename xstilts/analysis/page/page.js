@@ -141,6 +141,9 @@
     ast: true, actions: false, renderer: "svg", loader: { load: () => Promise.reject(new Error("no requests")) },
   }).then(result => {
     const svg = result.view.container().querySelector("svg");
+    for (const one of all("[role], [aria-label], [aria-roledescription]", svg.parentElement)) {
+      for (const name of ["role", "aria-label", "aria-roledescription"]) one.removeAttribute(name);
+    }
     node.replaceChildren(result.view.container());
     svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
     node.dataset.drawn = "";

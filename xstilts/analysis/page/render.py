@@ -14,13 +14,18 @@ from xstilts.analysis.page.palette import PAPER
 PNG_SCALE = 2.0
 
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_TAG = re.compile(r"<[^<>]+>")
+_ROLE = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
 _ID = re.compile(r'\b(id="|url\(#|xlink:href="#)([\w-]+)')
 
 
 def inline_svg(spec: Mapping[str, Any], name: str) -> str:
-    """The chart as SVG for a page, with ids that start with `name` and short numbers."""
+    """The chart as SVG for a page: ids start with `name`, numbers are short, and no element has a
+    role, because the page describes the chart as a whole.
+    """
     svg = vl_convert.vegalite_to_svg(dict(spec))
     svg = _NUMBER.sub(lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), svg)
+    svg = _TAG.sub(lambda match: _ROLE.sub("", match[0]), svg)
     return _ID.sub(lambda match: f"{match[1]}{name}-{match[2]}", svg)
 
 
