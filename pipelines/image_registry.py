@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from xstilts.errors import InfrastructureError, PlanError
+from xstilts.input_files import InvalidDocument, parse_json, read_object
 
 #: Media types of a tag's manifest: a platform index or one image, by OCI and by Docker.
 ACCEPTED = (
@@ -125,7 +125,12 @@ def _authorization(pool: urllib3.PoolManager, name: ImageName, challenge: str) -
         raise InfrastructureError(
             f"{name.host}: no token from {parameters['realm']} (status {answer.status})"
         )
-    document = json.loads(answer.data)
+    try:
+        document = parse_json(answer.data)
+    except InvalidDocument as error:
+        raise InfrastructureError(
+            f"{name.host}: {parameters['realm']} answered with no token ({error})"
+        ) from error
     return f"Bearer {document.get('token') or document['access_token']}"
 
 
@@ -135,7 +140,7 @@ def _stored(host: str) -> str | None:
     file = Path(folder) / "config.json"
     if not file.is_file():
         return None
-    logins = json.loads(file.read_text()).get("auths", {})
+    logins = read_object(file).get("auths", {})
     for key in (
         host,
         f"https://{host}",

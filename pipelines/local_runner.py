@@ -20,6 +20,7 @@ from typing import Any
 from components.launch import private_ray
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
+from xstilts.input_files import read_object
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
@@ -190,7 +191,7 @@ def run_name(plan_name: str, out: Path) -> str:
     """
     marker = out / "run.json"
     if marker.is_file():
-        return str(json.loads(marker.read_text())["run"])
+        return str(read_object(marker)["run"])
     out.mkdir(parents=True, exist_ok=True)
     name = f"{plan_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     part = marker.with_suffix(".part")

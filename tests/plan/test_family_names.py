@@ -2,7 +2,6 @@
 refused.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 

@@ -3,7 +3,6 @@ fit.
 """
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +33,9 @@ resources: {gpus_per_worker: GPUS, RESOURCES}
 
 
 @pytest.fixture
-def large(expanded: Expanded, tmp_path: Path, stub_model: Callable[..., Path]) -> Callable[..., Expansion]:
+def large(
+    expanded: Expanded, tmp_path: Path, stub_model: Callable[..., Path]
+) -> Callable[..., Expansion]:
     """Expands the plan with these resources."""
     folder = tmp_path / "encoder"
     folder.mkdir()

@@ -50,8 +50,14 @@ _IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 #: Keys of config.json that count modules: each has at least one tensor.
 _COUNTS = ("num_hidden_layers", "depth", "num_layers")
 #: Keys that are a dimension of some tensor.
-_WIDTHS = ("hidden_size", "intermediate_size", "vocab_size", "embed_dim", "moe_intermediate_size",
-           "num_experts")
+_WIDTHS = (
+    "hidden_size",
+    "intermediate_size",
+    "vocab_size",
+    "embed_dim",
+    "moe_intermediate_size",
+    "num_experts",
+)
 #: Keys of config.json that make transformers load something else than the folder's plain weights.
 _REFUSED = {
     "quantization_config": "use the unquantized model",
@@ -198,7 +204,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
         size = os.fstat(stream.fileno()).st_size
         start = stream.read(8)
         if len(start) < 8:
-            raise DataError(f"{file}: truncated: {size} bytes are no safetensors file; copy it again")
+            raise DataError(f"{file}: truncated: {size} bytes; copy it again")
         (length,) = struct.unpack("<Q", start)
         if length > min(_LARGEST_HEADER, size - 8):
             raise DataError(
@@ -267,9 +273,7 @@ def check_pickle(file: Path) -> None:
 # ---- sizes in config.json ----
 
 
-def _check_sizes(
-    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> None:
+def _check_sizes(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """DataError if config.json has more layers than the weights have tensors, or wider ones than
     any of them: transformers would build the model before it compares.
     """
@@ -291,9 +295,8 @@ def _sizes(config: Mapping[str, Any], where: str) -> Iterator[tuple[str, str, An
     for key, value in config.items():
         if key in ("text_config", "vision_config") and isinstance(value, dict):
             yield from _sizes(value, f"{where}: {key}")
-        elif key in _COUNTS or key in _WIDTHS:
-            if value is not None:
-                yield where, key, value
+        elif (key in _COUNTS or key in _WIDTHS) and value is not None:
+            yield where, key, value
 
 
 @contextmanager

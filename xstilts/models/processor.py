@@ -190,9 +190,14 @@ def _check_ids(folder: Path, tokenizer: Any, of: Contract, config: Any) -> None:
     """DataError unless the model has an embedding for every id of the tokenizer, and the same
     image token.
     """
-    last, rows = max(tokenizer.get_vocab().values(), default=-1), config.get_text_config().vocab_size
+    last, rows = (
+        max(tokenizer.get_vocab().values(), default=-1),
+        config.get_text_config().vocab_size,
+    )
     if last < 0:
-        raise DataError(f"{folder}: the tokenizer is empty; save the tokenizer of the model into it")
+        raise DataError(
+            f"{folder}: the tokenizer is empty; save the tokenizer of the model into it"
+        )
     if last >= int(rows):
         raise DataError(
             f"{folder}: the tokenizer has ids up to {last:,}, and the model vocab_size {rows:,}; "

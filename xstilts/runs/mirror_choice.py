@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from xstilts.errors import PlanError
+from xstilts.input_files import resolved
 from xstilts.miniature.edition import EDITION
 
 
@@ -23,7 +24,7 @@ def mirror_for(mirror: str | None, plan_mirror: str | None, home: Path) -> str:
     if chosen == "hub" or chosen.startswith("s3://"):
         return chosen
     if chosen != "miniature":
-        return str(Path(chosen).expanduser().resolve())
+        return str(resolved(chosen))
     folder = home / f"miniature-{EDITION}"
     if not folder.is_dir():
         from xstilts.miniature.write import write_miniature
