@@ -64,7 +64,7 @@ class InvalidDocument(ValueError):
     """A document cannot be parsed, or exceeds a limit. The message says why."""
 
 
-def open_file(path: Path | str) -> BinaryIO:
+def open_file(path: Path | str) -> io.BufferedReader:
     """Opens a regular file for reading. DataError for anything else: without waiting for the other
     end of a FIFO, and without reading from a device.
     """
@@ -79,7 +79,7 @@ def open_file(path: Path | str) -> BinaryIO:
         os.close(descriptor)
         kind = next((name for test, name in _KINDS if test(mode)), "not a regular file")
         raise DataError(f"{path}: cannot be read: {kind}, not a file")
-    return cast(BinaryIO, os.fdopen(descriptor, "rb"))
+    return os.fdopen(descriptor, "rb")
 
 
 def resolved(path: Path | str) -> Path:

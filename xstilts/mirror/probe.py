@@ -77,10 +77,10 @@ def read_lock(path: Path) -> Mapping[str, Any]:
     """The entries of a hub.lock: data set → {revision, verified, splits: {"config/split": {columns,
     rows}}}. Before a probe has passed, the revision is null and `verified` is false.
     """
-    lock = read_object(path).get("sources") if path.is_file() else {}
-    check_type(lock, dict, f"{path}: sources")
-    entries: Mapping[str, Any] = lock
-    return entries
+    entries: Any = read_object(path).get("sources") if path.is_file() else {}
+    check_type(entries, dict, f"{path}: sources")
+    lock: Mapping[str, Any] = entries
+    return lock
 
 
 def _row(mirror: Mirror, query: Query, lock: Mapping[str, Any], rows: int) -> dict[str, Any]:

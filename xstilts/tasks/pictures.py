@@ -17,6 +17,7 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
@@ -52,7 +53,7 @@ def _opened(data: bytes) -> Image.Image:
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise ValueError(f"more than {MAX_PIXELS:,} pixels") from error
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise OSError(f"not a picture of the formats {', '.join(FORMATS)}") from error
     width, height = picture.size
     if width * height > MAX_PIXELS:
