@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: setup demo geometry test test-e2e chaos test-nodes test-docker test-cluster lint docs lock wheels images publish help kind-up kind-test kind-down
+.PHONY: setup demo geometry test test-e2e chaos test-nodes test-docker test-cluster lint docs lock inputs fuzz sbom wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -48,11 +48,18 @@ test-docker: setup  ## the small plan, every component in its own image (needs a
 test-cluster: setup  ## k8s/ and runs on the cluster of KUBECONFIG, with the S3 of AWS_*; TABLE=FILE writes the results
 	$(VENV)/bin/python -m pytest -q -m cluster $(if $(TABLE),--cluster-table $(TABLE)) tests/cluster
 
-lint: setup      ## ruff, mypy, deptry, and the words of docs, help and messages
+inputs: setup    ## bad inputs; writes what each ends with to docs/reliability/inputs.json
+	XSTILTS_GOLDEN=write $(VENV)/bin/python -m pytest -q -n 0 tests/inputs/test_inputs.py
+
+fuzz: setup      ## the parsers under atheris, if it is installed; SECONDS=600 for each
+	$(VENV)/bin/python -m tests.fuzz.run --seconds $(or $(SECONDS),60)
+
+lint: setup      ## ruff, mypy, deptry, licences of packages, and the words of docs, help and messages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/deptry --no-ansi xstilts components pipelines images
+	$(VENV)/bin/python -m requirements.licences
 	$(VENV)/bin/python style/check.py --python
 
 docs: setup $(DOCS_STAMP)  ## the documentation as a site, in site/
@@ -66,6 +73,9 @@ wheels: setup   ## the images' wheels into wheelhouse/, by the lock; after it im
 
 images: setup   ## one image a component, on this machine's Docker engine; BASE_IMAGE=… takes another base
 	$(VENV)/bin/python -m images.build --torch $(TORCH) $(if $(BASE_IMAGE),--base $(BASE_IMAGE))
+
+sbom: setup      ## a CycloneDX SBOM per image, in build/sbom
+	$(VENV)/bin/python -m images.sbom build/sbom $(TORCH)
 
 publish: setup  ## images to REGISTRY under TAG; then `xstilts lock --registry $$REGISTRY --tag $$TAG --resolve`
 	$(VENV)/bin/python -m images.build --torch $(TORCH) --push $(REGISTRY) --tag $(TAG)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from kfp import dsl, kubernetes
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from components.images import reference
 from components.launch.rayjob import NETWORK_PREFIXES
 from xstilts.errors import PlanError
+from xstilts.input_files import read_yaml
 from xstilts.plan.placement import Toleration
 
 #: Sets up a task of the pipeline for the place where it runs.
@@ -250,12 +250,7 @@ def load_settings(file: Path | None) -> ClusterSettings:
     if file is None:
         return ClusterSettings()
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return ClusterSettings.model_validate(raw or {})
-    except OSError as error:
-        raise PlanError(f"{file}: cannot read the settings: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise PlanError(f"{file}: not valid YAML: {error}") from error
+        return ClusterSettings.model_validate(read_yaml(file) or {})
     except ValidationError as error:
         lines = [f"{file}: invalid settings (docs/kubeflow.md):"]
         for detail in error.errors():

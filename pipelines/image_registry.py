@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import os
 import re
 import subprocess
@@ -15,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 
 from xstilts.errors import InfrastructureError, PlanError
+from xstilts.input_files import InvalidDocument, parse_json, read_object
 
 #: Media types of a tag's manifest: a platform index or one image, by OCI and by Docker.
 ACCEPTED = (
@@ -146,7 +146,12 @@ def _authorization(pool: urllib3.PoolManager, name: ImageName, challenge: str) -
         raise InfrastructureError(
             f"{name.host}: no token from {parameters['realm']} (status {answer.status})"
         )
-    document = json.loads(answer.data)
+    try:
+        document = parse_json(answer.data)
+    except InvalidDocument as error:
+        raise InfrastructureError(
+            f"{name.host}: {parameters['realm']} answered with no token ({error})"
+        ) from error
     return f"Bearer {document.get('token') or document['access_token']}"
 
 
@@ -158,7 +163,7 @@ def _stored(host: str) -> str | None:
     file = Path(folder) / "config.json"
     if not file.is_file():
         return None
-    config = json.loads(file.read_text())
+    config = read_object(file)
     logins, helpers = config.get("auths", {}), config.get("credHelpers", {})
     names = ("https://index.docker.io/v1/" if host == DOCKER_HUB else host, host, f"https://{host}")
     for key in dict.fromkeys(names):
@@ -189,5 +194,8 @@ def _of_helper(helper: str, server: str) -> str | None:
         ) from error
     if answer.returncode != 0:  # it has no login of this server
         return None
-    login = json.loads(answer.stdout)
+    try:
+        login = parse_json(answer.stdout)
+    except InvalidDocument as error:
+        raise InfrastructureError(f"{program}: invalid answer for {server} ({error})") from error
     return base64.b64encode(f"{login['Username']}:{login['Secret']}".encode()).decode()

@@ -22,6 +22,7 @@ from pipelines.console import warn
 from pipelines.task_processes import TaskProcesses
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
+from xstilts.input_files import read_object
 from xstilts.store.private_files import private_folder
 from xstilts.store.server import ended, serve
 from xstilts.store.store import Store
@@ -276,7 +277,7 @@ def run_name(plan_name: str, out: Path) -> str:
     """
     marker = out / "run.json"
     if marker.is_file():
-        return str(json.loads(marker.read_text())["run"])
+        return str(read_object(marker)["run"])
     out.mkdir(parents=True, exist_ok=True)
     name = f"{plan_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     part = marker.with_suffix(".part")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipelines import cron
 from pipelines.kfp.kfp_client import EXPERIMENT
 from xstilts.errors import PlanError, counted
+from xstilts.input_files import LARGEST_YAML, InvalidDocument, parse_yaml_stream, read_bytes
 from xstilts.plan.schema import Name
 from xstilts.runs.recurring import Repeat, folder_of
 
@@ -124,15 +124,10 @@ def load(path: Path, zone: str) -> list[tuple[Path, Schedule]]:
 
 def _documents(file: Path) -> list[Any]:
     try:
-        return [
-            document
-            for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))
-            if document is not None
-        ]
-    except OSError as error:
-        raise PlanError(f"{file}: cannot read the schedule: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise PlanError(f"{file}: not valid YAML: {error}") from error
+        documents = parse_yaml_stream(read_bytes(file, LARGEST_YAML))
+        return [document for document in documents if document is not None]
+    except InvalidDocument as error:
+        raise PlanError(f"{file}: {error}") from error
 
 
 def _problems(schedule: Schedule, file: Path, zone: str) -> list[str]:

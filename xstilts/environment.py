@@ -2,14 +2,13 @@
 the plan; and environment variables. Imports none of these libraries.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from xstilts.errors import InfrastructureError
+from xstilts.input_files import read_object
 
 #: Distributions whose version can change a token, a pixel or a floating-point sum.
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "pillow")
@@ -28,7 +27,7 @@ def numeric_environment(
         InfrastructureError: a library is neither installed nor in the file.
     """
     file = os.environ.get("XSTILTS_VERSIONS")
-    versions = {**(json.loads(Path(file).read_text()) if file else {}), **_installed()}
+    versions = {**(read_object(file) if file else {}), **_installed()}
     if missing := [library for library in LIBRARIES if library not in versions]:
         raise InfrastructureError(
             f"not installed: {', '.join(missing)}; install xstilts with its dependencies"

@@ -13,9 +13,9 @@ import json
 import os
 import re
 import stat
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 from xstilts.errors import DataError, counted
@@ -29,12 +29,17 @@ LARGEST = 64 << 20
 LARGEST_YAML = 4 << 20
 #: Most levels of nesting. Recursive code further on stays far from Python's limit of 1000 calls.
 DEEPEST = 100
+_TOO_DEEP = f"nested too deeply (more than {DEEPEST} levels)"
 #: Most values of a YAML document, those behind aliases counted at each use.
 MOST_VALUES = 200_000
 #: Integers of a document fit into 64 bits, as in Arrow, JavaScript and most databases.
 _INTEGERS = range(-(2**63), 2**64)
-#: Most bytes that gzip or tar may expand to.
-LARGEST_EXPANDED = 64 << 30
+_INFINITE = (float("inf"), float("-inf"))
+#: Most bytes that a gzip file expands to, beyond RATIO times its size. JSON shrinks to a tenth, and
+#: a file of nothing but zeros to a thousandth.
+EXPANDED, RATIO = 64 << 20, 100
+#: Most bytes that a gzip file of unknown size expands to.
+LARGEST_EXPANDED = 4 << 30
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a folder"),
@@ -52,11 +57,14 @@ _REASONS = {
 }
 
 
+Pairs = Callable[[list[tuple[str, Any]]], Any]
+
+
 class InvalidDocument(ValueError):
-    """A document cannot be parsed, or exceeds a limit. The message says why and, if known, where."""
+    """A document cannot be parsed, or exceeds a limit. The message says why."""
 
 
-def open_file(path: Path | str) -> BinaryIO:
+def open_file(path: Path | str) -> io.BufferedReader:
     """Opens a regular file for reading. DataError for anything else: without waiting for the other
     end of a FIFO, and without reading from a device.
     """
@@ -71,7 +79,17 @@ def open_file(path: Path | str) -> BinaryIO:
         os.close(descriptor)
         kind = next((name for test, name in _KINDS if test(mode)), "not a regular file")
         raise DataError(f"{path}: cannot be read: {kind}, not a file")
-    return cast(BinaryIO, os.fdopen(descriptor, "rb"))
+    return os.fdopen(descriptor, "rb")
+
+
+def resolved(path: Path | str) -> Path:
+    """The absolute path without symbolic links, `~` expanded. DataError for links in a circle, and
+    for the home of an unknown user.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise DataError(f"{str(path)!r}: not a usable path: {error}") from error
 
 
 def read_bytes(path: Path | str, largest: int = LARGEST) -> bytes:
@@ -122,23 +140,26 @@ def parse_json(data: bytes | str, largest: int = LARGEST) -> Any:
         raise InvalidDocument(f"{len(data):,} bytes; at most {largest:,} are read")
     text = decoded(data) if isinstance(data, bytes) else data
     value = _loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
-    check_depth(value)
-    _check_numbers(value)
+    _check_values(value, numbers=True)
     _check_surrogates(text, value)
     return value
 
 
-def parse_row(data: bytes | str) -> Any:
-    """The value of a row of a data set or submission. Unlike in documents, of duplicate keys the
-    last one counts, as for every program that reads such files.
+def parse_row(data: bytes | str, pairs: Pairs | None = None) -> Any:
+    """The value of a row of a data set, or of a file of rows. Unlike in documents, NaN is allowed
+    and of duplicate keys the last one counts, as for every program that reads such files.
+
+    Args:
+        data: the row.
+        pairs: (key, value) pairs of an object → its value; None: a dict.
 
     Raises:
         InvalidDocument: not UTF-8, not JSON, nested deeper than DEEPEST, or half of a surrogate
             pair.
     """
     text = decoded(data) if isinstance(data, bytes) else data
-    value = _loads(text)
-    check_depth(value)
+    value = _loads(text, object_pairs_hook=pairs) if pairs else _loads(text)
+    _check_values(value, numbers=False)
     _check_surrogates(text, value)
     return value
 
@@ -149,18 +170,23 @@ def decoded(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidDocument(
-            f"not UTF-8 text (byte {error.start:,}: {error.reason}); save it as UTF-8"
+            f"not UTF-8 text (byte {error.start:,}: {error.reason}); save the file as UTF-8"
         ) from error
 
 
-def check_depth(value: Any) -> None:
-    """InvalidDocument if lists and mappings are nested deeper than DEEPEST."""
-    level = [value] if isinstance(value, dict | list) else []
-    for _ in range(DEEPEST):
-        level = [inner for outer in level for inner in _members(outer) if type(inner) in _NESTED]
+def _check_values(value: Any, numbers: bool) -> None:
+    """InvalidDocument if lists and objects are nested deeper than DEEPEST. numbers: also for
+    infinite numbers (1e999) and integers of more than 64 bits.
+    """
+    level: list[Any] = [[value]]
+    for _ in range(DEEPEST + 1):
+        inner = [part for outer in level for part in _members(outer)]
+        if numbers:
+            _check_numbers(inner)
+        level = [part for part in inner if type(part) in _NESTED]
         if not level:
             return
-    raise InvalidDocument(f"nested more than {DEEPEST} levels deep")
+    raise InvalidDocument(_TOO_DEEP)
 
 
 def named(value: Any) -> str:
@@ -180,7 +206,7 @@ def _loads(text: str, **hooks: Any) -> Any:
     try:
         return json.loads(text, **hooks)
     except RecursionError as error:
-        raise InvalidDocument(f"nested more than {DEEPEST} levels deep") from error
+        raise InvalidDocument(_TOO_DEEP) from error
     except json.JSONDecodeError as error:
         raise InvalidDocument(f"not valid JSON: {error}") from error
     except InvalidDocument:
@@ -202,17 +228,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidDocument(f"{name} is not a JSON value")
 
 
-def _check_numbers(value: Any) -> None:
-    """InvalidDocument for infinite numbers (1e999) and integers of more than 64 bits."""
-    level = [[value]]
-    while level:
-        for outer in level:
-            for number in _members(outer):
-                if type(number) is int and number not in _INTEGERS:
-                    raise InvalidDocument(f"the integer {str(number)[:20]}… has more than 64 bits")
-                if type(number) is float and number in (float("inf"), float("-inf")):
-                    raise InvalidDocument("a number is too large")
-        level = [inner for outer in level for inner in _members(outer) if type(inner) in _NESTED]
+def _check_numbers(values: list[Any]) -> None:
+    for number in values:
+        if type(number) is int and number not in _INTEGERS:
+            raise InvalidDocument(f"the integer {str(number)[:20]}… has more than 64 bits")
+        if type(number) is float and number in _INFINITE:
+            raise InvalidDocument("a number is too large")
 
 
 def _check_surrogates(text: str, value: Any) -> None:
@@ -274,7 +295,7 @@ def parse_yaml_stream(data: bytes | str, most: int = 1000) -> Iterator[Any]:
             _check_nodes(node)
             yield loader.construct_document(node)
     except RecursionError as error:
-        raise InvalidDocument(f"nested more than {DEEPEST} levels deep") from error
+        raise InvalidDocument(_TOO_DEEP) from error
     except yaml.YAMLError as error:
         raise InvalidDocument(_yaml_problem(error)) from error
 
@@ -285,14 +306,14 @@ def _check_nodes(root: Any) -> None:
 
     def size(node: Any, depth: int) -> int:
         where = f"line {node.start_mark.line + 1}: "
-        if depth > DEEPEST:
-            raise InvalidDocument(f"{where}nested more than {DEEPEST} levels deep")
         if id(node) in sizes:
             if sizes[id(node)] == 0:
                 raise InvalidDocument(f"{where}an alias within its own anchor")
             return sizes[id(node)]
         if isinstance(node.value, str):
             return 1
+        if depth > DEEPEST:
+            raise InvalidDocument(f"{where}{_TOO_DEEP}")
         sizes[id(node)] = 0  # being counted
         inner = [
             part for item in node.value for part in (item if isinstance(item, tuple) else [item])
@@ -303,7 +324,7 @@ def _check_nodes(root: Any) -> None:
         sizes[id(node)] = total
         return total
 
-    size(root, 0)
+    size(root, 1)
 
 
 def _yaml_problem(error: "yaml.YAMLError") -> str:
@@ -365,8 +386,15 @@ class Limited(io.RawIOBase):
     expands to is never held.
     """
 
-    def __init__(self, stream: IO[bytes], largest: int = LARGEST_EXPANDED) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        largest: int = LARGEST_EXPANDED,
+        source: IO[bytes] | None = None,
+    ) -> None:
+        """source: what `stream` reads from, which is closed with it."""
         self._stream, self._left, self._largest = stream, largest, largest
+        self._source = source
 
     def readable(self) -> bool:
         return True
@@ -382,7 +410,21 @@ class Limited(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self._stream.close()
+            if self._source is not None:
+                self._source.close()
         super().close()
+
+
+def open_gzip(path: Path | str) -> BinaryIO:
+    """Opens a gzip file, decompressed while it is read. Reading raises InvalidDocument once it
+    expands to more than text does.
+    """
+    stream = open_file(path)
+    size = os.fstat(stream.fileno()).st_size
+    if size == 0:  # which Python's gzip takes for no data
+        stream.close()
+        raise InvalidDocument("an empty file is not a gzip file")
+    return gunzipped(stream, EXPANDED + RATIO * size)
 
 
 def gunzipped(stream: BinaryIO, largest: int = LARGEST_EXPANDED) -> BinaryIO:
@@ -390,11 +432,7 @@ def gunzipped(stream: BinaryIO, largest: int = LARGEST_EXPANDED) -> BinaryIO:
     bytes.
     """
     expanded = cast(IO[bytes], gzip.GzipFile(fileobj=stream, mode="rb"))
-    return cast(BinaryIO, io.BufferedReader(Limited(expanded, largest), 1 << 20))
-
-
-#: What reading and decompressing a corrupt file can raise.
-COMPRESSION_ERRORS = (OSError, EOFError, zlib.error, InvalidDocument)
+    return cast(BinaryIO, io.BufferedReader(Limited(expanded, largest, stream), 1 << 20))
 
 
 def check_type(value: Any, types: type | tuple[type, ...], where: str) -> None:
@@ -407,9 +445,10 @@ def check_type(value: Any, types: type | tuple[type, ...], where: str) -> None:
             str: "text",
             int: "an integer",
             bool: "a boolean",
+            NoneType: "null",
         }
-        wanted = " or ".join(names.get(kind, "a number") for kind in kinds)
-        raise DataError(f"{where} must be {wanted}, not {named(value)}")
+        expected = " or ".join(names.get(kind, "a number") for kind in kinds)
+        raise DataError(f"{where} must be {expected}, not {named(value)}")
 
 
 def strings(value: Any, where: str) -> Mapping[str, str]:

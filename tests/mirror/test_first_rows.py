@@ -31,7 +31,7 @@ def test_a_truncated_gzip_file_is_refused() -> None:
         (b'{"data": 3}', "data", "TypeError"),
         (b"[1, 2]", None, "a row must be a JSON object, not int"),
         (b"\xff\n", None, "UnicodeDecodeError"),
-        (b"[" * 100_000, None, "RecursionError"),
+        (b"[" * 100_000, None, "nested too deeply"),
     ],
 )
 def test_json_that_does_not_hold_rows_is_refused(data: bytes, field: str, reason: str) -> None:

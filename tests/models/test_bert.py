@@ -105,7 +105,7 @@ def test_a_folder_without_the_family_s_weights_is_refused(folder, tmp_path: Path
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
     with pytest.raises(
-        DataError, match="missing: 53 weights of family bert, such as bert|describes a model of"
+        DataError, match=r"missing: 53 weights of family bert, such as bert|describes a model of"
     ):
         load_backbone(copied, "bert")
 

@@ -1,6 +1,5 @@
 """The summary that `xstilts run` prints at the end: the answer and a small table of effects."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from xstilts.analysis.result_texts import clear, control_text, p_text
 from xstilts.errors import counted, in_a_line, printable
+from xstilts.input_files import read_object
 
 #: More effects do not fit on a screen; then only the headline contrast's are printed.
 LARGEST_TABLE = 30
@@ -22,7 +22,7 @@ MISSING_SHOWN = 10
 def show(report: Path, console: Console | None = None) -> None:
     """Prints the effects, the answer, the controls and the missing scores of a report's folder."""
     console = console or Console(file=sys.__stdout__)
-    summary = json.loads((report / "summary.json").read_text())
+    summary = read_object(report / "summary.json")
     effects = summary["effects"]
     of_headline = [row for row in effects if row["contrast"] == summary["headline"]]
     rows = of_headline if of_headline and len(effects) > LARGEST_TABLE else effects[:LARGEST_TABLE]

@@ -1,14 +1,13 @@
 """Reads the first rows of a data file without the rest, for the probe."""
 
-import gzip
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO, cast
 
 from xstilts.errors import DataError
+from xstilts.input_files import gunzipped, parse_row
 from xstilts.sources.archive import is_archive, open_archive
 from xstilts.sources.json_rows import READ_ERRORS
 from xstilts.step import canonical_json
@@ -19,8 +18,8 @@ def decompressed(stream: BinaryIO, name: str) -> BinaryIO:
     for an archive without data.
     """
     if is_archive(name):
-        return cast(BinaryIO, open_archive(stream, name))
-    return cast(BinaryIO, gzip.open(stream)) if name.endswith(".gz") else stream
+        return cast(BinaryIO, open_archive(gunzipped(stream), name))
+    return gunzipped(stream) if name.endswith(".gz") else stream
 
 
 def first_rows(
@@ -61,15 +60,15 @@ def _json_rows(stream: BinaryIO, field: str | None) -> Iterator[Any]:
     """The rows of JSON Lines, of a JSON array, or of the list in a field of a JSON object."""
     text = io.TextIOWrapper(stream, encoding="utf-8")
     if field:
-        yield from json.load(text)[field]
+        yield from parse_row(text.read())[field]
         return
     start = text.readline()
     if start.lstrip().startswith("["):
-        yield from json.loads(start + text.read())
+        yield from parse_row(start + text.read())
         return
     for line in (start, *text):
         if line.strip():
-            yield json.loads(line)
+            yield parse_row(line)
 
 
 def rows_hash(rows: Sequence[Any]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from xstilts.input_files import InvalidDocument, parse_yaml
 from xstilts.mirror.required_files import with_parts
 from xstilts.sources.provenance import Record
 from xstilts.tasks.task import Source
@@ -12,13 +13,11 @@ def card_licence(card: str) -> str | None:
     """The license in a card's front matter, with its name and link if it is `other`. None if the
     card states none or its front matter is invalid.
     """
-    import yaml
-
     if not card.startswith("---"):
         return None
     try:
-        front_matter = yaml.safe_load(card.split("\n---", 1)[0].removeprefix("---"))
-    except yaml.YAMLError:
+        front_matter = parse_yaml(card.split("\n---", 1)[0].removeprefix("---"))
+    except InvalidDocument:
         return None
     if not isinstance(front_matter, dict) or not front_matter.get("license"):
         return None

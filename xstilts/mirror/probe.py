@@ -12,6 +12,7 @@ from typing import Any
 
 from xstilts.data.records import read_rows
 from xstilts.errors import DataError, PlanError
+from xstilts.input_files import check_type, read_object
 from xstilts.mirror.first_rows import decompressed, first_rows, rows_hash
 from xstilts.sources import ccgbank, conllu_rows, hub
 from xstilts.sources.class_names import NamedRows, declared_classes
@@ -76,7 +77,9 @@ def read_lock(path: Path) -> Mapping[str, Any]:
     """The entries of a hub.lock: data set → {revision, verified, splits: {"config/split": {columns,
     rows}}}. Before a probe has passed, the revision is null and `verified` is false.
     """
-    lock: Mapping[str, Any] = json.loads(path.read_text())["sources"] if path.is_file() else {}
+    entries: Any = read_object(path).get("sources") if path.is_file() else {}
+    check_type(entries, dict, f"{path}: sources")
+    lock: Mapping[str, Any] = entries
     return lock
 
 

@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
-from xstilts.errors import InfrastructureError
+from xstilts.errors import DataError, InfrastructureError, PlanError
+from xstilts.input_files import InvalidDocument, check_type, parse_json, read_bytes, resolved
 from xstilts.sources.provenance import RECORD, Record
 from xstilts.store.private_files import cache_folder
 from xstilts.store.store import Store, file_sha256
@@ -48,13 +49,27 @@ def open_target(address: str) -> Target:
     return S3Target(address) if address.startswith("s3://") else FolderTarget(address)
 
 
+def _record(data: bytes | None, where: str) -> Record | None:
+    if data is None:
+        return None
+    try:
+        value = parse_json(data)
+        check_type(value, dict, "the record")
+    except (InvalidDocument, DataError) as error:
+        raise DataError(f"{where}: {error}; pull again") from error
+    return Record.from_json(value, where)
+
+
 class FolderTarget:
     """A mirror in a local folder."""
 
     def __init__(self, folder: str) -> None:
-        self.root = Path(folder).expanduser().resolve()
+        self.root = resolved(folder)
         self.address = str(self.root)
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PlanError(f"{folder}: not a folder for a mirror: {error.strerror}") from error
 
     def part(self, name: str) -> Path:
         path = self.root / f"{name}.part"
@@ -74,7 +89,7 @@ class FolderTarget:
 
     def read(self, name: str) -> bytes | None:
         path = self.root / name
-        return path.read_bytes() if path.is_file() else None
+        return read_bytes(path) if os.path.lexists(path) else None
 
     def put_json(self, name: str, value: Any) -> None:
         part = self.part(name)
@@ -83,7 +98,7 @@ class FolderTarget:
 
     def record(self, folder: str) -> Record | None:
         data = self.read(f"{folder}/{RECORD}")
-        return Record.from_json(json.loads(data)) if data else None
+        return _record(data, f"{self.root / folder / RECORD}")
 
     def recorded_folders(self) -> list[str]:
         return sorted(
@@ -138,7 +153,7 @@ class S3Target:
 
     def record(self, folder: str) -> Record | None:
         data = self.read(f"{folder}/{RECORD}")
-        return Record.from_json(json.loads(data)) if data else None
+        return _record(data, f"{self.address}/{folder}/{RECORD}")
 
     def recorded_folders(self) -> list[str]:
         return sorted(

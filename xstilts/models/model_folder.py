@@ -204,9 +204,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
         size = os.fstat(stream.fileno()).st_size
         start = stream.read(8)
         if len(start) < 8:
-            raise DataError(
-                f"{file}: truncated: {size} bytes are no safetensors file; copy it again"
-            )
+            raise DataError(f"{file}: truncated: {size} bytes; copy it again")
         (length,) = struct.unpack("<Q", start)
         if length > min(_LARGEST_HEADER, size - 8):
             raise DataError(
@@ -297,9 +295,8 @@ def _sizes(config: Mapping[str, Any], where: str) -> Iterator[tuple[str, str, An
     for key, value in config.items():
         if key in ("text_config", "vision_config") and isinstance(value, dict):
             yield from _sizes(value, f"{where}: {key}")
-        elif key in _COUNTS or key in _WIDTHS:
-            if value is not None:
-                yield where, key, value
+        elif (key in _COUNTS or key in _WIDTHS) and value is not None:
+            yield where, key, value
 
 
 @contextmanager

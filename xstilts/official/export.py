@@ -3,13 +3,15 @@ the official layout.
 """
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from xstilts.errors import DataError, PlanError
+from xstilts.errors import DataError, PlanError, in_a_line
+from xstilts.input_files import check_type, open_file, read_object
 from xstilts.official.forms import FORMS_OF, OFFICIAL_FORM
 from xstilts.official.layout import TABLES, Official, official_languages
 from xstilts.store.documents import is_name
@@ -46,9 +48,7 @@ def export(
     hidden = set() if unofficial else set(_unofficial(report, benchmark))
     cells: dict[str, None] = {}
     for task, path in existing.items():
-        for keys, rows in pd.read_parquet(path).groupby(
-            [*CELL, "language"], sort=False, dropna=False
-        ):
+        for keys, rows in _table(path).groupby([*CELL, "language"], sort=False, dropna=False):
             cell, language = _cell(keys), str(keys[-1])
             for seed in _target_seeds(cell, known) if _is_exported(task, language, hidden) else ():
                 folder = out / cell_name((*cell[:3], seed))
@@ -73,7 +73,12 @@ def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
     copy was supported.
     """
     path = report / "summary.json"
-    stated = json.loads(path.read_text(encoding="utf-8")).get("forms", []) if path.is_file() else []
+    stated = read_object(path).get("forms", []) if os.path.lexists(path) else []
+    check_type(stated, list, f"{path}: forms")
+    for row in stated:
+        check_type(row, dict, f"{path}: an entry of forms")
+        for key in ("evaluation", "language", "form"):
+            check_type(row.get(key), str, f"{path}: {key} of an entry of forms")
     official = {
         (row["evaluation"], row["language"]) for row in stated if row["form"] == OFFICIAL_FORM
     }
@@ -81,7 +86,7 @@ def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
     for task in TABLES[benchmark].values():
         predictions = report / "predictions" / f"{task.evaluation}.parquet"
         if task.evaluation in FORMS_OF and predictions.is_file():
-            languages = pd.read_parquet(predictions, columns=["language"])["language"].unique()
+            languages = _table(predictions, ["language"])["language"].unique()
             unofficial += [
                 (task.evaluation, code)
                 for code in languages
@@ -107,6 +112,18 @@ def left_out(report: Path, benchmark: str = "xtreme-r") -> list[str]:
     ]
 
 
+def _table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """The predictions of an evaluation. DataError for another file."""
+    with open_file(path) as stream:
+        try:
+            return pd.read_parquet(stream, columns=columns)
+        except (ValueError, OSError, LookupError) as error:  # pyarrow's errors are of these types
+            raise DataError(
+                f"{path}: cannot be read as predictions ({type(error).__name__}: "
+                f"{in_a_line(str(error))[:200]}); download the report again"
+            ) from error
+
+
 def _cell(keys: Sequence[Any]) -> Cell:
     intermediate, target = (None if pd.isna(seed) else int(seed) for seed in keys[2:4])
     return str(keys[0]), str(keys[1]), intermediate, target
@@ -114,7 +131,7 @@ def _cell(keys: Sequence[Any]) -> Cell:
 
 def _cells(paths: Iterable[Path]) -> list[Cell]:
     """The cells of all tasks without duplicates."""
-    rows = [pd.read_parquet(path, columns=[*CELL]).drop_duplicates() for path in paths]
+    rows = [_table(path, [*CELL]).drop_duplicates() for path in paths]
     return list(
         dict.fromkeys(_cell(keys) for frame in rows for keys in frame.itertuples(index=False))
     )

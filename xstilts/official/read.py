@@ -6,7 +6,9 @@ byte order mark is text. Of duplicate JSON keys the last one counts. Every error
 the file, and the line or key.
 """
 
+import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.input_files import InvalidDocument, open_file, parse_row
 
 
 def lines(path: Path) -> list[str]:
@@ -45,8 +48,8 @@ def objects(path: Path) -> list[int | float]:
     labels = []
     for number, line in enumerate(_lines(path), 1):
         try:
-            label = json.loads(line)["label"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            label = parse_row(line)["label"]
+        except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}:{number}: needs an object with an integer label ({error})"
             ) from error
@@ -150,10 +153,10 @@ def pairs(path: Path) -> list[tuple[str, str]]:
 def document(path: Path) -> Any:
     """A JSON document."""
     try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: is not JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:
+        return parse_row(_text(path))
+    except InvalidDocument as error:
+        if isinstance(cause := error.__cause__, json.JSONDecodeError):
+            raise DataError(f"{path}:{cause.lineno}: is not JSON ({cause.msg})") from error
         raise DataError(f"{path}: is not JSON that Python can read ({error})") from error
 
 
@@ -175,7 +178,7 @@ def duplicate_keys(path: Path, by_line: bool = False) -> list[tuple[int, str]]:
         return dict(items)
 
     for number, text in enumerate(_lines(path), 1) if by_line else [(0, _text(path))]:
-        json.loads(text, object_pairs_hook=partial(remember, number))
+        parse_row(text, partial(remember, number))
     return duplicates
 
 
@@ -186,12 +189,13 @@ def _lines(path: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; needs a file")
+    if not os.path.lexists(path):
+        raise DataError(f"{path}: is missing")
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: is missing") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: is a folder; needs a file") from error
+        with io.TextIOWrapper(open_file(path), encoding="utf-8") as stream:  # any line end as \n
+            return stream.read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

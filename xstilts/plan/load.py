@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from xstilts.errors import PlanError
+from xstilts.errors import DataError, PlanError
+from xstilts.input_files import LARGEST_YAML, InvalidDocument, parse_yaml, read_bytes
 from xstilts.plan.checks import check
 from xstilts.plan.normalize import normalize
 from xstilts.plan.plan_errors import InvalidPlan, validate
@@ -58,12 +57,12 @@ def load_plan(
     return parsed
 
 
-def parse_plan(text: str, source: str) -> dict[Any, Any]:
+def parse_plan(text: str | bytes, source: str) -> dict[Any, Any]:
     """The mapping in the YAML text of a plan. Raises InvalidPlan if it has none."""
     try:
-        raw = yaml.load(text, Loader=_Strict)
-    except yaml.YAMLError as error:
-        raise InvalidPlan(source, [_yaml_problem(error)]) from error
+        raw = parse_yaml(text)
+    except InvalidDocument as error:
+        raise InvalidPlan(source, [str(error)]) from error
     if not isinstance(raw, dict):
         raise InvalidPlan(
             source, [f"must be a mapping; allowed keys: {', '.join(Plan.model_fields)}"]
@@ -99,49 +98,8 @@ def _task_files(
     return {path: {"source": source} for path, source in sources.items()}, problems
 
 
-def _read(path: Path) -> tuple[str, str]:
+def _read(path: Path) -> tuple[bytes, str]:
     try:
-        return path.read_text(encoding="utf-8"), str(path)
-    except OSError as error:
-        raise PlanError(f"{path}: cannot read the plan: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PlanError(f"{path}: not UTF-8 text ({error}); save the file as UTF-8") from error
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    """What is wrong with the YAML, and in which line."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return f"invalid YAML: {error}"
-    kind = "" if isinstance(error, _DuplicateKeyError) else "invalid YAML: "
-    context = f"{error.context}, " if error.context else ""
-    return f"line {error.problem_mark.line + 1}: {kind}{context}{error.problem}"
-
-
-class _DuplicateKeyError(yaml.constructor.ConstructorError):
-    pass
-
-
-class _Strict(yaml.SafeLoader):
-    """A YAML loader that rejects duplicate keys and reports the line of every invalid value."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except ValueError as error:  # such as the date 2024-13-45
-            raise yaml.constructor.ConstructorError(
-                None, None, f"invalid value {node.value!r}: {error}; quote it", node.start_mark
-            ) from error
-
-
-def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
-    lines: dict[str, int] = {}
-    for key, _ in node.value:
-        name, line = str(key.value), key.start_mark.line + 1
-        if name in lines:
-            problem = f"duplicate key {name!r}, first used in line {lines[name]}; keep one"
-            raise _DuplicateKeyError(None, None, problem, key.start_mark)
-        lines[name] = line
-    return loader.construct_mapping(node, deep=True)
-
-
-_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+        return read_bytes(path, LARGEST_YAML), str(path)
+    except DataError as error:
+        raise PlanError(f"cannot read the plan: {error}") from error

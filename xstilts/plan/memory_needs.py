@@ -5,7 +5,6 @@ Lengths are the limits of the recipes, since rows are not encoded yet. Workers c
 encoded rows and the memory of their device (runs/memory_fit.py).
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from xstilts.errors import PlanError
+from xstilts.input_files import read_object
 from xstilts.models.published import PUBLISHED
 from xstilts.plan.memory import GIB, MemoryUse, Setup, host, on_cpu, scoring, training
 from xstilts.plan.memory_choice import (
@@ -90,7 +90,7 @@ def config_of(identity: Any, mirror: Mirror | None) -> Config | None:
     if "path" in identity:
         file = Path(identity["path"]).expanduser() / "config.json"
         # Without lookups a plan may name a folder that does not exist yet.
-        of_folder: Config | None = json.loads(file.read_text()) if file.is_file() else None
+        of_folder: Config | None = read_object(file) if file.is_file() else None
         return of_folder
     name = str(identity["hub"])
     if mirror is not None:
@@ -98,7 +98,7 @@ def config_of(identity: Any, mirror: Mirror | None) -> Config | None:
         path = mirror.folder / "models" / name / "config.json"
         if mirror.listing is not None:
             mirror.listing.download(f"models/{name}/config.json", path)
-        config: Config = json.loads(path.read_text())
+        config: Config = read_object(path)
         return config
     return PUBLISHED[name].config if name in PUBLISHED else None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError, XstiltsError
-from xstilts.input_files import open_file
+from xstilts.input_files import open_file, resolved
 from xstilts.models.contract import Contract
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.model_folder import check_folder, check_links
@@ -49,7 +49,7 @@ def identity_of(
             "revision": _commit(name, backbone.hub, backbone.revision or "main"),
         }
     if backbone.path is not None:
-        folder = Path(backbone.path).expanduser().resolve()
+        folder = resolved(backbone.path)
         _check(folder, contract(backbone.family))
         # Absolute: workers have another current folder.
         return {

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import yaml
-
+from xstilts.errors import CorruptError
+from xstilts.input_files import InvalidDocument, parse_yaml
 from xstilts.plan.expansion import Expansion
 from xstilts.step import RECIPE_CHANGES, Step, canonical_json
 
@@ -41,7 +41,7 @@ def earlier_run(store: RunStore, name: str) -> tuple[str, dict[str, Step]] | Non
     for key in sorted(times, key=lambda key: -times[key]):
         folder = key.removesuffix("/expanded.json")
         text = store.get_bytes_at(f"{folder}/plan.yaml")
-        plan = yaml.safe_load(text) if text else None
+        plan = _plan(text, f"{folder}/plan.yaml") if text else None
         document = (
             store.get_json(key) if isinstance(plan, dict) and plan.get("name") == name else None
         )
@@ -51,6 +51,13 @@ def earlier_run(store: RunStore, name: str) -> tuple[str, dict[str, Step]] | Non
             }
             return folder.removeprefix("runs/"), steps
     return None
+
+
+def _plan(text: bytes, where: str) -> Any:
+    try:
+        return parse_yaml(text)
+    except InvalidDocument as error:
+        raise CorruptError(f"{where}: corrupt: {error}") from error
 
 
 def recomputed(

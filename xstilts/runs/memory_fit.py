@@ -6,7 +6,6 @@ give the same bits. An update that still runs out of memory fails with the arith
 not repeated with half the budget: its worker may be inside a collective that others wait in.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from torch.distributed.tensor import DTensor
 
 from xstilts.models.activation_checkpointing import checkpoint_layers
 from xstilts.models.backbone import Backbone
+from xstilts.models.model_folder import read_config
 from xstilts.plan.memory import GIB, Batch, MemoryUse, on_cpu, scoring, training
 from xstilts.plan.memory_choice import (
     AUTO,
@@ -83,7 +83,7 @@ def require_room(folder: Path, step: Step, device: torch.device) -> None:
     """DoesNotFit if weights, gradients and moments alone exceed the device's free memory. Called
     before the model is loaded.
     """
-    shape = known_shape(json.loads((folder / "config.json").read_text()))
+    shape = known_shape(read_config(folder))
     if shape is None:
         return
     cuda = device.type == "cuda"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xstilts.errors import PlanError
+from xstilts.input_files import resolved
 from xstilts.miniature.edition import EDITION
 
 
@@ -30,7 +31,7 @@ def mirror_for(
     if chosen == "hub" or chosen.startswith("s3://"):
         return chosen
     if chosen != "miniature":
-        return str(Path(chosen).expanduser().resolve())
+        return str(resolved(chosen))
     folder = home / f"miniature-{EDITION}"
     if not folder.is_dir():
         from xstilts.miniature.write import write_miniature

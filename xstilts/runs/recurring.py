@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xstilts.analysis.alpha_spending import Spending, confidence_at
 from xstilts.errors import InfrastructureError, PlanError
+from xstilts.input_files import parse_yaml
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
@@ -85,7 +86,7 @@ def repeated(
         models: backbone → commit.
         files: path → text of the plan's private task files.
     """
-    plan, raw = load_plan(f"{text}\n", task_files=files or {}), yaml.safe_load(text)
+    plan, raw = load_plan(f"{text}\n", task_files=files or {}), parse_yaml(text)
     added = number if repeat.spending is None else min(number, repeat.spending.looks - 1)
     if repeat.add_seeds and added:
         raw["seeds"] = [list(pair) for pair in further_seeds(plan.seeds, repeat.add_seeds * added)]

@@ -1,10 +1,12 @@
 """Reads the single data file of a tar archive in memory. Archives are never unpacked to disk."""
 
+import io
 import tarfile
 from pathlib import PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from xstilts.errors import DataError
+from xstilts.input_files import Limited
 
 _DATA_SUFFIXES = (".jsonl", ".json")
 
@@ -24,7 +26,7 @@ def _is_data(member: tarfile.TarInfo, name: str) -> bool:
             f"{name}: the member {member.name!r} points outside the archive; create the archive "
             "again"
         )
-    if not (member.isfile() or member.isdir()):
+    if not (member.isfile() or member.isdir()) or member.issparse():
         raise DataError(
             f"{name}: the member {member.name!r} is neither a file nor a folder; create the "
             "archive again"
@@ -38,9 +40,11 @@ def _no_data_file(name: str) -> DataError:
 
 
 def read_archive(stream: BinaryIO, name: str) -> bytes:
-    """The bytes of the only data file in an archive. DataError if there are none or several."""
+    """The bytes of the only data file in a decompressed archive. DataError if there are none or
+    several.
+    """
     data: bytes | None = None
-    with tarfile.open(fileobj=stream, mode="r|gz") as archive:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
             if not _is_data(member, name):
                 continue
@@ -57,11 +61,12 @@ def read_archive(stream: BinaryIO, name: str) -> bytes:
 
 
 def open_archive(stream: BinaryIO, name: str) -> IO[bytes]:
-    """Opens the first data file in an archive. The rest of the archive is not checked."""
-    archive = tarfile.open(fileobj=stream, mode="r:gz")  # noqa: SIM115 - closed with its stream
+    """Opens the first data file in a decompressed archive. The rest of it is not checked."""
+    archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - closed with its stream
     for member in archive:
         if _is_data(member, name):
             file = archive.extractfile(member)
             assert file is not None  # it is a regular file
-            return file
+            # Wrapped, since a TextIOWrapper asks whether it can seek, and tarfile's stream fails.
+            return cast(BinaryIO, io.BufferedReader(Limited(file)))
     raise _no_data_file(name)

@@ -5,11 +5,13 @@ gold pairs. The data is not on the hub: users copy the folders `<language>-en` o
 `bucc2018` in a mirror.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.input_files import open_file
 
 #: Part of the shared task → name of that part in XTREME and here.
 PARTS = {"sample": "dev", "training": "test"}
@@ -57,8 +59,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str | None]]:
     """(text before the first tab, text after it or None) of each non-empty line."""
     try:
         # Not splitlines(): some sentences contain Unicode line separators.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8") as stream:
+            lines = stream.read().split("\n")
+    except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); unpack the archive again"
         ) from error

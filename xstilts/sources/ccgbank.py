@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.input_files import read_bytes, read_text
 
 PATH = "ldc/ccgbank"
 VARIABLE = "CCGBANK_DIR"
@@ -49,7 +50,7 @@ def identity(paths: Sequence[Path]) -> dict[str, Any]:
     """A digest of the files."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(read_bytes(path)).digest())
     return {"sha256": total.hexdigest(), "licensed": "LDC2005T13"}
 
 
@@ -57,7 +58,7 @@ def read_derivations(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """One row {tokens, tags} per derivation. DataError for a line without a leaf."""
     rows = []
     for path in paths:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             if not line.startswith("("):
                 continue  # `ID=…` lines separate the derivations
             leaves = _LEAF.findall(line)

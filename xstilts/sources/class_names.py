@@ -2,12 +2,12 @@
 which they replace the class numbers.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from xstilts.errors import DataError
+from xstilts.input_files import parse_row
 from xstilts.tasks.labels import LabelColumn
 
 
@@ -20,7 +20,11 @@ def declared_classes(file: Path | BinaryIO) -> dict[str, tuple[str, ...]]:
     import pyarrow.parquet as pq
 
     metadata = (pq.read_schema(file).metadata or {}).get(b"huggingface")
-    features = json.loads(metadata).get("info", {}).get("features", {}) if metadata else {}
+    features: Any = parse_row(metadata) if metadata else {}
+    for key in ("info", "features"):
+        features = features.get(key, {}) if isinstance(features, Mapping) else {}
+    if not isinstance(features, Mapping):
+        return {}
     classes = {column: _class_names(feature) for column, feature in features.items()}
     return {column: names for column, names in classes.items() if names}
 

@@ -13,11 +13,13 @@ dependency graph; ties are broken by a list of parts of speech. Zero-width non-j
 within tokens are removed, and sentences with withheld text (`_`) are skipped.
 """
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.input_files import open_file
 
 PATH = "universal-dependencies"
 SPLITS = {"train": "train", "validation": "dev", "dev": "dev", "test": "test"}
@@ -72,7 +74,7 @@ def _sentences(path: Path) -> Iterator[dict[str, Any]]:
 
     language = path.name.partition("_")[0]
     try:
-        with path.open(encoding="utf-8") as stream:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8") as stream:
             for sentence in parse_incr(
                 stream, field_parsers={"deps": lambda line, column: line[column]}
             ):
@@ -81,7 +83,7 @@ def _sentences(path: Path) -> Iterator[dict[str, Any]]:
                 if not withheld or withheld < len(written) - 1:
                     tokens = [form.replace(_ZERO_WIDTH, "").replace(" ", "") for form, _ in written]
                     yield {"tokens": tokens, "pos_tags": [tag for _, tag in written]}
-    except (ParseException, UnicodeDecodeError, KeyError) as error:
+    except (ParseException, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"{path}: cannot be read as CoNLL-U ({type(error).__name__}: {error}); fetch it again"
         ) from error

@@ -2,15 +2,15 @@
 file.
 """
 
-import gzip
-import json
+import io
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from tarfile import TarError
-from typing import Any
+from typing import Any, BinaryIO
 
 from xstilts.errors import DataError
+from xstilts.input_files import open_file, open_gzip, parse_row
 from xstilts.sources.archive import is_archive, read_archive
 
 #: What reading and decompressing a corrupt JSON file can raise.
@@ -37,7 +37,8 @@ class JsonRows:
         self.rows: list[Any] = []  # lines as bytes, or rows
         for path in paths:
             try:
-                self.rows += _rows(_bytes(path), field)
+                with _opened(path) as stream:
+                    self.rows += _rows(stream, field)
             except READ_ERRORS as error:
                 raise DataError(
                     f"{path}: cannot be read as json ({type(error).__name__}: {error}); fetch the "
@@ -51,25 +52,24 @@ class JsonRows:
         """A row; ValueError if the line is not a JSON object in UTF-8."""
         row = self.rows[index]
         if isinstance(row, bytes):
-            try:
-                row = json.loads(row)  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-            except RecursionError as error:
-                raise ValueError("the JSON is nested too deep") from error
+            row = parse_row(row)
         if not isinstance(row, dict):
             raise ValueError(f"a row must be a JSON object, not {type(row).__name__}")
         return row
 
 
-def _bytes(path: Path) -> bytes:
+def _opened(path: Path) -> BinaryIO:
+    """The file, decompressed while it is read; of an archive the data file in memory."""
     if is_archive(path.name):
-        with path.open("rb") as stream:
-            return read_archive(stream, str(path))
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with open_gzip(path) as stream:
+            return io.BytesIO(read_archive(stream, str(path)))
+    return open_gzip(path) if path.suffix == ".gz" else open_file(path)
 
 
-def _rows(data: bytes, field: str | None) -> list[Any]:
+def _rows(stream: BinaryIO, field: str | None) -> list[Any]:
     if field:
-        return list(json.loads(data)[field])
-    if data.lstrip()[:1] == b"[":
-        return list(json.loads(data))
-    return [line for line in data.split(b"\n") if line.strip()]
+        return list(parse_row(stream.read())[field])
+    lines = [line for line in stream if line.strip()]
+    if lines and lines[0].lstrip()[:1] == b"[":
+        return list(parse_row(b"".join(lines)))
+    return [line.rstrip(b"\n") for line in lines]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError, PlanError
+from xstilts.input_files import read_object, resolved
 from xstilts.sources import hub
 from xstilts.sources.provenance import RECORD, Record
 from xstilts.store.private_files import cache_folder
@@ -76,7 +77,7 @@ class Mirror:
         file = self.folder / path / RECORD
         if self.listing is not None and self.listing.contains(f"{path}/{RECORD}"):
             self.listing.download(f"{path}/{RECORD}", file)
-        return Record.from_json(json.loads(file.read_text())) if file.is_file() else None
+        return Record.from_json(read_object(file), str(file)) if os.path.lexists(file) else None
 
 
 def _commits(value: Any) -> Iterator[tuple[str, str]]:
@@ -96,7 +97,7 @@ def open_mirror(address: str, option: str = "--mirror") -> Mirror:
         return Mirror("hub")
     if address.startswith("s3://"):
         return _open_s3(address, option)
-    folder = Path(address).expanduser().resolve()
+    folder = resolved(address)
     if not folder.is_dir():
         raise PlanError(
             f"{option} {address!r}: no such folder; allowed: hub, miniature, a folder, or "

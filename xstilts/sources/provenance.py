@@ -2,12 +2,18 @@
 SHA-256 of each file.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
+from xstilts.errors import DataError
+from xstilts.input_files import check_type
+
 RECORD = ".xstilts.json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,35 @@ class Record:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Record":
-        files = {name: RecordedFile(**file) for name, file in value["files"].items()}
+    def from_json(cls, value: Mapping[str, Any], where: str) -> "Record":
+        """DataError, with the place, for a value that is not a record: a mirror may come from
+        anywhere, and the names of its files become paths.
+        """
+        for key in ("kind", "name"):
+            check_type(value.get(key), str, f"{where}: {key}")
+        check_type(value.get("licence"), (str, NoneType), f"{where}: licence")
+        check_type(value.get("files"), dict, f"{where}: files")
+        files = {
+            name: _recorded(name, file, f"{where}: files: {name[:80]!r}")
+            for name, file in value["files"].items()
+        }
         return cls(value["kind"], value["name"], value["licence"], files)
+
+
+def _recorded(name: str, value: Any, where: str) -> RecordedFile:
+    if "\\" in name or "\0" in name or any(p in ("", ".", "..") for p in name.split("/")):
+        raise DataError(f"{where} is not the name of a file in the folder")
+    check_type(value, dict, where)
+    types: Mapping[str, Any] = {
+        "size": int,
+        "sha256": str,
+        "revision": (str, NoneType),
+        "origin": str,
+    }
+    for key, kind in types.items():
+        check_type(value.get(key), kind, f"{where}: {key}")
+    if not _SHA256.fullmatch(value["sha256"]) or value["size"] < 0:
+        raise DataError(f"{where}: not a SHA-256 or a negative size")
+    if further := value.keys() - types.keys():
+        raise DataError(f"{where}: unknown key {min(further)!r}")
+    return RecordedFile(**value)

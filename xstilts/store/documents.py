@@ -4,13 +4,13 @@
 versions add some.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from xstilts.errors import CorruptError
+from xstilts.input_files import InvalidDocument, parse_json
 
 #: Largest document in bytes. The largest plan that ships expands to 60 MB.
 LARGEST = 512 * 1024 * 1024
@@ -56,9 +56,9 @@ def parse(key: str, data: bytes, where: str) -> dict[str, Any]:
     if len(data) > LARGEST:
         raise CorruptError(f"{where}: corrupt: {len(data)} bytes, more than {LARGEST}")
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        document = parse_json(data, LARGEST)
+    except InvalidDocument as error:
+        reason = str(error).removeprefix("not valid JSON: ")
         raise CorruptError(f"{where}: corrupt: not valid JSON ({reason})") from error
     if not isinstance(document, dict):
         raise CorruptError(f"{where}: corrupt: expected a JSON object, not {_named(document)}")

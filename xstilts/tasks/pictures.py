@@ -5,23 +5,67 @@
 """
 
 import io
+import warnings
 from functools import lru_cache
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 #: Maximum of longer side over shorter side. Qwen-VL's resizing (transformers' smart_resize)
 #: refuses more, so such an image is a bad row for every family: all backbones and image conditions
 #: of a task train on the same rows.
 MAX_RATIO = 200
+#: Formats of the supported data sets, by Pillow's names. Its other readers parse formats that no
+#: data set has, such as PSD, or start programs (EPS). Of several frames the first is shown.
+#: Importing a reader registers it. JPEG's reads MPO as well, a JPEG with more pictures behind it.
+FORMATS = (
+    JpegImagePlugin.JpegImageFile.format,
+    PngImagePlugin.PngImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+    GifImagePlugin.GifImageFile.format,
+    BmpImagePlugin.BmpImageFile.format,
+    TiffImagePlugin.TiffImageFile.format,
+)
+#: Most pixels, checked in the header before anything is decoded: Pillow's own bound for a warning.
+#: In RGB it takes 256 MiB.
+MAX_PIXELS = 89_478_485
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _16_BIT = 65535
+
+
+def _opened(data: bytes) -> Image.Image:
+    """The picture with its header read. OSError for bytes that are not an image of FORMATS,
+    ValueError for more than MAX_PIXELS.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+        try:
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"more than {MAX_PIXELS:,} pixels") from error
+        except UnidentifiedImageError as error:
+            raise OSError(f"not a picture of the formats {', '.join(FORMATS)}") from error
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width:,} × {height:,} pixels, more than {MAX_PIXELS:,}")
+    return picture
 
 
 def upright(data: bytes) -> Image.Image:
     """The upright image in mode RGB. OSError for bytes that are not an image, ValueError for values
     without a known range (32-bit or float grey).
     """
-    with Image.open(io.BytesIO(data)) as picture:
+    with _opened(data) as picture:
         turned = ImageOps.exif_transpose(picture)
     if turned.mode.startswith("I") or turned.mode == "F":
         return _scaled(turned).convert("RGB")
@@ -37,7 +81,7 @@ def size_of(data: bytes) -> tuple[int, int]:
     """(width, height) of the upright image in pixels, from its header. OSError for bytes that are
     not an image.
     """
-    with Image.open(io.BytesIO(data)) as picture:
+    with _opened(data) as picture:
         width, height = picture.size
         # Pillow exchanges the sides of a TIFF file itself.
         sideways = (

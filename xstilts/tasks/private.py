@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from xstilts.errors import PlanError
+from xstilts.errors import DataError, PlanError
+from xstilts.input_files import read_bytes
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
 from xstilts.tasks.task_checks import task_problems
@@ -30,10 +31,8 @@ def read_task_files(paths: Iterable[str | Path], folder: Path = Path()) -> dict[
     sources = {}
     for path in paths:
         try:
-            # newline="": the text is what the file's bytes say
-            with open(folder / path, encoding="utf-8", newline="") as file:
-                sources[str(path)] = file.read()
-        except (OSError, UnicodeError) as error:
+            sources[str(path)] = read_bytes(folder / path).decode()  # with its own line ends
+        except (DataError, UnicodeError) as error:
             raise PlanError(f"{path}: cannot read the task file: {error}") from error
     return sources
 
@@ -90,7 +89,7 @@ def _executed(path: str, source: str) -> tuple[Task, ...]:
     sys.modules[module.__name__] = module  # dataclasses and pickle look a module up by its name
     try:
         exec(compile(source, path, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PlanError(
             f"{path}:{_line(error, path)}: cannot load the task file: "
             f"{type(error).__name__}: {error}"
@@ -103,7 +102,7 @@ def _executed(path: str, source: str) -> tuple[Task, ...]:
     return tuple(replace(task, file_sha256=sha256) for task in tasks)
 
 
-def _line(error: Exception, path: str) -> int:
+def _line(error: BaseException, path: str) -> int:
     """The last line of a task file that an error passed through."""
     line = (error.lineno or 0) if isinstance(error, SyntaxError) and error.filename == path else 0
     trace = error.__traceback__

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from xstilts.input_files import read_object
 from xstilts.models.sharding import on_host, sharded_like
 from xstilts.training.loop import Progress
 from xstilts.training.selection import Best
@@ -92,7 +93,7 @@ def load_state(
     state = optimiser.state_dict()
     state["state"] = moments
     optimiser.load_state_dict(state)
-    values = json.loads(files["progress.json"].read_text())
+    values = read_object(files["progress.json"])
     evaluations = values.pop(_EVALUATIONS)
     progress = Progress(**values, evaluations=evaluations)
     best = Best(

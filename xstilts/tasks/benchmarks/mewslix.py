@@ -5,12 +5,12 @@ A query names its answers in `relevant`, a candidate has its name in `candidate`
 `mention: left { mention } right`, of the mention's sentence alone (xtreme utils_mewslix.py).
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from xstilts.input_files import parse_row
 from xstilts.tasks.sentences import sentence_spans
 from xstilts.tasks.task import Example, RecipeRow, Row, RowEstimate, Source, Task, each, text_of
 
@@ -68,7 +68,7 @@ def _document(value: Any) -> Any:
     """The nested value in a JSON text; any other value as it is."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            return json.loads(value)
+            return parse_row(value)
         except ValueError:
             return value
     return value

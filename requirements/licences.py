@@ -1,0 +1,103 @@
+"""Checks the licences of all locked packages: python -m requirements.licences.
+
+`make lint` runs it. A licence that is not in ALLOWED fails, and so does a package that states none:
+somebody has to read it first. It reads the metadata of installed packages and needs no network.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LOCKS = ("cpu.txt", "cuda.txt", "docs.txt")
+#: SPDX identifiers of licences that allow use and distribution beside Apache-2.0 code. MPL-2.0
+#: applies to changed files of a package only, and no package is changed.
+ALLOWED = frozenset(
+    "0BSD Apache-2.0 BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 CNRI-Python ISC MIT MIT-0 MIT-CMU "
+    "MPL-2.0 PSF-2.0 Unlicense Zlib".split()
+)
+#: What older metadata says instead of an SPDX identifier.
+NAMES = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache": "Apache-2.0",
+    "Apache 2.0": "Apache-2.0",
+    "Apache 2.0 License": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+    "The MIT License (MIT)": "MIT",
+}
+#: Packages that are never installed here, and their licences: those of other systems, and CUDA's
+#: libraries, which NVIDIA allows to distribute with applications (CUDA EULA, attachment A).
+ELSEWHERE = {
+    "appnope": "BSD-2-Clause",
+    "httpx2-jsfetch": "BSD-3-Clause",
+    "pywin32": "PSF-2.0",
+    "triton": "MIT",
+    "tzdata": "Apache-2.0",
+}
+_CUDA = re.compile(r"(nvidia|cuda)-")
+NVIDIA = "LicenseRef-NVIDIA-CUDA-EULA"
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.M)
+
+
+def locked(text: str) -> dict[str, str]:
+    """Package → version of a lock file. Of torch's two builds the first counts: that for Linux."""
+    versions: dict[str, str] = {}
+    for name, version in _PIN.findall(text):
+        versions.setdefault(name, version)
+    return versions
+
+
+def licence_of(package: str) -> str:
+    """The licence of a package as an SPDX expression, else as its metadata names it; empty if it
+    states none.
+    """
+    if _CUDA.match(package):
+        return NVIDIA
+    try:
+        about = metadata(package)
+    except PackageNotFoundError:
+        return ELSEWHERE.get(package, "")
+    if "License-Expression" in about:
+        return about["License-Expression"]
+    names = [
+        text.rpartition(" :: ")[2]
+        for text in about.get_all("Classifier") or []
+        if text.startswith("License ::") and not text.endswith("OSI Approved")
+    ]
+    if not names:
+        names = [line.strip() for line in "".join(about.get_all("License") or []).splitlines()[:1]]
+    return " OR ".join(NAMES.get(name, name) for name in names)
+
+
+def identifiers(expression: str) -> list[str]:
+    """The licences in an SPDX expression, exceptions (`WITH …`) excepted."""
+    plain = re.sub(r"\bWITH\s+\S+", "", expression)
+    return [word for word in re.split(r"\s+(?:AND|OR)\s+|[()]", plain) if word.strip()]
+
+
+def problems(packages: Sequence[str]) -> Iterator[str]:
+    """What has to be read by somebody."""
+    for package in packages:
+        licence = licence_of(package)
+        if not licence:
+            yield f"{package}: states no licence; read it and add it to ELSEWHERE"
+        for name in identifiers(licence):
+            if name.strip() not in ALLOWED and licence != NVIDIA:
+                yield f"{package}: {name.strip()!r} is not among the allowed licences"
+
+
+def main() -> None:
+    packages = sorted({name for lock in LOCKS for name in locked((HERE / lock).read_text())})
+    if lines := list(problems(packages)):
+        sys.exit("\n".join(["licences (requirements/licences.py):", *(f"  - {x}" for x in lines)]))
+
+
+if __name__ == "__main__":
+    main()
