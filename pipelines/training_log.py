@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -92,7 +93,7 @@ def phases(store: Store, expansion: Expansion) -> list[Phase]:
     for kind in (kind for kind in STEP_KINDS if kind in by_kind):
         fingerprints = by_kind[kind]
         finished = sorted(store.done(kind) & set(fingerprints))
-        manifests = in_threads(lambda fp, kind=kind: store.manifest(kind, fp), finished)
+        manifests = in_threads(partial(store.manifest, kind), finished)
         seconds = sum(_seconds(manifest) for manifest in manifests if manifest is not None)
         hours = seconds / 3600 * gpus if kind in ("finetune", "score") else 0.0
         timed.append(Phase(kind, len(finished), len(fingerprints), seconds, hours))
