@@ -20,7 +20,7 @@ def folder_of(store: Store, run: str) -> Path | None:
 
 
 def show(store: Store, run: str, folder: Path, selection: Selection, every: float | None) -> int:
-    """Prints the end of each log and the failures; then, every so many seconds, what is new until
+    """Prints the end of each log and the failures; then, every N seconds, what is new until
     the run has an outcome. Returns its exit code, 0 if it has none.
     """
     if selection.step is not None or selection.since is not None:

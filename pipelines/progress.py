@@ -26,7 +26,7 @@ def step_counts(store: Store, totals: Totals) -> Counts:
     return {kind: (len(store.finished(kind, totals[kind])), len(totals[kind])) for kind in kinds}
 
 
-class Pace:
+class PhasePace:
     """How fast the current phase goes, from the counts seen so far."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -73,7 +73,7 @@ class ProgressPrinter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._counts, self._say, self._clock = counts, say, clock
-        self._pace, self._started = Pace(clock), clock()
+        self._pace, self._started = PhasePace(clock), clock()
         self._printed: float | None = None
         self._finished: set[str] = set()
 
@@ -104,7 +104,7 @@ class ProgressBars:
             TimeElapsedColumn,
         )
 
-        self._counts, self._pace = counts, Pace()
+        self._counts, self._pace = counts, PhasePace()
         self._bars = Progress(
             TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
             TimeElapsedColumn(), TextColumn("{task.fields[note]}"),

@@ -63,7 +63,7 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="Polling interval of --follow.")
+        float, typer.Option(metavar="SECONDS", min=0.01, help="Polling interval of --follow.")
     ] = 5.0,
 ) -> int:
     """Show or follow the logs of a run: its steps, its Ray jobs and its failures.

@@ -34,7 +34,7 @@ Limit = Annotated[
         show_default="no limit",
     ),
 ]
-Interval = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Polling interval.")]
+Interval = Annotated[float, typer.Option(metavar="SECONDS", min=0.01, help="Polling interval.")]
 Mirror = Annotated[
     str | None,
     typer.Option(

@@ -77,6 +77,9 @@ def readable_errors(host: str, action: str) -> Iterator[None]:
         disconnected = isinstance(cause, ProtocolError)
         meaning = TIMED_OUT if timed_out else DISCONNECTED if disconnected else UNREACHABLE
         late = timed_out or disconnected
+        if not late:  # such as: [Errno 111] Connection refused
+            reason = str(cause).rpartition(": ")[2]
+            meaning = meaning.replace("unreachable", f"unreachable ({reason})", 1)
         raise KfpError(f"{prefix}: {meaning}", late=late, unreachable=True) from error
     except (AttributeError, ValueError, TypeError) as error:
         raise KfpError(f"{prefix}: {NOT_KFP}") from error

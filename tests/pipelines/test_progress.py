@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines.progress import Counts, Pace, ProgressBars, ProgressPrinter, step_counts
+from pipelines.progress import Counts, PhasePace, ProgressBars, ProgressPrinter, step_counts
 
 
 class FakeStore:
@@ -69,7 +69,7 @@ def test_a_line_is_printed_at_the_end_of_a_phase() -> None:
 )
 def test_a_pace_has_rate_and_time_left(done: int, seconds: float, expected: str) -> None:
     clock = Clock()
-    pace = Pace(clock)
+    pace = PhasePace(clock)
     pace.note({"score": (0, 20)})
     clock.now = seconds
     assert pace.note({"score": (done, 20)}) == expected

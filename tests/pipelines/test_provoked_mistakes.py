@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -219,3 +220,14 @@ def test_a_broken_pipe_ends_quietly(
 def test_a_programming_error_is_not_explained_away() -> None:
     assert failures.explained(KeyError("x")) is None
     assert failures.explained(ValueError("x")) is None
+
+
+def test_a_taken_port_is_refused_before_credentials_are_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["store", "serve", "--port", str(port), "--home", str(tmp_path)]) == 3
+    output = capfd.readouterr()
+    assert f"127.0.0.1:{port}: Address already in use; choose another --port" in output.err
+    assert "AWS_" not in output.out

