@@ -53,7 +53,7 @@ def agent_ports() -> Iterator[None]:
 
 @contextlib.contextmanager
 def patient(seconds: float) -> Iterator[None]:
-    """Gives the raylet that the body starts so many seconds to register.
+    """Gives the raylet that the body starts a number of seconds to register.
 
     Ray gives it thirty (ray/_private/node.py, Node.__init__), without an option: the function that
     it calls until the raylet is known waits longer here.
