@@ -10,7 +10,7 @@ from benchmarks import measure
 
 PAGE = measure.RESULTS.parent / "benchmarks.md"
 #: Files of records, each with a table of the same name on the page.
-TABLES = ("training", "retrieval", "scoring", "startup", "store", "matrix")
+TABLES = ("training", "retrieval", "scoring", "startup", "store", "report", "matrix")
 
 
 def rendered(page: str, folder: Path = measure.RESULTS) -> str:
