@@ -15,11 +15,12 @@ from components.launch.capacity import problem
 from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
 
+_START = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 #: Ray's settings for a group: time to import torch and Ray's agents on a busy machine. The health
 #: check interval is also the interval at which reports are collected.
 ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    _START: "300",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_agent_register_timeout_ms": "120000",
     "RAY_DEDUP_LOGS": "0",
@@ -40,8 +41,10 @@ WORKER_PREFIXES = (
     "XSTILTS_CACHE",
     "XSTILTS_VERSIONS",
 )
-
-
+#: Ray Train's wait for the placement of a group that can do with fewer workers. Such a group starts
+#: where its nodes are known to have room, so a longer wait means that a node is gone: for up to
+#: 20 s Ray Train still counts a lost node.
+ELASTIC_START_SECONDS = 30.0
 #: How often a group's workers may be lost, besides those that it can do without.
 MAX_LOSSES = 3
 
@@ -57,6 +60,11 @@ def set_environment() -> None:
     """Sets Ray's variables that are not set; Ray reads some of them when it is imported."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+
+
+def start_seconds(minimum: int, workers: int, configured: str) -> str:
+    """Ray Train's time-out for the placement of a group, in seconds."""
+    return configured if minimum == workers else str(min(float(configured), ELASTIC_START_SECONDS))
 
 
 def call(config: Mapping[str, Any]) -> None:
@@ -109,6 +117,7 @@ def launch(
     workers = int(resources.get("workers", 1))
     cluster = Cluster.model_validate(resources.get("cluster") or {})
     minimum = (cluster.min_workers or workers) if on_cluster else workers
+    environment[_START] = start_seconds(minimum, workers, os.environ[_START])
     cpus = cluster.cpus_per_worker if on_cluster else 1
     backend = process_group.backend(gpus > 0)
     try:
