@@ -67,15 +67,15 @@ def resize_seconds() -> float:
     return float(os.environ.get("XSTILTS_RESIZE_SECONDS") or 60)
 
 
-def start_seconds(minimum: int, workers: int, configured: str) -> str:
-    """Ray Train's time-out for the placement of a group, in seconds."""
-    return configured if minimum == workers else str(min(float(configured), ELASTIC_START_SECONDS))
-
-
 def set_environment() -> None:
     """Sets Ray's variables that are not set; Ray reads some of them when it is imported."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+
+
+def start_seconds(minimum: int, workers: int, configured: str) -> str:
+    """Ray Train's time-out for the placement of a group, in seconds."""
+    return configured if minimum == workers else str(min(float(configured), ELASTIC_START_SECONDS))
 
 
 def call(config: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from xstilts.models import sharding
 from xstilts.runs import score, score_together
 from xstilts.runs.score_together import deal
 from xstilts.step import Step
@@ -51,7 +52,7 @@ def test_a_worker_with_an_error_still_joins_the_passes_of_the_others(
     def unreadable(*_: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(score_together.sharding, "in_step", in_step)
+    monkeypatch.setattr(sharding, "in_step", in_step)
     monkeypatch.setattr(score_together, "_part_of", unreadable)
     step, loaded = Step("score", {}), SimpleNamespace(backbone=None)
     failed = score_together.score_together(loaded, "m", [step], 100, 0, Workers())  # type: ignore[arg-type]
