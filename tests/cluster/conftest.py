@@ -94,7 +94,7 @@ def markdown(cluster: str, rows: list[Document], earlier: str = "") -> str:
     lines = {}
     if title in earlier.splitlines():
         lines = {line.split(" | ")[0]: line for line in earlier.splitlines()[4:]}
-    for name, group in itertools.groupby(rows, _line):
+    for name, group in itertools.groupby(sorted(rows, key=_line), _line):
         cases = list(group)
         seconds = round(sum(row["seconds"] for row in cases), 1)
         lines[f"| {name}"] = f"| {name} | {len(cases)} | {seconds} | {cases[0]['result']} |"

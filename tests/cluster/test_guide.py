@@ -63,6 +63,7 @@ def pool(cluster: Cluster) -> Iterator[str]:
     cluster.run("label", "node", name, "xstilts.dev/pool-")
 
 
+@pytest.mark.slow
 def test_the_guide_installs_diffs_and_removes(
     cluster: Cluster, kueue: None, pool: str, new_namespace: str, tmp_path: Path
 ) -> None:
