@@ -45,7 +45,8 @@ def main(cpus: int, address_file: Path) -> None:
         part.write_text(context.address_info["address"])
         os.replace(part, address_file)
         address_file.with_suffix(".ended").write_text(_first_death())
-        sys.exit(InfrastructureError.exit_code)
+        end_descendants()
+        os._exit(InfrastructureError.exit_code)  # ray.shutdown would wait for what died
     finally:
         ray.shutdown()
         end_descendants()  # agents that are still starting would retry for a minute
