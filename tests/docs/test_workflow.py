@@ -11,19 +11,39 @@ from xstilts import __version__
 GITHUB = ROOT / ".github"
 
 
-def test_the_workflow_runs_lint_docs_tests_and_the_demo() -> None:
-    jobs = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())["jobs"]
-    run = [
-        step["run"].split("#")[0].strip()
-        for job in jobs.values()
-        for step in job["steps"]
-        if "run" in step
-    ]
-    assert run == ["make lint", "make docs", "make test", "make test-e2e", "make demo", "make demo"]
+def commands(workflow: str) -> dict[str, list[str]]:
+    """Job → its commands."""
+    jobs = yaml.safe_load((GITHUB / "workflows" / f"{workflow}.yml").read_text())["jobs"]
+    return {
+        name: [step["run"].split("#")[0].strip() for step in job["steps"] if "run" in step]
+        for name, job in jobs.items()
+    }
 
 
-def test_a_workflow_s_actions_are_pinned_to_a_major_version() -> None:
-    text = (GITHUB / "workflows" / "ci.yml").read_text()
+def test_the_workflow_runs_lint_docs_tests_the_demo_and_an_audit_of_all_packages() -> None:
+    audit = "pip-audit --disable-pip --require-hashes --requirement requirements"
+    assert commands("ci") == {
+        "lint": ["make lint", "make docs"],
+        "audit": [
+            "pip install pip-audit",
+            f"{audit}/cuda.txt",
+            f"{audit}/docs.txt",
+            "make sbom",
+        ],
+        "test": ["make test", "make test-e2e"],
+        "demo": ["make demo", "make demo"],
+    }
+
+
+def test_the_nightly_workflow_fuzzes_with_atheris() -> None:
+    assert commands("nightly") == {
+        "fuzz": ["make setup", ".venv/bin/pip install atheris", "make fuzz SECONDS=600"]
+    }
+
+
+@pytest.mark.parametrize("workflow", ["ci", "nightly"])
+def test_a_workflow_s_actions_are_pinned_to_a_major_version(workflow: str) -> None:
+    text = (GITHUB / "workflows" / f"{workflow}.yml").read_text()
     actions = re.findall(r"uses: (\S+)", text)
     assert actions
     assert [action for action in actions if not re.fullmatch(r"actions/[a-z-]+@v\d+", action)] == []
