@@ -11,13 +11,13 @@ import pandas as pd
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.page.render import write_files
-from xstilts.analysis.page.seeds import SeedEffects
+from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.view import report_charts
+from xstilts.analysis.paper_tables import write_tables
 from xstilts.analysis.report_markdown import markdown
 from xstilts.analysis.report_page import page
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
-from xstilts.analysis.tables import write_tables
 from xstilts.step import canonical_json
 
 

@@ -15,7 +15,7 @@ from xstilts.analysis.inputs import Cell, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
 from xstilts.runs.folder import failure_key
-from xstilts.runs.step_records import step_records
+from xstilts.runs.recorded_steps import step_records
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
 

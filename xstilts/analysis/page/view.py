@@ -16,7 +16,7 @@ from xstilts.analysis.page.language_facts import (
     covariate_rows,
     relative_tokens,
 )
-from xstilts.analysis.page.seeds import SeedEffects
+from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.training import curve_charts
 
 #: Rows over several languages.
