@@ -5,7 +5,7 @@ import pytest
 
 from tests.analysis.sample_report import sample_report
 from xstilts.analysis.effects import effects_table
-from xstilts.analysis.page.seeds import SeedEffects, seed_text
+from xstilts.analysis.page.seed_effects import SeedEffects, seed_text
 from xstilts.analysis.scores import results_table
 
 

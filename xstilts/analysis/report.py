@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.inputs import Cell, ReportInput, Scored
 from xstilts.analysis.page.render import write_files
-from xstilts.analysis.page.seeds import SeedEffects
+from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.view import report_charts
+from xstilts.analysis.paper_tables import write_tables
 from xstilts.analysis.report_markdown import markdown
 from xstilts.analysis.report_page import page
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
-from xstilts.analysis.tables import write_tables
 from xstilts.step import canonical_json
 
 #: The most predictions that are copied to a report. Those of larger runs stay in the store, where

@@ -21,7 +21,7 @@ from xstilts.analysis.page.cells import Key, cell_details
 from xstilts.analysis.page.charts import Spec
 from xstilts.analysis.page.explorer import explorer_data, script_json
 from xstilts.analysis.page.language_facts import SOURCES
-from xstilts.analysis.page.seeds import SeedEffects
+from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.training import costs, duration
 from xstilts.analysis.page.view import (
     NAMES,
@@ -31,15 +31,19 @@ from xstilts.analysis.page.view import (
     report_charts,
     score_tables,
 )
+from xstilts.analysis.paper_tables import points
 from xstilts.analysis.report_markdown import hub_form_note
 from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.summary import official_rows
-from xstilts.analysis.tables import points
 from xstilts.official.forms import HUB_FORM
 
 #: The largest specification that is embedded for tooltips, in characters. Larger charts are
 #: static only.
 LARGEST_SPEC = 150_000
+
+#: A forest plot of single evaluations with more data than this, in rows, is only a file.
+LARGEST_FOREST = 300
+HEADLINE_FIGURES = ("contrast-1-pooled", "contrast-1-by-evaluation")
 
 
 def page(
@@ -86,7 +90,12 @@ def page(
         contrasts=named_contrasts(report, headline),
         tables=contrast_tables(summary),
         names=NAMES,
-        figures={name: _figure(name, text, spec) for name, text, spec in charts},
+        figures={
+            name: _figure(name, text, spec)
+            for name, text, spec in charts
+            if name in HEADLINE_FIGURES or not _is_large(name, spec)
+        },
+        files_only=[name for name, _, spec in charts if _is_large(name, spec)],
         heat=heat,
         details=cell_details(report, effects, seeds, shown),
         explorer=script_json(explorer_data(report, effects, shown, 1 - level)),
@@ -129,6 +138,10 @@ def _figure(name: str, text: str, spec: Spec) -> dict[str, Any]:
         "width": round(float(width[1])) if width else 640,
         "spec": source if len(source) <= LARGEST_SPEC else "",
     }
+
+
+def _is_large(name: str, spec: Spec) -> bool:
+    return name.endswith("-by-evaluation") and len(spec["data"]["values"]) > LARGEST_FOREST
 
 
 def _numbered(heat: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Key]]:

@@ -19,7 +19,7 @@ from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
 from xstilts.runs.counts import EXAMPLES, Counted, Examples, read_examples, stored, texts
 from xstilts.runs.folder import failure_key
-from xstilts.runs.step_records import step_records
+from xstilts.runs.recorded_steps import step_records
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS

@@ -11,7 +11,7 @@ from xstilts.analysis.effects import cells_of, confidence
 from xstilts.analysis.estimands import AVERAGE, GAP, NON_ENGLISH, paired
 from xstilts.analysis.inputs import Array, ReportInput, Scored
 from xstilts.analysis.page.language_facts import fact
-from xstilts.analysis.page.seeds import SeedEffects, seed_text
+from xstilts.analysis.page.seed_effects import SeedEffects, seed_text
 from xstilts.analysis.result_texts import clear, p_text
 from xstilts.analysis.step_records import StepRecord
 from xstilts.scoring.metrics import METRICS
@@ -89,7 +89,7 @@ def _effects_by_cell(
     cells: dict[Key, dict[str, dict[str, Any]]] = {}
     columns = ("backbone", "arm", "evaluation", "language", *keys)
     for backbone, arm, evaluation, language, *values in zip(
-        *(rows[column] for column in columns), strict=True
+        *(rows[column].tolist() for column in columns), strict=True
     ):
         by_language = cells.setdefault((backbone, arm, evaluation), {})
         by_language.setdefault(language, dict(zip(keys, values, strict=True)))

@@ -182,7 +182,7 @@ def curves(rows: Rows, value: str, title: str, columns: int = 4) -> Spec:
     rows: panel, step, update, and the value's key.
     """
     panels = list(dict.fromkeys(row["panel"] for row in rows))
-    few = len(rows) < 12 * len({row["step"] for row in rows})
+    few = len(rows) < min(600, 12 * len({row["step"] for row in rows}))
     tooltip = [{"field": "step"}, {"field": "update"}, {"field": value, "format": ".3f"}]
     return {
         "config": CONFIG,

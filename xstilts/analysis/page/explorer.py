@@ -36,7 +36,7 @@ def explorer_data(
         "p_adjusted",
     )
     for backbone, arm, evaluation, metric, language, *values in zip(
-        *(rows[key] for key in keys), strict=True
+        *(rows[key].tolist() for key in keys), strict=True
     ):
         metrics = by_cell.setdefault((backbone, arm, evaluation), {})
         metrics.setdefault(metric, {}).setdefault(language, tuple(values))

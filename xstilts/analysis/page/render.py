@@ -15,7 +15,9 @@ PNG_SCALE = 2.0
 
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _TAG = re.compile(r"<[^<>]+>")
-_ROLE = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
+_ROLE = re.compile(r' (?:role|class|pointer-events|aria-[a-z]+)="[^"]*"')
+#: Vega's frames of groups, which are invisible here.
+_FRAME = re.compile(r'<path class="(?:back|fore)ground"[^<>]*/>')
 _ID = re.compile(r'\b(id="|url\(#|xlink:href="#)([\w-]+)')
 
 
@@ -25,7 +27,7 @@ def inline_svg(spec: Mapping[str, Any], name: str) -> str:
     """
     svg = vl_convert.vegalite_to_svg(dict(spec))
     svg = _NUMBER.sub(lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), svg)
-    svg = _TAG.sub(lambda match: _ROLE.sub("", match[0]), svg)
+    svg = _TAG.sub(lambda match: _ROLE.sub("", match[0]), _FRAME.sub("", svg))
     return _ID.sub(lambda match: f"{match[1]}{name}-{match[2]}", svg)
 
 

@@ -15,7 +15,7 @@ from xstilts.analysis.page.language_facts import (
     covariate_rows,
     relative_tokens,
 )
-from xstilts.analysis.page.seeds import SeedEffects
+from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.training import curve_charts
 from xstilts.analysis.result_texts import clear, p_text
 

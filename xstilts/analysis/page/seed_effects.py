@@ -123,7 +123,7 @@ def _values(report: ReportInput, results: pd.DataFrame) -> dict[Key, Values]:
         "backbone", "arm", "evaluation", "seed_intermediate", "seed_target", "language", "value",
     )  # fmt: skip
     for backbone, arm, evaluation, first, second, language, value in zip(
-        *(rows[column] for column in columns), strict=True
+        *(rows[column].tolist() for column in columns), strict=True
     ):
         pair = (None if pd.isna(first) else int(first), None if pd.isna(second) else int(second))
         by_pair = values.setdefault((backbone, arm, evaluation), {})

@@ -9,9 +9,9 @@ import pytest
 
 from tests.analysis.sample_report import HOSTILE, sample_report
 from xstilts.analysis.effects import effects_table
+from xstilts.analysis.paper_tables import latex_text, write_tables
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
-from xstilts.analysis.tables import latex_text, write_tables
 
 DOCUMENT = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
