@@ -197,6 +197,7 @@ class RayBackend:
             "AWS_DEFAULT_REGION",
             "XSTILTS_LEASE_SECONDS",
             "XSTILTS_RESIZE_SECONDS",
+            "XSTILTS_RAY_START_SECONDS",
         )
         values = {
             key: self.environment[key] for key in names if self.environment.get(key)

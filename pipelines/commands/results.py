@@ -57,13 +57,15 @@ def results(
 
 def _file(run: str, store: str | None, home: Path, name: str, scratch: Path) -> Path:
     """A file of the report in a local folder, or of that of a run in a store."""
-    for folder in (Path(run), Path(run) / "report"):
-        if store is None and (folder / name).is_file():
-            return folder / name
     from pipelines.opened_store import opened_store
     from pipelines.run_list import run_named
     from xstilts.errors import PlanError
 
+    if store is None and Path(run).is_dir():
+        for folder in (Path(run), Path(run) / "report"):
+            if (folder / name).is_file():
+                return folder / name
+        raise PlanError(f"{run}: no {name} in this folder; give the folder of a report")
     with opened_store(store, home) as opened:
         key = f"runs/{run_named(opened, run)}/report/{name}"
         if opened.size(key) is None:
