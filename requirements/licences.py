@@ -32,10 +32,11 @@ NAMES = {
     "Python Software Foundation License": "PSF-2.0",
     "The MIT License (MIT)": "MIT",
 }
-#: Packages that are never installed here, and their licences: those of other systems, and CUDA's
-#: libraries, which NVIDIA allows to distribute with applications (CUDA EULA, attachment A).
+#: Licences of packages whose metadata is not here, since they are for other systems, or has none.
+#: NVIDIA allows to distribute CUDA's libraries with applications (CUDA EULA, attachment A).
 ELSEWHERE = {
     "appnope": "BSD-2-Clause",
+    "axe-playwright-python": "MIT",
     "httpx2-jsfetch": "BSD-3-Clause",
     "pywin32": "PSF-2.0",
     "triton": "MIT",
@@ -73,7 +74,7 @@ def licence_of(package: str) -> str:
     ]
     if not names:
         names = [line.strip() for line in "".join(about.get_all("License") or []).splitlines()[:1]]
-    return " OR ".join(NAMES.get(name, name) for name in names)
+    return " OR ".join(NAMES.get(name, name) for name in names) or ELSEWHERE.get(package, "")
 
 
 def identifiers(expression: str) -> list[str]:
