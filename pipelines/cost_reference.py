@@ -86,9 +86,9 @@ run is estimated from each of the others; an estimate never uses the times that 
 Not included: staging, the start of worker groups, and waiting, so these are not the durations of
 the runs. The machine was shared with other work, and each plan ran once: equal steps of one run
 differ by a factor of up to 2, and the load of the two runs is part of the ratio. Row lengths with
-tiny tokenizers (`built`, below) were chosen to fit the encodings of `real-slices`, and those of the miniature are its
-own. The seconds of a language and of a span search come from the measured times of these three runs. The aim is a ratio from 0.7 to 1.3; rows outside it are estimates
-that failed.
+tiny tokenizers (`built`, below) were chosen to fit the encodings of `real-slices`, and those of the
+miniature are its own. The seconds of a language and of a span search come from the measured times
+of these three runs. The aim is a ratio from 0.7 to 1.3; rows outside it are estimates that failed.
 
 """
 _TOKENIZERS = """
