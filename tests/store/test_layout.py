@@ -126,6 +126,11 @@ def test_a_split_listing_is_that_of_all_pages(digests: set[str], size: int) -> N
     assert split.longest == 0  # only first pages
 
 
+def test_more_blobs_in_a_folder_than_a_page_holds_are_all_listed() -> None:
+    keys = {f"blobs/ab/ab{number:062x}" for number in range(40)}
+    assert {key for key, _ in hashed_items(Server(keys, 3), "blobs/")} == keys
+
+
 def test_a_server_that_always_claims_more_is_refused() -> None:
     def page(prefix: str) -> Mapping[str, Any]:
         return {"IsTruncated": True, "NextContinuationToken": "again"}

@@ -68,7 +68,7 @@ def test_a_run_ends_with_a_message_when_its_ray_dies(
     with pytest.raises(InfrastructureError, match=rf"lost: its {name}.*\(SIGKILL\).*ray\.log"):
         run()
     assert time.monotonic() - killed[0] < 60
-    assert wait_until_gone(tmp_path, 10) == []
+    assert wait_until_gone(tmp_path, 30) == []
 
 
 def started(home: Path) -> list[str]:
