@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.measure import OURS, Record, write
 from pipelines.local_runner import store_at
 from xstilts.step import Step, canonical_json
-from xstilts.store.layout import blob_key, manifest_key
+from xstilts.store.object_keys import blob_key, manifest_key
 from xstilts.store.store import Store
 
 PLAN = Path("pipelines/plans/demo.yaml")

@@ -30,7 +30,7 @@ from xstilts.analysis.parallel import in_parallel
 from xstilts.plan.expand import expand_offline
 from xstilts.plan.load import load_plan
 from xstilts.runs.collect import Reader
-from xstilts.runs.counts import COUNTS, EXAMPLES, write_counts
+from xstilts.runs.step_counts import COUNTS, EXAMPLES, write_counts
 from xstilts.scoring.counts import VERSION, column_names
 from xstilts.scoring.metrics import CORPUS, METRICS
 from xstilts.step import Step

@@ -139,9 +139,11 @@ def watched(process: subprocess.Popen[bytes], message: Callable[[], str]) -> Ite
         while not stopped.wait(WATCH_SECONDS):
             if process.poll() is not None:
                 lost.set()
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGUSR1)
                 return
 
+    # Not SIGINT: shells let programs in the background ignore it.
+    old = signal.signal(signal.SIGUSR1, _interrupt)
     thread = threading.Thread(target=watch, name="process-watch", daemon=True)
     thread.start()
     try:
@@ -153,6 +155,11 @@ def watched(process: subprocess.Popen[bytes], message: Callable[[], str]) -> Ite
     finally:
         stopped.set()
         thread.join()
+        signal.signal(signal.SIGUSR1, old)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _end_tree(process: subprocess.Popen[bytes]) -> None:
@@ -196,10 +203,7 @@ def interruptible() -> Iterator[None]:
         yield
         return
 
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    old = signal.signal(signal.SIGTERM, stop)
+    old = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:

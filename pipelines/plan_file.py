@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.console import warn
 from pipelines.plan_overrides import overridden
 from xstilts.environment import numeric_environment
-from xstilts.errors import PlanError
+from xstilts.errors import DataError, PlanError
+from xstilts.input_files import LARGEST_YAML, InvalidDocument, decoded, parse_yaml, read_bytes
 from xstilts.plan.cautions import cautions
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
@@ -90,7 +89,7 @@ def read_plan(name: Path | str, tasks: Sequence[Path] = ()) -> Plan:
 
 def describe(file: Path) -> Mapping[str, Any]:
     """name, mirror, backbones, arms, evaluations and title of a plan file, unchecked."""
-    raw = yaml.safe_load(_read(file))
+    raw = parse_yaml(_read(file))
     sizes = {key: len(raw.get(key) or ()) for key in ("backbones", "arms", "evaluations")}
     return {
         "name": file.stem, "mirror": raw.get("mirror", "hub"), **sizes,
@@ -100,11 +99,11 @@ def describe(file: Path) -> Mapping[str, Any]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlanError(f"{file}: cannot read the plan: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PlanError(f"{file}: not UTF-8 text ({error}); save the file as UTF-8") from error
+        return decoded(read_bytes(file, LARGEST_YAML))
+    except DataError as error:
+        raise PlanError(f"cannot read the plan: {error}") from error
+    except InvalidDocument as error:
+        raise PlanError(f"{file}: {error}; save the file as UTF-8") from error
 
 
 def expand_plan(plan: Plan, mirror: str, generation: str | None = None) -> Expansion:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from xstilts.errors import PlanError
+from xstilts.input_files import InvalidDocument, parse_yaml
 from xstilts.plan.load import parse_plan
 
 #: Longest name of a plan without the end that marks a limited run.
@@ -57,8 +58,8 @@ def _parsed(override: str) -> tuple[str, Any]:
     if "\n" in override:
         raise PlanError(f"--set {key}: the value has a line break; write flow style: [a, b]")
     try:
-        return key, yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return key, parse_yaml(text)
+    except InvalidDocument as error:
         raise PlanError(f"--set {override}: the value is not valid YAML: {error}") from error
 
 

@@ -9,6 +9,7 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
+from xstilts.errors import counted
 
 app = new_app()
 
@@ -49,7 +50,7 @@ def train_log(
         say(json.dumps(document, indent=2, ensure_ascii=False))
         return 0
     for curve in curves:
-        say(f"{curve.label}: {len(curve.losses)} updates in {curve.seconds:.0f} s")
+        say(f"{curve.label}: {counted(len(curve.losses), 'update')} in {curve.seconds:.0f} s")
         course = training_log.sparkline(curve.losses)
         say(f"  loss {course}  {curve.losses[0]:.3f} → {curve.losses[-1]:.3f}")
         if curve.dev:

@@ -120,7 +120,8 @@ def test_a_json_document_that_json_writes_is_read_back(value: Any) -> None:
 @given(value=st.dictionaries(TEXT, VALUES, max_size=4))
 @EXAMPLES
 def test_a_yaml_document_that_yaml_writes_is_read_back(value: Any) -> None:
-    assert parse_yaml(yaml.safe_dump(value, allow_unicode=True)) == value
+    text = yaml.safe_dump(value, allow_unicode=True)
+    assert parse_yaml(text) == yaml.safe_load(text)  # the writer loses U+0085 in keys
 
 
 @pytest.mark.parametrize("depth", [99, 100, 101, 200])

@@ -5,6 +5,7 @@ docs/reliability/inputs.json lists what each ends with; `make inputs` writes it.
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ LONGEST = 10
 #: Invalid usage, plan or data; infrastructure.
 CODES = (2, 3)
 _NAMES = [f"{area}: {name}" for area, name, _ in CASES]
+
+#: What Arrow says of a damaged footer depends on bytes after it.
+_UNSTABLE = re.compile(r"(deserialize thrift:) [^;)]*")
 
 
 Table = dict[tuple[str, str], dict[str, object]]
@@ -48,9 +52,8 @@ def test_a_bad_input_ends_in_a_message(case: Case, table: Table, tmp_path: Path)
     start = time.process_time()
     code, message = run(tmp_path)
     seconds = time.process_time() - start
-    message = " ".join(message.replace(str(tmp_path), "DIR").split())[:300].removeprefix(
-        "xstilts: "
-    )
+    message = _UNSTABLE.sub(r"\1 …", message.replace(str(tmp_path), "DIR"))
+    message = " ".join(message.split())[:300].removeprefix("xstilts: ")
     row = {"case": name, "area": area, "exit": code, "message": message}
     assert code in CODES, row
     assert message

@@ -23,6 +23,7 @@ DEBERTA = replace(
     text="deberta",
     lm_head="lm_predictions",
     positions=from_zero,
+    model_types=("deberta-v2",),
 )
 
 

@@ -205,7 +205,7 @@ def test_workers_share_the_entries(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_no_image_are_refused_as_without_a_cache(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="cannot identify image file"):
+    with pytest.raises(OSError, match="not a picture of the formats"):
         through(CLIP, cache_in(tmp_path), b"no picture")
 
 

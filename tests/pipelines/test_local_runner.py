@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -101,7 +101,15 @@ def test_a_run_ends_when_a_process_that_it_needs_ends() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_ctrl_c_is_not_taken_for_the_end_of_a_process() -> None:
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the tests run in a process that ignores it."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
+def test_ctrl_c_is_not_taken_for_the_end_of_a_process(interrupts: None) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         with pytest.raises(KeyboardInterrupt):
             interrupted_by(lambda: os.kill(os.getpid(), signal.SIGINT), process)

@@ -160,7 +160,10 @@ def test_a_signal_ends_the_tasks_before_kfp_waits_for_them(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_first_task_with_a_worker_group_has_ray_loaded(tmp_path: Path) -> None:
+def test_the_first_task_with_a_worker_group_has_ray_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_TRAIN_V2_ENABLED", raising=False)
     body = "print('ray.train.torch' in sys.modules, os.environ.get('RAY_TRAIN_V2_ENABLED'))"
     with task_processes.task_processes(tmp_path / "log") as processes:
         processes.prepare_launch("task")

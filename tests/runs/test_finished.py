@@ -107,7 +107,12 @@ def test_every_task_of_the_package_is_checked(store: Store) -> None:
 def complete_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report that has no missing cell, whatever the store has."""
     monkeypatch.setattr("xstilts.runs.collect.report_input", lambda store, folder: None)
-    monkeypatch.setattr("xstilts.analysis.report.write_report", lambda out, data: {"missing": []})
+
+    def write(out: Path, data: None) -> None:
+        out.mkdir()
+        (out / "summary.json").write_text('{"missing": []}')
+
+    monkeypatch.setattr("xstilts.analysis.report.write_report", write)
 
 
 @pytest.mark.parametrize(("done", "exit_code"), [(False, 4), (True, 0)])

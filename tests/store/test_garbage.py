@@ -10,7 +10,7 @@ import pytest
 from xstilts.errors import StoreError
 from xstilts.step import Step
 from xstilts.store.garbage import DAY, collect, garbage
-from xstilts.store.layout import blob_key
+from xstilts.store.object_keys import blob_key
 from xstilts.store.store import Store
 from xstilts.store.verify import verify
 

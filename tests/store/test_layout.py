@@ -16,8 +16,8 @@ from xstilts.errors import StoreError
 from xstilts.step import Step
 from xstilts.store import index
 from xstilts.store.garbage import DAY, collect, garbage
-from xstilts.store.layout import blob_key, blob_of, flat_blob_key, move_flat_blobs
 from xstilts.store.listing import Entry, hashed_items, items
+from xstilts.store.object_keys import blob_key, blob_of, flat_blob_key, move_flat_blobs
 from xstilts.store.store import Store
 from xstilts.store.verify import repair, verify
 

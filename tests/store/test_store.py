@@ -17,7 +17,7 @@ from botocore.response import StreamingBody
 
 from xstilts.errors import CorruptError, PlanError, StoreError
 from xstilts.step import Step
-from xstilts.store.layout import blob_key
+from xstilts.store.object_keys import blob_key
 from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
 from xstilts.store.verify import verify

@@ -164,7 +164,7 @@ def test_an_error_reads_as_in_the_process_that_trains(prepared: Prepared) -> Non
             texts.append(f"{raised.value}".removeprefix("ValueError: ").partition("<_io")[0])
     assert texts[0] == texts[1]
     assert "row 3: image " in texts[0]
-    assert "cannot be prepared: UnidentifiedImageError: cannot identify image file" in texts[0]
+    assert "cannot be prepared: OSError: not a picture of the formats" in texts[0]
 
 
 def _trained(prepared: Prepared, processes: int, updates: int = 6, start: int = 0) -> list[float]:
@@ -203,7 +203,7 @@ def test_a_bad_row_fails_the_step_with_its_name(prepared: Prepared) -> None:
     shifted = Prepared(prepared._rows[1:], _only_second(prepared))
     optimiser = torch.optim.SGD([weight], 0.1)
     with Prefetcher(shifted, 1, pin=False) as prefetcher, pytest.raises(
-        StepFailed, match=r"update 0: ValueError: row 3: image .* cannot identify image file"
+        StepFailed, match=r"update 0: ValueError: row 3: image .* not a picture of the formats"
     ):  # fmt: skip
         train([task], lambda *_: weight.sum(), optimiser, settings, Progress(), Workers(),
               prefetch=prefetcher)  # fmt: skip

@@ -26,7 +26,7 @@ from xstilts.plan.seed_layout import Pair
 
 
 @dataclass(frozen=True)
-class Part:
+class PoolPart:
     """The effects on one evaluation, in compact tables.
 
     estimands: name → (table, its languages). effects: language → its table without influence.
@@ -46,7 +46,7 @@ class Both:
     without non-English languages or common seeds. unshared: languages that only one has.
     """
 
-    first: Part
+    first: PoolPart
     difference: Table | None
     unshared: Sequence[str]
 
@@ -57,7 +57,7 @@ class Pool:
     effects.
     """
 
-    parts: dict[str, dict[str, Part]] = field(default_factory=dict)
+    parts: dict[str, dict[str, PoolPart]] = field(default_factory=dict)
     both: dict[tuple[str, str], dict[str, Both]] = field(default_factory=dict)
 
     def add(self, evaluation: str, effects: Mapping[str, Differences]) -> None:
@@ -109,7 +109,7 @@ class Pool:
         return pooled(tables) if len(tables) == len(chosen) else None, coverage
 
 
-def _part(effects: Differences) -> Part:
+def _part(effects: Differences) -> PoolPart:
     names = (NON_ENGLISH, ENGLISH, GAP, AVERAGE)
     estimands = {
         name: (table.compact, over)
@@ -120,7 +120,7 @@ def _part(effects: Differences) -> Part:
         language: replace(table, clusters=(), influence=table.influence[:, :0])
         for language, table in effects.languages.items()
     }
-    return Part(estimands, bare, effects.examples)
+    return PoolPart(estimands, bare, effects.examples)
 
 
 def _both(first: Differences, second: Differences) -> Both:
@@ -136,7 +136,7 @@ def _both(first: Differences, second: Differences) -> Both:
     return Both(_part(sides[0]), None if table is None else table.compact, unshared)
 
 
-def _mean(parts: Mapping[str, Part], language: str) -> tuple[Table | None, dict[str, Any]]:
+def _mean(parts: Mapping[str, PoolPart], language: str) -> tuple[Table | None, dict[str, Any]]:
     """(the mean over evaluations, what it covers: languages, examples, evaluations, and evaluations
     with fewer seeds than others, which reduce the mean's).
     """

@@ -13,7 +13,7 @@ from xstilts.analysis.effects import backbones_of, confidence, unpaired
 from xstilts.analysis.estimands import AVERAGE, NON_ENGLISH, POOLED
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.multiplicity import INTERACTION, PRIMARY
-from xstilts.analysis.published import beside_published
+from xstilts.analysis.published_scores import beside_published
 from xstilts.official.forms import forms
 
 #: Columns of the table of effects in every list of effects.

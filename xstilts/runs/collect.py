@@ -17,9 +17,9 @@ from xstilts.analysis.cut_contexts import cut_contexts
 from xstilts.analysis.inputs import Cell, Lazy, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError, StoreError
-from xstilts.runs.counts import EXAMPLES, Counted, Examples, read_examples, stored, texts
 from xstilts.runs.folder import failure_key
 from xstilts.runs.recorded_steps import step_records
+from xstilts.runs.step_counts import EXAMPLES, Counted, Examples, read_examples, stored, texts
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xstilts.runs.counts import write_counts
 from xstilts.runs.loaded_backbone import LoadedBackbone
 from xstilts.runs.score_pass import RECORDED
+from xstilts.runs.step_counts import write_counts
 from xstilts.scoring.gold import Gold, encoded_gold
 from xstilts.scoring.predict import withheld, written
 from xstilts.scoring.ranking import in_all_languages

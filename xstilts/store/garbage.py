@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from xstilts.errors import StoreError, counted
 from xstilts.step import RECIPE_VERSION
 from xstilts.store.index import Blobs, blobs_of_manifests
-from xstilts.store.layout import blob_key, blob_of, flat_blob_key, manifest_key
 from xstilts.store.listing import Entry
+from xstilts.store.object_keys import blob_key, blob_of, flat_blob_key, manifest_key
 from xstilts.store.store import Store
 from xstilts.store.threads import in_threads
 

@@ -10,7 +10,7 @@ from xstilts.errors import CorruptError
 from xstilts.step import canonical_json
 from xstilts.store import documents, listing
 from xstilts.store.client import explained, is_absent, status_of
-from xstilts.store.layout import is_hashed
+from xstilts.store.object_keys import is_hashed
 from xstilts.store.threads import in_threads
 
 #: How often an object is read before it is called corrupt: a transfer may have lost bytes.

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from xstilts.errors import InfrastructureError
-from xstilts.store.layout import move_flat_blobs
+from xstilts.store.object_keys import move_flat_blobs
 from xstilts.store.private_files import private_folder
 
 BUCKET = "xstilts"

@@ -21,8 +21,8 @@ from xstilts.errors import CorruptError, PlanError, StoreError
 from xstilts.step import Step
 from xstilts.store import documents
 from xstilts.store.client import explained, is_absent, make_client
-from xstilts.store.layout import blob_key, blob_of, flat_blob_key, manifest_key
 from xstilts.store.manifest import Blob, Manifest
+from xstilts.store.object_keys import blob_key, blob_of, flat_blob_key, manifest_key
 from xstilts.store.objects import READS, Objects, file_sha256
 from xstilts.store.private_files import cache_folder, private_folder
 from xstilts.store.threads import THREADS, in_threads

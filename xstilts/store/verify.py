@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from xstilts.errors import CorruptError, StoreError
 from xstilts.step import RECIPE_VERSION
-from xstilts.store.layout import blob_key, flat_blob_key, manifest_key
 from xstilts.store.manifest import Manifest
+from xstilts.store.object_keys import blob_key, flat_blob_key, manifest_key
 from xstilts.store.store import Store
 from xstilts.store.threads import in_threads
 
 
 @dataclass(frozen=True)
-class Problem:
+class StoreProblem:
     """What is wrong with an object. keys: of the objects that must be deleted before the steps that
     need it can be computed again, manifests first; empty if that would delete sound data.
     """
@@ -20,10 +20,10 @@ class Problem:
     keys: tuple[str, ...]
 
 
-def verify(store: Store) -> list[Problem]:
+def verify(store: Store) -> list[StoreProblem]:
     """One problem for each manifest that cannot be read and each missing or corrupt blob."""
     steps = [(kind, fp) for kind in RECIPE_VERSION for fp in sorted(store.done(kind))]
-    problems: list[Problem] = []
+    problems: list[StoreProblem] = []
     needed_by: dict[str, list[tuple[str, str]]] = {}
     for (kind, fingerprint), result in zip(
         steps, in_threads(lambda step: _manifest(store, *step), steps), strict=True
@@ -31,7 +31,7 @@ def verify(store: Store) -> list[Problem]:
         key = manifest_key(kind, fingerprint)
         if isinstance(result, StoreError):
             corrupt = isinstance(result, CorruptError)
-            problems.append(Problem(str(result), (key,) if corrupt else ()))
+            problems.append(StoreProblem(str(result), (key,) if corrupt else ()))
             continue
         for name, blob in result.files.items() if result else ():
             needed_by.setdefault(blob.sha256, []).append((key, name))
@@ -42,11 +42,11 @@ def verify(store: Store) -> list[Problem]:
             text = f"{key.removesuffix('/manifest.json')} ({name}): {error}"
             manifests = dict.fromkeys(key for key, _ in files)
             keys = (*manifests, blob_key(sha256), flat_blob_key(sha256))
-            problems.append(Problem(text, keys if isinstance(error, CorruptError) else ()))
+            problems.append(StoreProblem(text, keys if isinstance(error, CorruptError) else ()))
     return problems
 
 
-def repair(store: Store, problems: list[Problem]) -> int:
+def repair(store: Store, problems: list[StoreProblem]) -> int:
     """Deletes what `verify` says must be deleted, and returns the number of steps without a
     manifest now: the next run computes them again.
     """

@@ -12,10 +12,10 @@ import pytest
 
 from xstilts.analysis.inputs import Scored
 from xstilts.errors import StoreError
-from xstilts.runs import counts as step_counts
+from xstilts.runs import step_counts as step_counts
 from xstilts.runs.collect import Reader
-from xstilts.runs.counts import clusters_of, read_counts, read_examples, write_counts
 from xstilts.runs.score_output import SCHEMA
+from xstilts.runs.step_counts import clusters_of, read_counts, read_examples, write_counts
 from xstilts.scoring.counts import smallest
 from xstilts.scoring.metrics import CORPUS, METRICS, task_metrics
 from xstilts.step import Step

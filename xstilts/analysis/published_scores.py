@@ -16,7 +16,7 @@ from xstilts.analysis.inputs import ReportInput
 NONE, BEST = "none", "best arm"
 
 
-class Published(NamedTuple):
+class PublishedRow(NamedTuple):
     """A row of a published table. scores: evaluation → (metric, score)."""
 
     model: str
@@ -39,14 +39,16 @@ _METRICS = {
 }
 
 
-def _row(model: str, arm: str, *scores: float) -> Published:
+def _row(model: str, arm: str, *scores: float) -> PublishedRow:
     pairs = zip(_METRICS.items(), scores, strict=True)
-    return Published(model, arm, _MT5, {name: (metric, score) for (name, metric), score in pairs})
+    return PublishedRow(
+        model, arm, _MT5, {name: (metric, score) for (name, metric), score in pairs}
+    )
 
 
 #: (recipe set of the plan, hub name of the backbone) → published rows, zero-shot test scores
 #: averaged over languages.
-ROWS: Mapping[tuple[str, str], tuple[Published, ...]] = {
+ROWS: Mapping[tuple[str, str], tuple[PublishedRow, ...]] = {
     ("phang_2020", "FacebookAI/xlm-roberta-large"): (
         _row("XLM-R large", NONE, 79.2, 86.4, 65.4, 76.6, 71.6, 65.1),
         _row("X-STILTs", BEST, 80.4, 87.7, 64.7, 77.2, 72.3, 76.0),
@@ -71,7 +73,7 @@ def beside_published(report: ReportInput, results: pd.DataFrame) -> list[dict[st
 
 
 def _entries(
-    backbone: str, row: Published, means: Sequence[Mapping[Any, Any]]
+    backbone: str, row: PublishedRow, means: Sequence[Mapping[Any, Any]]
 ) -> Iterator[dict[str, Any]]:
     for evaluation, (metric, score) in row.scores.items():
         key = (backbone, evaluation, metric)

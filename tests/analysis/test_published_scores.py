@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.analysis.test_effects import report
-from xstilts.analysis.published import beside_published
+from xstilts.analysis.published_scores import beside_published
 
 
 def results(**arms: float) -> pd.DataFrame:
