@@ -40,6 +40,7 @@ def test_a_job_that_can_never_be_admitted_says_so_and_is_collected(
     )
 
 
+@pytest.mark.slow
 def test_a_job_is_admitted_when_the_one_before_it_ends(
     idle: Run, another_idle: Run, queue: Callable[[int], str]
 ) -> None:
