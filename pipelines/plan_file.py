@@ -50,8 +50,8 @@ def plan_file(name: Path | str) -> Path:
     if path.is_dir():
         raise PlanError(f"{name}: a folder; name a plan file in it")
     nearest = difflib.get_close_matches(path.stem, shipped, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise PlanError(f"{name}: no such plan file or shipped plan{hint} `xstilts plans` lists them")
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    raise PlanError(f"{name}: no such plan file or shipped plan; {hint}`xstilts plans` lists them")
 
 
 def open_plan(
