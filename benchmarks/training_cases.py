@@ -127,7 +127,7 @@ def _row(case: Case, index: int, rng: random.Random) -> Row:
         return Row([START, *words, END], labels=labels)
     if case.format == "classification":
         mark = rng.choice(MARKS)
-        for _ in range(3):
+        for _ in range(len(words)):
             words[rng.randrange(len(words))] = mark
         half = len(words) * 2 // 3
         ids = [START, *words[:half], END, END, *words[half:], END]
