@@ -145,3 +145,12 @@ def test_a_report_that_is_not_used_leaves_no_file(
     store.put_bytes_at(f"{FOLDER}/report/report.html", b"<html>half")
     assert report_reuse.fetch(store, FOLDER, inputs, tmp_path / "out") is None
     assert not (tmp_path / "out").exists()
+
+
+def test_the_libraries_of_a_report_are_in_its_image() -> None:
+    lines = (
+        (Path(__file__).resolve().parents[2] / "images/packages/report.txt")
+        .read_text()
+        .splitlines()
+    )
+    assert set(report_reuse.LIBRARIES) <= set(lines)

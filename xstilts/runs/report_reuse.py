@@ -18,7 +18,7 @@ from xstilts.store.store import Store, file_sha256
 from xstilts.store.threads import in_threads
 
 #: Distributions whose version can change a table or a page.
-LIBRARIES = ("numpy", "pandas", "scipy", "pyarrow", "jinja2", "matplotlib")
+LIBRARIES = ("numpy", "pandas", "scipy", "pyarrow", "jinja2", "vl-convert-python")
 
 
 def inputs(store: Store, folder: str) -> str | None:
