@@ -11,11 +11,14 @@ class Recorded:
     """A store that records what is read from it."""
 
     def __init__(self, manifests: dict[tuple[str, str], Manifest]) -> None:
-        self.manifests, self.read, self.fetched = manifests, [], []  # type: ignore[var-annotated]
+        self.known, self.read, self.fetched = manifests, [], []  # type: ignore[var-annotated]
 
     def manifest(self, kind: str, fingerprint: str) -> Manifest | None:
         self.read.append((kind, fingerprint))
-        return self.manifests.get((kind, fingerprint))
+        return self.known.get((kind, fingerprint))
+
+    def manifests(self, steps: list[tuple[str, str]]) -> list[Manifest | None]:
+        return [self.manifest(*step) for step in steps]
 
     def fetch(self, hashes: list[str]) -> None:
         self.fetched.append(sorted(hashes))

@@ -25,7 +25,6 @@ from xstilts.scoring.gold import Gold, answers_in_words, candidate_names, gold_a
 from xstilts.step import Step, training_role
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
-from xstilts.store.threads import in_threads
 from xstilts.tasks.registry import TASKS
 from xstilts.tasks.task import Task
 from xstilts.training.workers import Workers
@@ -168,8 +167,8 @@ class LoadedBackbone:
     def _fetch_manifests(self, keys: set[tuple[str, str]]) -> list[Manifest]:
         """The manifests of (kind, fingerprint) that exist, and that were not read before."""
         new = sorted(keys - self._parents.keys())
-        manifests = in_threads(lambda key: self.store.manifest(*key), new)
-        read = {key: m for key, m in zip(new, manifests, strict=True) if m is not None}
+        manifests = zip(new, self.store.manifests(new), strict=True)
+        read = {key: manifest for key, manifest in manifests if manifest is not None}
         self._parents |= read
         return list(read.values())
 

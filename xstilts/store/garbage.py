@@ -12,7 +12,7 @@ from xstilts.errors import StoreError, counted
 from xstilts.step import RECIPE_VERSION
 from xstilts.store.index import Blobs, blobs_of_manifests
 from xstilts.store.listing import Entry
-from xstilts.store.object_keys import blob_key, blob_of, flat_blob_key, manifest_key
+from xstilts.store.object_keys import blob_key, blob_of, flat_blob_key, is_manifest, manifest_key
 from xstilts.store.store import Store
 from xstilts.store.threads import in_threads
 
@@ -53,7 +53,7 @@ def garbage(store: Store, now: float, days: float, use_index: bool = False) -> G
             f"{days:g} days); wait for it to finish, or delete its folder under runs/"
         )
     needed = _needed(store, runs)
-    manifests = {key: entry for key, entry in everything.items() if _is_manifest(key)}
+    manifests = {key: entry for key, entry in everything.items() if is_manifest(key)}
     blobs = blobs_of_manifests(store, manifests, now, use_index)
     _refuse_incomplete(store, everything.keys(), needed, blobs)
     steps = sorted(key for key in manifests if key not in needed and key in old)
@@ -65,10 +65,8 @@ def garbage(store: Store, now: float, days: float, use_index: bool = False) -> G
 
 
 def collect(store: Store, garbage: Garbage) -> None:
-    """Deletes garbage: manifests before the blobs that they name."""
-    steps = [key for key in garbage.keys if _is_manifest(key)]
-    in_threads(store.delete, steps)
-    in_threads(store.delete, [key for key in garbage.keys if not _is_manifest(key)])
+    """Deletes garbage."""
+    store.delete_all(garbage.keys)
 
 
 def _everything(store: Store) -> dict[str, Entry]:
@@ -99,10 +97,6 @@ def _active(runs: Iterable[str], keys: Iterable[str], old: Collection[str]) -> l
     """Runs that changed lately and have no status.json."""
     young = {key.split("/")[1] for key in keys if key.startswith("runs/") and key not in old}
     return [run for run in runs if run in young and f"runs/{run}/status.json" not in keys]
-
-
-def _is_manifest(key: str) -> bool:
-    return key.startswith("steps/") and key.endswith("/manifest.json") and key.count("/") == 3
 
 
 def _is_unneeded(key: str, referenced: Collection[str]) -> bool:

@@ -32,6 +32,10 @@ def manifest_key(kind: str, fingerprint: str) -> str:
     return f"steps/{kind}/{fingerprint}/manifest.json"
 
 
+def is_manifest(key: str) -> bool:
+    return key.startswith("steps/") and key.endswith("/manifest.json") and key.count("/") == 3
+
+
 def is_hashed(prefix: str) -> bool:
     """Whether hexadecimal digits follow a prefix in all keys of this version."""
     return _HASHED.fullmatch(prefix) is not None

@@ -22,12 +22,12 @@ from xstilts.step import Step
 from xstilts.store import documents
 from xstilts.store.client import explained, is_absent, make_client
 from xstilts.store.manifest import Blob, Manifest
-from xstilts.store.object_keys import blob_key, blob_of, flat_blob_key, manifest_key
+from xstilts.store.object_keys import blob_key, blob_of, flat_blob_key, is_manifest, manifest_key
 from xstilts.store.objects import READS, Objects, file_sha256
 from xstilts.store.private_files import cache_folder, private_folder
 from xstilts.store.threads import THREADS, in_threads
 
-__all__ = ["Store", "file_sha256", "in_threads"]
+__all__ = ["Store", "file_sha256"]
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?$")
 _PART = 16 * 1024 * 1024
@@ -151,29 +151,47 @@ class Store(Objects):
             the object does not exist.
         """
         key = blob_key(sha256)
+
+        def digest() -> str:
+            # The first key again after the flat one, from which it may have moved meanwhile.
+            for each in (key, flat_blob_key(sha256), key):
+                if (result := read(each)) is not None:
+                    return result
+            raise CorruptError(
+                f"{self._where(key)}: missing, although a finished step needs it; `xstilts "
+                "store verify --repair` removes the steps that need it, then run the plan again"
+            )
+
+        self._until_equal(
+            key,
+            sha256,
+            digest,
+            "`xstilts store verify --repair` removes it and the steps that need it, then run the "
+            "plan again",
+        )
+
+    def _until_equal(self, key: str, sha256: str, digest: Callable[[], str], advice: str) -> None:
+        """Reads an object until it has its SHA-256, up to READS times. CorruptError once two reads
+        agree on another one, StoreError if each has other bytes.
+
+        Args:
+            key: of the object.
+            sha256: that it must have.
+            digest: reads it and returns its SHA-256; empty if the transfer ended early.
+            advice: what to do about a corrupt object.
+        """
         digests: list[str] = []
         for _ in range(READS):
-            # The first key again after the flat one, from which it may have moved meanwhile.
-            keys = (key, flat_blob_key(sha256), key)
-            digest = next((digest for each in keys if (digest := read(each)) is not None), None)
-            if digest is None:
-                raise CorruptError(
-                    f"{self._where(key)}: missing, although a finished step needs it; `xstilts "
-                    "store verify --repair` removes the steps that need it, then run the plan again"
-                )
-            if digest == sha256:
+            current = digest()
+            if current == sha256:
                 return
-            if digest and digest in digests:
+            if current and current in digests:
                 raise CorruptError(
                     f"{self._where(key)}: corrupt: SHA-256 mismatch (two downloads have "
-                    f"{digest[:16]}…); `xstilts store verify --repair` removes it and the steps "
-                    "that need it, then run the plan again"
+                    f"{current[:16]}…); {advice}"
                 )
-            digests.append(digest)
-        raise self._unreliable(key)
-
-    def _unreliable(self, key: str) -> StoreError:
-        return StoreError(
+            digests.append(current)
+        raise StoreError(
             f"{self._where(key)}: {READS} downloads returned different bytes, so the transfer is "
             "not reliable; check the network and the server. Nothing needs to be deleted",
             temporary=True,
@@ -281,9 +299,9 @@ class Store(Objects):
             keys = set(self.entries(f"steps/{kind}/"))
         return {fingerprint for key, fingerprint in steps.items() if key in keys}
 
-    def manifests(self, kind: str, fingerprints: Iterable[str]) -> Sequence[Manifest | None]:
-        """The manifests of several steps, as `manifest` returns them."""
-        return in_threads(lambda fingerprint: self.manifest(kind, fingerprint), fingerprints)
+    def manifests(self, steps: Iterable[tuple[str, str]]) -> Sequence[Manifest | None]:
+        """The manifests of several steps (kind, fingerprint), as `manifest` returns them."""
+        return in_threads(lambda step: self.manifest(*step), steps)
 
     def file(self, manifest: Manifest, name: str) -> Path:
         """A local, verified copy of one file of a finished step; KeyError if it has no such
@@ -301,6 +319,11 @@ class Store(Objects):
             target.unlink(missing_ok=True)
             target.symlink_to(path.resolve())
         return into
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Deletes objects: manifests before the blobs that they name."""
+        in_threads(self.delete, [key for key in keys if is_manifest(key)])
+        in_threads(self.delete, [key for key in keys if not is_manifest(key)])
 
     # ---- checkpoints ----
 
@@ -354,19 +377,14 @@ class Store(Objects):
         def get(item: tuple[str, str]) -> tuple[str, Path]:
             name, sha256 = item
             documents.checked_name(name, f"{self._where(folder)}/state.json")
-            digests: list[str] = []
-            for _ in range(READS):
-                path = self.get_file(f"{folder}/{name}", into / name)
-                digest = file_sha256(path)
-                if digest == sha256:
-                    return name, path
-                if digest in digests:
-                    raise CorruptError(
-                        f"{self._where(folder)}/{name}: corrupt: SHA-256 mismatch in two "
-                        "downloads; delete this checkpoint folder and run the plan again"
-                    )
-                digests.append(digest)
-            raise self._unreliable(f"{folder}/{name}")
+            key, path = f"{folder}/{name}", into / name
+            self._until_equal(
+                key,
+                sha256,
+                lambda: file_sha256(self.get_file(key, path)),
+                "delete this checkpoint folder and run the plan again",
+            )
+            return name, path
 
         return dict(in_threads(get, state["files"].items()))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from xstilts.errors import CorruptError, StoreError
 from xstilts.step import RECIPE_VERSION
 from xstilts.store.manifest import Manifest
-from xstilts.store.object_keys import blob_key, flat_blob_key, manifest_key
+from xstilts.store.object_keys import blob_key, flat_blob_key, is_manifest, manifest_key
 from xstilts.store.store import Store
 from xstilts.store.threads import in_threads
 
@@ -51,10 +51,8 @@ def repair(store: Store, problems: list[StoreProblem]) -> int:
     manifest now: the next run computes them again.
     """
     keys = list(dict.fromkeys(key for problem in problems for key in problem.keys))
-    manifests = [key for key in keys if key.endswith("/manifest.json")]
-    for key in (*manifests, *(key for key in keys if key not in manifests)):
-        store.delete(key)
-    return len(manifests)
+    store.delete_all(keys)
+    return sum(map(is_manifest, keys))
 
 
 def _manifest(store: Store, kind: str, fingerprint: str) -> Manifest | StoreError | None:
