@@ -8,21 +8,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from xstilts.step import STEP_KINDS
 from xstilts.store.store import Store
 
 #: Step kind → fingerprints of the run's steps of that kind.
 Totals = Mapping[str, set[str]]
 #: Step kind → (finished, all) steps, in the order of the phases.
 Counts = Mapping[str, tuple[int, int]]
-#: Phases in their order.
-KINDS = ("records", "build", "encode", "finetune", "score")
 #: Seconds between lines where nothing else happens.
 QUIET = 60.0
 
 
 def step_counts(store: Store, totals: Totals) -> Counts:
     """The finished steps of a run by kind; kinds without steps are left out."""
-    kinds = [kind for kind in KINDS if totals.get(kind)]
+    kinds = [kind for kind in STEP_KINDS if totals.get(kind)]
     return {kind: (len(store.finished(kind, totals[kind])), len(totals[kind])) for kind in kinds}
 
 

@@ -1,18 +1,15 @@
 """Learning curves and time of a run, from the histories and manifests of its finished steps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from xstilts.errors import PlanError
-from xstilts.plan.cost import gpus_of_a_group
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.show import STEP_KINDS
+from xstilts.runs.folder import expanded_of
+from xstilts.step import STEP_KINDS, Step
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
-from xstilts.store.threads import in_threads
 
 BARS = "▁▂▃▄▅▆▇█"
 #: Width of a sparkline.
@@ -50,24 +47,18 @@ class Phase:
 
 
 def expansion_of(store: Store, run: str) -> Expansion:
-    document = store.get_json(f"runs/{run}/expanded.json")
-    if document is None:
-        raise PlanError(f"{run}: its plan step has not finished, so nothing was trained")
-    return Expansion.from_json(document)
+    return Expansion.from_json(expanded_of(store, run))
 
 
 def curves(store: Store, expansion: Expansion, text: str = "") -> Iterator[Curve]:
     """The finished trainings whose label contains a text."""
     import pyarrow.parquet as pq
 
+    from xstilts.runs.recorded_steps import dev_scores
+
     steps = [step for step in expansion.steps.values() if step.kind == "finetune"]
     chosen = [step for step in steps if text in str(step.settings.get("label", ""))]
-    done = store.done("finetune")
-    for step in sorted(chosen, key=lambda step: str(step.settings.get("label", ""))):
-        if step.fingerprint not in done:
-            continue
-        manifest = store.manifest("finetune", step.fingerprint)
-        assert manifest is not None
+    for step, manifest in _finished(store, chosen):
         history = pq.read_table(store.file(manifest, "history.parquet")).to_pydict()
         selection = manifest.info.get("selection", {})
         yield Curve(
@@ -76,38 +67,35 @@ def curves(store: Store, expansion: Expansion, text: str = "") -> Iterator[Curve
             str(step.spec.get("stage", "")),
             float(manifest.info["seconds"]),
             [float(loss) for loss in history["loss"]],
-            [_look(look) for look in selection.get("looks", ())],
+            dev_scores(manifest),
             selection.get("update"),
         )
 
 
-def _look(look: Any) -> tuple[int, float]:
-    """(update, score) of an evaluation on English dev."""
-    score = next(value for key, value in look.items() if key != "update")
-    return int(look["update"]), float(score)
+def _finished(store: Store, steps: Iterable[Step]) -> Iterator[tuple[Step, Manifest]]:
+    """The finished steps in the order of their labels, with their manifests."""
+    ordered = sorted(steps, key=lambda step: str(step.settings.get("label", "")))
+    manifests = store.manifests([(step.kind, step.fingerprint) for step in ordered])
+    for step, manifest in zip(ordered, manifests, strict=True):
+        if manifest is not None:
+            yield step, manifest
 
 
 def phases(store: Store, expansion: Expansion) -> list[Phase]:
     """Time of the run's finished steps, by kind. Steps that an earlier run computed count too."""
-    gpus = _gpus(expansion)
+    from xstilts.runs.recorded_steps import devices
+
     timed, by_kind = [], expansion.by_kind()
     for kind in (kind for kind in STEP_KINDS if kind in by_kind):
-        fingerprints = by_kind[kind]
-        finished = sorted(store.done(kind) & set(fingerprints))
-        manifests = in_threads(partial(store.manifest, kind), finished)
-        seconds = sum(_seconds(manifest) for manifest in manifests if manifest is not None)
-        hours = seconds / 3600 * gpus if kind in ("finetune", "score") else 0.0
-        timed.append(Phase(kind, len(finished), len(fingerprints), seconds, hours))
+        steps = [expansion.steps[fingerprint] for fingerprint in by_kind[kind]]
+        finished = [
+            (float(manifest.info.get("seconds", 0.0)), devices(kind, step.settings))
+            for step, manifest in _finished(store, steps)
+        ]
+        seconds = sum(each for each, _ in finished)
+        hours = sum(each * gpus / 3600 for each, gpus in finished)
+        timed.append(Phase(kind, len(finished), len(steps), seconds, hours))
     return timed
-
-
-def _seconds(manifest: Manifest) -> float:
-    return float(manifest.info.get("seconds", 0.0))
-
-
-def _gpus(expansion: Expansion) -> float:
-    resources = expansion.plan.get("resources", {})
-    return gpus_of_a_group(expansion) if resources.get("gpus_per_worker") else 0.0
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:

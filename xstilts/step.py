@@ -17,6 +17,8 @@ RECIPE_VERSION: Mapping[str, int] = {
     "score": 4,
     "report": 1,
 }
+#: The kinds that a run computes, in the order of its phases.
+STEP_KINDS = ("records", "build", "encode", "finetune", "score")
 #: kind → version → what that version changed. `xstilts plan` shows it for recomputed steps.
 RECIPE_CHANGES: Mapping[str, Mapping[int, str]] = {
     "records": {

@@ -52,9 +52,9 @@ def export_model(
         name = run_named(opened, run)
         if list_cells:
             done = opened.done("finetune")
-            for one in expansion_of(opened, name).cells:
-                if one["chain"] and one["chain"][-1] in done:
-                    say(one["id"])
+            for trained in expansion_of(opened, name).cells:
+                if trained["chain"] and trained["chain"][-1] in done:
+                    say(trained["id"])
             return 0
         assert cell is not None
         assert folder is not None

@@ -70,6 +70,14 @@ def predictions(
     return path
 
 
+def reader(store: Store, *steps: Step) -> Reader:
+    """A reader of these finished steps."""
+    read = store.manifests([(step.kind, step.fingerprint) for step in steps])
+    manifests = {manifest.fingerprint: manifest for manifest in read if manifest is not None}
+    assert len(manifests) == len(steps)
+    return Reader(store, manifests)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_counts_give_the_same_numbers_as_the_texts_to_the_bit(case: str, tmp_path: Path) -> None:
     metrics, examples = CASES[case]
@@ -199,7 +207,7 @@ def test_a_step_without_counts_of_this_version_gets_them_once(
             patch.setattr(step_counts, "VERSION", 0)
             files |= write_counts(path, ["accuracy"], tmp_path)
     store.commit(STEP, files, {})
-    scored = Reader(store).read("xnli", STEP.fingerprint, STEP.to_json())
+    scored = reader(store, STEP).read("xnli", STEP.fingerprint, STEP.to_json())
     manifest = store.manifest("score", STEP.fingerprint)
     assert manifest is not None
     assert sorted(manifest.files) == ["counts.parquet", "examples.parquet", "predictions.parquet"]
@@ -209,27 +217,31 @@ def test_a_step_without_counts_of_this_version_gets_them_once(
     assert german.last is not None
     assert german.last.value("accuracy") == 100.0
     monkeypatch.setattr(step_counts, "write_counts", None)  # a second report makes none
-    assert Reader(store).read("xnli", STEP.fingerprint, STEP.to_json()).keys() == scored.keys()
+    assert (
+        reader(store, STEP).read("xnli", STEP.fingerprint, STEP.to_json()).keys() == scored.keys()
+    )
 
 
 def test_texts_are_read_when_they_are_used(store: Store, tmp_path: Path) -> None:
     path = predictions(tmp_path / "predictions.parquet", [(1, 1), (0, 1)])
     store.commit(STEP, {path.name: path, **write_counts(path, ["accuracy"], tmp_path)}, {})
-    german = Reader(store).read("xnli", STEP.fingerprint, STEP.to_json())["xnli", "de"]
+    german = reader(store, STEP).read("xnli", STEP.fingerprint, STEP.to_json())["xnli", "de"]
     assert (list(german.predictions), list(german.golds)) == ([1, 0], [1, 1])
     assert german.last is not None
     assert list(german.last.predictions) == [1, 1]
 
 
 def test_cells_on_the_same_examples_share_them(store: Store, tmp_path: Path) -> None:
-    reader, cells = Reader(store), []
+    steps = []
     for number, answer in enumerate((0, 1)):
         folder = tmp_path / str(number)
         folder.mkdir()
         step = Step(STEP.kind, {**STEP.spec, "model": number}, settings=STEP.settings)
         path = predictions(folder / "predictions.parquet", [(answer, 1)])
         store.commit(step, {path.name: path, **write_counts(path, ["accuracy"], folder)}, {})
-        cells.append(reader.read("xnli", step.fingerprint, step.to_json())["xnli", "de"])
+        steps.append(step)
+    every = reader(store, *steps)
+    cells = [every.read("xnli", step.fingerprint, step.to_json())["xnli", "de"] for step in steps]
     assert cells[0].ids is cells[1].ids
     assert cells[0].clusters is cells[1].clusters
     assert [cell.value("accuracy") for cell in cells] == [0.0, 100.0]

@@ -20,8 +20,8 @@ from xstilts.plan.makespan import hours_of_groups, hours_of_paths, paths
 from xstilts.plan.memory import GIB, MemoryUse
 from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
+from xstilts.step import STEP_KINDS
 
-STEP_KINDS = ("records", "build", "encode", "finetune", "score")
 _REPEAT = {
     "exact": "no step is recomputed while data, plan and library versions stay the same",
     "recipe": "no step is recomputed while data and plan stay the same, with any library versions",

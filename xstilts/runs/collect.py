@@ -2,7 +2,7 @@
 and why.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,9 +35,9 @@ def report_input(store: Store, folder: str) -> ReportInput:
     if expanded is None:
         raise PlanError(f"{folder}: no report yet, because the plan step has not run")
     run = store.get_json(f"{folder}/run.json") or {}
-    done = store.done("score")
+    manifests = _manifests(store, expanded)
     cells, missing = [], []
-    reader = Reader(store)
+    reader = Reader(store, manifests)
     metrics: dict[str, Sequence[str]] = {}
     order = {name: place for place, name in enumerate(expanded["order"]["evaluations"])}
     for cell in expanded["cells"]:
@@ -46,7 +46,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
             fingerprint = cell["scores"][evaluation]
             step = expanded["steps"][fingerprint]
             metrics.setdefault(evaluation, metrics_of(step["spec"]["metrics"]))
-            if fingerprint in done:
+            if fingerprint in manifests:
                 scored.update(reader.read(evaluation, fingerprint, step))
             else:
                 missing.append(_missing(store, folder, cell, evaluation, fingerprint))
@@ -62,15 +62,24 @@ def report_input(store: Store, folder: str) -> ReportInput:
         cells=cells,
         metrics=metrics,
         missing=missing,
-        spent=_spent(store, expanded),
-        intermediates=_intermediates(reader, folder, expanded, done, missing),
-        staged=_staged(store, expanded),
-        cut_contexts=cut_contexts(_encoding_info(store), expanded),
+        spent=_spent(manifests, expanded),
+        intermediates=_intermediates(reader, folder, expanded, missing),
+        staged=_staged(manifests, expanded),
+        cut_contexts=cut_contexts(lambda encoding: _info(manifests, encoding), expanded),
         banner=_banner(expanded, str(run.get("mirror", ""))),
         run=folder,
         provenance=_provenance(store, folder, run, expanded),
-        steps=step_records(store, expanded),
+        steps=step_records(store, expanded, manifests),
     )
+
+
+def _manifests(store: Store, expanded: Mapping[str, Any]) -> dict[str, Manifest]:
+    """Fingerprint → manifest of each finished step of a run. A report needs most of them several
+    times.
+    """
+    steps = [(step["kind"], fingerprint) for fingerprint, step in expanded["steps"].items()]
+    read = zip(steps, store.manifests(steps), strict=True)
+    return {fingerprint: manifest for (_, fingerprint), manifest in read if manifest is not None}
 
 
 def on_equal_sentences(cells: Sequence[Cell], mining: Sequence[str]) -> list[Cell]:
@@ -142,8 +151,9 @@ def _on(sentences: Mapping[int | str, tuple[str, str]], scored: Scored) -> Score
 class Reader:
     """Reads the scores of steps. Cells that were scored on the same examples share them."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, manifests: Mapping[str, Manifest]) -> None:
+        """manifests: of the run's finished steps, by fingerprint."""
+        self.store, self.manifests = store, manifests
         self._examples: dict[str, dict[str, Examples]] = {}
 
     def read(
@@ -152,9 +162,7 @@ class Reader:
         """The scores of a finished score step: (evaluation, language) → Scored. Its texts are read
         when they are used.
         """
-        manifest = self.store.manifest("score", fingerprint)
-        assert manifest is not None  # listed as done
-        manifest, counted = stored(self.store, manifest, step["spec"]["metrics"])
+        manifest, counted = stored(self.store, self.manifests[fingerprint], step["spec"]["metrics"])
         examples = self._examples_of(manifest, evaluation)
         scores = {
             key: self._scored(manifest, counted, examples, step, key) for key in counted.places
@@ -204,7 +212,7 @@ class Reader:
 
         asked: Sequence[str] = ()
         if step["spec"]["format"] == "retrieval":
-            asked = Lazy(count, lambda: _queries(self.store, step, language))
+            asked = Lazy(count, lambda: self._queries(step, language))
         return Scored(
             these.ids,
             these.clusters,
@@ -219,20 +227,20 @@ class Reader:
             corpus=counted.corpus[key],
         )
 
-
-def _queries(store: Store, step: Mapping[str, Any], language: str) -> Sequence[str]:
-    """The English query sentences of a retrieval task; a submission sorts them alphabetically."""
-    fingerprint = step["parents"][f"gold:{language}"]
-    manifest = store.manifest("records", fingerprint)
-    if manifest is None:
-        raise StoreError(
-            f"{step['settings']['label']}: its records {fingerprint[:12]} are not in the store; "
-            "run the plan again"
-        )
-    texts: list[str] = pq.read_table(
-        store.file(manifest, "records.parquet"), columns=["text_pair"]
-    )["text_pair"].to_pylist()
-    return texts
+    def _queries(self, step: Mapping[str, Any], language: str) -> Sequence[str]:
+        """The English query sentences of a retrieval task; a submission sorts them
+        alphabetically.
+        """
+        fingerprint = step["parents"][f"gold:{language}"]
+        manifest = self.manifests.get(fingerprint)
+        if manifest is None:
+            raise StoreError(
+                f"{step['settings']['label']}: its records {fingerprint[:12]} are not in the "
+                "store; run the plan again"
+            )
+        path = self.store.file(manifest, "records.parquet")
+        texts: list[str] = pq.read_table(path, columns=["text_pair"])["text_pair"].to_pylist()
+        return texts
 
 
 def _missing(
@@ -249,14 +257,14 @@ def _missing(
     return {"what": what, "reason": reason, "log": ""}
 
 
-def _spent(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _spent(manifests: Mapping[str, Manifest], expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The budgets that intermediate steps used: one row per backbone and arm, first seed."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in expanded["cells"]:
         key = (cell["backbone"], cell["arm"])
         if cell["seed_intermediate"] is None or key in rows or not cell["chain"]:
             continue
-        manifest = store.manifest("finetune", cell["chain"][0])
+        manifest = manifests.get(cell["chain"][0])
         if manifest is not None:
             rows[key] = {"backbone": key[0], "arm": key[1], **manifest.info["budget"]}
     return list(rows.values())
@@ -266,7 +274,6 @@ def _intermediates(
     reader: Reader,
     folder: str,
     expanded: Mapping[str, Any],
-    done: set[str],
     missing: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """The arms' scores on their own intermediate tasks: one row per metric, or one row with the
@@ -276,7 +283,6 @@ def _intermediates(
         reader: of the run's store.
         folder: key prefix of the run's folder.
         expanded: the plan's expansion as JSON.
-        done: fingerprints of finished score steps.
         missing: the report's list of missing scores.
     """
     rows = []
@@ -285,7 +291,7 @@ def _intermediates(
         fingerprint = entry["score"]
         if fingerprint is None:
             rows.append({**head, "reason": entry["reason"]})
-        elif fingerprint not in done:
+        elif fingerprint not in reader.manifests:
             step = expanded["steps"][fingerprint]
             cell = {"id": step["settings"]["label"], "chain": [step["parents"]["model"]]}
             missing.append(_missing(reader.store, folder, cell, entry["task"], fingerprint))
@@ -304,14 +310,13 @@ def _intermediates(
     return rows
 
 
-def _staged(store: Store, expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _staged(manifests: Mapping[str, Manifest], expanded: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Records with bad rows and encodings with truncated rows or unknown tokens."""
     rows = []
     for fingerprint, step in expanded["steps"].items():
         if step["kind"] not in ("records", "encode"):
             continue
-        manifest = store.manifest(step["kind"], fingerprint)
-        info = dict(manifest.info) if manifest else {}
+        info = _info(manifests, fingerprint) or {}
         counts = {
             key: info[key] for key in ("bad_rows", "truncated", "unknown_share") if info.get(key)
         }
@@ -375,11 +380,6 @@ def _provenance(
     }
 
 
-def _encoding_info(store: Store) -> Callable[[str], Mapping[str, Any] | None]:
-    """Returns a function: fingerprint → what an encode step counted, None if not in the store."""
-
-    def info(fingerprint: str) -> Mapping[str, Any] | None:
-        manifest = store.manifest("encode", fingerprint)
-        return manifest.info if manifest else None
-
-    return info
+def _info(manifests: Mapping[str, Manifest], fingerprint: str) -> Mapping[str, Any] | None:
+    """What a step counted, None if it is not finished."""
+    return manifests[fingerprint].info if fingerprint in manifests else None

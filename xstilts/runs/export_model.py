@@ -15,6 +15,7 @@ from typing import Any
 from xstilts.errors import DataError, PlanError
 from xstilts.models.contract import Contract
 from xstilts.models.families import contract
+from xstilts.runs.folder import expanded_of
 from xstilts.runs.stage import model_folder
 from xstilts.step import Step
 from xstilts.store.manifest import Manifest
@@ -40,9 +41,7 @@ def export_model(store: Store, run: str, cell_id: str, folder: Path) -> Exported
         PlanError: the run has no such cell, the cell trains nothing, or `folder` is not empty.
         DataError: the cell's training is not finished.
     """
-    expanded = store.get_json(f"runs/{run}/expanded.json")
-    if expanded is None:
-        raise PlanError(f"{run}: its plan step has not finished, so nothing was trained")
+    expanded = expanded_of(store, run)
     cell = _cell(expanded, run, cell_id)
     manifest = store.manifest("finetune", cell["chain"][-1])
     if manifest is None:

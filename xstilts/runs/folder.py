@@ -50,6 +50,14 @@ def open_run(run_uri: str) -> tuple[Store, str]:
     return store, f"runs/{run}"
 
 
+def expanded_of(store: Store, run: str) -> dict[str, Any]:
+    """The expansion of a run's plan as JSON. PlanError before its plan step has finished."""
+    expanded = store.get_json(f"runs/{run}/expanded.json")
+    if expanded is None:
+        raise PlanError(f"{run}: its plan step has not finished, so nothing was trained")
+    return expanded
+
+
 def create(
     store: Store,
     run: str,

@@ -6,18 +6,42 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from xstilts.analysis.step_records import StepRecord, thinned
-from xstilts.store.store import Store, in_threads
+from xstilts.store.manifest import Manifest
+from xstilts.store.store import Store
+from xstilts.store.threads import in_threads
 
 #: The kinds of steps with a cost.
 KINDS = ("records", "encode", "finetune", "score")
 
 
-def step_records(store: Store, expanded: Mapping[str, Any]) -> dict[str, StepRecord]:
-    """Fingerprint → record of each finished step of a run, in the order of the plan."""
+def step_records(
+    store: Store, expanded: Mapping[str, Any], manifests: Mapping[str, Manifest]
+) -> dict[str, StepRecord]:
+    """Fingerprint → record of each finished step of a run, in the order of the plan.
+
+    manifests: of the run's finished steps, by fingerprint.
+    """
     users = _users(expanded)
-    chosen = [(fp, step) for fp, step in expanded["steps"].items() if step["kind"] in KINDS]
-    records = in_threads(lambda item: _record(store, *item, users.get(item[0], {})), chosen)
-    return {record.fingerprint: record for record in records if record is not None}
+    chosen = [
+        (manifests[fingerprint], step, users.get(fingerprint, {}))
+        for fingerprint, step in expanded["steps"].items()
+        if step["kind"] in KINDS and fingerprint in manifests
+    ]
+    records = in_threads(lambda item: _record(store, *item), chosen)
+    return {record.fingerprint: record for record in records}
+
+
+def devices(kind: str, settings: Mapping[str, Any]) -> float:
+    """GPUs that a step of a kind holds."""
+    if kind not in ("finetune", "score"):
+        return 0.0
+    return float(settings.get("workers", 1) * settings.get("gpus_per_worker", 0.0))
+
+
+def dev_scores(manifest: Manifest) -> list[tuple[int, float]]:
+    """(update, score on English dev) of a training's evaluations."""
+    looks = manifest.info.get("selection", {}).get("looks", ())
+    return [(int(look["update"]), float(look["value"])) for look in looks]
 
 
 def _users(expanded: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -44,24 +68,19 @@ def _steps_of_cells(expanded: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
 
 
 def _record(
-    store: Store, fingerprint: str, step: Mapping[str, Any], user: Mapping[str, str]
-) -> StepRecord | None:
-    manifest = store.manifest(step["kind"], fingerprint)
-    if manifest is None:
-        return None
+    store: Store, manifest: Manifest, step: Mapping[str, Any], user: Mapping[str, str]
+) -> StepRecord:
     info, spec, settings = manifest.info, step["spec"], step["settings"]
     budget = info.get("budget", {})
-    on_devices = step["kind"] in ("finetune", "score")
     curve: list[tuple[int, float]] = []
     if "history.parquet" in manifest.files:
         path = store.file(manifest, "history.parquet")
         history = pq.read_table(path, columns=["update", "loss"]).to_pydict()
         curve = thinned(history["update"], history["loss"])
-    looks = info.get("selection", {}).get("looks", ())
     return StepRecord(
-        kind=step["kind"],
-        fingerprint=fingerprint,
-        label=settings.get("label", fingerprint[:12]),
+        kind=manifest.kind,
+        fingerprint=manifest.fingerprint,
+        label=settings.get("label", manifest.fingerprint[:12]),
         stage=spec.get("stage", ""),
         backbone=user.get("backbone", ""),
         name=spec.get("name") or spec.get("task") or spec.get("evaluation", ""),
@@ -70,12 +89,10 @@ def _record(
         arm=user.get("arm", ""),
         seed=spec["seed"]["value"] if isinstance(spec.get("seed"), dict) else None,
         seconds=float(info.get("seconds", 0.0)),
-        devices=(
-            settings.get("workers", 1) * settings.get("gpus_per_worker", 0.0) if on_devices else 0.0
-        ),
+        devices=devices(manifest.kind, settings),
         tokens=int(budget.get("tokens", info.get("tokens", 0))),
         rows=int(info.get("rows", 0)),
         updates=int(budget.get("updates", 0)),
         curve=curve,
-        dev=[(int(look["update"]), float(look["value"])) for look in looks],
+        dev=dev_scores(manifest),
     )
