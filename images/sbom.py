@@ -15,25 +15,23 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from images.build import IMAGES, Image, base_reference
-from requirements.from_lock import CUDA_ONLY
+from requirements.from_lock import CUDA_ONLY, blocks
 from requirements.licences import ALLOWED, NVIDIA, licence_of
 from xstilts import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
-#: A pin: name, version, the platform it is for, and its digests.
-_PIN = re.compile(
-    r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^ \\\n]+)([^\\\n]*)((?:\\\n +--hash=sha256:\w+ ?)+)", re.M
-)
-_DIGEST = re.compile(r"sha256:(\w+)")
+_VERSION, _DIGEST = re.compile(r"==([^ ;\\\n]+)"), re.compile(r"sha256:(\w+)")
 
 
 def pins(text: str) -> dict[str, tuple[str, Sequence[str]]]:
     """Package → (version, SHA-256 digests of its files) of a lock file on Linux."""
-    found: dict[str, tuple[str, Sequence[str]]] = {}
-    for name, version, platform, hashes in _PIN.findall(text):
-        if "!= 'linux'" not in platform and "== 'win32'" not in platform:
-            found.setdefault(name, (version, _DIGEST.findall(hashes)))
-    return found
+    versions: dict[str, tuple[str, Sequence[str]]] = {}
+    for name, pin in blocks(text):
+        version = _VERSION.search(pin)
+        assert version is not None  # every pin has one
+        if "!= 'linux'" not in pin and "== 'win32'" not in pin:
+            versions.setdefault(name, (version[1], _DIGEST.findall(pin)))
+    return versions
 
 
 def packages_of(image: Image, build: str, locked: Sequence[str]) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+from requirements.from_lock import blocks
+
 HERE = Path(__file__).parent
 LOCKS = ("cpu.txt", "cuda.txt", "docs.txt")
 #: SPDX identifiers of licences that allow use and distribution beside Apache-2.0 code. MPL-2.0
@@ -44,15 +46,11 @@ ELSEWHERE = {
 }
 _CUDA = re.compile(r"(nvidia|cuda)-")
 NVIDIA = "LicenseRef-NVIDIA-CUDA-EULA"
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.M)
 
 
-def locked(text: str) -> dict[str, str]:
-    """Package → version of a lock file. Of torch's two builds the first counts: that for Linux."""
-    versions: dict[str, str] = {}
-    for name, version in _PIN.findall(text):
-        versions.setdefault(name, version)
-    return versions
+def locked(text: str) -> set[str]:
+    """The packages of a lock file."""
+    return {name for name, _ in blocks(text)}
 
 
 def licence_of(package: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.analysis.sample_report import HOSTILE, sample_report
 from xstilts.analysis.effects import effects_table
-from xstilts.analysis.paper_tables import latex_text, write_tables
+from xstilts.analysis.latex import latex_text
+from xstilts.analysis.paper_tables import write_tables
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
 

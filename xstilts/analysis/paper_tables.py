@@ -10,6 +10,7 @@ import pandas as pd
 from xstilts.analysis.estimands import POOLED
 from xstilts.analysis.heat_map import heat_map
 from xstilts.analysis.inputs import ReportInput
+from xstilts.analysis.latex import latex_text, tabular
 from xstilts.analysis.page.view import NAMES, contrast_tables, score_tables
 from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.summary import official_rows
@@ -32,33 +33,6 @@ STEP_COLUMNS = (
     "label",
     "manifest",
 )
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "−": "$-$",
-    "–": "--",
-    "—": "---",
-    "…": r"\dots{}",
-    "±": r"$\pm$",
-    "†": r"\dag{}",
-    "“": "``",
-    "”": "''",
-    "’": "'",
-    "\u00a0": "~",
-}
-
 Rows = Sequence[Sequence[Any]]
 
 
@@ -165,7 +139,7 @@ def latex(
         text_columns: the number of first columns that are text; the others are right-aligned.
     """
     layout = "l" * text_columns + "r" * (len(columns) - text_columns)
-    lines = [" & ".join(map(latex_text, row)) + r" \\" for row in rows]
+    *table, end = tabular(columns, rows, layout)
     return "\n".join(
         [
             r"% needs \usepackage{booktabs,graphicx}",
@@ -174,31 +148,12 @@ def latex(
             rf"\caption{{{latex_text(caption)}}}",
             rf"\label{{{label}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{{layout}}}",
-            r"\toprule",
-            " & ".join(map(latex_text, columns)) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}}",
+            *table,
+            f"{end}}}",
             r"\end{table}",
             "",
         ]
     )
-
-
-def latex_text(value: Any) -> str:
-    """A text that pdfLaTeX sets as it is; characters outside Latin-1 become their code point."""
-    return "".join(map(_character, " ".join(str(value).split())))
-
-
-def _character(character: str) -> str:
-    if character in _LATEX:
-        return _LATEX[character]
-    code = ord(character)
-    if 32 <= code < 127 or 161 <= code < 256:
-        return character
-    return f"[U+{code:04X}]"
 
 
 def points(value: Any) -> str:

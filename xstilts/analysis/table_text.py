@@ -6,18 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+from xstilts.analysis.latex import tabular
 
 
 def as_csv(table: pd.DataFrame) -> str:
@@ -44,16 +33,9 @@ def as_markdown(table: pd.DataFrame) -> str:
 def as_latex(table: pd.DataFrame) -> str:
     """A tabular with booktabs' rules, numbers with one digit. Needs `\\usepackage{booktabs}`."""
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
-    lines = [
-        rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numeric)}}}",
-        r"\toprule",
-        _row(table.columns),
-        r"\midrule",
-        *(_row(_shown(value) for value in row) for row in table.itertuples(index=False)),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
+    layout = "".join("r" if number else "l" for number in numeric)
+    rows = ([_shown(value) for value in row] for row in table.itertuples(index=False))
+    return "\n".join(tabular(table.columns, rows, layout)) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[pd.DataFrame], str]] = {
@@ -64,11 +46,6 @@ FORMATS: Mapping[str, Callable[[pd.DataFrame], str]] = {
 }
 
 
-def escaped(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
 def _shown(value: Any) -> str:
     if pd.isna(value):
         return ""
@@ -77,7 +54,3 @@ def _shown(value: Any) -> str:
 
 def _line(cells: Any) -> str:
     return f"| {' | '.join(str(cell) for cell in cells)} |"
-
-
-def _row(cells: Any) -> str:
-    return " & ".join(escaped(str(cell)) for cell in cells) + r" \\"
