@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = command.main(arguments, prog_name="xstilts", standalone_mode=False)
     except XstiltsError as error:
         if debug:
-            print(printable(traceback.format_exc()), file=sys.stderr)
+            _print_traceback()
         warn(str(error))
         return error.exit_code
     except typer.TyperException as error:
@@ -150,16 +150,20 @@ def _failed(error: Exception, debug: bool) -> int:
     if (known := failures.explained(error)) is None:
         return _unexpected(error, debug)
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     message, code = known
-    print(f"xstilts: {message}", file=sys.stderr)
+    warn(message)
     return code
+
+
+def _print_traceback() -> None:
+    print(printable(traceback.format_exc()), file=sys.stderr)
 
 
 def _unexpected(error: Exception, debug: bool) -> int:
     where = "see the traceback above"
     if debug:
-        print(printable(traceback.format_exc()), file=sys.stderr)
+        _print_traceback()
     else:
         with tempfile.NamedTemporaryFile(
             "w", prefix="xstilts-", suffix=".log", delete=False

@@ -55,7 +55,7 @@ def explained(error: BaseException) -> tuple[str, int] | None:
     network = (socket.gaierror, ssl.SSLError, ConnectionError, TimeoutError)
     if isinstance(error, network) or _packages(error) & NETWORK_PACKAGES:
         return (
-            f"network error: {_in_a_line(error)}; check the address and the connection, and "
+            f"network error: {_described(error)}; check the address and the connection, and "
             "HTTPS_PROXY and NO_PROXY behind a proxy",
             InfrastructureError.exit_code,
         )
@@ -90,7 +90,7 @@ def _packages(error: BaseException) -> set[str]:
     return {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
 
 
-def _in_a_line(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -57,8 +57,8 @@ def report(
         say(f"report: {folder / 'report.html'}")
         if against == "none":
             return 0
-        other = previous_firing(opened, name) if against is None else run_named(opened, against)
-        return 0 if other is None else _compare(opened, name, other, folder)
+        other = previous_firing(opened, name) if against is None else against
+        return 0 if other is None else _compare(opened, name, run_named(opened, other), folder)
 
 
 def previous_firing(store: Store, run: str) -> str | None:
@@ -79,13 +79,10 @@ def previous_firing(store: Store, run: str) -> str | None:
 
 def _compare(store: Store, run: str, other: str, folder: Path) -> int:
     """Writes changes.csv and prints the changes. Returns the exit code."""
-    from pipelines import cluster_runs
     from xstilts.analysis.changes import changes, threshold
     from xstilts.analysis.terminal_changes import show_changes
     from xstilts.runs.collect import report_input
 
-    for name in (run, other):
-        cluster_runs.run_document(store, name)  # an unknown run has a helpful error
     new, old = (report_input(store, f"runs/{name}") for name in (run, other))
     table = changes(new, old)
     path = folder / "changes.csv"

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,7 +154,10 @@ def run_plan(
         if checked.reuse == "none":
             expansion = expand_plan(checked, address, generation=name)
         todo = {kind: len(steps) for kind, steps in undone(expansion, opened).items() if steps}
-        _reset_run(opened, name, loaded.text, address, checked.task_files, folders.out)
+        reset = partial(
+            _reset_run, opened, name, loaded.text, address, checked.task_files, folders.out
+        )
+        reset()
         if checked.limit is not None:
             say(
                 f"smoke run: at most {checked.limit} rows of each split and updates of each "
@@ -182,7 +186,7 @@ def run_plan(
                     if not missing or attempt == ATTEMPTS:
                         break
                     say(f"{missing[0]}: its task was lost or killed; running the pipeline again")
-                    _reset_run(opened, name, loaded.text, address, checked.task_files, folders.out)
+                    reset()
             finally:
                 progress.stop()
         report = folders.out / "report"
@@ -234,18 +238,15 @@ def _reset_run(
         store.delete(key)
 
 
-@contextlib.contextmanager
 def _task_processes(
     runner: options.Runner, folders: "LocalFolders"
-) -> Iterator["TaskProcesses | None"]:
+) -> "contextlib.AbstractContextManager[TaskProcesses | None]":
     """The processes of the runner `subprocess`, which load modules while the run prepares."""
+    if runner == "docker":
+        return contextlib.nullcontext()
     from pipelines.task_processes import task_processes
 
-    if runner == "docker":
-        yield None
-        return
-    with task_processes(folders.logs / "processes.log") as processes:
-        yield processes
+    return task_processes(folders.logs / "processes.log")
 
 
 @contextlib.contextmanager

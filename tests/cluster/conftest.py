@@ -4,6 +4,7 @@
 what must be there; a test that needs it fails instead of being skipped.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -204,36 +205,40 @@ def staged(planned: Run) -> Run:
     return planned.stage()
 
 
+@contextlib.contextmanager
+def copied(original: Run, root: str) -> Iterator[Run]:
+    """A copy of a run in a store of its own, removed afterwards."""
+    copy = original.copied(f"{root}/{uuid.uuid4().hex[:8]}")
+    yield copy
+    copy.remove()
+
+
 @pytest.fixture
 def run(staged: Run, root: str) -> Iterator[Run]:
     """A run with staged data in a store of its own."""
-    mine = staged.copied(f"{root}/{uuid.uuid4().hex[:8]}")
-    yield mine
-    mine.remove()
+    with copied(staged, root) as copy:
+        yield copy
 
 
 @pytest.fixture
 def another(staged: Run, root: str) -> Iterator[Run]:
     """A second run, as `run`."""
-    mine = staged.copied(f"{root}/{uuid.uuid4().hex[:8]}")
-    yield mine
-    mine.remove()
+    with copied(staged, root) as copy:
+        yield copy
 
 
 @pytest.fixture
 def idle(planned: Run, root: str) -> Iterator[Run]:
     """A run without data in a store of its own, for jobs that do not train."""
-    mine = planned.copied(f"{root}/{uuid.uuid4().hex[:8]}")
-    yield mine
-    mine.remove()
+    with copied(planned, root) as copy:
+        yield copy
 
 
 @pytest.fixture
 def another_idle(planned: Run, root: str) -> Iterator[Run]:
     """A second run, as `idle`."""
-    mine = planned.copied(f"{root}/{uuid.uuid4().hex[:8]}")
-    yield mine
-    mine.remove()
+    with copied(planned, root) as copy:
+        yield copy
 
 
 @pytest.fixture

@@ -117,6 +117,19 @@ def ends(process: int, seconds: float = 10.0) -> bool:
     return False
 
 
+def task_of(program: str, started: Path, number: signal.Signals) -> int:
+    """Runs a program until its task has written its process id to a file, and ends the program with
+    a signal. Returns the id.
+    """
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        while not started.exists() or not started.read_text():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.wait(30)
+    return int(started.read_text())
+
+
 def test_tasks_end_with_the_run(tmp_path: Path) -> None:
     """A run that is killed leaves neither the process nor its tasks."""
     started = tmp_path / "started"
@@ -126,12 +139,7 @@ def test_tasks_end_with_the_run(tmp_path: Path) -> None:
         f"with task_processes(Path({str(tmp_path / 'log')!r})) as processes:\n"
         f"    processes.run({command(body)!r})"
     )
-    with subprocess.Popen([sys.executable, "-c", program]) as process:
-        while not started.exists() or not started.read_text():
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert ends(int(started.read_text()))
+    assert ends(task_of(program, started, signal.SIGKILL))
 
 
 def test_a_signal_ends_the_tasks_before_kfp_waits_for_them(tmp_path: Path) -> None:
@@ -149,14 +157,9 @@ def test_a_signal_ends_the_tasks_before_kfp_waits_for_them(tmp_path: Path) -> No
         "    except KeyboardInterrupt:\n"
         f"        Path({str(ended)!r}).touch()"
     )
-    with subprocess.Popen([sys.executable, "-c", program]) as process:
-        while not started.exists() or not started.read_text():
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    task = task_of(program, started, signal.SIGTERM)
     assert ended.exists()
-    assert ends(int(started.read_text()))
+    assert ends(task)
 
 
 @pytest.mark.slow

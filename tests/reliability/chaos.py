@@ -2,7 +2,7 @@
 
 python -m tests.reliability.chaos [--only NAME …]
 
-A run that nothing disturbs is the reference. Every fault strikes a new run that has the reference's
+A run that nothing disturbs is the reference. Every fault happens in a new run that has the reference's
 data and tiny backbone, and trains and scores. If it does not end with exit code 0, the same command
 runs again without a fault. `python -m tests.reliability.page` makes the table of
 docs/reliability.md.
@@ -34,11 +34,11 @@ COMPUTED = ("finetune", "score")
 
 
 @dataclass(frozen=True)
-class Strike:
-    """A run that a fault strikes: its folder and its process."""
+class FaultyRun:
+    """A run with a fault: its folder, and its process once it has started."""
 
     home: Path
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[str] | None" = None
 
     @property
     def store(self) -> Path:
@@ -60,7 +60,7 @@ class Fault:
 
     Args:
         name: unique, for `--only` and the table.
-        moment: when it strikes, in words.
+        moment: when it happens, in words.
         ready: whether that moment has come.
         act: the fault.
         exits: exit codes that are right.
@@ -70,8 +70,8 @@ class Fault:
 
     name: str
     moment: str
-    ready: Callable[[Strike], bool]
-    act: Callable[[Strike], None]
+    ready: Callable[[FaultyRun], bool]
+    act: Callable[[FaultyRun], None]
     exits: Sequence[int]
     within: float | None = None
     message: str = ""
@@ -94,25 +94,25 @@ class Outcome:
     failed: Sequence[str]
 
 
-def training(strike: Strike) -> bool:
-    return bool(strike.processes("ray::RayTrain|ray::_RayTrain|ray::.*[Tt]rain")) and bool(
-        list(strike.store.glob("work/*/*/*/state.json")) or strike.steps("finetune")
+def training(run: FaultyRun) -> bool:
+    return bool(run.processes("ray::RayTrain|ray::_RayTrain|ray::.*[Tt]rain")) and bool(
+        list(run.store.glob("work/*/*/*/state.json")) or run.steps("finetune")
     )
 
 
-def scoring(strike: Strike) -> bool:
-    return bool(strike.steps("score"))
+def scoring(run: FaultyRun) -> bool:
+    return bool(run.steps("score"))
 
 
-def ray_starting(strike: Strike) -> bool:
-    return bool(strike.processes(HEAD))
+def ray_starting(run: FaultyRun) -> bool:
+    return bool(run.processes(HEAD))
 
 
-def kill(pattern: str) -> Callable[[Strike], None]:
+def kill(pattern: str) -> Callable[[FaultyRun], None]:
     """SIGKILL to all processes of the run that match."""
 
-    def act(strike: Strike) -> None:
-        pids = strike.processes(pattern)
+    def act(run: FaultyRun) -> None:
+        pids = run.processes(pattern)
         assert pids, f"no process matches {pattern!r}"
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
@@ -120,27 +120,33 @@ def kill(pattern: str) -> Callable[[Strike], None]:
     return act
 
 
-def send(number: signal.Signals) -> Callable[[Strike], None]:
-    return lambda strike: strike.process.send_signal(number)
+def send(number: signal.Signals) -> Callable[[FaultyRun], None]:
+    """The signal to the run's process."""
+
+    def act(run: FaultyRun) -> None:
+        assert run.process is not None
+        run.process.send_signal(number)
+
+    return act
 
 
-def _encoded_blob(strike: Strike) -> Path:
+def _encoded_blob(run: FaultyRun) -> Path:
     """A blob of an encode step, which training reads."""
-    manifest = json.loads(strike.steps("encode")[0].read_text())
+    manifest = json.loads(run.steps("encode")[0].read_text())
     sha256 = str(max(manifest["files"].values(), key=lambda file: file["size"])["sha256"])
-    shutil.rmtree(strike.home / "cache")
-    return strike.store / "blobs" / sha256[:2] / sha256
+    shutil.rmtree(run.home / "cache")
+    return run.store / "blobs" / sha256[:2] / sha256
 
 
-def corrupt_blob(strike: Strike) -> None:
-    path = _encoded_blob(strike)
+def corrupt_blob(run: FaultyRun) -> None:
+    path = _encoded_blob(run)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
 
-def lose_blob(strike: Strike) -> None:
-    _encoded_blob(strike).unlink()
+def lose_blob(run: FaultyRun) -> None:
+    _encoded_blob(run).unlink()
 
 
 HEAD = r"components\.launch\.head"
@@ -163,29 +169,28 @@ FAULTS = (
     Fault("GCS killed", "training", training, kill("gcs_server"), [3], 60, "Ray was lost"),
     Fault("Ray's worker killed", "training", training, kill("ray::.*TrainWorker"), [0, 4]),
     Fault("task killed", "training", training, kill(TASK), [0, 3, 4]),
-    Fault("blob corrupt", "start", lambda strike: True, corrupt_blob, [3, 4], message="verify --repair"),
-    Fault("blob lost", "start", lambda strike: True, lose_blob, [3, 4], message="verify --repair"),
+    Fault("blob corrupt", "start", lambda run: True, corrupt_blob, [3, 4], message="verify --repair"),
+    Fault("blob lost", "start", lambda run: True, lose_blob, [3, 4], message="verify --repair"),
 )  # fmt: skip
 
 
-def struck(fault: Fault, reference: Path, expected: pd.DataFrame, home: Path) -> Outcome:
-    """Runs the plan in a copy of the reference's folder, strikes, and lets it recover."""
+def outcome_of(fault: Fault, reference: Path, expected: pd.DataFrame, home: Path) -> Outcome:
+    """Runs the plan in a copy of the reference's folder, with the fault, and lets it recover."""
     _copy(reference, home)
-    early = fault.moment == "start"
-    strike = Strike(home, subprocess.Popen(["true"], text=True)) if early else _started(home)
-    if early:
-        fault.act(strike)
-        strike = _started(home)
+    if fault.moment == "start":
+        fault.act(FaultyRun(home))
+        process = _started(home)
     else:
-        deadline = time.monotonic() + LONGEST
-        while not fault.ready(strike):
-            assert strike.process.poll() is None, f"{fault.name}: the run ended before its moment"
+        process = _started(home)
+        run, deadline = FaultyRun(home, process), time.monotonic() + LONGEST
+        while not fault.ready(run):
+            assert process.poll() is None, f"{fault.name}: the run ended before its moment"
             assert time.monotonic() < deadline, f"{fault.name}: its moment did not come"
             time.sleep(0.1)
-        fault.act(strike)
+        fault.act(run)
     at = time.monotonic()
-    output, _ = strike.process.communicate(timeout=LONGEST)
-    seconds, code = time.monotonic() - at, strike.process.returncode
+    output, _ = process.communicate(timeout=LONGEST)
+    seconds, code = time.monotonic() - at, process.returncode
     orphans = wait_until_gone(home, 10)
     recovery = None
     if code != 0:
@@ -215,11 +220,10 @@ def struck(fault: Fault, reference: Path, expected: pd.DataFrame, home: Path) ->
     )  # fmt: skip
 
 
-def _started(home: Path) -> Strike:
-    process = subprocess.Popen(
+def _started(home: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         command(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    return Strike(home, process)
 
 
 def _copy(reference: Path, home: Path) -> None:
@@ -245,7 +249,7 @@ def main(only: Sequence[str]) -> int:
         subprocess.run(command(reference), check=True, stdout=subprocess.DEVNULL)
         expected = results(reference)
         for number, fault in enumerate(chosen):
-            outcome = struck(fault, reference, expected, Path(scratch) / str(number))
+            outcome = outcome_of(fault, reference, expected, Path(scratch) / str(number))
             print(json.dumps(asdict(outcome)), flush=True)
             known[fault.name, fault.moment] = asdict(outcome)
             order = [(each.name, each.moment) for each in FAULTS]

@@ -22,9 +22,7 @@ LIBRARIES = ("numpy", "pandas", "scipy", "pyarrow", "jinja2", "vl-convert-python
 
 
 def inputs(store: Store, folder: str) -> str | None:
-    """The SHA-256 of a run's report inputs. None if the plan step has not run, or if the server
-    does not tell versions of objects apart (no ETags).
-    """
+    """The SHA-256 of a run's report inputs. None if the plan step has not run."""
     expanded = store.get_json(f"{folder}/expanded.json")
     if expanded is None:
         return None
@@ -34,8 +32,6 @@ def inputs(store: Store, folder: str) -> str | None:
         for key, written in store.listing(f"steps/{kind}/").items():
             if key.split("/")[2] in steps:
                 versions[key] = written
-    if not all(etag for _, etag in versions.values()):
-        return None
     run = store.get_json(f"{folder}/run.json") or {}
     cancelled = store.get_json(f"{folder}/cancelled.json") is not None
     document = [expanded, str(run.get("mirror", "")), cancelled, versions, _code()]

@@ -11,6 +11,7 @@ from typing import Any
 
 from xstilts.errors import DataError
 from xstilts.input_files import check_type
+from xstilts.store.documents import is_name
 
 RECORD = ".xstilts.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -80,7 +81,7 @@ class Record:
 
 
 def _recorded(name: str, value: Any, where: str) -> RecordedFile:
-    if "\\" in name or "\0" in name or any(p in ("", ".", "..") for p in name.split("/")):
+    if not is_name(name):
         raise DataError(f"{where} is not the name of a file in the folder")
     check_type(value, dict, where)
     types: Mapping[str, Any] = {

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from xstilts.errors import CorruptError
-from xstilts.input_files import InvalidDocument, parse_json
+from xstilts.input_files import InvalidDocument, named, parse_json
 
 #: Largest document in bytes. The largest plan that ships expands to 60 MB.
 LARGEST = 512 * 1024 * 1024
@@ -61,14 +61,14 @@ def parse(key: str, data: bytes, where: str) -> dict[str, Any]:
         reason = str(error).removeprefix("not valid JSON: ")
         raise CorruptError(f"{where}: corrupt: not valid JSON ({reason})") from error
     if not isinstance(document, dict):
-        raise CorruptError(f"{where}: corrupt: expected a JSON object, not {_named(document)}")
+        raise CorruptError(f"{where}: corrupt: expected a JSON object, not {named(document)}")
     for member, types in _members(key).items():
         if member not in document:
             raise CorruptError(f"{where}: corrupt: `{member}` is missing")
         value = document[member]
         if not isinstance(value, types) or isinstance(value, bool):
             raise CorruptError(
-                f"{where}: corrupt: `{member}` must be {_type_names(types)}, not {_named(value)}"
+                f"{where}: corrupt: `{member}` must be {_type_names(types)}, not {named(value)}"
             )
     return document
 
@@ -98,11 +98,6 @@ def checked_name(value: str, where: str) -> str:
 
 def _members(key: str) -> Mapping[str, Types]:
     return next((members for glob, members in MEMBERS.items() if fnmatchcase(key, glob)), {})
-
-
-def _named(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean"}
-    return "null" if value is None else names.get(type(value), "a number")
 
 
 def _type_names(types: Types) -> str:
