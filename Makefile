@@ -54,7 +54,7 @@ inputs: setup    ## bad inputs; writes what each ends with to docs/reliability/i
 fuzz: setup      ## the parsers under atheris, if it is installed; SECONDS=600 for each
 	$(VENV)/bin/python -m tests.fuzz.run --seconds $(or $(SECONDS),60)
 
-lint: setup      ## ruff, mypy, deptry, licences of packages, and the words of docs, help and messages
+lint: setup $(DOCS_STAMP)  ## ruff, mypy, deptry, licences of packages, and the words of docs, help and messages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/mypy
