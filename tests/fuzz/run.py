@@ -7,22 +7,46 @@ for Linux and some versions of Python only. Where it is not installed, this says
 """
 
 import argparse
+import gzip
+import io
 import multiprocessing
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 NAMES = ("document", "plan", "manifest", "submission", "rows", "weights", "picture")
-#: Inputs to begin with.
+PLANS = Path(__file__).parents[2] / "pipelines" / "plans"
+#: Inputs to begin with. atheris mutates valid ones, so that they reach the code behind a header.
 SEEDS = {
-    "document": b'{"a": [1, "b", null]}',
-    "plan": b"name: a\nbackbones: {b: {hub: o/m, family: llama, tuning: lora}}\nevaluations: [udpos]\n",
-    "manifest": b'{"kind": "score", "fingerprint": "", "files": {}, "step": {}, "info": {}}',
-    "submission": b'{"data": [{"paragraphs": [{"qas": [{"id": "1", "answers": []}]}]}]}',
-    "rows": b'{"text": "a"}\n',
-    "weights": b'\x40\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
-    "picture": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    "document": [b'{"a": [1, "b", null]}'],
+    "manifest": [b'{"kind": "score", "fingerprint": "", "files": {}, "step": {}, "info": {}}'],
+    "submission": [b'{"data": [{"paragraphs": [{"qas": [{"id": "1", "answers": []}]}]}]}'],
+    "rows": [b'{"text": "a"}\n', gzip.compress(b'{"text": "a"}\n')],
+    "weights": [
+        b'\x40\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' + bytes(4)
+    ],
 }
+
+
+def seeds(name: str) -> list[bytes]:
+    """Valid inputs of a target."""
+    if name == "plan":
+        return [file.read_bytes() for file in sorted(PLANS.glob("*.yaml"))]
+    if name == "picture":
+        return _pictures()
+    return SEEDS[name]
+
+
+def _pictures() -> list[bytes]:
+    """A picture of 2 × 2 pixels in every accepted format."""
+    from PIL import Image
+
+    from xstilts.tasks.pictures import FORMATS  # atheris instruments it before
+
+    files = [io.BytesIO() for _ in FORMATS]
+    for file, kind in zip(files, FORMATS, strict=True):
+        Image.new("RGB", (2, 2)).save(file, kind)
+    return [file.getvalue() for file in files]
 
 
 def fuzz(name: str, seconds: int, folder: Path) -> None:
@@ -33,7 +57,8 @@ def fuzz(name: str, seconds: int, folder: Path) -> None:
         from tests.fuzz.targets import TARGETS
     corpus = folder / name / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    (corpus / "seed").write_bytes(SEEDS[name])
+    for number, seed in enumerate(seeds(name)):
+        (corpus / f"seed-{number}").write_bytes(seed)
     options = [f"-max_total_time={seconds}", f"-artifact_prefix={folder / name}/", "-timeout=20"]
     atheris.Setup([sys.argv[0], *options, "-rss_limit_mb=4096", str(corpus)], TARGETS[name])
     atheris.Fuzz()

@@ -11,13 +11,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.run import NAMES, SEEDS
+from tests.fuzz.run import NAMES, seeds
 from tests.fuzz.targets import TARGETS
 from xstilts.errors import XstiltsError
 from xstilts.input_files import InvalidDocument, parse_json, parse_yaml
 from xstilts.plan.load import load_plan
 from xstilts.store.documents import parse
 from xstilts.store.manifest import Manifest
+from xstilts.tasks.pictures import FORMATS, check_picture
 
 EXAMPLES = settings(max_examples=40, deadline=None)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -78,13 +79,19 @@ def changed(document: dict[str, Any]) -> st.SearchStrategy[Any]:
 @given(data=st.data())
 @EXAMPLES
 def test_any_bytes_end_in_a_value_or_a_documented_error(name: str, data: st.DataObject) -> None:
-    seed = SEEDS[name]
+    seed = data.draw(st.sampled_from(seeds(name)))
     cut = data.draw(st.integers(0, len(seed)))
     TARGETS[name](seed[:cut] + data.draw(st.binary(max_size=60)) + seed[cut + 1 :])
 
 
 def test_every_target_has_an_input_to_begin_with() -> None:
-    assert set(TARGETS) == set(NAMES) == set(SEEDS)
+    assert set(TARGETS) == set(NAMES)
+    assert all(seeds(name) for name in NAMES)
+
+
+@pytest.mark.parametrize("seed", seeds("picture"), ids=FORMATS)
+def test_the_pictures_to_begin_with_are_accepted(seed: bytes) -> None:
+    check_picture(seed)
 
 
 def message(function: Callable[[], Any]) -> str | None:
