@@ -41,6 +41,8 @@ NOT_FOR_EMBEDDED_STORE = (
 
 #: Seconds between two looks at a process that a run needs, and seconds that it gets to end.
 WATCH_SECONDS, END_SECONDS = 0.5, 8.0
+#: Marks the processes of a run's Ray: an environment variable that all of them inherit.
+HEAD = "XSTILTS_RAY_HEAD"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
         process = subprocess.Popen(
             [sys.executable, "-m", "components.launch.head", str(cpus), str(address)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=os.environ | {HEAD: str(address)},
         )  # fmt: skip
     os.environ["XSTILTS_RAY_ADDRESS_FILE"] = str(address)
     try:
@@ -114,6 +117,7 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
     finally:
         os.environ.pop("XSTILTS_RAY_ADDRESS_FILE", None)
         _end_tree(process)
+        _end_marked(f"{HEAD}={address}")
 
 
 def _ray_ended(process: subprocess.Popen[bytes], address: Path, log: Path) -> str:
@@ -175,6 +179,33 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
         if _start_time(pid) == started:  # the number may belong to another process meanwhile
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _end_marked(mark: str) -> None:
+    """Kills all processes whose environment has `NAME=value`. If Ray's head is killed, nobody else
+    knows those that it has started: they are children of PID 1 then, and Ray's agents retry for a
+    minute before they end.
+    """
+    deadline = time.monotonic() + END_SECONDS
+    while pids := [pid for pid in _processes() if mark.encode() in _environment(pid)]:
+        if time.monotonic() > deadline:
+            warn(f"processes of Ray do not end: {', '.join(map(str, pids))}; kill them")
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it ended, or another user's
+        return []
 
 
 def _descendants(pid: int) -> list[tuple[int, str]]:

@@ -146,3 +146,26 @@ def test_a_process_that_ignores_sigterm_ends_with_those_that_it_started(
         time.sleep(0.05)
     state = Path(f"/proc/{child}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+ORPHAN = """
+import subprocess, time
+print(subprocess.Popen(["sleep", "60"], start_new_session=True).pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_marked_processes_end_also_when_the_one_that_started_them_was_killed() -> None:
+    mark = {"XSTILTS_TEST_MARK": "a"}
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, "XSTILTS_TEST_MARK": "b"}) as other:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, env={**os.environ, **mark}
+        )
+        assert process.stdout is not None
+        orphan = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        local_runner._end_marked("XSTILTS_TEST_MARK=a")
+        assert not local_runner._environment(orphan)
+        assert other.poll() is None
+        other.kill()
