@@ -174,7 +174,7 @@ def peak(work: Callable[[], object]) -> int:
     gc.collect()  # an earlier model that is freed later would count as memory of this one
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = work()  # kept, so that nothing is freed before the end
-    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events = profiler.profiler.kineto_results.events()
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     del result
     total = largest = 0

@@ -22,6 +22,7 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.measure import OURS, Record, write
@@ -30,6 +31,7 @@ from xstilts.analysis.parallel import in_parallel
 from xstilts.plan.expand import expand_offline
 from xstilts.plan.load import load_plan
 from xstilts.runs.collect import Reader
+from xstilts.runs.score_output import SCHEMA
 from xstilts.runs.step_counts import COUNTS, EXAMPLES, write_counts
 from xstilts.scoring.counts import VERSION, column_names
 from xstilts.scoring.metrics import CORPUS, METRICS
@@ -43,6 +45,7 @@ PLAN = Path("pipelines/plans/modality.yaml")
 SECONDS, MEMORY, SLOPE, HTML = 600, 4.0, 20.0, 10.0
 #: Examples of a passage or premise, which are one cluster.
 PER_CLUSTER = 3
+PREDICTIONS, TEXTS = "predictions.parquet", ".texts.parquet"
 
 
 class Folder:
@@ -84,8 +87,27 @@ def write_examples(
                 }
             )
         )
-    pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+    table = pa.concat_tables(tables)
+    pq.write_table(table, path, compression="zstd")
+    write_texts(path.with_suffix(TEXTS), table)
     return sizes
+
+
+def write_texts(path: Path, examples: pa.Table) -> None:
+    """Answers and gold answers of some words. All steps of an evaluation have the same ones: the
+    page shows a few of them.
+    """
+    answers = [json.dumps(f"the answer to question {n % 9973}") for n in range(len(examples))]
+    golds = [json.dumps([f"answer to question {n % 9967}"]) for n in range(len(examples))]
+    columns = {
+        "checkpoint": ["selected"] * len(examples),
+        **{name: examples[name] for name in ("language", "row", "cluster", "parallel")},
+        "id": pc.binary_join_element_wise('"', examples["id"], '"', ""),
+        "prediction": answers,
+        "gold": golds,
+    }
+    table = pa.table({name: columns[name] for name in SCHEMA.names}).cast(SCHEMA)
+    pq.write_table(table, path, compression="zstd")
 
 
 def write_random_counts(
@@ -116,6 +138,16 @@ def write_random_counts(
     pq.write_table(table, path, compression="zstd", write_statistics=False)
 
 
+def score_manifest(fingerprint: str, examples: str, step: Mapping[str, Any]) -> Manifest:
+    """The manifest of a score step whose counts and examples are files of the folder."""
+    files = {
+        COUNTS: Blob(fingerprint, 0),
+        EXAMPLES: Blob(examples, 0),
+        PREDICTIONS: Blob(str(Path(examples).with_suffix(TEXTS)), 0),
+    }
+    return Manifest("score", fingerprint, files, dict(step), {})
+
+
 def synthetic(folder: Path, backbones: int, share: float) -> tuple[Folder, dict[str, Any], int]:
     """(the store, the expanded plan, the number of predictions) of a plan's last backbones."""
     expanded = expand_offline(load_plan(PLAN)).to_json()
@@ -143,14 +175,13 @@ def synthetic(folder: Path, backbones: int, share: float) -> tuple[Folder, dict[
             metrics = list(metrics_of(step["spec"]["metrics"]))
             write_random_counts(folder / fingerprint, metrics, sizes[evaluation], draws)
             total += sum(sizes[evaluation].values())
-            files = {COUNTS: Blob(fingerprint, 0), EXAMPLES: Blob(name, 0)}
-            store.manifests[fingerprint] = Manifest("score", fingerprint, files, step, {})
+            store.manifests[fingerprint] = score_manifest(fingerprint, name, step)
     return store, expanded, total
 
 
 def collected(store: Folder, expanded: Mapping[str, Any]) -> ReportInput:
     """The report's input, read as `xstilts.runs.collect` reads it."""
-    reader = Reader(cast(Store, store))
+    reader = Reader(cast(Store, store), store.manifests)
     cells: list[Cell] = []
     metrics: dict[str, Sequence[str]] = {}
     for cell in expanded["cells"]:
@@ -180,8 +211,7 @@ def measured(folder: Path) -> dict[str, float]:
 
     store, expanded = Folder(folder), json.loads((folder / "expanded.json").read_text())
     for fingerprint, name in json.loads((folder / "steps.json").read_text()).items():
-        files = {COUNTS: Blob(fingerprint, 0), EXAMPLES: Blob(name, 0)}
-        store.manifests[fingerprint] = Manifest("score", fingerprint, files, {}, {})
+        store.manifests[fingerprint] = score_manifest(fingerprint, name, {})
     writer.COMBINED = 0  # as at full size: texts stay in the store
     start, before = time.perf_counter(), time.process_time()
     writer.write_report(folder / "report", collected(store, expanded))

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -181,7 +182,7 @@ def compare(name: str, rows: int, rounds: int, threads: int, size: int) -> Recor
         }
         return time.perf_counter() - start
 
-    figures = interleaved(rounds, {name: (lambda name=name: timed(name)) for name in runs})
+    figures = interleaved(rounds, {name: partial(timed, name) for name in runs})
     gap = max(abs(metrics[OURS][code] - metrics[PEER][code]) for code in data)
     tokens = sum(row.length for of_language in data.values() for row in of_language)
     answered = min(

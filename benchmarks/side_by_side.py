@@ -65,7 +65,8 @@ def build(width: int, layers: int, seed: int, like: Backbone | None = None) -> B
 
 def rows(tokens: int, seed: int) -> list[Segment]:
     """Rows of the lengths in ROWS in turn, of this many tokens together."""
-    generator, made, left = torch.Generator().manual_seed(seed), [], tokens
+    generator, left = torch.Generator().manual_seed(seed), tokens
+    made: list[Segment] = []
     while left:
         length = min(left, ROWS[len(made) % len(ROWS)])
         ids = torch.randint(5, VOCABULARY, (length,), generator=generator).tolist()

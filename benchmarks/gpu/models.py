@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -168,9 +168,7 @@ def gradients(backbone: Backbone, made: Task) -> tuple[float, dict[str, Tensor]]
     loss.backward()
     trained = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
     return float(loss), {
-        name: cast(Tensor, p.grad).float().cpu()
-        for name, p in trained.items()
-        if p.grad is not None
+        name: p.grad.float().cpu() for name, p in trained.items() if p.grad is not None
     }
 
 

@@ -46,7 +46,8 @@ def run() -> dict[str, Any]:
     cuda = DEVICE.type == "cuda"
     size = "few layers" if cuda else "tiny"
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         backbone = build(config_of(HUB, size), family_of(HUB), DEVICE, torch.bfloat16).train()
         work = models.task(backbone, segments(backbone, [TOKENS // 8] * 8), 4).to(DEVICE)

@@ -45,7 +45,7 @@ def together(processes: int) -> float:
     """Tokens per second of all processes."""
     context = mp.get_context("spawn")
     barrier, results = context.Barrier(processes), context.Queue()
-    spawned = mp.spawn(_work, (barrier, results), nprocs=processes, join=False)
+    spawned = mp.spawn(_work, (barrier, results), nprocs=processes, join=False)  # type: ignore[attr-defined]
     total = sum(results.get(timeout=120) for _ in range(processes))
     spawned.join()
     return float(total)
