@@ -116,8 +116,9 @@ def _part(effects: Differences) -> PoolPart:
         for name, (table, over) in effects.estimands.items()
         if name in names
     }
+    # An array of its own: a slice would keep the whole influence in memory.
     bare = {
-        language: replace(table, clusters=(), influence=table.influence[:, :0])
+        language: replace(table, clusters=(), influence=np.empty((len(table.pairs), 0)))
         for language, table in effects.languages.items()
     }
     return PoolPart(estimands, bare, effects.examples)
