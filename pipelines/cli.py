@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from pipelines import failures
-from pipelines.commands.app import Debug, Group, examples, new_app
-from pipelines.console import warn
+from pipelines.commands.app import Debug, Group, Quiet, Verbose, examples, new_app
+from pipelines.console import Level, set_level, warn
 from xstilts import __version__
 from xstilts.errors import XstiltsError, printable, without_credentials
 
@@ -99,7 +99,9 @@ Version = Annotated[
         "xstilts submit PLAN --host http://localhost:8888 --store s3://bucket/prefix",
     )
 )
-def _root(version: Version = False, debug: Debug = False) -> None:
+def _root(
+    version: Version = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+) -> None:
     """Measure what multimodal intermediate tasks do to zero-shot cross-lingual transfer.
 
     `xstilts COMMAND --help` describes a command. Exit codes: 0 done, 1 unexpected error,
@@ -112,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; errors are one message on stderr."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    set_level(Level.NORMAL)
     try:
         command = typer.main.get_command(app)
         code = command.main(arguments, prog_name="xstilts", standalone_mode=False)

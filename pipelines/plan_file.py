@@ -3,6 +3,7 @@ overrides. The one place where commands load plans.
 """
 
 import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
 from xstilts.sources.mirrors import open_mirror
+
+log = logging.getLogger(__name__)
 
 #: The plans that are shipped: `demo` is demo.yaml.
 SHIPPED = Path(__file__).parent / "plans"
@@ -70,6 +73,7 @@ def open_plan(
         limit: at most this many rows of each split and updates of each training: a smoke run.
     """
     file = plan_file(name)
+    log.info("plan %s", file)
     text = _read(file)
     if overrides or limit is not None:
         text = overridden(text, str(file), overrides, limit)
@@ -110,4 +114,7 @@ def expand_plan(plan: Plan, mirror: str, generation: str | None = None) -> Expan
     """Expands a plan over the data of a mirror. generation: new steps for `reuse: none`."""
     own = plan.mirror in ("hub", mirror) or str(Path(plan.mirror).expanduser().resolve()) == mirror
     source = open_mirror(mirror, "the plan's key mirror:" if own else "--mirror")
-    return expand(plan, source, numeric_environment(), generation=generation)
+    log.info("mirror %s", source.address)
+    expansion = expand(plan, source, numeric_environment(), generation=generation)
+    log.info("%d cells, %d steps", len(expansion.cells), len(expansion.steps))
+    return expansion

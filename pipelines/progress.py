@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from pipelines.console import Level, level
 from xstilts.step import STEP_KINDS
 from xstilts.store.store import Store
 
@@ -148,10 +149,13 @@ class ProgressThread(threading.Thread):
 
 
 def progress_of(store: Store, totals: Totals, say: Callable[[str], None]) -> ProgressThread:
-    """The progress of a run: bars if stdout is a terminal, else lines."""
+    """The progress of a run: bars if stdout is a terminal and nothing else is printed, else lines.
+    `say` prints none of a quiet command.
+    """
 
     def counts() -> Counts:
         return step_counts(store, totals)
 
     terminal = sys.__stdout__ is not None and sys.__stdout__.isatty()
-    return ProgressThread(ProgressBars(counts) if terminal else ProgressPrinter(counts, say))
+    bars = terminal and level() is Level.NORMAL
+    return ProgressThread(ProgressBars(counts) if bars else ProgressPrinter(counts, say))

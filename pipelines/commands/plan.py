@@ -10,7 +10,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say
+from pipelines.console import note_aside, say
 from xstilts.errors import PlanError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _overview(
 
     home = home.resolve()
     private_folder(home)
-    expansion = expand_plan(checked, mirror_for(mirror, checked.mirror, home))
+    expansion = expand_plan(checked, mirror_for(mirror, checked.mirror, home, note_aside))
     with store_at(store, home) as uri:
         opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         finished = done(expansion, opened)
