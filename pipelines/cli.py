@@ -48,6 +48,8 @@ COMMANDS: Mapping[str, str] = {
     "calibrate": "Check the report's intervals on simulated runs.",
 }
 
+#: Typer's options that print or install the completion of the shell they are called from.
+COMPLETION = frozenset(("--install-completion", "--show-completion"))
 UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
 
 
@@ -68,7 +70,7 @@ class LazyGroup(Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-app = new_app(cls=LazyGroup)
+app = new_app(cls=LazyGroup, completion=True)
 
 
 def _print_version(show: bool) -> None:
@@ -133,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failures.BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  the command line's last resort: exit code 1
         return _failed(error, debug)
+    if code and COMPLETION.intersection(arguments):
+        warn("completion: cannot detect the shell; call this from bash, zsh or fish")
+        return USAGE
     if code == INTERRUPTED:
         warn("interrupted; run the same command to resume")
     return int(code or 0)

@@ -85,12 +85,20 @@ def _summary(text: str) -> str:
     return re.split(r"(?<=\.) ", paragraph)[0]
 
 
-def new_app(help: str | None = None, cls: type[TyperGroup] = Group) -> typer.Typer:
-    """A Typer app for one command. help: for a command with subcommands."""
+def new_app(
+    help: str | None = None, cls: type[TyperGroup] = Group, completion: bool = False
+) -> typer.Typer:
+    """A Typer app for one command.
+
+    Args:
+        help: for a command with subcommands.
+        cls: of a command with subcommands.
+        completion: whether it has the options that install the completion of a shell.
+    """
     app = typer.Typer(
         cls=cls,
         rich_markup_mode=None,
-        add_completion=False,
+        add_completion=completion,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )

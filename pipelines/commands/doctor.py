@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands import completion
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
 from xstilts.errors import PlanError
@@ -43,7 +44,11 @@ def doctor(
     ] = None,
     plan: Annotated[
         Path | None,
-        typer.Option(metavar="PLAN", help="Also check whether the plan's groups fit."),
+        typer.Option(
+            metavar="PLAN",
+            help="Also check whether the plan's groups fit.",
+            autocompletion=completion.plan_names,
+        ),
     ] = None,
 ) -> int:
     """Check this machine or a cluster for missing requirements."""

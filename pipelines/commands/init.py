@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands import completion
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import note, say
 from xstilts.errors import PlanError
@@ -27,6 +28,7 @@ def init(
         typer.Option(
             "--from",
             metavar="PLAN",
+            autocompletion=completion.plan_names,
             help="Copy this plan, a file or the name of a shipped plan.",
             show_default="a commented template",
         ),

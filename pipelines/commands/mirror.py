@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pipelines.commands import completion
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import Level, cell, level, note, say
 from xstilts.errors import PlanError, counted
@@ -64,7 +65,11 @@ def pull(
     target: Target,
     plan: Annotated[
         Path | None,
-        typer.Option(metavar="PLAN", help="Plan whose data and models are copied (required)."),
+        typer.Option(
+            metavar="PLAN",
+            help="Plan whose data and models are copied (required).",
+            autocompletion=completion.plan_names,
+        ),
     ] = None,
     origin: Annotated[
         str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.commands import options
+from pipelines.commands import completion, options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import note_aside, say
 from xstilts.errors import PlanError
@@ -42,6 +42,7 @@ def plan(
         str | None,
         typer.Option(
             metavar="RUN",
+            autocompletion=completion.run_names,
             help="Scale the estimate by the times of another run in the store.",
         ),
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands import options
+from pipelines.commands import completion, options
 from pipelines.commands.app import Command, Debug, Quiet, Verbose, examples, new_app
 from pipelines.console import cell, say
 from xstilts.errors import counted
@@ -112,6 +112,7 @@ def probe(
         typer.Option(
             metavar="NAME",
             help="Check this task only; repeat for several.",
+            autocompletion=completion.task_names,
             show_default="all tasks",
         ),
     ] = None,
