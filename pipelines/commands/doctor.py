@@ -72,7 +72,8 @@ def _local_checks() -> Iterator[tuple[bool, str]]:
     from xstilts.errors import XstiltsError
     from xstilts.store.server import rclone_binary
 
-    yield sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or newer)"
+    python = f"Python {sys.version.split()[0]} (3.11, 3.12 or 3.13)"
+    yield (3, 11) <= sys.version_info < (3, 14), python
     for package in PACKAGES:
         try:
             yield True, f"{package} {version(package)}"
