@@ -13,7 +13,7 @@ help:            ## this list
 
 setup: $(STAMP)  ## .venv from the hash-locked requirements, and the project in it
 
-$(STAMP): requirements/$(TORCH).txt requirements/from_lock.py requirements/prerequisites.py pyproject.toml
+$(STAMP): requirements/$(TORCH).txt requirements/from_lock.py pyproject.toml
 	@test -x $(VENV)/bin/python || command -v $(PYTHON) >/dev/null || { echo "make: no program $(PYTHON); install Python 3.11, 3.12 or 3.13, or name it: make setup PYTHON=python3.12" >&2; exit 1; }
 	@$$(test -x $(VENV)/bin/python && echo $(VENV)/bin/python || echo $(PYTHON)) requirements/prerequisites.py $(TORCH) .
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
