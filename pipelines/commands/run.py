@@ -172,8 +172,7 @@ def run_plan(
                 else "all done before"
             )
         )
-        totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
-        progress = progress_of(opened, totals, say)
+        progress = progress_of(opened, expansion, name, say)
         launching = next((kind for kind in ("finetune", "score") if todo.get(kind)), None)
         with _runner(processes, name, checked, folders, address, launching) as arguments:
             progress.start()

@@ -15,9 +15,11 @@ from pipelines.cli import main
 from pipelines.commands import run as run_command
 from pipelines.commands.run import RunResult
 from pipelines.console import Level
+from pipelines.plan_file import open_plan
 from pipelines.run_state import RunState
 from pipelines.run_status import RunStatus, wait
 from tests.pipelines.command_lines import problem
+from xstilts.plan.expand import expand_offline
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +162,9 @@ def test_only_a_normal_run_has_bars(
     monkeypatch.setattr(sys, "__stdout__", FakeTerminal())
     console.set_level(level)
     store: Any = None
-    assert isinstance(progress.progress_of(store, {}, console.note)._display, display)
+    expansion = expand_offline(open_plan("demo").plan)
+    shown = progress.progress_of(store, expansion, "r", console.note)
+    assert isinstance(shown._display, display)
 
 
 def test_a_quiet_wait_prints_the_outcome_only(monkeypatch: pytest.MonkeyPatch) -> None:
