@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: setup demo geometry test test-e2e chaos test-nodes test-docker test-cluster lint docs lock inputs fuzz sbom wheels images publish help kind-up kind-test kind-down
+.PHONY: setup demo geometry test test-e2e chaos test-nodes test-docker test-cluster test-wheel lint docs lock inputs fuzz sbom wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -49,6 +49,9 @@ test-docker: setup  ## the small plan, every component in its own image (needs a
 
 test-cluster: setup  ## k8s/ and runs on the cluster of KUBECONFIG, with the S3 of AWS_*; TABLE=FILE writes the results
 	$(VENV)/bin/python -m pytest -q -m cluster $(if $(TABLE),--cluster-table $(TABLE)) tests/cluster
+
+test-wheel: setup  ## the wheel in an environment of its own: downloads and installs 2 GB
+	XSTILTS_INSTALL=1 $(VENV)/bin/python -m pytest -q -n 0 tests/test_wheel.py
 
 inputs: setup    ## bad inputs; writes what each ends with to docs/reliability/inputs.json
 	XSTILTS_GOLDEN=write $(VENV)/bin/python -m pytest -q -n 0 tests/inputs/test_inputs.py
