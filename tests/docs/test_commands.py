@@ -72,6 +72,7 @@ def _refusal(command: str, whole: bool = True) -> str:
     """Why a command cannot be right; empty if it can. whole: with all of its arguments."""
     whole = whole and not SYNOPSIS.search(command)
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(SYNOPSIS.sub("", command))]
+    words = [word for word in words if not re.fullmatch(r"\$\{\w+\[@\]\}", word)]  # may be empty
     while words and "=" in words[0] and not words[0].startswith("-"):  # VARIABLE=value command
         words = words[1:]
     program = Path(words[0]).name if words[0].startswith(".venv/bin/") else words[0]
