@@ -82,7 +82,7 @@ images: setup   ## one image a component, on this machine's Docker engine; BASE_
 sbom: setup      ## a CycloneDX SBOM per image, in build/sbom
 	$(VENV)/bin/python -m images.sbom build/sbom $(TORCH)
 
-publish: setup  ## images to REGISTRY under TAG; then `xstilts lock --registry $$REGISTRY --tag $$TAG --resolve`
+publish: setup  ## images to REGISTRY under TAG; then `xstilts lock --registry REGISTRY --tag TAG --resolve`
 	$(VENV)/bin/python -m images.build --torch $(TORCH) --push $(REGISTRY) --tag $(TAG)
 
 kind-up: setup   ## a kind cluster with KFP, KubeRay, S3, our base and images; DRY_RUN=1 only says what it would do

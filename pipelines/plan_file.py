@@ -92,9 +92,12 @@ def read_plan(name: Path | str, tasks: Sequence[Path] = ()) -> Plan:
 
 
 def describe(file: Path) -> Mapping[str, Any]:
-    """name, mirror, backbones, arms, evaluations and title of a plan file, unchecked."""
+    """name, mirror, backbones, arms, evaluations and title of a plan file, unchecked. Each plan has
+    the arm `none`, which few files name.
+    """
     raw = parse_yaml(_read(file))
     sizes = {key: len(raw.get(key) or ()) for key in ("backbones", "arms", "evaluations")}
+    sizes["arms"] += "none" not in (raw.get("arms") or ())
     return {
         "name": file.stem, "mirror": raw.get("mirror", "hub"), **sizes,
         "title": raw.get("title", ""), "file": str(file),

@@ -34,6 +34,11 @@ TYPED = {
     "export PLAN=pipelines/plans/gpu.yaml DATA=s3://$BUCKET/$MIRROR HOST=http://127.0.0.1:8888 NAME=gpu OUT=runs/gpu",
     "kubectl wait crd/applications.app.k8s.io --for=condition=established --timeout=60s",
     'kubectl apply --server-side --force-conflicts -f "$KUEUE"',
+    # The opposite of the scripts of k8s/install; no script deletes what others may use.
+    'kubectl delete -f "$KUEUE"',
+    'kubectl delete -k "github.com/ray-project/kuberay/ray-operator/config/default?ref=$KUBERAY_COMMIT"',
+    'kubectl delete -k "github.com/kubeflow/pipelines/manifests/kustomize/env/platform-agnostic?ref=$KFP_COMMIT"',
+    'kubectl delete -k "github.com/kubeflow/pipelines/manifests/kustomize/cluster-scoped-resources?ref=$KFP_COMMIT"',
 }
 DIGEST = "sha256:" + "5" * 64
 LOCK = {
