@@ -23,6 +23,8 @@ LINES = tuple(
             r"^\S+ - INFO - Streamed logs:$",
             r"RuntimeWarning: You may be attemping to run a task that uses custom",
             r"^  warnings\.warn\($",
+            r"UserWarning: Task '[^']*': settings .* no effect in the current local runner",
+            r"^  _warn_local_only_noops\(",
             # KFP's launcher and Argo's, which log with glog and logrus
             r"^I\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w.]+\.go:\d+\]",
             r"^time=\S+ level=info ",

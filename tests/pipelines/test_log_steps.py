@@ -108,6 +108,8 @@ def test_the_indentation_and_colors_of_local_runs_do_not_matter() -> None:
     lines = [
         "18:56:05.811 - INFO - Executing task \x1b[96m'plan'\x1b[0m",
         "18:56:05.811 - INFO - Streamed logs:",
+        "/x/task_executor.py:100: UserWarning: Task 'stage': settings ['display_name'] have no effect in the current local runner and will be ignored",
+        "  _warn_local_only_noops(task_name, task_spec, executor_spec.container)",
         *indented(LOCAL_NOISE, 4),
         *indented(["epoch 1"], 4),
         *indented(LOCAL_NOISE, 8),
