@@ -95,6 +95,11 @@ def test_the_versions_of_python_agree_everywhere() -> None:
     words = f"Python {prerequisites.versions()}"
     for file in ("README.md", "docs/getting-started.md", "docs/cluster.md", "Makefile"):
         assert words in (ROOT / file).read_text(), file
+    for file in ("README.md", "docs/getting-started.md"):
+        text = (ROOT / file).read_text()
+        assert f"{prerequisites.FREE_GIB['cpu']} GiB of disk" in text, file
+        assert "glibc {}.{} or newer".format(*prerequisites.GLIBC) in text, file
+        assert re.search("aarch64.{,3}macOS|aarch64, on\\smacOS", text), file
     doctor = (ROOT / "pipelines" / "commands" / "doctor.py").read_text()
     assert f"({prerequisites.versions()})" in doctor
     (low, high) = re.findall(r"\((3, \d+)\) <= sys.version_info < \((3, \d+)\)", doctor)[0]
