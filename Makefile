@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed-$(TORCH)
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: setup demo geometry test test-e2e chaos test-nodes test-docker test-cluster lint docs lock inputs fuzz sbom wheels images publish help kind-up kind-test kind-down
+.PHONY: setup demo geometry test test-e2e chaos test-nodes test-docker test-cluster test-wheel lint docs lock inputs fuzz sbom wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -14,6 +14,8 @@ help:            ## this list
 setup: $(STAMP)  ## .venv from the hash-locked requirements, and the project in it
 
 $(STAMP): requirements/$(TORCH).txt requirements/from_lock.py pyproject.toml
+	@test -x $(VENV)/bin/python || command -v $(PYTHON) >/dev/null || { echo "make: no program $(PYTHON); install Python 3.11, 3.12 or 3.13, or name it: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$$(test -x $(VENV)/bin/python && echo $(VENV)/bin/python || echo $(PYTHON)) requirements/prerequisites.py $(TORCH) .
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python requirements/from_lock.py $(TORCH)
 	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation -e .
@@ -48,6 +50,9 @@ test-docker: setup  ## the small plan, every component in its own image (needs a
 test-cluster: setup  ## k8s/ and runs on the cluster of KUBECONFIG, with the S3 of AWS_*; TABLE=FILE writes the results
 	$(VENV)/bin/python -m pytest -q -m cluster $(if $(TABLE),--cluster-table $(TABLE)) tests/cluster
 
+test-wheel: setup  ## the wheel in an environment of its own: downloads and installs 2 GB
+	XSTILTS_INSTALL=1 $(VENV)/bin/python -m pytest -q -n 0 tests/test_wheel.py
+
 inputs: setup    ## bad inputs; writes what each ends with to docs/reliability/inputs.json
 	XSTILTS_GOLDEN=write $(VENV)/bin/python -m pytest -q -n 0 tests/inputs/test_inputs.py
 
@@ -77,7 +82,7 @@ images: setup   ## one image a component, on this machine's Docker engine; BASE_
 sbom: setup      ## a CycloneDX SBOM per image, in build/sbom
 	$(VENV)/bin/python -m images.sbom build/sbom $(TORCH)
 
-publish: setup  ## images to REGISTRY under TAG; then `xstilts lock --registry $$REGISTRY --tag $$TAG --resolve`
+publish: setup  ## images to REGISTRY under TAG; then `xstilts lock --registry REGISTRY --tag TAG --resolve`
 	$(VENV)/bin/python -m images.build --torch $(TORCH) --push $(REGISTRY) --tag $(TAG)
 
 kind-up: setup   ## a kind cluster with KFP, KubeRay, S3, our base and images; DRY_RUN=1 only says what it would do

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the scripts of this folder: they print each command before they run it. With DRY_RUN=1 they only print.
+# Sourced by the scripts of this folder: they print each command before they run it. With DRY_RUN=1 they only print: they
+# call no program that reaches a cluster, a registry or a cloud, and write no file.
 
 K8S=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -10,10 +11,13 @@ stop() {
   exit 1
 }
 
+# dry: whether only to print. What a script would look up is then as on a machine where it does all of its work.
+dry() { [ -n "${DRY_RUN:-}" ]; }
+
 # Prints a command and runs it. Never pass a secret to it: secrets go through standard input.
 run() {
   printf '+ %s\n' "$*" >&2
-  if [ -z "${DRY_RUN:-}" ]; then
+  if ! dry; then
     "$@"
   elif [ -p /dev/stdin ]; then
     cat >/dev/null    # the writer of the pipe must not get a broken pipe
@@ -30,7 +34,7 @@ locked() {
 fetched() {
   local want got
   run curl --fail --silent --show-error --location --output "$2" "$(locked "$1" url)"
-  [ -z "${DRY_RUN:-}" ] || return 0
+  ! dry || return 0
   want=$(locked "$1" sha256)
   got=$(sha256sum "$2" | cut -d' ' -f1)
   if [ -z "$want" ]; then
@@ -46,7 +50,7 @@ repeated() {
   local deadline=$((SECONDS + $1))
   shift
   printf '+ %s\n' "$*" >&2
-  [ -z "${DRY_RUN:-}" ] || return 0
+  ! dry || return 0
   until "$@"; do
     [ $SECONDS -lt $deadline ] || return 1
     sleep 1
@@ -58,6 +62,7 @@ established() { repeated 60 kubectl wait "crd/$1" --for=condition=established --
 
 # mutates: whether the API server has MutatingAdmissionPolicies, as Kubernetes 1.36 has.
 mutates() {
+  ! dry || return 0
   case "$(kubectl get --raw /apis/admissionregistration.k8s.io/v1 2>/dev/null)" in
     *'"mutatingadmissionpolicies"'*) return 0 ;;
     *) return 1 ;;

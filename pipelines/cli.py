@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from pipelines import failures
-from pipelines.commands.app import Debug, Group, examples, new_app
-from pipelines.console import warn
+from pipelines.commands.app import Debug, Group, Quiet, Verbose, examples, new_app
+from pipelines.console import Level, set_level, warn
 from xstilts import __version__
 from xstilts.errors import XstiltsError, printable, without_credentials
 
@@ -48,6 +48,8 @@ COMMANDS: Mapping[str, str] = {
     "calibrate": "Check the report's intervals on simulated runs.",
 }
 
+#: Typer's options that print or install the completion of the shell they are called from.
+COMPLETION = frozenset(("--install-completion", "--show-completion"))
 UNEXPECTED, USAGE, INTERRUPTED = 1, 2, 130
 
 
@@ -68,7 +70,7 @@ class LazyGroup(Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-app = new_app(cls=LazyGroup)
+app = new_app(cls=LazyGroup, completion=True)
 
 
 def _print_version(show: bool) -> None:
@@ -99,7 +101,9 @@ Version = Annotated[
         "xstilts submit PLAN --host http://localhost:8888 --store s3://bucket/prefix",
     )
 )
-def _root(version: Version = False, debug: Debug = False) -> None:
+def _root(
+    version: Version = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+) -> None:
     """Measure what multimodal intermediate tasks do to zero-shot cross-lingual transfer.
 
     `xstilts COMMAND --help` describes a command. Exit codes: 0 done, 1 unexpected error,
@@ -112,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; errors are one message on stderr."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    set_level(Level.NORMAL)
     try:
         command = typer.main.get_command(app)
         code = command.main(arguments, prog_name="xstilts", standalone_mode=False)
@@ -130,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failures.BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  the command line's last resort: exit code 1
         return _failed(error, debug)
+    if code and COMPLETION.intersection(arguments):
+        warn("completion: cannot detect the shell; call this from bash, zsh or fish")
+        return USAGE
     if code == INTERRUPTED:
         warn("interrupted; run the same command to resume")
     return int(code or 0)

@@ -5,6 +5,7 @@ Local runners use the pipeline without these settings. Credentials appear only b
 and its keys.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,8 @@ from components.launch.rayjob import NETWORK_PREFIXES
 from xstilts.errors import PlanError
 from xstilts.input_files import read_yaml
 from xstilts.plan.placement import Toleration
+
+log = logging.getLogger(__name__)
 
 #: Sets up a task of the pipeline for the place where it runs.
 TaskSetup = Callable[[dsl.PipelineTask], dsl.PipelineTask]
@@ -250,6 +253,7 @@ def load_settings(file: Path | None) -> ClusterSettings:
     """
     if file is None:
         return ClusterSettings()
+    log.info("settings %s", file)
     try:
         return ClusterSettings.model_validate(read_yaml(file) or {})
     except ValidationError as error:

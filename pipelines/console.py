@@ -1,12 +1,81 @@
-"""What commands print: results and progress on stdout, warnings and errors on stderr."""
+"""What commands print: results and progress on stdout, warnings and errors on stderr. With
+`--quiet` no progress; with `--verbose` also log lines, on stderr.
+"""
 
+import enum
 import sys
 from typing import TYPE_CHECKING
 
 from xstilts.errors import printable
 
 if TYPE_CHECKING:
+    import logging
+
     from rich.text import Text
+
+
+class Level(enum.Enum):
+    """How much a command prints."""
+
+    QUIET = "--quiet"
+    NORMAL = ""
+    VERBOSE = "--verbose"
+
+
+#: The packages whose log lines --verbose shows.
+LOGGED = ("xstilts", "pipelines", "components")
+
+_level = Level.NORMAL
+_handler: "logging.Handler | None" = None
+
+
+def level() -> Level:
+    """What the running command prints."""
+    return _level
+
+
+def set_level(chosen: Level) -> None:
+    """Sets what this process prints from now on, and with VERBOSE shows the log lines of LOGGED."""
+    global _level, _handler
+    _level = chosen
+    if chosen is Level.VERBOSE and _handler is None:
+        _handler = _log_handler()
+        _use(_handler)
+    elif chosen is not Level.VERBOSE and _handler is not None:
+        _remove(_handler)
+        _handler = None
+
+
+def _log_handler() -> "logging.Handler":
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log_line(self.format(record))
+
+    handler = Handler(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    return handler
+
+
+def _use(handler: "logging.Handler") -> None:
+    import logging
+
+    for name in LOGGED:
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # not a second time by handlers of the root logger
+
+
+def _remove(handler: "logging.Handler") -> None:
+    import logging
+
+    for name in LOGGED:
+        logger = logging.getLogger(name)
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
 
 
 def say(text: str) -> None:
@@ -14,6 +83,23 @@ def say(text: str) -> None:
     that control a terminal and credentials in URLs are not printed.
     """
     print(printable(text), file=sys.__stdout__, flush=True)
+
+
+def note(text: str) -> None:
+    """Prints progress, unless the command is quiet."""
+    if _level is not Level.QUIET:
+        say(text)
+
+
+def note_aside(text: str) -> None:
+    """Prints progress of a command whose stdout is its result, such as JSON, on stderr."""
+    if _level is not Level.QUIET:
+        warn(text)
+
+
+def log_line(text: str) -> None:
+    """Prints a log line of --verbose to the real stderr."""
+    print(printable(text), file=sys.__stderr__, flush=True)
 
 
 def warn(text: str) -> None:

@@ -5,6 +5,7 @@ runner.
 import contextlib
 import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -15,10 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from components.launch import private_ray
-from pipelines.console import warn
+from pipelines.console import Level, level, log_line, warn
+from pipelines.log_noise import NoiseFilter
 from pipelines.task_processes import TaskProcesses
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
@@ -26,6 +28,8 @@ from xstilts.input_files import read_object
 from xstilts.store.private_files import private_folder
 from xstilts.store.server import ended, serve
 from xstilts.store.store import Store
+
+log = logging.getLogger(__name__)
 
 BUCKET_URI = "s3://xstilts/store"
 #: Secrets that no step of a local run uses, so its processes do not inherit them.
@@ -72,6 +76,7 @@ def store_at(uri: str | None, home: Path) -> Iterator[str]:
     )
     _remove_variables(NOT_FOR_STEPS)
     try:
+        log.info("store %s, cache %s", uri or home / "store", os.environ["XSTILTS_CACHE"])
         if uri is not None:
             yield uri
             return
@@ -104,10 +109,11 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
     address = logs / "ray.address"
     for file in (address, address.with_suffix(".ended")):
         file.unlink(missing_ok=True)
-    with open(logs / "ray.log", "ab") as log:
+    log.info("starting Ray with %d CPUs; its log: %s", cpus, logs / "ray.log")
+    with open(logs / "ray.log", "ab") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "components.launch.head", str(cpus), str(address)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
             env=os.environ | {HEAD: str(address)},
         )  # fmt: skip
     os.environ["XSTILTS_RAY_ADDRESS_FILE"] = str(address)
@@ -267,8 +273,8 @@ def run_pipeline(
     if runner is None:
         shutil.rmtree(scratch, ignore_errors=True)
     with (
-        open(folders.logs / "pipeline.log", "w", buffering=1) as log,
-        _redirected(log),
+        open(folders.logs / "pipeline.log", "w", buffering=1) as file,
+        _redirected(file),
         processes.used_by_kfp() if processes else contextlib.nullcontext(),
     ):
         kfp_local.init(
@@ -281,15 +287,37 @@ def run_pipeline(
 
 
 @contextlib.contextmanager
-def _redirected(log: io.TextIOBase) -> Iterator[None]:
-    """Redirects the output of KFP and its subprocesses to the log."""
-    import logging
-
-    handler = logging.StreamHandler(log)
+def _redirected(file: IO[str]) -> Iterator[None]:
+    """Redirects the output of KFP and its subprocesses to a file, and with --verbose shows it."""
+    target = EchoedLog(file, log_line) if level() is Level.VERBOSE else file
+    handler = logging.StreamHandler(file)
     logging.getLogger().addHandler(handler)
-    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with contextlib.redirect_stdout(target), contextlib.redirect_stderr(target):
         yield
     logging.getLogger().removeHandler(handler)
+
+
+class EchoedLog(io.TextIOBase):
+    """A log file whose lines are also printed, without those that are the same in every run. Tasks
+    write to it from several threads.
+    """
+
+    def __init__(self, file: IO[str], print_line: Callable[[str], None]) -> None:
+        self._file, self._print = file, print_line
+        self._lock, self._filter, self._started = threading.Lock(), NoiseFilter(), ""
+
+    def write(self, text: str) -> int:
+        with self._lock:
+            *lines, self._started = (self._started + text).split("\n")
+            for line in self._filter(filter(str.strip, lines)):
+                self._print(line)
+            return self._file.write(text)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def outcome(store: Store, run: str) -> tuple[int, list[Mapping[str, Any]]]:

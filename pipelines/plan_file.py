@@ -3,6 +3,7 @@ overrides. The one place where commands load plans.
 """
 
 import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
 from xstilts.sources.mirrors import open_mirror
+
+log = logging.getLogger(__name__)
 
 #: The plans that are shipped: `demo` is demo.yaml.
 SHIPPED = Path(__file__).parent / "plans"
@@ -70,6 +73,7 @@ def open_plan(
         limit: at most this many rows of each split and updates of each training: a smoke run.
     """
     file = plan_file(name)
+    log.info("plan %s", file)
     text = _read(file)
     if overrides or limit is not None:
         text = overridden(text, str(file), overrides, limit)
@@ -88,9 +92,12 @@ def read_plan(name: Path | str, tasks: Sequence[Path] = ()) -> Plan:
 
 
 def describe(file: Path) -> Mapping[str, Any]:
-    """name, mirror, backbones, arms, evaluations and title of a plan file, unchecked."""
+    """name, mirror, backbones, arms, evaluations and title of a plan file, unchecked. Each plan has
+    the arm `none`, which few files name.
+    """
     raw = parse_yaml(_read(file))
     sizes = {key: len(raw.get(key) or ()) for key in ("backbones", "arms", "evaluations")}
+    sizes["arms"] += "none" not in (raw.get("arms") or ())
     return {
         "name": file.stem, "mirror": raw.get("mirror", "hub"), **sizes,
         "title": raw.get("title", ""), "file": str(file),
@@ -110,4 +117,7 @@ def expand_plan(plan: Plan, mirror: str, generation: str | None = None) -> Expan
     """Expands a plan over the data of a mirror. generation: new steps for `reuse: none`."""
     own = plan.mirror in ("hub", mirror) or str(Path(plan.mirror).expanduser().resolve()) == mirror
     source = open_mirror(mirror, "the plan's key mirror:" if own else "--mirror")
-    return expand(plan, source, numeric_environment(), generation=generation)
+    log.info("mirror %s", source.address)
+    expansion = expand(plan, source, numeric_environment(), generation=generation)
+    log.info("%d cells, %d steps", len(expansion.cells), len(expansion.steps))
+    return expansion

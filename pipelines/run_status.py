@@ -1,5 +1,6 @@
 """What `xstilts status`, `wait` and `logs` know of a run on a cluster, and waiting for its end."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pipelines.kfp.kfp_client import Kfp
 from pipelines.outages import Outages
 from pipelines.run_state import DELETED, Facts, RunState, Wait, state_of
 from xstilts.store.store import Store
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 #: Kinds of steps whose failures a run survives.
@@ -154,17 +157,29 @@ class KfpServer:
 
 def wait(
     store: Store, run: str, kfp: Kfp | None, every: float, say: Say, warn: Say,
-    outages: Outages | None = None,
+    outages: Outages | None = None, note: Say | None = None,
 ) -> int:  # fmt: skip
     """Prints a run's state and progress whenever they change, until the run has ended. Returns its
     exit code.
+
+    Args:
+        store: of the run.
+        run: its name.
+        kfp: KFP, None if no address is known.
+        every: seconds between two looks.
+        say: receives the outcome.
+        warn: receives failures and outages.
+        outages: how long the store and KFP may be away.
+        note: receives the progress; `say` if None.
     """
+    note = note or say
     outages = outages or Outages(warn)
     started, last = time.monotonic(), ""
     while True:
         status = outages.outlast(lambda: status_of(store, run, kfp))
+        log.info("%s: %s", run, "; ".join([status.progress(), *map(str, status.waits)]))
         if (line := status.progress()) != last:
-            say(f"  {time.monotonic() - started:5.0f} s  {line}")
+            note(f"  {time.monotonic() - started:5.0f} s  {line}")
             last = line
         if status.state.ended:
             break

@@ -118,9 +118,17 @@ class TaskProcesses:
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         handled = {number: old for number, old in before.items() if callable(old)}
+        closing = False
 
         def end(number: int, frame: FrameType | None) -> None:
-            self.close()
+            nonlocal closing
+            if closing:
+                return  # a second signal, amid Popen.wait: another wait would never return
+            closing = True
+            try:
+                self.close()
+            finally:
+                closing = False
             handled[signal.Signals(number)](number, frame)
 
         for number in handled:

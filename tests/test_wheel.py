@@ -1,5 +1,6 @@
 """The wheel: one top-level package, and a command line that works without the repository."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from xstilts import __version__
 
 pytestmark = pytest.mark.slow
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -84,8 +86,43 @@ def test_it_holds_every_module_and_data_file_of_the_repository(wheel: Path) -> N
 
 
 def test_the_installed_command_is_ours(xstilts: Run) -> None:
-    done = xstilts("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, "0.1.0"), done.stderr
+    done = xstilts("-V")
+    assert (done.returncode, done.stdout.strip()) == (0, __version__), done.stderr
+
+
+def test_it_has_the_shipped_plans(xstilts: Run) -> None:
+    done = xstilts("plans", "--json")
+    assert done.returncode == 0, done.stderr
+    shipped = {file.stem for file in (ROOT / "pipelines" / "plans").glob("*.yaml")}
+    assert {row["name"] for row in json.loads(done.stdout)} == shipped
+
+
+def test_it_checks_a_shipped_plan(xstilts: Run) -> None:
+    done = xstilts("check", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "demo.yaml: valid; 3 backbones, 5 arms, 3 evaluations, 120 cells" in done.stdout
+
+
+@pytest.mark.skipif(
+    "XSTILTS_INSTALL" not in os.environ, reason="installs 2 GB of packages: make test-wheel"
+)
+def test_it_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    """pip takes the packages from its index; torch's CPU build from PIP_FIND_LINKS, if it is set."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run([tmp_path / "bin" / "pip", "install", "-q", wheel], check=True, env=environment)
+    for arguments, printed in {
+        ("-V",): __version__,
+        ("plans",): "demo ",
+        ("check", "demo"): "demo.yaml: valid; ",
+        ("doctor",): "ok      torch ",
+    }.items():
+        done = subprocess.run(
+            [tmp_path / "bin" / "xstilts", *arguments],
+            capture_output=True, text=True, cwd=tmp_path, env=environment, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert printed in done.stdout
 
 
 def test_it_compiles_the_package_that_the_repository_compiles(xstilts: Run, tmp_path: Path) -> None:

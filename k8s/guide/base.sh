@@ -7,16 +7,17 @@ set -euo pipefail
 # shellcheck source=site.sh
 . "$K8S/guide/site.sh"
 
-IMAGE=$("$XSTILTS" lock | awk '$1 == "finetune-step" {print $2, $3}')
+if dry; then
+  IMAGE="$REGISTRY/finetune-step:$TAG sha256:DIGEST"    # in images.lock
+else
+  IMAGE=$("$XSTILTS" lock | awk '$1 == "finetune-step" {print $2, $3}')
+fi
 [ -n "$IMAGE" ] || stop "'$XSTILTS lock' lists no finetune-step; check that images/images.lock exists"
 REFERENCE=${IMAGE% *} DIGEST=${IMAGE##* }
 case "$DIGEST" in sha256:*) ;; *) stop "finetune-step has no digest yet: run k8s/guide/images.sh first" ;; esac
 PORT=$(python3 -IS -c 'import sys, urllib.parse as u; p = u.urlsplit(sys.argv[1]); print(p.port or {"http": 80}.get(p.scheme, 443))' "$ENDPOINT")
 
-say "writing the overlay $SITE"
-mkdir -p "$SITE"
-rm -f "$SITE/s3.yaml"
-{
+overlay() {
   printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: %s\n' "$NAMESPACE"
   printf 'resources:\n- ../gpu\n'
   [ "$PORT" = 443 ] || printf -- '- s3.yaml\n'
@@ -36,9 +37,11 @@ rm -f "$SITE/s3.yaml"
     printf -- '- target: {kind: ServiceAccount, name: xstilts-(step|ray|gc)}\n  patch: |-\n'
     printf '    - {op: replace, path: /metadata/annotations/eks.amazonaws.com~1role-arn, value: "%s"}\n' "$ROLE_ARN"
   fi
-} >"$SITE/kustomization.yaml"
-if [ "$PORT" != 443 ]; then
-  cat >"$SITE/s3.yaml" <<POLICY
+}
+
+# The policy for an S3 whose port is not 443.
+s3_policy() {
+  cat <<POLICY
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -52,6 +55,16 @@ spec:
   - ports:
     - {port: $PORT, protocol: TCP}    # if a Service maps it to another port of its pods, use that port here
 POLICY
+}
+
+say "writing the overlay $SITE"
+if dry; then
+  overlay
+else
+  mkdir -p "$SITE"
+  rm -f "$SITE/s3.yaml"
+  overlay >"$SITE/kustomization.yaml"
+  [ "$PORT" = 443 ] || s3_policy >"$SITE/s3.yaml"
 fi
 run kubectl kustomize "$SITE" -o "$SITE/built.yaml"
 run kubectl diff --server-side --force-conflicts -f "$SITE/built.yaml" || [ $? -eq 1 ]

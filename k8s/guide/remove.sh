@@ -11,20 +11,22 @@ OURS=app.kubernetes.io/part-of=xstilts
 say "deleting our RayJobs in $NAMESPACE, then the rest"
 run kubectl -n "$NAMESPACE" delete rayjob -l app.kubernetes.io/part-of=xstilts --ignore-not-found
 run kubectl -n "$NAMESPACE" delete cronjob,networkpolicy,resourcequota,limitrange,rolebinding,role,serviceaccount,configmap,secret -l app.kubernetes.io/part-of=xstilts --ignore-not-found
-KUEUE=$(kubectl get crd clusterqueues.kueue.x-k8s.io -o name 2>/dev/null || true)
+KUEUE=dry
+dry || KUEUE=$(kubectl get crd clusterqueues.kueue.x-k8s.io -o name 2>/dev/null || true)
 [ -z "$KUEUE" ] || run kubectl -n "$NAMESPACE" delete localqueue -l "$OURS" --ignore-not-found
 [ -z "$PROMETHEUS" ] || run kubectl -n "$NAMESPACE" delete podmonitor -l "$OURS" --ignore-not-found
 say "removing the labels of $NAMESPACE"
 LABELS=(xstilts.dev/queue-)
 for mode in warn audit; do
-  if [ -n "$(kubectl get namespace "$NAMESPACE" --ignore-not-found -o "jsonpath={.metadata.annotations.xstilts\.dev/pod-security-$mode}")" ]; then
+  if dry || [ -n "$(kubectl get namespace "$NAMESPACE" --ignore-not-found -o "jsonpath={.metadata.annotations.xstilts\.dev/pod-security-$mode}")" ]; then
     LABELS+=("pod-security.kubernetes.io/$mode-")
   fi
 done
 run kubectl label namespace "$NAMESPACE" "${LABELS[@]}"
 run kubectl annotate namespace "$NAMESPACE" xstilts.dev/pod-security-warn- xstilts.dev/pod-security-audit-
 
-OTHERS=$(kubectl get configmap -A -l "$OURS" --field-selector metadata.name=xstilts-config -o "jsonpath={.items[*].metadata.namespace}")
+OTHERS=
+dry || OTHERS=$(kubectl get configmap -A -l "$OURS" --field-selector metadata.name=xstilts-config -o "jsonpath={.items[*].metadata.namespace}")
 OTHERS=$(printf '%s' "$OTHERS" | tr ' ' '\n' | grep -vxF "$NAMESPACE" || true)
 if [ -n "$OTHERS" ]; then
   say "keeping priority classes, queue and node labels, which other installations use: $(printf '%s' "$OTHERS" | tr '\n' ' ')"

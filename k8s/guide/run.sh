@@ -14,7 +14,8 @@ LOG=$(mktemp)
 
 say "forwarding KFP's API to local port 8888"
 FORWARD=
-if [ -z "${DRY_RUN:-}" ]; then
+printf '+ kubectl -n kubeflow port-forward svc/ml-pipeline 8888:8888 &\n' >&2
+if ! dry; then
   kubectl -n kubeflow port-forward svc/ml-pipeline 8888:8888 >/dev/null &
   FORWARD=$!
 fi
@@ -28,6 +29,6 @@ USERS=()
 [ "$NAMESPACE" = kubeflow ] || USERS=(--namespace "$NAMESPACE")    # only a multi-user KFP has namespaces
 run "$XSTILTS" submit "$PLAN" --host "$HOST" --store "$STORE" --mirror "$DATA" "${USERS[@]}" --wait | tee "$LOG"
 NAME=$(sed -n 's/^\([^ ]*\): submitted.*/\1/p' "$LOG" | head -1)
-[ -n "$NAME" ] || [ -n "${DRY_RUN:-}" ] || stop "submit printed no line 'NAME: submitted'; see its output above"
+[ -n "$NAME" ] || dry || stop "submit printed no line 'NAME: submitted'; see its output above"
 run "$XSTILTS" report "${NAME:-NAME}" --store "$STORE" --out "$OUT"
 say "report: $OUT/report/report.html"

@@ -12,7 +12,7 @@ trap 'rm -rf "$FILES"' EXIT
 for file in policy lifecycle; do
   sed -e "s|BUCKET|$BUCKET|g" -e "s|PREFIX/|$PREFIX/|g" -e "s|MIRROR/|$MIRROR/|g" "$K8S/s3/$file.json" >"$FILES/$file.json"
 done
-if [ -z "${DRY_RUN:-}" ] && aws s3api head-bucket --bucket "$BUCKET" 2>/dev/null; then
+if ! dry && aws s3api head-bucket --bucket "$BUCKET" 2>/dev/null; then
   say "bucket $BUCKET exists"
 else
   say "creating bucket $BUCKET"
@@ -21,7 +21,7 @@ else
   run aws s3api put-bucket-lifecycle-configuration --bucket "$BUCKET" --lifecycle-configuration "file://$FILES/lifecycle.json"
 fi
 say "policy xstilts-store; attach it to the role of the pods (ROLE_ARN), or to the user whose keys they use"
-if [ -z "${DRY_RUN:-}" ] && [ -n "$(aws iam list-policies --scope Local --query "Policies[?PolicyName=='xstilts-store'].Arn" --output text)" ]; then
+if ! dry && [ -n "$(aws iam list-policies --scope Local --query "Policies[?PolicyName=='xstilts-store'].Arn" --output text)" ]; then
   say "it exists; compare it with k8s/s3/policy.json"
 else
   run aws iam create-policy --policy-name xstilts-store --policy-document "file://$FILES/policy.json"

@@ -4,10 +4,9 @@ set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
 
-KFP=github.com/kubeflow/pipelines/manifests/kustomize
-COMMIT=$(locked kfp commit)
-say "installing Kubeflow Pipelines $(locked kfp version) ($COMMIT)"
-run kubectl apply -k "$KFP/cluster-scoped-resources?ref=$COMMIT"
+KFP_COMMIT=$(locked kfp commit)
+say "installing Kubeflow Pipelines $(locked kfp version) ($KFP_COMMIT)"
+run kubectl apply -k "github.com/kubeflow/pipelines/manifests/kustomize/cluster-scoped-resources?ref=$KFP_COMMIT"
 established applications.app.k8s.io
-run kubectl apply -k "$KFP/env/platform-agnostic?ref=$COMMIT"
+run kubectl apply -k "github.com/kubeflow/pipelines/manifests/kustomize/env/platform-agnostic?ref=$KFP_COMMIT"
 run kubectl -n kubeflow wait deployment --all --for=condition=Available --timeout=900s

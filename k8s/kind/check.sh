@@ -28,7 +28,7 @@ tool kubectl "install kubectl 1.33 or newer (https://kubernetes.io/docs/tasks/to
 tool curl "install curl"
 tool git "install git: kubectl uses it to fetch KFP's and KubeRay's manifests"
 ROOT=""
-if command -v docker >/dev/null; then
+if ! dry && command -v docker >/dev/null; then
   ROOT=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null) || wrong "Docker's engine does not answer" \
     "start it (sudo systemctl start docker), and check that 'docker info' works without sudo"
 fi
@@ -49,6 +49,6 @@ elif [ -n "$ROOT" ]; then
 fi
 
 if [ "$FAILED" -ne 0 ]; then
-  [ -n "${DRY_RUN:-}" ] || stop "this machine does not meet the requirements of the kind cluster; see the list above"
+  dry || stop "this machine does not meet the requirements of the kind cluster; see the list above"
   say "dry run: continuing anyway"
 fi

@@ -8,7 +8,7 @@ set -euo pipefail
 
 DIGEST=$(locked node digest)
 IMAGE=$(locked node image)${DIGEST:+@$DIGEST}
-if cluster_exists; then
+if ! dry && cluster_exists; then
   say "cluster $CLUSTER exists"
   run kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
 else

@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source=place.sh
 . "$K8S/kind/place.sh"
 
-if cluster_exists; then
+if dry || cluster_exists; then
   say "deleting cluster $CLUSTER"
   run kind delete cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
 else

@@ -9,6 +9,6 @@ WORK=${XSTILTS_KIND_WORK:-$REPOSITORY/.xstilts/kind}
 XSTILTS=${XSTILTS:-$REPOSITORY/.venv/bin/xstilts}
 export KUBECONFIG=$WORK/kubeconfig
 export PATH=$PATH:${XSTILTS%/*}    # `make setup` installs a kubectl there
-mkdir -p "$WORK"
+dry || mkdir -p "$WORK"
 
 cluster_exists() { kind get clusters 2>/dev/null | grep -x "$CLUSTER" >/dev/null; }

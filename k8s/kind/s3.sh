@@ -10,7 +10,7 @@ set -euo pipefail
 drawn() { python3 -IS -c 'import secrets; print(secrets.token_hex(int('"$1"')))'; }
 of_secret() { kubectl -n kubeflow get secret xstilts-s3 -o go-template="{{index .data \"$1\" | base64decode}}" 2>/dev/null; }
 
-if ID=$(of_secret AWS_ACCESS_KEY_ID) && KEY=$(of_secret AWS_SECRET_ACCESS_KEY) && [ -n "$ID" ] && [ -n "$KEY" ]; then
+if ! dry && ID=$(of_secret AWS_ACCESS_KEY_ID) && KEY=$(of_secret AWS_SECRET_ACCESS_KEY) && [ -n "$ID" ] && [ -n "$KEY" ]; then
   say "Secret xstilts-s3 exists"
 else
   say "creating the Secret xstilts-s3 with new keys"
@@ -28,7 +28,7 @@ has_bucket() { buckets | grep -wF xstilts >/dev/null; }
 
 say "creating bucket and user in SeaweedFS"
 CREATE=
-if [ -n "${DRY_RUN:-}" ] || ! has_bucket; then CREATE=yes; fi
+if dry || ! has_bucket; then CREATE=yes; fi
 # By default a bucket takes seven volumes at its first write, and this server has eight for all buckets. The output of the
 # shell contains the keys, so it is discarded.
 {
@@ -38,4 +38,4 @@ if [ -n "${DRY_RUN:-}" ] || ! has_bucket; then CREATE=yes; fi
   fi
   printf 's3.configure -user xstilts -access_key %s -secret_key %s -buckets xstilts -actions Read,Write,List -apply\n' "$ID" "$KEY"
 } | run kubectl -n kubeflow exec -i deployment/seaweedfs -- /usr/bin/weed shell >/dev/null
-[ -n "${DRY_RUN:-}" ] || has_bucket || stop "SeaweedFS has no bucket xstilts; see the output of its shell above"
+dry || has_bucket || stop "SeaweedFS has no bucket xstilts; see the output of its shell above"

@@ -14,12 +14,14 @@ export AWS_ENDPOINT_URL=http://127.0.0.1:8333 AWS_REGION=us-east-1
 STORE=s3://xstilts/store
 MINIATURE=$WORK/miniature
 
-[ -n "${DRY_RUN:-}" ] || cluster_exists || stop "cluster $CLUSTER does not exist: run make kind-up"
+dry || cluster_exists || stop "cluster $CLUSTER does not exist: run make kind-up"
 
 of_secret() { kubectl -n kubeflow get secret xstilts-s3 -o go-template="{{index .data \"$1\" | base64decode}}"; }
-AWS_ACCESS_KEY_ID=$(of_secret AWS_ACCESS_KEY_ID)
-AWS_SECRET_ACCESS_KEY=$(of_secret AWS_SECRET_ACCESS_KEY)
-export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+if ! dry; then
+  AWS_ACCESS_KEY_ID=$(of_secret AWS_ACCESS_KEY_ID)
+  AWS_SECRET_ACCESS_KEY=$(of_secret AWS_SECRET_ACCESS_KEY)
+  export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+fi
 
 FORWARDS=()
 trap '[ "${#FORWARDS[@]}" -eq 0 ] || kill "${FORWARDS[@]}" 2>/dev/null || true' EXIT
@@ -27,7 +29,7 @@ trap '[ "${#FORWARDS[@]}" -eq 0 ] || kill "${FORWARDS[@]}" 2>/dev/null || true' 
 # forward SERVICE PORT: forwards a service to a local port. kubectl exits when a connection breaks, so it is restarted.
 forward() {
   printf '+ kubectl -n kubeflow port-forward svc/%s %s:%s &\n' "$1" "$2" "$2" >&2
-  [ -z "${DRY_RUN:-}" ] || return 0
+  ! dry || return 0
   (
     trap 'kill "$CHILD" 2>/dev/null; exit 0' TERM
     while true; do
@@ -51,9 +53,10 @@ run "${XSTILTS%/*}/rclone" copy "$MINIATURE" :s3:xstilts/miniature --s3-provider
 
 say "submitting the run and waiting for it"
 LOG=$WORK/submit.log
+! dry || LOG=/dev/null
 run "$XSTILTS" submit "$PLAN" --host "$HOST" --store "$STORE" --mirror s3://xstilts/miniature --settings "$K8S/kind/settings.yaml" --allow-unlocked --wait | tee "$LOG"
 NAME=$(sed -n 's/^\([^ ]*\): submitted.*/\1/p' "$LOG" | head -1)
-[ -n "$NAME" ] || [ -n "${DRY_RUN:-}" ] || stop "submit printed no line 'NAME: submitted'; see $LOG"
+[ -n "$NAME" ] || dry || stop "submit printed no line 'NAME: submitted'; see $LOG"
 
 say "checking the report"
 run "$XSTILTS" report "${NAME:-NAME}" --store "$STORE" --out "$OUT"

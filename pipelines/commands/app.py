@@ -1,5 +1,5 @@
-"""How a command is built on Typer: plain help that starts fast, `--debug` everywhere, options in
-any order.
+"""How a command is built on Typer: plain help that starts fast,
+`--quiet`, `--verbose` and `--debug` everywhere, options in any order.
 """
 
 import re
@@ -8,23 +8,56 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from pipelines.console import Level, level, set_level
+
 #: `pipelines.cli.main` looks for it on the command line: it matters when parsing fails as well.
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", expose_value=False)
 ]
 
 
-def _debug(debug: Debug = False) -> None:
-    """A command with the option `--debug` alone."""
+def _set_level(chosen: Level, given: bool) -> None:
+    if not given:
+        return
+    if level() not in (Level.NORMAL, chosen):
+        raise typer.BadParameter(f"{chosen.value} and {level().value} exclude each other")
+    set_level(chosen)
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="No progress: only results, warnings and errors.",
+        callback=lambda given: _set_level(Level.QUIET, given),
+        expose_value=False,
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Also log lines, on stderr: what is read and asked, and the logs of the steps of "
+        "`run`.",
+        callback=lambda given: _set_level(Level.VERBOSE, given),
+        expose_value=False,
+    ),
+]
+
+
+def _common(quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False) -> None:
+    """A command with the options that every command takes."""
 
 
 class Command(TyperCommand):
-    """A command that also takes `--debug`."""
+    """A command that also takes `--quiet`, `--verbose` and `--debug`."""
 
     def __init__(self, name: str | None, **settings: Any) -> None:
         super().__init__(name, **settings)
-        if self.callback is not None and self.callback.__name__ != "_debug":
-            self.params.extend(typer.main.get_command(_only_debug).params)
+        if self.callback is not None and self.callback.__name__ != "_common":
+            self.params.extend(typer.main.get_command(_only_common).params)
 
 
 class Group(TyperGroup):
@@ -52,12 +85,20 @@ def _summary(text: str) -> str:
     return re.split(r"(?<=\.) ", paragraph)[0]
 
 
-def new_app(help: str | None = None, cls: type[TyperGroup] = Group) -> typer.Typer:
-    """A Typer app for one command. help: for a command with subcommands."""
+def new_app(
+    help: str | None = None, cls: type[TyperGroup] = Group, completion: bool = False
+) -> typer.Typer:
+    """A Typer app for one command.
+
+    Args:
+        help: for a command with subcommands.
+        cls: of a command with subcommands.
+        completion: whether it has the options that install the completion of a shell.
+    """
     app = typer.Typer(
         cls=cls,
         rich_markup_mode=None,
-        add_completion=False,
+        add_completion=completion,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
@@ -73,5 +114,5 @@ def examples(*lines: str, note: str = "") -> str:
     return f"{block}\n\n{note}" if note else block
 
 
-_only_debug = typer.Typer(add_completion=False)
-_only_debug.command()(_debug)
+_only_common = typer.Typer(add_completion=False)
+_only_common.command()(_common)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import options
+from pipelines.commands import completion, options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
 
@@ -29,6 +29,7 @@ def calibrate(
         list[Path] | None,
         typer.Option(
             metavar="PLAN",
+            autocompletion=completion.plan_names,
             help="Instead show what effects a plan's seeds can detect; repeat for several.",
         ),
     ] = None,

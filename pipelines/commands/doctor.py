@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands import completion
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
 from xstilts.errors import PlanError
@@ -43,7 +44,11 @@ def doctor(
     ] = None,
     plan: Annotated[
         Path | None,
-        typer.Option(metavar="PLAN", help="Also check whether the plan's groups fit."),
+        typer.Option(
+            metavar="PLAN",
+            help="Also check whether the plan's groups fit.",
+            autocompletion=completion.plan_names,
+        ),
     ] = None,
 ) -> int:
     """Check this machine or a cluster for missing requirements."""
@@ -67,7 +72,8 @@ def _local_checks() -> Iterator[tuple[bool, str]]:
     from xstilts.errors import XstiltsError
     from xstilts.store.server import rclone_binary
 
-    yield sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or newer)"
+    python = f"Python {sys.version.split()[0]} (3.11, 3.12 or 3.13)"
+    yield (3, 11) <= sys.version_info < (3, 14), python
     for package in PACKAGES:
         try:
             yield True, f"{package} {version(package)}"

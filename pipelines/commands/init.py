@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands import completion
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say
+from pipelines.console import note, say
 from xstilts.errors import PlanError
 
 app = new_app()
@@ -27,6 +28,7 @@ def init(
         typer.Option(
             "--from",
             metavar="PLAN",
+            autocompletion=completion.plan_names,
             help="Copy this plan, a file or the name of a shipped plan.",
             show_default="a commented template",
         ),
@@ -41,7 +43,8 @@ def init(
     lines = text.splitlines(keepends=True)  # the schema's path is relative to the shipped plan
     kept = [line for line in lines if not line.startswith("# yaml-language-server")]
     file.write_text("".join(kept), encoding="utf-8")
-    say(f"wrote {file}; edit it, then:")
-    say(f"  xstilts check {file}    # without data or network")
-    say(f"  xstilts run {file} --limit 8    # a smoke run of minutes")
+    say(f"wrote {file}")
+    note("Edit it, then:")
+    note(f"  xstilts check {file}    # without data or network")
+    note(f"  xstilts run {file} --limit 8    # a smoke run of minutes")
     return 0

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pipelines.commands import completion
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import cell, say
+from pipelines.console import Level, cell, level, note, say
 from xstilts.errors import PlanError, counted
 
 app = new_app(
@@ -64,7 +65,11 @@ def pull(
     target: Target,
     plan: Annotated[
         Path | None,
-        typer.Option(metavar="PLAN", help="Plan whose data and models are copied (required)."),
+        typer.Option(
+            metavar="PLAN",
+            help="Plan whose data and models are copied (required).",
+            autocompletion=completion.plan_names,
+        ),
     ] = None,
     origin: Annotated[
         str,
@@ -90,7 +95,8 @@ def pull(
     if source.address == destination.address:
         raise PlanError(f"--from {origin}: source and target are the same mirror")
     expansion = expand_plan(checked, origin)
-    pulled = pull_files(expansion, source, destination, _once_a_second(say))
+    progress = note if level() is Level.VERBOSE else _once_a_second(note)
+    pulled = pull_files(expansion, source, destination, progress)
     rows = licence_rows(pulled.records)
     folders = destination.recorded_folders()
     records = [record for folder in folders if (record := destination.record(folder))]

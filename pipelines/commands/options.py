@@ -5,12 +5,16 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipelines.commands import completion
+
 Runner = Literal["subprocess", "docker"]
 
 PlanFile = Annotated[
     Path,
     typer.Argument(
-        metavar="PLAN", help="YAML file of a plan, or the name of a shipped one (`xstilts plans`)."
+        metavar="PLAN",
+        help="YAML file of a plan, or the name of a shipped one (`xstilts plans`).",
+        autocompletion=completion.plan_names,
     ),
 ]
 Overrides = Annotated[
@@ -40,6 +44,7 @@ Mirror = Annotated[
     typer.Option(
         metavar="MIRROR",
         help="Where data and models come from: hub, miniature, a folder or s3://bucket/prefix.",
+        autocompletion=completion.mirror_names,
         show_default="the plan's mirror",
     ),
 ]
@@ -93,6 +98,7 @@ RunName = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Name of the run (see `xstilts runs`), or of a plan, which means its newest run.",
+        autocompletion=completion.run_names,
     ),
 ]
 RunStore = Annotated[

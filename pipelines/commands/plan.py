@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.commands import options
+from pipelines.commands import completion, options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say
+from pipelines.console import note_aside, say
 from xstilts.errors import PlanError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def plan(
         str | None,
         typer.Option(
             metavar="RUN",
+            autocompletion=completion.run_names,
             help="Scale the estimate by the times of another run in the store.",
         ),
     ] = None,
@@ -142,7 +143,7 @@ def _overview(
 
     home = home.resolve()
     private_folder(home)
-    expansion = expand_plan(checked, mirror_for(mirror, checked.mirror, home))
+    expansion = expand_plan(checked, mirror_for(mirror, checked.mirror, home, note_aside))
     with store_at(store, home) as uri:
         opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         finished = done(expansion, opened)

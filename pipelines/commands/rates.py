@@ -130,6 +130,7 @@ def choose_rates(
         tasks: private task files besides those of the plan.
     """
     from pipelines.commands.run import run
+    from pipelines.console import note_aside
     from pipelines.plan_file import expand_plan, read_plan
     from xstilts.plan import rate_trials
     from xstilts.plan.tables import Tables
@@ -152,7 +153,8 @@ def choose_rates(
     home = home.resolve()
     private_folder(home)
     expansions = [
-        expand_plan(trial.plan, mirror_for(mirror, trial.plan.mirror, home)) for trial in trials
+        expand_plan(trial.plan, mirror_for(mirror, trial.plan.mirror, home, note_aside))
+        for trial in trials
     ]
     if not finished:
         scores = _dev_scores(store, trials, expansions, home)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import options
+from pipelines.commands import completion, options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
 from xstilts.store.store import Store
@@ -36,6 +36,7 @@ def report(
         str | None,
         typer.Option(
             metavar="OTHER",
+            autocompletion=completion.run_names,
             help="Also compare its scores with those of another run of the store, or `none`. Exit "
             "code 5 for a loss above the plan's `report: {regression: {points: …}}`.",
             show_default="a schedule's previous firing",

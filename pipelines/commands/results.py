@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.commands import options
+from pipelines.commands import completion, options
 from pipelines.commands.app import Command, examples, new_app
 
 app = new_app()
@@ -25,7 +25,9 @@ def results(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="Folder of a report, or name of a run (see `xstilts runs`)."
+            metavar="RUN",
+            help="Folder of a report, or name of a run (see `xstilts runs`).",
+            autocompletion=completion.run_names,
         ),
     ],
     store: options.RunStore = None,

@@ -13,7 +13,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say, warn
+from pipelines.console import note, say, warn
 from xstilts.errors import InfrastructureError, counted
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def run(
     """
     result = run_plan(
         plan, mirror=mirror, store=store, home=home, runner=runner, out=out, tasks=tasks or [],
-        overrides=overrides or [], limit=limit, say=say,
+        overrides=overrides or [], limit=limit, say=note,
     )  # fmt: skip
     for line in result.errors:
         warn(line)
@@ -73,7 +73,7 @@ def run(
 
         show(result.report)
         say(f"report: {result.report / 'report.html'}")
-    say(f"{result.seconds:.0f} s, exit code {result.exit_code}")
+    note(f"{result.seconds:.0f} s, exit code {result.exit_code}")
     return result.exit_code
 
 
@@ -172,8 +172,7 @@ def run_plan(
                 else "all done before"
             )
         )
-        totals = {kind: set(steps) for kind, steps in expansion.by_kind().items()}
-        progress = progress_of(opened, totals, say)
+        progress = progress_of(opened, expansion, name, say)
         launching = next((kind for kind in ("finetune", "score") if todo.get(kind)), None)
         with _runner(processes, name, checked, folders, address, launching) as arguments:
             progress.start()

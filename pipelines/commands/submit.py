@@ -7,7 +7,7 @@ import typer
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.commands.wait import wait_for
-from pipelines.console import say, warn
+from pipelines.console import note, say, warn
 
 app = new_app()
 
@@ -63,7 +63,7 @@ def submit(
     name = cluster_runs.start(kfp, opened, checked, uploaded, experiment_id, account)
     say(f"{name}: submitted")
     counts = ", ".join(f"{count} {kind}" for kind, count in todo.items())
-    say(f"  to do: {counts or 'only the report'}")
+    note(f"  to do: {counts or 'only the report'}")
     run_id = cluster_runs.kfp_id(opened, name)
     say(f"  {kfp.url(run_id)}")
     if not wait:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands import options
-from pipelines.commands.app import Command, Debug, examples, new_app
+from pipelines.commands import completion, options
+from pipelines.commands.app import Command, Debug, Quiet, Verbose, examples, new_app
 from pipelines.console import cell, say
 from xstilts.errors import counted
 
@@ -26,6 +26,8 @@ def tasks(
     ctx: typer.Context,
     files: options.TaskFiles = None,
     as_json: options.Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> int:
     """List the tasks that plans can name: intermediate tasks, targets and evaluations.
@@ -110,6 +112,7 @@ def probe(
         typer.Option(
             metavar="NAME",
             help="Check this task only; repeat for several.",
+            autocompletion=completion.task_names,
             show_default="all tasks",
         ),
     ] = None,

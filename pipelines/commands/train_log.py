@@ -40,6 +40,7 @@ def train_log(
 
     with opened_store(store, home) as opened:
         expansion = training_log.expansion_of(opened, run_named(opened, run))
+        training_log.require_training(expansion, only)
         curves = list(training_log.curves(opened, expansion, only))
         phases = training_log.phases(opened, expansion)
     if as_json:
@@ -49,6 +50,8 @@ def train_log(
         }
         say(json.dumps(document, indent=2, ensure_ascii=False))
         return 0
+    if not curves:
+        say(f"no finished training{f' of {only!r}' if only else ''} yet")
     for curve in curves:
         say(f"{curve.label}: {counted(len(curve.losses), 'update')} in {curve.seconds:.0f} s")
         course = training_log.sparkline(curve.losses)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say, warn
+from pipelines.console import note, say, warn
 from xstilts.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def wait_for(store: "Store", run: str, server: "KfpServer", every: float) -> int
     try:
         with interruptible():
             kfp = outages.outlast(lambda: server.client(store, run))
-            return wait(store, run, kfp, every, say, warn, outages)
+            return wait(store, run, kfp, every, say, warn, outages, note)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; {run} continues on the cluster. Attach again with\n"

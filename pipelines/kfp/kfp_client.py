@@ -1,6 +1,7 @@
 """A client of the Kubeflow Pipelines API with timeouts and readable errors."""
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,8 @@ from typing import Any
 
 from pipelines.kfp.error_texts import readable_errors
 from xstilts.errors import PlanError
+
+log = logging.getLogger(__name__)
 
 PIPELINE = "intermediate-to-xtreme-r"
 EXPERIMENT = "xstilts"
@@ -47,6 +50,7 @@ class Kfp:
         """Calls a function of the generated client. Raises KfpError, which names the host and the
         action ("find the run x").
         """
+        log.info("%s: %s", self.host, action)
         with readable_errors(self.host, action):
             response = function(**arguments, _request_timeout=TIMEOUT)
             # The client accepts any page as an empty response, even a sign-in page.

@@ -68,10 +68,29 @@ def test_a_wrong_command_is_found(command: str, reason: str) -> None:
     assert reason in _refusal(command)
 
 
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_variables_are_defined_before_they_are_used(page: Path) -> None:
+    known = {"USERS"}  # docs/cluster.md: empty, except for a multi-user KFP
+    for command in command_lines(page):
+        if "k8s/guide/variables.sh" in command:
+            known |= printed_variables()
+        used = {*re.findall(r"\$\{?([A-Za-z_]\w*)", command)}
+        assert used <= known, command
+        known |= {*re.findall(r"(?:^|\s)([A-Z_]+)=", command)}
+
+
+def printed_variables() -> set[str]:
+    """The names that k8s/guide/variables.sh prints."""
+    script = (ROOT / "k8s" / "guide" / "variables.sh").read_text(encoding="utf-8")
+    (names,) = re.findall(r"^for name in ([A-Z0-9_ ]+); do$", script, re.M)
+    return set(names.split())
+
+
 def _refusal(command: str, whole: bool = True) -> str:
     """Why a command cannot be right; empty if it can. whole: with all of its arguments."""
     whole = whole and not SYNOPSIS.search(command)
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(SYNOPSIS.sub("", command))]
+    words = [word for word in words if not re.fullmatch(r"\$\{\w+\[@\]\}", word)]  # may be empty
     while words and "=" in words[0] and not words[0].startswith("-"):  # VARIABLE=value command
         words = words[1:]
     program = Path(words[0]).name if words[0].startswith(".venv/bin/") else words[0]

@@ -12,7 +12,19 @@ from pathlib import Path
 
 from tests.k8s.manifests import ROOT
 
-TOOLS = ("docker", "kind", "kubectl", "curl", "git", "make", "xstilts", "rclone", "python", "aws")
+TOOLS = (
+    "docker",
+    "kind",
+    "kubectl",
+    "curl",
+    "git",
+    "make",
+    "xstilts",
+    "rclone",
+    "python",
+    "aws",
+    "helm",
+)
 #: What a script may find in the real PATH: the shell's own company, and python3 for versions.lock.
 REAL = ("bash", "python3", "awk", "sed", "grep", "cut", "head", "tail", "tr", "cat", "rm", "mkdir", "mktemp", "dirname",
         "sha256sum", "df", "nproc", "tee", "sleep", "date", "install", "chmod", "cp", "env", "base64")  # fmt: skip

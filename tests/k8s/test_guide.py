@@ -25,8 +25,21 @@ from tests.k8s.recorder import Done, Recorder
 
 GUIDE = K8S / "guide"
 PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
-#: Commands before there is a script to run, and after: the reader's own.
-TYPED = {"make setup", "cp k8s/guide/site.env.example k8s/guide/site.env"}
+#: Commands of the reader's own: before there is a script to run, variables, and what functions of
+#: the scripts do.
+TYPED = {
+    "make setup",
+    "cp k8s/guide/site.env.example k8s/guide/site.env",
+    'eval "$(k8s/guide/variables.sh)"',
+    "export PLAN=pipelines/plans/gpu.yaml DATA=s3://$BUCKET/$MIRROR HOST=http://127.0.0.1:8888 NAME=gpu OUT=runs/gpu",
+    "kubectl wait crd/applications.app.k8s.io --for=condition=established --timeout=60s",
+    'kubectl apply --server-side --force-conflicts -f "$KUEUE"',
+    # The opposite of the scripts of k8s/install; no script deletes what others may use.
+    'kubectl delete -f "$KUEUE"',
+    'kubectl delete -k "github.com/ray-project/kuberay/ray-operator/config/default?ref=$KUBERAY_COMMIT"',
+    'kubectl delete -k "github.com/kubeflow/pipelines/manifests/kustomize/env/platform-agnostic?ref=$KFP_COMMIT"',
+    'kubectl delete -k "github.com/kubeflow/pipelines/manifests/kustomize/cluster-scoped-resources?ref=$KFP_COMMIT"',
+}
 DIGEST = "sha256:" + "5" * 64
 LOCK = {
     "to": r"^xstilts lock$",
@@ -76,7 +89,37 @@ def test_a_command_that_stands_nowhere_is_found() -> None:
 
 def test_the_guide_runs_every_script_of_its_folder() -> None:
     scripts = {f"k8s/guide/{path.name}" for path in GUIDE.glob("*.sh")} - {"k8s/guide/site.sh"}
-    assert scripts <= {command.split()[0] for command in _commands()}
+    assert scripts <= set(re.findall(r"k8s/guide/\w+\.sh", "\n".join(_commands())))
+
+
+def test_the_variables_of_the_guide_are_defined_before_they_are_used(machine: Recorder) -> None:
+    """A reader who types the commands has what variables.sh prints, and what the page assigns."""
+    done = _run(machine, "guide/variables.sh")
+    assert (done.status, done.lines) == (0, []), done.errors
+    printed = set(re.findall(r"^export (\w+)=", done.output, re.M))
+    known: set[str] = {"USERS"}  # empty: it is set for a multi-user KFP only
+    for command in _commands():
+        if "variables.sh" in command:
+            known |= printed
+            continue
+        assigned = re.findall(r"(?:^| )([A-Z]+)=(?=\S)", command) if command in TYPED else []
+        assert {*re.findall(r"\$\{?(\w+)", command)} <= known, command
+        known |= {*assigned}
+    assert {"NAMESPACE", "STORE", "KFP_COMMIT"} <= known
+
+
+def test_the_printed_variables_can_be_evaluated(machine: Recorder) -> None:
+    """Values keep spaces, and a site without settings prints none."""
+    done = _run(machine, "guide/variables.sh", SITE="/a folder/site")
+    shown = subprocess.run(
+        ["bash", "-c", f'{done.output}\nprintf "%s|%s|%s" "$SITE" "$STORE" "$AWS_REGION"'],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout == "/a folder/site|s3://bench/x/store|eu-1"
+    absent = machine.run(
+        machine.folder / "k8s" / "guide" / "variables.sh", SITE_ENV=str(machine.folder / "absent")
+    )
+    assert (absent.status, absent.output) == (1, "")
 
 
 @pytest.fixture
@@ -135,6 +178,9 @@ def test_a_script_runs_what_it_says_and_a_dry_run_changes_nothing(
         {"to": "head-bucket", "status": 1},
         {"to": "^curl", "file": "manifests"},
         {"to": "^kubectl get nodes", "says": "node/one\n"},
+        {"to": "get crd clusterqueues", "says": "crd\n"},
+        {"to": r"metadata\.annotations\.xstilts", "says": "set by k8s/guide/nodes.sh"},
+        POLICIES,
         LOCK,
     ]
     real, dry = (
@@ -143,7 +189,7 @@ def test_a_script_runs_what_it_says_and_a_dry_run_changes_nothing(
     )
     assert (real.status, dry.status) == (0, 0), real.errors + dry.errors
     assert dry.announced
-    assert [line for line in dry.lines if not _reads(line)] == []
+    assert dry.lines == []
     changes = [line for line in real.lines if not _reads(line)]
     assert changes == [line for line in real.announced if not _reads(line)]
     temporary = re.compile(r"/tmp/\S+")  # names that are new each time
@@ -154,7 +200,7 @@ def test_a_script_runs_what_it_says_and_a_dry_run_changes_nothing(
 
 
 def _reads(line: str) -> bool:
-    """Whether a command looks what is there: a dry run does that too."""
+    """Whether a command only looks what is there."""
     return line == "xstilts lock" or line.startswith(
         ("aws s3api head-bucket", "aws iam list-policies", "kubectl get ")
     )

@@ -1,6 +1,7 @@
 """The command line: parsing, help, exit codes and error messages."""
 
 import json
+import resource
 import shlex
 import subprocess
 import sys
@@ -200,6 +201,20 @@ def test_help_imports_no_heavy_library(argument: str) -> None:
     command = [sys.executable, "-c", program, *argument.split()]
     output = subprocess.check_output(command, text=True, cwd=Path(cli.__file__).parents[1])
     assert output.splitlines()[-1] == "[]"
+
+
+def test_start_up_takes_less_than_a_quarter_of_a_second() -> None:
+    """Seconds of CPU, which other programs on the machine hardly change; the best of five."""
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.check_output(
+            [sys.executable, "-m", "pipelines.cli", "-V"], cwd=Path(cli.__file__).parents[1]
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(5)) < 0.25
 
 
 def test_the_reference_in_the_docs_is_generated() -> None:

@@ -81,6 +81,8 @@ INFO botocore.configprovider: Found endpoint for s3 via: environment_global.
 (RayTrainWorker pid=9) Reporting training result 1: TrainingReport(checkpoint=None, metrics={{}})
 2026-11-28 15:20:00,000 INFO context.py:391 -- Reporting training result 1: TrainingReport()
 {EXECUTOR}Wrote executor output file to /tmp/kfp/outputs/output_metadata.json.""".splitlines()
+#: Those of a local run, without KFP's launcher and Argo.
+LOCAL_NOISE = NOISE[6:]
 SIGNAL = [
     "epoch 1", "{", '    "a": 1', "}", f"{EXECUTOR}records of xnli",
     "W1128 15:18:57.000000      14 launcher_v2.go:151] cannot publish",
@@ -97,6 +99,35 @@ def test_lines_that_every_run_has_are_left_out() -> None:
     ]
     assert NoiseFilter()(mixed) == SIGNAL
     assert NoiseFilter(off=True)(mixed) == mixed
+
+
+def test_the_indentation_and_colors_of_local_runs_do_not_matter() -> None:
+    def indented(lines: list[str], width: int) -> list[str]:
+        return [" " * width + line for line in lines]
+
+    lines = [
+        "18:56:05.811 - INFO - Executing task \x1b[96m'plan'\x1b[0m",
+        "18:56:05.811 - INFO - Streamed logs:",
+        "/x/task_executor.py:100: UserWarning: Task 'stage': settings ['display_name'] have no effect in the current local runner and will be ignored",
+        "  _warn_local_only_noops(task_name, task_spec, executor_spec.container)",
+        *indented(LOCAL_NOISE, 4),
+        *indented(["epoch 1"], 4),
+        *indented(LOCAL_NOISE, 8),
+        *indented(["Traceback (most recent call last)"], 8),
+        "-" * 80,
+    ]
+    assert NoiseFilter()(lines) == [
+        "18:56:05.811 - INFO - Executing task 'plan'",
+        "    epoch 1",
+        "        Traceback (most recent call last)",
+    ]
+
+
+def test_a_dump_whose_indentation_changes_takes_no_other_line_along() -> None:
+    cut = LOCAL_NOISE.index("{") + 2
+    lines = [f"        {line}" for line in LOCAL_NOISE[:cut]]
+    lines += [f"    {line}" for line in LOCAL_NOISE[cut:]]
+    assert NoiseFilter()([*lines, "    epoch 1"]) == ["    epoch 1"]
 
 
 def test_a_dump_that_comes_in_two_parts_is_left_out() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.plan_file import open_plan, plan_file, shipped_plans
+from pipelines.plan_file import describe, open_plan, plan_file, shipped_plans
 from xstilts.errors import PlanError
 from xstilts.plan.expand import expand_offline
 from xstilts.plan.load import load_plan
@@ -22,6 +22,14 @@ def test_a_file_comes_before_a_shipped_plan_of_its_name(
     monkeypatch.chdir(tmp_path)
     Path("demo").write_text(shipped_plans()["gpu"].read_text())
     assert open_plan("demo").plan.name == open_plan("gpu").plan.name
+
+
+@pytest.mark.parametrize("name", shipped_plans())
+def test_the_list_of_plans_has_the_sizes_that_check_prints(name: str) -> None:
+    listed, plan = describe(shipped_plans()[name]), open_plan(name).plan
+    assert (listed["backbones"], listed["arms"], listed["evaluations"]) == (
+        len(plan.backbones), len(plan.arms), len(plan.evaluations),
+    )  # fmt: skip
 
 
 # ---- overrides ----

@@ -10,10 +10,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipelines import opened_store, training_log
+from pipelines import opened_store
 from pipelines.cli import main
 from pipelines.failures import grouped_failures
-from xstilts.errors import PlanError
 from xstilts.runs.folder import create
 from xstilts.store.store import Store
 
@@ -97,25 +96,6 @@ def test_follow_prints_new_lines_and_returns_the_exit_code(
     monkeypatch.setattr("pipelines.local_logs.time.sleep", ends)
     assert main(["logs", "demo", "--follow"]) == 4
     assert capfd.readouterr().out.endswith("after\n")
-
-
-def test_a_run_without_a_plan_step_has_no_training(local: Store) -> None:
-    with pytest.raises(PlanError, match="plan step has not finished"):
-        training_log.expansion_of(local, NEW)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([], ""),
-        ([2.0], "▁"),
-        ([1.0, 1.0], "▁▁"),
-        ([2.0, 1.0, 0.0], "█▅▁"),
-        ([0.0] * 32 + [1.0] * 32, "▁" * 16 + "█" * 16),
-    ],
-)
-def test_a_sparkline_goes_from_lowest_to_highest(values: list[float], expected: str) -> None:
-    assert training_log.sparkline(values) == expected
 
 
 def test_the_same_error_of_many_steps_is_one_line_with_a_count() -> None:

@@ -142,6 +142,30 @@ def test_tasks_end_with_the_run(tmp_path: Path) -> None:
     assert ends(task_of(program, started, signal.SIGKILL))
 
 
+def test_a_second_signal_while_the_processes_end_does_not_hang(tmp_path: Path) -> None:
+    """`timeout` sends SIGTERM to a process and to its group; users press Ctrl-C twice."""
+    with open(tmp_path / "log", "w") as log:
+        processes = TaskProcesses(log)
+        closed = []
+
+        def close() -> None:
+            closed.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)  # is handled before this function goes on
+            TaskProcesses.close(processes)
+
+        def interrupt(number: int, frame: object) -> None:
+            raise KeyboardInterrupt
+
+        processes.close = close  # type: ignore[method-assign]
+        before = signal.signal(signal.SIGTERM, interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt), processes._ended_by_signals():
+                os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert closed == [1]
+
+
 def test_a_signal_ends_the_tasks_before_kfp_waits_for_them(tmp_path: Path) -> None:
     """KFP runs the iterations of a loop in threads, and waits for them when it is interrupted."""
     started, ended = tmp_path / "started", tmp_path / "ended"
