@@ -3,7 +3,6 @@
 Needs Chromium (Debian: `apt-get install chromium`; elsewhere `playwright install chromium`).
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,11 @@ from typing import Any
 import pytest
 
 from tests.analysis.sample_report import ARM, sample_report
+from tests.analysis.visit import PHONE, Visit, serious
 from xstilts.analysis.effects import effects_table
 from xstilts.analysis.report_page import page
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
-
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import Error, sync_playwright
-
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    with sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(
-                executable_path=program, args=["--no-sandbox", "--disable-gpu"]
-            )
-        except Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]} (apt-get install chromium)")
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -43,38 +24,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(report, results, effects, summarize(report, results, effects)))
     return path
-
-
-class Visit:
-    """An open page with its console errors, dialogs and requests."""
-
-    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": DESKTOP, **options})
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
-        self.errors: list[str] = []
-        self.requests: list[str] = []
-        self.dialogs: list[str] = []
-        self.page.on(
-            "console", lambda m: m.type in ("error", "warning") and self.errors.append(m.text)
-        )
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on(
-            "dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss())
-        )
-        self.page.goto(file.as_uri())
-
-    def scroll_through(self) -> None:
-        """Shows everything, so that every chart is drawn."""
-        self.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-        charts = self.page.locator(".chart[data-spec]")
-        for index in range(charts.count()):
-            charts.nth(index).scroll_into_view_if_needed()
-        self.page.wait_for_function(
-            "document.querySelectorAll('.chart[data-spec]').length ==="
-            " document.querySelectorAll('.chart[data-drawn]').length"
-        )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +51,7 @@ def test_a_filter_by_backbone_and_evaluation_hides_the_others(visit: Visit) -> N
     assert set(shown.evaluate_all("cells => cells.map(c => c.dataset.e)")) == {"udpos"}
     assert visit.page.locator(".heatmap:visible").count() == 1
     visit.page.click("#filters [type=reset]")
-    visit.page.wait_for_function("document.querySelectorAll('.heatmap:not([hidden])').length === 2")
+    visit.wait_for("document.querySelectorAll('.heatmap:not([hidden])').length === 2")
 
 
 def test_a_filter_by_language_shows_the_mean_over_these_languages(visit: Visit) -> None:
@@ -117,7 +66,7 @@ def test_a_filter_by_language_shows_the_mean_over_these_languages(visit: Visit) 
     )
     assert float(effect) == pytest.approx(expected)
     visit.page.click("#filters [type=reset]")
-    visit.page.wait_for_function(f"document.querySelector('.heat td.e a').innerText !== {effect!r}")
+    visit.wait_for(f"document.querySelector('.heat td.e a').innerText !== {effect!r}")
     assert first.inner_text() == before
 
 
@@ -165,18 +114,9 @@ def test_a_phone_shows_the_page_without_sideways_scroll(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Any, file: Path, scheme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     visit = Visit(browser, file, color_scheme=scheme)
     visit.scroll_through()
-    found = Axe().run(visit.page).response["violations"]
-    serious = [
-        f"{each['id']}: {node['html'][:120]} {node['failureSummary'][:200]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"][:3]
-    ]
-    assert serious == []
+    assert serious(visit.page) == []
     visit.context.close()
 
 
