@@ -7,7 +7,6 @@ dialogs and tooltips. The policy forbids every request.
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -129,13 +128,12 @@ def _figure(name: str, text: str, spec: Spec) -> dict[str, Any]:
     empty if that is too large.
     """
     svg = render.inline_svg(spec, name)
-    width = re.search(r'\bwidth="([\d.]+)"', svg)
     source = script_json(spec)
     return {
         "name": name,
         "text": text,
         "svg": svg,
-        "width": round(float(width[1])) if width else 640,
+        "width": render.svg_width(svg),
         "spec": source if len(source) <= LARGEST_SPEC else "",
     }
 
