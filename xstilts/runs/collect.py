@@ -24,6 +24,9 @@ from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
 
+#: What identifies a score of an arm on its own task; the last two only after a target.
+INTERMEDIATE = ("backbone", "arm", "seed", "task", "objective", "target", "seed_target")
+
 
 def report_input(store: Store, folder: str) -> ReportInput:
     """The input of a run's report.
@@ -287,13 +290,16 @@ def _intermediates(
     """
     rows = []
     for entry in expanded.get("intermediates", ()):
-        head = {key: entry[key] for key in ("backbone", "arm", "seed", "task", "objective")}
+        head = {key: entry[key] for key in INTERMEDIATE if key in entry}
         fingerprint = entry["score"]
         if fingerprint is None:
             rows.append({**head, "reason": entry["reason"]})
         elif fingerprint not in reader.manifests:
             step = expanded["steps"][fingerprint]
-            cell = {"id": step["settings"]["label"], "chain": [step["parents"]["model"]]}
+            chain = [
+                step["parents"][role] for role in ("heads", "model") if role in step["parents"]
+            ]
+            cell = {"id": step["settings"]["label"], "chain": chain}
             missing.append(_missing(reader.store, folder, cell, entry["task"], fingerprint))
         else:
             scored = reader.read(entry["task"], fingerprint, expanded["steps"][fingerprint])[
