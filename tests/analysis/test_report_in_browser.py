@@ -132,6 +132,12 @@ def test_print_keeps_colors_and_opens_details(browser: Any, file: Path) -> None:
     visit.context.close()
 
 
+def test_forgetting_and_the_images_of_the_run_are_shown(visit: Visit) -> None:
+    table = visit.page.get_by_role("region", name="Forgetting")
+    assert "60.0\t48.0\t−12.0 ± 1.2\t3" in table.inner_text()
+    assert "registry/plan@sha256:" in visit.page.locator("#provenance + dl").inner_text()
+
+
 def test_the_arm_with_the_hostile_name_is_a_line_of_the_table(visit: Visit) -> None:
     names = visit.page.locator(".heat th[scope=row]").all_inner_texts()
     assert ARM in names

@@ -380,10 +380,21 @@ def _provenance(
         "schedule": run.get("schedule"),
         "xstilts": __version__,
         "environment": expanded.get("environment", {}),
+        "images": _images(run.get("images") or {}),
         "sources": expanded["identities"],
         "plan": None if text is None else text.decode(),
         "command": f"xstilts run plan.yaml --mirror {mirror} --out runs/{expanded['name']}",
     }
+
+
+def _images(images: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The distinct images of a run with the components that used them; none of a run without
+    containers.
+    """
+    users: dict[str, list[str]] = {}
+    for component, image in images.items():
+        users.setdefault(image, []).append(component)
+    return [{"image": image, "components": names} for image, names in users.items()]
 
 
 def _info(manifests: Mapping[str, Manifest], fingerprint: str) -> Mapping[str, Any] | None:
