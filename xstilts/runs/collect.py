@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from xstilts import __version__
 from xstilts.analysis.cut_contexts import cut_contexts
 from xstilts.analysis.inputs import Cell, Lazy, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
-from xstilts.errors import PlanError, StoreError
+from xstilts.errors import PlanError
 from xstilts.runs.folder import failure_key
 from xstilts.runs.recorded_steps import step_records
 from xstilts.runs.step_counts import EXAMPLES, Counted, Examples, read_examples, stored, texts
+from xstilts.runs.stored_predictions import queries
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
@@ -215,7 +215,7 @@ class Reader:
 
         asked: Sequence[str] = ()
         if step["spec"]["format"] == "retrieval":
-            asked = Lazy(count, lambda: self._queries(step, language))
+            asked = Lazy(count, lambda: queries(self.store, step, language))
         return Scored(
             these.ids,
             these.clusters,
@@ -229,21 +229,6 @@ class Reader:
             counts=partial(counted.of, key),
             corpus=counted.corpus[key],
         )
-
-    def _queries(self, step: Mapping[str, Any], language: str) -> Sequence[str]:
-        """The English query sentences of a retrieval task; a submission sorts them
-        alphabetically.
-        """
-        fingerprint = step["parents"][f"gold:{language}"]
-        manifest = self.manifests.get(fingerprint)
-        if manifest is None:
-            raise StoreError(
-                f"{step['settings']['label']}: its records {fingerprint[:12]} are not in the "
-                "store; run the plan again"
-            )
-        path = self.store.file(manifest, "records.parquet")
-        texts: list[str] = pq.read_table(path, columns=["text_pair"])["text_pair"].to_pylist()
-        return texts
 
 
 def _missing(

@@ -115,7 +115,10 @@ def _changes(
         if document.get("made_from") == made_from:
             return pd.DataFrame(document["changes"], columns=list(COLUMNS)), document["points"]
     table, points = changes(read(run), read(other)), threshold(read(run))
-    rows = json.loads(table.to_json(orient="records"))
+    rows = [
+        {name: None if pd.isna(value) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
     path.write_text(json.dumps({"made_from": made_from, "points": points, "changes": rows}))
     return table, points
 
