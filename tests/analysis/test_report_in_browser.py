@@ -12,6 +12,7 @@ import pytest
 from tests.analysis.sample_report import ARM, sample_report
 from tests.analysis.visit import PHONE, Visit, serious
 from xstilts.analysis.effects import effects_table
+from xstilts.analysis.page import view
 from xstilts.analysis.report_page import page
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
@@ -129,6 +130,27 @@ def test_print_keeps_colors_and_opens_details(browser: Any, file: Path) -> None:
     assert not visit.page.locator("#filters").is_visible()
     visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert visit.page.locator("details:not([open])").count() > 0
+    visit.context.close()
+
+
+def test_no_table_is_cut_on_paper(browser: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Paper is 190 mm wide. Tables of scores with many languages become lines of text."""
+    monkeypatch.setattr(view, "WIDE", 3)
+    report = sample_report(range(2))
+    results, effects = results_table(report), effects_table(report)
+    path = tmp_path / "report.html"
+    path.write_text(page(report, results, effects, summarize(report, results, effects)))
+    visit = Visit(browser, path, viewport={"width": 718, "height": 900})
+    visit.page.emulate_media(media="print")
+    visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 718
+    clipped = visit.page.locator("main *").evaluate_all(
+        "nodes => nodes.filter(n => ['auto', 'scroll', 'hidden'].includes(getComputedStyle(n).overflowX)"
+        " && !n.closest('svg, dialog')).map(n => n.className)"
+    )
+    assert clipped == []
+    cell = visit.page.locator("table.wide td[data-l=sw]").first
+    assert "sw" in cell.evaluate("node => getComputedStyle(node, '::before').content")
     visit.context.close()
 
 

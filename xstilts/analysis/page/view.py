@@ -19,6 +19,8 @@ from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.training import curve_charts
 from xstilts.analysis.result_texts import clear, p_text
 
+#: A table of scores with more columns than this does not fit on paper.
+WIDE = 14
 #: Rows over several languages.
 AGGREGATES = (AVERAGE, GAP, NON_ENGLISH)
 NAMES = {ENGLISH: "English", NON_ENGLISH: "non-English", GAP: "gap", AVERAGE: "all"}
@@ -183,6 +185,7 @@ def score_tables(report: ReportInput, results: pd.DataFrame) -> list[dict[str, A
                 "evaluation": evaluation,
                 "metric": report.official_metrics[str(evaluation)],
                 "languages": columns,
+                "wide": len(columns) > WIDE,
                 "lines": [
                     {
                         "backbone": backbone,
