@@ -132,6 +132,7 @@ def start(
     version: tuple[str, str],
     experiment: str,
     account: str,
+    images: Mapping[str, str],
 ) -> str:
     """Writes the run's folder, starts the run on KFP and returns its name.
 
@@ -145,11 +146,12 @@ def start(
         version: ids of the pipeline and of the version.
         experiment: id of the experiment.
         account: service account of the steps.
+        images: component → image, recorded in run.json.
     """
     from xstilts.runs.folder import create
 
     name = new_name(plan.plan.name)
-    create(store, name, plan.text, plan.mirror, plan.plan.task_files)
+    create(store, name, plan.text, plan.mirror, plan.plan.task_files, images=dict(images))
     try:
         run_id = kfp.submit(name, f"{store.uri}/runs/{name}", experiment, version, account)
     except KfpError as error:

@@ -9,6 +9,7 @@ from pipelines import cluster_runs, recurring_runs
 from pipelines.cluster_settings import load_settings
 from pipelines.console import say
 from pipelines.kfp.kfp_client import Kfp
+from pipelines.kfp.package import images_of
 from pipelines.plan_file import read_plan
 from pipelines.run_status import status_of
 from xstilts.errors import PlanError, counted
@@ -90,6 +91,7 @@ def apply(
             files = plan.plan.task_files
             document = recurring.document_of(plan.mirror, repeat, holds, files)
             recurring.put(store, prepared.schedule.name, plan.text, document, files)
+        recurring.put_images(store, prepared.schedule.name, images_of(prepared.package[0]))
     for change in changes:
         _carry_out(kfp, change)
     _print_changes(changes, schedules, store)

@@ -47,6 +47,7 @@ def report(
     from pipelines import cluster_runs
     from pipelines.opened_store import opened_store
     from pipelines.run_list import run_named
+    from xstilts.runs.firing_history import previous_firing
 
     with opened_store(store, home) as opened:
         name = run_named(opened, run)
@@ -60,22 +61,6 @@ def report(
             return 0
         other = previous_firing(opened, name) if against is None else against
         return 0 if other is None else _compare(opened, name, run_named(opened, other), folder)
-
-
-def previous_firing(store: Store, run: str) -> str | None:
-    """The run of the schedule's firing before this run's; None without one."""
-    from xstilts.runs.recurring import firings
-
-    document = store.get_json(f"runs/{run}/run.json") or {}
-    if "schedule" not in document:
-        return None
-    earlier = [
-        str(record["run"])
-        for record in firings(store, str(document["schedule"]))
-        if record["number"] < document["firing"]
-        and store.size(f"runs/{record['run']}/expanded.json") is not None
-    ]
-    return earlier[-1] if earlier else None
 
 
 def _compare(store: Store, run: str, other: str, folder: Path) -> int:

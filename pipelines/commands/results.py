@@ -8,6 +8,8 @@ import typer
 
 from pipelines.commands import completion, options
 from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say
+from xstilts.errors import counted
 
 app = new_app()
 
@@ -18,6 +20,8 @@ app = new_app()
         "xstilts results demo",
         "xstilts results runs/demo/report --format latex",
         "xstilts results RUN --store s3://bucket/prefix --table effects --format csv",
+        "xstilts results demo --tensorboard runs/demo/tensorboard",
+        "MLFLOW_TRACKING_URI=http://localhost:5000 xstilts results demo --mlflow",
         note=options.CREDENTIALS,
     ),
 )
@@ -42,8 +46,31 @@ def results(
     format_: Annotated[
         Literal["csv", "json", "md", "latex"], typer.Option("--format", help="Format of the table.")
     ] = "md",
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write scores and learning curves to DIR as TensorBoard event files, one folder "
+            "per cell, instead of printing a table.",
+            show_default=False,
+        ),
+    ] = None,
+    mlflow: Annotated[
+        bool,
+        typer.Option(
+            "--mlflow",
+            help="Log scores and learning curves to the MLflow server at MLFLOW_TRACKING_URI, one "
+            "MLflow run per cell, instead of printing a table.",
+        ),
+    ] = False,
 ) -> int:
-    """Print the scores or effects of a report as CSV, JSON, Markdown or LaTeX."""
+    """Print the scores or effects of a report as CSV, JSON, Markdown or LaTeX.
+
+    With --tensorboard or --mlflow, export scores and learning curves instead.
+    """
+    if tensorboard is not None or mlflow:
+        return _track(run, store, home, tensorboard, mlflow)
+
     import pandas as pd
 
     from xstilts.analysis.scores import averages_table
@@ -54,6 +81,27 @@ def results(
         frame = pd.read_parquet(_file(run, store, home, name, Path(scratch)))
     shown = averages_table(frame) if table == "averages" else frame
     typer.echo(FORMATS[format_](shown), nl=False)
+    return 0
+
+
+def _track(run: str, store: str | None, home: Path, tensorboard: Path | None, mlflow: bool) -> int:
+    """Exports the cells of a run to experiment trackers."""
+    from pipelines.opened_store import opened_store
+    from pipelines.run_list import run_named
+    from pipelines.trackers import mlflow as mlflow_server
+    from pipelines.trackers import tensorboard as event_files
+    from pipelines.trackers import tracked_cells
+
+    with opened_store(store, home) as opened:
+        name = run_named(opened, run)
+        if tensorboard is not None:
+            _, started, tracked = tracked_cells.cells_of(opened, name)
+            count = event_files.write(tensorboard, started, tracked)
+            say(f"{counted(count, 'cell')} written; show: tensorboard --logdir {tensorboard}")
+        if mlflow:
+            plan, started, tracked = tracked_cells.cells_of(opened, name)
+            new, old = mlflow_server.log(plan, name, started, tracked)
+            say(f"MLflow experiment {plan}: {counted(new, 'cell')} logged, {old} already there")
     return 0
 
 

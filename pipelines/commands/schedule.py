@@ -7,6 +7,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
+from pipelines.console import say
 
 app = new_app("Manage recurring benchmarks from files (docs/schedules.md).")
 
@@ -126,6 +127,32 @@ def list_runs(
     from pipelines.kfp.kfp_client import Kfp
 
     return schedules.list_runs(store, Kfp(host, namespace, ca_cert))
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "xstilts schedule history weekly --store s3://bucket/prefix --out history",
+        note=options.CREDENTIALS,
+    ),
+)
+def history(
+    schedule: Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")],
+    store: options.ClusterStore,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the page and the reports.")
+    ] = Path("history"),
+) -> int:
+    """Write a page with the report of every firing and what changed between them."""
+    from pipelines.opened_store import opened_store
+    from xstilts.runs.firing_history import write_history
+
+    with opened_store(store, Path(".xstilts")) as opened:
+        page = write_history(
+            opened, schedule, out, lambda firing: say(f"firing {firing.number}: {firing.run}")
+        )
+    say(f"history: {page}")
+    return 0
 
 
 @app.command(

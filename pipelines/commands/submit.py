@@ -48,6 +48,7 @@ def submit(
     from components.launch.doctor import check_fit
     from pipelines import cluster_runs
     from pipelines.kfp.kfp_client import Kfp
+    from pipelines.kfp.package import images_of
     from pipelines.run_status import KfpServer
     from xstilts.plan.status import undone
 
@@ -60,7 +61,8 @@ def submit(
     experiment_id = kfp.experiment(experiment)
     uploaded = kfp.version(text, version)
     account = cluster.service_account
-    name = cluster_runs.start(kfp, opened, checked, uploaded, experiment_id, account)
+    images = images_of(text)
+    name = cluster_runs.start(kfp, opened, checked, uploaded, experiment_id, account, images)
     say(f"{name}: submitted")
     counts = ", ".join(f"{count} {kind}" for kind, count in todo.items())
     note(f"  to do: {counts or 'only the report'}")

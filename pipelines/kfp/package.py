@@ -44,6 +44,14 @@ def images(package: Mapping[str, Any]) -> dict[str, str]:
     return references
 
 
+def images_of(text: str) -> dict[str, str]:
+    """Component → image of a package's text, for the provenance of a run."""
+    return {
+        label.removeprefix("exec-"): image
+        for label, image in images(next(yaml.safe_load_all(text))).items()
+    }
+
+
 def refuse_unlocked(text: str) -> None:
     """Raises PlanError if an image of a package has no digest: a tag can move to another image."""
     references = images(next(yaml.safe_load_all(text))).values()

@@ -68,7 +68,20 @@ def sample_report(seeds: range = SEEDS, effect: float = 0.3) -> ReportInput:
     }  # fmt: skip
     missing = [{"what": "a cell", "reason": HOSTILE, "log": f"Traceback {HOSTILE}"}]
     metrics = {"xnli": ("accuracy",), "udpos": ("udpos_f1", "token_accuracy")}
-    return ReportInput(expanded, cells, metrics, missing, [], [], HOSTILE, "runs/r", steps=steps)
+    provenance = {
+        "store": HOSTILE, "command": HOSTILE, "plan": HOSTILE,
+        "images": [{"image": f"registry/plan@sha256:{HOSTILE}", "components": ["plan", HOSTILE]}],
+    }  # fmt: skip
+    intermediates = [
+        {"backbone": "llava", "arm": ARM, "seed": seed, "task": HOSTILE, "objective": "head", "split": "dev",
+         "metric": "accuracy", "value": 60.0 - (10 + 2 * seed) * bool(after), "n": 40, **after}
+        for seed in seeds
+        for after in ({}, {"target": HOSTILE, "seed_target": 0})
+    ]  # fmt: skip
+    return ReportInput(
+        expanded, cells, metrics, missing, [], [], HOSTILE, "runs/r", intermediates,
+        provenance=provenance, steps=steps,
+    )  # fmt: skip
 
 
 def _scored(

@@ -10,6 +10,7 @@ import pytest
 from tests.analysis.sample_report import HOSTILE
 from xstilts.analysis.page import charts, language_charts, palette, render
 from xstilts.analysis.page.language_facts import by_family, by_size, covariate_rows
+from xstilts.analysis.page.view import wide_style
 from xstilts.analysis.step_records import thinned
 
 
@@ -107,3 +108,14 @@ def test_every_color_of_text_has_enough_contrast(name: str, scheme: int) -> None
         relative_luminance(palette.COLORS[each][scheme]) for each in (name, "paper")
     )
     assert (dark + 0.05) / (light + 0.05) >= 4.5
+
+
+def test_the_style_of_wide_tables_escapes_names_of_languages() -> None:
+    tables = [
+        {"wide": False, "languages": ["en"]},
+        {"wide": True, "languages": ["avg", "</style>"]},
+    ]
+    assert wide_style(tables) == (
+        '@media print{#scores-2 td:nth-child(3)::before{content:"average\\20 "}'
+        '#scores-2 td:nth-child(4)::before{content:"\\3c \\2f style\\3e \\20 "}}'
+    )

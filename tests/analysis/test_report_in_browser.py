@@ -3,7 +3,7 @@
 Needs Chromium (Debian: `apt-get install chromium`; elsewhere `playwright install chromium`).
 """
 
-import shutil
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,12 @@ from typing import Any
 import pytest
 
 from tests.analysis.sample_report import ARM, sample_report
+from tests.analysis.visit import PHONE, Visit, serious
 from xstilts.analysis.effects import effects_table
+from xstilts.analysis.page import view
 from xstilts.analysis.report_page import page
 from xstilts.analysis.scores import results_table
 from xstilts.analysis.summary import summarize
-
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import Error, sync_playwright
-
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    with sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(
-                executable_path=program, args=["--no-sandbox", "--disable-gpu"]
-            )
-        except Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]} (apt-get install chromium)")
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -43,38 +26,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(report, results, effects, summarize(report, results, effects)))
     return path
-
-
-class Visit:
-    """An open page with its console errors, dialogs and requests."""
-
-    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": DESKTOP, **options})
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
-        self.errors: list[str] = []
-        self.requests: list[str] = []
-        self.dialogs: list[str] = []
-        self.page.on(
-            "console", lambda m: m.type in ("error", "warning") and self.errors.append(m.text)
-        )
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on(
-            "dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss())
-        )
-        self.page.goto(file.as_uri())
-
-    def scroll_through(self) -> None:
-        """Shows everything, so that every chart is drawn."""
-        self.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-        charts = self.page.locator(".chart[data-spec]")
-        for index in range(charts.count()):
-            charts.nth(index).scroll_into_view_if_needed()
-        self.page.wait_for_function(
-            "document.querySelectorAll('.chart[data-spec]').length ==="
-            " document.querySelectorAll('.chart[data-drawn]').length"
-        )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +53,7 @@ def test_a_filter_by_backbone_and_evaluation_hides_the_others(visit: Visit) -> N
     assert set(shown.evaluate_all("cells => cells.map(c => c.dataset.e)")) == {"udpos"}
     assert visit.page.locator(".heatmap:visible").count() == 1
     visit.page.click("#filters [type=reset]")
-    visit.page.wait_for_function("document.querySelectorAll('.heatmap:not([hidden])').length === 2")
+    visit.wait_for("document.querySelectorAll('.heatmap:not([hidden])').length === 2")
 
 
 def test_a_filter_by_language_shows_the_mean_over_these_languages(visit: Visit) -> None:
@@ -117,8 +68,7 @@ def test_a_filter_by_language_shows_the_mean_over_these_languages(visit: Visit) 
     )
     assert float(effect) == pytest.approx(expected)
     visit.page.click("#filters [type=reset]")
-    visit.page.wait_for_function(f"document.querySelector('.heat td.e a').innerText !== {effect!r}")
-    assert first.inner_text() == before
+    visit.wait_for(f"document.querySelector('.heat td.e a').innerText === {json.dumps(before)}")
 
 
 def test_a_click_on_a_heading_sorts_by_effect(visit: Visit) -> None:
@@ -165,18 +115,9 @@ def test_a_phone_shows_the_page_without_sideways_scroll(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Any, file: Path, scheme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     visit = Visit(browser, file, color_scheme=scheme)
     visit.scroll_through()
-    found = Axe().run(visit.page).response["violations"]
-    serious = [
-        f"{each['id']}: {node['html'][:120]} {node['failureSummary'][:200]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"][:3]
-    ]
-    assert serious == []
+    assert serious(visit.page) == []
     visit.context.close()
 
 
@@ -190,6 +131,34 @@ def test_print_keeps_colors_and_opens_details(browser: Any, file: Path) -> None:
     visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert visit.page.locator("details:not([open])").count() > 0
     visit.context.close()
+
+
+def test_no_table_is_cut_on_paper(browser: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Paper is 190 mm wide. Tables of scores with many languages become lines of text."""
+    monkeypatch.setattr(view, "WIDE", 3)
+    report = sample_report(range(2))
+    results, effects = results_table(report), effects_table(report)
+    path = tmp_path / "report.html"
+    path.write_text(page(report, results, effects, summarize(report, results, effects)))
+    visit = Visit(browser, path, viewport={"width": 718, "height": 900})
+    visit.page.emulate_media(media="print")
+    visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 718
+    clipped = visit.page.locator("main *").evaluate_all(
+        "nodes => nodes.filter(n => ['auto', 'scroll', 'hidden'].includes(getComputedStyle(n).overflowX)"
+        " && !n.closest('svg, dialog')).map(n => n.className)"
+    )
+    assert clipped == []
+    place = visit.page.locator("#scores-1 thead th").all_text_contents().index("sw")
+    cell = visit.page.locator("#scores-1 tbody td").nth(place)
+    assert cell.evaluate("node => getComputedStyle(node, '::before').content") == '"sw "'
+    visit.context.close()
+
+
+def test_forgetting_and_the_images_of_the_run_are_shown(visit: Visit) -> None:
+    table = visit.page.get_by_role("region", name="Forgetting")
+    assert "60.0\t48.0\t−12.0 ± 1.2\t3" in table.inner_text()
+    assert "registry/plan@sha256:" in visit.page.locator("#provenance + dl").inner_text()
 
 
 def test_the_arm_with_the_hostile_name_is_a_line_of_the_table(visit: Visit) -> None:

@@ -133,7 +133,9 @@ def _described(annotation: Any, metadata: Any = ()) -> str:
     if origin in (Union, types.UnionType):
         return _described(next(one for one in arguments if one is not type(None)), metadata)
     if origin is Literal:
-        return ", ".join(f"`{str(one).lower() if one is True else one}`" for one in arguments)
+        return ", ".join(
+            f"`{str(one).lower() if isinstance(one, bool) else one}`" for one in arguments
+        )
     if origin is tuple:
         return f"list of {_described(arguments[0])}"
     if isinstance(origin, type) and issubclass(origin, Mapping):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components import images
 from pipelines import cluster_runs
 from pipelines.cli import main
 from pipelines.kfp.kfp_client import PIPELINE, Kfp
@@ -49,7 +50,10 @@ def test_submit_writes_the_runs_folder_and_starts_the_run(
     assert made["runtime_config"] == {"parameters": {"run": f"{store.uri}/runs/{submitted}"}}
     assert made["service_account"] == "xstilts-step"
     assert store.get_bytes_at(f"runs/{submitted}/plan.yaml") == PLAN.read_bytes()
-    assert (store.get_json(f"runs/{submitted}/run.json") or {})["mirror"] == MIRROR
+    run = store.get_json(f"runs/{submitted}/run.json") or {}
+    assert run["mirror"] == MIRROR
+    assert run["images"]["finetune (workers)"] == images.reference("finetune", "worker")
+    assert run["images"]["plan"] == images.reference("plan")
     assert (store.get_json(f"runs/{submitted}/kfp.json") or {})["run_id"] == made["run_id"]
 
 

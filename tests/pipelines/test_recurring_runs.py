@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components import images
 from pipelines import recurring_runs
 from pipelines.cli import main
 from pipelines.recurring_runs import Change, Schedule, diff, load, present
@@ -88,7 +89,7 @@ def test_applied_twice_nothing_is_written_the_second_time(
     file = write(tmp_path, WEEKLY, held)
     assert schedule("apply", file, kfp_server, store) == 0
     asked, before = len(kfp_server.requests), everything(store)
-    assert len(before) == 4
+    assert len(before) == 6  # plan, schedule and images of each
     capfd.readouterr()
     monkeypatch.setattr(Store, "put_bytes_at", written)
     assert schedule("apply", file, kfp_server, store) == 0
@@ -112,6 +113,8 @@ def test_its_firing_makes_a_run(
     kfp_server.add_run("7d8e0000-kfp-run", "weeklyb9qbc-2-2799800092", recurring_run_id="x")
     steps.plan(made["runtime_config"]["parameters"]["run"])
     (firing,) = recurring.firings(store, "weekly")
+    run = store.get_json(f"runs/{firing['run']}/run.json") or {}
+    assert run["images"]["stage"] == images.reference("stage")
     assert (store.get_json(f"runs/{firing['run']}/run.json") or {})[
         "fired_by"
     ] == "7d8e0000-kfp-run"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipelines.cli import main
-from pipelines.commands.report import previous_firing
+from xstilts.runs.firing_history import previous_firing
 
 
 @pytest.fixture

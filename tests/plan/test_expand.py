@@ -109,6 +109,27 @@ def test_cells_share_steps(expanded: Expanded) -> None:
     assert models == {squad["chain"][1]}  # xquad and mlqa read one fine-tuned model
 
 
+def test_forgetting_scores_the_last_model_of_each_path_with_the_heads_of_its_intermediate(
+    expanded: Expanded, text: str
+) -> None:
+    plain = expanded(text + "intermediate_scores: true\n")
+    expansion = expanded(text + "intermediate_scores: after_targets\n")
+    after = [entry for entry in expansion.intermediates if "target" in entry]
+    assert [entry for entry in expansion.intermediates if entry not in after] == plain.intermediates
+    [cell] = [c for c in expansion.cells if c["id"] == "tiny.squad.siqa+copa.i1.t1"]
+    [entry] = [
+        each
+        for each in after
+        if (each["backbone"], each["arm"], each["seed"], each["target"])
+        == ("tiny", "squad", 1, "siqa+copa")
+    ]
+    assert (entry["task"], entry["seed_target"]) == ("squad", 1)
+    parents = expansion.steps[entry["score"]].parents
+    assert (parents["model"], parents["heads"]) == (cell["chain"][-1], cell["chain"][0])
+    assert "none" not in {each["arm"] for each in after}
+    assert "none" not in {each["target"] for each in after}
+
+
 def test_arms_with_equal_content_share_their_steps(expanded: Expanded, text: str) -> None:
     expansion = expanded(text.replace("  captions: {", "  again: {task: squad}\n  captions: {"))
     chains = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from xstilts.analysis.inputs import Cell, Scored
-from xstilts.runs.collect import _banner, _missing, on_equal_sentences
+from xstilts.runs.collect import _banner, _images, _missing, on_equal_sentences
 from xstilts.runs.folder import failure_key
 
 
@@ -106,3 +106,16 @@ def test_the_banner_names_data_and_backbones_that_are_not_official(
     assert banner.startswith(begin)
     assert bool(banner) == bool(begin)
     assert ("tiny models" in banner) == tiny
+
+
+def test_provenance_lists_each_image_once_with_its_components() -> None:
+    images = {
+        "plan": "r/plan@sha256:a",
+        "finetune": "r/step@sha256:b",
+        "verdict": "r/plan@sha256:a",
+    }
+    assert _images(images) == [
+        {"image": "r/plan@sha256:a", "components": ["plan", "verdict"]},
+        {"image": "r/step@sha256:b", "components": ["finetune"]},
+    ]
+    assert _images({}) == []

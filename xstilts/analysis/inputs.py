@@ -175,7 +175,8 @@ class ReportInput:
     missing: {what, reason, log} for each score that does not exist.
     spent: the training budget that each backbone and arm used.
     staged: records and encodings with bad rows, truncation or unknown tokens.
-    intermediates: scores of arms on English dev rows of their own tasks, one row per metric.
+    intermediates: scores of arms on English dev rows of their own tasks, one row per metric; those
+        after a target have `target` and `seed_target`.
     cut_contexts: see `xstilts.analysis.cut_contexts`.
     provenance: where the numbers come from: run, store, plan, versions, commits, command.
     steps: fingerprint → what a finished step recorded.

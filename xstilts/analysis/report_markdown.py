@@ -52,6 +52,22 @@ def markdown(summary: Mapping[str, Any]) -> str:
             (*columns, "score"),
             ((*(row[key] for key in columns), f"{row['value']:.1f}") for row in intermediates),
         )
+    if summary.get("forgetting"):
+        lines += ["", "## Forgetting: the same scores after a target", ""]
+        names = ("backbone", "arm", "task", "metric", "target")
+        lines += _table(
+            (*names, "before", "after", "change", "seeds"),
+            (
+                (
+                    *(row[key] for key in names),
+                    f"{row['before']:.1f}",
+                    f"{row['after']:.1f}",
+                    f"{row['change']:+.1f}",
+                    row["seeds"],
+                )
+                for row in summary["forgetting"]
+            ),
+        )
     hub_languages = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
     if hub_languages:
         lines += ["", hub_form_note(hub_languages)]

@@ -7,7 +7,6 @@ dialogs and tooltips. The policy forbids every request.
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -24,12 +23,14 @@ from xstilts.analysis.page.language_facts import SOURCES
 from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.training import costs, duration
 from xstilts.analysis.page.view import (
+    COLUMNS,
     NAMES,
     cards,
     contrast_tables,
     named_contrasts,
     report_charts,
     score_tables,
+    wide_style,
 )
 from xstilts.analysis.paper_tables import points
 from xstilts.analysis.report_markdown import hub_form_note
@@ -77,13 +78,14 @@ def page(
     if charts is None:
         charts = list(report_charts(report, effects, seeds, headline, level))
     heat, shown = _numbered(heat_map(report, official_rows(report, effects)))
+    scores = score_tables(report, results)
     hub_languages = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
     script = f"{render.library()}\n{_text('page.js')}"
     price = (report.expanded.get("plan", {}).get("report") or {}).get("gpu_hour_price")
     return environment.get_template("report.html.j2").render(
         summary=summary,
         run=report.run,
-        style=f"{palette.style()}{_text('page.css')}",
+        style=f"{palette.style()}{_text('page.css')}{wide_style(scores)}",
         script=script,
         policy=_policy(script),
         cards=cards(summary),
@@ -99,7 +101,8 @@ def page(
         heat=heat,
         details=cell_details(report, effects, seeds, shown),
         explorer=script_json(explorer_data(report, effects, shown, 1 - level)),
-        scores=score_tables(report, results),
+        scores=scores,
+        columns=COLUMNS,
         one_seed=_one_seed(results),
         costs=costs(report.steps.values(), price),
         price=price,
@@ -129,13 +132,12 @@ def _figure(name: str, text: str, spec: Spec) -> dict[str, Any]:
     empty if that is too large.
     """
     svg = render.inline_svg(spec, name)
-    width = re.search(r'\bwidth="([\d.]+)"', svg)
     source = script_json(spec)
     return {
         "name": name,
         "text": text,
         "svg": svg,
-        "width": round(float(width[1])) if width else 640,
+        "width": render.svg_width(svg),
         "spec": source if len(source) <= LARGEST_SPEC else "",
     }
 

@@ -11,6 +11,7 @@ from xstilts.analysis.averages import RETRIEVAL, averages
 from xstilts.analysis.cut_contexts import cut_shares
 from xstilts.analysis.effects import backbones_of, confidence, unpaired
 from xstilts.analysis.estimands import AVERAGE, NON_ENGLISH, POOLED
+from xstilts.analysis.forgetting import forgetting, of_arms
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.multiplicity import INTERACTION, PRIMARY
 from xstilts.analysis.published_scores import beside_published
@@ -86,7 +87,8 @@ def summarize(report: ReportInput, results: pd.DataFrame, effects: pd.DataFrame)
         "overrides": expanded["overrides"],
         "unmatched": _unmatched(report),
         "budgets": _budgets(report),
-        "intermediates": list(report.intermediates),
+        "intermediates": list(of_arms(report.intermediates)),
+        "forgetting": forgetting(report.intermediates),
         "staged": list(report.staged),
         "cut_contexts": list(report.cut_contexts),
         "forms": forms(expanded),

@@ -97,6 +97,11 @@ class Heads(nn.Module):
             head.load_state_dict(state)
         return heads
 
+    def extend(self, other: "Heads") -> None:
+        """Adds the heads of another step after these."""
+        self.tasks += other.tasks
+        self.heads.extend(other.heads)
+
     def continue_from(self, manifest: Manifest, store: Store) -> None:
         """Copies the head of the previous stage (SIQA → COPA): same format, one task each."""
         before = manifest.step["spec"]["tasks"]

@@ -4,58 +4,59 @@ the official layout.
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from xstilts.errors import DataError, PlanError, in_a_line
-from xstilts.input_files import check_type, open_file, read_object
+from xstilts.errors import DataError, PlanError
+from xstilts.input_files import check_type, read_object
 from xstilts.official.forms import FORMS_OF, OFFICIAL_FORM
 from xstilts.official.layout import TABLES, Official, official_languages
+from xstilts.official.predictions import Cell, LanguagePredictions, Predictions, ReportPredictions
 from xstilts.store.documents import is_name
 from xstilts.tasks.registry import TASKS
 
-CELL = ("backbone", "arm", "seed_intermediate", "seed_target")
-Cell = tuple[str, str, int | None, int | None]
-
 
 def export(
-    report: Path, out: Path, benchmark: str = "xtreme-r", unofficial: bool = False
+    report: Path,
+    out: Path,
+    benchmark: str = "xtreme-r",
+    unofficial: bool = False,
+    predictions: Predictions | None = None,
 ) -> list[Path]:
     """Writes `<out>/<cell>/predictions|labels/<task>/test-<language>.<suffix>` for every cell of a
     report, and returns the folders of the cells.
 
     A cell is a backbone, an arm and its seeds. Raw retrieval has no target seed and is part of
-    every cell of its backbone, arm and intermediate seed. DataError if the report has no
-    predictions of the benchmark, PlanError for an unknown benchmark.
+    every cell of its backbone, arm and intermediate seed. The predictions of one cell and language
+    are in memory at a time. DataError if the report has no predictions of the benchmark, PlanError
+    for an unknown benchmark.
 
     Args:
         report: the report folder of a run.
         out: the folder to write to.
         benchmark: xtreme or xtreme-r.
         unofficial: also export what `left_out` lists.
+        predictions: where they come from; None: from the report.
     """
     if benchmark not in TABLES:
         raise PlanError(f"unknown benchmark {benchmark!r}; allowed: {', '.join(TABLES)}")
-    paths = {
-        task: report / "predictions" / f"{task.evaluation}.parquet"
-        for task in TABLES[benchmark].values()
-    }
-    existing = {task: path for task, path in paths.items() if path.is_file()}
-    known = _cells(existing.values())
-    hidden = set() if unofficial else set(_unofficial(report, benchmark))
+    predictions = predictions or ReportPredictions(report)
+    existing = _existing(predictions, benchmark)
+    every = (cell for task in existing for cell in predictions.cells(task.evaluation))
+    known = list(dict.fromkeys(every))
+    hidden = set() if unofficial else set(_unofficial(report, benchmark, predictions))
     cells: dict[str, None] = {}
-    for task, path in existing.items():
-        for keys, rows in _table(path).groupby([*CELL, "language"], sort=False, dropna=False):
-            cell, language = _cell(keys), str(keys[-1])
-            for seed in _target_seeds(cell, known) if _is_exported(task, language, hidden) else ():
+    for task in existing:
+        wanted = partial(_is_exported, task, hidden)
+        for cell, language, part in predictions.parts(task.evaluation, wanted):
+            for seed in _target_seeds(cell, known):
                 folder = out / cell_name((*cell[:3], seed))
-                _write(task, language, rows, folder)
+                _write(task, language, part, folder)
                 cells[str(folder)] = None
     if not cells:
-        reasons = "; ".join(["", *left_out(report, benchmark)]) if hidden else ""
+        reasons = "; ".join(["", *left_out(report, benchmark, predictions)]) if hidden else ""
         raise DataError(
             f"{report}: no predictions of {benchmark}; use the report folder of a finished "
             f"run{reasons}"
@@ -63,11 +64,17 @@ def export(
     return [Path(name) for name in cells]
 
 
-def _is_exported(task: Official, language: str, hidden: Collection[tuple[str, str]]) -> bool:
+def _existing(predictions: Predictions, benchmark: str) -> list[Official]:
+    """The tasks of a benchmark with predictions."""
+    names = predictions.evaluations()
+    return [task for task in TABLES[benchmark].values() if task.evaluation in names]
+
+
+def _is_exported(task: Official, hidden: Collection[tuple[str, str]], language: str) -> bool:
     return language in task.languages and (task.evaluation, language) not in hidden
 
 
-def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
+def _unofficial(report: Path, benchmark: str, predictions: Predictions) -> list[tuple[str, str]]:
     """(evaluation, language) of predictions in another form than the official labels: UD-POS words
     that are not from the treebanks. Reports without this information were made when only the hub's
     copy was supported.
@@ -83,13 +90,11 @@ def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
         (row["evaluation"], row["language"]) for row in stated if row["form"] == OFFICIAL_FORM
     }
     unofficial = []
-    for task in TABLES[benchmark].values():
-        predictions = report / "predictions" / f"{task.evaluation}.parquet"
-        if task.evaluation in FORMS_OF and predictions.is_file():
-            languages = _table(predictions, ["language"])["language"].unique()
+    for task in _existing(predictions, benchmark):
+        if task.evaluation in FORMS_OF:
             unofficial += [
                 (task.evaluation, code)
-                for code in languages
+                for code in predictions.languages(task.evaluation)
                 if (task.evaluation, code) not in official
             ]
     return [
@@ -99,10 +104,15 @@ def _unofficial(report: Path, benchmark: str) -> list[tuple[str, str]]:
     ]
 
 
-def left_out(report: Path, benchmark: str = "xtreme-r") -> list[str]:
-    """What `export` leaves out of a submission and why, one line per evaluation."""
+def left_out(
+    report: Path, benchmark: str = "xtreme-r", predictions: Predictions | None = None
+) -> list[str]:
+    """What `export` leaves out of a submission and why, one line per evaluation. The arguments are
+    those of `export`.
+    """
     languages_of: dict[str, list[str]] = {}
-    for evaluation, language in _unofficial(report, benchmark):
+    predictions = predictions or ReportPredictions(report)
+    for evaluation, language in _unofficial(report, benchmark, predictions):
         languages_of.setdefault(evaluation, []).append(language)
     return [
         f"{evaluation} ({' '.join(languages)}) has the words of the hub's copy, but the official "
@@ -110,31 +120,6 @@ def left_out(report: Path, benchmark: str = "xtreme-r") -> list[str]:
         "with --unofficial"
         for evaluation, languages in languages_of.items()
     ]
-
-
-def _table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """The predictions of an evaluation. DataError for another file."""
-    with open_file(path) as stream:
-        try:
-            return pd.read_parquet(stream, columns=columns)
-        except (ValueError, OSError, LookupError) as error:  # pyarrow's errors are of these types
-            raise DataError(
-                f"{path}: cannot be read as predictions ({type(error).__name__}: "
-                f"{in_a_line(str(error))[:200]}); download the report again"
-            ) from error
-
-
-def _cell(keys: Sequence[Any]) -> Cell:
-    intermediate, target = (None if pd.isna(seed) else int(seed) for seed in keys[2:4])
-    return str(keys[0]), str(keys[1]), intermediate, target
-
-
-def _cells(paths: Iterable[Path]) -> list[Cell]:
-    """The cells of all tasks without duplicates."""
-    rows = [_table(path, [*CELL]).drop_duplicates() for path in paths]
-    return list(
-        dict.fromkeys(_cell(keys) for frame in rows for keys in frame.itertuples(index=False))
-    )
 
 
 def _target_seeds(cell: Cell, known: Sequence[Cell]) -> list[int | None]:
@@ -155,13 +140,13 @@ def cell_name(cell: Cell) -> str:
     return name
 
 
-def _write(task: Official, language: str, rows: pd.DataFrame, folder: Path) -> None:
+def _write(task: Official, language: str, rows: LanguagePredictions, folder: Path) -> None:
     if task.name == "tatoeba":
         rows = _alphabetical(rows)
-    ids = distinct([str(name) for name in rows["id"]])
+    ids = distinct(rows.ids)
     sides = {
-        side: [json.loads(text) for text in rows[column]]
-        for side, column in (("predictions", "prediction"), ("labels", "gold"))
+        side: [json.loads(text) for text in texts]
+        for side, texts in (("predictions", rows.predictions), ("labels", rows.golds))
     }
     for side, values in sides.items():
         path = folder / side / task.file(language)
@@ -194,17 +179,19 @@ def distinct(ids: Sequence[str]) -> list[str]:
     return names
 
 
-def _alphabetical(rows: pd.DataFrame) -> pd.DataFrame:
+def _alphabetical(rows: LanguagePredictions) -> LanguagePredictions:
     """Tatoeba's rows in the order of the official English file: stably sorted by code points
     (xtreme utils_preprocess.py tatoeba_preprocess). DataError for a report without the sentences.
     """
-    if "asked" not in rows or rows["asked"].isna().any():
+    if rows.asked is None:
         raise DataError(
             "predictions/tatoeba.parquet has no column asked; run the plan again to write the "
             "report with it"
         )
-    texts = [str(text).strip() for text in rows["asked"]]
-    return rows.iloc[sorted(range(len(texts)), key=texts.__getitem__)]
+    texts = [text.strip() for text in rows.asked]
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    columns = (rows.ids, rows.predictions, rows.golds)
+    return LanguagePredictions(*([column[place] for place in order] for column in columns))
 
 
 def _labels(task: Official, ids: Sequence[str], values: Sequence[Any], side: str) -> str:

@@ -278,7 +278,8 @@ def _cost_key(step: Step) -> tuple[str, ...]:
     start from.
     """
     spec = {name: value for name, value in step.spec.items() if name != "seed"}
-    rows = (f"{role} {fp}" for role, fp in step.parents.items() if role not in ("init", "model"))
+    weights = ("init", "model", "heads")
+    rows = (f"{role} {fp}" for role, fp in step.parents.items() if role not in weights)
     return step.kind, json.dumps(spec, sort_keys=True), *sorted(rows)
 
 

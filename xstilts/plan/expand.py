@@ -17,7 +17,7 @@ from xstilts.plan.memory_needs import memory_needs, refuse
 from xstilts.plan.miniature_sizes import built_config
 from xstilts.plan.schema import Arm, Plan
 from xstilts.plan.split_sources import Sources
-from xstilts.plan.step_factory import NOTHING_LEFT, Steps
+from xstilts.plan.step_factory import NOTHING_LEFT, AfterTarget, Steps
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import Task
 
@@ -181,6 +181,7 @@ def _seed_paths(plan: Plan, arm: Arm) -> Iterator[tuple[int | None, list[int]]]:
 
 def _cells(steps: Steps, test_sets: Mapping[str, TestSet]) -> Iterator[Json]:
     plan, tables = steps.plan, steps.tables
+    forgetting = plan.intermediate_scores == "after_targets"
     by_target: dict[tuple[str, ...], list[str]] = {}
     for name, test_set in test_sets.items():
         by_target.setdefault(tuple(test_set.task.trained_target or ()), []).append(name)
@@ -211,6 +212,11 @@ def _cells(steps: Steps, test_sets: Mapping[str, TestSet]) -> Iterator[Json]:
                         chain = _chain(steps, backbone, trained, first, seed, path)
                         if chain is None:
                             continue
+                        if forgetting and first and intermediate is not None and seed is not None:
+                            after = AfterTarget("+".join(trained), seed, chain[-1])
+                            steps.score_intermediate(
+                                backbone, arm_name, arm, intermediate, first, after
+                            )
                         label = f"{path} → {'+'.join(trained) or 'none'}" + (
                             "" if seed is None else f" ({seed})"
                         )

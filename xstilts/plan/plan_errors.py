@@ -91,7 +91,10 @@ def _message(model: type[BaseModel], loc: Loc, item: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{path}: is required"
     if kind == "literal_error":
-        allowed = [str(value) for value in _literals(_annotation(model, loc))]
+        allowed = [
+            str(value).lower() if isinstance(value, bool) else str(value)
+            for value in _literals(_annotation(model, loc))
+        ]
         return (
             f"{path}: {not_one_of(value, allowed)}"
             if allowed

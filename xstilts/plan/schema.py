@@ -476,6 +476,8 @@ class Plan(Part):
 
     seeds: pairs (intermediate, target). languages: None means all languages of each evaluation.
     limit: at most this many rows of each split and updates of each training, for a smoke run.
+    intermediate_scores: whether arms are scored on their own tasks; with `after_targets` again
+    after each target.
     """
 
     # checks.py requires name, backbones and evaluations. Their defaults allow validation to
@@ -501,7 +503,7 @@ class Plan(Part):
     headline: str | None = None
     controls: Controls = Controls()
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    intermediate_scores: bool = False
+    intermediate_scores: Literal[False, True, "after_targets"] = False
     most_bad_rows: Annotated[float, Field(ge=0, lt=1)] = 0.05
     splits: Mapping[str, SplitPlan] = {}
     limit: Count | None = None

@@ -1,6 +1,7 @@
 """Makes the steps of a plan. Requests for the same content return the same step."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ RETRIEVAL_DEPTH = 0.583333
 ENGLISH = "en"
 #: Splits that an arm's image condition applies to.
 _TRAINED_ON = ("train", "select")
+
+
+@dataclass(frozen=True)
+class AfterTarget:
+    """A model that continues an intermediate. target: what it was trained on. seed: the target
+    seed. model: its finetune step.
+    """
+
+    target: str
+    seed: int
+    model: str
 
 
 class Steps:
@@ -516,11 +528,20 @@ class Steps:
             return {}
         return {"answer_limit": self.recipes.answer_limit(read_as, self.plan.backbones[name])}
 
-    def score_intermediate(self, name: str, arm_name: str, arm: Arm, seed: int, model: str) -> None:
+    def score_intermediate(
+        self,
+        name: str,
+        arm_name: str,
+        arm: Arm,
+        seed: int,
+        model: str,
+        after: AfterTarget | None = None,
+    ) -> None:
         """Adds score steps of an arm's tasks on their English dev rows to `intermediates`.
 
         The arm answers as it was trained: with its heads, or in words. A task without dev rows or
-        metrics is added with the reason.
+        metrics is added with the reason. A model after a target answers with the heads of the
+        intermediate.
 
         Args:
             name: Name of the backbone.
@@ -528,6 +549,7 @@ class Steps:
             arm: The arm.
             seed: The intermediate seed.
             model: Finetune step of the arm.
+            after: What is scored in place of the arm: a model that continues it.
         """
         backbone = self.plan.backbones[name]
         for place, given in enumerate(self.made[model].spec["tasks"]):
@@ -538,6 +560,7 @@ class Steps:
                 "seed": seed,
                 "task": task.name,
                 "objective": objective,
+                **({"target": after.target, "seed_target": after.seed} if after else {}),
             }
             images = arm.images if task.modality == "image" else "real"
             records = self.records(
@@ -550,7 +573,8 @@ class Steps:
                     if records is None
                     else "no metric is defined for it"
                 )
-                self.intermediates.append({**entry, "score": None, "reason": reason})
+                if after is None:  # once per arm
+                    self.intermediates.append({**entry, "score": None, "reason": reason})
                 continue
             lengths = self.recipes.lengths(task.name, backbone, objective)
             rows = self.encode(
@@ -562,7 +586,8 @@ class Steps:
                 lengths,
                 records,
             )
-            parents = self._made_by(name) | {"model": model, "test:en": rows, "gold:en": records}
+            parents = self._made_by(name) | {"test:en": rows, "gold:en": records}
+            parents |= {"model": after.model, "heads": model} if after else {"model": model}
             spec = {
                 "evaluation": task.name,
                 "languages": [ENGLISH],
@@ -574,7 +599,8 @@ class Steps:
                 **(self._answers(name, task, task.name) if objective != "lm" else {}),
             }
             split = self.made[records].spec["source"]["split"]
-            label = f"{name}: {arm_name} ({seed}) on its own {task.name}"
+            path = f" → {after.target} ({after.seed})" if after else ""
+            label = f"{name}: {arm_name} ({seed}){path} on its own {task.name}"
             score = self._add("score", label, spec, parents, splits={ENGLISH: split})
             self.intermediates.append(
                 {**entry, "score": score, "split": split, "metrics": list(metrics)}

@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from xstilts import __version__
 from xstilts.analysis.cut_contexts import cut_contexts
 from xstilts.analysis.inputs import Cell, Lazy, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
-from xstilts.errors import PlanError, StoreError
+from xstilts.errors import PlanError
 from xstilts.runs.folder import failure_key
 from xstilts.runs.recorded_steps import step_records
 from xstilts.runs.step_counts import EXAMPLES, Counted, Examples, read_examples, stored, texts
+from xstilts.runs.stored_predictions import queries
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
+
+#: What identifies a score of an arm on its own task; the last two only after a target.
+INTERMEDIATE = ("backbone", "arm", "seed", "task", "objective", "target", "seed_target")
 
 
 def report_input(store: Store, folder: str) -> ReportInput:
@@ -212,7 +215,7 @@ class Reader:
 
         asked: Sequence[str] = ()
         if step["spec"]["format"] == "retrieval":
-            asked = Lazy(count, lambda: self._queries(step, language))
+            asked = Lazy(count, lambda: queries(self.store, step, language))
         return Scored(
             these.ids,
             these.clusters,
@@ -226,21 +229,6 @@ class Reader:
             counts=partial(counted.of, key),
             corpus=counted.corpus[key],
         )
-
-    def _queries(self, step: Mapping[str, Any], language: str) -> Sequence[str]:
-        """The English query sentences of a retrieval task; a submission sorts them
-        alphabetically.
-        """
-        fingerprint = step["parents"][f"gold:{language}"]
-        manifest = self.manifests.get(fingerprint)
-        if manifest is None:
-            raise StoreError(
-                f"{step['settings']['label']}: its records {fingerprint[:12]} are not in the "
-                "store; run the plan again"
-            )
-        path = self.store.file(manifest, "records.parquet")
-        texts: list[str] = pq.read_table(path, columns=["text_pair"])["text_pair"].to_pylist()
-        return texts
 
 
 def _missing(
@@ -287,13 +275,16 @@ def _intermediates(
     """
     rows = []
     for entry in expanded.get("intermediates", ()):
-        head = {key: entry[key] for key in ("backbone", "arm", "seed", "task", "objective")}
+        head = {key: entry[key] for key in INTERMEDIATE if key in entry}
         fingerprint = entry["score"]
         if fingerprint is None:
             rows.append({**head, "reason": entry["reason"]})
         elif fingerprint not in reader.manifests:
             step = expanded["steps"][fingerprint]
-            cell = {"id": step["settings"]["label"], "chain": [step["parents"]["model"]]}
+            chain = [
+                step["parents"][role] for role in ("heads", "model") if role in step["parents"]
+            ]
+            cell = {"id": step["settings"]["label"], "chain": chain}
             missing.append(_missing(reader.store, folder, cell, entry["task"], fingerprint))
         else:
             scored = reader.read(entry["task"], fingerprint, expanded["steps"][fingerprint])[
@@ -374,10 +365,21 @@ def _provenance(
         "schedule": run.get("schedule"),
         "xstilts": __version__,
         "environment": expanded.get("environment", {}),
+        "images": _images(run.get("images") or {}),
         "sources": expanded["identities"],
         "plan": None if text is None else text.decode(),
         "command": f"xstilts run plan.yaml --mirror {mirror} --out runs/{expanded['name']}",
     }
+
+
+def _images(images: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The distinct images of a run with the components that used them; none of a run without
+    containers.
+    """
+    users: dict[str, list[str]] = {}
+    for component, image in images.items():
+        users.setdefault(image, []).append(component)
+    return [{"image": image, "components": names} for image, names in users.items()]
 
 
 def _info(manifests: Mapping[str, Manifest], fingerprint: str) -> Mapping[str, Any] | None:

@@ -205,7 +205,8 @@ class LoadedBackbone:
         task = self.tasks[step.spec["evaluation"]]
         if task.labels or task.format != "tagging" or "model" not in step.parents:
             return task.labels
-        trained = Step.from_json(self.parent("finetune", step.parents["model"], step).step)
+        model = step.parents.get("heads", step.parents["model"])
+        trained = Step.from_json(self.parent("finetune", model, step).step)
         return self.trained_tags(trained, trained.spec["tasks"][int(step.spec.get("head", 0))])
 
     def trained_tags(self, step: Step, task: Mapping[str, Any]) -> Sequence[str]:

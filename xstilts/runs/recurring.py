@@ -262,6 +262,15 @@ def put(
     store.put_json(f"{folder_of(name)}/schedule.json", dict(document))
 
 
+def put_images(store: Store, name: str, images: Mapping[str, str]) -> None:
+    """Records component → image of a schedule, unless it is recorded already. Each firing copies
+    it.
+    """
+    key = f"{folder_of(name)}/images.json"
+    if (store.get_json(key) or {}).get("images") != images:
+        store.put_json(key, {"images": dict(images)})
+
+
 def task_files(store: Store, name: str) -> dict[str, str]:
     """path → text of a schedule's private task files."""
     document = store.get_json(f"{folder_of(name)}/schedule.json") or {}
@@ -305,6 +314,8 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
         "fired_by": firing,
         "held": pinned,
     }
+    if (images := store.get_json(f"{folder_of(name)}/images.json")) is not None:
+        details["images"] = images["images"]
     files = task_files(store, name)
     plan = repeated(text, repeat, number, pinned.get("models", {}), files)
     return str(record["run"]), plan, details

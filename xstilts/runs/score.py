@@ -184,9 +184,8 @@ def _make_shards(
     for (model, checkpoint), parts in assigned(every, workers.rank, workers.world).items():
         step = large[model][0]
         try:
-            predictor = predictor_of(
-                loaded, loaded.parent("finetune", model, step) if model else None, step, checkpoint
-            )
+            manifest = loaded.parent("finetune", model, step) if model else None
+            predictor = predictor_of(loaded, manifest, large[model], checkpoint)
             with loaded.folded(), torch.no_grad():
                 make(loaded.store, predictor, parts)
         except RECORDED as error:
@@ -205,7 +204,7 @@ def score(loaded: LoadedBackbone, model: str, steps: Sequence[Step]) -> dict[str
     jobs = jobs_of(loaded, steps)
     predictions = {}
     for checkpoint in checkpoints(manifest):
-        predictor = predictor_of(loaded, manifest, steps[0], checkpoint)
+        predictor = predictor_of(loaded, manifest, steps, checkpoint)
         with loaded.folded(), torch.no_grad():
             predictions[checkpoint] = predict(
                 predictor, with_vectors(loaded.store, predictor, jobs, checkpoint)

@@ -22,7 +22,7 @@ def jobs_of(loaded: LoadedBackbone, steps: Sequence[Step]) -> list[Job]:
     jobs = []
     for step in steps:
         format_, depth = step.spec["format"], step.spec.get("layer")
-        head = int(step.spec.get("head", 0))
+        head = int(step.spec.get("head", 0)) + _heads_before(loaded, step)
         limit = AnswerLimit(**step.spec["answer_limit"]) if format_ == "span" else None
         pooling = str(step.spec.get("pooling", "mean"))
         for language in step.spec["languages"]:
@@ -42,6 +42,15 @@ def jobs_of(loaded: LoadedBackbone, steps: Sequence[Step]) -> list[Job]:
     return jobs
 
 
+def _heads_before(loaded: LoadedBackbone, step: Step) -> int:
+    """How many heads of the step's model `predictor_of` puts before those of the step's parent
+    `heads`; 0 for a step that is answered by its model's own.
+    """
+    if "heads" not in step.parents:
+        return 0
+    return len(loaded.parent("finetune", step.parents["model"], step).step["spec"]["tasks"])
+
+
 def checkpoints(manifest: Manifest | None) -> list[str]:
     """`selected`, and `last` if English dev selected other weights than the last."""
     return ["selected"] + (
@@ -52,16 +61,17 @@ def checkpoints(manifest: Manifest | None) -> list[str]:
 def predictor_of(
     loaded: LoadedBackbone,
     manifest: Manifest | None,
-    step: Step,
+    steps: Sequence[Step],
     checkpoint: str,
     budget: int | None = None,
 ) -> Predictor:
-    """The loaded backbone with a model's weights; without a manifest, with its own.
+    """The loaded backbone with a model's weights; without a manifest, with its own. After the
+    model's heads come those of an earlier training that its score steps have as parent `heads`.
 
     Args:
         loaded: The backbone.
         manifest: Of the model's finetune step.
-        step: A score step of the model.
+        steps: Score steps of the model.
         checkpoint: `selected` or `last`.
         budget: Tokens per batch; None for what fits into this worker's memory.
     """
@@ -70,9 +80,15 @@ def predictor_of(
     heads: Heads | None = None
     if manifest is not None:
         loaded.load(manifest, prefix)
-        heads = Heads.load(manifest, loaded.store, loaded.backbone, prefix).to(loaded.device)
+        heads = Heads.load(manifest, loaded.store, loaded.backbone, prefix)
+        for step in steps:
+            if "heads" in step.parents:  # all continue the same one
+                earlier = loaded.parent("finetune", step.parents["heads"], step)
+                heads.extend(Heads.load(earlier, loaded.store, loaded.backbone))
+                break
+        heads = heads.to(loaded.device)
     loaded.backbone.eval()
-    budget = scoring_budget(loaded.backbone, step) if budget is None else budget
+    budget = scoring_budget(loaded.backbone, steps[0]) if budget is None else budget
     return Predictor(
         loaded.backbone, heads, loaded.processor, budget, loaded.device, loaded.scratch / "vectors"
     )

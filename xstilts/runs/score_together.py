@@ -121,7 +121,7 @@ def _part_of(
     every = jobs_of(loaded, steps)
     parts: list[Part] = []
     for checkpoint in checkpoints(manifest):
-        predictor = predictor_of(loaded, manifest, steps[0], checkpoint, budget)
+        predictor = predictor_of(loaded, manifest, steps, checkpoint, budget)
         with loaded.folded(), torch.no_grad():
             jobs = (
                 with_vectors(loaded.store, predictor, every, checkpoint)

@@ -35,6 +35,7 @@ MEMBERS: Mapping[str, Mapping[str, Types]] = {
     "runs/*/kfp.json": {"host": str, "run_id": str},
     "runs/*/tasks/*.json": {"files": dict},
     "schedules/*/schedule.json": {"mirror": str, "held": dict},
+    "schedules/*/images.json": {"images": dict},
     "schedules/*/firings/*.json": {"run": str, "number": int, "at": _Number},
     "index/manifests.json": {"sha256": str, "manifests": dict},
     "work/*/state.json": {"update": int, "time": _Number, "files": dict},

@@ -22,6 +22,7 @@ CONFIG: Spec = {
         "titleColor": SOFT,
         "titleFontWeight": "normal",
         "titleFontSize": 11,
+        "titlePadding": 10,  # browsers without Arial have wider labels
         "labelFontSize": 12,
         "domain": False,
         "ticks": False,

@@ -50,6 +50,7 @@ def languages(rows: Rows, order: Sequence[Mapping[str, Any]], group: str) -> Spe
             "encoding": {"x": {"value": 0}, "y": {**y, "axis": None}, "text": {"field": "text"}},
         }
     ]
+    width = max(92, min(240, 760 // len(evaluations)))
     for place, evaluation in enumerate(evaluations):
         part = [row for row in rows if row["evaluation"] == evaluation]
         x = {
@@ -68,8 +69,8 @@ def languages(rows: Rows, order: Sequence[Mapping[str, Any]], group: str) -> Spe
         ]
         columns.append(
             {
-                "title": {"text": evaluation, "offset": 8},
-                "width": max(92, min(240, 760 // len(evaluations))),
+                "title": {"text": evaluation, "offset": 8, "limit": width},
+                "width": width,
                 "height": step,
                 "transform": [{"filter": {"field": "evaluation", "equal": evaluation}}],
                 "layer": [

@@ -31,6 +31,12 @@ def inline_svg(spec: Mapping[str, Any], name: str) -> str:
     return _ID.sub(lambda match: f"{match[1]}{name}-{match[2]}", svg)
 
 
+def svg_width(svg: str) -> int:
+    """The width of a chart in pixels."""
+    width = re.search(r'\bwidth="([\d.]+)"', svg)
+    return round(float(width[1])) if width else 640
+
+
 def write_files(spec: Mapping[str, Any], folder: Path, name: str) -> None:
     """The chart as `name`.svg, .pdf and .png, on white."""
     folder.mkdir(parents=True, exist_ok=True)

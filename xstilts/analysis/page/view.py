@@ -19,8 +19,12 @@ from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.training import curve_charts
 from xstilts.analysis.result_texts import clear, p_text
 
+#: A table of scores with more columns than this does not fit on paper.
+WIDE = 14
 #: Rows over several languages.
 AGGREGATES = (AVERAGE, GAP, NON_ENGLISH)
+#: Aggregate → its column in a table of scores.
+COLUMNS = {AVERAGE: "average", NON_ENGLISH: "non-English"}
 NAMES = {ENGLISH: "English", NON_ENGLISH: "non-English", GAP: "gap", AVERAGE: "all"}
 
 
@@ -183,6 +187,7 @@ def score_tables(report: ReportInput, results: pd.DataFrame) -> list[dict[str, A
                 "evaluation": evaluation,
                 "metric": report.official_metrics[str(evaluation)],
                 "languages": columns,
+                "wide": len(columns) > WIDE,
                 "lines": [
                     {
                         "backbone": backbone,
@@ -200,6 +205,26 @@ def score_tables(report: ReportInput, results: pd.DataFrame) -> list[dict[str, A
             }
         )
     return tables
+
+
+def wide_style(tables: Sequence[Mapping[str, Any]]) -> str:
+    """CSS that on paper puts the name of its column before each score of a wide table. A rule per
+    column is much smaller than an attribute per score.
+    """
+    rules = [
+        f"#scores-{number} td:nth-child({place})::before"
+        f"{{content:{_css_text(COLUMNS.get(name, name))}}}"
+        for number, table in enumerate(tables, 1)
+        if table["wide"]
+        for place, name in enumerate(table["languages"], 3)
+    ]
+    return f"@media print{{{''.join(rules)}}}"
+
+
+def _css_text(text: str) -> str:
+    """A CSS string of a text and a space, in which only letters and digits are not escaped."""
+    safe = (c if c.isalnum() and c.isascii() else f"\\{ord(c):x} " for c in f"{text} ")
+    return f'"{"".join(safe)}"'
 
 
 def _finite(values: Sequence[float | None]) -> list[float | None]:
