@@ -1,6 +1,7 @@
 """What changed between two runs: the scores of each arm, paired by seed and example."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -52,12 +53,12 @@ def changes(run: ReportInput, other: ReportInput) -> pd.DataFrame:
     adjusted p-value, or with one seed its interval, excludes zero.
     """
     level = confidence(run)
-    cells, others = _parallel(run.cells, other.cells)
+    run, other = _parallel(run, other)
     rows: list[dict[str, Any]] = []
     names = [name for name in run.metrics if name in other.metrics]
     for backbone in dict.fromkeys(chain(backbones_of(run), backbones_of(other))):
-        for arm in dict.fromkeys(each.arm for each in (*cells, *others)):
-            rows += _of_arm(run, names, backbone, arm, cells, others, level)
+        for arm in dict.fromkeys(each.arm for each in (*run.cells, *other.cells)):
+            rows += _of_arm(run, other, names, (backbone, arm), level)
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "regression"])
     table = adjusted(table.assign(family=HEAT_MAP)).drop(columns="family")
     points = threshold(run)
@@ -82,37 +83,33 @@ def _is_loss(row: Mapping[str, Any], points: float, alpha: float) -> bool:
     return bool(row["ci_high"] < 0)
 
 
-def _parallel(*runs: Sequence[Cell]) -> tuple[list[Cell], ...]:
-    """The cells of both runs with the same clusters for the same examples."""
-    joined = iter(in_parallel([cell for cells in runs for cell in cells]))
-    return tuple([next(joined) for _ in cells] for cells in runs)
+def _parallel(*runs: ReportInput) -> list[ReportInput]:
+    """The runs with the same clusters for the same examples."""
+    joined = iter(in_parallel([cell for run in runs for cell in run.cells]))
+    return [replace(run, cells=[next(joined) for _ in run.cells]) for run in runs]
 
 
 def _of_arm(
     run: ReportInput,
+    other: ReportInput,
     evaluations: Sequence[str],
-    backbone: str,
-    arm: str,
-    cells: Sequence[Cell],
-    others: Sequence[Cell],
+    name: tuple[str, str],
     level: float,
 ) -> Iterator[dict[str, Any]]:
     """The rows of one backbone and arm.
 
     Args:
         run: the run.
+        other: the run that it is compared with.
         evaluations: that both runs have.
-        backbone: name of a backbone.
-        arm: name of an arm.
-        cells: of the run.
-        others: of the other run.
+        name: of a backbone, and of an arm.
         level: confidence level.
     """
-    head: dict[str, Any] = {"backbone": backbone, "arm": arm}
+    head: dict[str, Any] = dict(zip(("backbone", "arm"), name, strict=True))
     means: dict[str, Table] = {}
     for evaluation in evaluations:
         metric = run.official_metrics[evaluation]
-        sides = [cells_of(each, backbone, arm, evaluation) for each in (cells, others)]
+        sides = [cells_of(each.arms.get(name, ()), evaluation) for each in (run, other)]
         if not any(sides):
             continue
         row = {**head, "evaluation": evaluation, "metric": metric}

@@ -5,7 +5,7 @@ The statistics are in these modules: plan.seed_layout (which seeds the pairs sha
 docs/methods.md explains them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -82,27 +82,7 @@ def effects_table(report: ReportInput) -> pd.DataFrame:
     computed: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for evaluation, metrics in report.metrics.items():
         for metric in (name for name in metrics if name in METRICS):
-            resampled: list[tuple[dict[str, Any], Paired]] = []
-            cache = ScoreCache()
-            for number, contrast in enumerate(report.contrasts):
-                effects = _effects_on(report, contrast, evaluation, metric, cache)
-                for backbone, each in effects.items():
-                    rows = _language_rows(report, contrast, backbone, each, level)
-                    computed.setdefault((number, backbone), []).extend(rows)
-                    average = next((row for row in rows if row["language"] == AVERAGE), None)
-                    if metric == metrics[0] and average is not None and average["p"] is not None:
-                        table, over = each.differences.estimands[AVERAGE]
-                        if pair := _paired(each, over, table.layout):
-                            resampled.append((average, pair))
-                if metric == metrics[0] and metric not in RETRIEVAL:
-                    pools[number].add(
-                        evaluation,
-                        {
-                            backbone: each.differences
-                            for backbone, each in effects.items()
-                            if not each.same_data
-                        },
-                    )
+            resampled = _in_metric(report, evaluation, metric, pools, computed, level)
             intervals = bootstrap_intervals([pair for _, pair in resampled], metric, level)
             for (row, _), (low, high) in zip(resampled, intervals, strict=True):
                 row |= {"bootstrap_low": low, "bootstrap_high": high}
@@ -119,6 +99,48 @@ def effects_table(report: ReportInput) -> pd.DataFrame:
     )
     table.loc[repeated, "family"] = EXPLORATORY
     return adjusted(table)
+
+
+def _in_metric(
+    report: ReportInput,
+    evaluation: str,
+    metric: str,
+    pools: Sequence[Pool],
+    computed: dict[tuple[int, str], list[dict[str, Any]]],
+    level: float,
+) -> list[tuple[dict[str, Any], Paired]]:
+    """(row, its cells) of the averages that get a bootstrap interval.
+
+    Args:
+        report: the report's input.
+        evaluation: name of the evaluation.
+        metric: name of a metric that is a ratio of counts.
+        pools: of each contrast, to which effects in the official metric are added.
+        computed: (number of the contrast, backbone) → rows, to which this adds.
+        level: confidence level.
+    """
+    official = metric == report.official_metrics[evaluation]
+    resampled: list[tuple[dict[str, Any], Paired]] = []
+    cache = ScoreCache()
+    for number, contrast in enumerate(report.contrasts):
+        cache.next_contrast()
+        effects = _effects_on(report, contrast, evaluation, metric, cache)
+        for backbone, each in effects.items():
+            rows = _language_rows(report, contrast, backbone, each, level)
+            computed.setdefault((number, backbone), []).extend(rows)
+            average = next((row for row in rows if row["language"] == AVERAGE), None)
+            if official and average is not None and average["p"] is not None:
+                table, over = each.differences.estimands[AVERAGE]
+                if pair := _paired(each, over, table.layout):
+                    resampled.append((average, pair))
+        if official and metric not in RETRIEVAL:
+            of_contrast = {
+                backbone: each.differences
+                for backbone, each in effects.items()
+                if not each.same_data
+            }
+            pools[number].add(evaluation, of_contrast)
+    return resampled
 
 
 def confidence(report: ReportInput) -> float:
@@ -175,7 +197,7 @@ def _effects_on(
     effects = {}
     for backbone, *sides in _compared(report, contrast):
         arms, references = (
-            cells_of(report.cells, of, contrast[side], evaluation)
+            cells_of(report.arms.get((of, contrast[side]), ()), evaluation)
             for of, side in zip(sides, ("arm", "reference"), strict=True)
         )
         if pairs := paired(arms, references):
@@ -229,7 +251,7 @@ def unpaired(report: ReportInput) -> Iterator[tuple[str, str, str, str]]:
         for backbone, *sides in _compared(report, contrast):
             for evaluation in report.metrics:
                 arms, references = (
-                    cells_of(report.cells, of, contrast[side], evaluation)
+                    cells_of(report.arms.get((of, contrast[side]), ()), evaluation)
                     for of, side in zip(sides, ("arm", "reference"), strict=True)
                 )
                 if not arms or not references:
@@ -339,12 +361,10 @@ def _row(head: Mapping[str, Any], table: Table, level: float) -> dict[str, Any]:
     }
 
 
-def cells_of(cells: Sequence[Cell], backbone: str, arm: str, evaluation: str) -> dict[Pair, Cell]:
-    """Seeds → cell, for the cells of an arm that were scored on an evaluation."""
+def cells_of(cells: Iterable[Cell], evaluation: str) -> dict[Pair, Cell]:
+    """Seeds → cell, for those cells of an arm that were scored on an evaluation."""
     return {
         (cell.seed_intermediate, cell.seed_target): cell
         for cell in cells
-        if cell.backbone == backbone
-        and cell.arm == arm
-        and any(name == evaluation for name, _ in cell.scored)
+        if evaluation in cell.evaluations
     }

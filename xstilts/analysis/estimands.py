@@ -208,15 +208,24 @@ def paired(
 
 
 class ScoreCache:
-    """Scores and influences of cells, each computed once."""
+    """Scores and influences of cells, computed once for contrasts that follow each other."""
 
     def __init__(self) -> None:
         # The entry keeps its Scored alive, so that no other object gets the same id.
         self._entries: dict[tuple[int, str], tuple[Scored, float, tuple[str, ...], Array]] = {}
+        self._older: dict[tuple[int, str], tuple[Scored, float, tuple[str, ...], Array]] = {}
+
+    def next_contrast(self) -> None:
+        """Forgets what the contrast before did not use. Most arms are in one or two contrasts, next
+        to each other, and `none` is in nearly all.
+        """
+        self._entries, self._older = {}, self._entries
 
     def of(self, scored: Scored, metric: str) -> tuple[float, tuple[str, ...], Array]:
         """(value, clusters, influence of each cluster)."""
         key = (id(scored), metric)
+        if key in self._older:
+            self._entries[key] = self._older.pop(key)
         if key not in self._entries:
             clusters = Names.of(scored.clusters)
             moved: Array = np.bincount(

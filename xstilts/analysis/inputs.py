@@ -133,6 +133,8 @@ class Scored:
             return self.corpus[metric]
         if metric in CORPUS:
             return corpus_values([metric], self.predictions, self.golds, self.clusters)[metric]
+        if self.counts is not None:  # sums of integers are exact, and shorter than ratios
+            return float(METRICS[metric].value(self.counts(metric).sum(0)))
         return float(ratio_value(self.ratio(metric).sum(0)))
 
     def influence(self, metric: str) -> Array:
@@ -164,6 +166,11 @@ class Cell:
     trained_target: str
     scored: Mapping[tuple[str, str], Scored]
     steps: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def evaluations(self) -> frozenset[str]:
+        """Those that the cell was scored on."""
+        return frozenset(evaluation for evaluation, _ in self.scored)
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,14 @@ class ReportInput:
     @cached_property
     def contrasts(self) -> list[dict[str, Any]]:
         return [dict(contrast) for contrast in self.expanded["contrasts"]]
+
+    @cached_property
+    def arms(self) -> dict[tuple[str, str], list[Cell]]:
+        """(backbone, arm) → its cells."""
+        arms: dict[tuple[str, str], list[Cell]] = {}
+        for cell in self.cells:
+            arms.setdefault((cell.backbone, cell.arm), []).append(cell)
+        return arms
 
     @cached_property
     def official_metrics(self) -> dict[str, str]:

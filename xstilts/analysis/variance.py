@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from xstilts.plan.seed_layout import SeedLayout
 
@@ -204,7 +204,8 @@ def interval(
         float(estimate.freedom),
     )
     tested, notes = layout.kind != "single", list(layout.notes)
-    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * variance**0.5
+    # stats.t has the same values, in a hundred times the time.
+    half = float(special.stdtrit(freedom, 0.5 + level / 2)) * variance**0.5
     if not float(estimate.examples) > TINY:
         unseen = 1 - (0.5 - level / 2) ** (1 / clusters)
         low, high = (
@@ -215,8 +216,8 @@ def interval(
         return Interval(
             effect, max(low, -bound), min(high, bound), ", ".join([label, *notes]), None
         )
-    p = float(2 * stats.t.sf(abs(effect) / variance**0.5, freedom)) if tested else None
-    quantiles = float(stats.t.ppf(0.5 + level / 2, freedom) + stats.t.ppf(POWER, freedom))
+    p = float(2 * special.stdtr(freedom, -abs(effect) / variance**0.5)) if tested else None
+    quantiles = float(special.stdtrit(freedom, [0.5 + level / 2, POWER]).sum())
     method = ", ".join([f"t, Satterthwaite df {freedom:.1f}", *notes])
     low, high = max(effect - half, -bound), min(effect + half, bound)
     return Interval(effect, low, high, method, p, quantiles * variance**0.5 if tested else None)

@@ -53,17 +53,19 @@ class Counted:
 
     def of(self, key: Key, metric: str) -> npt.NDArray[np.float64]:
         """[n, k]: the counts of a metric for a checkpoint and language."""
-        columns = _columns(self.path, tuple(column_names(metric)))
+        columns, names = _columns(self.path), column_names(metric)
         first, count = self.places[key]
-        return np.stack(
-            [column[first : first + count].astype(np.float64) for column in columns], axis=-1
-        )
+        counts = np.empty((count, len(names)))
+        for number, name in enumerate(names):
+            counts[:, number] = columns[name][first : first + count]
+        return counts
 
 
-@lru_cache(maxsize=4)
-def _columns(path: Path, names: tuple[str, ...]) -> list[npt.NDArray[Any]]:
-    table = pq.read_table(path, columns=list(names), use_threads=False)
-    return [table.column(name).to_numpy() for name in names]
+@lru_cache(maxsize=64)
+def _columns(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All counts of a step, of one or two bytes each: opening the file takes most of the time."""
+    table = pq.read_table(path, use_threads=False)
+    return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
 def write_counts(predictions: Path, metrics: Sequence[str], folder: Path) -> dict[str, Path]:
