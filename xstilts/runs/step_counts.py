@@ -61,7 +61,7 @@ class Counted:
         return counts
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _columns(path: Path) -> dict[str, npt.NDArray[Any]]:
     """All counts of a step, of one or two bytes each: opening the file takes most of the time."""
     table = pq.read_table(path, use_threads=False)
