@@ -30,7 +30,8 @@ def test_the_workflow_runs_lint_docs_tests_the_demo_and_an_audit_of_all_packages
             f"{audit}/docs.txt",
             "make sbom",
         ],
-        "test": ["make test", "make test-e2e"],
+        "test": ["make test", "make test-e2e", "make test-wheel"],
+        "versions": ["make test"],
         "demo": ["make demo", "make demo"],
     }
 
