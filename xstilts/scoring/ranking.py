@@ -18,7 +18,7 @@ from xstilts.scoring.vectors import Vectors
 #: The number of candidates that the official scorers use (utils_lareqa.py, utils_mewslix.py).
 DEPTH = 20
 _CHUNK, _QUERIES = 32_768, 512
-#: Candidates beyond the depth that are also ordered exactly, and queries per block of that.
+#: Most candidates beyond the depth that are also ordered exactly, and queries per block of that.
 _SPARE, _EXACT = 20, 64
 #: Columns per group in the search for the largest values.
 _GROUP = 64
@@ -33,7 +33,8 @@ def nearest_candidates(
     """[q, ≤ depth] indices in the pool by descending cosine, lower index first for equals, and the
     cosines in double precision.
 
-    More candidates than needed are found in single precision and then ordered in double precision.
+    More candidates than needed are found in single precision. Those that rounding errors could put
+    among the nearest are then ordered in double precision.
     Memory: one chunk twice, and its similarities to 512 queries. All vectors are unit vectors in
     single precision.
 
@@ -43,17 +44,36 @@ def nearest_candidates(
         take: indices → their vectors [n, w].
         depth: number of candidates.
     """
-    near = _roughly_nearest(queries, pool, depth + _SPARE)
-    blocks = zip(queries.split(_EXACT), near.split(_EXACT), strict=True)
-    results = [_exact(block, indices, take, depth) for block, indices in blocks]
+    near, similar = _roughly_nearest(queries, pool, depth + _SPARE)
+    if not similar.numel():
+        return near, similar.double()
+    counts = _possible(similar, depth, queries.shape[1])
+    blocks = [each.split(_EXACT) for each in (queries, near, counts)]
+    results = [
+        _exact(block, indices[:, : int(count.max())], take, depth)
+        for block, indices, count in zip(*blocks, strict=True)
+    ]
     return (
         torch.cat([indices for indices, _ in results]),
         torch.cat([cosines for _, cosines in results]),
     )
 
 
-def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> Tensor:
-    """[q, ≤ depth] indices, on the CPU.
+def _possible(similar: Tensor, depth: int, width: int) -> Tensor:
+    """[q]: how many candidates can be among the `depth` nearest, given similarities in descending
+    order with the error of single precision.
+
+    A dot product of this width has an error of at most width · u · |x| · |y|, u = 2⁻²⁴ (Higham,
+    Accuracy and Stability of Numerical Algorithms, 3.1), here with |y| ≤ 2 after centering. Two
+    candidates can be in the wrong order if their similarities differ by less than twice that.
+    """
+    error = 2 * width * torch.finfo(torch.float32).eps
+    depth = min(depth, similar.shape[1])
+    return (similar >= similar[:, depth - 1, None] - error).sum(1).clamp(min=depth)
+
+
+def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> tuple[Tensor, Tensor]:
+    """([q, ≤ depth] indices, their similarities in descending order), on the CPU.
 
     The mean of the first chunk is subtracted from the pool. This changes all cosines of a query by
     the same amount, so the order stays, and leaves the precision for the differences between
@@ -82,7 +102,7 @@ def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> Ten
             columns = largest(values, min(depth, values.shape[1]))
             best[k], places[k] = values.gather(1, columns), where.gather(1, columns)
         first += len(part)
-    return torch.cat(places).cpu()
+    return torch.cat(places).cpu(), torch.cat(best).cpu()
 
 
 def _exact(
