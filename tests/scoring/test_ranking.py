@@ -158,3 +158,18 @@ def test_cosines_near_1_are_ranked_as_in_double_precision() -> None:
     )[:, :20]
     kept = sum(len(set(a) & set(b)) for a, b in zip(half.tolist(), expected.tolist(), strict=True))
     assert kept < 0.9 * expected.numel()  # half precision loses more than a tenth of the candidates
+
+
+@pytest.mark.parametrize(
+    ("similar", "depth", "count"),
+    [
+        ([0.9, 0.8, 0.5, 0.4], 2, 2),
+        ([0.9, 0.8, 0.8 - 1e-5, 0.4], 2, 3),  # may be the second one
+        ([0.9, 0.9, 0.9, 0.9], 1, 4),
+        ([0.9, 0.8], 5, 2),
+    ],
+)
+def test_candidates_within_rounding_errors_of_the_last_are_ordered_exactly(
+    similar: list[float], depth: int, count: int
+) -> None:
+    assert ranking._possible(torch.tensor([similar]), depth, width=768).tolist() == [count]
