@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Mapping
@@ -56,6 +57,8 @@ WORKER_PREFIXES = (
 #: where its nodes are known to have room, so a longer wait means that a node is gone: for up to
 #: 20 s Ray Train still counts a lost node.
 ELASTIC_START_SECONDS = 30.0
+#: How long a Ray that runs elsewhere may take to accept a connection.
+ANSWER_SECONDS = 15.0
 #: How often a group's workers may be lost, besides those that it can do without.
 MAX_LOSSES = 3
 
@@ -103,6 +106,27 @@ def ray_address(seconds: float | None = None) -> str:
     )
 
 
+def check_answer(address: str, seconds: float = ANSWER_SECONDS) -> None:
+    """Raises InfrastructureError if no server accepts connections at `[ray://]HOST:PORT` within
+    some seconds. Ray itself retries for four minutes, without a message, and ends the process.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():  # `local` and `auto`; Ray has a message for the rest
+        return
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+            return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > deadline:
+                raise InfrastructureError(
+                    f"no Ray answers at {address} ({error}); start it, or correct "
+                    "XSTILTS_RAY_ADDRESS"
+                ) from error
+        time.sleep(0.5)
+
+
 def launch(
     worker: str, config: Mapping[str, Any], resources: Mapping[str, Any], on_cluster: bool = False
 ) -> None:
@@ -115,6 +139,7 @@ def launch(
     """
     set_environment()
     address = "auto" if on_cluster else ray_address()
+    check_answer(address)
     if address == "local" and os.environ.get("RAY_AUTH_MODE") != "token":
         os.environ.update(private_ray.settings())  # once: a process keeps its first token
     import ray
