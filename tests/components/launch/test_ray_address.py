@@ -22,7 +22,7 @@ def test_an_address_without_a_server_is_refused(prefix: str) -> None:
 
 
 def test_an_unknown_host_is_refused() -> None:
-    with pytest.raises(InfrastructureError, match="no Ray answers at host.invalid:6379"):
+    with pytest.raises(InfrastructureError, match=r"no Ray answers at host\.invalid:6379"):
         check_answer("host.invalid:6379", seconds=0)
 
 
