@@ -238,6 +238,14 @@ def test_long_curves_and_many_parameters_are_logged_in_several_requests(server: 
     assert (len(logged["metrics"]), len(logged["params"])) == (2500, 150)
 
 
+def test_an_infinite_gradient_norm_is_logged(server: Server) -> None:
+    infinite = TrackedRun(
+        "b.x", {}, cell().tags, {"target/gradient_norm": [(1, 0.0, float("inf"))]}
+    )
+    assert mlflow.log("demo", RUN, STARTED, [infinite]) == (1, 0)
+    assert mlflow.log("demo", RUN, STARTED, [infinite]) == (0, 1)
+
+
 def test_mlflow_without_an_address_or_with_a_deleted_experiment_is_an_error(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
