@@ -67,9 +67,10 @@ def test_the_history_has_every_firing_its_report_and_what_changed(
     assert main(arguments) == 0
     assert (out / "history.html").read_text() == page
     # Another version and another report are compared again.
-    with monkeypatch.context() as patch, pytest.raises(TypeError, match="not callable"):
+    with monkeypatch.context() as patch:
         patch.setattr(firing_history, "__version__", "99")
-        firing_history.write_history(fired, "weekly", out)
+        with pytest.raises(TypeError, match="not callable"):
+            firing_history.write_history(fired, "weekly", out)
     fired.put_json(f"runs/{run_of(0)}/report_inputs.json", {"inputs": "other", "files": {}})
     with pytest.raises(TypeError, match="not callable"):
         firing_history.write_history(fired, "weekly", out)
