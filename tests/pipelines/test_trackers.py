@@ -110,6 +110,15 @@ def test_tensorboard_reads_the_event_files(run: Store, tmp_path: Path) -> None:
     assert f"- run: `{RUN}`".encode() in text.tensor_proto.string_val[0]
 
 
+@pytest.mark.parametrize("option", ["--table effects", "--format csv"])
+def test_options_of_a_printed_table_are_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "events")
+    assert main(["results", "demo", "--tensorboard", out, *option.split()]) == 2
+    assert f"{option.split()[0]} is of a printed table" in capsys.readouterr().err
+
+
 def test_an_export_into_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old").touch()
     with pytest.raises(PlanError, match="TensorBoard would mix two exports"):
