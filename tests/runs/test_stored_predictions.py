@@ -153,7 +153,7 @@ def test_a_report_of_one_file_per_evaluation_is_read_by_row_group(tmp_path: Path
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"seed_target": "zero"}, "'zero' is no seed"),
+        ({"seed_target": "zero"}, "'zero' is not a seed"),
         ({"prediction": None}, "prediction is not text in every row"),
         ({"gold": 0}, "gold is not text in every row"),
     ],

@@ -126,7 +126,7 @@ def cell_of(row: Mapping[str, Any]) -> Cell:
 
 def _seed(value: Any) -> int | None:
     if not isinstance(value, int | float | None):
-        raise ValueError(f"{value!r} is no seed")
+        raise ValueError(f"{value!r} is not a seed")
     return None if value is None or math.isnan(value) else int(value)
 
 
