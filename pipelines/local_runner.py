@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -45,7 +46,8 @@ NOT_FOR_EMBEDDED_STORE = (
 
 #: Seconds between two looks at a process that a run needs, and seconds that it gets to end.
 WATCH_SECONDS, END_SECONDS = 0.5, 8.0
-#: Marks the processes of a run's Ray: an environment variable that all of them inherit.
+#: Marks the processes of a run's Ray: an environment variable that all of them inherit. Its value
+#: differs between runs.
 HEAD = "XSTILTS_RAY_HEAD"
 
 
@@ -109,12 +111,14 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
     address = logs / "ray.address"
     for file in (address, address.with_suffix(".ended")):
         file.unlink(missing_ok=True)
+    # Random, not the folder: another run may have the same --out, and its Ray must not end here.
+    mark = secrets.token_hex(16)
     log.info("starting Ray with %d CPUs; its log: %s", cpus, logs / "ray.log")
     with open(logs / "ray.log", "ab") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "components.launch.head", str(cpus), str(address)],
             stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-            env=os.environ | {HEAD: str(address)},
+            env=os.environ | {HEAD: mark},
         )  # fmt: skip
     os.environ["XSTILTS_RAY_ADDRESS_FILE"] = str(address)
     try:
@@ -123,7 +127,7 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
     finally:
         os.environ.pop("XSTILTS_RAY_ADDRESS_FILE", None)
         _end_tree(process)
-        _end_marked(f"{HEAD}={address}")
+        _end_marked(f"{HEAD}={mark}")
 
 
 def _ray_ended(process: subprocess.Popen[bytes], address: Path, log: Path) -> str:

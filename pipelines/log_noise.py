@@ -41,6 +41,8 @@ LINES = tuple(
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 #: A line of an indented JSON document.
 _JSON = re.compile(r"\s*(?:[{}\]\"]|(?:-?\d[\d.eE+-]*|true|false|null),?\s*$)")
+#: A string of a JSON document; its braces open nothing.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class NoiseFilter:
@@ -57,7 +59,8 @@ class NoiseFilter:
     def _kept(self, lines: Iterable[str]) -> Iterator[str]:
         for line in (_COLORS.sub("", line) for line in lines):
             if self._depth is not None and _JSON.match(line):
-                self._depth += line.count("{") - line.count("}")
+                braces = _STRING.sub("", line)
+                self._depth += braces.count("{") - braces.count("}")
                 if self._depth <= 0:
                     self._depth = None
                 continue

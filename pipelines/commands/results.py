@@ -26,6 +26,7 @@ app = new_app()
     ),
 )
 def results(
+    ctx: typer.Context,
     run: Annotated[
         str,
         typer.Argument(
@@ -69,6 +70,12 @@ def results(
     With --tensorboard or --mlflow, export scores and learning curves instead.
     """
     if tensorboard is not None or mlflow:
+        for name, option in (("table", "--table"), ("format_", "--format")):
+            source = ctx.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                raise typer.BadParameter(
+                    f"{option} is of a printed table; leave it out with --tensorboard and --mlflow"
+                )
         return _track(run, store, home, tensorboard, mlflow)
 
     import pandas as pd

@@ -184,7 +184,7 @@ def run_plan(
                     missing = _missing_outputs(opened, name) if lost else []
                     if not missing or attempt == ATTEMPTS:
                         break
-                    say(f"{missing[0]}: its task was lost or killed; running the pipeline again")
+                    warn(f"{missing[0]}: its task was lost or killed; running the pipeline again")
                     reset()
             finally:
                 progress.stop()

@@ -7,7 +7,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say
+from pipelines.console import note, say
 
 app = new_app("Manage recurring benchmarks from files (docs/schedules.md).")
 
@@ -149,7 +149,7 @@ def history(
 
     with opened_store(store, Path(".xstilts")) as opened:
         page = write_history(
-            opened, schedule, out, lambda firing: say(f"firing {firing.number}: {firing.run}")
+            opened, schedule, out, lambda firing: note(f"firing {firing.number}: {firing.run}")
         )
     say(f"history: {page}")
     return 0

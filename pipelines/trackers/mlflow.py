@@ -1,6 +1,7 @@
 """Logs the cells of a run to an MLflow tracking server."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -8,7 +9,6 @@ from typing import Any
 
 from xstilts.analysis.tracked_runs import TrackedRun
 from xstilts.errors import InfrastructureError, PlanError, without_credentials
-from xstilts.step import canonical_json
 
 #: Limits of one request: https://mlflow.org/docs/latest/api_reference/rest-api.html#log-batch
 MOST_METRICS, MOST_PARAMETERS = 1000, 100
@@ -68,7 +68,8 @@ def log_with(
     logged = {each.data.tags.get("cell"): each for each in _runs(client, experiment, run)}
     milliseconds, new, old = int(1000 * started), 0, 0
     for cell in cells:
-        content = hashlib.sha256(canonical_json(asdict(cell)).encode()).hexdigest()
+        # Not canonical_json: a gradient norm can be infinite.
+        content = hashlib.sha256(json.dumps(asdict(cell), sort_keys=True).encode()).hexdigest()
         if (before := logged.get(cell.name)) is not None:
             if before.data.tags.get(CONTENT) == content:
                 old += 1

@@ -37,6 +37,14 @@ def test_a_forest_has_each_label_once_a_panel_per_estimand_and_the_numbers() -> 
     assert any("90 % intervals" in text for text in shown)
 
 
+def test_characters_that_xml_cannot_contain_are_replaced() -> None:
+    """At one of them, vl-convert ends the process."""
+    rows = [row(label="a\x1b[31m\ufffe\x00b")]
+    assert "a\ufffd[31m\ufffd\ufffdb" in texts(
+        render.inline_svg(charts.forest(rows, [], 0.95), "f")
+    )
+
+
 @pytest.mark.parametrize(("significant", "marks"), [(True, 1), (False, 0)])
 def test_the_mark_of_an_effect_is_filled_if_it_is_significant(
     significant: bool, marks: int

@@ -46,3 +46,16 @@ def test_each_target_has_its_line_and_reasons_are_no_scores() -> None:
     rows = [row(60.0), row(None), after(50.0), after(55.0, target="mnli")]
     assert [line["target"] for line in forgetting(rows)] == ["squad", "mnli"]
     assert of_arms(rows) == rows[:2]
+
+
+def test_a_task_and_its_translations_have_a_line_each() -> None:
+    """They have a head each, in one mixture."""
+    german = {"translated": "de"}
+    rows = [
+        row(60.0),
+        row(40.0, **german),
+        after(50.0),
+        row(10.0, **german, target="squad", seed_target=0),
+    ]
+    lines = [(line["translated"], line["before"], line["after"]) for line in forgetting(rows)]
+    assert lines == [(None, 60.0, 50.0), ("de", 40.0, 10.0)]

@@ -17,7 +17,7 @@ EXPANDED = {
     ],
     "steps": {
         name: {"spec": {"stage": stage, "name": task, "tuning": {"mode": "lora"}, "recipe": {"lr": rate, "betas": [1]}}}
-        for name, stage, task, rate in (("f1", "intermediate", "vqa", 0.1), ("f2", "target", "squad", 0.2), ("f3", "intermediate", "gqa", 0.3))
+        for name, stage, task, rate in (("f1", "intermediate", "vqa", 0.1), ("f2", "target", "squad", 0.2), ("f3", "intermediate", "gqa", 0.3), ("f4", "target", "siqa", 0.4), ("f5", "target", "copa", 0.5))
     },
 }  # fmt: skip
 CURVES = {"f1": {"loss": [(1, 0.5, 2.0)]}, "f2": {"dev": [(1, 0.1, 60.0)]}}
@@ -73,3 +73,17 @@ def test_a_cell_without_seeds_has_its_scores_and_one_that_did_not_run_is_left_ou
     assert [cell.name for cell in cells()] == ["b.x.squad.i0.t1", "b.none.none"]
     assert cells()[1].scores == {"score/tatoeba/accuracy/avg": 9.0}
     assert "seed_target" not in cells()[1].parameters
+
+
+def test_two_trainings_of_a_target_are_told_apart() -> None:
+    cell = {**EXPANDED["cells"][0], "chain": ["f1", "f4", "f5"], "trained_target": "siqa+copa"}
+    expanded = {**EXPANDED, "cells": [cell]}
+    curves = {"f4": {"loss": [(1, 0.5, 2.0)]}, "f5": {"loss": [(1, 0.5, 1.0)]}}
+    [shown] = tracked_runs(expanded, results(), lambda fp: curves.get(fp, {}), {})
+    assert shown.curves == {
+        "target-siqa/loss": [(1, 0.5, 2.0)],
+        "target-copa/loss": [(1, 0.5, 1.0)],
+    }
+    assert (shown.parameters["target-siqa.lr"], shown.parameters["target-copa.lr"]) == (0.4, 0.5)
+    assert shown.parameters["intermediate.lr"] == 0.1
+    assert shown.tags["manifest.target-siqa"] == "steps/finetune/f4/manifest.json"

@@ -66,10 +66,24 @@ def test_the_history_has_every_firing_its_report_and_what_changed(
     monkeypatch.setattr(firing_history, "report_input", None)
     assert main(arguments) == 0
     assert (out / "history.html").read_text() == page
-    # Another report is compared again.
+    # Another version and another report are compared again.
+    with monkeypatch.context() as patch:
+        patch.setattr(firing_history, "__version__", "99")
+        with pytest.raises(TypeError, match="not callable"):
+            firing_history.write_history(fired, "weekly", out)
     fired.put_json(f"runs/{run_of(0)}/report_inputs.json", {"inputs": "other", "files": {}})
     with pytest.raises(TypeError, match="not callable"):
         firing_history.write_history(fired, "weekly", out)
+
+
+def test_a_quiet_history_names_the_page_only(
+    fired: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "history"
+    arguments = ["--store", fired.uri, "--out", str(out)]
+    capfd.readouterr()
+    assert main(["schedule", "history", "weekly", "-q", *arguments]) == 0
+    assert capfd.readouterr().out == f"history: {out / 'history.html'}\n"
 
 
 def test_an_unknown_schedule_is_an_error(

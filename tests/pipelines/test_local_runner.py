@@ -169,3 +169,21 @@ def test_marked_processes_end_also_when_the_one_that_started_them_was_killed() -
         assert not local_runner._environment(orphan)
         assert other.poll() is None
         other.kill()
+
+
+def test_a_run_ends_its_own_ray_only_also_with_the_folder_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(local_runner, "_end_marked", ended.append)
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    for _ in range(2):
+        with local_runner.ray_head(1, tmp_path / "logs"):
+            pass
+    first, second = ended
+    assert first.startswith(f"{local_runner.HEAD}=")
+    assert first != second

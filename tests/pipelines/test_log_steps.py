@@ -134,3 +134,8 @@ def test_a_dump_that_comes_in_two_parts_is_left_out() -> None:
     half = NOISE.index("{") + 2
     noise = NoiseFilter()
     assert [*noise(NOISE[:half]), *noise([*NOISE[half:], "epoch 1"])] == ["epoch 1"]
+
+
+def test_braces_in_a_text_do_not_prolong_what_is_left_out() -> None:
+    lines = ["Got executor_input:", "{", '  "text": "a { b",', "}", '{"loss": 1.0}']
+    assert NoiseFilter()(lines) == ['{"loss": 1.0}']

@@ -110,6 +110,15 @@ def test_tensorboard_reads_the_event_files(run: Store, tmp_path: Path) -> None:
     assert f"- run: `{RUN}`".encode() in text.tensor_proto.string_val[0]
 
 
+@pytest.mark.parametrize("option", ["--table effects", "--format csv"])
+def test_options_of_a_printed_table_are_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "events")
+    assert main(["results", "demo", "--tensorboard", out, *option.split()]) == 2
+    assert f"{option.split()[0]} is of a printed table" in capsys.readouterr().err
+
+
 def test_an_export_into_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old").touch()
     with pytest.raises(PlanError, match="TensorBoard would mix two exports"):
@@ -236,6 +245,14 @@ def test_long_curves_and_many_parameters_are_logged_in_several_requests(server: 
     assert mlflow.log("demo", RUN, STARTED, [large]) == (1, 0)
     (logged,) = server.runs.values()
     assert (len(logged["metrics"]), len(logged["params"])) == (2500, 150)
+
+
+def test_an_infinite_gradient_norm_is_logged(server: Server) -> None:
+    infinite = TrackedRun(
+        "b.x", {}, cell().tags, {"target/gradient_norm": [(1, 0.0, float("inf"))]}
+    )
+    assert mlflow.log("demo", RUN, STARTED, [infinite]) == (1, 0)
+    assert mlflow.log("demo", RUN, STARTED, [infinite]) == (0, 1)
 
 
 def test_mlflow_without_an_address_or_with_a_deleted_experiment_is_an_error(

@@ -283,6 +283,22 @@ def test_a_task_and_its_translation_have_shares_of_their_own(expanded: Expanded,
     assert {b["examples"] for b in expansion.budgets if b["arm"] == "mix"} == {100}
 
 
+def test_a_task_and_its_translation_are_scored_apart(expanded: Expanded, text: str) -> None:
+    """They have a head each."""
+    tasks = "[{task: squad}, {task: squad, translated: [de]}]"
+    mixture = f"  mix: {{mixture: {tasks}}}\n"
+    expansion = expanded(
+        text.replace("  captions: {", f"{mixture}  captions: {{")
+        + "intermediate_scores: after_targets\n"
+    )
+    entries = [each for each in expansion.intermediates if each["arm"] == "mix"]
+    heads = {
+        (entry.get("translated"), expansion.steps[entry["score"]].spec["head"]) for entry in entries
+    }
+    assert heads == {(None, 0), ("de", 1)}
+    assert all("translated" not in e for e in expansion.intermediates if e["arm"] != "mix")
+
+
 def test_overrides_apply_and_are_listed(expanded: Expanded, text: str) -> None:
     expansion = expanded(
         text

@@ -148,3 +148,25 @@ def test_a_report_of_one_file_per_evaluation_is_read_by_row_group(tmp_path: Path
             "entailment\nneutral\ncontradiction\n" if side == "predictions" else "entailment\n" * 3
         )
         assert text[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed_target": "zero"}, "'zero' is not a seed"),
+        ({"prediction": None}, "prediction is not text in every row"),
+        ({"gold": 0}, "gold is not text in every row"),
+    ],
+)
+def test_values_of_other_types_are_an_error(
+    given: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    row = {
+        "backbone": "b", "arm": "x", "seed_intermediate": None, "seed_target": 0,
+        "language": "de", "id": "1", "prediction": "0", "gold": "0",
+    }  # fmt: skip
+    (tmp_path / "predictions").mkdir()
+    table = pa.Table.from_pylist([row | given])
+    pq.write_table(table, tmp_path / "predictions" / "xnli.parquet")
+    with pytest.raises(DataError, match=message):
+        export(tmp_path, tmp_path / "out")

@@ -5,7 +5,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 #: What a line of the table is about. Seeds are averaged.
-LINE = ("backbone", "arm", "task", "objective", "metric", "target")
+LINE = ("backbone", "arm", "task", "translated", "objective", "metric", "target")
 
 
 def forgetting(intermediates: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -13,6 +13,7 @@ def forgetting(intermediates: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
     in points, and their difference, averaged over intermediate seeds.
 
     A seed counts if it has both scores; its score after the target is the mean over target seeds.
+    `translated`: the languages of a task that was trained in translations, else None.
     `standard_error`: of the difference over intermediate seeds; None with one.
 
     Args:
@@ -61,4 +62,4 @@ def _is_after(row: Mapping[str, Any]) -> bool:
 
 
 def _key(row: Mapping[str, Any], names: Iterable[str]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in names)
+    return tuple(row.get(name) for name in names)

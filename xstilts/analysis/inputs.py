@@ -133,7 +133,7 @@ class Scored:
             return self.corpus[metric]
         if metric in CORPUS:
             return corpus_values([metric], self.predictions, self.golds, self.clusters)[metric]
-        if self.counts is not None:  # sums of integers are exact, and shorter than ratios
+        if self.counts is not None:  # weights k sums instead of n rows
             return float(METRICS[metric].value(self.counts(metric).sum(0)))
         return float(ratio_value(self.ratio(metric).sum(0)))
 

@@ -50,7 +50,10 @@ def markdown(summary: Mapping[str, Any]) -> str:
         columns = ("backbone", "arm", "seed", "task", "metric")
         lines += _table(
             (*columns, "score"),
-            ((*(row[key] for key in columns), f"{row['value']:.1f}") for row in intermediates),
+            (
+                (*(_named(row, key) for key in columns), f"{row['value']:.1f}")
+                for row in intermediates
+            ),
         )
     if summary.get("forgetting"):
         lines += ["", "## Forgetting: the same scores after a target", ""]
@@ -59,7 +62,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
             (*names, "before", "after", "change", "seeds"),
             (
                 (
-                    *(row[key] for key in names),
+                    *(_named(row, key) for key in names),
                     f"{row['before']:.1f}",
                     f"{row['after']:.1f}",
                     f"{row['change']:+.1f}",
@@ -123,6 +126,14 @@ def _effects(summary: Mapping[str, Any]) -> list[str]:
             for row in [*non_english, *summary["effects"]]
         ),
     )
+
+
+def _named(row: Mapping[str, Any], key: str) -> Any:
+    """A value of a score on an intermediate task; the task with the languages of its translations,
+    if it was trained in them.
+    """
+    translated = row.get("translated") if key == "task" else None
+    return f"{row[key]} ({translated})" if translated else row[key]
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

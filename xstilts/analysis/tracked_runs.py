@@ -3,6 +3,7 @@
 One cell of the plan is one run of the tracker.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,8 +52,8 @@ def tracked_runs(
     for cell in expanded["cells"]:
         every, headline = scores.get(tuple(cell[key] for key in CELL), ({}, {}))
         of_cell = {
-            f"{expanded['steps'][fingerprint]['spec']['stage']}/{name}": points
-            for fingerprint in cell["chain"]
+            f"{stage}/{name}": points
+            for stage, fingerprint in _stages(expanded, cell).items()
             for name, points in curves(fingerprint).items()
         }
         if not every and not of_cell:
@@ -82,16 +83,28 @@ def _scores(results: pd.DataFrame) -> dict[tuple[Any, ...], tuple[dict[str, floa
     return scores
 
 
+def _stages(expanded: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, str]:
+    """The cell's trainings: stage → fingerprint. If a target has several, one after another (SIQA,
+    then COPA), `<stage>-<task>`.
+    """
+    specs = {fingerprint: expanded["steps"][fingerprint]["spec"] for fingerprint in cell["chain"]}
+    count = Counter(spec["stage"] for spec in specs.values())
+    return {
+        spec["stage"] if count[spec["stage"]] == 1 else f"{spec['stage']}-{spec['name']}": each
+        for each, spec in specs.items()
+    }
+
+
 def _parameters(
     expanded: Mapping[str, Any], cell: Mapping[str, Any]
 ) -> dict[str, str | int | float]:
     """The cell's names and seeds, and the recipe of each of its trainings."""
     given = {key: cell[key] for key in CELL if cell[key] is not None}
-    for fingerprint in cell["chain"]:
+    for stage, fingerprint in _stages(expanded, cell).items():
         spec = expanded["steps"][fingerprint]["spec"]
         of_step = {"task": spec["name"], "tuning": spec["tuning"]["mode"], **spec["recipe"]}
         given |= {
-            f"{spec['stage']}.{key}": value
+            f"{stage}.{key}": value
             for key, value in of_step.items()
             if isinstance(value, str | int | float)
         }
@@ -101,8 +114,8 @@ def _parameters(
 def _manifests(expanded: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, str]:
     """Keys of the manifests of the cell's steps in the store."""
     trained = {
-        f"manifest.{expanded['steps'][fingerprint]['spec']['stage']}": ("finetune", fingerprint)
-        for fingerprint in cell["chain"]
+        f"manifest.{stage}": ("finetune", fingerprint)
+        for stage, fingerprint in _stages(expanded, cell).items()
     }
     scored = {
         f"manifest.{evaluation}": ("score", fingerprint)

@@ -83,6 +83,9 @@ class ReportPredictions:
                 table = file.read_row_groups(groups, [*_KEYS, *_VALUES, *asked])
                 table = _of(table, cell, language)
                 columns = {name: table.column(name).to_pylist() for name in (*_VALUES, *asked)}
+                for name in _VALUES[1:]:
+                    if not all(isinstance(value, str) for value in columns[name]):
+                        raise ValueError(f"{name} is not text in every row")
             texts = columns.get("asked")
             yield (
                 cell,
@@ -121,7 +124,9 @@ def cell_of(row: Mapping[str, Any]) -> Cell:
     return str(row["backbone"]), str(row["arm"]), intermediate, target
 
 
-def _seed(value: float | None) -> int | None:
+def _seed(value: Any) -> int | None:
+    if not isinstance(value, int | float | None):
+        raise ValueError(f"{value!r} is not a seed")
     return None if value is None or math.isnan(value) else int(value)
 
 

@@ -34,7 +34,7 @@ class Expansion:
         exposures: {backbone, arm, exposure, why}. exposure: seen, unseen or unknown.
         intermediates: {backbone, arm, seed, task, objective, score, …}: with a score step also
             split and metrics, without one (null) the reason; after a target also target and
-            seed_target.
+            seed_target; of a task that was trained in translations also translated.
         memory: {backbone, step, dtype, shards, tokens_per_micro_batch, activation_checkpointing,
             training, training_total, scoring_total, host_total}: bytes of one worker in the largest
             training step of each backbone whose shape is known.

@@ -554,12 +554,15 @@ class Steps:
         backbone = self.plan.backbones[name]
         for place, given in enumerate(self.made[model].spec["tasks"]):
             task, objective = self.tables.tasks[given["name"]], given["objective"]
+            # In a mixture, a task and its translations have a head each.
+            translated = "+".join(given.get("translated", ()))
             entry = {
                 "backbone": name,
                 "arm": arm_name,
                 "seed": seed,
                 "task": task.name,
                 "objective": objective,
+                **({"translated": translated} if translated else {}),
                 **({"target": after.target, "seed_target": after.seed} if after else {}),
             }
             images = arm.images if task.modality == "image" else "real"
@@ -601,6 +604,7 @@ class Steps:
             split = self.made[records].spec["source"]["split"]
             path = f" → {after.target} ({after.seed})" if after else ""
             label = f"{name}: {arm_name} ({seed}){path} on its own {task.name}"
+            label += f" ({translated})" if translated else ""
             score = self._add("score", label, spec, parents, splits={ENGLISH: split})
             self.intermediates.append(
                 {**entry, "score": score, "split": split, "metrics": list(metrics)}

@@ -24,8 +24,11 @@ from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 from xstilts.tasks.registry import TASKS
 
-#: What identifies a score of an arm on its own task; the last two only after a target.
-INTERMEDIATE = ("backbone", "arm", "seed", "task", "objective", "target", "seed_target")
+#: What identifies a score of an arm on its own task: `translated` only if it was trained in
+#: translations, the last two only after a target.
+INTERMEDIATE = (
+    "backbone", "arm", "seed", "task", "objective", "translated", "target", "seed_target"
+)  # fmt: skip
 
 
 def report_input(store: Store, folder: str) -> ReportInput:

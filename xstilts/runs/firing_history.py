@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from xstilts import __version__
 from xstilts.analysis.changes import COLUMNS, changes, threshold
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.page.schedule_history import Firing, history_page
@@ -106,10 +107,10 @@ def _without_report(store: Store, run: str) -> str:
 def _changes(
     store: Store, run: str, other: str, path: Path, read: Callable[[str], ReportInput]
 ) -> tuple[pd.DataFrame, float | None]:
-    """(what changed between two runs, the threshold), from a file if it was made from the same
-    reports.
+    """(what changed between two runs, the threshold), from a file if this version made it from the
+    same reports.
     """
-    made_from = [_report_of(store, name) for name in (run, other)]
+    made_from = [__version__, *(_report_of(store, name) for name in (run, other))]
     if path.is_file() and None not in made_from:
         document = read_object(path)
         if document.get("made_from") == made_from:

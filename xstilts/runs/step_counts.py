@@ -63,7 +63,7 @@ class Counted:
 
 @lru_cache(maxsize=512)
 def _columns(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All counts of a step, of one or two bytes each: opening the file takes most of the time."""
+    """All counts of a step, in their compact types: opening the file takes most of the time."""
     table = pq.read_table(path, use_threads=False)
     return {name: table.column(name).to_numpy() for name in table.column_names}
 

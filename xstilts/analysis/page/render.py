@@ -13,6 +13,8 @@ from xstilts.analysis.page.palette import PAPER
 #: Pixels of a PNG file per unit of a chart.
 PNG_SCALE = 2.0
 
+#: https://www.w3.org/TR/xml/#charsets
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _TAG = re.compile(r"<[^<>]+>")
 _ROLE = re.compile(r' (?:role|class|pointer-events|aria-[a-z]+)="[^"]*"')
@@ -25,10 +27,28 @@ def inline_svg(spec: Mapping[str, Any], name: str) -> str:
     """The chart as SVG for a page: ids start with `name`, numbers are short, and no element has a
     role, because the page describes the chart as a whole.
     """
-    svg = vl_convert.vegalite_to_svg(dict(spec))
+    svg = _svg(spec)
     svg = _NUMBER.sub(lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), svg)
     svg = _TAG.sub(lambda match: _ROLE.sub("", match[0]), _FRAME.sub("", svg))
     return _ID.sub(lambda match: f"{match[1]}{name}-{match[2]}", svg)
+
+
+def _svg(spec: Mapping[str, Any]) -> str:
+    svg: str = vl_convert.vegalite_to_svg(_in_xml(spec))
+    return svg
+
+
+def _in_xml(value: Any) -> Any:
+    """A specification whose texts have U+FFFD in place of characters that XML cannot contain:
+    vl-convert ends the process at one of them.
+    """
+    if isinstance(value, str):
+        return _NOT_XML.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {key: _in_xml(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_xml(inner) for inner in value]
+    return value
 
 
 def svg_width(svg: str) -> int:
@@ -40,8 +60,7 @@ def svg_width(svg: str) -> int:
 def write_files(spec: Mapping[str, Any], folder: Path, name: str) -> None:
     """The chart as `name`.svg, .pdf and .png, on white."""
     folder.mkdir(parents=True, exist_ok=True)
-    white = {**spec, "background": PAPER}
-    svg = vl_convert.vegalite_to_svg(white)
+    svg = _svg({**spec, "background": PAPER})
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     (folder / f"{name}.pdf").write_bytes(vl_convert.svg_to_pdf(svg))
     (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
