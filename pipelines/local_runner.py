@@ -296,9 +296,11 @@ def _redirected(file: IO[str]) -> Iterator[None]:
     target = EchoedLog(file, log_line) if level() is Level.VERBOSE else file
     handler = logging.StreamHandler(file)
     logging.getLogger().addHandler(handler)
-    with contextlib.redirect_stdout(target), contextlib.redirect_stderr(target):
-        yield
-    logging.getLogger().removeHandler(handler)
+    try:
+        with contextlib.redirect_stdout(target), contextlib.redirect_stderr(target):
+            yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 class EchoedLog(io.TextIOBase):
