@@ -2,9 +2,11 @@
 `--quiet` no progress; with `--verbose` also log lines, on stderr.
 """
 
+import contextlib
 import enum
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
 
 from xstilts.errors import printable
 
@@ -27,6 +29,7 @@ LOGGED = ("xstilts", "pipelines", "components")
 
 _level = Level.NORMAL
 _handler: "logging.Handler | None" = None
+_warnings: TextIO | None = None
 
 
 def level() -> Level:
@@ -103,7 +106,21 @@ def log_line(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    print(f"xstilts: {printable(text)}", file=sys.stderr, flush=True)
+    """Prints a warning or an error on stderr, also where the body of `visible_warnings` redirects
+    it.
+    """
+    print(f"xstilts: {printable(text)}", file=_warnings or sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def visible_warnings() -> Iterator[None]:
+    """Warnings of the body stay on the present stderr, whatever it redirects sys.stderr to."""
+    global _warnings
+    before, _warnings = _warnings, sys.stderr
+    try:
+        yield
+    finally:
+        _warnings = before
 
 
 def cell(value: object) -> "Text":

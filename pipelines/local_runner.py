@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from components.launch import private_ray
-from pipelines.console import Level, level, log_line, warn
+from pipelines.console import Level, level, log_line, visible_warnings, warn
 from pipelines.log_noise import NoiseFilter
 from pipelines.task_processes import TaskProcesses
 from xstilts.environment import variables
@@ -297,7 +297,11 @@ def _redirected(file: IO[str]) -> Iterator[None]:
     handler = logging.StreamHandler(file)
     logging.getLogger().addHandler(handler)
     try:
-        with contextlib.redirect_stdout(target), contextlib.redirect_stderr(target):
+        with (
+            visible_warnings(),
+            contextlib.redirect_stdout(target),
+            contextlib.redirect_stderr(target),
+        ):
             yield
     finally:
         logging.getLogger().removeHandler(handler)

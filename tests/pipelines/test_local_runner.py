@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import local_runner
+from pipelines.console import warn
 from pipelines.local_runner import BUCKET_URI, interruptible, run_name, store_at, watched
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs.mirror_choice import mirror_for
@@ -187,3 +188,16 @@ def test_a_run_ends_its_own_ray_only_also_with_the_folder_of_another(
     first, second = ended
     assert first.startswith(f"{local_runner.HEAD}=")
     assert first != second
+
+
+def test_a_warning_during_the_pipeline_reaches_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as that of the thread which starts the S3 server again."""
+    with open(tmp_path / "pipeline.log", "w") as file, local_runner._redirected(file):
+        thread = threading.Thread(target=warn, args=("the server is started again",))
+        thread.start()
+        thread.join()
+        print("output of a task")
+    assert capsys.readouterr() == ("", "xstilts: the server is started again\n")
+    assert (tmp_path / "pipeline.log").read_text() == "output of a task\n"
