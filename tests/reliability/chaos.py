@@ -212,8 +212,10 @@ def outcome_of(fault: Fault, reference: Path, expected: pd.DataFrame, home: Path
         }.items()
         if not holds
     ]
-    lines = [line for line in output.splitlines() if line.startswith("xstilts: ")]
-    message = (lines or output.splitlines() or [""])[-1].replace(str(home), "HOME")
+    lines = output.splitlines()
+    said = [line for line in lines if fault.message and fault.message in line]
+    errors = [line for line in lines if line.startswith("xstilts: ")]
+    message = (said or errors or lines or [""])[-1].strip().replace(str(home), "HOME")
     return Outcome(
         fault.name, fault.moment, code, round(seconds, 1), message, orphans,
         None if recovery is None else round(recovery, 1), equal, failed,
