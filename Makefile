@@ -32,7 +32,7 @@ geometry: setup  ## rows, pictures and a run of plans/modality-geometry.yaml wit
 	$(VENV)/bin/python -m pytest -q tests/e2e/test_geometry.py
 
 test: setup $(DOCS_STAMP)  ## the tests, whole runs excepted (make test-e2e)
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not nodes and not docker and not cluster"
+	$(VENV)/bin/python -m pytest -q -n 2 -m "not e2e and not nodes and not docker and not cluster"
 
 test-e2e: setup $(DOCS_STAMP)  ## whole runs and groups on a real Ray: killed, failing, with one and two workers, watched from outside
 	$(VENV)/bin/python -m pytest -q -m "e2e and not nodes and not docker" tests/e2e --ignore tests/e2e/test_geometry.py

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from xstilts.errors import PlanError
+from xstilts.errors import PlanError, counted
 from xstilts.plan.expansion import Expansion
 from xstilts.runs.folder import expanded_of
 from xstilts.step import STEP_KINDS, Step
@@ -56,7 +56,9 @@ def require_training(expansion: Expansion, text: str) -> None:
     steps = [step for step in expansion.steps.values() if step.kind == "finetune"]
     labels = [str(step.settings.get("label", "")) for step in steps]
     if text and not any(text in label for label in labels):
-        shown = f"; one of its {len(labels)} trainings is {min(labels)!r}" if labels else ""
+        shown = (
+            f"; one of its {counted(len(labels), 'training')} is {min(labels)!r}" if labels else ""
+        )
         raise PlanError(f"--only {text!r}: no training of the run has this in its label{shown}")
 
 

@@ -21,18 +21,29 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 ROOT = Path(__file__).resolve().parents[1]
+#: The files that use the fixture `shipped`, which takes long to make.
+SHIPPED = ("tests/docs/test_costs_page.py", "tests/plan/test_shipped.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together, and so do those that share a
-    whole run, or the overviews of the shipped plans.
+    """Files with slow tests come first, so that no worker is left alone with them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run side by side, those of a file stay together, and so do the files that use the
+    overviews of the shipped plans. Not by `--dist loadgroup`, which pytest 9.2 ignores.
     """
-    for item in items:
-        together = "e2e" if item.path.parent.name == "e2e" else str(item.path)
-        if "shipped" in getattr(item, "fixturenames", ()):
-            together = "shipped plans"
-        item.add_marker(pytest.mark.xdist_group(together))
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "shipped plans" if file in SHIPPED else file
+
+    config.option.loadscopereorder = False
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
