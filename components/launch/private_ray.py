@@ -16,13 +16,21 @@ _LOOPBACK = {
     "GLOO_SOCKET_IFNAME": "lo",
     "NCCL_SOCKET_IFNAME": "lo",
 }
+#: Ray's agents write their titles over their environment without it, and nobody could tell which
+#: run they belong to (setproctitle, src/spt_status.c).
+_KEEP_ENVIRONMENT = {"SPT_NOENV": "1"}
 
 
 def settings() -> dict[str, str]:
     """Environment variables of a Ray of this machine, with a new token. Its processes and those
     that connect to it need the same ones, so they inherit them.
     """
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **_LOOPBACK}
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        **_LOOPBACK,
+        **_KEEP_ENVIRONMENT,
+    }
 
 
 @contextlib.contextmanager
