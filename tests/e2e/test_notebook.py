@@ -15,10 +15,7 @@ NOTEBOOK = ROOT / "examples" / "results.ipynb"
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 
-def test_the_notebook_runs(
-    undisturbed: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MPLBACKEND", "agg")
+def test_the_notebook_runs(undisturbed: Finished, tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [
         cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())
