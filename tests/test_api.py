@@ -11,6 +11,8 @@ import xstilts
 from tests.conftest import ROOT
 from xstilts.errors import PlanError, RunFailed
 
+pytestmark = pytest.mark.slow
+
 SMALL = ROOT / "tests" / "e2e" / "small.yaml"
 
 

@@ -7,6 +7,8 @@ import pytest
 from pipelines.cost_reference import page
 from tests.docs.pages import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def views(shipped: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

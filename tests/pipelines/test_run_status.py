@@ -18,6 +18,8 @@ from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs import actions as steps
 from xstilts.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 RUN = "r"
 #: A command line in a process of its own, whose parent may ignore SIGINT.
 UNTIL_INTERRUPTED = (

@@ -18,6 +18,8 @@ from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_op
 from xstilts.training.selection import Best
 from xstilts.training.workers import StepFailed, Workers
 
+pytestmark = pytest.mark.slow
+
 ALONE = Workers()
 COLUMNS = {"images": [], "grids": [], "labels": [], "span": [], "offsets": [], "words": []}
 

@@ -15,6 +15,8 @@ from tests.training.conftest import SETTINGS, TEXTS
 from tests.training.sharded_runs import CASES, CUT, GROUPS, MOVED, RESUMED, Run, work
 from xstilts.miniature.backbones import build_tiny
 
+pytestmark = pytest.mark.slow
+
 #: Largest difference of losses, relative. bfloat16: rounding in other places of a sum.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-3}
 SEVERAL = [group for group in GROUPS if group[0] > 1]

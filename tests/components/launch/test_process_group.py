@@ -15,6 +15,8 @@ import torch.multiprocessing as mp
 from components.launch import local, process_group
 from tests.components.launch.group_of_two import work
 
+pytestmark = pytest.mark.slow
+
 
 def chosen(monkeypatch: pytest.MonkeyPatch, gpus: float, private: bool) -> str:
     """The backend with which Ray would start the workers of a launch."""
