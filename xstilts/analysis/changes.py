@@ -58,7 +58,7 @@ def changes(run: ReportInput, other: ReportInput) -> pd.DataFrame:
     names = [name for name in run.metrics if name in other.metrics]
     for backbone in dict.fromkeys(chain(backbones_of(run), backbones_of(other))):
         for arm in dict.fromkeys(each.arm for each in (*run.cells, *other.cells)):
-            rows += _of_arm(run, other, names, (backbone, arm), level)
+            rows += _of_arm(run, other, names, backbone, arm, level)
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "regression"])
     table = adjusted(table.assign(family=HEAT_MAP)).drop(columns="family")
     points = threshold(run)
@@ -93,7 +93,8 @@ def _of_arm(
     run: ReportInput,
     other: ReportInput,
     evaluations: Sequence[str],
-    name: tuple[str, str],
+    backbone: str,
+    arm: str,
     level: float,
 ) -> Iterator[dict[str, Any]]:
     """The rows of one backbone and arm.
@@ -102,14 +103,15 @@ def _of_arm(
         run: the run.
         other: the run that it is compared with.
         evaluations: that both runs have.
-        name: of a backbone, and of an arm.
+        backbone: name of a backbone.
+        arm: name of an arm.
         level: confidence level.
     """
-    head: dict[str, Any] = dict(zip(("backbone", "arm"), name, strict=True))
+    head: dict[str, Any] = {"backbone": backbone, "arm": arm}
     means: dict[str, Table] = {}
     for evaluation in evaluations:
         metric = run.official_metrics[evaluation]
-        sides = [cells_of(each.arms.get(name, ()), evaluation) for each in (run, other)]
+        sides = [cells_of(each, backbone, arm, evaluation) for each in (run, other)]
         if not any(sides):
             continue
         row = {**head, "evaluation": evaluation, "metric": metric}

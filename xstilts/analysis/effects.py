@@ -5,7 +5,7 @@ The statistics are in these modules: plan.seed_layout (which seeds the pairs sha
 docs/methods.md explains them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -197,7 +197,7 @@ def _effects_on(
     effects = {}
     for backbone, *sides in _compared(report, contrast):
         arms, references = (
-            cells_of(report.arms.get((of, contrast[side]), ()), evaluation)
+            cells_of(report, of, contrast[side], evaluation)
             for of, side in zip(sides, ("arm", "reference"), strict=True)
         )
         if pairs := paired(arms, references):
@@ -251,7 +251,7 @@ def unpaired(report: ReportInput) -> Iterator[tuple[str, str, str, str]]:
         for backbone, *sides in _compared(report, contrast):
             for evaluation in report.metrics:
                 arms, references = (
-                    cells_of(report.arms.get((of, contrast[side]), ()), evaluation)
+                    cells_of(report, of, contrast[side], evaluation)
                     for of, side in zip(sides, ("arm", "reference"), strict=True)
                 )
                 if not arms or not references:
@@ -361,10 +361,10 @@ def _row(head: Mapping[str, Any], table: Table, level: float) -> dict[str, Any]:
     }
 
 
-def cells_of(cells: Iterable[Cell], evaluation: str) -> dict[Pair, Cell]:
-    """Seeds → cell, for those cells of an arm that were scored on an evaluation."""
+def cells_of(report: ReportInput, backbone: str, arm: str, evaluation: str) -> dict[Pair, Cell]:
+    """Seeds → cell, for the cells of an arm that were scored on an evaluation."""
     return {
         (cell.seed_intermediate, cell.seed_target): cell
-        for cell in cells
+        for cell in report.arms.get((backbone, arm), ())
         if evaluation in cell.evaluations
     }

@@ -213,7 +213,7 @@ class ScoreCache:
     def __init__(self) -> None:
         # The entry keeps its Scored alive, so that no other object gets the same id.
         self._entries: dict[tuple[int, str], tuple[Scored, float, tuple[str, ...], Array]] = {}
-        self._older: dict[tuple[int, str], tuple[Scored, float, tuple[str, ...], Array]] = {}
+        self._older = dict(self._entries)
 
     def next_contrast(self) -> None:
         """Forgets what the contrast before did not use. Most arms are in one or two contrasts, next

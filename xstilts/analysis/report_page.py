@@ -8,14 +8,13 @@ dialogs and tooltips. The policy forbids every request.
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 
 from xstilts.analysis.heat_map import heat_map
 from xstilts.analysis.inputs import ReportInput
-from xstilts.analysis.page import palette, render
+from xstilts.analysis.page import palette, render, templates
 from xstilts.analysis.page.cells import Key, cell_details
 from xstilts.analysis.page.charts import Spec
 from xstilts.analysis.page.explorer import explorer_data, script_json
@@ -32,9 +31,7 @@ from xstilts.analysis.page.view import (
     score_tables,
     wide_style,
 )
-from xstilts.analysis.paper_tables import points
 from xstilts.analysis.report_markdown import hub_form_note
-from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.summary import official_rows
 from xstilts.official.forms import HUB_FORM
 
@@ -63,16 +60,6 @@ def page(
         summary: the report's content as JSON.
         charts: of `report_charts`; drawn here if None.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("xstilts.analysis", "."),
-        autoescape=select_autoescape(["j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"points": points, "duration": duration, "p": p_text}
     level, headline = summary["confidence"], summary["headline"]
     seeds = SeedEffects(report, results)
     if charts is None:
@@ -80,12 +67,12 @@ def page(
     heat, shown = _numbered(heat_map(report, official_rows(report, effects)))
     scores = score_tables(report, results)
     hub_languages = [row["language"] for row in summary["forms"] if row["form"] == HUB_FORM]
-    script = f"{render.library()}\n{_text('page.js')}"
+    script = f"{render.library()}\n{templates.text('page.js')}"
     price = (report.expanded.get("plan", {}).get("report") or {}).get("gpu_hour_price")
-    return environment.get_template("report.html.j2").render(
+    return templates.template("report.html.j2", duration=duration).render(
         summary=summary,
         run=report.run,
-        style=f"{palette.style()}{_text('page.css')}{wide_style(scores)}",
+        style=f"{palette.style()}{templates.text('page.css')}{wide_style(scores)}",
         script=script,
         policy=_policy(script),
         cards=cards(summary),
@@ -112,10 +99,6 @@ def page(
         alpha=f"{1 - level:.3g}",
         hub_form=hub_form_note(hub_languages) if hub_languages else "",
     )
-
-
-def _text(name: str) -> str:
-    return files("xstilts.analysis.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _policy(script: str) -> str:

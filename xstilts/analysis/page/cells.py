@@ -115,7 +115,7 @@ def _examples(
     languages with the most of them.
     """
     metric = report.official_metrics[evaluation]
-    sides = [cells_of(report.arms.get((backbone, name), ()), evaluation) for name in (arm, "none")]
+    sides = [cells_of(report, backbone, name, evaluation) for name in (arm, "none")]
     pairs = paired(*sides)
     if not pairs or metric not in METRICS:
         return

@@ -4,17 +4,15 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 
 from xstilts.analysis.estimands import POOLED
-from xstilts.analysis.page import palette, render
+from xstilts.analysis.page import palette, render, templates
 from xstilts.analysis.page.charts import CONFIG, Spec
 from xstilts.analysis.page.palette import SERIES
-from xstilts.analysis.paper_tables import points
-from xstilts.analysis.result_texts import clear, p_text
+from xstilts.analysis.result_texts import clear
 
 MEAN = "mean over evaluations"
 #: No script and no request.
@@ -51,24 +49,13 @@ def history_page(schedule: str, store: str, firings: Sequence[Firing]) -> str:
         store: URI of the store.
         firings: oldest first.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("xstilts.analysis", "."),
-        autoescape=select_autoescape(["j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"points": points, "p": p_text}
-    style = files("xstilts.analysis.page").joinpath("page.css").read_text(encoding="utf-8")
     chart = averages_chart(firings)
     svg = "" if chart is None else render.inline_svg(chart, "averages")
-    return environment.get_template("page/history.html.j2").render(
+    return templates.template("page/history.html.j2").render(
         schedule=schedule,
         store=store,
         policy=POLICY,
-        style=f"{palette.style()}{style}",
+        style=f"{palette.style()}{templates.text('page.css')}",
         firings=[_shown(firing) for firing in reversed(firings)],
         averages=averages_table(firings),
         chart=svg,
