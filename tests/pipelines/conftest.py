@@ -1,5 +1,6 @@
 """Servers of a cluster: Kubeflow Pipelines and S3."""
 
+import contextlib
 import os
 import threading
 import uuid
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import opened_store
 from pipelines.cluster_settings import ClusterSettings
 from pipelines.kfp.package import compiled
 from tests.pipelines.kfp_server import Server, handler
@@ -59,6 +61,18 @@ def store(s3: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 _PACKAGES: dict[str, tuple[str, str]] = {}
+
+
+@pytest.fixture
+def local_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The store, which commands open in place of the embedded one over HOME/store."""
+
+    @contextlib.contextmanager
+    def opened(uri: str | None, home: Path) -> Iterator[Store]:
+        yield store
+
+    monkeypatch.setattr(opened_store, "opened_store", opened)
+    return store
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """`runs`, and the commands that read local runs: status, logs, report, train-log."""
 
-import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipelines import opened_store
 from pipelines.cli import main
 from pipelines.failures import grouped_failures
 from xstilts.runs.folder import create
@@ -20,21 +18,16 @@ OLD, NEW = "demo-20260101-000000-1", "demo-20260201-000000-2"
 
 
 @pytest.fixture
-def local(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def local(local_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store with two local runs, in place of the embedded one over HOME/store."""
 
-    @contextlib.contextmanager
-    def opened(uri: str | None, home: Path) -> Iterator[Store]:
-        yield store
-
-    monkeypatch.setattr(opened_store, "opened_store", opened)
     (tmp_path / "logs").mkdir()
     for name in (OLD, NEW):
-        create(store, name, "name: demo", "miniature", out=str(tmp_path))
-    store.put_json(f"runs/{OLD}/status.json", {"exit_code": 4, "missing": [{}, {}]})
+        create(local_store, name, "name: demo", "miniature", out=str(tmp_path))
+    local_store.put_json(f"runs/{OLD}/status.json", {"exit_code": 4, "missing": [{}, {}]})
     (tmp_path / "home" / "store").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    return store
+    return local_store
 
 
 def test_runs_are_listed_with_their_outcome(

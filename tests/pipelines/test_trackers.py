@@ -1,6 +1,5 @@
 """`xstilts results --tensorboard` and `--mlflow`: a run's cells in experiment trackers."""
 
-import contextlib
 import itertools
 import struct
 import sys
@@ -14,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import opened_store
 from pipelines.cli import main
 from pipelines.trackers import mlflow, tensorboard, tracked_cells
 from xstilts.analysis.tracked_runs import CELL, TrackedRun
@@ -28,14 +26,9 @@ LOSSES = [2.0, 1.5, 1.25]
 
 
 @pytest.fixture
-def run(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def run(local_store: Store, tmp_path: Path) -> Store:
     """A finished run with one cell, which commands see as the local store."""
 
-    @contextlib.contextmanager
-    def opened(uri: str | None, home: Path) -> Iterator[Store]:
-        yield store
-
-    monkeypatch.setattr(opened_store, "opened_store", opened)
     spec = {"stage": "target", "name": "squad", "tuning": {"mode": "full"}, "recipe": {"lr": 0.01}}
     step = Step("finetune", spec, {}, {"label": "b: x → squad"})
     history = tmp_path / "history.parquet"
@@ -45,20 +38,22 @@ def run(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     ]
     pq.write_table(pa.Table.from_pylist(rows), history)
     looks = [{"update": 2, "value": 70.0}]
-    store.commit(step, {"history.parquet": history}, {"selection": {"update": 2, "looks": looks}})
-    create(store, RUN, "name: demo", "miniature")
-    document = store.get_json(f"runs/{RUN}/run.json") or {}
-    store.put_json(f"runs/{RUN}/run.json", {**document, "created": STARTED})
+    local_store.commit(
+        step, {"history.parquet": history}, {"selection": {"update": 2, "looks": looks}}
+    )
+    create(local_store, RUN, "name: demo", "miniature")
+    document = local_store.get_json(f"runs/{RUN}/run.json") or {}
+    local_store.put_json(f"runs/{RUN}/run.json", {**document, "created": STARTED})
     cell = {"id": CELL_ID, "backbone": "b", "arm": "x", "seed_intermediate": 0, "seed_target": 0,
             "trained_target": "squad", "chain": [step.fingerprint], "scores": {"xquad": "s"}}  # fmt: skip
     expanded = {"name": "demo", "cells": [cell], "steps": {step.fingerprint: step.to_json()}}
-    store.put_json(f"runs/{RUN}/expanded.json", expanded)
+    local_store.put_json(f"runs/{RUN}/expanded.json", expanded)
     scores = [{**{key: cell[key] for key in CELL}, "checkpoint": "selected", "evaluation": "xquad",
                "metric": "squad", "language": "avg", "value": 55.5}]  # fmt: skip
     path = tmp_path / "results.parquet"
     pd.DataFrame(scores).to_parquet(path)
-    store.put_bytes_at(f"runs/{RUN}/report/results.parquet", path.read_bytes())
-    return store
+    local_store.put_bytes_at(f"runs/{RUN}/report/results.parquet", path.read_bytes())
+    return local_store
 
 
 def cell() -> TrackedRun:

@@ -1,8 +1,7 @@
 """`xstilts train-log`: learning curves, and time and GPU-hours by phase."""
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import opened_store, training_log
+from pipelines import training_log
 from pipelines.cli import main
 from xstilts.plan.expansion import Expansion
 from xstilts.runs.folder import create
@@ -38,20 +37,15 @@ LISTS = (
 
 
 @pytest.fixture
-def run(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+def run(local_store: Store) -> Store:
     """A store with a run of these steps, none of them finished."""
 
-    @contextlib.contextmanager
-    def opened(uri: str | None, home: Path) -> Iterator[Store]:
-        yield store
-
-    monkeypatch.setattr(opened_store, "opened_store", opened)
     steps = {each.fingerprint: each for each in (RECORDS, OTHER, SQUAD, CAPTIONS, SCORE)}
     empty: dict[str, Any] = {name: [] for name in LISTS}
     expansion = Expansion("small", {}, {}, steps, headline=None, controls={}, **empty)
-    create(store, RUN, "name: small", "miniature", out="out")
-    store.put_json(f"runs/{RUN}/expanded.json", expansion.to_json())
-    return store
+    create(local_store, RUN, "name: small", "miniature", out="out")
+    local_store.put_json(f"runs/{RUN}/expanded.json", expansion.to_json())
+    return local_store
 
 
 def train(
