@@ -51,7 +51,7 @@ def search(queries: Matrix, pool: Matrix) -> tuple[Any, Any]:
     """(candidates, cosines) by this project."""
     import torch
 
-    from xstilts.scoring.ranking import nearest_candidates
+    from xstilts.scoring.nearest import nearest_candidates
 
     x, y = torch.from_numpy(queries), torch.from_numpy(pool)
     places, cosines = nearest_candidates(x, y.split(32_768), y.__getitem__, DEPTH)

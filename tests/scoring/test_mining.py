@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xstilts.scoring import mining, ranking
+from xstilts.scoring import mining, nearest
 from xstilts.scoring.gold import Gold
 from xstilts.scoring.metrics import METRICS
 from xstilts.scoring.mining import (
@@ -110,17 +110,10 @@ def test_chunks_change_nothing(
 ) -> None:
     whole = candidates(torch.tensor(x), torch.tensor(y))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_QUERIES", queries)
-        patch.setattr(ranking, "_EXACT", queries)
-        patch.setattr(mining, "_POOL", pool)
+        patch.setattr(nearest, "_QUERIES", queries)
+        patch.setattr(nearest, "_EXACT", queries)
+        patch.setattr(nearest, "_POOL", pool)
         assert candidates(torch.tensor(x), torch.tensor(y)) == whole
-
-
-def test_of_equals_the_lower_place_is_nearer() -> None:
-    places, cosines = mining.nearest(
-        torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], *[[1.0, 0.0]] * 300]), 4
-    )
-    assert (places.tolist(), cosines.tolist()) == ([[1, 2, 3, 4]], [[1.0] * 4])
 
 
 def test_margins_of_zero_and_below_are_no_candidates() -> None:

@@ -13,35 +13,6 @@ def unit(*values: float) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.tensor(values), dim=-1)
 
 
-def nearest(queries: torch.Tensor, pool: torch.Tensor, size: int) -> torch.Tensor:
-    """Places by falling cosine, the pool in chunks of a size."""
-    return ranking.nearest_candidates(queries, pool.split(size), pool.__getitem__)[0]
-
-
-def test_the_nearest_come_first_and_equals_in_order_of_place() -> None:
-    pool = torch.stack([unit(0.0, 1.0), unit(1.0, 0.0), unit(1.0, 1.0), unit(1.0, 0.0)])
-    assert nearest(unit(1.0, 0.0)[None], pool, 4).tolist() == [[1, 3, 2, 0]]
-
-
-def test_chunks_of_the_pool_change_nothing(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    torch.manual_seed(0)
-    queries, pool = torch.randn(5, 8), torch.randn(70, 8)
-    whole = nearest(queries, pool, 70)
-    monkeypatch.setattr(ranking, "_QUERIES", 2)
-    assert torch.equal(nearest(queries, pool, 7), whole)
-    assert whole.shape == (5, ranking.DEPTH)
-
-
-@pytest.mark.parametrize("width", [3, 64, 900, 1_024, 5_000])
-@pytest.mark.parametrize("count", [1, 3])
-def test_the_largest_values_are_those_of_a_stable_sort(width: int, count: int) -> None:
-    """Few distinct values, so that most rows have equals at the boundary."""
-    values = torch.randint(0, 40, (30, width), generator=torch.Generator().manual_seed(width))
-    values = values.float() - 50
-    expected = values.argsort(dim=1, descending=True, stable=True)[:, :count]
-    assert torch.equal(ranking.largest(values, count), expected)
-
-
 def query(row: int, right: list[str], parallel: str = "") -> Gold:
     return Gold(row, "q", "", right, parallel=parallel)
 
@@ -127,49 +98,3 @@ def test_average_precision_is_divided_by_what_could_be_found() -> None:
     metric = METRICS["map_at_20"]
     counts = metric.counts([["a", "x", "b"], ["x", "a"]], [["a", "b", "c"], ["a"]])
     assert [metric.value(row) for row in counts] == [100 * (1 + 2 / 3) / 3, 50.0]
-
-
-def close_vectors(count: int, seed: int, width: int = 1024) -> torch.Tensor:
-    """[count, width] unit vectors with random-pair cosines near 0.999, as a causal model's are,
-    in single precision.
-    """
-    stream = torch.Generator().manual_seed(seed)
-    common = torch.randn(width, generator=torch.Generator().manual_seed(7)) / width**0.5
-    noise = torch.randn(count, width, generator=stream) / width**0.5
-    return torch.nn.functional.normalize(common + 0.0316 * noise, dim=-1)
-
-
-def test_cosines_near_1_are_ranked_as_in_double_precision() -> None:
-    queries, pool = close_vectors(200, 1), close_vectors(20_000, 2)
-    assert (queries[0] @ pool[:100].T).mean().item() == pytest.approx(0.999, abs=2e-4)
-    expected = (queries.double() @ pool.double().T).argsort(dim=1, descending=True, stable=True)[
-        :, :20
-    ]
-    queries_read, rows = (
-        Vectors.of([(str(place), vector) for place, vector in enumerate(vectors)])
-        for vectors in (queries, pool)
-    )
-    found, _ = ranking.nearest_candidates(
-        queries_read.take(range(200)), rows.parts(range(20_000), 3_000), rows.take
-    )
-    assert torch.equal(found, expected)
-    half = (queries.half().double() @ pool.half().double().T).argsort(
-        dim=1, descending=True, stable=True
-    )[:, :20]
-    kept = sum(len(set(a) & set(b)) for a, b in zip(half.tolist(), expected.tolist(), strict=True))
-    assert kept < 0.9 * expected.numel()  # half precision loses more than a tenth of the candidates
-
-
-@pytest.mark.parametrize(
-    ("similar", "depth", "count"),
-    [
-        ([0.9, 0.8, 0.5, 0.4], 2, 2),
-        ([0.9, 0.8, 0.8 - 1e-5, 0.4], 2, 3),  # may be the second one
-        ([0.9, 0.9, 0.9, 0.9], 1, 4),
-        ([0.9, 0.8], 5, 2),
-    ],
-)
-def test_candidates_within_rounding_errors_of_the_last_are_ordered_exactly(
-    similar: list[float], depth: int, count: int
-) -> None:
-    assert ranking._possible(torch.tensor([similar]), depth, width=768).tolist() == [count]

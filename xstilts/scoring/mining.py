@@ -26,13 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xstilts.scoring.gold import Gold
-from xstilts.scoring.ranking import largest, nearest_candidates
+from xstilts.scoring.nearest import largest, mutual_neighbors
 from xstilts.scoring.vectors import Vectors
 
 #: utils_retrieve.py, line 133.
 NEIGHBOURS = 4
-#: Pool vectors per chunk.
-_POOL = 32_768
 
 Pair = tuple[str, str]
 
@@ -94,8 +92,7 @@ def candidates(
     x, y = _unit(sources, "source"), _unit(targets, "target")
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"source vectors have width {x.shape[1]}, target vectors {y.shape[1]}")
-    forward, to_y = nearest(x, y, neighbours)
-    backward, to_x = nearest(y, x, neighbours)
+    (forward, to_y), (backward, to_x) = mutual_neighbors(x, y, neighbours)
     mean_x, mean_y = to_y.mean(1), to_x.mean(1)
     proposals: list[tuple[int, int]] = []
     scores: list[float] = []
@@ -122,15 +119,6 @@ def candidates(
             pairs.append((i, j))
             kept.append(scores[k])
     return pairs, kept
-
-
-def nearest(queries: Tensor, pool: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """[q, ≤ count] indices in the pool by descending cosine, lower index first for equals, and the
-    cosines in double precision. queries [q, width] and pool [n, width] are unit vectors in single
-    precision.
-    """
-    places, cosines = nearest_candidates(queries, pool.split(_POOL), pool.__getitem__, count)
-    return places.to(queries.device), cosines.to(queries.device)
 
 
 def _unit(vectors: Tensor, side: str) -> Tensor:

@@ -1,153 +1,22 @@
-"""Nearest-neighbor search of queries in a pool of candidates, by cosine and in chunks, so that a
-pool of a million fits.
-"""
+"""Retrieval: the nearest candidates of each query, among those of all languages and a pool."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate, chain
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xstilts.scoring.gold import Gold
+from xstilts.scoring.nearest import nearest_candidates
 from xstilts.scoring.vectors import Vectors
 
 #: The number of candidates that the official scorers use (utils_lareqa.py, utils_mewslix.py).
 DEPTH = 20
-_CHUNK, _QUERIES = 32_768, 512
-#: Most candidates beyond the depth that are also ordered exactly, and queries per block of that.
-_SPARE, _EXACT = 20, 64
-#: Columns per group in the search for the largest values.
-_GROUP = 64
-
-
-def nearest_candidates(
-    queries: Tensor,
-    pool: Iterable[Tensor],
-    take: Callable[[Sequence[int]], Tensor],
-    depth: int = DEPTH,
-) -> tuple[Tensor, Tensor]:
-    """[q, ≤ depth] indices in the pool by descending cosine, lower index first for equals, and the
-    cosines in double precision.
-
-    More candidates than needed are found in single precision. Those that rounding errors could put
-    among the nearest are then ordered in double precision.
-    Memory: one chunk twice, and its similarities to 512 queries. All vectors are unit vectors in
-    single precision.
-
-    Args:
-        queries: [q, w].
-        pool: the vectors in chunks [n, w].
-        take: indices → their vectors [n, w].
-        depth: number of candidates.
-    """
-    near, similar = _roughly_nearest(queries, pool, depth + _SPARE)
-    if not similar.numel():
-        return near, similar.double()
-    counts = _possible(similar, depth, queries.shape[1])
-    blocks = [each.split(_EXACT) for each in (queries, near, counts)]
-    results = [
-        _exact(block, indices[:, : int(count.max())], take, depth)
-        for block, indices, count in zip(*blocks, strict=True)
-    ]
-    return (
-        torch.cat([indices for indices, _ in results]),
-        torch.cat([cosines for _, cosines in results]),
-    )
-
-
-def _possible(similar: Tensor, depth: int, width: int) -> Tensor:
-    """[q]: how many candidates can be among the `depth` nearest, given similarities in descending
-    order with the error of single precision.
-
-    A dot product of this width has an error of at most width · u · |x| · |y|, u = 2⁻²⁴ (Higham,
-    Accuracy and Stability of Numerical Algorithms, 3.1), here with |y| ≤ 2 after centering. Two
-    candidates can be in the wrong order if their similarities differ by less than twice that.
-    """
-    error = 2 * width * torch.finfo(torch.float32).eps
-    depth = min(depth, similar.shape[1])
-    return (similar >= similar[:, depth - 1, None] - error).sum(1).clamp(min=depth)
-
-
-def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> tuple[Tensor, Tensor]:
-    """([q, ≤ depth] indices, their similarities in descending order), on the CPU.
-
-    The mean of the first chunk is subtracted from the pool. This changes all cosines of a query by
-    the same amount, so the order stays, and leaves the precision for the differences between
-    candidates. If all cosines are near 1, as with vectors of causal models, the last digits of the
-    cosines themselves are rounding errors.
-    """
-    blocks = queries.float().split(_QUERIES)
-    best = [block.new_zeros((len(block), 0)) for block in blocks]
-    places = [
-        torch.zeros((len(block), 0), dtype=torch.long, device=queries.device) for block in blocks
-    ]
-    first, center = 0, None
-    memory = queries.new_empty(0, dtype=torch.float32)
-    for part in pool:
-        part = part.to(queries.device).float()
-        center = part.mean(0) if center is None else center
-        part = part - center
-        for k, block in enumerate(blocks):
-            # One table for all blocks: to get new memory of this size costs as much as to search.
-            size = len(block) * len(part)
-            memory = memory if len(memory) >= size else memory.new_empty(size)
-            similar = torch.mm(block, part.T, out=memory[:size].view(len(block), len(part)))
-            columns = largest(similar, min(depth, len(part)))
-            values = torch.cat([best[k], similar.gather(1, columns)], 1)
-            where = torch.cat([places[k], columns + first], 1)
-            columns = largest(values, min(depth, values.shape[1]))
-            best[k], places[k] = values.gather(1, columns), where.gather(1, columns)
-        first += len(part)
-    return torch.cat(places).cpu(), torch.cat(best).cpu()
-
-
-def _exact(
-    queries: Tensor, places: Tensor, take: Callable[[Sequence[int]], Tensor], depth: int
-) -> tuple[Tensor, Tensor]:
-    """(the best of some indices in the order of exact cosines, these cosines). Not a matrix
-    product, whose last bits depend on its shape: a pair must have the same cosine in both
-    directions.
-    """
-    places = places.sort(1).values
-    vectors = take(places.flatten().tolist()).double().view(*places.shape, -1)
-    cosines = (queries.to(vectors.device).double()[:, None] * vectors).sum(-1).cpu()
-    order = cosines.argsort(dim=1, descending=True, stable=True)[:, :depth]
-    return places.gather(1, order), cosines.gather(1, order)
-
-
-def largest(values: Tensor, count: int) -> Tensor:
-    """[q, count] columns of the largest values of each row in descending order, first column first
-    for equals.
-
-    The columns are in groups of 64, and only the groups with the largest maxima are searched: a
-    value of another group has at least `count` values before it. One pass over the maxima is
-    several times cheaper than a selection among all values.
-    """
-    rows, width = values.shape
-    if width <= 4 * _GROUP * count:
-        return _largest(values, count)
-    groups = -(-width // _GROUP)
-    if missing := groups * _GROUP - width:
-        values = F.pad(values, (0, missing), value=float("-inf"))
-    grouped = values.view(rows, groups, _GROUP)
-    chosen = _largest(grouped.amax(2), count).sort(1).values
-    inside = grouped.gather(1, chosen[:, :, None].expand(-1, -1, _GROUP)).flatten(1)
-    columns = _largest(inside, count)
-    return chosen.gather(1, columns // _GROUP) * _GROUP + columns % _GROUP
-
-
-def _largest(values: Tensor, count: int) -> Tensor:
-    top, columns = values.topk(count, dim=1)
-    last = top[:, -1:]
-    # topk chooses arbitrarily among equals, which matters if not all that equal the last one fit.
-    tied = (values == last).sum(1) > (top == last).sum(1)
-    columns[tied] = values[tied].argsort(dim=1, descending=True, stable=True)[:, :count]
-    columns = columns.sort(1).values
-    return columns.gather(1, values.gather(1, columns).argsort(dim=1, descending=True, stable=True))
+#: Vectors per chunk of the pool.
+_CHUNK = 32_768
 
 
 def rank(
@@ -199,7 +68,7 @@ def rank(
     chunks = chain.from_iterable(rows.parts(places, _CHUNK) for _, rows, places in sources)
     rankings: dict[str, dict[int, list[str]]] = {language: {} for language in languages}
     take = partial(_take, [(rows, places) for _, rows, places in sources])
-    nearest = nearest_candidates(vectors.to(device), chunks, take)[0].tolist()
+    nearest = nearest_candidates(vectors.to(device), chunks, take, DEPTH)[0].tolist()
     for (language, place), row in zip(query_keys, nearest, strict=True):
         rankings[language][languages[language].rows[place]] = [candidates[k] for k in row]
     return rankings
