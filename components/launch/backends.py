@@ -118,6 +118,8 @@ class RayJobBackend:
         ]
         about = [("RayJob", self.name), *([("RayCluster", cluster)] if cluster else [])]
         about += [("Pod", name) for name in silent[:MOST_PODS]]
+        if workload := waiting.newest(workloads or []):
+            about.append(("Workload", workload["metadata"]["name"]))
         events = [
             event
             for kind, name in about

@@ -52,14 +52,14 @@ def reasons(
         job: the RayJob.
         pods: of its Ray cluster.
         workloads: its Kueue Workloads; None if it has no queue or they cannot be read.
-        events: of the RayJob, its Ray cluster and its pods.
+        events: of the RayJob, its Ray cluster, its pods and its newest Workload.
     """
     lines: list[str] = []
     if is_queued(job) and workloads is not None:
-        lines += _queue_reasons(job, workloads)
+        lines += _queue_reasons(job, workloads, events)
     lines += _creation_reasons(job)
     lines += pod_reasons(pods, events)
-    about = [e for e in events if e.get("involvedObject", {}).get("kind") != "Pod"]
+    about = [e for e in events if _kind(e) not in ("Pod", "Workload")]
     if not lines:  # conditions are current, events are history
         lines += _event_reasons(about)
     return list(dict.fromkeys(lines))
@@ -149,19 +149,31 @@ def _refusal(message: str) -> str:
     return cause if separator else " ".join(message.split("\n")[1:]) or message
 
 
-def _queue_reasons(job: Object, workloads: Sequence[Object]) -> list[str]:
+def newest(workloads: Sequence[Object]) -> Object | None:
+    """The Workload that Kueue created last for a RayJob."""
+    return max(
+        workloads, key=lambda w: str(w["metadata"].get("creationTimestamp", "")), default=None
+    )
+
+
+def _queue_reasons(job: Object, workloads: Sequence[Object], events: Sequence[Object]) -> list[str]:
     queue = job["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name")
     if not queue:
         return ["suspended without a queue: it was suspended by hand"]
-    if not workloads and not job.get("status", {}).get("jobDeploymentStatus"):
+    workload = newest(workloads)
+    if workload is None and not job.get("status", {}).get("jobDeploymentStatus"):
         return []  # Kueue has had no time
-    if not workloads:
+    if workload is None:
         return [
             f"queue {queue}: Kueue has not created a Workload; is its controller running, with "
             "the integration ray.io/rayjob?"
         ]
-    newest = max(workloads, key=lambda w: str(w["metadata"].get("creationTimestamp", "")))
-    return [f"queue {queue}: {line}" for line in workload_reasons(newest)]
+    lines = workload_reasons(workload)
+    if not lines and not _is_true(workload, "Admitted"):
+        # Kueue's write of a condition fails if something else changes the Workload at that moment,
+        # and is repeated only when the queue changes. The event is there.
+        lines = _refusals(events) or ["pending"]
+    return [f"queue {queue}: {line}" for line in lines]
 
 
 def workload_reasons(workload: Object) -> list[str]:
@@ -175,23 +187,42 @@ def workload_reasons(workload: Object) -> list[str]:
         lines.append(f"evicted ({evicted.get('reason')}): {_shortened(evicted['message'])}")
     if reserved.get("status") == "False":
         message = _shortened(reserved.get("message", ""))
-        lines.append(f"can never be admitted: {message}" if NEVER in message else message)
+        lines.append(_refused(message))
     for check in workload.get("status", {}).get("admissionChecks", []):
         if check.get("state") != "Ready":
             text = f"admission check {check['name']} {check.get('state', 'Pending')}"
             lines.append(f"{text}: {_shortened(check.get('message', ''))}".rstrip(": "))
-    return lines or ([] if conditions.get("Admitted", {}).get("status") == "True" else ["pending"])
+    return lines
+
+
+def _refused(message: str) -> str:
+    return f"can never be admitted: {message}" if NEVER in message else message
+
+
+def _is_true(workload: Object, condition: str) -> bool:
+    conditions = workload.get("status", {}).get("conditions", [])
+    return any(c["type"] == condition and c["status"] == "True" for c in conditions)
+
+
+def _refusals(events: Sequence[Object]) -> list[str]:
+    """The last warning about a Workload."""
+    warnings = _warnings([e for e in events if _kind(e) == "Workload"])
+    return [_refused(_shortened(e["message"])) for e in warnings[-1:]]
+
+
+def _kind(event: Object) -> str:
+    return str(event.get("involvedObject", {}).get("kind"))
+
+
+def _warnings(events: Sequence[Object]) -> list[Object]:
+    """Warnings with a message, oldest first."""
+    warnings = [e for e in events if e.get("type") == "Warning" and e.get("message")]
+    return sorted(warnings, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
 
 
 def _event_reasons(events: Sequence[Object]) -> list[str]:
     """Warnings, oldest first, each once."""
-    warnings = [e for e in events if e.get("type") == "Warning"]
-    warnings.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
-    lines = [
-        f"{e.get('reason')}: {_shortened(_refusal(e['message']))}"
-        for e in warnings
-        if e.get("message")
-    ]
+    lines = [f"{e.get('reason')}: {_shortened(_refusal(e['message']))}" for e in _warnings(events)]
     return list(dict.fromkeys(lines))[-3:]
 
 

@@ -183,6 +183,15 @@ CASES: dict[str, tuple[Object, list[Object], list[Object] | None, list[Object], 
         job(SUSPENDED, "main"), [], [workload(reserved(NEVER))], [], [f"queue main: can never be admitted: {NEVER}"],
     ),
     "the queue is full": (job(SUSPENDED, "main"), [], [workload(reserved(LATER))], [], [f"queue main: {LATER}"]),
+    "the queue is full, and only an event says so": (
+        job(SUSPENDED, "main"), [], [workload({"type": "PodsReady", "status": "False", "message": "Not all"})],
+        [warning("Workload", "rayjob-xs-j", "Pending", LATER)], [f"queue main: {LATER}"],
+    ),
+    "Kueue has not looked at it": (job(SUSPENDED, "main"), [], [workload()], [], ["queue main: pending"]),
+    "it was refused, and is admitted now": (
+        job(SUSPENDED, "main"), [], [workload({"type": "Admitted", "status": "True", "message": ""})],
+        [warning("Workload", "rayjob-xs-j", "Pending", LATER)], [],
+    ),
     "the queue does not exist": (
         job(SUSPENDED, "absent"), [], [workload(reserved("LocalQueue absent doesn't exist", "Inadmissible"))], [],
         ["queue absent: LocalQueue absent doesn't exist"],
