@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Rows per block of queries, and vectors of the pool per block where both directions are searched.
-_QUERIES, _POOL = 512, 8_192
+#: Queries and vectors of the pool per matrix product: its table stays in the processor's cache.
+_QUERIES, _POOL = 2_048, 2_048
 #: Most candidates beyond the depth that are also ordered exactly, and pairs per block of that.
 _SPARE, _EXACT = 20, 512
+#: Times the depth: further similarities of a query that are merged one by one.
+_FEW = 4
 #: Columns per group in the search for the largest values.
 _GROUP = 64
 
@@ -28,8 +30,8 @@ def nearest_candidates(
     """[q, ≤ depth] indices in the pool by descending cosine, lower index first for equals, and the
     cosines in double precision.
 
-    Memory: one chunk twice, and its similarities to 512 queries. All vectors are unit vectors in
-    single precision.
+    Memory: one chunk twice, and similarities of 2,048 queries to 2,048 vectors. All vectors are
+    unit vectors in single precision.
 
     Args:
         queries: [q, w].
@@ -98,48 +100,41 @@ class _Best:
             torch.cat([part.places for part in parts]).cpu(),
         )
 
-    def add(self, values: Tensor, places: Tensor, depth: int) -> None:
-        """Merges further candidates [q, n], whose places are higher than those so far."""
+    def add(self, similar: Tensor, first: int, depth: int, turned: bool = False) -> None:
+        """Merges similarities to further vectors.
+
+        Once there are enough, only those above the last of the best of their query are looked at.
+
+        Args:
+            similar: [q, n], or [n, q] if turned.
+            first: index of the first vector; higher than those so far.
+            depth: how many are kept.
+            turned: whether the queries are columns.
+        """
+        if self.values.shape[1] == depth:
+            limits = self.values[:, -1]
+            over = (similar > limits).T.contiguous() if turned else similar > limits[:, None]
+            queries, places = over.nonzero(as_tuple=True)
+            counts = queries.bincount(minlength=len(limits))
+            if (width := int(counts.max())) <= _FEW * depth:
+                if width:
+                    values = similar[places, queries] if turned else similar[queries, places]
+                    starts = counts.cumsum(0) - counts
+                    slots = torch.arange(len(queries), device=queries.device) - starts[queries]
+                    table = similar.new_full((len(limits), width), float("-inf"))
+                    indices = torch.zeros_like(table, dtype=torch.long)
+                    table[queries, slots], indices[queries, slots] = values, places + first
+                    self._merge(table, indices, depth)
+                return
+        similar = similar.T.contiguous() if turned else similar
+        columns = largest(similar, min(depth, similar.shape[1]))
+        self._merge(similar.gather(1, columns), columns + first, depth)
+
+    def _merge(self, values: Tensor, places: Tensor, depth: int) -> None:
         values = torch.cat([self.values, values], 1)
         columns = largest(values, min(depth, values.shape[1]))
         places = torch.cat([self.places, places], 1)
         self.values, self.places = values.gather(1, columns), places.gather(1, columns)
-
-    def add_table(self, similar: Tensor, count: int, first: int, depth: int) -> None:
-        """Merges [q, ≥ count] similarities to `count` vectors, the first of which is `first`."""
-        columns = largest(similar, min(depth, count))
-        self.add(similar.gather(1, columns), columns + first, depth)
-
-    def add_turned(self, similar: Tensor, first: int, depth: int) -> None:
-        """Merges [n, q] similarities. Most are below the last of the best of their query: only the
-        others are looked at.
-        """
-        if self.values.shape[1] == depth:
-            over = similar > self.values[:, -1]
-            counts = over.sum(0)
-            if (width := int(counts.max())) <= 2 * depth:
-                if width:
-                    self.add(*_in_rows(similar, over, counts, width, first), depth)
-                return
-        self.add_table(similar.T.contiguous(), len(similar), first, depth)
-
-
-def _in_rows(
-    similar: Tensor, over: Tensor, counts: Tensor, width: int, first: int
-) -> tuple[Tensor, Tensor]:
-    """[q, width] values and places of the marked entries of a table [n, q], in the order of n;
-    -inf where a query has fewer.
-    """
-    rows, columns = over.nonzero(as_tuple=True)
-    order = columns.argsort(stable=True)
-    rows, columns = rows[order], columns[order]
-    starts = counts.cumsum(0) - counts
-    slots = torch.arange(len(columns), device=columns.device) - starts[columns]
-    values = similar.new_full((len(counts), width), float("-inf"))
-    places = torch.zeros_like(values, dtype=torch.long)
-    values[columns, slots] = similar[rows, columns]
-    places[columns, slots] = rows + first
-    return values, places
 
 
 def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> tuple[_Best, float]:
@@ -159,11 +154,11 @@ def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> tup
         center = part.mean(0) if center is None else center
         part = part - center
         longest = max(longest, _longest(part))
-        for block, its in zip(blocks, best, strict=True):
-            memory, similar = _table(memory, len(block), len(part))
-            torch.mm(block, part.T, out=similar[:, : len(part)])
-            its.add_table(similar, len(part), first, depth)
-        first += len(part)
+        for piece in part.split(_POOL):
+            for block, its in zip(blocks, best, strict=True):
+                memory, similar = _product(memory, block, piece)
+                its.add(similar, first, depth)
+            first += len(piece)
     return _Best.joined(best), _rounding(queries.shape[1], longest)
 
 
@@ -186,24 +181,20 @@ def _roughly_mutual(x: Tensor, y: Tensor, depth: int) -> tuple[_Best, _Best, flo
     memory = x.new_empty(0)
     for k, block in enumerate(blocks):
         for n, part in enumerate(parts):
-            memory, similar = _table(memory, len(block), len(part))
-            torch.mm(block, part.T, out=similar[:, : len(part)])
-            of_x[k].add_table(similar, len(part), n * _POOL, depth)
-            of_y[n].add_turned(similar[:, : len(part)], k * _QUERIES, depth)
+            memory, similar = _product(memory, block, part)
+            of_x[k].add(similar, n * _POOL, depth)
+            of_y[n].add(similar, k * _QUERIES, depth, turned=True)
     return _Best.joined(of_x), _Best.joined(of_y), _rounding(x.shape[1], size)
 
 
-def _table(memory: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """(memory, [rows, columns rounded up to whole groups] of it, -inf in the further columns).
-
-    One piece of memory for all tables: to get new memory of this size costs as much as to search.
+def _product(memory: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(memory, x · yᵀ in it). One piece of memory for all products: to get new memory of this size
+    costs as much as to search.
     """
-    width = -(-columns // _GROUP) * _GROUP
-    if len(memory) < rows * width:
-        memory = memory.new_empty(rows * width)
-    table = memory[: rows * width].view(rows, width)
-    table[:, columns:] = float("-inf")
-    return memory, table
+    size = len(x) * len(y)
+    if len(memory) < size:
+        memory = memory.new_empty(size)
+    return memory, torch.mm(x, y.T, out=memory[:size].view(len(x), len(y)))
 
 
 def _longest(vectors: Tensor) -> float:
