@@ -35,7 +35,7 @@ def test_an_effect_that_survives_correction_helps() -> None:
     assert answer("c", primary, averages, 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
         "llava +2.2 points (95 % interval +1.0 … +3.5, 5 seeds), adjusted p = 0.012: helps. "
-        "Effects on single evaluations range from -1.5 to +3.0 points; after correction, "
+        "Effects on single evaluations range from −1.5 to +3.0 points; after correction, "
         "2 of 3 differ from zero (1 above, 1 below)."
     )
 
@@ -60,7 +60,7 @@ def test_each_backbone_has_its_own_clause() -> None:
     assert (
         "mean over evaluations: "
         "llava +1.0 points (95 % interval +0.2 … +1.8, 5 seeds), adjusted p = 0.010: helps; "
-        "xlm-r -1.0 points (95 % interval -1.8 … -0.2, 5 seeds), adjusted p = 0.010: hurts. "
+        "xlm-r −1.0 points (95 % interval −1.8 … −0.2, 5 seeds), adjusted p = 0.010: hurts. "
     ) in answer("c", primary, effects(), 0.95)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from xstilts.analysis.estimands import POOLED
-from xstilts.analysis.result_texts import clear
+from xstilts.analysis.result_texts import clear, points
 
 Verdict = Literal["passed", "FAILED", "inconclusive", "not computed"]
 
@@ -77,7 +77,7 @@ def _limits(primary: pd.DataFrame, alpha: float) -> list[str]:
 
 def _single_evaluations(primary: pd.DataFrame, averages: pd.DataFrame, alpha: float) -> str:
     low, high = averages["effect"].min(), averages["effect"].max()
-    effects = f"Effects on single evaluations range from {low:+.1f} to {high:+.1f} points"
+    effects = f"Effects on single evaluations range from {points(low)} to {points(high)} points"
     if averages["p"].isna().all():
         tested = (averages["n_seeds"] == 1).all()
         return f"{effects}." if tested else f"{effects}; the examples show no variance to test."
@@ -93,10 +93,10 @@ def _single_evaluations(primary: pd.DataFrame, averages: pd.DataFrame, alpha: fl
 def _effect_text(row: Mapping[str, Any], level: float) -> str:
     seeds = str(row.get("seeds") or row["n_seeds"])
     interval = (
-        f"{100 * level:g} % interval {row['ci_low']:+.1f} … {row['ci_high']:+.1f}, "
+        f"{100 * level:g} % interval {points(row['ci_low'])} … {points(row['ci_high'])}, "
         f"{seeds} {'seed' if seeds == '1' else 'seeds'}"
     )
-    effect = f"{row['backbone']} {row['effect']:+.1f} points ({interval})"
+    effect = f"{row['backbone']} {points(row['effect'])} points ({interval})"
     limits = [*_notes(row["ci_method"]), *filter(None, [row.get("left_out")])]
     if pd.isna(row["p"]):
         return ", ".join([effect, *limits])

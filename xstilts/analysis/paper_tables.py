@@ -12,7 +12,7 @@ from xstilts.analysis.heat_map import heat_map
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.latex import latex_text, tabular
 from xstilts.analysis.page.view import NAMES, contrast_tables, score_tables
-from xstilts.analysis.result_texts import p_text
+from xstilts.analysis.result_texts import p_text, points
 from xstilts.analysis.summary import official_rows
 
 #: Columns of steps.csv.
@@ -154,11 +154,6 @@ def latex(
             "",
         ]
     )
-
-
-def points(value: Any) -> str:
-    """A number of points with its sign; empty if there is none."""
-    return "" if value is None or pd.isna(value) else f"{value:+.1f}".replace("-", "−")
 
 
 def number(value: Any) -> str:

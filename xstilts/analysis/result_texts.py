@@ -32,3 +32,8 @@ def control_text(control: Mapping[str, Any]) -> str:
         return f"{name}: {task}: {control['verdict']}"
     interval = f"{control['ci_low']:+.1f} … {control['ci_high']:+.1f}"
     return f"{name}, {control['backbone']}: {task} {interval}: {control['verdict']}"
+
+
+def points(value: Any) -> str:
+    """A number of points with its sign; empty if there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:+.1f}".replace("-", "−")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xstilts.analysis.page.palette import INK, LINE, PAPER, SERIES, SOFT
+from xstilts.analysis.result_texts import points
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -224,7 +225,7 @@ def curves(rows: Rows, value: str, title: str, columns: int = 4) -> Spec:
 def effect_text(row: Mapping[str, Any]) -> str:
     """An effect with its interval, in points."""
     numbers = (row["effect"], row["ci_low"], row["ci_high"])
-    effect, low, high = (f"{number:+.1f}".replace("-", "−") for number in numbers)
+    effect, low, high = (points(number) for number in numbers)
     return f"{effect} [{low}, {high}]"
 
 

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from xstilts.analysis.paper_tables import points
-from xstilts.analysis.result_texts import p_text
+from xstilts.analysis.result_texts import p_text, points
 
 if TYPE_CHECKING:
     from jinja2 import Template
