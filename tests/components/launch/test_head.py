@@ -74,3 +74,39 @@ def test_a_run_ends_with_a_message_when_its_ray_dies(
 def started(home: Path) -> list[str]:
     """Processes of the run below this one, which has the same environment."""
     return [line for line in left_behind(home) if not line.startswith(f"{os.getpid()} ")]
+
+
+#: A program whose first Ray has a server that ends at once.
+FIRST_RAY_FAILS = """
+import os, sys
+from pathlib import Path
+from ray._private import services
+from components.launch import head
+os.environ["XSTILTS_LOCAL"] = str(os.getppid())
+services.RAYLET_EXECUTABLE = sys.argv[2]
+head.main(2, Path(sys.argv[1]))
+"""
+
+
+def test_ray_is_started_again_if_its_raylet_ends_while_it_starts(tmp_path: Path) -> None:
+    server, address = tmp_path / "raylet", tmp_path / "address"
+    server.write_text("#!/bin/sh\nexit 1\n")
+    server.chmod(0o700)
+    environment = {
+        **os.environ, "XSTILTS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+        **private_ray.settings(),
+    }  # fmt: skip
+    command = [sys.executable, "-c", FIRST_RAY_FAILS, str(address), str(server)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while not address.is_file():
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert "Ray's raylet ended while Ray started: attempt 1 of 3" in (tmp_path / "log").read_text()
+    assert wait_until_gone(tmp_path, 30) == []
