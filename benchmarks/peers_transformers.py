@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.training_cases import PAD, Case, Row, freeze_vision, model_of, picture_processor
+from xstilts.training.loop import TrainingSettings
 
 #: Alternative → what it is.
 PEERS: Mapping[str, str] = {
@@ -97,6 +98,8 @@ def collator(case: Case, peer: str, photos: Sequence[bytes]) -> Callable[[Any], 
 def arguments(case: Case, peer: str, seed: int, world: int, folder: str) -> tf.TrainingArguments:
     """Settings of the Trainer: nothing is logged or saved."""
     cuda = torch.cuda.is_available()
+    # As many steps as xstilts has: Trainer rounds a share up, and the first update has no effect.
+    warmup = int(TrainingSettings.warmup * case.updates)
     tuned: dict[str, Any] = {}
     if peer in ("tuned", "flattening"):
         # Text is prepared in less time than a worker process needs to start and to send it.
@@ -106,7 +109,7 @@ def arguments(case: Case, peer: str, seed: int, world: int, folder: str) -> tf.T
         tuned["train_sampling_strategy"] = "group_by_length"
     return tf.TrainingArguments(
         folder, per_device_train_batch_size=case.batch // world, num_train_epochs=1,
-        learning_rate=case.lr, warmup_steps=0.1, weight_decay=0.0, max_grad_norm=1.0, seed=seed,
+        learning_rate=case.lr, warmup_steps=warmup, weight_decay=0.0, max_grad_norm=1.0, seed=seed,
         report_to=[], logging_strategy="no", save_strategy="no", disable_tqdm=True,
         remove_unused_columns=False, use_cpu=not cuda, dataloader_pin_memory=cuda, **tuned,
     )  # fmt: skip
