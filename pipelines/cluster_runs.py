@@ -17,6 +17,7 @@ from xstilts.errors import InfrastructureError, PlanError
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.placement import Cluster
 from xstilts.plan.schema import Plan
+from xstilts.step import STEP_KINDS
 from xstilts.store.store import Store
 
 #: Seconds to wait before each search for a run that KFP may have accepted: a gateway can time out
@@ -95,13 +96,12 @@ def new_name(plan: str) -> str:
 
 
 def totals(store: Store, run: str) -> dict[str, set[str]]:
-    """Step kind → fingerprints of a run's steps; empty until its plan step has run."""
+    """Step kind → fingerprints of a run's steps, in the order in which kinds run; empty until its
+    plan step has run.
+    """
     document = store.get_json(f"runs/{run}/expanded.json")
-    return (
-        {}
-        if document is None
-        else {kind: set(f) for kind, f in Expansion.from_json(document).by_kind().items()}
-    )
+    kinds = {} if document is None else Expansion.from_json(document).by_kind()
+    return {kind: set(kinds[kind]) for kind in STEP_KINDS if kind in kinds}
 
 
 def kfp_id(store: Store, run: str) -> str:

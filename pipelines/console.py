@@ -85,7 +85,7 @@ def say(text: str) -> None:
     """Prints to the real stdout: KFP's local runner redirects sys.stdout while it works. Characters
     that control a terminal and credentials in URLs are not printed.
     """
-    print(printable(text), file=sys.__stdout__, flush=True)
+    _print_line(printable(text), sys.__stdout__)
 
 
 def note(text: str) -> None:
@@ -102,14 +102,21 @@ def note_aside(text: str) -> None:
 
 def log_line(text: str) -> None:
     """Prints a log line of --verbose to the real stderr."""
-    print(printable(text), file=sys.__stderr__, flush=True)
+    _print_line(printable(text), sys.__stderr__)
 
 
 def warn(text: str) -> None:
     """Prints a warning or an error on stderr, also where the body of `visible_warnings` redirects
     it.
     """
-    print(f"xstilts: {printable(text)}", file=_warnings or sys.stderr, flush=True)
+    _print_line(f"xstilts: {printable(text)}", _warnings or sys.stderr)
+
+
+def _print_line(text: str, stream: TextIO | None) -> None:
+    """As print, which KFP's local runner replaces by one that indents, sometimes for good."""
+    stream = stream or sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 @contextlib.contextmanager

@@ -33,7 +33,8 @@ def show(store: Store, run: str, folder: Path, selection: Selection, every: floa
         text = file.read_text(encoding="utf-8", errors="replace")
         files[file] = file.stat().st_size
         lines = NoiseFilter(selection.raw)(text.splitlines())[-selection.tail :]
-        say("\n".join([f"==> {file}", *lines, ""]))
+        if lines:
+            say("\n".join([f"==> {file}", *lines, ""]))
     for key in failures:
         if failure := store.get_json(key):
             say(f"==> failed: {failure['what']}: {failure['error']}\n{failure['log'].rstrip()}\n")

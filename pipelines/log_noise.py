@@ -37,6 +37,9 @@ LINES = tuple(
         ),
     )
 )
+#: The first line of the trace that Ray prints when a run stops it.
+_TERMINATED = re.compile(r"\*\*\* SIGTERM received at time=")
+_FRAME = re.compile(r"^(?:\[[^\]]*\] logging\.cc:\d+: )?(?:PC: @ |    @ )")
 #: Codes that color text on a terminal.
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 #: A line of an indented JSON document.
@@ -52,12 +55,17 @@ class NoiseFilter:
         self._off = off
         #: Open braces of the object that is being left out, None outside of one.
         self._depth: int | None = None
+        #: Whether frames of a trace are being left out.
+        self._frames = False
 
     def __call__(self, lines: Iterable[str]) -> list[str]:
         return list(lines) if self._off else list(self._kept(lines))
 
     def _kept(self, lines: Iterable[str]) -> Iterator[str]:
         for line in (_COLORS.sub("", line) for line in lines):
+            self._frames = bool(_TERMINATED.search(line) or (self._frames and _FRAME.match(line)))
+            if self._frames:
+                continue
             if self._depth is not None and _JSON.match(line):
                 braces = _STRING.sub("", line)
                 self._depth += braces.count("{") - braces.count("}")

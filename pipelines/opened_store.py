@@ -13,6 +13,15 @@ from xstilts.errors import PlanError
 from xstilts.store.store import Store
 
 
+def require_runs(home: Path) -> None:
+    """Raises PlanError if a folder has no local runs."""
+    if not (home / "store").is_dir():
+        raise PlanError(
+            f"{home}: no local runs; set --home to the folder that `xstilts run` used (.xstilts by "
+            "default), or --store to the store of a cluster"
+        )
+
+
 @contextlib.contextmanager
 def opened_store(uri: str | None, home: Path) -> Iterator[Store]:
     """The store at a URI, or for None the one of the local runs in `home`, served while the body
@@ -22,11 +31,7 @@ def opened_store(uri: str | None, home: Path) -> Iterator[Store]:
         yield Outages().outlast(lambda: cluster_runs.open_store(uri))
         return
     home = home.resolve()
-    if not (home / "store").is_dir():
-        raise PlanError(
-            f"{home}: no local runs; set --home to the folder that `xstilts run` used (.xstilts by "
-            "default), or --store to the store of a cluster"
-        )
+    require_runs(home)
     from pipelines.local_runner import store_at
 
     with store_at(None, home) as address:

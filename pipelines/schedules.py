@@ -1,5 +1,6 @@
 """Applies, compares, lists and deletes schedules on a server."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,8 @@ def check(file: Path, settings_file: Path | None = None) -> int:
             continue
         fields = recurring.Repeat.model_fields
         repeat = recurring.Repeat(**{key: getattr(schedule, key) for key in fields})
-        say(f"{schedule.name}: valid; {schedule.cron} ({schedule.timezone}), plan {path}")
+        when = f"{schedule.cron} ({schedule.timezone})"
+        say(f"{schedule.name}: valid; {when}, plan {os.path.normpath(path)}")
         reasons, idle = recurring.reasons(plan, repeat)
         for line in (*reasons, *idle, *recurring.cautions(repeat)):
             say(f"{INDENT}{line}")

@@ -211,6 +211,7 @@ def main(build: str) -> None:
     ]
     if build == "cpu":
         build = torch_build(pip, HERE)
+    print(f"installing requirements/{build}.txt: some minutes without output", flush=True)
     result = subprocess.run([*pip, "-r", str(HERE / f"{build}.txt")], check=False)
     if result.returncode:
         sys.exit(f"cannot install requirements/{build}.txt; see pip's message above")

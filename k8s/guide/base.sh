@@ -60,6 +60,7 @@ POLICY
 say "writing the overlay $SITE"
 if dry; then
   overlay
+  [ "$PORT" = 443 ] || s3_policy
 else
   mkdir -p "$SITE"
   rm -f "$SITE/s3.yaml"

@@ -7,7 +7,8 @@ set -euo pipefail
 # shellcheck source=site.sh
 . "$K8S/guide/site.sh"
 
-PLAN=${1:?usage: k8s/guide/mirror.sh PLAN [FROM]}
+[ $# -ge 1 ] || stop "usage: k8s/guide/mirror.sh PLAN [FROM]"
+PLAN=$1
 FROM=${2:-hub}
 MINIATURE=${MINIATURE:-$REPOSITORY/.xstilts/miniature-of-guide}
 if [ "$FROM" = miniature ]; then

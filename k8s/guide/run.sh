@@ -6,7 +6,8 @@ set -euo pipefail
 # shellcheck source=site.sh
 . "$K8S/guide/site.sh"
 
-PLAN=${1:?usage: k8s/guide/run.sh PLAN [MIRROR]}
+[ $# -ge 1 ] || stop "usage: k8s/guide/run.sh PLAN [MIRROR]"
+PLAN=$1
 DATA=${2:-s3://$BUCKET/$MIRROR}
 OUT=${OUT:-$REPOSITORY/runs/$(basename "$PLAN" .yaml)}
 HOST=http://127.0.0.1:8888

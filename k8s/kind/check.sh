@@ -18,7 +18,8 @@ tool() { command -v "$1" >/dev/null || wrong "$1 is not installed" "$2"; }
 
 # at_least NAME HAVE WANT UNIT ADVICE
 at_least() {
-  if [ "$2" -lt "$3" ]; then wrong "$1: $2 $4, needed $3 $4" "$5"; else printf 'ok: %s: %s %s\n' "$1" "$2" "$4"; fi
+  local unit=${4:+ $4}
+  if [ "$2" -lt "$3" ]; then wrong "$1: $2$unit, needed $3$unit" "$5"; else printf 'ok: %s: %s%s\n' "$1" "$2" "$unit"; fi
 }
 
 say "tools"

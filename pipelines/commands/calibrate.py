@@ -23,14 +23,17 @@ app = new_app()
     ),
 )
 def calibrate(
-    trials: Annotated[int, typer.Option(min=1, help="Simulated runs for each line.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    trials: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Simulated runs for each line.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the simulation.")] = 0,
     plan: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="PLAN",
             autocompletion=completion.plan_names,
-            help="Instead show what effects a plan's seeds can detect; repeat for several.",
+            help="Instead show how often the headline's test rejects zero with a plan's seeds: in "
+            "pure noise, and with an effect of 3 points. Repeat for several plans.",
         ),
     ] = None,
     as_json: options.Json = False,
@@ -39,8 +42,11 @@ def calibrate(
     from dataclasses import asdict
 
     from xstilts.analysis.calibrate import markdown, table
+    from xstilts.analysis.simulation import PLANTED
 
     if plan:
+        if not as_json:
+            say(f"| plan | seeds | pure noise | +{PLANTED:g} points |\n| --- | --- | --- | --- |")
         for path in plan:
             _print_plan(path, trials, as_json)
         return 0
@@ -64,5 +70,5 @@ def _print_plan(path: Path, trials: int, as_json: bool) -> None:
         say(json.dumps(row, ensure_ascii=False))
         return
     noise, planted = 100 * float(row["noise"]), 100 * float(row["planted"])
-    cells = (row["plan"], row["seeds"], f"{noise:.1f} %", f"{planted:.0f} %", row["label"])
-    say(f"| {' | '.join(map(str, cells))} |")
+    seeds = f"{row['seeds']} ({row['label']})" if row["label"] else row["seeds"]
+    say(f"| `{row['plan']}` | {seeds} | {noise:.1f} % | {planted:.0f} % |")

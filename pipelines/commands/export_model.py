@@ -59,6 +59,9 @@ def export_model(
         assert cell is not None
         assert folder is not None
         exported = write(opened, name, cell, folder)
-    base = f" of {exported.base}" if exported.kind == "adapter" else ""
+    base = ""
+    if exported.kind == "adapter":
+        own = exported.base == "base"  # a folder beside the adapter
+        base = " and its base model" if own else f" for {exported.base}"
     say(f"wrote the {exported.kind}{base} to {exported.folder}; README.md shows how to load it")
     return 0

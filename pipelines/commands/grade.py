@@ -16,7 +16,10 @@ from xstilts.errors import counted
 app = new_app()
 
 
-@app.command(cls=Command, epilog=examples("xstilts grade submissions/demo labels/ --json"))
+@app.command(
+    cls=Command,
+    epilog=examples("xstilts grade submissions/llava.none.t0/predictions labels/ --json"),
+)
 def grade(
     predictions: options.Predictions,
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Folder of the labels.")],
@@ -35,18 +38,18 @@ def grade(
 
 
 def _print_scores(scores: Mapping[str, Any], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from xstilts.terminal_tables import console as new_console
+    from xstilts.terminal_tables import table
 
-    table = Table("task", "metric", "average", "languages", title=cell(title))
+    shown = table(("task", "metric", "average", "languages"), title=cell(title))
     for name, task in scores["tasks"].items():
         for metric, value in task["averages"].items():
             languages = ", ".join(
                 f"{code} {by_metric[metric]:.1f}" for code, by_metric in task["languages"].items()
             )
-            table.add_row(*map(cell, (name, metric, f"{value:.2f}", languages)))
-    console = Console(file=sys.__stdout__)
-    console.print(table)
+            shown.add_row(*map(cell, (name, metric, f"{value:.2f}", languages)))
+    console = new_console(sys.__stdout__)
+    console.print(shown)
     for group, value in scores["groups"].items():
         console.print(f"{group} (official group): {value:.2f}")
     if scores["all_task"] is not None:

@@ -33,7 +33,9 @@ Target = Annotated[
 )
 def miniature(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")],
-    seed: Annotated[int, typer.Option(help="Another seed gives other rows of the same world.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Another seed gives other rows of the same world.")
+    ] = 0,
     pictures: Annotated[
         Literal["small", "real"],
         typer.Option(help="real: pictures and texts of real sizes, and few rows."),
@@ -161,10 +163,10 @@ def _once_a_second(print_line: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _print_licenses(rows: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from xstilts.terminal_tables import console, table
 
-    table = Table("data set or model", "commit", "files", "MB", "license", "note")
+    columns = ("data set or model", "commit", "files", "MB", "license", "note")
+    shown = table(columns, numbers=("files", "MB"))
     for row in rows:
         registry = f"{row['registry']} (not on its card)" if row["registry"] else "not stated"
         values = (
@@ -175,5 +177,5 @@ def _print_licenses(rows: Sequence[dict[str, Any]]) -> None:
             row["licence"] or registry,
             row["heed"],
         )
-        table.add_row(*map(cell, values))
-    Console().print(table)
+        shown.add_row(*map(cell, values))
+    console().print(shown)

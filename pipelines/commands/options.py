@@ -33,8 +33,8 @@ Limit = Annotated[
         "--limit",
         metavar="N",
         min=1,
-        help="Smoke run: at most N rows of each split and N updates of each training. Its results "
-        "are marked and never used by a full run.",
+        help="Smoke run: at most N rows of each split and N updates of each training. Tiny "
+        "backbones are built in full. Its results are marked and never used by a full run.",
         show_default="no limit",
     ),
 ]

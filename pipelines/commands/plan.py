@@ -37,7 +37,9 @@ def plan(
     overrides: options.Overrides = None,
     limit: options.Limit = None,
     tasks: options.TaskFiles = None,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs assumed by the estimate of hours.")] = 8,
+    gpus: Annotated[
+        int, typer.Option(metavar="N", min=1, help="GPUs assumed by the estimate of hours.")
+    ] = 8,
     measured: Annotated[
         str | None,
         typer.Option(
@@ -73,11 +75,10 @@ def plan(
     if as_json:
         say(json.dumps(view, indent=2, ensure_ascii=False))
     else:
-        from rich.console import Console
-
         from xstilts.plan.show import render
+        from xstilts.terminal_tables import console
 
-        Console().print(render(view))
+        console().print(render(view))
     return 0
 
 

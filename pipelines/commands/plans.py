@@ -5,6 +5,7 @@ import json
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
 from pipelines.console import say
+from xstilts.errors import counted
 
 app = new_app()
 
@@ -23,7 +24,9 @@ def plans(as_json: options.Json = False) -> int:
         return 0
     width = max(len(row["name"]) for row in rows)
     for row in rows:
-        sizes = "{backbones} backbones × {arms} arms × {evaluations} evaluations".format(**row)
+        sizes = " × ".join(
+            counted(row[f"{kind}s"], kind) for kind in ("backbone", "arm", "evaluation")
+        )
         say(f"{row['name']:{width}}  {row['title']}")
         say(f"{'':{width}}  {sizes}, data from {row['mirror']}")
     return 0

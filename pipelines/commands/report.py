@@ -51,6 +51,8 @@ def report(
 
     with opened_store(store, home) as opened:
         name = run_named(opened, run)
+        if against is not None and against != "none":
+            against = run_named(opened, against)
         folder = cluster_runs.fetch_report(opened, name, out)
         if (folder / "summary.json").is_file():
             from xstilts.analysis.terminal import show
@@ -60,7 +62,7 @@ def report(
         if against == "none":
             return 0
         other = previous_firing(opened, name) if against is None else against
-        return 0 if other is None else _compare(opened, name, run_named(opened, other), folder)
+        return 0 if other is None else _compare(opened, name, other, folder)
 
 
 def _compare(store: Store, run: str, other: str, folder: Path) -> int:

@@ -104,7 +104,8 @@ def _track(run: str, store: str | None, home: Path, tensorboard: Path | None, ml
         if tensorboard is not None:
             _, started, tracked = tracked_cells.cells_of(opened, name)
             count = event_files.write(tensorboard, started, tracked)
-            say(f"{counted(count, 'cell')} written; show: tensorboard --logdir {tensorboard}")
+            cells = counted(count, "cell")
+            say(f"{cells} written; to see them: tensorboard --logdir {tensorboard}")
         if mlflow:
             plan, started, tracked = tracked_cells.cells_of(opened, name)
             new, old = mlflow_server.log(plan, name, started, tracked)

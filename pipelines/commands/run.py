@@ -52,7 +52,8 @@ def run(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for the report and the logs.",
+            help="Folder for the report and the logs. The same plan name and folder are the same "
+            "run, whose report is replaced.",
             show_default="runs/<name of the plan>",
         ),
     ] = None,
@@ -157,6 +158,11 @@ def run_plan(
         reset = partial(
             _reset_run, opened, name, loaded.text, address, checked.task_files, folders.out
         )
+        if another_plan_finished(opened, name, loaded.text):
+            say(
+                f"the plan has changed since the run {name}, whose report is replaced; to keep "
+                "both and compare them (`xstilts report --against`), set another --out"
+            )
         reset()
         if checked.limit is not None:
             say(
@@ -216,6 +222,13 @@ def _require_gpus(resources: "Resources") -> None:
             f"{available}; add --set resources.gpus_per_worker=0 to train on the CPU, or run "
             "`xstilts submit`"
         )
+
+
+def another_plan_finished(store: "Store", name: str, plan: str) -> bool:
+    """Whether the run of this name has ended, with another plan than this text."""
+    if store.get_json(f"runs/{name}/status.json") is None:
+        return False
+    return store.get_bytes_at(f"runs/{name}/plan.yaml") != plan.encode()
 
 
 def _reset_run(

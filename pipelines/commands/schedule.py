@@ -113,7 +113,11 @@ def list_runs(
     host: options.Host,
     store: options.ClusterStore,
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Ignored: all schedules are listed.")
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="Not used: all schedules of the store are listed. Accepted as by `apply`.",
+        ),
     ] = None,
     namespace: options.Namespace = None,
     ca_cert: options.CaCertificate = None,

@@ -47,7 +47,10 @@ def status(
         say(json.dumps(view.json(), indent=2, ensure_ascii=False))
         return 0
     code = "" if view.state.exit_code is None else f", exit code {view.state.exit_code}"
-    say(f"{run}: {view.state}{code}")
+    state = str(view.state)
+    if state == "running" and "out" in view.document:  # of a local run nothing else is recorded
+        state = "unfinished: it is running, or was interrupted (the same command resumes it)"
+    say(f"{run}: {state}{code}")
     for kind, (done, of) in view.steps.items():
         say(f"  {kind:10} {done:5} of {of}")
     for wait in view.waits:

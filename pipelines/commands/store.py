@@ -22,14 +22,23 @@ app = new_app("Serve, verify or clean up the store of all outputs.")
 
 
 @app.command(
-    cls=Command, epilog=examples('eval "$(xstilts store serve --port 9000)"  # prints exports')
+    cls=Command,
+    epilog=examples(
+        "xstilts store serve --port 9000",
+        "xstilts runs --store s3://xstilts/store",
+        note="The second line is for another terminal, after pasting the exports there.",
+    ),
 )
 def serve(
     home: options.Home = Path(".xstilts"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0 takes a free one.")
+    ] = 0,
 ) -> int:
-    """Serve HOME/store over S3 until interrupted, and print the environment that clients need."""
-    from pipelines.local_runner import interruptible
+    """Serve HOME/store over S3 until interrupted, and print what clients need: exports for a shell
+    and the store's address.
+    """
+    from pipelines.local_runner import BUCKET_URI, interruptible
     from xstilts.store.private_files import private_folder
     from xstilts.store.server import serve as serve_folder
 
@@ -41,7 +50,9 @@ def serve(
     ):
         for key, value in server.env().items():
             say(f"export {key}={value}")
-        signal.pause()
+        say(f"# then: --store {BUCKET_URI}; Ctrl-C ends the server")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
     return 0
 
 
@@ -90,7 +101,9 @@ def verify(
 def gc(
     store: options.LocalStore = None,
     home: options.Home = Path(".xstilts"),
-    days: Annotated[float, typer.Option(min=0, help="Keep objects younger than this.")] = 7,
+    days: Annotated[
+        float, typer.Option(metavar="DAYS", min=0, help="Keep objects younger than this.")
+    ] = 7,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")
     ] = False,
@@ -110,12 +123,16 @@ def gc(
 
 @contextlib.contextmanager
 def _opened(uri: str | None, home: Path) -> "Iterator[Store]":
-    """The store at a URI, or the embedded one over HOME/store."""
+    """The store at a URI, or the embedded one over HOME/store. PlanError if HOME has no runs."""
     from pipelines.local_runner import store_at
+    from pipelines.opened_store import require_runs
     from xstilts.store.private_files import private_folder
     from xstilts.store.store import Store
 
     home = home.resolve()
-    private_folder(home)
+    if uri or home.exists():
+        private_folder(home)
+    if not uri:
+        require_runs(home)
     with store_at(uri, home) as address:
         yield Store.open(address, cache=Path(os.environ["XSTILTS_CACHE"]))

@@ -51,18 +51,12 @@ def _print_tables(rows: Sequence[dict[str, Any]]) -> None:
     """One table for each role, narrow enough for 80 columns; --json and docs/tasks.md have the
     other fields.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+    from xstilts.terminal_tables import console, table
 
     for role in dict.fromkeys(row["role"] for row in rows):
-        table = Table(
-            title=role, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-        )
         trained = role != "evaluation"
         columns = ("image", "objective") if trained else ()
-        for name in ("task", "format", *columns, "languages", "metric"):
-            table.add_column(name, no_wrap=True)
+        shown = table(("task", "format", *columns, "languages", "metric"), title=role)
         for row in (row for row in rows if row["role"] == role):
             languages, metrics = row["languages"], row["metrics"]
             image = "yes" if row["modality"] == "image" else ""
@@ -73,8 +67,9 @@ def _print_tables(rows: Sequence[dict[str, Any]]) -> None:
                 len(languages) if len(languages) > 1 else languages[0],
                 metrics[0] if metrics else "",
             )
-            table.add_row(*map(cell, values))
-        Console().print(table)
+            shown.add_row(*map(cell, values))
+        console().print(shown)
+        say("")
 
 
 class LockCommand(Command):
@@ -116,7 +111,9 @@ def probe(
             show_default="all tasks",
         ),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Rows to read of each source.")] = 20,
+    rows: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Rows to read of each source.")
+    ] = 20,
     lock: Annotated[
         Path | None,
         typer.Option(

@@ -29,7 +29,11 @@ def train_log(
     home: options.Home = Path(".xstilts"),
     only: Annotated[
         str,
-        typer.Option(metavar="TEXT", help="Only trainings whose label contains this text."),
+        typer.Option(
+            metavar="TEXT",
+            help="Only trainings whose label contains this text.",
+            show_default="all",
+        ),
     ] = "",
     as_json: options.Json = False,
 ) -> int:

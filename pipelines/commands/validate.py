@@ -16,8 +16,8 @@ app = new_app()
 @app.command(
     cls=Command,
     epilog=examples(
-        "xstilts validate submissions/demo",
-        "xstilts validate submissions/demo labels/ --benchmark xtreme",
+        "xstilts validate submissions/llava.none.t0/predictions",
+        "xstilts validate submissions/llava.none.t0/predictions labels/ --benchmark xtreme",
     ),
 )
 def validate(
@@ -31,6 +31,12 @@ def validate(
     """Check a submission for errors and list all of them. Exit code 2 if there are any."""
     from xstilts.official.validate import validate as find_problems
 
+    if not predictions.is_dir():
+        raise DataError(f"{predictions}: no such folder")
+    if (predictions / "predictions").is_dir():
+        raise DataError(
+            f"{predictions}: the folder of a submission; name {predictions / 'predictions'}"
+        )
     if problems := find_problems(predictions, benchmark, labels):
         lines = [
             f"{predictions}: {counted(len(problems), 'problem')}",

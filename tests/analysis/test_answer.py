@@ -138,7 +138,8 @@ def test_a_backbone_without_a_primary_effect_has_its_reason() -> None:
 
 def test_a_plan_without_a_headline_refers_to_the_heat_map() -> None:
     assert answer(None, effects()[:0], effects(), 0.95) == (
-        "The plan has no headline contrast; see every arm against `none` below."
+        "The plan has no headline contrast. "
+        "The report shows the effect of every arm against “none”."
     )
 
 

@@ -252,11 +252,11 @@ def test_the_kubectl_of_make_setup_will_do(machine: Recorder) -> None:
     [
         (
             (128, 655360, 20),
-            "missing: inotify instances: 128 , needed 1280 \n   do: sudo sysctl fs.inotify.max_user_inst",
+            "missing: inotify instances: 128, needed 1280\n   do: sudo sysctl fs.inotify.max_user_inst",
         ),
         (
             (1280, 8192, 20),
-            "missing: inotify watches: 8192 , needed 655360 \n   do: sudo sysctl fs.inotify.max_user_wat",
+            "missing: inotify watches: 8192, needed 655360\n   do: sudo sysctl fs.inotify.max_user_wat",
         ),
         ((1280, 655360, 6), "missing: free memory: 6 GiB, needed 14 GiB\n   do: close programs"),
     ],

@@ -15,7 +15,7 @@ from xstilts.models.contract import Contract
 from xstilts.models.families import contract
 from xstilts.models.lora import add_lora, load_trainable, trainable_state
 from xstilts.models.processor import load_processor
-from xstilts.runs.export_model import write_adapter, write_model
+from xstilts.runs.export_model import share, write_adapter, write_model
 
 #: One encoder, one text decoder, one with pictures.
 FAMILIES = ("xlm_r", "qwen2", "llava")
@@ -95,3 +95,13 @@ def test_a_full_model_loads_with_transformers(family: str, folder, texts, tmp_pa
     assert gap(trained.logits(stock(out, trained.of), out, texts[0]), expected) < 1e-4
     plain = trained.logits(stock(folder(family), trained.of), folder(family), texts[0])
     assert gap(plain, expected) > 1e-2
+
+
+def test_an_exported_folder_can_be_read_by_whoever_reads_new_files(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    weights, new = tmp_path / "base" / "model.safetensors", tmp_path / "README.md"
+    for file in (weights, new):
+        file.touch()
+    weights.chmod(0o600)
+    share(tmp_path)
+    assert weights.stat().st_mode == new.stat().st_mode

@@ -136,6 +136,15 @@ def test_a_dump_that_comes_in_two_parts_is_left_out() -> None:
     assert [*noise(NOISE[:half]), *noise([*NOISE[half:], "epoch 1"])] == ["epoch 1"]
 
 
+def test_rays_trace_of_its_regular_end_is_left_out_and_that_of_a_crash_is_kept() -> None:
+    prefix = "[2026-11-29 19:01:20,323 E 3747 3747] logging.cc:474: "
+    frames = ["PC: @     0x7f3e950ed545  (unknown)  clock_nanosleep", "    @ ... and 4 more frames"]
+    ended = ["*** SIGTERM received at time=1795978880 on cpu 0 ***", *frames]
+    crash = ["*** SIGSEGV received at time=1795978880 on cpu 0 ***", *frames]
+    lines = [*ended, *(prefix + line for line in ended), *crash, "epoch 1"]
+    assert NoiseFilter()(lines) == [*crash, "epoch 1"]
+
+
 def test_braces_in_a_text_do_not_prolong_what_is_left_out() -> None:
     lines = ["Got executor_input:", "{", '  "text": "a { b",', "}", '{"loss": 1.0}']
     assert NoiseFilter()(lines) == ['{"loss": 1.0}']

@@ -36,7 +36,9 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("init {gone}/plan.yaml", 2, "no such file or folder"),
     ("export {gone} {home}", 2, "no predictions of xtreme-r"),
     ("grade {gone} {gone}", 2, "no files of xtreme-r"),
-    ("validate {gone}", 2, "problem"),
+    ("validate {gone}", 2, "{gone}: no such folder"),
+    ("store verify --home {gone}", 2, "{gone}: no local runs"),
+    ("store gc --home {gone}", 2, "{gone}: no local runs"),
     ("mirror verify {gone}", 2, "no such folder"),
     # unknown names
     ("frobnicate", 2, "no such command 'frobnicate'"),
@@ -220,6 +222,29 @@ def test_a_broken_pipe_ends_quietly(
 def test_a_programming_error_is_not_explained_away() -> None:
     assert failures.explained(KeyError("x")) is None
     assert failures.explained(ValueError("x")) is None
+
+
+def test_the_served_store_says_how_clients_name_it_and_ends_with_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("signal.pause", interrupted)
+    assert main(["store", "serve", "--home", str(tmp_path)]) == 0
+    output = capfd.readouterr()
+    *exports, last = output.out.splitlines()
+    assert all(line.startswith("export AWS_") for line in exports)
+    assert last == "# then: --store s3://xstilts/store; Ctrl-C ends the server"
+    assert output.err == ""
+
+
+def test_the_folder_of_a_submission_is_not_its_predictions(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "predictions").mkdir()
+    assert main(["validate", str(tmp_path)]) == 2
+    assert f"name {tmp_path / 'predictions'}" in capfd.readouterr().err
 
 
 def test_a_taken_port_is_refused_before_credentials_are_printed(

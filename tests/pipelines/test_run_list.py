@@ -10,8 +10,12 @@ from typing import Any, ClassVar
 import pytest
 
 from pipelines.cli import main
+from pipelines.commands.run import another_plan_finished
 from pipelines.failures import grouped_failures
+from pipelines.plan_file import open_plan
+from xstilts.plan.expand import expand_offline
 from xstilts.runs.folder import create
+from xstilts.step import STEP_KINDS
 from xstilts.store.store import Store
 
 OLD, NEW = "demo-20260101-000000-1", "demo-20260201-000000-2"
@@ -44,6 +48,33 @@ def test_the_name_of_a_plan_means_its_newest_run(
 ) -> None:
     assert main(["status", "demo"]) == 0
     assert capfd.readouterr().out.startswith(f"{NEW}: ")
+
+
+def test_the_status_of_a_local_run_that_may_be_interrupted(
+    local: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expansion = expand_offline(open_plan("demo").plan)
+    local.put_json(f"runs/{NEW}/expanded.json", expansion.to_json())
+    assert main(["status", "demo"]) == 0
+    first, *lines = capfd.readouterr().out.splitlines()
+    assert first == (
+        f"{NEW}: unfinished: it is running, or was interrupted (the same command resumes it)"
+    )
+    assert [line.split()[0] for line in lines] == list(STEP_KINDS)
+
+
+def test_an_unknown_other_run_is_refused_before_anything_is_written(
+    local: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", OLD, "--against", "nope", "--out", "out"]) == 2
+    assert "runs/nope: no such run" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_plan_replaces_a_finished_run_only(local: Store) -> None:
+    assert not another_plan_finished(local, NEW, "name: other")  # has not ended
+    assert not another_plan_finished(local, OLD, "name: demo")
+    assert another_plan_finished(local, OLD, "name: other")
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "report", "train-log"])

@@ -77,7 +77,7 @@ def test_event_files_have_each_update_and_the_scores(
 ) -> None:
     out = tmp_path / "events"
     assert main(["results", "demo", "--tensorboard", str(out)]) == 0
-    assert f"1 cell written; show: tensorboard --logdir {out}" in capfd.readouterr().out
+    assert f"1 cell written; to see them: tensorboard --logdir {out}" in capfd.readouterr().out
     scalars = [
         (value.tag, event.step, round(value.simple_value, 4), event.wall_time - STARTED)
         for event in events(out / CELL_ID)

@@ -178,3 +178,20 @@ def test_a_quiet_wait_prints_the_outcome_only(monkeypatch: pytest.MonkeyPatch) -
     assert code == 0
     assert said == ["r: succeeded, exit code 0"]
     assert len(progress_lines) == 1
+
+
+def test_a_print_that_kfp_replaced_does_not_indent_lines(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    original = print
+
+    def indented(*words: Any, **options: Any) -> None:
+        original("    ", end="")
+        original(*words, **options)
+
+    monkeypatch.setattr("builtins.print", indented)
+    console.say("report: runs/demo")
+    console.warn("a step failed")
+    shown = capfd.readouterr()
+    assert shown.out == "report: runs/demo\n"
+    assert shown.err == "xstilts: a step failed\n"

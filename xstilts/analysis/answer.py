@@ -36,7 +36,10 @@ def answer(
         without_result: backbone → why it has no primary effect.
     """
     if headline is None:
-        return "The plan has no headline contrast; see every arm against `none` below."
+        return (
+            "The plan has no headline contrast. The report shows the effect of every arm against "
+            "“none”."
+        )
     if averages.empty:
         return "The headline contrast could not be computed; see “Missing” below."
     parts = []

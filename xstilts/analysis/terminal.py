@@ -12,6 +12,8 @@ from rich.text import Text
 from xstilts.analysis.result_texts import clear, control_text, p_text
 from xstilts.errors import counted, in_a_line, printable
 from xstilts.input_files import read_object
+from xstilts.terminal_tables import console as real_console
+from xstilts.terminal_tables import table
 
 #: More effects do not fit on a screen; then only the headline contrast's are printed.
 LARGEST_TABLE = 30
@@ -21,7 +23,7 @@ MISSING_SHOWN = 10
 
 def show(report: Path, console: Console | None = None) -> None:
     """Prints the effects, the answer, the controls and the missing scores of a report's folder."""
-    console = console or Console(file=sys.__stdout__)
+    console = console or real_console(sys.__stdout__)
     summary = read_object(report / "summary.json")
     effects = summary["effects"]
     of_headline = [row for row in effects if row["contrast"] == summary["headline"]]
@@ -52,25 +54,25 @@ def show(report: Path, console: Console | None = None) -> None:
 
 
 def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Table:
-    table = Table(title=plain_text(title), title_justify="left")
-    for column in ("contrast", "backbone", "evaluation"):
-        table.add_column(column)
-    for column in ("effect", f"{100 * level:g} % interval", "adj. p", "MDE", "seeds"):
-        table.add_column(column, justify="right", no_wrap=True)
+    contrasts = {row["contrast"] for row in effects}
+    names: tuple[str, ...] = ("contrast", "backbone", "evaluation")
+    if len(contrasts) == 1:  # as a title: names are long
+        names = names[1:]
+        title = f"{title}\n{contrasts.pop()}"
+    numbers = ("effect", f"{100 * level:g} % interval", "adj. p", "MDE", "seeds")
+    shown = table((*names, *numbers), title=plain_text(title), numbers=numbers)
     for row in effects:
         p = row["p_adjusted"]
         cells = (
-            plain_text(row["contrast"]),
-            plain_text(row["backbone"]),
-            plain_text(row["evaluation"]),
+            *(plain_text(row[name]) for name in names),
             f"{row['effect']:+.1f}",
             f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}",
             p_text(p),
             "" if row["mde"] is None else f"{row['mde']:.1f}",
             row["seeds"],
         )
-        table.add_row(*cells, style="bold" if clear(p, 1 - level) else "dim")
-    return table
+        shown.add_row(*cells, style="bold" if clear(p, 1 - level) else "dim")
+    return shown
 
 
 def plain_text(value: str) -> Text:

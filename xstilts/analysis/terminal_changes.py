@@ -1,14 +1,17 @@
 """The table of what changed between two runs, as `xstilts report --against` prints it."""
 
 import sys
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from xstilts.analysis.result_texts import p_text
 from xstilts.analysis.terminal import plain_text
 from xstilts.errors import counted
+from xstilts.terminal_tables import console as real_console
+from xstilts.terminal_tables import table
 
 
 def show_changes(
@@ -22,35 +25,38 @@ def show_changes(
         threshold: the plan's, in points; None if it has none.
         console: where to print.
     """
-    console = console or Console(file=sys.__stdout__)
-    table = Table(title=plain_text(title), title_justify="left")
-    for column in ("backbone", "arm", "evaluation"):
-        table.add_column(column)
-    for column in ("score", "other", "change", "interval", "adj. p", "seeds"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("")
-    for row in changes.to_dict("records"):
-        head = [plain_text(str(row[name])) for name in ("backbone", "arm", "evaluation")]
-        if pd.isna(row["change"]):
-            table.add_row(*head, *[""] * 6, plain_text(row["reason"]), style="dim")
-            continue
-        scores = ["" if pd.isna(row[name]) else f"{row[name]:.1f}" for name in ("score", "other")]
-        interval = f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}"
-        note = "regression" if row["regression"] else row["reason"]
-        table.add_row(
-            *head,
-            *scores,
-            f"{row['change']:+.1f}",
-            interval,
-            p_text(row["p_adjusted"]),
-            str(int(row["n_seeds"])),
-            plain_text(note),
-            style="bold red" if row["regression"] else None,
-        )
-    console.print(table)
+    console = console or real_console(sys.__stdout__)
+    rows = [_cells(row) for row in changes.to_dict("records")]
+    numbers = ("score", "change", "interval", "adj. p", "seeds")
+    columns: tuple[str, ...] = ("backbone", "arm", "evaluation", *numbers, "note")
+    if not any(cells[-1] for cells, _ in rows):
+        columns = columns[:-1]
+    shown = table(columns, title=plain_text(title), numbers=numbers)
+    for cells, style in rows:
+        shown.add_row(*map(plain_text, cells[: len(columns)]), style=style)
+    console.print(shown)
     if threshold is None:
-        console.print("The plan sets no `report: {regression: {points: …}}`, so none is checked.")
+        console.print(
+            "The plan sets no `report: {regression: {points: …}}`, so losses are not checked.",
+            markup=False,
+        )
     else:
         count = int(changes["regression"].sum())
         losses = f"{counted(count, 'loss', 'losses')} of more than {threshold:g} points"
         console.print(f"{losses} that noise does not explain.", markup=False)
+
+
+def _cells(row: Mapping[Hashable, Any]) -> tuple[list[str], str | None]:
+    """The cells of a row of changes, and its style. changes.csv has the other score too."""
+    head = [str(row[name]) for name in ("backbone", "arm", "evaluation")]
+    if pd.isna(row["change"]):
+        return [*head, *[""] * 5, str(row["reason"])], "dim"
+    return [
+        *head,
+        "" if pd.isna(row["score"]) else f"{row['score']:.1f}",
+        f"{row['change']:+.1f}",
+        f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}",
+        p_text(row["p_adjusted"]),
+        str(int(row["n_seeds"])),
+        "regression" if row["regression"] else str(row["reason"]),
+    ], "bold red" if row["regression"] else None

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from xstilts.errors import counted
@@ -21,6 +20,7 @@ from xstilts.plan.memory import GIB, MemoryUse
 from xstilts.plan.recomputed import Recomputed
 from xstilts.plan.seeds import seed_warnings
 from xstilts.step import STEP_KINDS
+from xstilts.terminal_tables import table
 
 _REPEAT = {
     "exact": "no step is recomputed while data, plan and library versions stay the same",
@@ -84,6 +84,7 @@ def overview(
     }
     return {
         "name": expansion.name,
+        "limit": expansion.plan.get("limit"),
         "cells": len(expansion.cells),
         "steps": sorted(rows, key=lambda row: STEP_KINDS.index(str(row["kind"]))),
         "batches": {
@@ -191,9 +192,15 @@ def _hours(times: Mapping[str, int], costs: Mapping[str, Cost]) -> float:
 def render(view: Mapping[str, Any]) -> RenderableType:
     """An overview as text and tables for the terminal."""
     parts: list[RenderableType] = [Text(f"{view['name']}: {view['cells']} cells", style="bold")]
-    parts.append(_table("steps", ("kind", "steps", "without sharing", "done", "to do"), [
-        (r["kind"], r["steps"], r["without_sharing"], r["done"], r["to_do"]) for r in view["steps"]
-    ]))  # fmt: skip
+    counts = ("steps", "without sharing", "done", "to do")
+    if view["limit"] is not None:
+        parts.append(
+            Text(f"limit: at most {view['limit']} rows of each split and updates of each training")
+        )
+    parts.append(_table("steps", ("kind", *counts), [
+        (r["kind"], *(f"{r[key]:,}" for key in ("steps", "without_sharing", "done", "to_do")))
+        for r in view["steps"]
+    ], counts))  # fmt: skip
     parts.append(Text(f"on a repeated run: {view['repeat']}"))
     if view["again"]:
         parts.append(
@@ -224,13 +231,10 @@ def render(view: Mapping[str, Any]) -> RenderableType:
             for b in view["budgets"]
         ]))  # fmt: skip
     parts += [Text(f"warning: {line}", style="yellow") for line in view["seed_warnings"]]
-    parts += [
-        Text(f"{_applicability(n)}: {n['arm']} on {n['backbone']}: {n['reason']}")
-        for n in view["not_applicable"]
-    ]
+    parts += [Text(line) for line in _not_applicable(view["not_applicable"])]
     parts += [Text(line) for line in _skipped(view["skipped_languages"])]
     parts += [
-        Text(f"override: {o['kind']} {o['task'] or 'all'} {o['key']} = {o['value']}{_scope(o)}")
+        Text(f"override: {_overridden(o)}: {o['key']} = {o['value']}{_scope(o)}")
         for o in view["overrides"]
     ]
     if view["unverified_sources"]:
@@ -281,7 +285,8 @@ def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
     ]
     measured = view["calibration"]
     unit = "hours × GPUs" if measured["steps"] else "H100-hours"
-    yield _table("estimated cost of unfinished steps", ("part", "tokens", unit), rows)
+    of = ("tokens", unit)
+    yield _table("estimated cost, unfinished steps", ("part", *of), rows, of)
     if measured["steps"]:
         factors = ", ".join(
             f"{f['kind']} {f['backbone']} {f['factor']:.2g}" for f in measured["factors"]
@@ -338,15 +343,30 @@ def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # names are not rich markup
-    return table
+def _table(
+    title: str,
+    columns: tuple[str, ...],
+    rows: list[tuple[Any, ...]],
+    numbers: Sequence[str] = (),
+) -> RenderableType:
+    """A table below a blank line."""
+    texts = [[Text(str(cell)) for cell in row] for row in rows]  # names are not rich markup
+    return Group("", table(columns, texts, title, numbers))
 
 
-def _applicability(entry: Mapping[str, Any]) -> str:
-    return "trained in part" if entry.get("partly") else "not applicable"
+def _not_applicable(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line for the arms of a backbone that have the same reason."""
+    arms: dict[tuple[str, str, str], list[str]] = {}
+    for entry in entries:
+        kind = "trained in part" if entry.get("partly") else "not applicable"
+        arms.setdefault((kind, entry["backbone"], entry["reason"]), []).append(entry["arm"])
+    for (kind, backbone, reason), names in arms.items():
+        yield f"{kind}: {', '.join(names)} on {backbone}: {reason}"
+
+
+def _overridden(override: Mapping[str, Any]) -> str:
+    """For example `budget`, or `recipe, mnli`."""
+    return ", ".join(filter(None, (override["kind"], override["task"])))
 
 
 def _scope(override: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ the folder `base` beside it. The heads of the last training are in `head.<task>.
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -73,7 +74,17 @@ def export_model(store: Store, run: str, cell_id: str, folder: Path) -> Exported
     _write_heads(store, manifest, of, folder)
     card = _card(store, run, expanded, cell, step, exported)
     (folder / "README.md").write_text(card, encoding="utf-8")
+    share(folder)
     return exported
+
+
+def share(folder: Path) -> None:
+    """Gives all files the mode of new files: safetensors writes weights as 0600."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~umask)
 
 
 def _cell(expanded: Mapping[str, Any], run: str, cell_id: str) -> Mapping[str, Any]:

@@ -108,6 +108,6 @@ def exposure(task: Task, hub: str | None, taught_with: Collection[str] | None) -
     """
     if taught_with is not None:
         state: State = "seen" if task.name in taught_with else "unseen"
-        return state, "the plan builds this backbone and says from what"
+        return state, "the plan builds this backbone and names its data"
     mixture = published(hub)
     return mixture.of(task) if mixture else ("unknown", _NO_LIST)
