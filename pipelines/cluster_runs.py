@@ -96,12 +96,11 @@ def new_name(plan: str) -> str:
 
 def totals(store: Store, run: str) -> dict[str, set[str]]:
     """Step kind → fingerprints of a run's steps; empty until its plan step has run."""
-    document = store.get_json(f"runs/{run}/expanded.json")
-    return (
-        {}
-        if document is None
-        else {kind: set(f) for kind, f in Expansion.from_json(document).by_kind().items()}
-    )
+    document = store.get_json(f"runs/{run}/expanded.json") or {"steps": {}}
+    by_kind: dict[str, set[str]] = {}
+    for fingerprint, step in document["steps"].items():
+        by_kind.setdefault(step["kind"], set()).add(fingerprint)
+    return by_kind
 
 
 def kfp_id(store: Store, run: str) -> str:

@@ -23,12 +23,13 @@ from components.launch import private_ray
 from pipelines.console import Level, level, log_line, visible_warnings, warn
 from pipelines.log_noise import NoiseFilter
 from pipelines.task_processes import TaskProcesses
+from xstilts.document_shape import read_shaped
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
-from xstilts.input_files import read_object
 from xstilts.store.private_files import private_folder
 from xstilts.store.server import ended, serve
 from xstilts.store.store import Store
+from xstilts.stored_documents import OUTPUT
 
 log = logging.getLogger(__name__)
 
@@ -350,7 +351,8 @@ def run_name(plan_name: str, out: Path) -> str:
     """
     marker = out / "run.json"
     if marker.is_file():
-        return str(read_object(marker)["run"])
+        remedy = "delete it to start a new run in this folder"
+        return str(read_shaped(marker, OUTPUT, remedy)["run"])
     out.mkdir(parents=True, exist_ok=True)
     name = f"{plan_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     part = marker.with_suffix(".part")

@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "xstilts.errors",
     "xstilts.input_files",
+    "xstilts.document_shape",
+    "xstilts.stored_documents",
     "xstilts.step",
     "xstilts.environment",
     "xstilts.random_streams",

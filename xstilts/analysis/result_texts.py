@@ -19,6 +19,11 @@ def p_text(p: Any) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def signed(points: float | None) -> str:
+    """A difference in points with its sign; empty if there is none."""
+    return "" if points is None else f"{points:+.1f}"
+
+
 def _tested(p: Any) -> bool:
     """False for None, NaN and pandas' NA."""
     return isinstance(p, int | float) and not math.isnan(p)
@@ -30,8 +35,8 @@ def control_text(control: Mapping[str, Any]) -> str:
     task = f"{control['arm']} on {control['evaluation']}"
     if control["effect"] is None:
         return f"{name}: {task}: {control['verdict']}"
-    interval = f"{control['ci_low']:+.1f} … {control['ci_high']:+.1f}"
-    return f"{name}, {control['backbone']}: {task} {interval}: {control['verdict']}"
+    interval = f"{signed(control.get('ci_low'))} … {signed(control.get('ci_high'))}"
+    return f"{name}, {control.get('backbone')}: {task} {interval}: {control['verdict']}"
 
 
 def points(value: Any) -> str:

@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from xstilts.document_shape import fault
 from xstilts.errors import PlanError, XstiltsError
 from xstilts.runs import recurring
 from xstilts.runs.task_files import put as put_task_files
 from xstilts.sources.object_names import corrected
 from xstilts.step import Step
+from xstilts.store.documents import corrupt
 from xstilts.store.store import Store
+from xstilts.stored_documents import EXPANSION, kind_of
 
 
 def split_run_uri(run_uri: str) -> tuple[str, str]:
@@ -52,10 +55,50 @@ def open_run(run_uri: str) -> tuple[Store, str]:
 
 def expanded_of(store: Store, run: str) -> dict[str, Any]:
     """The expansion of a run's plan as JSON. PlanError before its plan step has finished."""
-    expanded = store.get_json(f"runs/{run}/expanded.json")
+    expanded = stored_expansion(store, f"runs/{run}")
     if expanded is None:
         raise PlanError(f"{run}: its plan step has not finished, so nothing was trained")
     return expanded
+
+
+def stored_expansion(store: Store, folder: str) -> dict[str, Any] | None:
+    """The expansion of a run's plan as JSON, None before its plan step has finished. CorruptError
+    if a reader of the whole could fail: a member is missing, a step has changed, or a name stands
+    for nothing.
+
+    folder: `runs/<run>`.
+    """
+    key = f"{folder}/expanded.json"
+    expanded = store.get_json(key)
+    if expanded is None:
+        return None
+    where = f"{store.uri}/{key}"
+    problem = fault(expanded, EXPANSION) or next(_unknown_names(expanded), None)
+    if problem is not None:
+        raise corrupt(where, problem, kind_of(key).remedy)
+    for fingerprint, step in expanded["steps"].items():
+        if Step.from_json(step, where).fingerprint != fingerprint:
+            problem = f"`steps.{fingerprint[:12]}` is another step"
+            raise corrupt(where, problem, kind_of(key).remedy)
+    return expanded
+
+
+def _unknown_names(expanded: Mapping[str, Any]) -> Iterator[str]:
+    """Names in cells and intermediate scores that stand for no step or evaluation."""
+    steps, evaluations = expanded["steps"], expanded["order"]["evaluations"]
+    for index, cell in enumerate(expanded["cells"]):
+        used = [*cell["chain"], *cell["scores"].values()]
+        yield from (f"`cells[{index}]` has no step {fp[:12]}" for fp in used if fp not in steps)
+        for name in cell["scores"]:
+            if name not in evaluations:
+                yield f"`order.evaluations` lacks {name}, which `cells[{index}]` has"
+    for index, entry in enumerate(expanded.get("intermediates", ())):
+        place, score = f"`intermediates[{index}]", entry["score"]
+        if score is not None and score not in steps:
+            yield f"{place}` has no step {score[:12]}"
+        for key in ("reason",) if score is None else ("metrics", "split"):
+            if key not in entry:
+                yield f"{place}.{key}` is missing"
 
 
 def create(
@@ -153,11 +196,14 @@ def spec_of(store: Store, folder: str, name: str) -> tuple[dict[str, Any], dict[
         raise PlanError(
             f"{folder}: no spec for {name!r}; the plan step has not run or had another plan"
         )
-    spec = document["spec"]
-    order = spec["steps"] if "steps" in spec else [*spec["finetune"], *spec["score"]]
-    return spec, {
-        fingerprint: Step.from_json(document["steps"][fingerprint]) for fingerprint in order
-    }
+    spec, where = document["spec"], f"{store.uri}/{folder}/specs/{name}.json"
+    lists = ("steps",) if "steps" in spec else ("finetune", "score")
+    lacking = [f"spec.{each}" for each in lists if each not in spec]
+    order = [fingerprint for each in lists for fingerprint in spec.get(each, ())]
+    lacking += [f"steps.{fp}" for fp in order if fp not in document["steps"]]
+    if lacking:
+        raise corrupt(where, f"`{lacking[0]}` is missing", "delete it and run the plan again")
+    return spec, {fp: Step.from_json(document["steps"][fp], where) for fp in order}
 
 
 def settled(store: Store, folder: str, group: str, kind: str) -> bool:
