@@ -22,6 +22,7 @@ from typing import IO, Any
 from components.launch import private_ray
 from pipelines.console import Level, level, log_line, visible_warnings, warn
 from pipelines.log_noise import NoiseFilter
+from pipelines.marked_processes import kill_marked
 from pipelines.task_processes import TaskProcesses
 from xstilts.document_shape import read_shaped
 from xstilts.environment import variables
@@ -127,8 +128,7 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
             yield address
     finally:
         os.environ.pop("XSTILTS_RAY_ADDRESS_FILE", None)
-        _end_tree(process)
-        _end_marked(f"{HEAD}={mark}")
+        _end(process, f"{HEAD}={mark}")
 
 
 def _ray_ended(process: subprocess.Popen[bytes], address: Path, log: Path) -> str:
@@ -177,63 +177,16 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _end_tree(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process, and after some seconds kills it and those that it has started."""
-    descendants = _descendants(process.pid)
-    process.terminate()
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for pid, started in descendants:
-        if _start_time(pid) == started:  # the number may belong to another process meanwhile
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _end_marked(mark: str) -> None:
-    """Kills all processes whose environment has `NAME=value`. If Ray's head is killed, nobody else
-    knows those that it has started: they are children of PID 1 then, and Ray's agents retry for a
-    minute before they end.
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Ends a process, and after some seconds kills it. Then kills all others with its mark: if
+    Ray's head was killed, nobody else knows those that it has started. They are children of PID 1
+    then, and Ray's agents retry for a minute before they end.
     """
-    deadline = time.monotonic() + END_SECONDS
-    while pids := [pid for pid in _processes() if mark.encode() in _environment(pid)]:
-        if time.monotonic() > deadline:
-            warn(f"processes of Ray do not end: {', '.join(map(str, pids))}; kill them")
-            return
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def _processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:  # it ended, or another user's
-        return []
-
-
-def _descendants(pid: int) -> list[tuple[int, str]]:
-    """(process id, start time) of all processes below a process."""
-    found = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            for child in map(int, tasks.read_text().split()):
-                found += [(child, _start_time(child)), *_descendants(child)]
-    return found
-
-
-def _start_time(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    kill_marked(mark, END_SECONDS)
+    process.wait()
 
 
 @contextlib.contextmanager
