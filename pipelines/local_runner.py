@@ -259,6 +259,8 @@ def _redirected(file: IO[str]) -> Iterator[None]:
             yield
     finally:
         logging.getLogger().removeHandler(handler)
+        if isinstance(target, EchoedLog):
+            target.end()
 
 
 class EchoedLog(io.TextIOBase):
@@ -273,9 +275,18 @@ class EchoedLog(io.TextIOBase):
     def write(self, text: str) -> int:
         with self._lock:
             *lines, self._started = (self._started + text).split("\n")
-            for line in self._filter(filter(str.strip, lines)):
-                self._print(line)
+            self._echo(lines)
             return self._file.write(text)
+
+    def end(self) -> None:
+        """Prints what was written after the last line break."""
+        with self._lock:
+            self._echo([self._started])
+            self._started = ""
+
+    def _echo(self, lines: Iterable[str]) -> None:
+        for line in self._filter(filter(str.strip, lines)):
+            self._print(line)
 
     def fileno(self) -> int:
         return self._file.fileno()
