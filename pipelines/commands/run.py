@@ -159,7 +159,7 @@ def run_plan(
         )
         reset()
         if checked.limit is not None:
-            say(
+            warn(
                 f"smoke run: at most {checked.limit} rows of each split and updates of each "
                 "training; its scores are not results"
             )
