@@ -13,7 +13,8 @@ from types import NoneType
 from xstilts.document_shape import NUMBER, TIME, Between, Maybe, Shape, optional
 
 _TEXT, _COUNT = (str, NoneType), (int, NoneType)
-_P = (float, int, NoneType)
+#: A number that a report may lack.
+_VALUE = (float, int, NoneType)
 
 #: A step, as `Step.to_json` writes it.
 STEP: Shape = {
@@ -55,7 +56,7 @@ EXPANSION: Shape = {
         "recipes?": _TEXT,
         "confidence?": NUMBER,
         "backbones": {"*": {"build?": Maybe(dict)}},
-        "report?": Maybe({"regression?": Maybe({"points": NUMBER}), "gpu_hour_price?": _P}),
+        "report?": Maybe({"regression?": Maybe({"points": NUMBER}), "gpu_hour_price?": _VALUE}),
         "tasks?": {"*": {"source": str}},
     },
     "environment": dict,
@@ -87,8 +88,8 @@ _SKETCH: Shape = {
     "steps": {"*": {"kind": str, **optional(STEP)}},
 }
 _EFFECT: Shape = {
-    "contrast": str, "backbone": str, "evaluation": str, "effect": _P, "ci_low": _P, "ci_high": _P,
-    "p_adjusted": _P, "mde": _P, "seeds": str,
+    "contrast": str, "backbone": str, "evaluation": str, "seeds": str, "effect": _VALUE,
+    "ci_low": _VALUE, "ci_high": _VALUE, "p_adjusted": _VALUE, "mde": _VALUE,
 }  # fmt: skip
 _MISSING: Shape = [{"what": str, "reason": str, "log?": str}]
 #: `summary.json` of a report, as `xstilts run` and `xstilts report` print it.
@@ -102,24 +103,24 @@ SUMMARY: Shape = {
     "effects": [_EFFECT],
     "controls": [
         {
-            "kind": str, "arm": str, "evaluation": str, "verdict": str, "effect": _P,
-            "backbone?": _TEXT, "ci_low?": _P, "ci_high?": _P,
+            "kind": str, "arm": str, "evaluation": str, "verdict": str, "effect": _VALUE,
+            "backbone?": _TEXT, "ci_low?": _VALUE, "ci_high?": _VALUE,
         }
     ],
     "missing": _MISSING,
 }  # fmt: skip
 #: `forms` of a report's summary.json, which reports of earlier versions lack.
 FORMS: Shape = {"forms?": [{"evaluation": str, "language": str, "form": str}]}
-_AVERAGES: Shape = [{"backbone": str, "arm": str, "all": _P, "over": [str]}]
+_AVERAGES: Shape = [{"backbone": str, "arm": str, "all": _VALUE, "over": [str]}]
 #: `changes.json` beside the page of a schedule's history.
 CHANGES: Shape = {
     "made_from": list,
-    "points": _P,
+    "points": _VALUE,
     "changes": [
         {
             "backbone": str, "arm": str, "evaluation": str, "metric": str, "reason": _TEXT,
-            "change": _P, "ci_low": _P, "ci_high": _P, "p_adjusted": _P, "score": _P, "other": _P,
-            "regression": bool,
+            "score": _VALUE, "other": _VALUE, "change": _VALUE, "ci_low": _VALUE,
+            "ci_high": _VALUE, "p_adjusted": _VALUE, "regression": bool,
         }
     ],
 }  # fmt: skip
@@ -131,6 +132,12 @@ _INFO: Shape = {
     "rows?": int,
     "budget?": {"tokens?": int, "updates?": int},
     "selection?": {"update?": _COUNT, "looks?": [{"update": int, "value": NUMBER}]},
+}
+#: What a schedule pins.
+_HELD: Shape = {
+    "models?": {"*": str},
+    "data?": [{"path": str, "config": _TEXT, "split": _TEXT, "identity": object}],
+    "environment?": {"*": str},
 }
 _SHA256: Shape = {"*": str}
 _STARTED = re.compile(r"\d{4}[01]\d[0-3]\dT[0-2]\d[0-5]\d[0-5]\dZ")
@@ -163,17 +170,12 @@ KINDS: Mapping[str, Kind] = {
         {
             "run": str, "mirror": str, "created": TIME, "out?": str, "tasks?": _SHA256,
             "images?": Maybe({"*": str}), "schedule?": str, "firing?": int, "fired_by?": str,
-            "held?": dict,
+            "held?": _HELD,
         },
         _AGAIN,
     ),
     "runs/*/report/summary.json": Kind(
-        {
-            **optional(SUMMARY),
-            **FORMS,
-            "averages?": _AVERAGES,
-        },
-        _AGAIN,
+        {**optional(SUMMARY), **FORMS, "averages?": _AVERAGES}, _AGAIN
     ),
     "runs/*/report_inputs.json": Kind({"inputs": str, "files": _SHA256}, _AGAIN),
     "runs/*/status.json": Kind({"exit_code": int, "missing": [{"what": str}]}, _AGAIN),
@@ -204,12 +206,7 @@ KINDS: Mapping[str, Kind] = {
     "schedules/*/schedule.json": Kind(
         {
             "mirror": str,
-            "held": {
-                "models?": {"*": str},
-                "data?": [{"path": str, "config": _TEXT, "split": _TEXT}],
-                "environment?": {"*": str},
-            },
-            "tasks?": _SHA256,
+            "held": _HELD, "tasks?": _SHA256,
         },
         "delete it and apply the schedule again",
     ),

@@ -13,7 +13,8 @@ import pytest
 from pipelines.cli import main
 from pipelines.local_runner import run_name
 from tests.pipelines.firings import SCHEDULE, apply, fire, run_of
-from xstilts.errors import DataError
+from xstilts.errors import CorruptError, DataError
+from xstilts.runs import recurring
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
@@ -248,6 +249,32 @@ def test_a_step_that_has_changed_is_named(
     assert code == 3
     assert "fingerprint mismatch: the content has changed; run the plan again" in said
     assert_it_helps(said, key)
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "message"),
+    [
+        ("reuse", "sometimes", "`reuse`: Input should be"),
+        ("add_seeds", "many", "`add_seeds`: Input should be"),
+        ("held", {"models": []}, "`held.models` must be an object, not a list"),
+        ("tasks", {"a.py": 7}, "`tasks.a.py` must be text, not a number"),
+    ],
+)
+def test_a_damaged_schedule_is_named_when_it_fires(
+    fired: Store, monkeypatch: pytest.MonkeyPatch, member: str, value: Any, message: str
+) -> None:
+    key = f"schedules/{SCHEDULE}/schedule.json"
+    sound = fired.get_json(key)
+    fired.put_json(key, {**(sound or {}), member: value})
+    monkeypatch.setenv("XSTILTS_FIRING", "f2")
+    try:
+        with pytest.raises(CorruptError) as error:
+            recurring.fire(fired, SCHEDULE)
+    finally:
+        fired.put_json(key, sound)
+    assert message in str(error.value)
+    assert f"/{key}: corrupt: " in str(error.value)
+    assert str(error.value).endswith("; delete it and apply the schedule again")
 
 
 @pytest.mark.parametrize(

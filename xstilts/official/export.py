@@ -11,6 +11,7 @@ from typing import Any
 
 from xstilts.document_shape import read_shaped
 from xstilts.errors import DataError, PlanError
+from xstilts.input_files import InvalidDocument, parse_row
 from xstilts.official.forms import FORMS_OF, OFFICIAL_FORM
 from xstilts.official.layout import TABLES, Official, official_languages
 from xstilts.official.predictions import Cell, LanguagePredictions, Predictions, ReportPredictions
@@ -143,7 +144,7 @@ def _write(task: Official, language: str, rows: LanguagePredictions, folder: Pat
         rows = _alphabetical(rows)
     ids = distinct(rows.ids)
     sides = {
-        side: [json.loads(text) for text in texts]
+        side: [_parsed(text, f"{side} of {task.evaluation} in {language}") for text in texts]
         for side, texts in (("predictions", rows.predictions), ("labels", rows.golds))
     }
     for side, values in sides.items():
@@ -175,6 +176,13 @@ def distinct(ids: Sequence[str]) -> list[str]:
         seen[name] = number
         names.append(name if number == 1 else f"{name}#{number}")
     return names
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return parse_row(text)
+    except InvalidDocument as error:
+        raise DataError(f"{where}: {error}; download the report again") from error
 
 
 def _alphabetical(rows: LanguagePredictions) -> LanguagePredictions:

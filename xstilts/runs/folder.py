@@ -18,9 +18,8 @@ from xstilts.runs import recurring
 from xstilts.runs.task_files import put as put_task_files
 from xstilts.sources.object_names import corrected
 from xstilts.step import Step
-from xstilts.store.documents import corrupt
 from xstilts.store.store import Store
-from xstilts.stored_documents import EXPANSION, kind_of
+from xstilts.stored_documents import EXPANSION
 
 
 def split_run_uri(run_uri: str) -> tuple[str, str]:
@@ -72,14 +71,12 @@ def stored_expansion(store: Store, folder: str) -> dict[str, Any] | None:
     expanded = store.get_json(key)
     if expanded is None:
         return None
-    where = f"{store.uri}/{key}"
     problem = fault(expanded, EXPANSION) or next(_unknown_names(expanded), None)
     if problem is not None:
-        raise corrupt(where, problem, kind_of(key).remedy)
+        raise store.corrupt(key, problem)
     for fingerprint, step in expanded["steps"].items():
-        if Step.from_json(step, where).fingerprint != fingerprint:
-            problem = f"`steps.{fingerprint[:12]}` is another step"
-            raise corrupt(where, problem, kind_of(key).remedy)
+        if Step.from_json(step, f"{store.uri}/{key}").fingerprint != fingerprint:
+            raise store.corrupt(key, f"`steps.{fingerprint[:12]}` is another step")
     return expanded
 
 
@@ -191,18 +188,20 @@ def put_spec(
 
 def spec_of(store: Store, folder: str, name: str) -> tuple[dict[str, Any], dict[str, Step]]:
     """The spec of a batch or group, and its steps by fingerprint in the order in which they run."""
-    document = store.get_json(f"{folder}/specs/{name}.json")
+    key = f"{folder}/specs/{name}.json"
+    document = store.get_json(key)
     if document is None:
         raise PlanError(
             f"{folder}: no spec for {name!r}; the plan step has not run or had another plan"
         )
-    spec, where = document["spec"], f"{store.uri}/{folder}/specs/{name}.json"
+    spec = document["spec"]
     lists = ("steps",) if "steps" in spec else ("finetune", "score")
     lacking = [f"spec.{each}" for each in lists if each not in spec]
     order = [fingerprint for each in lists for fingerprint in spec.get(each, ())]
     lacking += [f"steps.{fp}" for fp in order if fp not in document["steps"]]
     if lacking:
-        raise corrupt(where, f"`{lacking[0]}` is missing", "delete it and run the plan again")
+        raise store.corrupt(key, f"`{lacking[0]}` is missing")
+    where = f"{store.uri}/{key}"
     return spec, {fp: Step.from_json(document["steps"][fp], where) for fp in order}
 
 

@@ -23,9 +23,7 @@ from xstilts.plan.load import load_plan
 from xstilts.plan.schema import Plan
 from xstilts.runs import task_files as task_file_store
 from xstilts.sources.hub import COMMIT_HASH
-from xstilts.store.documents import corrupt
 from xstilts.store.store import Store
-from xstilts.stored_documents import kind_of
 from xstilts.tasks.private import sha256_of
 
 Pair = tuple[int, int]
@@ -233,14 +231,13 @@ def _repeat(store: Store, name: str, document: Mapping[str, Any]) -> Repeat:
     except ValidationError as error:
         key, first = f"{folder_of(name)}/schedule.json", error.errors()[0]
         problem = f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}"
-        raise corrupt(f"{store.uri}/{key}", problem, kind_of(key).remedy) from error
+        raise store.corrupt(key, problem) from error
 
 
 def number_of(store: Store, run: str, document: Mapping[str, Any]) -> int:
     """The number of the firing that a run belongs to. document: its run.json."""
     if "firing" not in document:
-        key = f"runs/{run}/run.json"
-        raise corrupt(f"{store.uri}/{key}", "`firing` is missing", kind_of(key).remedy)
+        raise store.corrupt(f"runs/{run}/run.json", "`firing` is missing")
     return int(document["firing"])
 
 
