@@ -78,7 +78,8 @@ def open_plan(
     if overrides or limit is not None:
         text = overridden(text, str(file), overrides, limit)
     # A text with a line break is a plan; its relative paths start at the folder of the file.
-    plan = load_plan(f"{text}\n", more_tasks=tasks, folder=file.parent, source=str(file))
+    whole = text if "\n" in text else f"{text}\n"
+    plan = load_plan(whole, more_tasks=tasks, folder=file.parent, source=str(file))
     for caution in cautions(plan):
         warn(f"{file}: {caution}")
     return LoadedPlan(file, text, plan)
