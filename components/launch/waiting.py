@@ -172,7 +172,7 @@ def _queue_reasons(job: Object, workloads: Sequence[Object], events: Sequence[Ob
     lines = workload_reasons(workload)
     if not lines and not _is_true(workload, "Admitted"):
         # Kueue's write of a condition fails if something else changes the Workload at that moment,
-        # and is repeated only when the queue changes. The event is there.
+        # and is repeated only when the queue changes. The event exists.
         lines = _refusals(events) or ["pending"]
     return [f"queue {queue}: {line}" for line in lines]
 
