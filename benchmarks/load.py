@@ -56,7 +56,7 @@ def generate(home: Path, blobs: int, manifests: int, seed: int = 0) -> int:
         steps[step.fingerprint] = step.to_json()
     run = store / "runs" / "large"
     _write(run / "expanded.json", json.dumps({"steps": steps}).encode())
-    _write(run / "status.json", b'{"exit_code": 0}')
+    _write(run / "status.json", b'{"exit_code": 0, "missing": []}')
     return sum(size for _, size in written)
 
 

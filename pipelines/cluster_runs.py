@@ -99,9 +99,11 @@ def totals(store: Store, run: str) -> dict[str, set[str]]:
     """Step kind → fingerprints of a run's steps, in the order in which kinds run; empty until its
     plan step has run.
     """
-    document = store.get_json(f"runs/{run}/expanded.json")
-    kinds = {} if document is None else Expansion.from_json(document).by_kind()
-    return {kind: set(kinds[kind]) for kind in STEP_KINDS if kind in kinds}
+    document = store.get_json(f"runs/{run}/expanded.json") or {"steps": {}}
+    by_kind: dict[str, set[str]] = {}
+    for fingerprint, step in document["steps"].items():
+        by_kind.setdefault(step["kind"], set()).add(fingerprint)
+    return {kind: by_kind[kind] for kind in STEP_KINDS if kind in by_kind}
 
 
 def kfp_id(store: Store, run: str) -> str:

@@ -22,13 +22,15 @@ from typing import IO, Any
 from components.launch import private_ray
 from pipelines.console import Level, level, log_line, visible_warnings, warn
 from pipelines.log_noise import NoiseFilter
+from pipelines.marked_processes import kill_marked
 from pipelines.task_processes import TaskProcesses
+from xstilts.document_shape import read_shaped
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
-from xstilts.input_files import read_object
 from xstilts.store.private_files import private_folder
 from xstilts.store.server import ended, serve
 from xstilts.store.store import Store
+from xstilts.stored_documents import OUTPUT
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +128,7 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
             yield address
     finally:
         os.environ.pop("XSTILTS_RAY_ADDRESS_FILE", None)
-        _end_tree(process)
-        _end_marked(f"{HEAD}={mark}")
+        _end(process, f"{HEAD}={mark}")
 
 
 def _ray_ended(process: subprocess.Popen[bytes], address: Path, log: Path) -> str:
@@ -176,63 +177,16 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _end_tree(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process, and after some seconds kills it and those that it has started."""
-    descendants = _descendants(process.pid)
-    process.terminate()
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for pid, started in descendants:
-        if _start_time(pid) == started:  # the number may belong to another process meanwhile
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _end_marked(mark: str) -> None:
-    """Kills all processes whose environment has `NAME=value`. If Ray's head is killed, nobody else
-    knows those that it has started: they are children of PID 1 then, and Ray's agents retry for a
-    minute before they end.
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Ends a process, and after some seconds kills it. Then kills all others with its mark: if
+    Ray's head was killed, nobody else knows those that it has started. They are children of PID 1
+    then, and Ray's agents retry for a minute before they end.
     """
-    deadline = time.monotonic() + END_SECONDS
-    while pids := [pid for pid in _processes() if mark.encode() in _environment(pid)]:
-        if time.monotonic() > deadline:
-            warn(f"processes of Ray do not end: {', '.join(map(str, pids))}; kill them")
-            return
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def _processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:  # it ended, or another user's
-        return []
-
-
-def _descendants(pid: int) -> list[tuple[int, str]]:
-    """(process id, start time) of all processes below a process."""
-    found = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            for child in map(int, tasks.read_text().split()):
-                found += [(child, _start_time(child)), *_descendants(child)]
-    return found
-
-
-def _start_time(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    kill_marked(mark, END_SECONDS)
+    process.wait()
 
 
 @contextlib.contextmanager
@@ -305,6 +259,8 @@ def _redirected(file: IO[str]) -> Iterator[None]:
             yield
     finally:
         logging.getLogger().removeHandler(handler)
+        if isinstance(target, EchoedLog):
+            target.end()
 
 
 class EchoedLog(io.TextIOBase):
@@ -319,9 +275,18 @@ class EchoedLog(io.TextIOBase):
     def write(self, text: str) -> int:
         with self._lock:
             *lines, self._started = (self._started + text).split("\n")
-            for line in self._filter(filter(str.strip, lines)):
-                self._print(line)
+            self._echo(lines)
             return self._file.write(text)
+
+    def end(self) -> None:
+        """Prints what was written after the last line break."""
+        with self._lock:
+            self._echo([self._started])
+            self._started = ""
+
+    def _echo(self, lines: Iterable[str]) -> None:
+        for line in self._filter(filter(str.strip, lines)):
+            self._print(line)
 
     def fileno(self) -> int:
         return self._file.fileno()
@@ -350,7 +315,8 @@ def run_name(plan_name: str, out: Path) -> str:
     """
     marker = out / "run.json"
     if marker.is_file():
-        return str(read_object(marker)["run"])
+        remedy = "delete it to start a new run in this folder"
+        return str(read_shaped(marker, OUTPUT, remedy)["run"])
     out.mkdir(parents=True, exist_ok=True)
     name = f"{plan_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     part = marker.with_suffix(".part")

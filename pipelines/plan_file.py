@@ -77,10 +77,9 @@ def open_plan(
     text = _read(file)
     if overrides or limit is not None:
         text = overridden(text, str(file), overrides, limit)
-        # A text with a line break is a plan; its relative paths start at the folder of the file.
-        plan = load_plan(text, more_tasks=tasks, folder=file.parent, source=str(file))
-    else:
-        plan = load_plan(file, more_tasks=tasks)
+    # A text with a line break is a plan; its relative paths start at the folder of the file.
+    whole = text if "\n" in text else f"{text}\n"
+    plan = load_plan(whole, more_tasks=tasks, folder=file.parent, source=str(file))
     for caution in cautions(plan):
         warn(f"{file}: {caution}")
     return LoadedPlan(file, text, plan)

@@ -17,7 +17,7 @@ from pipelines import cron
 from pipelines.kfp.kfp_client import EXPERIMENT
 from xstilts.errors import PlanError, counted
 from xstilts.input_files import LARGEST_YAML, InvalidDocument, parse_yaml_stream, read_bytes
-from xstilts.plan.schema import Name
+from xstilts.plan.value_types import Name
 from xstilts.runs.recurring import Repeat, folder_of
 
 _UTC = frozenset(

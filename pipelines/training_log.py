@@ -77,7 +77,7 @@ def curves(store: Store, expansion: Expansion, text: str = "") -> Iterator[Curve
             step.fingerprint,
             str(step.settings.get("label", step.fingerprint[:12])),
             str(step.spec.get("stage", "")),
-            float(manifest.info["seconds"]),
+            float(manifest.fact("seconds")),
             [float(loss) for loss in history["loss"]],
             dev_scores(manifest),
             selection.get("update"),

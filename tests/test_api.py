@@ -9,6 +9,7 @@ import pytest
 
 import xstilts
 from tests.conftest import ROOT
+from xstilts.analysis.table_file import READ
 from xstilts.errors import PlanError, RunFailed
 
 pytestmark = pytest.mark.slow
@@ -42,11 +43,12 @@ def test_a_plan_is_loaded_and_expanded(tmp_path: Path) -> None:
 
 def test_tables_are_read_from_a_run_or_from_its_report(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
-    table = pd.DataFrame({"value": [1.0, 2.0]})
-    table.to_parquet(tmp_path / "report" / "results.parquet")
-    table.to_parquet(tmp_path / "report" / "effects.parquet")
-    pd.testing.assert_frame_equal(xstilts.results(tmp_path), table)
-    pd.testing.assert_frame_equal(xstilts.effects(str(tmp_path / "report")), table)
+    tables = {name: pd.DataFrame([dict.fromkeys(columns, 1)]) for name, columns in READ.items()}
+    for name, table in tables.items():
+        table.to_parquet(tmp_path / "report" / name)
+    results, effects = xstilts.results(tmp_path), xstilts.effects(str(tmp_path / "report"))
+    pd.testing.assert_frame_equal(results, tables["results.parquet"])
+    pd.testing.assert_frame_equal(effects, tables["effects.parquet"])
 
 
 def test_a_folder_without_a_report_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ ORDER = (
     "xstilts.errors",
     "xstilts.terminal_tables",
     "xstilts.input_files",
+    "xstilts.document_shape",
+    "xstilts.stored_documents",
     "xstilts.step",
     "xstilts.environment",
     "xstilts.random_streams",

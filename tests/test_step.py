@@ -2,7 +2,7 @@
 
 import pytest
 
-from xstilts.errors import PlanError
+from xstilts.errors import CorruptError, PlanError
 from xstilts.step import RECIPE_CHANGES, RECIPE_VERSION, Step, digest, require_current
 
 
@@ -30,12 +30,12 @@ def test_a_new_step_has_the_current_version() -> None:
 
 def test_a_step_with_other_content_is_refused() -> None:
     changed = {**made_earlier(3), "spec": {"task": "snli"}}
-    with pytest.raises(ValueError, match="fingerprint mismatch"):
+    with pytest.raises(CorruptError, match="fingerprint mismatch"):
         Step.from_json(changed)
 
 
 def test_a_stored_version_is_the_only_one_that_counts() -> None:
-    with pytest.raises(ValueError, match="fingerprint mismatch"):
+    with pytest.raises(CorruptError, match="fingerprint mismatch"):
         Step.from_json({**made_earlier(3), "version": 2})
 
 

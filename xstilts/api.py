@@ -111,7 +111,7 @@ def effects(run: Path | str) -> "pd.DataFrame":
 
 
 def _table(run: Path | str, name: str) -> "pd.DataFrame":
-    import pandas as pd
+    from xstilts.analysis.table_file import parse_table, read_table
 
     if str(run).startswith("s3://"):
         import io
@@ -122,10 +122,10 @@ def _table(run: Path | str, name: str) -> "pd.DataFrame":
         data = store.get_bytes_at(f"{folder}/report/{name}")
         if data is None:
             raise PlanError(f"{run}: no report/{name}; the run has no report yet")
-        return pd.read_parquet(io.BytesIO(data))
+        return parse_table(io.BytesIO(data), name, f"{run}/report/{name}")
     for path in (Path(run) / name, Path(run) / "report" / name):
         if path.is_file():
-            return pd.read_parquet(path)
+            return read_table(path)
     raise PlanError(
         f"{run}: no {name} here or in report/; pass the report folder of a finished run"
     )

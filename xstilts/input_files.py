@@ -435,19 +435,25 @@ def gunzipped(stream: BinaryIO, largest: int = LARGEST_EXPANDED) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(Limited(expanded, largest, stream), 1 << 20))
 
 
+def expected_types(types: tuple[type, ...]) -> str:
+    """The JSON types that a value may have, for messages."""
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        int: "an integer",
+        bool: "a boolean",
+        NoneType: "null",
+    }
+    if float in types:  # an integer is a number
+        types = tuple(kind for kind in types if kind is not int)
+    return " or ".join(names.get(kind, "a number") for kind in types)
+
+
 def check_type(value: Any, types: type | tuple[type, ...], where: str) -> None:
     """DataError unless a value is of one of the types."""
     if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
-        kinds = types if isinstance(types, tuple) else (types,)
-        names = {
-            dict: "an object",
-            list: "a list",
-            str: "text",
-            int: "an integer",
-            bool: "a boolean",
-            NoneType: "null",
-        }
-        expected = " or ".join(names.get(kind, "a number") for kind in kinds)
+        expected = expected_types(types if isinstance(types, tuple) else (types,))
         raise DataError(f"{where} must be {expected}, not {named(value)}")
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xstilts.errors import PlanError
+from xstilts.document_shape import fault
+from xstilts.errors import CorruptError, PlanError
+from xstilts.stored_documents import STEP
 
 #: Bump a kind by hand when its steps compute something else. Golden tests catch a missing bump.
 RECIPE_VERSION: Mapping[str, int] = {
@@ -101,24 +103,27 @@ class Step:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Step":
+    def from_json(cls, value: Any, where: str = "a step") -> "Step":
         """Inverse of to_json, for steps of any recipe version.
 
-        If the JSON has no version, the version that matches the fingerprint is used. Raises
-        ValueError if the stored fingerprint does not match the content.
+        If the JSON has no version, the version that matches the fingerprint is used. CorruptError,
+        with `where` in the message, if the content has another shape or another fingerprint than
+        the stored one.
         """
+        if (problem := fault(value, STEP)) is not None:
+            raise CorruptError(f"{where}: corrupt: {problem}; run the plan again")
         versions = (
             [value["version"]]
             if "version" in value
-            else range(RECIPE_VERSION[value["kind"]], 0, -1)
+            else range(RECIPE_VERSION.get(value["kind"], 0), 0, -1)
         )
         for version in versions:
             step = cls(value["kind"], value["spec"], value["parents"], value["settings"], version)
             if step.fingerprint == value["fingerprint"]:
                 return step
-        raise ValueError(
-            f"step {value['kind']}/{value['fingerprint'][:12]}: fingerprint mismatch: the content "
-            "has changed; run the plan again"
+        raise CorruptError(
+            f"{where}: {value['kind']}/{value['fingerprint'][:12]}: fingerprint mismatch: the "
+            "content has changed; run the plan again"
         )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from components.launch.lease import seconds
+from xstilts.document_shape import fields_in
 from xstilts.errors import StoreError
 from xstilts.store.store import Store
 
@@ -80,7 +81,7 @@ def stored_logs(
     """
     for key, (_, etag) in sorted(store.listing(logs_key(folder)).items()):
         if (known or {}).get(key) != etag and (document := store.get_json(key)) is not None:
-            yield key, etag, StoredLog(**document)
+            yield key, etag, StoredLog(**fields_in(document, StoredLog))
 
 
 def own_output() -> Path | None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from components.launch.lease import status, work_of
+from xstilts.document_shape import fields_in
 from xstilts.store.store import Store
 
 Object = Mapping[str, Any]
@@ -259,5 +260,7 @@ def recorded(store: Store, folder: str, now: float) -> list[Waiting]:
     holds its lease is left out. now: seconds since the epoch.
     """
     documents = [store.get_json(key) for key in sorted(store.list(f"{folder}/waiting/"))]
-    waits = [Waiting(**{**d, "reasons": tuple(d["reasons"])}) for d in documents if d]
+    waits = [
+        Waiting(**{**fields_in(d, Waiting), "reasons": tuple(d["reasons"])}) for d in documents if d
+    ]
     return [w for w in waits if status(store, folder, work_of(w.kind, w.group), now) == "held"]

@@ -162,8 +162,9 @@ def _calibration_of(run: str, store: "Store") -> "Calibration":
     from xstilts.plan.cost import step_costs
     from xstilts.plan.expansion import Expansion
     from xstilts.plan.status import done
+    from xstilts.runs.folder import stored_expansion
 
-    document = store.get_json(f"runs/{run}/expanded.json")
+    document = stored_expansion(store, f"runs/{run}")
     if document is None:
         raise PlanError(f"--measured: the store has no run {run}; `xstilts status` lists its runs")
     expansion = Expansion.from_json(document)

@@ -78,14 +78,13 @@ def results(
                 )
         return _track(run, store, home, tensorboard, mlflow)
 
-    import pandas as pd
-
     from xstilts.analysis.scores import averages_table
+    from xstilts.analysis.table_file import read_table
     from xstilts.analysis.table_text import FORMATS
 
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         name = "effects.parquet" if table == "effects" else "results.parquet"
-        frame = pd.read_parquet(_file(run, store, home, name, Path(scratch)))
+        frame = read_table(_file(run, store, home, name, Path(scratch)))
     shown = averages_table(frame) if table == "averages" else frame
     typer.echo(FORMATS[format_](shown), nl=False)
     return 0

@@ -19,7 +19,8 @@ from xstilts.errors import InfrastructureError, counted
 if TYPE_CHECKING:
     from pipelines.local_runner import LocalFolders
     from pipelines.task_processes import TaskProcesses
-    from xstilts.plan.schema import Plan, Resources
+    from xstilts.plan.resources import Resources
+    from xstilts.plan.schema import Plan
     from xstilts.store.store import Store
 
 #: How many missing outputs an error lists.
@@ -165,7 +166,7 @@ def run_plan(
             )
         reset()
         if checked.limit is not None:
-            say(
+            warn(
                 f"smoke run: at most {checked.limit} rows of each split and updates of each "
                 "training; its scores are not results"
             )

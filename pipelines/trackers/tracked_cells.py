@@ -6,10 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow.parquet as pq
 
 from xstilts import __version__
+from xstilts.analysis.table_file import read_table
 from xstilts.analysis.tracked_runs import Curves, TrackedRun, tracked_runs
 from xstilts.errors import PlanError
 from xstilts.runs.folder import expanded_of
@@ -34,7 +34,7 @@ def cells_of(store: Store, run: str) -> tuple[str, float, Iterator[TrackedRun]]:
     if store.size(key) is None:
         raise PlanError(f"{store.uri}/{key}: the run has no report yet; see `xstilts status`")
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
-        results = pd.read_parquet(store.get_file(key, Path(scratch) / "results.parquet"))
+        results = read_table(store.get_file(key, Path(scratch) / "results.parquet"))
     document = store.get_json(f"runs/{run}/run.json") or {}
     tags = {
         "plan": str(expanded["name"]),

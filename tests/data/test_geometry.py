@@ -26,8 +26,9 @@ from xstilts.models.llava import tokens_per_image
 from xstilts.models.picture_inputs import FixedPictures, GridPictures
 from xstilts.models.processor import Processor
 from xstilts.models.tiled_pictures import TiledPictures
+from xstilts.plan.backbone_plan import BackbonePlan
 from xstilts.plan.load import load_plan
-from xstilts.plan.schema import BackbonePlan, Plan
+from xstilts.plan.schema import Plan
 from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
 from xstilts.step import Step

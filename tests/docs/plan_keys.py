@@ -9,22 +9,22 @@ from pydantic import AfterValidator, BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
 from xstilts.models import families
-from xstilts.plan import placement, schema
+from xstilts.plan import arm_plan, backbone_plan, placement, resources, schema
 
 #: Heading of docs/plan.md → the part of the schema that its table lists.
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "Top-level keys": schema.Plan,
-    "backbones.NAME": schema.BackbonePlan,
-    "backbones.NAME.build": schema.Build,
-    "backbones.NAME.build.tokenizer": schema.Tokenizer,
-    "backbones.NAME.tuning": schema.Tuning,
-    "arms.NAME": schema.Arm,
-    "arms.NAME.mixture": schema.MixtureTask,
+    "backbones.NAME": backbone_plan.BackbonePlan,
+    "backbones.NAME.build": backbone_plan.Build,
+    "backbones.NAME.build.tokenizer": backbone_plan.Tokenizer,
+    "backbones.NAME.tuning": backbone_plan.Tuning,
+    "arms.NAME": arm_plan.Arm,
+    "arms.NAME.mixture": arm_plan.MixtureTask,
     "evaluations.NAME": schema.EvaluationPlan,
     "rows": schema.Caps,
     "budget": schema.Budget,
-    "override.TASK": schema.Override,
-    "override.TASK.answer_limit": schema.AnswerLength,
+    "override.TASK": backbone_plan.Override,
+    "override.TASK.answer_limit": backbone_plan.AnswerLength,
     "splits.TASK": schema.SplitPlan,
     "splits.TASK.SPLIT": schema.SplitChoice,
     "contrasts.NAME": schema.Contrast,
@@ -33,7 +33,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "controls.negative": schema.NegativeControl,
     "report": schema.ReportPlan,
     "report.regression": schema.Regression,
-    "resources": schema.Resources,
+    "resources": resources.Resources,
     "resources.cluster": placement.Cluster,
     "resources.cluster.tolerations": placement.Toleration,
 }

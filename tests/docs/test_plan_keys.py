@@ -9,7 +9,8 @@ import pytest
 
 from tests.docs.pages import ROOT
 from tests.docs.plan_keys import SECTIONS, SHORT_FORMS, documented, keys, renewed
-from xstilts.plan import schema
+from xstilts.plan import arm_plan, backbone_plan, resources, schema
+from xstilts.plan.part import Part
 
 PAGE = ROOT / "docs" / "plan.md"
 
@@ -34,8 +35,9 @@ def test_every_key_has_a_meaning(page: str, heading: str) -> None:
 def test_every_part_of_the_schema_has_a_table() -> None:
     parts = {
         part
-        for part in vars(schema).values()
-        if isinstance(part, type) and issubclass(part, schema.Part) and part is not schema.Part
+        for module in (schema, backbone_plan, arm_plan, resources)
+        for part in vars(module).values()
+        if isinstance(part, type) and issubclass(part, Part) and part is not Part
     }
     fields = [field for name, field in schema.Plan.model_fields.items() if name in SHORT_FORMS]
     assert {part for part in parts if part.__name__ not in str(fields)} <= set(SECTIONS.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipelines.marked_processes import marked
 from tests.e2e.exposure import Exposure
 from xstilts.store.server import serve
 from xstilts.store.store import Store
@@ -57,18 +58,18 @@ def left_behind(home: Path) -> list[str]:
     """Processes that a run in this home has started and that are still there: all inherit its
     cache's path.
     """
-    mark = f"XSTILTS_CACHE={home / 'cache'}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                command_line = (
-                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                )
-                found.append(f"{entry.name} {command_line[:200]}")
-        except OSError:  # it ended while we looked, or is not ours to read
-            continue
-    return found
+    return [
+        f"{pid} {_command_line(pid)[:200]}" for pid in marked(f"XSTILTS_CACHE={home / 'cache'}")
+    ]
+
+
+def _command_line(pid: int) -> str:
+    """Empty for a process that has ended."""
+    try:
+        data = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return data.replace(b"\0", b" ").decode(errors="replace")
 
 
 def wait_until_gone(home: Path, seconds: float = 60.0) -> list[str]:

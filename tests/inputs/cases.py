@@ -922,7 +922,7 @@ def sound() -> Iterator[Case]:
             lambda path: (cli("mirror", "verify", path.parents[2])[0], ""),
         ),
     )
-    run = b'{"run": "r", "mirror": "hub"}'
+    run = b'{"run": "r", "mirror": "hub", "created": 1.0}'
     yield (
         "store",
         "run.json",

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from xstilts.errors import DataError
 from xstilts.models.backbone import load_backbone
 from xstilts.models.processor import load_processor
+from xstilts.plan.backbone_plan import BackbonePlan
 from xstilts.plan.model_identity import identity_of
-from xstilts.plan.schema import BackbonePlan
 
 Change = Callable[[Path], Any]
 WEIGHTS = "model.safetensors"

@@ -37,7 +37,7 @@ def fire(store: Store, number: int, folder: Path, share: float | None) -> str:
     store.put_json(f"runs/{run}/run.json", details)
     store.put_bytes_at(f"runs/{run}/plan.yaml", f"name: weekly # {number}".encode())
     if share is None:
-        store.put_json(f"runs/{run}/status.json", {"exit_code": 3})
+        store.put_json(f"runs/{run}/status.json", {"exit_code": 3, "missing": []})
         return run
     cells, steps = [], {}
     for arm, right in (("none", 0.4), ("x", share)):
@@ -54,7 +54,10 @@ def fire(store: Store, number: int, folder: Path, share: float | None) -> str:
                  "chain": [], "scores": {"xnli": step.fingerprint}}
             )  # fmt: skip
     contrast = {"name": "x minus none", "arm": "x", "reference": "none", "implicit": True, "differences": []}  # fmt: skip
-    lists = ("not_applicable", "skipped_languages", "overrides", "overlaps", "identities")
+    lists = (
+        "sources", "builds", "encodings", "groups", "not_applicable", "skipped_languages", "budgets",
+        "overrides", "overlaps", "identities",
+    )  # fmt: skip
     expanded = {
         "name": SCHEDULE, "plan": PLAN, "cells": cells, "steps": steps, "contrasts": [contrast],
         "headline": contrast["name"], "controls": {}, "environment": {},

@@ -251,7 +251,9 @@ def test_status_shows_steps_and_the_kfp_state(
 def test_status_needs_no_server(
     store: Store, kfp_server: Any, submitted: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    store.put_json(f"runs/{submitted}/status.json", {"exit_code": 4, "missing": [{}, {}]})
+    store.put_json(
+        f"runs/{submitted}/status.json", {"exit_code": 4, "missing": [{"what": "a"}, {"what": "b"}]}
+    )
     asked = len(kfp_server.requests)
     assert of_run("status", None, store, submitted) == 0
     assert "failed: 2 cells missing from the report, exit code 4" in capfd.readouterr().out

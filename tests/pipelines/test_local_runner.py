@@ -14,6 +14,7 @@ import pytest
 from pipelines import local_runner
 from pipelines.console import warn
 from pipelines.local_runner import BUCKET_URI, interruptible, run_name, store_at, watched
+from pipelines.marked_processes import marked
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs.mirror_choice import mirror_for
 
@@ -125,7 +126,8 @@ def test_a_process_that_ends_after_the_body_disturbs_nothing() -> None:
     time.sleep(1)
 
 
-GRANDPARENT = """
+MARK = "XSTILTS_TEST_MARK=a"
+STARTS_ANOTHER = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(subprocess.Popen(["sleep", "60"], start_new_session=True).pid, flush=True)
@@ -133,41 +135,40 @@ time.sleep(60)
 """
 
 
-def test_a_process_that_ignores_sigterm_ends_with_those_that_it_started(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def parent_and_child(monkeypatch: pytest.MonkeyPatch) -> tuple[subprocess.Popen[bytes], int]:
+    """A marked process that ignores SIGTERM, and the id of one that it has started."""
     monkeypatch.setattr(local_runner, "END_SECONDS", 0.5)
-    process = subprocess.Popen([sys.executable, "-c", GRANDPARENT], stdout=subprocess.PIPE)
+    name, _, value = MARK.partition("=")
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTS_ANOTHER],
+        stdout=subprocess.PIPE,
+        env={**os.environ, name: value},
+    )
     assert process.stdout is not None
-    child = int(process.stdout.readline())
-    local_runner._end_tree(process)
+    return process, int(process.stdout.readline())
+
+
+def test_a_process_that_ignores_sigterm_ends_with_those_that_it_started(
+    parent_and_child: tuple[subprocess.Popen[bytes], int],
+) -> None:
+    process, child = parent_and_child
+    assert {process.pid, child} <= set(marked(MARK))
+    local_runner._end(process, MARK)
     assert process.poll() == -signal.SIGKILL
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert marked(MARK) == []
 
 
-ORPHAN = """
-import subprocess, time
-print(subprocess.Popen(["sleep", "60"], start_new_session=True).pid, flush=True)
-time.sleep(60)
-"""
-
-
-def test_marked_processes_end_also_when_the_one_that_started_them_was_killed() -> None:
-    mark = {"XSTILTS_TEST_MARK": "a"}
+def test_marked_processes_end_also_when_the_one_that_started_them_was_killed(
+    parent_and_child: tuple[subprocess.Popen[bytes], int],
+) -> None:
+    process, child = parent_and_child
     with subprocess.Popen(["sleep", "60"], env={**os.environ, "XSTILTS_TEST_MARK": "b"}) as other:
-        process = subprocess.Popen(
-            [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, env={**os.environ, **mark}
-        )
-        assert process.stdout is not None
-        orphan = int(process.stdout.readline())
         process.kill()
         process.wait()
-        local_runner._end_marked("XSTILTS_TEST_MARK=a")
-        assert not local_runner._environment(orphan)
+        assert marked(MARK) == [child]
+        local_runner._end(process, MARK)
+        assert marked(MARK) == []
         assert other.poll() is None
         other.kill()
 
@@ -176,7 +177,7 @@ def test_a_run_ends_its_own_ray_only_also_with_the_folder_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(local_runner, "_end_marked", ended.append)
+    monkeypatch.setattr(local_runner, "kill_marked", lambda mark, _: ended.append(mark))
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"
     python.write_text("#!/bin/sh\nexec sleep 60\n")

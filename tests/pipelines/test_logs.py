@@ -207,7 +207,7 @@ def test_a_failure_is_shown_when_it_is_recorded(
 ) -> None:
     run.put_json(
         f"runs/{RUN}/failures/plan.json",
-        {"what": "plan", "error": "no such task", "log": "Traceback\n"},
+        {"what": "plan", "error": "no such task", "exit_code": 1, "log": "Traceback\n"},
     )
     follow.poll()
     follow.poll()

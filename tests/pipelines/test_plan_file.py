@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import plan_file as plan_file_module
 from pipelines.plan_file import describe, open_plan, plan_file, shipped_plans
+from xstilts import input_files
 from xstilts.errors import PlanError
+from xstilts.plan import load
 from xstilts.plan.expand import expand_offline
 from xstilts.plan.load import load_plan
 
@@ -30,6 +33,29 @@ def test_the_list_of_plans_has_the_sizes_that_check_prints(name: str) -> None:
     assert (listed["backbones"], listed["arms"], listed["evaluations"]) == (
         len(plan.backbones), len(plan.arms), len(plan.evaluations),
     )  # fmt: skip
+
+
+def test_a_plan_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text that a run keeps is the one that was checked."""
+    read: list[Path] = []
+
+    def read_bytes(path: Path, largest: int) -> bytes:
+        read.append(path)
+        return input_files.read_bytes(path, largest)
+
+    monkeypatch.setattr(plan_file_module, "read_bytes", read_bytes)
+    monkeypatch.setattr(load, "read_bytes", read_bytes)
+    file = shipped_plans()["demo"]
+    assert open_plan(file).text == file.read_text()
+    assert read == [file]
+
+
+def test_a_plan_of_one_line_without_a_line_break_is_a_plan(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text("{name: small, nothing: 1}")
+    with pytest.raises(PlanError, match=f"{file}: .*error") as error:
+        open_plan(file)
+    assert "nothing" in str(error.value)
 
 
 # ---- overrides ----

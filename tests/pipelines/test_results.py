@@ -17,7 +17,8 @@ def report(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     rows = [
         {"backbone": "b", "arm": "none", "evaluation": "xnli", "metric": "accuracy", "language": language,
-         "checkpoint": "selected", "value": value}
+         "checkpoint": "selected", "value": value, "seed_intermediate": None, "seed_target": 0,
+         "trained_target": "mnli"}
         for language, value in (("avg", 60.0), ("de", 50.0))
     ]  # fmt: skip
     pd.DataFrame(rows).to_parquet(folder / "results.parquet")

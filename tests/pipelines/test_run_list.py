@@ -28,7 +28,9 @@ def local(local_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "logs").mkdir()
     for name in (OLD, NEW):
         create(local_store, name, "name: demo", "miniature", out=str(tmp_path))
-    local_store.put_json(f"runs/{OLD}/status.json", {"exit_code": 4, "missing": [{}, {}]})
+    local_store.put_json(
+        f"runs/{OLD}/status.json", {"exit_code": 4, "missing": [{"what": "a"}, {"what": "b"}]}
+    )
     (tmp_path / "home" / "store").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     return local_store
@@ -98,7 +100,8 @@ def test_logs_of_a_local_run_are_those_of_its_folder(
 ) -> None:
     (tmp_path / "logs" / "pipeline.log").write_text("first\nsecond\nthird\n")
     local.put_json(
-        f"runs/{NEW}/failures/a.json", {"what": "stage", "error": "broken", "log": "Trace"}
+        f"runs/{NEW}/failures/a.json",
+        {"what": "stage", "error": "broken", "log": "Trace", "exit_code": 1},
     )
     assert main(["logs", "demo", "--tail", "2"]) == 0
     output = capfd.readouterr().out

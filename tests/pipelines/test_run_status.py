@@ -47,7 +47,7 @@ def end_with(server: Server, store: Store, state: str, code: int | None) -> None
 
     def finished(run: dict[str, Any]) -> None:
         if code is not None:
-            missing = [{}] if code else []
+            missing = [{"what": "a"}] if code else []
             store.put_json(f"runs/{RUN}/status.json", {"exit_code": code, "missing": missing})
 
     server.finished, server.states = finished, ["RUNNING", "RUNNING", state]
@@ -137,7 +137,7 @@ def test_an_error_that_no_time_heals_ends_the_waiting(
 def test_a_run_that_kfp_has_deleted_has_the_outcome_of_its_report(
     run: Store, kfp_server: Server
 ) -> None:
-    run.put_json(f"runs/{RUN}/status.json", {"exit_code": 4, "missing": [{}]})
+    run.put_json(f"runs/{RUN}/status.json", {"exit_code": 4, "missing": [{"what": "a"}]})
     del kfp_server.kept["runs"]["run-1"]
     assert wait(run) == 4
 

@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.trackers import mlflow, tensorboard, tracked_cells
+from tests.expansions import expansion_of
 from xstilts.analysis.tracked_runs import CELL, TrackedRun
 from xstilts.errors import PlanError
 from xstilts.runs.folder import create
@@ -23,6 +24,7 @@ from xstilts.store.store import Store
 
 RUN, CELL_ID, STARTED = "demo-20260101-000000-1", "b.x.squad.i0.t0", 1_700_000_000.0
 LOSSES = [2.0, 1.5, 1.25]
+SCORE = Step("score", {"evaluation": "xquad"})
 
 
 @pytest.fixture
@@ -44,10 +46,10 @@ def run(local_store: Store, tmp_path: Path) -> Store:
     create(local_store, RUN, "name: demo", "miniature")
     document = local_store.get_json(f"runs/{RUN}/run.json") or {}
     local_store.put_json(f"runs/{RUN}/run.json", {**document, "created": STARTED})
-    cell = {"id": CELL_ID, "backbone": "b", "arm": "x", "seed_intermediate": 0, "seed_target": 0,
-            "trained_target": "squad", "chain": [step.fingerprint], "scores": {"xquad": "s"}}  # fmt: skip
-    expanded = {"name": "demo", "cells": [cell], "steps": {step.fingerprint: step.to_json()}}
-    local_store.put_json(f"runs/{RUN}/expanded.json", expanded)
+    cell = {"id": CELL_ID, "backbone": "b", "arm": "x", "seed": 0, "seed_intermediate": 0, "seed_target": 0,
+            "trained_target": "squad", "chain": [step.fingerprint], "scores": {"xquad": SCORE.fingerprint}}  # fmt: skip
+    expansion = expansion_of([step, SCORE], ["xquad"], name="demo", cells=[cell])
+    local_store.put_json(f"runs/{RUN}/expanded.json", expansion.to_json())
     scores = [{**{key: cell[key] for key in CELL}, "checkpoint": "selected", "evaluation": "xquad",
                "metric": "squad", "language": "avg", "value": 55.5}]  # fmt: skip
     path = tmp_path / "results.parquet"
@@ -216,7 +218,7 @@ def test_a_cell_is_a_run_of_mlflow(
     assert (logged["name"], logged["status"]) == (CELL_ID, "FINISHED")
     assert logged["params"]["target.lr"] == "0.01"
     assert (logged["tags"]["run"], logged["tags"]["plan"]) == (RUN, "demo")
-    assert logged["tags"]["manifest.xquad"] == "steps/score/s/manifest.json"
+    assert logged["tags"]["manifest.xquad"] == f"steps/score/{SCORE.fingerprint}/manifest.json"
     assert ("target/loss", 3, 1.25, 1_700_000_030_000) in logged["metrics"]
     assert ("score/xquad/squad/avg", 0, 55.5, 1_700_000_000_000) in logged["metrics"]
 

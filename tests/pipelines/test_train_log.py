@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import training_log
 from pipelines.cli import main
-from xstilts.plan.expansion import Expansion
+from tests.expansions import expansion_of
 from xstilts.runs.folder import create
 from xstilts.step import Step
 from xstilts.store.store import Store
@@ -30,19 +30,13 @@ CAPTIONS = step("finetune", "tiny-llava: intermediate captions, seed 0", stage="
 SQUAD = step("finetune", "tiny-llava: captions → squad, seed 0", stage="target")
 OTHER = step("finetune", "tiny-xlm-r: none → squad, seed 0", stage="target")
 SCORE = step("score", "tiny-llava: captions → squad (0) on xquad")
-LISTS = (
-    "sources", "builds", "encodings", "groups", "cells", "not_applicable", "skipped_languages",
-    "contrasts", "overlaps", "budgets", "overrides", "identities",
-)  # fmt: skip
 
 
 @pytest.fixture
 def run(local_store: Store) -> Store:
     """A store with a run of these steps, none of them finished."""
 
-    steps = {each.fingerprint: each for each in (RECORDS, OTHER, SQUAD, CAPTIONS, SCORE)}
-    empty: dict[str, Any] = {name: [] for name in LISTS}
-    expansion = Expansion("small", {}, {}, steps, headline=None, controls={}, **empty)
+    expansion = expansion_of([RECORDS, OTHER, SQUAD, CAPTIONS, SCORE])
     create(local_store, RUN, "name: small", "miniature", out="out")
     local_store.put_json(f"runs/{RUN}/expanded.json", expansion.to_json())
     return local_store

@@ -128,6 +128,17 @@ def test_the_log_of_steps_is_printed_line_by_line() -> None:
     assert file.getvalue().endswith("Streamed logs:\n\nepoch 2\n")
 
 
+def test_a_last_line_without_a_line_break_is_printed_at_the_end() -> None:
+    file, lines = io.StringIO(), list[str]()
+    log = local_runner.EchoedLog(file, lines.append)
+    print("epoch 1\nKilled", end="", file=log)
+    assert lines == ["epoch 1"]
+    log.end()
+    log.end()
+    assert lines == ["epoch 1", "Killed"]
+    assert file.getvalue() == "epoch 1\nKilled"
+
+
 @pytest.mark.parametrize(
     ("level", "expected"), [(Level.NORMAL, "file\n"), (Level.VERBOSE, "file\nline\n")]
 )
@@ -137,9 +148,9 @@ def test_verbose_runs_print_the_log_of_their_steps(
     console.set_level(level)
     with open(tmp_path / "log", "w") as file:
         with local_runner._redirected(file):
-            print("line")
+            print("line", end="")
         print((tmp_path / "log").name.replace("log", "file"), file=sys.__stderr__, flush=True)
-    assert (tmp_path / "log").read_text() == "line\n"
+    assert (tmp_path / "log").read_text() == "line"
     assert sorted(capfd.readouterr().err.splitlines()) == expected.split()
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from xstilts.errors import DataError
 from xstilts.models.families import FAMILIES
+from xstilts.plan.backbone_plan import BackbonePlan
 from xstilts.plan.expand import expand
 from xstilts.plan.load import load_plan
 from xstilts.plan.model_identity import identity_of
 from xstilts.plan.plan_errors import InvalidPlan
-from xstilts.plan.schema import BackbonePlan
 from xstilts.plan.tables import Tables
 
 PLAN = """

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from xstilts.errors import DataError, InfrastructureError
+from xstilts.plan.backbone_plan import BackbonePlan
 from xstilts.plan.model_identity import folder_digest, identity_of
-from xstilts.plan.schema import BackbonePlan
 
 
 def test_a_pinned_commit_is_its_own_identity() -> None:

@@ -14,10 +14,10 @@ from xstilts.miniature.splits import has_rows
 from xstilts.miniature.write import Sizes, write_miniature
 from xstilts.models.families import contract
 from xstilts.plan.arms import matched
+from xstilts.plan.backbone_plan import Override
 from xstilts.plan.expand import expand, expand_offline
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.load import load_plan
-from xstilts.plan.schema import Override
 from xstilts.plan.show import overview, render
 from xstilts.plan.tables import Tables
 from xstilts.sources.mirrors import open_mirror

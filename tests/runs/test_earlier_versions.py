@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.expansions import expansion_of
 from xstilts.runs.collect import report_input
 from xstilts.step import Step, digest
 from xstilts.store.server import serve
@@ -48,16 +49,15 @@ def test_a_run_of_an_earlier_version_has_a_report(
         for name, value in server.env().items():
             monkeypatch.setenv(name, value)
         store = Store.open("s3://xstilts/earlier", cache=tmp_path / "cache")
-        step = earlier_step()
+        step, trained = earlier_step(), Step("finetune", {"stage": "squad"})
         cell = {
             "id": "b.none.squad.t0", "backbone": "b", "arm": "none", "seed": 0, "seed_intermediate": None, "seed_target": 0,
-            "trained_target": "squad", "chain": ["a" * 64], "scores": {"xquad": step["fingerprint"]},
+            "trained_target": "squad", "chain": [trained.fingerprint], "scores": {"xquad": step["fingerprint"]},
         }  # fmt: skip
-        expanded = {
-            "name": "small", "order": {"evaluations": ["xquad"]}, "cells": [cell],
-            "steps": {step["fingerprint"]: step, "a" * 64: {"kind": "finetune", "spec": {"stage": "squad"}, "parents": {}}},
-            "identities": [], "plan": {"backbones": {"b": {}}}, "contrasts": [],
-        }  # fmt: skip
+        expanded = expansion_of(
+            [Step.from_json(step), trained], ["xquad"], cells=[cell], plan={"backbones": {"b": {}}}
+        ).to_json()
+        expanded["steps"][step["fingerprint"]] = step
         store.put_json("runs/small-1/expanded.json", expanded)
         store.commit(
             Step.from_json(step),

@@ -14,6 +14,7 @@ from xstilts.store.store import Store
 FOLDER = "runs/r"
 SCORE, OTHER = "a" * 64, "b" * 64
 EXPANDED = {"steps": {SCORE: {"kind": "score"}}, "cells": []}
+FAILURE = {"what": "a", "error": "x", "log": "", "exit_code": 1}
 MANIFEST = f"steps/score/{SCORE}/manifest.json"
 
 
@@ -91,13 +92,16 @@ def test_steps_of_other_runs_and_the_time_of_the_run_change_nothing(
         pytest.param(lambda s: s.put_json(MANIFEST, {"files": {}}), id="a step's outputs"),
         pytest.param(lambda s: s.delete(MANIFEST), id="a step that is not done"),
         pytest.param(
-            lambda s: s.put_json(f"{FOLDER}/failures/score-a.json", {"error": "x"}), id="a failure"
+            lambda s: s.put_json(f"{FOLDER}/failures/score-a.json", FAILURE), id="a failure"
         ),
         pytest.param(
-            lambda s: s.put_json(f"{FOLDER}/expanded.json", {**EXPANDED, "order": 1}), id="the plan"
+            lambda s: s.put_json(f"{FOLDER}/expanded.json", {**EXPANDED, "headline": "a"}),
+            id="the plan",
         ),
         pytest.param(
-            lambda s: s.put_json(f"{FOLDER}/run.json", {"run": "r", "mirror": "hub"}),
+            lambda s: s.put_json(
+                f"{FOLDER}/run.json", {"run": "r", "mirror": "hub", "created": 1.0}
+            ),
             id="the mirror",
         ),
         pytest.param(

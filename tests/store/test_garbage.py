@@ -27,7 +27,7 @@ def finished(store: Store, folder: Path, name: str, text: str) -> Step:
 def referenced_by_run(store: Store, run: str, *steps: Step) -> None:
     expanded = {"steps": {step.fingerprint: step.to_json() for step in steps}}
     store.put_json(f"runs/{run}/expanded.json", expanded)
-    store.put_json(f"runs/{run}/status.json", {"exit_code": 0})
+    store.put_json(f"runs/{run}/status.json", {"exit_code": 0, "missing": []})
 
 
 def test_steps_without_a_run_are_deleted_with_the_blobs_that_only_they_reference(

@@ -424,7 +424,7 @@ def differently(number: int, data: bytes) -> bytes:
 
 def test_a_garbled_download_is_repeated(store: Store) -> None:
     blob = store.put_bytes(b"sound")
-    store.put_json("runs/r/status.json", {"exit_code": 0})
+    store.put_json("runs/r/status.json", {"exit_code": 0, "missing": []})
     for read in (
         lambda: store.read_blob(blob.sha256),
         lambda: store.check_blob(blob.sha256),

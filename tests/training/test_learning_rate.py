@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from xstilts.plan.schema import Override
+from xstilts.plan.backbone_plan import Override
 from xstilts.training.learning_rate import factor
 
 

@@ -4,24 +4,30 @@ report quickly.
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 
 def clear(p_adjusted: Any, alpha: float) -> bool:
     """Whether an effect differs from zero after correction. False if nothing was tested."""
-    return bool(_tested(p_adjusted) and p_adjusted <= alpha)
+    return bool(_is_number(p_adjusted) and p_adjusted <= alpha)
 
 
 def p_text(p: Any) -> str:
     """A p-value for a table: three digits, `< 0.001` below, empty if nothing was tested."""
-    if not _tested(p):
+    if not _is_number(p):
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _tested(p: Any) -> bool:
+def points(value: Any) -> str:
+    """A number of points with its sign; empty if there is none."""
+    return "" if not _is_number(value) else f"{value:+.1f}".replace("-", "−")
+
+
+def _is_number(p: Any) -> bool:
     """False for None, NaN and pandas' NA."""
-    return isinstance(p, int | float) and not math.isnan(p)
+    return isinstance(p, Real) and not math.isnan(p)
 
 
 def control_text(control: Mapping[str, Any]) -> str:
@@ -30,10 +36,5 @@ def control_text(control: Mapping[str, Any]) -> str:
     task = f"{control['arm']} on {control['evaluation']}"
     if control["effect"] is None:
         return f"{name}: {task}: {control['verdict']}"
-    interval = f"{control['ci_low']:+.1f} … {control['ci_high']:+.1f}"
-    return f"{name}, {control['backbone']}: {task} {interval}: {control['verdict']}"
-
-
-def points(value: Any) -> str:
-    """A number of points with its sign; empty if there is none."""
-    return "" if value is None or math.isnan(value) else f"{value:+.1f}".replace("-", "−")
+    interval = f"{points(control.get('ci_low'))} … {points(control.get('ci_high'))}"
+    return f"{name}, {control.get('backbone')}: {task} {interval}: {control['verdict']}"

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xstilts.analysis.result_texts import clear, control_text, p_text
+from xstilts.analysis.result_texts import clear, control_text, p_text, points
+from xstilts.document_shape import read_shaped
 from xstilts.errors import counted, in_a_line, printable
-from xstilts.input_files import read_object
+from xstilts.stored_documents import SUMMARY
 from xstilts.terminal_tables import console as real_console
 from xstilts.terminal_tables import table
 
@@ -24,7 +25,7 @@ MISSING_SHOWN = 10
 def show(report: Path, console: Console | None = None) -> None:
     """Prints the effects, the answer, the controls and the missing scores of a report's folder."""
     console = console or real_console(sys.__stdout__)
-    summary = read_object(report / "summary.json")
+    summary = read_shaped(report / "summary.json", SUMMARY, "delete it and run the plan again")
     effects = summary["effects"]
     of_headline = [row for row in effects if row["contrast"] == summary["headline"]]
     rows = of_headline if of_headline and len(effects) > LARGEST_TABLE else effects[:LARGEST_TABLE]
@@ -65,8 +66,8 @@ def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Ta
         p = row["p_adjusted"]
         cells = (
             *(plain_text(row[name]) for name in names),
-            f"{row['effect']:+.1f}",
-            f"{row['ci_low']:+.1f} … {row['ci_high']:+.1f}",
+            points(row["effect"]),
+            f"{points(row['ci_low'])} … {points(row['ci_high'])}",
             p_text(p),
             "" if row["mde"] is None else f"{row['mde']:.1f}",
             row["seeds"],

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from xstilts.document_shape import read_shaped
 from xstilts.errors import DataError, PlanError
-from xstilts.input_files import check_type, read_object
+from xstilts.input_files import InvalidDocument, parse_row
 from xstilts.official.forms import FORMS_OF, OFFICIAL_FORM
 from xstilts.official.layout import TABLES, Official, official_languages
 from xstilts.official.predictions import Cell, LanguagePredictions, Predictions, ReportPredictions
 from xstilts.store.documents import is_name
+from xstilts.stored_documents import FORMS
 from xstilts.tasks.registry import TASKS
 
 
@@ -80,12 +82,9 @@ def _unofficial(report: Path, benchmark: str, predictions: Predictions) -> list[
     copy was supported.
     """
     path = report / "summary.json"
-    stated = read_object(path).get("forms", []) if os.path.lexists(path) else []
-    check_type(stated, list, f"{path}: forms")
-    for row in stated:
-        check_type(row, dict, f"{path}: an entry of forms")
-        for key in ("evaluation", "language", "form"):
-            check_type(row.get(key), str, f"{path}: {key} of an entry of forms")
+    remedy = "download the report again with `xstilts report`"
+    summary = read_shaped(path, FORMS, remedy) if os.path.lexists(path) else {}
+    stated = summary.get("forms", [])
     official = {
         (row["evaluation"], row["language"]) for row in stated if row["form"] == OFFICIAL_FORM
     }
@@ -145,7 +144,7 @@ def _write(task: Official, language: str, rows: LanguagePredictions, folder: Pat
         rows = _alphabetical(rows)
     ids = distinct(rows.ids)
     sides = {
-        side: [json.loads(text) for text in texts]
+        side: [_parsed(text, f"{side} of {task.evaluation} in {language}") for text in texts]
         for side, texts in (("predictions", rows.predictions), ("labels", rows.golds))
     }
     for side, values in sides.items():
@@ -177,6 +176,13 @@ def distinct(ids: Sequence[str]) -> list[str]:
         seen[name] = number
         names.append(name if number == 1 else f"{name}#{number}")
     return names
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return parse_row(text)
+    except InvalidDocument as error:
+        raise DataError(f"{where}: {error}; download the report again") from error
 
 
 def _alphabetical(rows: LanguagePredictions) -> LanguagePredictions:

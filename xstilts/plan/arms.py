@@ -1,7 +1,9 @@
 """Which backbones an arm applies to, what two arms differ in, and which tasks a plan reads."""
 
 from xstilts.models.families import contract
-from xstilts.plan.schema import Arm, BackbonePlan, Contrast, Plan
+from xstilts.plan.arm_plan import Arm
+from xstilts.plan.backbone_plan import BackbonePlan
+from xstilts.plan.schema import Contrast, Plan
 from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
 from xstilts.tasks.task import SHOWN

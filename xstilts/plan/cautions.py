@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from xstilts.plan.schema import Override, Plan
+from xstilts.plan.backbone_plan import Override
+from xstilts.plan.schema import Plan
 
 #: Learning rates above this diverge with every recipe of the project; its highest is 3e-3.
 MOST_RATE = 0.1

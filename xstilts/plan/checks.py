@@ -6,10 +6,11 @@ from typing import Any
 
 from xstilts.errors import PlanError
 from xstilts.models.families import contract, family_of_hub, multimodal
+from xstilts.plan.arm_plan import Arm, MixtureTask
 from xstilts.plan.arms import applicable, matched, used_tasks
 from xstilts.plan.batches import KINDS
 from xstilts.plan.plan_errors import Loc, not_one_of
-from xstilts.plan.schema import Arm, Contrast, MixtureTask, Plan
+from xstilts.plan.schema import Contrast, Plan
 from xstilts.plan.split_sources import choice, sources_of
 from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables

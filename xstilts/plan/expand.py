@@ -10,12 +10,13 @@ from typing import Any
 
 from xstilts.errors import PlanError
 from xstilts.plan import facts
+from xstilts.plan.arm_plan import Arm
 from xstilts.plan.arms import applicable
 from xstilts.plan.batches import build_batches, encoding_batches, group_batches, source_batches
 from xstilts.plan.expansion import Expansion, Json
 from xstilts.plan.memory_needs import memory_needs, refuse
 from xstilts.plan.miniature_sizes import built_config
-from xstilts.plan.schema import Arm, Plan
+from xstilts.plan.schema import Plan
 from xstilts.plan.split_sources import Sources
 from xstilts.plan.step_factory import NOTHING_LEFT, AfterTarget, Steps
 from xstilts.plan.tables import Tables
@@ -57,33 +58,34 @@ def expand(
     if plan.reuse == "none":
         stamp["generation"] = generation or str(time.time_ns())
     steps = Steps(plan, tables, sources, stamp)
+    made = steps.planned.made
     if plan.reuse == "recipe":  # not fingerprinted, but recorded in the manifest
-        steps.settings["environment"] = dict(environment)
+        steps.planned.settings["environment"] = dict(environment)
     test_sets = {name: _test_set(steps, tables.tasks[name]) for name in plan.evaluations}
     skipped = [
         {"evaluation": name, "language": language, "reason": reason}
-        for (name, language), reason in steps.skipped.items()
+        for (name, language), reason in steps.rows.skipped.items()
         if name in test_sets and test_sets[name].gold
     ]
     cells = list(_cells(steps, test_sets))
-    steps.raise_lacking()
+    steps.rows.raise_lacking()
     _refuse_equal_ids(cells)
     by_backbone: dict[str, list[str]] = {name: [] for name in plan.backbones}
     for cell in cells:
         by_backbone[cell["backbone"]] += [*cell["chain"], *cell["scores"].values()]
     for entry in steps.intermediates:
         by_backbone[entry["backbone"]] += [entry["score"]] if entry["score"] else []
-    groups = group_batches(steps.made, by_backbone, plan.resources.groups)
-    memory = memory_needs(steps.made, groups, tables.tasks, steps.config)
+    groups = group_batches(made, by_backbone, plan.resources.groups)
+    memory = memory_needs(made, groups, tables.tasks, steps.backbones.config)
     refuse(memory)
     return Expansion(
         name=plan.name,
         plan=plan.to_json(),
         environment=dict(environment),
-        steps=steps.made,
-        sources=source_batches(steps.made),
-        builds=build_batches(steps.made),
-        encodings=encoding_batches(steps.made),
+        steps=made,
+        sources=source_batches(made),
+        builds=build_batches(made),
+        encodings=encoding_batches(made),
         groups=groups,
         cells=cells,
         not_applicable=facts.not_applicable(plan, tables)
@@ -134,7 +136,7 @@ def _configs(steps: Steps) -> dict[str, Json]:
         config = (
             built_config(build.family, build.tokenizer.vocab_size)
             if build
-            else steps.config(steps.identity(name))
+            else steps.backbones.config(steps.backbones.identity(name))
         )
         if config is not None:
             configs[name] = dict(config)
@@ -143,25 +145,26 @@ def _configs(steps: Steps) -> dict[str, Json]:
 
 def _test_set(steps: Steps, task: Task) -> TestSet:
     requested = steps.plan.evaluations[task.name].languages or steps.plan.languages
-    known = steps.sources.languages(task, "test")
+    known = steps.planned.sources.languages(task, "test")
     if requested is None:
         # `languages: all` does not name the invented languages: skip them silently where the
         # mirror lacks them.
         requested = tuple(
             code
             for code in known
-            if code in task.languages or not isinstance(steps.sources.find(task, "test", code), str)
+            if code in task.languages
+            or not isinstance(steps.planned.sources.find(task, "test", code), str)
         )
     # Mining needs the whole pool: its first rows would contain almost no pair.
     cap = None if task.format == "mining" else steps.recipes.cap(task.name, "test")
     gold = {}
     for language in (code for code in known if code in requested):
-        records = steps.records(task, "test", language, cap)
+        records = steps.rows.records(task, "test", language, cap)
         if records is not None:
             gold[language] = records
     if not gold:
-        reasons = {reason for (name, _), reason in steps.skipped.items() if name == task.name}
-        steps.lacking[f"{task.name} has no test rows in any of the plan's languages"] = (
+        reasons = {reason for (name, _), reason in steps.rows.skipped.items() if name == task.name}
+        steps.rows.lacking[f"{task.name} has no test rows in any of the plan's languages"] = (
             f"{'; '.join(sorted(reasons)[:3])}; set another split at splits.{task.name}.test"
         )
     return TestSet(task, gold)
@@ -325,7 +328,7 @@ def _encode(steps: Steps, backbone: str, test_set: TestSet) -> dict[str, str]:
     recipe_of = (task.trained_target or (task.name,))[-1]
     lengths = steps.recipes.lengths(recipe_of, steps.plan.backbones[backbone])
     return {
-        language: steps.encode(backbone, task, "test", language, "eval", lengths, records)
+        language: steps.backbones.encode(backbone, task, "test", language, "eval", lengths, records)
         for language, records in test_set.gold.items()
     }
 
@@ -338,6 +341,6 @@ def _pool(steps: Steps, backbone: str, test_set: TestSet) -> str | None:
     lengths = steps.recipes.lengths(
         (test_set.task.trained_target or ())[-1], steps.plan.backbones[backbone]
     )
-    return steps.encode_pool(
+    return steps.backbones.encode_pool(
         backbone, task, test_set.gold, lengths, steps.recipes.cap(task.name, "text")
     )

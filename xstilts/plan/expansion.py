@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from xstilts.document_shape import fields_in
 from xstilts.step import Step
 
 Json = dict[str, Any]
@@ -75,9 +76,9 @@ class Expansion:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Expansion":
-        """Inverse of to_json. Raises ValueError if a fingerprint does not match its content."""
+        """Inverse of to_json. CorruptError if a fingerprint does not match its content."""
         steps = {fingerprint: Step.from_json(step) for fingerprint, step in value["steps"].items()}
-        return cls(**{**value, "steps": steps})
+        return cls(**{**fields_in(value, cls), "steps": steps})
 
     @property
     def task_files(self) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from xstilts.plan.arm_plan import Arm
 from xstilts.plan.arms import applicable, has_images, matched, used_tasks
 from xstilts.plan.expansion import Json
-from xstilts.plan.schema import Arm, Plan
+from xstilts.plan.schema import Plan
 from xstilts.plan.split_sources import choice
 from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables

@@ -16,7 +16,7 @@ from xstilts.plan.cost_assumptions import assumed
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.makespan import hours_of_groups, paths
 from xstilts.plan.memory_needs import memory_needs
-from xstilts.plan.schema import MOST_GROUPS
+from xstilts.plan.resources import MOST_GROUPS
 from xstilts.tasks.private import with_private
 
 #: Candidates within this factor of the shortest time count as equally fast.

@@ -9,7 +9,7 @@ from xstilts.input_files import open_file, resolved
 from xstilts.models.contract import Contract
 from xstilts.models.families import check_model_type, contract
 from xstilts.models.model_folder import check_folder, check_links
-from xstilts.plan.schema import BackbonePlan
+from xstilts.plan.backbone_plan import BackbonePlan
 from xstilts.sources.hub import COMMIT_HASH
 from xstilts.sources.hub_client import request
 

@@ -47,7 +47,8 @@ def earlier_run(store: RunStore, name: str) -> tuple[str, dict[str, Step]] | Non
         )
         if document is not None:
             steps = {
-                fingerprint: Step.from_json(step) for fingerprint, step in document["steps"].items()
+                fingerprint: Step.from_json(step, key)
+                for fingerprint, step in document["steps"].items()
             }
             return folder.removeprefix("runs/"), steps
     return None

@@ -1,29 +1,26 @@
-"""Makes the steps of a plan. Requests for the same content return the same step."""
+"""Makes the training and score steps of a plan. Requests for the same content return the same
+step.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from xstilts.errors import DataError
-from xstilts.models.families import contract
-from xstilts.plan.memory_needs import config_of
-from xstilts.plan.model_identity import identity_of, unresolved
-from xstilts.plan.schema import Arm, BackbonePlan, Plan
+from xstilts.plan.arm_plan import Arm
+from xstilts.plan.backbone_steps import BackboneSteps
+from xstilts.plan.planned_steps import PlannedSteps
+from xstilts.plan.row_steps import ENGLISH, RowSteps
+from xstilts.plan.schema import Plan
 from xstilts.plan.split_sources import Sources
-from xstilts.plan.step_recipes import Recipes
 from xstilts.plan.tables import Tables
-from xstilts.step import Step, training_role
-from xstilts.tasks.task import SHOWN, Task
+from xstilts.step import training_role
+from xstilts.tasks.task import Task
 
 #: End of the reason if all tasks of an arm are left out.
 NOTHING_LEFT = "; the arm has no task left"
 #: Layer that retrieval reads sentence vectors from, as a fraction of all layers: the output of
 #: block 14 of 24, as Phang et al. and XTREME do for XLM-R large.
 RETRIEVAL_DEPTH = 0.583333
-ENGLISH = "en"
-#: Splits that an arm's image condition applies to.
-_TRAINED_ON = ("train", "select")
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,12 @@ class AfterTarget:
 
 
 class Steps:
-    """The steps of one plan.
+    """The training and score steps of one plan, over those that they need.
 
     Attributes:
-        made: Fingerprint → Step, parents before children.
-        lacking: Required data that the mirror lacks → reason.
-        skipped: (task, language) that the mirror lacks → reason.
+        planned: All steps.
+        rows: Makes records steps.
+        backbones: Makes build and encode steps.
         without: (backbone, arm) → tasks left out because of their license.
         intermediates: Scores of arms on English dev rows of their own tasks.
     """
@@ -51,302 +48,13 @@ class Steps:
     def __init__(
         self, plan: Plan, tables: Tables, sources: Sources, stamp: Mapping[str, Any]
     ) -> None:
-        """stamp: further keys of every spec: environment (not for records), generation, or none."""
-        self.plan, self.tables, self.sources = plan, tables, sources
-        self.recipes = Recipes(plan, tables)
-        self.stamp = dict(stamp)
-        self.settings = plan.resources.model_dump(
-            mode="json", by_alias=True, exclude={"groups"}, exclude_none=True
-        )
-        self.settings["most_bad"] = plan.most_bad_rows
-        if any(self._mirrored(backbone) for backbone in plan.backbones.values()):
-            self.settings["models"] = (
-                sources.mirror.address
-            )  # where workers find them; the commit is what counts
-        self.made: dict[str, Step] = {}
-        self.lacking: dict[str, str] = {}
-        self.skipped: dict[tuple[str, str], str] = {}
+        """stamp: as in PlannedSteps."""
+        self.planned = PlannedSteps(plan, tables, sources, stamp)
+        self.rows = RowSteps(self.planned)
+        self.backbones = BackboneSteps(self.planned, self.rows)
+        self.plan, self.tables, self.recipes = plan, tables, self.planned.recipes
         self.without: dict[tuple[str, str], str] = {}
         self.intermediates: list[dict[str, Any]] = []
-        self._identities: dict[str, Any] = {}
-        self._captioned = {
-            part.task for arm in plan.arms.values() if arm.images == "caption" for part in arm.parts
-        }
-
-    def _add(
-        self,
-        kind: str,
-        label: str,
-        spec: Mapping[str, Any],
-        parents: Mapping[str, str],
-        **more: Any,
-    ) -> str:
-        content = {**spec, **self._task_files(kind, spec), **self._stamp(kind)}
-        step = Step(kind, content, parents, {"label": label, **self.settings, **more})
-        fingerprint = step.fingerprint
-        self.made.setdefault(fingerprint, step)
-        return fingerprint
-
-    def _task_files(self, kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """task → SHA-256 of the private file that defines it, for the private tasks of a spec."""
-        files = {
-            name: self.tables.tasks[name].file_sha256
-            for name in named_tasks(kind, spec)
-            if self.tables.tasks[name].file_sha256
-        }
-        return {"task_files": files} if files else {}
-
-    def _stamp(self, kind: str) -> dict[str, Any]:
-        """The stamp of a kind. `limit` marks results: a model or a score of a limited run is never
-        that of a full one, also where the limit leaves out no row.
-        """
-        stamp = {k: v for k, v in self.stamp.items() if kind != "records" or k != "environment"}
-        if self.plan.limit is not None and kind in ("finetune", "score"):
-            stamp["limit"] = self.plan.limit
-        return stamp
-
-    def need(
-        self,
-        task: Task,
-        split: str,
-        language: str,
-        cap: int | None,
-        labels: str = "true",
-        images: str = "real",
-    ) -> str | None:
-        """The records step of required rows; None and an entry in `lacking` if they are missing.
-
-        Args: those of `records`.
-        """
-        found = self.records(task, split, language, cap, labels, images)
-        if found is None:
-            reason = self.skipped.pop((task.name, language))
-            if isinstance(self.sources.find(task, split, language), str):
-                what, advice = "rows", f"; set another split at splits.{task.name}.{split}"
-            else:
-                what, advice = "captions", ""
-            self.lacking[f"{task.name} has no {split} {what} in {language}"] = f"{reason}{advice}"
-        return found
-
-    def records(
-        self,
-        task: Task,
-        split: str,
-        language: str,
-        cap: int | None,
-        labels: str = "true",
-        images: str = "real",
-    ) -> str | None:
-        """The records step of a split in a language.
-
-        None and an entry in `skipped` if the mirror lacks the rows. If any arm of the plan shows
-        the task's captions, the records of all its image conditions include the caption source,
-        so that all conditions share the rows that have a caption.
-
-        Args:
-            task: The task of the rows.
-            split: Split of the task.
-            language: Language of the rows; `a+b` for several translations.
-            cap: Maximum number of rows. None: all.
-            labels: true or shuffled.
-            images: The image condition.
-        """
-        origin = self.sources.find(task, split, language)
-        captions = (
-            self.sources.captions(task, split)
-            if task.name in self._captioned and split in _TRAINED_ON
-            else None
-        )
-        if images != "caption" and isinstance(captions, str):
-            captions = None  # no arm can show captions of this split
-        if isinstance(origin, str) or isinstance(captions, str):
-            self.skipped[(task.name, language)] = (
-                origin if isinstance(origin, str) else str(captions)
-            )
-            return None
-        spec = {
-            "task": origin.task,
-            "split": split,
-            "language": language,
-            "source": origin.source,
-            "rows": cap,
-            "labels": labels,
-            **({"images": images} if images != "real" else {}),
-            **({"captions": captions} if captions else {}),
-        }
-        marks = [
-            text
-            for text, on in (
-                (", labels shuffled", labels == "shuffled"),
-                (f", images {images}", images != "real"),
-            )
-            if on
-        ]
-        return self._add("records", f"{task.name} {split} {language}{''.join(marks)}", spec, {})
-
-    def unlicensed(self, task: str) -> str | None:
-        """Why a task with a restricted license is unavailable, or None."""
-        one = self.tables.tasks[task]
-        if not one.licensed or not isinstance(self.sources.find(one, "train", ENGLISH), str):
-            return None
-        return f"{task} is skipped because of its license: {one.licensed}"
-
-    def identity(self, name: str) -> Any:
-        """A backbone's identity: the fingerprint of its build step, or a JSON object."""
-        if name not in self._identities:
-            backbone = self.plan.backbones[name]
-            if backbone.build:
-                self._identities[name] = self._build(name)
-            elif self.tables.offline:
-                self._identities[name] = unresolved(backbone)
-            else:
-                self._identities[name] = identity_of(name, backbone, self._mirrored(backbone))
-        return self._identities[name]
-
-    def _mirrored(self, backbone: BackbonePlan) -> str | Path | None:
-        """The commit at which the mirror has a backbone of the hub, its folder in the mirror if no
-        commit is recorded, or None.
-        """
-        return self.tables.model(self.sources.mirror, backbone.hub) if backbone.hub else None
-
-    def config(self, identity: Any) -> Mapping[str, Any] | None:
-        """The config.json of a backbone with this identity, or None if it is not known yet."""
-        hub = identity.get("hub") if isinstance(identity, Mapping) else None
-        mirrored = hub is not None and self.tables.model(self.sources.mirror, hub) is not None
-        return config_of(identity, self.sources.mirror if mirrored else None)
-
-    def _build(self, name: str) -> str:
-        build = self.plan.backbones[name].build
-        assert build is not None  # asked by identity()
-        teachers = {
-            "tokenizer": build.tokenizer.from_,
-            "pretrain": build.text or build.tokenizer.from_,
-        }
-        parents: dict[str, str] = {}
-        for task in (
-            self.tables.tasks[t]
-            for t in dict.fromkeys([*teachers["tokenizer"], *teachers["pretrain"]])
-        ):
-            cap = self.recipes.cap(task.name, "text")
-            # All languages of the text, not only the plan's: adding a language to a plan must not
-            # change the backbone.
-            reasons = []
-            for language in build.languages or self.sources.languages(task, "text"):
-                origin = self.sources.find(task, "text", language)
-                if isinstance(origin, str):
-                    reasons.append(origin)
-                else:
-                    records = self.records(task, "text", language, cap)
-                    parents[f"text:{task.name}:{language}"] = str(records)
-            if not any(role.startswith(f"text:{task.name}:") for role in parents):
-                reason = "; ".join(list(dict.fromkeys(reasons))[:3])
-                self.lacking[f"backbones.{name}.build: {task.name} has no text"] = reason
-        spec = {
-            "family": contract(build.family).recorded_name,
-            "seed": build.seed,
-            "tokenizer": {
-                "vocab_size": build.tokenizer.vocab_size,
-                "byte_fallback": build.tokenizer.byte_fallback,
-            },
-            "text": {role: list(names) for role, names in teachers.items()},
-            "pretrain": dict(build.pretrain),
-            "languages": list(dict.fromkeys(role.rpartition(":")[2] for role in parents)),
-        }
-        return self._add("build", f"build {name}", spec, parents)
-
-    def _made_by(self, name: str) -> dict[str, str]:
-        identity = self.identity(name)
-        return {"backbone": identity} if isinstance(identity, str) else {}
-
-    def encode(
-        self,
-        name: str,
-        task: Task,
-        split: str,
-        language: str,
-        objective: str,
-        lengths: Any,
-        records: str,
-    ) -> str:
-        """The encode step of records with a backbone's processor.
-
-        Args:
-            name: Name of the backbone.
-            task: The task of the rows.
-            split: Split of the task.
-            language: Language of the rows.
-            objective: head, lm or eval.
-            lengths: Length limits from the recipe.
-            records: Fingerprint of the records step.
-        """
-        of = contract(self.plan.backbones[name].family)
-        spec = {
-            "task": task.name,
-            "split": split,
-            "language": language,
-            "objective": objective,
-            "family": of.recorded_name,
-            "processor": self.identity(name),
-            "lengths": lengths,
-            "subtoken": of.subtoken,
-        }
-        if task.modality == "image" and self.made[records].spec.get("images", "real") in SHOWN:
-            spec["image_budget"] = self.recipes.image_budget(task.name, self.plan.backbones[name])
-        label = f"{name}: {task.name} {split} {language} ({objective})"
-        return self._add("encode", label, spec, {"records": records, **self._made_by(name)})
-
-    def encode_pool(
-        self, name: str, task: Task, gold: Mapping[str, str], lengths: Any, size: int | None
-    ) -> str | None:
-        """The encode step of a ranking's candidates.
-
-        Args:
-            name: Name of the backbone.
-            task: The task with the candidates.
-            gold: language → records step of the queries.
-            lengths: Length limits from the recipe.
-            size: Number of candidates besides the answers of the queries. None: the full pool.
-        """
-        records = self.need(task, "text", ENGLISH, None)
-        if records is None:
-            return None
-        spec = {
-            "task": task.name,
-            "split": "text",
-            "language": ENGLISH,
-            "objective": "eval",
-            "family": contract(self.plan.backbones[name].family).recorded_name,
-            "processor": self.identity(name),
-            "lengths": lengths,
-            "subtoken": "last",
-            "pool_size": size,
-        }
-        queries = (
-            {f"gold:{language}": fingerprint for language, fingerprint in gold.items()}
-            if size
-            else {}
-        )
-        return self._add(
-            "encode",
-            f"{name}: {task.name} ({size or 'all'})",
-            spec,
-            {"records": records, **queries, **self._made_by(name)},
-        )
-
-    def model(self, name: str) -> dict[str, Any]:
-        """The part of a spec with backbone, tuning, attention, and dtype if it is not float32."""
-        backbone = self.plan.backbones[name]
-        tuning: dict[str, Any] = {"mode": backbone.tuning.mode}
-        if backbone.tuning.mode == "lora":
-            tuning["r"], tuning["alpha"] = self.recipes.adapters[name]
-        return {
-            **backbone.faster(),
-            "family": contract(backbone.family).recorded_name,
-            "backbone": self.identity(name),
-            "tuning": tuning,
-            "attention": attention_of(backbone),
-            **({"dtype": backbone.dtype} if backbone.dtype != "float32" else {}),
-        }
 
     def intermediate(self, name: str, arm_name: str, arm: Arm, seed: int) -> str | None:
         """The finetune step of an arm, or None if data is missing.
@@ -354,8 +62,8 @@ class Steps:
         The spec does not contain the arm's name: arms with equal content share the step.
         """
         backbone = self.plan.backbones[name]
-        refused = [reason for part in arm.parts if (reason := self.unlicensed(part.task))]
-        parts = [part for part in arm.parts if not self.unlicensed(part.task)]
+        refused = [reason for part in arm.parts if (reason := self.rows.unlicensed(part.task))]
+        parts = [part for part in arm.parts if not self.rows.unlicensed(part.task)]
         if refused:
             self.without[name, arm_name] = "; ".join(refused) + ("" if parts else NOTHING_LEFT)
         if not parts:
@@ -363,7 +71,7 @@ class Steps:
         if refused:  # the remaining tasks share the budget
             arm = arm.model_copy(update={"mixture": tuple(parts)})
         caps = self.recipes.arm_caps(arm, backbone)
-        tasks, parents, whole = [], self._made_by(name), True
+        tasks, parents, whole = [], self.backbones.made_by(name), True
         recipe = self.recipes.arm_training(arm, backbone)
         for part, cap in zip(parts, caps, strict=True):
             objective = self.recipes.objective(part.task, part.objective)
@@ -381,7 +89,7 @@ class Steps:
                 "cap": arm.cap,
             }
         spec = {
-            **self.model(name),
+            **self.backbones.model(name),
             "stage": "intermediate",
             "name": "+".join(part.task for part in parts),
             "tasks": tasks,
@@ -390,7 +98,7 @@ class Steps:
             "seed": {"kind": "intermediate", "value": seed},
         }
         label = f"{name}: intermediate {arm_name}, seed {seed}"
-        return self._add("finetune", label, spec, parents) if whole else None
+        return self.planned.add("finetune", label, spec, parents) if whole else None
 
     def target(self, name: str, target: str, init: str | None, seed: int, path: str) -> str | None:
         """The finetune step of a target, or None if data is missing.
@@ -409,9 +117,9 @@ class Steps:
         )
         if roles is None:
             return None
-        parents = {**self._made_by(name), **({"init": init} if init else {}), **roles}
+        parents = {**self.backbones.made_by(name), **({"init": init} if init else {}), **roles}
         spec = {
-            **self.model(name),
+            **self.backbones.model(name),
             "stage": "target",
             "name": target,
             "tasks": [self._task(target, "head", 1.0)],
@@ -419,7 +127,9 @@ class Steps:
             "recipe": recipe,
             "seed": {"kind": "target", "value": seed},
         }
-        return self._add("finetune", f"{name}: {path} → {target}, seed {seed}", spec, parents)
+        return self.planned.add(
+            "finetune", f"{name}: {path} → {target}, seed {seed}", spec, parents
+        )
 
     def _task(
         self, name: str, objective: str, weight: float, translated: tuple[str, ...] | None = None
@@ -466,11 +176,11 @@ class Steps:
             wanted.append(("select", self.recipes.cap(task_name, "select"), "true", ENGLISH))
         roles = {}
         for split, rows, kind, language in wanted:
-            records = self.need(task, split, language, rows, kind, images)
+            records = self.rows.need(task, split, language, rows, kind, images)
             if records is None:
                 return None
             lengths = self.recipes.lengths(task_name, backbone, objective)
-            roles[f"{split}:{role}"] = self.encode(
+            roles[f"{split}:{role}"] = self.backbones.encode(
                 name, task, split, language, objective, lengths, records
             )
         return roles
@@ -497,7 +207,7 @@ class Steps:
             pool: Encode step of the candidates of a ranking.
         """
         parents = (
-            self._made_by(name)
+            self.backbones.made_by(name)
             | ({"model": model} if model else {})
             | ({"pool": pool} if pool else {})
         )
@@ -508,7 +218,7 @@ class Steps:
             "languages": list(tests),
             "format": task.format,
             "metrics": list(task.metrics),
-            **self.model(name),
+            **self.backbones.model(name),
             "layer": RETRIEVAL_DEPTH if task.format in ("retrieval", "mining") else None,
             **self._answers(name, task, (task.trained_target or (task.name,))[-1]),
         }
@@ -516,8 +226,12 @@ class Steps:
             spec["pooling"] = self.recipes.full(task.trained_target[-1], self.plan.backbones[name])[
                 "pooling"
             ]
-        splits = {language: self.made[fp].spec["source"]["split"] for language, fp in gold.items()}
-        return self._add("score", f"{name}: {path} on {task.name}", spec, parents, splits=splits)
+        splits = {
+            language: self.planned.made[fp].spec["source"]["split"] for language, fp in gold.items()
+        }
+        return self.planned.add(
+            "score", f"{name}: {path} on {task.name}", spec, parents, splits=splits
+        )
 
     def _answers(self, name: str, task: Task, read_as: str) -> dict[str, Any]:
         """The part of a score step's spec that only question answering has.
@@ -552,7 +266,7 @@ class Steps:
             after: What is scored in place of the arm: a model that continues it.
         """
         backbone = self.plan.backbones[name]
-        for place, given in enumerate(self.made[model].spec["tasks"]):
+        for place, given in enumerate(self.planned.made[model].spec["tasks"]):
             task, objective = self.tables.tasks[given["name"]], given["objective"]
             # In a mixture, a task and its translations have a head each.
             translated = "+".join(given.get("translated", ()))
@@ -566,13 +280,13 @@ class Steps:
                 **({"target": after.target, "seed_target": after.seed} if after else {}),
             }
             images = arm.images if task.modality == "image" else "real"
-            records = self.records(
+            records = self.rows.records(
                 task, "select", ENGLISH, self.recipes.cap(task.name, "select"), images=images
             )
             metrics = scored_by(task, objective)
             if records is None or not metrics:
                 reason = (
-                    self.skipped.pop((task.name, ENGLISH))
+                    self.rows.skipped.pop((task.name, ENGLISH))
                     if records is None
                     else "no metric is defined for it"
                 )
@@ -580,7 +294,7 @@ class Steps:
                     self.intermediates.append({**entry, "score": None, "reason": reason})
                 continue
             lengths = self.recipes.lengths(task.name, backbone, objective)
-            rows = self.encode(
+            rows = self.backbones.encode(
                 name,
                 task,
                 "select",
@@ -589,7 +303,7 @@ class Steps:
                 lengths,
                 records,
             )
-            parents = self._made_by(name) | {"test:en": rows, "gold:en": records}
+            parents = self.backbones.made_by(name) | {"test:en": rows, "gold:en": records}
             parents |= {"model": after.model, "heads": model} if after else {"model": model}
             spec = {
                 "evaluation": task.name,
@@ -597,33 +311,18 @@ class Steps:
                 "format": "words" if objective == "lm" else task.format,
                 "metrics": list(metrics),
                 "head": place,
-                **self.model(name),
+                **self.backbones.model(name),
                 "layer": None,
                 **(self._answers(name, task, task.name) if objective != "lm" else {}),
             }
-            split = self.made[records].spec["source"]["split"]
+            split = self.planned.made[records].spec["source"]["split"]
             path = f" → {after.target} ({after.seed})" if after else ""
             label = f"{name}: {arm_name} ({seed}){path} on its own {task.name}"
             label += f" ({translated})" if translated else ""
-            score = self._add("score", label, spec, parents, splits={ENGLISH: split})
+            score = self.planned.add("score", label, spec, parents, splits={ENGLISH: split})
             self.intermediates.append(
                 {**entry, "score": score, "split": split, "metrics": list(metrics)}
             )
-
-    def raise_lacking(self) -> None:
-        """Raises DataError that lists all required data that the mirror lacks."""
-        if self.lacking:
-            lines = [f"  - {what}: {reason}" for what, reason in self.lacking.items()]
-            raise DataError(
-                "\n".join(["the mirror lacks required data; nothing was staged", *lines])
-            )
-
-
-def named_tasks(kind: str, spec: Mapping[str, Any]) -> list[str]:
-    """The tasks whose definitions a step of this kind reads."""
-    if kind == "finetune":
-        return [part["name"] for part in spec["tasks"]]
-    return [spec[key] for key in ("task", "evaluation") if key in spec]
 
 
 def scored_by(task: Task, objective: str) -> tuple[str, ...]:
@@ -636,8 +335,3 @@ def scored_by(task: Task, objective: str) -> tuple[str, ...]:
         if objective == "lm" and task.format not in ("generation", "span")
         else task.metrics
     )
-
-
-def attention_of(backbone: BackbonePlan) -> str:
-    """The attention of a backbone's text model."""
-    return backbone.attention or contract(backbone.family).attention

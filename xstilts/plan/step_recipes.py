@@ -7,7 +7,9 @@ from typing import Any
 
 from xstilts.errors import PlanError
 from xstilts.models.families import contract
-from xstilts.plan.schema import Arm, BackbonePlan, Plan
+from xstilts.plan.arm_plan import Arm
+from xstilts.plan.backbone_plan import BackbonePlan
+from xstilts.plan.schema import Plan
 from xstilts.plan.tables import Tables
 from xstilts.step import canonical_json
 

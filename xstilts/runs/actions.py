@@ -4,13 +4,13 @@ Finished steps return before torch, transformers, datasets or ray is imported.
 """
 
 import importlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xstilts.document_shape import read_shaped
 from xstilts.errors import DataError, PlanError
 from xstilts.runs import finished, recurring, report_reuse, task_files
 from xstilts.runs.folder import (
@@ -28,6 +28,7 @@ from xstilts.sources.object_names import naming_objects
 from xstilts.step import Step, require_current
 from xstilts.store.store import Store
 from xstilts.store.threads import in_threads
+from xstilts.stored_documents import SUMMARY
 
 #: A launcher. Arguments: dotted path of a worker function, its JSON configuration, and the plan's
 #: resources.
@@ -230,7 +231,9 @@ def report(run_uri: str, out: Path) -> dict[str, Any]:
         files = report_reuse.fetch(store, folder, inputs, out) if inputs else None
         if files is None:
             files = _new_report(store, folder, out, inputs)
-        summary: dict[str, Any] = json.loads(files["report/summary.json"].read_text())
+        summary: dict[str, Any] = read_shaped(
+            files["report/summary.json"], {"missing": SUMMARY["missing"]}, "run the plan again"
+        )
         missing = [*summary["missing"], *_lost(store, folder, summary["missing"])]
         status = {"exit_code": 4 if missing else 0, "missing": missing}
         store.put_json(f"{folder}/status.json", status)

@@ -16,7 +16,7 @@ from xstilts.analysis.cut_contexts import cut_contexts
 from xstilts.analysis.inputs import Cell, Lazy, ReportInput, Scored, metrics_of
 from xstilts.analysis.parallel import in_parallel
 from xstilts.errors import PlanError
-from xstilts.runs.folder import failure_key
+from xstilts.runs.folder import failure_key, stored_expansion
 from xstilts.runs.recorded_steps import step_records
 from xstilts.runs.step_counts import EXAMPLES, Counted, Examples, read_examples, stored, texts
 from xstilts.runs.stored_predictions import queries
@@ -37,7 +37,7 @@ def report_input(store: Store, folder: str) -> ReportInput:
     Raises:
         PlanError: the run's plan step has not run.
     """
-    expanded = store.get_json(f"{folder}/expanded.json")
+    expanded = stored_expansion(store, folder)
     if expanded is None:
         raise PlanError(f"{folder}: no report yet, because the plan step has not run")
     run = store.get_json(f"{folder}/run.json") or {}
@@ -257,7 +257,7 @@ def _spent(manifests: Mapping[str, Manifest], expanded: Mapping[str, Any]) -> li
             continue
         manifest = manifests.get(cell["chain"][0])
         if manifest is not None:
-            rows[key] = {"backbone": key[0], "arm": key[1], **manifest.info["budget"]}
+            rows[key] = {"backbone": key[0], "arm": key[1], **manifest.fact("budget")}
     return list(rows.values())
 
 

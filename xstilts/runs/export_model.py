@@ -323,14 +323,14 @@ def _banner(store: Store, run: str) -> Iterator[str]:
 
 def _scores(store: Store, run: str, cell: Mapping[str, Any]) -> Iterator[str]:
     """The cell's scores in the run's report, by evaluation and language."""
-    import pandas as pd
+    from xstilts.analysis.table_file import read_table
 
     key = f"runs/{run}/report/results.parquet"
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         if store.size(key) is None:
             yield "The run has no report yet."
             return
-        table = pd.read_parquet(store.get_file(key, Path(scratch) / "results.parquet"))
+        table = read_table(store.get_file(key, Path(scratch) / "results.parquet"))
     names = ("backbone", "arm", "seed_intermediate", "seed_target", "trained_target")
     for name in names:
         same = table[name].isna() if cell[name] is None else table[name] == cell[name]

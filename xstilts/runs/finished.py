@@ -55,7 +55,7 @@ def _batches(*lists: str) -> Callable[[Store, str, str], list[str]]:
     def check(store: Store, folder: str, task: str) -> list[str]:
         expanded = store.get_json(f"{folder}/expanded.json") or {}
         steps = {fp for kind in lists for batch in expanded.get(kind, ()) for fp in batch["steps"]}
-        kinds = {expanded["steps"][fp]["kind"] for fp in steps}
+        kinds = {step["kind"] for fp, step in expanded.get("steps", {}).items() if fp in steps}
         undone = steps - set[str]().union(*(store.finished(kind, steps) for kind in kinds))
         return [f"{task}: {_label(expanded, fp)} is not done" for fp in sorted(undone)]
 
@@ -80,8 +80,8 @@ def _groups(store: Store, folder: str, task: str) -> list[str]:
 
 
 def _label(expanded: Mapping[str, Any], fingerprint: str) -> str:
-    step = expanded["steps"][fingerprint]
-    return str(step["settings"].get("label", f"{step['kind']}/{fingerprint[:12]}"))
+    step = expanded["steps"].get(fingerprint, {"kind": "a step that expanded.json lacks"})
+    return str(step.get("settings", {}).get("label", f"{step['kind']}/{fingerprint[:12]}"))
 
 
 def _nothing(store: Store, folder: str, task: str) -> list[str]:

@@ -12,12 +12,14 @@ from xstilts import __version__
 from xstilts.analysis.changes import COLUMNS, changes, threshold
 from xstilts.analysis.inputs import ReportInput
 from xstilts.analysis.page.schedule_history import Firing, history_page
+from xstilts.document_shape import read_shaped
 from xstilts.errors import CorruptError, PlanError
-from xstilts.input_files import read_object
+from xstilts.runs import recurring
 from xstilts.runs.collect import report_input
 from xstilts.runs.recurring import firings, folder_of, stored
 from xstilts.store.documents import is_name
 from xstilts.store.store import Store
+from xstilts.stored_documents import CHANGES
 
 PAGE = "history.html"
 
@@ -30,7 +32,7 @@ def previous_firing(store: Store, run: str) -> str | None:
     earlier = [
         str(record["run"])
         for record in firings(store, str(document["schedule"]))
-        if record["number"] < document["firing"]
+        if record["number"] < recurring.number_of(store, run, document)
         and store.size(f"runs/{record['run']}/expanded.json") is not None
     ]
     return earlier[-1] if earlier else None
@@ -112,8 +114,8 @@ def _changes(
     """
     made_from = [__version__, *(_report_of(store, name) for name in (run, other))]
     if path.is_file() and None not in made_from:
-        document = read_object(path)
-        if document.get("made_from") == made_from:
+        document = read_shaped(path, CHANGES, "delete it; it is computed again")
+        if document["made_from"] == made_from:
             return pd.DataFrame(document["changes"], columns=list(COLUMNS)), document["points"]
     table, points = changes(read(run), read(other)), threshold(read(run))
     rows = [

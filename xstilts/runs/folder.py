@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from xstilts.document_shape import fault
 from xstilts.errors import PlanError, XstiltsError
 from xstilts.runs import recurring
 from xstilts.runs.task_files import put as put_task_files
 from xstilts.sources.object_names import corrected
 from xstilts.step import Step
 from xstilts.store.store import Store
+from xstilts.stored_documents import EXPANSION
 
 
 def split_run_uri(run_uri: str) -> tuple[str, str]:
@@ -52,10 +54,48 @@ def open_run(run_uri: str) -> tuple[Store, str]:
 
 def expanded_of(store: Store, run: str) -> dict[str, Any]:
     """The expansion of a run's plan as JSON. PlanError before its plan step has finished."""
-    expanded = store.get_json(f"runs/{run}/expanded.json")
+    expanded = stored_expansion(store, f"runs/{run}")
     if expanded is None:
         raise PlanError(f"{run}: its plan step has not finished, so nothing was trained")
     return expanded
+
+
+def stored_expansion(store: Store, folder: str) -> dict[str, Any] | None:
+    """The expansion of a run's plan as JSON, None before its plan step has finished. CorruptError
+    if a reader of the whole could fail: a member is missing, a step has changed, or a name stands
+    for nothing.
+
+    folder: `runs/<run>`.
+    """
+    key = f"{folder}/expanded.json"
+    expanded = store.get_json(key)
+    if expanded is None:
+        return None
+    problem = fault(expanded, EXPANSION) or next(_unknown_names(expanded), None)
+    if problem is not None:
+        raise store.corrupt(key, problem)
+    for fingerprint, step in expanded["steps"].items():
+        if Step.from_json(step, f"{store.uri}/{key}").fingerprint != fingerprint:
+            raise store.corrupt(key, f"`steps.{fingerprint[:12]}` is another step")
+    return expanded
+
+
+def _unknown_names(expanded: Mapping[str, Any]) -> Iterator[str]:
+    """Names in cells and intermediate scores that stand for no step or evaluation."""
+    steps, evaluations = expanded["steps"], expanded["order"]["evaluations"]
+    for index, cell in enumerate(expanded["cells"]):
+        used = [*cell["chain"], *cell["scores"].values()]
+        yield from (f"`cells[{index}]` has no step {fp[:12]}" for fp in used if fp not in steps)
+        for name in cell["scores"]:
+            if name not in evaluations:
+                yield f"`order.evaluations` lacks {name}, which `cells[{index}]` has"
+    for index, entry in enumerate(expanded.get("intermediates", ())):
+        place, score = f"`intermediates[{index}]", entry["score"]
+        if score is not None and score not in steps:
+            yield f"{place}` has no step {score[:12]}"
+        for key in ("reason",) if score is None else ("metrics", "split"):
+            if key not in entry:
+                yield f"{place}.{key}` is missing"
 
 
 def create(
@@ -148,16 +188,21 @@ def put_spec(
 
 def spec_of(store: Store, folder: str, name: str) -> tuple[dict[str, Any], dict[str, Step]]:
     """The spec of a batch or group, and its steps by fingerprint in the order in which they run."""
-    document = store.get_json(f"{folder}/specs/{name}.json")
+    key = f"{folder}/specs/{name}.json"
+    document = store.get_json(key)
     if document is None:
         raise PlanError(
             f"{folder}: no spec for {name!r}; the plan step has not run or had another plan"
         )
     spec = document["spec"]
-    order = spec["steps"] if "steps" in spec else [*spec["finetune"], *spec["score"]]
-    return spec, {
-        fingerprint: Step.from_json(document["steps"][fingerprint]) for fingerprint in order
-    }
+    lists = ("steps",) if "steps" in spec else ("finetune", "score")
+    lacking = [f"spec.{each}" for each in lists if each not in spec]
+    order = [fingerprint for each in lists for fingerprint in spec.get(each, ())]
+    lacking += [f"steps.{fp}" for fp in order if fp not in document["steps"]]
+    if lacking:
+        raise store.corrupt(key, f"`{lacking[0]}` is missing")
+    where = f"{store.uri}/{key}"
+    return spec, {fp: Step.from_json(document["steps"][fp], where) for fp in order}
 
 
 def settled(store: Store, folder: str, group: str, kind: str) -> bool:

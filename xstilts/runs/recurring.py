@@ -13,7 +13,7 @@ from itertools import product
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xstilts.analysis.alpha_spending import Spending, confidence_at
 from xstilts.errors import InfrastructureError, PlanError
@@ -222,11 +222,23 @@ def _document(mirror: str, repeat: Repeat, files: Mapping[str, str] | None) -> d
     return {"mirror": mirror, **repeat.model_dump(mode="json"), **tasks}
 
 
-def _repeat(document: Mapping[str, Any]) -> Repeat:
-    """The Repeat that schedule.json describes."""
-    return Repeat.model_validate(
-        {key: document[key] for key in Repeat.model_fields if key in document}
-    )
+def _repeat(store: Store, name: str, document: Mapping[str, Any]) -> Repeat:
+    """The Repeat that a schedule's schedule.json describes."""
+    try:
+        return Repeat.model_validate(
+            {key: document[key] for key in Repeat.model_fields if key in document}
+        )
+    except ValidationError as error:
+        key, first = f"{folder_of(name)}/schedule.json", error.errors()[0]
+        problem = f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}"
+        raise store.corrupt(key, problem) from error
+
+
+def number_of(store: Store, run: str, document: Mapping[str, Any]) -> int:
+    """The number of the firing that a run belongs to. document: its run.json."""
+    if "firing" not in document:
+        raise store.corrupt(f"runs/{run}/run.json", "`firing` is missing")
+    return int(document["firing"])
 
 
 def same(
@@ -303,7 +315,7 @@ def fire(store: Store, name: str) -> tuple[str, str, dict[str, Any]]:
             "`xstilts schedule apply`"
         )
     text, document = schedule
-    repeat = _repeat(document)
+    repeat = _repeat(store, name, document)
     pinned = dict(document["held"])
     record = _recorded(store, name, firing)
     number = int(record["number"])
@@ -376,9 +388,10 @@ def pin_environment(
     if schedule is None:
         return
     plan, document = schedule
-    repeat, pinned, files = _repeat(document), document["held"], task_files(store, name)
+    repeat, files = _repeat(store, name, document), task_files(store, name)
+    pinned, number = document["held"], number_of(store, str(run["run"]), run)
     expected = (
-        repeated(plan, repeat, int(run["firing"]), pinned.get("models", {}), files),
+        repeated(plan, repeat, number, pinned.get("models", {}), files),
         document["mirror"],
         pinned,
     )
@@ -386,7 +399,7 @@ def pin_environment(
     if (
         exact
         and "environment" not in (*repeat.follow, *pinned)
-        and expected == (text, run["mirror"], run["held"])
+        and expected == (text, run["mirror"], run.get("held"))
     ):
         with_environment = {**pinned, "environment": dict(environment)}
         store.put_json(f"{folder_of(name)}/schedule.json", {**document, "held": with_environment})

@@ -49,7 +49,7 @@ def fetch(store: Store, folder: str, inputs: str, out: Path) -> dict[str, Path] 
     folder → path. None if there is no such report, or a file of it is missing or has changed.
     """
     record = store.get_json(_key(folder))
-    if record is None or record["inputs"] != inputs:
+    if record is None or record["inputs"] != inputs or "report/summary.json" not in record["files"]:
         return None
     for name in record["files"]:
         documents.checked_name(name, f"{store.uri}/{_key(folder)}")

@@ -90,7 +90,7 @@ def is_large(store: Store, steps: Sequence[Step]) -> bool:
         for role, fingerprint in step.parents.items():
             if role == "pool" or role.startswith("test:"):
                 manifest = store.manifest("encode", fingerprint)
-                if manifest is not None and bounds(int(manifest.info["rows"])):
+                if manifest is not None and bounds(int(manifest.fact("rows"))):
                     return True
     return False
 

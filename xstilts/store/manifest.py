@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xstilts.errors import CorruptError
-from xstilts.store.documents import checked_name, checked_sha256
+from xstilts.store.documents import checked_name, checked_sha256, corrupt
+from xstilts.store.object_keys import manifest_key
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class Manifest:
     files: Mapping[str, Blob]
     step: Mapping[str, Any]
     info: Mapping[str, Any]
+
+    def fact(self, name: str) -> Any:
+        """An entry of `info`. CorruptError if it is missing."""
+        if name not in self.info:
+            key = manifest_key(self.kind, self.fingerprint)
+            raise corrupt(key, f"`info.{name}` is missing", "delete it and run the plan again")
+        return self.info[name]
 
     def to_json(self) -> dict[str, Any]:
         files = {

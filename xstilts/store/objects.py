@@ -12,6 +12,7 @@ from xstilts.store import documents, listing
 from xstilts.store.client import explained, is_absent, status_of
 from xstilts.store.object_keys import is_hashed
 from xstilts.store.threads import in_threads
+from xstilts.stored_documents import kind_of
 
 #: How often an object is read before it is called corrupt: a transfer may have lost bytes.
 READS = 3
@@ -94,6 +95,10 @@ class Objects:
         except CorruptError:
             data = self.get_bytes_at(key)
         return None if data is None else documents.parse(key, data, self._where(key))
+
+    def corrupt(self, key: str, problem: str) -> CorruptError:
+        """The error for a document in which a reader found a fault that its shape allows."""
+        return documents.corrupt(self._where(key), problem, kind_of(key).remedy)
 
     def put_file(self, key: str, path: Path) -> None:
         with explained(self._where(key)):

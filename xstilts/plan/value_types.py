@@ -1,0 +1,12 @@
+"""Types of single values in plan files, which several parts of the schema use."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+#: Names are used in S3 keys and in ids that pass between components.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
