@@ -97,4 +97,4 @@ def test_a_control_without_any_effect_is_not_computed() -> None:
 
 def test_a_control_in_a_line_ends_with_its_verdict() -> None:
     (control,) = control_verdicts(POSITIVE, effects(-0.5, 2.0))
-    assert control_text(control) == ("positive control, llava: x on xnli -0.5 … +2.0: inconclusive")
+    assert control_text(control) == ("positive control, llava: x on xnli −0.5 … +2.0: inconclusive")
