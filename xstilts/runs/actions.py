@@ -4,6 +4,7 @@ Finished steps return before torch, transformers, datasets or ray is imported.
 """
 
 import importlib
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.document_shape import read_shaped
-from xstilts.errors import DataError, PlanError
+from xstilts.errors import DataError, InfrastructureError, PlanError
 from xstilts.runs import finished, recurring, report_reuse, task_files
 from xstilts.runs.folder import (
     create,
@@ -29,6 +30,8 @@ from xstilts.step import Step, require_current
 from xstilts.store.store import Store
 from xstilts.store.threads import in_threads
 from xstilts.stored_documents import SUMMARY
+
+log = logging.getLogger(__name__)
 
 #: A launcher. Arguments: dotted path of a worker function, its JSON configuration, and the plan's
 #: resources.
@@ -157,17 +160,19 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
     group_key = f"{folder}/failures/{kind}-{group}.json"
     for fingerprint in undone:
         require_current(steps[fingerprint])
+    config = {"run_uri": f"{store.uri}/{folder}", "group": group, "kind": kind}
+    # An existing lease belongs to an attempt that was interrupted. Its job may still run.
+    interrupted = store.get_json(f"{folder}/leases/{kind}-{group}.json") is not None
     if undone:
-        # An existing lease belongs to an attempt that was interrupted. Its job may still run, so
-        # the failures that it recorded stay. Any other attempt starts clean.
-        if store.get_json(f"{folder}/leases/{kind}-{group}.json") is None:
+        # The failures that the job of an interrupted attempt recorded stay. Any other attempt
+        # starts clean.
+        if not interrupted:
             for fingerprint in undone:
                 store.delete(failure_key(folder, kind, fingerprint))
                 store.delete(f"{folder}/attempts/{fingerprint}/")
         store.delete(group_key)
         group_error: Exception | None = None
         try:
-            config = {"run_uri": f"{store.uri}/{folder}", "group": group, "kind": kind}
             launch(WORKERS[kind], config, _resources(steps))
         except Exception as error:
             if store.get_json(f"{folder}/cancelled.json") is not None:
@@ -175,6 +180,16 @@ def _settle(run_uri: str, group: str, kind: str, launch: Launch) -> dict[str, in
             group_error = error
             store.put_json(group_key, failure(f"{kind}-{group}", error))
         _record_unfinished(store, folder, kind, steps, group_error)
+    elif interrupted:
+        try:  # removes the job, once it has ended, and the lease
+            launch(WORKERS[kind], config, _resources(steps))
+        except InfrastructureError as error:
+            log.warning(
+                "%s %s: cannot remove the job of an earlier attempt, the clean-up will: %s",
+                kind,
+                group,
+                error,
+            )
     done = store.finished(kind, steps)
     return {
         "done": len(set(steps) & done),

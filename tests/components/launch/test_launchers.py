@@ -190,6 +190,37 @@ def test_settled_work_is_not_launched_again(place: Place) -> None:
     assert place.cluster.made == 0
 
 
+@remote
+@pytest.mark.parametrize("ends", [True, False], ids=["ended", "runs"])
+def test_a_retry_that_finds_the_work_done_removes_the_job_of_the_attempt_before(
+    place: Place, ends: bool
+) -> None:
+    """The step was killed near the end: nothing is left to train, but a job and its lease are."""
+    place.script([RUNNING, place.work, *([] if ends else [SAME, SAME, SAME]), SUCCEEDED])
+    place.killed_after(3)
+    assert place.store.list("runs/r/leases/") != []
+    assert place.settle() == {"done": 1, "failed": 0, "new": 0}
+    assert place.cluster.made == 1
+    assert place.things() == []
+    assert place.store.list("runs/r/leases/") == []
+
+
+@remote
+def test_a_job_of_done_work_that_cannot_be_removed_fails_nothing(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.script([RUNNING, place.work, SUCCEEDED])
+    place.killed_after(3)
+
+    def launch(worker: str, config: object, resources: object) -> None:
+        raise InfrastructureError("no API server")
+
+    place.launch = launch  # type: ignore[assignment]
+    assert place.settle() == {"done": 1, "failed": 0, "new": 0}
+    assert place.failure() == ""
+    assert "finetune llava: cannot remove the job" in caplog.text
+
+
 @everywhere
 def test_the_manifest_decides_whatever_the_job_reports(place: Place) -> None:
     place.script([RUNNING, place.work, failed("AppFailed", "the log stream broke off")])
