@@ -168,23 +168,34 @@ def _roughly_mutual(x: Tensor, y: Tensor, depth: int) -> tuple[_Best, _Best, flo
     x·y - cx·cy = (x - cx)·(y - cy) + cx·(y - cy) + (x - cx)·cy, where cx and cy are the means: two
     more columns make the product of centered vectors a table that is in order along both axes.
     """
-    centers = x.double().mean(0), y.double().mean(0)
-    x, y = x.double() - centers[0], y.double() - centers[1]
-    offsets = (x @ centers[1])[:, None], (y @ centers[0])[:, None]
-    x = torch.cat([x, torch.ones_like(offsets[0]), offsets[0]], 1).float()
-    y = torch.cat([y, offsets[1], torch.ones_like(offsets[1])], 1).float()
-    size = _longest(x[:, :-2]) * _longest(y[:, :-2])
-    size += sum(float(offset.abs().max()) for offset in offsets)
     blocks, parts = x.split(_QUERIES), y.split(_POOL)
+    center_x, center_y = _mean(blocks), _mean(parts)
+    offsets_x = [_offsets(block, center_x, center_y) for block in blocks]
+    offsets_y = [_offsets(part, center_y, center_x) for part in parts]
     of_x = [_Best.empty(len(block), x.device) for block in blocks]
     of_y = [_Best.empty(len(part), x.device) for part in parts]
     memory = x.new_empty(0)
-    for k, block in enumerate(blocks):
-        for n, part in enumerate(parts):
-            memory, similar = _product(memory, block, part)
+    for n, part in enumerate(parts):  # in blocks, so that no vectors are copied whole
+        right = torch.cat([part - center_y, offsets_y[n], torch.ones_like(offsets_y[n])], 1)
+        for k, block in enumerate(blocks):
+            left = torch.cat([block - center_x, torch.ones_like(offsets_x[k]), offsets_x[k]], 1)
+            memory, similar = _product(memory, left, right)
             of_x[k].add(similar, n * _POOL, depth)
             of_y[n].add(similar, k * _QUERIES, depth, turned=True)
-    return _Best.joined(of_x), _Best.joined(of_y), _rounding(x.shape[1], size)
+    size = max(_longest(block - center_x) for block in blocks)
+    size *= max(_longest(part - center_y) for part in parts)
+    size += sum(float(torch.cat(each).abs().max()) for each in (offsets_x, offsets_y))
+    return _Best.joined(of_x), _Best.joined(of_y), _rounding(x.shape[1] + 2, size)
+
+
+def _mean(blocks: Sequence[Tensor]) -> Tensor:
+    sums = torch.stack([block.double().sum(0) for block in blocks])
+    return (sums.sum(0) / sum(map(len, blocks))).float()
+
+
+def _offsets(vectors: Tensor, center: Tensor, other: Tensor) -> Tensor:
+    """[n, 1] products of centered vectors with the other center, rounded once."""
+    return ((vectors - center).double() @ other.double())[:, None].float()
 
 
 def _product(memory: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
