@@ -170,7 +170,7 @@ def _queue_reasons(job: Object, workloads: Sequence[Object], events: Sequence[Ob
             "the integration ray.io/rayjob?"
         ]
     lines = workload_reasons(workload)
-    if not lines and not _is_true(workload, "Admitted"):
+    if not lines and _conditions(workload).get("Admitted", {}).get("status") != "True":
         # Kueue's write of a condition fails if something else changes the Workload at that moment,
         # and is repeated only when the queue changes. The event has the reason.
         lines = _refusals(events) or ["pending"]
@@ -181,7 +181,7 @@ def workload_reasons(workload: Object) -> list[str]:
     """Why Kueue does not admit a Workload."""
     if workload.get("spec", {}).get("active") is False:
         return ["the Workload is deactivated (spec.active: false)"]
-    conditions = {c["type"]: c for c in workload.get("status", {}).get("conditions", [])}
+    conditions = _conditions(workload)
     lines = []
     evicted, reserved = conditions.get("Evicted", {}), conditions.get("QuotaReserved", {})
     if evicted.get("status") == "True":
@@ -200,9 +200,9 @@ def _refused(message: str) -> str:
     return f"can never be admitted: {message}" if NEVER in message else message
 
 
-def _is_true(workload: Object, condition: str) -> bool:
-    conditions = workload.get("status", {}).get("conditions", [])
-    return any(c["type"] == condition and c["status"] == "True" for c in conditions)
+def _conditions(thing: Object) -> dict[str, Object]:
+    """Type → condition."""
+    return {c["type"]: c for c in thing.get("status", {}).get("conditions", [])}
 
 
 def _refusals(events: Sequence[Object]) -> list[str]:
