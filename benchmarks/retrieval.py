@@ -55,7 +55,7 @@ def search(queries: Matrix, pool: Matrix) -> tuple[Any, Any]:
     from xstilts.scoring.nearest import nearest_candidates
 
     x, y = torch.from_numpy(queries), torch.from_numpy(pool)
-    places, cosines = nearest_candidates(x, y.split(32_768), y.__getitem__, DEPTH)
+    places, cosines = nearest_candidates(x, lambda: y.split(32_768), y.__getitem__, DEPTH)
     return places.numpy(), cosines.numpy()
 
 

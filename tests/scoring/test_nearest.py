@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from xstilts.scoring import nearest as nearest_module
-from xstilts.scoring.nearest import largest, mutual_neighbors, nearest_candidates
+from xstilts.scoring.nearest import mutual_neighbors, nearest_candidates
 from xstilts.scoring.vectors import Vectors
+
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+@pytest.fixture(params=DTYPES, ids=str)
+def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    """The precision of the first search, whatever this processor is best at."""
+    chosen: torch.dtype = request.param
+    monkeypatch.setattr(nearest_module, "fast_dtype", lambda device: chosen)
+    return chosen
 
 
 def unit(*values: float) -> torch.Tensor:
@@ -16,31 +26,23 @@ def unit(*values: float) -> torch.Tensor:
 
 def nearest(queries: torch.Tensor, pool: torch.Tensor, size: int) -> torch.Tensor:
     """Places by falling cosine, the pool in chunks of a size."""
-    return nearest_candidates(queries, pool.split(size), pool.__getitem__, 20)[0]
+    return nearest_candidates(queries, lambda: pool.split(size), pool.__getitem__, 20)[0]
 
 
+@pytest.mark.usefixtures("dtype")
 def test_the_nearest_come_first_and_equals_in_order_of_place() -> None:
     pool = torch.stack([unit(0.0, 1.0), unit(1.0, 0.0), unit(1.0, 1.0), unit(1.0, 0.0)])
     assert nearest(unit(1.0, 0.0)[None], pool, 4).tolist() == [[1, 3, 2, 0]]
 
 
-def test_chunks_of_the_pool_change_nothing(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.usefixtures("dtype")
+def test_chunks_of_the_pool_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     queries, pool = torch.randn(5, 8), torch.randn(70, 8)
     whole = nearest(queries, pool, 70)
     monkeypatch.setattr(nearest_module, "_QUERIES", 2)
     assert torch.equal(nearest(queries, pool, 7), whole)
     assert whole.shape == (5, 20)
-
-
-@pytest.mark.parametrize("width", [3, 64, 900, 1_024, 5_000])
-@pytest.mark.parametrize("count", [1, 3])
-def test_the_largest_values_are_those_of_a_stable_sort(width: int, count: int) -> None:
-    """Few distinct values, so that most rows have equals at the boundary."""
-    values = torch.randint(0, 40, (30, width), generator=torch.Generator().manual_seed(width))
-    values = values.float() - 50
-    expected = values.argsort(dim=1, descending=True, stable=True)[:, :count]
-    assert torch.equal(largest(values, count), expected)
 
 
 def close_vectors(count: int, seed: int, width: int = 1024) -> torch.Tensor:
@@ -53,6 +55,7 @@ def close_vectors(count: int, seed: int, width: int = 1024) -> torch.Tensor:
     return torch.nn.functional.normalize(common + 0.0316 * noise, dim=-1)
 
 
+@pytest.mark.usefixtures("dtype")
 def test_cosines_near_1_are_ranked_as_in_double_precision() -> None:
     queries, pool = close_vectors(200, 1), close_vectors(20_000, 2)
     assert (queries[0] @ pool[:100].T).mean().item() == pytest.approx(0.999, abs=2e-4)
@@ -64,7 +67,7 @@ def test_cosines_near_1_are_ranked_as_in_double_precision() -> None:
         for vectors in (queries, pool)
     )
     found, _ = nearest_candidates(
-        queries_read.take(range(200)), rows.parts(range(20_000), 3_000), rows.take, 20
+        queries_read.take(range(200)), lambda: rows.parts(range(20_000), 3_000), rows.take, 20
     )
     assert torch.equal(found, expected)
     half = (queries.half().double() @ pool.half().double().T).argsort(
@@ -74,32 +77,78 @@ def test_cosines_near_1_are_ranked_as_in_double_precision() -> None:
     assert kept < 0.9 * expected.numel()  # half precision loses more than a tenth of the candidates
 
 
-@pytest.mark.parametrize(
-    ("similar", "depth", "count"),
-    [
-        ([0.9, 0.8, 0.5, 0.4], 2, 2),
-        ([0.9, 0.8, 0.8 - 1e-5, 0.4], 2, 3),  # may be the second one
-        ([0.9, 0.9, 0.9, 0.9], 1, 4),
-        ([0.9, 0.8], 5, 2),
-    ],
-)
-def test_candidates_within_rounding_errors_of_the_last_are_ordered_exactly(
-    similar: list[float], depth: int, count: int
+VECTORS = {
+    "random": lambda count, seed: unit_rows(torch.randn(count, 96, generator=stream(seed))),
+    "close": lambda count, seed: close_vectors(count, seed),
+    "one channel": lambda count, seed: unit_rows(
+        torch.randn(count, 96, generator=stream(seed)) * torch.tensor([300.0, *[1.0] * 95])
+    ),
+    "halfway between two numbers": lambda count, seed: unit_rows(
+        torch.randint(0, 2, (count, 96), generator=stream(seed)) / 128 + 1 + 1 / 256
+    ),
+    "equal": lambda count, seed: unit_rows(torch.ones(count, 96)),
+}
+
+
+def stream(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def unit_rows(vectors: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+@pytest.mark.parametrize("kind", VECTORS)
+def test_a_product_has_at_most_the_errors_that_are_stated(kind: str, dtype: torch.dtype) -> None:
+    x, y = (VECTORS[kind](300, seed) for seed in (1, 2))
+    of_x, of_y = x.mean(0), y.mean(0)
+    left = nearest_module._Factor(x, of_x, of_y, dtype, left=True)
+    right = nearest_module._Factor(y, of_y, of_x, dtype, left=False)
+    computed = nearest_module._Memory().product(left.table(), right.table()).double()
+    true = x.double() @ y.double().T - of_x.double() @ of_y.double()
+    rounding = left.rounding(right)
+    assert ((computed - true).abs() <= rounding.absolute + rounding.relative * computed.abs()).all()
+    assert rounding.absolute < (2e-5 if dtype == torch.float32 else 0.02)
+
+
+def test_processors_without_products_of_bfloat16_search_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    marks = nearest_module._possible(torch.tensor([similar]), depth, error=1e-5)
-    assert marks.tolist() == [[True] * count + [False] * (len(similar) - count)]
+    for able, expected in (({}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
+        assert nearest_module.fast_dtype(torch.device("cpu")) == expected
+        assert nearest_module.fast_dtype(torch.device("cuda")) == torch.float32
 
 
-def test_a_dot_product_of_single_precision_has_at_most_the_rounding_error() -> None:
-    x, y = close_vectors(300, 1), close_vectors(300, 2)
-    error = (torch.mm(x, y.T).double() - torch.mm(x.double(), y.double().T)).abs().max().item()
-    assert 0 < error < nearest_module._rounding(1024, 1.0) < 1e-4
+@pytest.mark.parametrize("close", [1e-3, 1e-5])
+def test_candidates_that_bfloat16_cannot_tell_apart_are_searched_again(
+    close: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two thirds of the pool are so near to each other that their shortlists have no room."""
+    monkeypatch.setattr(nearest_module, "fast_dtype", lambda device: torch.bfloat16)
+    one = torch.randn(1, 64, generator=stream(0))
+    pool = unit_rows(
+        torch.cat(
+            [
+                one + close * torch.randn(2_000, 64, generator=stream(1)),
+                torch.randn(1_000, 64, generator=stream(2)),
+            ]
+        )
+    )
+    queries = unit_rows(torch.cat([one, torch.randn(20, 64, generator=stream(3))]))
+    lists = nearest_module._shortlists(queries, [pool], 20, torch.bfloat16)
+    assert lists[0].close()[2][0]
+    assert torch.equal(nearest(queries, pool, 3_000), brute_force(queries, pool, 20))
+    (forward, _), (backward, _) = mutual_neighbors(queries, pool, 4)
+    assert torch.equal(forward, brute_force(queries, pool, 4))
+    assert torch.equal(backward, brute_force(pool, queries, 4))
 
 
 def brute_force(x: torch.Tensor, y: torch.Tensor, depth: int) -> torch.Tensor:
     return (x.double() @ y.double().T).argsort(dim=1, descending=True, stable=True)[:, :depth]
 
 
+@pytest.mark.usefixtures("dtype")
 @pytest.mark.parametrize("sizes", [(512, 8_192), (7, 8_192), (512, 5), (64, 64)])
 @pytest.mark.parametrize("close", [False, True])
 def test_both_directions_of_one_product_are_those_of_brute_force(
@@ -119,6 +168,7 @@ def test_both_directions_of_one_product_are_those_of_brute_force(
     assert torch.equal(mutual[mutual > 0], back[mutual > 0])  # to the bit
 
 
+@pytest.mark.usefixtures("dtype")
 def test_vectors_in_increasing_order_of_similarity_are_all_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -129,6 +179,7 @@ def test_vectors_in_increasing_order_of_similarity_are_all_looked_at(
     assert mutual_neighbors(x, y, 4)[1][0].tolist() == [[999, 998, 997, 996]]
 
 
+@pytest.mark.usefixtures("dtype")
 def test_of_equals_the_lower_index_is_nearer() -> None:
     queries, pool = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], *[[1.0, 0.0]] * 300])
     (places, cosines), _ = mutual_neighbors(queries, pool, 4)
@@ -136,6 +187,7 @@ def test_of_equals_the_lower_index_is_nearer() -> None:
     assert nearest(queries, pool, 301)[0, :4].tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures("dtype")
 def test_a_side_shorter_than_the_depth_has_all_its_vectors_as_neighbors() -> None:
     x, y = torch.eye(4)[:1], torch.eye(4)[:3]
     (forward, _), (backward, _) = mutual_neighbors(x, y, 4)

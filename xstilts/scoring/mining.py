@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xstilts.scoring.gold import Gold
-from xstilts.scoring.nearest import largest, mutual_neighbors
+from xstilts.scoring.nearest import mutual_neighbors
+from xstilts.scoring.shortlist import largest
 from xstilts.scoring.vectors import Vectors
 
 #: utils_retrieve.py, line 133.

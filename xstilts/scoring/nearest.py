@@ -1,50 +1,52 @@
 """Search of nearest neighbors by cosine: exact, and in chunks, so that a pool of a million fits.
 
-Candidates are selected by a matrix product in single precision. Those that rounding errors could
+Candidates are selected by a matrix product in low precision. Those that its rounding errors could
 put among the nearest are then ordered by cosines in double precision.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from xstilts.scoring.shortlist import Rounding, Shortlist
 
 #: Queries and vectors of the pool per matrix product: its table stays in the processor's cache.
 _QUERIES, _POOL = 2_048, 2_048
-#: Most candidates beyond the depth that are also ordered exactly, and pairs per block of that.
-_SPARE, _EXACT = 20, 512
-#: Times the depth: further similarities of a query that are merged one by one.
-_FEW = 4
-#: Columns per group in the search for the largest values.
-_GROUP = 64
+#: Pairs per block of exact cosines.
+_EXACT = 512
+#: Capabilities of processors that multiply bfloat16 matrices at least twice as fast as float32.
+_FAST_BFLOAT16 = ("avx512_bf16", "amx_bf16")
 
 #: [q, ≤ depth] indices in the pool by descending cosine, and the cosines in double precision.
 Neighbors = tuple[Tensor, Tensor]
+#: [q, n] indices of candidates in the pool, and which of them count.
+Candidates = tuple[Tensor, Tensor]
 
 
 def nearest_candidates(
-    queries: Tensor, pool: Iterable[Tensor], take: Callable[[Sequence[int]], Tensor], depth: int
+    queries: Tensor,
+    pool: Callable[[], Iterable[Tensor]],
+    take: Callable[[Sequence[int]], Tensor],
+    depth: int,
 ) -> Neighbors:
     """[q, ≤ depth] indices in the pool by descending cosine, lower index first for equals, and the
     cosines in double precision.
 
-    Memory: one chunk twice, and similarities of 2,048 queries to 2,048 vectors. All vectors are
-    unit vectors in single precision.
+    Memory: one chunk twice, similarities of 2,048 queries to 2,048 vectors, and a shortlist of each
+    query. All vectors are unit vectors in single precision.
 
     Args:
         queries: [q, w].
-        pool: the vectors in chunks [n, w].
+        pool: starts to read the vectors in chunks [n, w]; called a second time for queries with too
+            many candidates.
         take: indices → their vectors [n, w].
         depth: number of candidates.
     """
-    near, error = _roughly_nearest(queries, pool, depth + _SPARE)
-    marks = _possible(near.values, depth, error)
-    candidates = near.places[marks]
+    places, marks = _candidates(queries, pool, depth)
     rows = marks.nonzero()[:, 0]
-    cosines = _cosines(queries.cpu(), rows, lambda some: take(some.tolist()), candidates)
-    return _ordered(near.places, marks, cosines, depth)
+    cosines = _cosines(queries.cpu(), rows, lambda some: take(some.tolist()), places[marks])
+    return _ordered(places, marks, cosines, depth)
 
 
 def mutual_neighbors(x: Tensor, y: Tensor, depth: int) -> tuple[Neighbors, Neighbors]:
@@ -58,87 +60,57 @@ def mutual_neighbors(x: Tensor, y: Tensor, depth: int) -> tuple[Neighbors, Neigh
         y: [m, w] likewise.
         depth: number of neighbors.
     """
-    of_x, of_y, error = _roughly_mutual(x, y, depth + _SPARE)
-    forward, backward = (_possible(near.values, depth, error) for near in (of_x, of_y))
+    (places_x, marks_x), (places_y, marks_y) = _mutual_candidates(x, y, depth)
     pairs = torch.cat(
         [
-            forward.nonzero()[:, 0] * len(y) + of_x.places[forward],
-            of_y.places[backward] * len(y) + backward.nonzero()[:, 0],
+            marks_x.nonzero()[:, 0] * len(y) + places_x[marks_x],
+            places_y[marks_y] * len(y) + marks_y.nonzero()[:, 0],
         ]
     )
     # Each pair once, whichever side proposes it.
     pairs, inverse = pairs.unique(return_inverse=True)
     cosines = _cosines(x.cpu(), pairs // len(y), y.cpu().__getitem__, pairs % len(y))[inverse]
-    ahead = int(forward.sum())
+    ahead = int(marks_x.sum())
     return (
-        _ordered(of_x.places, forward, cosines[:ahead], depth),
-        _ordered(of_y.places, backward, cosines[ahead:], depth),
+        _ordered(places_x, marks_x, cosines[:ahead], depth),
+        _ordered(places_y, marks_y, cosines[ahead:], depth),
     )
 
 
-@dataclass
-class _Best:
-    """The largest similarities so far of each query, in descending order, and their indices in the
-    pool, lower index first for equals: [q, ≤ depth] each.
-    """
-
-    values: Tensor
-    places: Tensor
-
-    @staticmethod
-    def empty(queries: int, device: torch.device) -> "_Best":
-        return _Best(
-            torch.empty(queries, 0, device=device),
-            torch.empty(queries, 0, dtype=torch.long, device=device),
-        )
-
-    @staticmethod
-    def joined(parts: Sequence["_Best"]) -> "_Best":
-        """Of all queries, on the CPU."""
-        return _Best(
-            torch.cat([part.values for part in parts]).cpu(),
-            torch.cat([part.places for part in parts]).cpu(),
-        )
-
-    def add(self, similar: Tensor, first: int, depth: int, turned: bool = False) -> None:
-        """Merges similarities to further vectors.
-
-        Once there are enough, only those above the last of the best of their query are looked at.
-
-        Args:
-            similar: [q, n], or [n, q] if turned.
-            first: index of the first vector; higher than those so far.
-            depth: how many are kept.
-            turned: whether the queries are columns.
-        """
-        if self.values.shape[1] == depth:
-            limits = self.values[:, -1]
-            over = (similar > limits).T.contiguous() if turned else similar > limits[:, None]
-            queries, places = over.nonzero(as_tuple=True)
-            counts = queries.bincount(minlength=len(limits))
-            if (width := int(counts.max())) <= _FEW * depth:
-                if width:
-                    values = similar[places, queries] if turned else similar[queries, places]
-                    starts = counts.cumsum(0) - counts
-                    slots = torch.arange(len(queries), device=queries.device) - starts[queries]
-                    table = similar.new_full((len(limits), width), float("-inf"))
-                    indices = torch.zeros_like(table, dtype=torch.long)
-                    table[queries, slots], indices[queries, slots] = values, places + first
-                    self._merge(table, indices, depth)
-                return
-        similar = similar.T.contiguous() if turned else similar
-        columns = largest(similar, min(depth, similar.shape[1]))
-        self._merge(similar.gather(1, columns), columns + first, depth)
-
-    def _merge(self, values: Tensor, places: Tensor, depth: int) -> None:
-        values = torch.cat([self.values, values], 1)
-        columns = largest(values, min(depth, values.shape[1]))
-        places = torch.cat([self.places, places], 1)
-        self.values, self.places = values.gather(1, columns), places.gather(1, columns)
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The precision of the first search: bfloat16 on processors that are built for it."""
+    able = torch.cpu.get_capabilities()
+    native = any(able.get(name) for name in _FAST_BFLOAT16) and torch.backends.mkldnn.enabled
+    # On a GPU, products of bfloat16 may add up in bfloat16, where no useful bound holds.
+    return torch.bfloat16 if device.type == "cpu" and native else torch.float32
 
 
-def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> tuple[_Best, float]:
-    """(the best in single precision, their largest rounding error), on the CPU.
+def _candidates(queries: Tensor, pool: Callable[[], Iterable[Tensor]], depth: int) -> Candidates:
+    dtype = fast_dtype(queries.device)
+    places, marks, crowded = _listed(_shortlists(queries, pool(), depth, dtype))
+    if dtype != torch.float32 and crowded.any():
+        again = _listed(_shortlists(queries[crowded], pool(), depth, torch.float32))
+        return _with_rows((places, marks), crowded, again[:2])
+    return places, marks
+
+
+def _mutual_candidates(x: Tensor, y: Tensor, depth: int) -> tuple[Candidates, Candidates]:
+    dtype = fast_dtype(x.device)
+    sides = _mutual_shortlists(x, y, depth, dtype)
+    results: list[Candidates] = []
+    for side, (own, other) in zip(sides, ((x, y), (y, x)), strict=True):
+        places, marks, crowded = _listed(side)
+        if dtype != torch.float32 and crowded.any():
+            again = _shortlists(own[crowded], other.split(_POOL), depth, torch.float32)
+            places, marks = _with_rows((places, marks), crowded, _listed(again)[:2])
+        results.append((places, marks))
+    return results[0], results[1]
+
+
+def _shortlists(
+    queries: Tensor, pool: Iterable[Tensor], depth: int, dtype: torch.dtype
+) -> list[Shortlist]:
+    """The candidates of each block of queries.
 
     The mean of the first chunk is subtracted from the pool. This changes all cosines of a query by
     the same amount, so the order stays, and leaves the precision for the differences between
@@ -146,88 +118,141 @@ def _roughly_nearest(queries: Tensor, pool: Iterable[Tensor], depth: int) -> tup
     cosines themselves are rounding errors.
     """
     blocks = queries.float().split(_QUERIES)
-    best = [_Best.empty(len(block), block.device) for block in blocks]
-    first, center, longest = 0, None, 0.0
-    memory = queries.new_empty(0, dtype=torch.float32)
+    lists = [Shortlist(len(block), depth, block.device) for block in blocks]
+    center = _mean(blocks)
+    lefts: list[_Factor] = []
+    tables: list[Tensor] = []
+    first, mean = 0, None
+    memory = _Memory()
     for part in pool:
         part = part.to(queries.device).float()
-        center = part.mean(0) if center is None else center
-        part = part - center
-        longest = max(longest, _longest(part))
+        if mean is None:
+            mean = _mean([part])
+            lefts = [_Factor(block, center, mean, dtype, left=True) for block in blocks]
+            tables = [left.table() for left in lefts]
         for piece in part.split(_POOL):
-            for block, its in zip(blocks, best, strict=True):
-                memory, similar = _product(memory, block, piece)
-                its.add(similar, first, depth)
+            right = _Factor(piece, mean, center, dtype, left=False)
+            table = right.table()
+            for left, own, its in zip(lefts, tables, lists, strict=True):
+                its.add(memory.product(own, table), first, left.rounding(right))
             first += len(piece)
-    return _Best.joined(best), _rounding(queries.shape[1], longest)
+    return lists
 
 
-def _roughly_mutual(x: Tensor, y: Tensor, depth: int) -> tuple[_Best, _Best, float]:
-    """`_roughly_nearest` in both directions.
-
-    x·y - cx·cy = (x - cx)·(y - cy) + cx·(y - cy) + (x - cx)·cy, where cx and cy are the means: two
-    more columns make the product of centered vectors a table that is in order along both axes.
-    """
+def _mutual_shortlists(
+    x: Tensor, y: Tensor, depth: int, dtype: torch.dtype
+) -> tuple[list[Shortlist], list[Shortlist]]:
+    """`_shortlists` in both directions."""
     blocks, parts = x.split(_QUERIES), y.split(_POOL)
     center_x, center_y = _mean(blocks), _mean(parts)
-    offsets_x = [_offsets(block, center_x, center_y) for block in blocks]
-    offsets_y = [_offsets(part, center_y, center_x) for part in parts]
-    of_x = [_Best.empty(len(block), x.device) for block in blocks]
-    of_y = [_Best.empty(len(part), x.device) for part in parts]
-    memory = x.new_empty(0)
+    of_x = [Shortlist(len(block), depth, x.device) for block in blocks]
+    of_y = [Shortlist(len(part), depth, x.device) for part in parts]
+    lefts = [_Factor(block, center_x, center_y, dtype, left=True) for block in blocks]
+    memory = _Memory()
     for n, part in enumerate(parts):  # in blocks, so that no vectors are copied whole
-        right = torch.cat([part - center_y, offsets_y[n], torch.ones_like(offsets_y[n])], 1)
-        for k, block in enumerate(blocks):
-            left = torch.cat([block - center_x, torch.ones_like(offsets_x[k]), offsets_x[k]], 1)
-            memory, similar = _product(memory, left, right)
-            of_x[k].add(similar, n * _POOL, depth)
-            of_y[n].add(similar, k * _QUERIES, depth, turned=True)
-    size = max(_longest(block - center_x) for block in blocks)
-    size *= max(_longest(part - center_y) for part in parts)
-    size += sum(float(torch.cat(each).abs().max()) for each in (offsets_x, offsets_y))
-    return _Best.joined(of_x), _Best.joined(of_y), _rounding(x.shape[1] + 2, size)
+        right = _Factor(part, center_y, center_x, dtype, left=False)
+        table = right.table()
+        for k, left in enumerate(lefts):
+            similar, rounding = memory.product(left.table(), table), left.rounding(right)
+            of_x[k].add(similar, n * _POOL, rounding)
+            of_y[n].add(similar, k * _QUERIES, rounding, turned=True)
+    return of_x, of_y
+
+
+class _Factor:
+    """One side of a matrix product of centered vectors.
+
+    x·y - cx·cy = (x - cx)·(y - cy) + cx·(y - cy) + (x - cx)·cy, where cx and cy are the means: more
+    columns make the product of centered vectors a table that is in order along both axes.
+    """
+
+    def __init__(
+        self, vectors: Tensor, center: Tensor, other: Tensor, dtype: torch.dtype, left: bool
+    ) -> None:
+        self._vectors, self._center, self._dtype = vectors, center, dtype
+        centered = vectors - center
+        offsets = (centered.double() @ other.double())[:, None]
+        columns = torch.cat([*_digits(offsets, dtype)], 1)
+        ones = torch.ones_like(columns)
+        self._columns = torch.cat([ones, columns] if left else [columns, ones], 1)
+        rounded = centered.to(dtype).float()
+        self._longest = _longest(rounded)
+        self._lost = _longest(centered.sub_(rounded))
+        self._offset = float(offsets.abs().max()) if len(offsets) else 0.0
+
+    def table(self) -> Tensor:
+        """[n, w + columns] in the precision of the product."""
+        return torch.cat([(self._vectors - self._center).to(self._dtype), self._columns], 1)
+
+    def rounding(self, right: "_Factor") -> Rounding:
+        """Errors of the product with the right side.
+
+        Rounding the vectors changes x·y by at most |x - x'|·|y| + |x'|·|y - y'|. The product of n
+        columns in single precision is wrong by at most n · u · Σ|x·y| (Higham, Accuracy and
+        Stability of Numerical Algorithms, 3.1); twice that, because instructions for bfloat16 round
+        sums of two products more than once. The last roundings are those of vectors and offsets in
+        single precision, and of the results.
+        """
+        lost = self._lost * (right._longest + right._lost) + self._longest * right._lost
+        size = self._longest * right._longest + self._offset + right._offset
+        columns = self._vectors.shape[1] + self._columns.shape[1] + 4
+        sums = 2 * columns * torch.finfo(torch.float32).eps / 2 * size
+        return Rounding(lost + sums, torch.finfo(self._dtype).eps / 2)
+
+
+class _Memory:
+    """One piece of memory for all products: to get new memory of this size costs as much as to
+    search.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def product(self, x: Tensor, y: Tensor) -> Tensor:
+        """x · yᵀ; valid until the next product."""
+        size = len(x) * len(y)
+        if self._memory is None or len(self._memory) < size:
+            self._memory = x.new_empty(size)
+        return torch.mm(x, y.T, out=self._memory[:size].view(len(x), len(y)))
+
+
+def _digits(values: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    """Values in double precision as a sum of numbers in a lower one, right to 24 bits."""
+    for _ in range(1 if dtype == torch.float32 else 3):
+        digits = values.to(dtype)
+        values = values - digits.double()
+        yield digits
 
 
 def _mean(blocks: Sequence[Tensor]) -> Tensor:
     sums = torch.stack([block.double().sum(0) for block in blocks])
-    return (sums.sum(0) / sum(map(len, blocks))).float()
-
-
-def _offsets(vectors: Tensor, center: Tensor, other: Tensor) -> Tensor:
-    """[n, 1] products of centered vectors with the other center, rounded once."""
-    return ((vectors - center).double() @ other.double())[:, None].float()
-
-
-def _product(memory: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """(memory, x · yᵀ in it). One piece of memory for all products: to get new memory of this size
-    costs as much as to search.
-    """
-    size = len(x) * len(y)
-    if len(memory) < size:
-        memory = memory.new_empty(size)
-    return memory, torch.mm(x, y.T, out=memory[:size].view(len(x), len(y)))
+    return (sums.sum(0) / max(1, sum(map(len, blocks)))).float()
 
 
 def _longest(vectors: Tensor) -> float:
     return float(torch.linalg.vector_norm(vectors, dim=1).max()) if len(vectors) else 0.0
 
 
-def _rounding(width: int, size: float) -> float:
-    """The largest error of a dot product of this width with Σ|x·y| ≤ size: width · u · size,
-    u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), and four roundings of
-    the vectors.
-    """
-    return (width + 4) * torch.finfo(torch.float32).eps / 2 * size
+def _listed(lists: Sequence[Shortlist]) -> tuple[Tensor, Tensor, Tensor]:
+    """([q, n] places, marks, [q] whether there were more candidates than fit), on the CPU."""
+    closed = [each.close() for each in lists]
+    width = max((places.shape[1] for places, _, _ in closed), default=0)
+    places = torch.cat([_widened(places, width) for places, _, _ in closed]).cpu()
+    marks = torch.cat([_widened(marks, width) for _, marks, _ in closed]).cpu()
+    return places, marks, torch.cat([crowded for _, _, crowded in closed]).cpu()
 
 
-def _possible(similar: Tensor, depth: int, error: float) -> Tensor:
-    """[q, n] marks of the candidates that can be among the `depth` nearest, given similarities in
-    descending order, each with at most this error.
-    """
-    depth = min(depth, similar.shape[1])
-    marks = similar >= similar[:, depth - 1 : depth] - 2 * error
-    marks[:, :depth] = True
-    return marks
+def _widened(table: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(table, (0, width - table.shape[1]))
+
+
+def _with_rows(all_rows: Candidates, chosen: Tensor, rows: Candidates) -> Candidates:
+    """Candidates with those of the chosen queries replaced."""
+    width = max(all_rows[0].shape[1], rows[0].shape[1])
+    tables = [_widened(table, width) for table in all_rows]
+    for table, new in zip(tables, rows, strict=True):
+        table[chosen] = _widened(new, width)
+    return tables[0], tables[1]
 
 
 def _cosines(
@@ -251,34 +276,3 @@ def _ordered(places: Tensor, marks: Tensor, cosines: Tensor, depth: int) -> Neig
     places, table = places.gather(1, order), table.gather(1, order)
     order = table.argsort(dim=1, descending=True, stable=True)[:, :depth]
     return places.gather(1, order), table.gather(1, order)
-
-
-def largest(values: Tensor, count: int) -> Tensor:
-    """[q, count] columns of the largest values of each row in descending order, first column first
-    for equals.
-
-    The columns are in groups of 64, and only the groups with the largest maxima are searched: a
-    value of another group has at least `count` values before it. One pass over the maxima is
-    several times cheaper than a selection among all values.
-    """
-    rows, width = values.shape
-    if width <= 4 * _GROUP * count:
-        return _largest(values, count)
-    groups = -(-width // _GROUP)
-    if missing := groups * _GROUP - width:
-        values = F.pad(values, (0, missing), value=float("-inf"))
-    grouped = values.view(rows, groups, _GROUP)
-    chosen = _largest(grouped.amax(2), count).sort(1).values
-    inside = grouped.gather(1, chosen[:, :, None].expand(-1, -1, _GROUP)).flatten(1)
-    columns = _largest(inside, count)
-    return chosen.gather(1, columns // _GROUP) * _GROUP + columns % _GROUP
-
-
-def _largest(values: Tensor, count: int) -> Tensor:
-    top, columns = values.topk(count, dim=1)
-    last = top[:, -1:]
-    # topk chooses arbitrarily among equals, which matters if not all that equal the last one fit.
-    tied = (values == last).sum(1) > (top == last).sum(1)
-    columns[tied] = values[tied].argsort(dim=1, descending=True, stable=True)[:, :count]
-    columns = columns.sort(1).values
-    return columns.gather(1, values.gather(1, columns).argsort(dim=1, descending=True, stable=True))

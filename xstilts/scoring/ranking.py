@@ -1,7 +1,7 @@
 """Retrieval: the nearest candidates of each query, among those of all languages and a pool."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate, chain
@@ -65,7 +65,10 @@ def rank(
     if not query_keys:
         return {language: {} for language in languages}
     vectors = torch.cat([languages[language].take([place]) for language, place in query_keys])
-    chunks = chain.from_iterable(rows.parts(places, _CHUNK) for _, rows, places in sources)
+
+    def chunks() -> Iterator[Tensor]:
+        return chain.from_iterable(rows.parts(places, _CHUNK) for _, rows, places in sources)
+
     rankings: dict[str, dict[int, list[str]]] = {language: {} for language in languages}
     take = partial(_take, [(rows, places) for _, rows, places in sources])
     nearest = nearest_candidates(vectors.to(device), chunks, take, DEPTH)[0].tolist()
