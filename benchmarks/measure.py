@@ -9,6 +9,7 @@ of docs/benchmarks.md from these files.
 import json
 import os
 import platform
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -113,10 +114,11 @@ def machine() -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command of this process, as a user types it."""
+    """The command of this process, as a user types it. Folders of this machine are left out."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    start = f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"
-    return " ".join([start, *sys.argv[1:]])
+    start = ["python", *(["-m", spec.name] if spec else [sys.argv[0]])]
+    arguments = [Path(text).name if os.path.isabs(text) else text for text in sys.argv[1:]]
+    return shlex.join([*start, *arguments])
 
 
 def write(name: str, records: Sequence[Record], folder: Path = RESULTS) -> Path:

@@ -1,6 +1,8 @@
 """docs/benchmarks.md has the figures of docs/benchmarks/*.json, and how these are summarized."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,3 +70,20 @@ def test_writing_a_case_again_keeps_the_other_cases(tmp_path: Path) -> None:
     write("training", [record("a", 1.0), record("b", 2.0)], tmp_path)
     write("training", [record("a", 3.0)], tmp_path)
     assert read("training", tmp_path) == [record("a", 3.0), record("b", 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--case", "sentence pairs"], "benchmarks.scoring --case 'sentence pairs'"),
+        (["--home", "/some/where/home"], "benchmarks.scoring --home home"),
+    ],
+)
+def test_the_recorded_command_can_be_pasted_and_has_no_path_of_the_machine(
+    arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", *arguments])
+    monkeypatch.setattr(
+        sys.modules["__main__"], "__spec__", SimpleNamespace(name="benchmarks.scoring")
+    )
+    assert measure.command() == f"python -m {expected}"
