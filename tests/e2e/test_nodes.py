@@ -129,3 +129,25 @@ def test_of_three_nodes_one_is_lost_and_two_go_on(
         assert run.wait(300) == 0
     assert sizes(store)[-2:] == [3, 2]
     assert_values(home, undisturbed, monkeypatch)
+
+
+def test_a_node_that_is_added_joins_the_group(
+    undisturbed: Finished, network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = untrained(undisturbed, tmp_path)
+    store = home / "store/xstilts/store"
+    often = {"XSTILTS_RESIZE_SECONDS": "3"}
+    with (
+        serve(home / "store", host=network) as server,
+        nodes.cluster(2, {**environment(server), **often}, tmp_path) as cluster,
+    ):
+        run = start(
+            home, cluster, server, "workers: 3, cluster: {min_workers: 2, cpus_per_worker: 1}"
+        )
+        while not sizes(store):
+            assert run.poll() is None, "it ended before a node could be added"
+            time.sleep(0.05)
+        cluster.add()
+        assert run.wait(300) == 0
+    assert sizes(store) == [2, 3]
+    assert_values(home, undisturbed, monkeypatch)

@@ -43,7 +43,9 @@ def nearest_candidates(
         take: indices → their vectors [n, w].
         depth: number of candidates.
     """
-    places, marks = _candidates(queries, pool, depth)
+    dtype = fast_dtype(queries.device)
+    lists = _shortlists(queries, pool(), depth, dtype)
+    places, marks = _settled(lists, queries, pool, depth, dtype)
     rows = marks.nonzero()[:, 0]
     cosines = _cosines(queries.cpu(), rows, lambda some: take(some.tolist()), places[marks])
     return _ordered(places, marks, cosines, depth)
@@ -60,7 +62,10 @@ def mutual_neighbors(x: Tensor, y: Tensor, depth: int) -> tuple[Neighbors, Neigh
         y: [m, w] likewise.
         depth: number of neighbors.
     """
-    (places_x, marks_x), (places_y, marks_y) = _mutual_candidates(x, y, depth)
+    dtype = fast_dtype(x.device)
+    of_x, of_y = _mutual_shortlists(x, y, depth, dtype)
+    places_x, marks_x = _settled(of_x, x, lambda: y.split(_POOL), depth, dtype)
+    places_y, marks_y = _settled(of_y, y, lambda: x.split(_POOL), depth, dtype)
     pairs = torch.cat(
         [
             marks_x.nonzero()[:, 0] * len(y) + places_x[marks_x],
@@ -85,26 +90,24 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and native else torch.float32
 
 
-def _candidates(queries: Tensor, pool: Callable[[], Iterable[Tensor]], depth: int) -> Candidates:
-    dtype = fast_dtype(queries.device)
-    places, marks, crowded = _listed(_shortlists(queries, pool(), depth, dtype))
-    if dtype != torch.float32 and crowded.any():
-        again = _listed(_shortlists(queries[crowded], pool(), depth, torch.float32))
-        return _with_rows((places, marks), crowded, again[:2])
+def _settled(
+    lists: Sequence[Shortlist],
+    queries: Tensor,
+    pool: Callable[[], Iterable[Tensor]],
+    depth: int,
+    dtype: torch.dtype,
+) -> Candidates:
+    """The candidates in the shortlists. Queries with more than fit are searched again in single
+    precision, which leaves fewer.
+    """
+    places, marks, crowded = _listed(lists)
+    if dtype == torch.float32 or not crowded.any():
+        return places, marks
+    again = _listed(_shortlists(queries[crowded], pool(), depth, torch.float32))
+    width = max(places.shape[1], again[0].shape[1])
+    places, marks = _widened(places, width), _widened(marks, width)
+    places[crowded], marks[crowded] = (_widened(table, width) for table in again[:2])
     return places, marks
-
-
-def _mutual_candidates(x: Tensor, y: Tensor, depth: int) -> tuple[Candidates, Candidates]:
-    dtype = fast_dtype(x.device)
-    sides = _mutual_shortlists(x, y, depth, dtype)
-    results: list[Candidates] = []
-    for side, (own, other) in zip(sides, ((x, y), (y, x)), strict=True):
-        places, marks, crowded = _listed(side)
-        if dtype != torch.float32 and crowded.any():
-            again = _shortlists(own[crowded], other.split(_POOL), depth, torch.float32)
-            places, marks = _with_rows((places, marks), crowded, _listed(again)[:2])
-        results.append((places, marks))
-    return results[0], results[1]
 
 
 def _shortlists(
@@ -244,15 +247,6 @@ def _listed(lists: Sequence[Shortlist]) -> tuple[Tensor, Tensor, Tensor]:
 
 def _widened(table: Tensor, width: int) -> Tensor:
     return torch.nn.functional.pad(table, (0, width - table.shape[1]))
-
-
-def _with_rows(all_rows: Candidates, chosen: Tensor, rows: Candidates) -> Candidates:
-    """Candidates with those of the chosen queries replaced."""
-    width = max(all_rows[0].shape[1], rows[0].shape[1])
-    tables = [_widened(table, width) for table in all_rows]
-    for table, new in zip(tables, rows, strict=True):
-        table[chosen] = _widened(new, width)
-    return tables[0], tables[1]
 
 
 def _cosines(
