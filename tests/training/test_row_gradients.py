@@ -2,7 +2,8 @@
 gradients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tests.training.sharded_runs import FULL, Case, Training
+from xstilts.models.families import FAMILIES
+from xstilts.training import row_gradients
 from xstilts.training.checkpoint import load_state, save_state
 from xstilts.training.loop import (
     Progress,
@@ -264,6 +268,38 @@ def test_a_resumed_step_is_equal_bit_for_bit(case: str, tmp_path: Path) -> None:
     for micro_batches in updates[1:]:
         again.update(resumed, micro_batches)
     assert_equal(state(again, resumed), state(toy, optimiser))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("objective", ["head", "lm"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_as_with_dense_gradients(
+    family: str,
+    objective: str,
+    dtype: str,
+    tiny: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the objective `lm`, tied LM heads give dense gradients and others rows."""
+    monkeypatch.setattr(row_gradients, "LEAST_ROWS", 64)
+    format_ = "generation" if objective == "lm" else "classification"
+    case = Case(family, FULL, format_, objective, dtype)
+    losses, weights = [], []
+    for rows in (True, False):
+        training = Training(case, tiny(family), Workers(), sharded=False)
+        backbone = training.backbone
+        trainable = {n: p for n, p in backbone.named_parameters() if p.requires_grad}
+        settings = replace(training.settings, weight_decay=0.0)
+        training.optimiser = make_optimiser(
+            trainable, training.heads, settings, backbone if rows else None
+        )
+        losses.append(training.updates())
+        weights.append({name: p.detach() for name, p in backbone.named_parameters()})
+        table = backbone.model.get_input_embeddings()  # type: ignore[operator]
+        assert table.sparse is rows
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for name, expected in weights[1].items():
+        torch.testing.assert_close(weights[0][name], expected, rtol=0, atol=2e-3)
 
 
 #: Micro-batches of two workers in each update, and whether it trains the tied LM head.
