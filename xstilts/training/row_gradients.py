@@ -3,14 +3,16 @@
 The table of a multilingual text encoder has 250,002 rows, 70 to 80 % of its weights, and an update
 reads a few thousand of them. AdamW without weight decay leaves a row as it is while its gradient
 and both moments are zero. So only *active* rows, those that ever had a gradient, are computed; the
-gradient is a coalesced sparse tensor. Weights and moments are those of dense gradients to the bit,
-except where the order of a sum differs: in the norm of all gradients, and where an LM head is tied
-to the table.
+gradient is a coalesced sparse tensor, of the rows of one update.
+
+Weights and moments are those of dense gradients to the bit, except where sums have another order:
+the norm of all gradients, and the gradient of a table that is also the LM head. (Of widths that are
+no multiple of 4, the last bit may differ too: vector instructions round other numbers.)
 
 On a GPU gradients stay dense: the number of rows would have to be read, and an update waits once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,7 +25,7 @@ from xstilts.training.workers import Workers
 
 #: Smaller tables gain nothing.
 LEAST_ROWS = 4096
-#: Share of active rows beyond which the whole table is updated: copying rows costs more than that.
+#: Share of active rows beyond which the whole table is updated: copying most rows costs more.
 MOST_ACTIVE = 0.5
 #: Numbers of active rows that are copied and updated at once: few enough for the caches.
 CHUNK = 2**17
@@ -105,17 +107,17 @@ def of_all_workers(parameter: Tensor, whole: bool, workers: Workers) -> Tensor:
 
 def _from_rows(parameter: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     """A gradient from its rows in ascending order and their values."""
-    shape = (len(rows), *parameter.shape[1:])
+    values = values.view(len(rows), *parameter.shape[1:]).contiguous()
     return torch.sparse_coo_tensor(
-        rows[None], values.view(shape), parameter.shape, is_coalesced=True, check_invariants=False
+        rows[None], values, parameter.shape, is_coalesced=True, check_invariants=False
     )
 
 
 class RowAdamW(torch.optim.AdamW):
     """Fused AdamW that takes gradients as rows. Its state is that of AdamW."""
 
-    def __init__(self, groups: Sequence[Mapping[str, Any]], **settings: Any) -> None:
-        super().__init__([dict(group) for group in groups], fused=True, **settings)
+    def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
+        super().__init__(groups, fused=True, **settings)
         #: Of parameters that had gradients as rows: which rows are active.
         self._active: dict[Tensor, Tensor] = {}
 
