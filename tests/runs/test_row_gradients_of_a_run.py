@@ -36,7 +36,7 @@ def test_a_run_with_gradients_as_rows(tmp_path: Path, monkeypatch: pytest.Monkey
     mirror = write_small_mirror(tmp_path / "mirror")
     dense = run_plan(PLAN, mirror, tmp_path / "dense")
 
-    monkeypatch.setattr(row_gradients, "LEAST_ROWS", 1)
+    monkeypatch.setattr(row_gradients, "LEAST_NUMBERS", 1)
     monkeypatch.setattr(row_gradients, "MOST_ACTIVE", 1.0)
     active: list[int] = []
     step_rows = RowAdamW._step_rows

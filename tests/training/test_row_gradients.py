@@ -25,13 +25,13 @@ from xstilts.training.loop import (
     clip_gradients,
     make_optimiser,
 )
-from xstilts.training.row_gradients import LEAST_ROWS, use_rows
+from xstilts.training.row_gradients import use_rows
 from xstilts.training.selection import Best
 from xstilts.training.workers import Workers
 
 torch.set_num_threads(1)
 
-ROWS, WIDTH, PADDING = LEAST_ROWS + 100, 16, 1
+ROWS, WIDTH, PADDING = 4200, 16, 1
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 #: The micro-batches of three updates: token ids.
 REPEATED = [[[5, 7, 5, 5]], [[7, 7, 9]], [[5, 9]]]
@@ -52,6 +52,12 @@ CASES = {
     "many": MANY,
     "drawn": DRAWN,
 }
+
+
+@pytest.fixture(autouse=True)
+def _small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of the size of the toy's are large enough."""
+    monkeypatch.setattr(row_gradients, "LEAST_NUMBERS", ROWS * WIDTH)
 
 
 class Toy(nn.Module):
@@ -281,7 +287,7 @@ def test_every_family_trains_as_with_dense_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the objective `lm`, tied LM heads give dense gradients and others rows."""
-    monkeypatch.setattr(row_gradients, "LEAST_ROWS", 64)
+    monkeypatch.setattr(row_gradients, "LEAST_NUMBERS", 1)
     format_ = "generation" if objective == "lm" else "classification"
     case = Case(family, FULL, format_, objective, dtype)
     losses, weights = [], []
@@ -318,6 +324,7 @@ def _spawned(rank: int, folder: str) -> None:
     torch.distributed.init_process_group(
         "gloo", (Path(folder) / "rendezvous").as_uri(), rank=rank, world_size=2
     )
+    row_gradients.LEAST_NUMBERS = ROWS * WIDTH
     toy = Toy()
     optimiser = toy.optimiser()
     found = []

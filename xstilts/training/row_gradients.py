@@ -23,8 +23,8 @@ from torch.utils.hooks import RemovableHandle
 
 from xstilts.training.workers import Workers
 
-#: Smaller tables gain nothing.
-LEAST_ROWS = 4096
+#: Numbers in the smallest table for which rows are faster.
+LEAST_NUMBERS = 2**22
 #: Share of active rows beyond which the whole table is updated: copying most rows costs more.
 MOST_ACTIVE = 0.5
 #: Numbers of active rows that are copied and updated at once: few enough for the caches.
@@ -56,7 +56,7 @@ def _suits(table: nn.Embedding) -> bool:
     weight = table.weight
     plain = table.max_norm is None and not table.scale_grad_by_freq
     whole = not isinstance(weight, DTensor) and weight.device.type == "cpu"
-    return plain and whole and len(weight) >= LEAST_ROWS
+    return plain and whole and weight.numel() >= LEAST_NUMBERS
 
 
 def _coalesced(gradient: Tensor) -> Tensor:
