@@ -6,8 +6,8 @@ and both moments are zero. So only *active* rows, those that ever had a gradient
 gradient is a coalesced sparse tensor, of the rows of one update.
 
 Weights and moments are those of dense gradients to the bit, except where sums have another order:
-the norm of all gradients, and the gradient of a table that is also the LM head. (Of widths that are
-no multiple of 4, the last bit may differ too: vector instructions round other numbers.)
+the norm of all gradients, and the gradient of a table that is also the LM head. (Where a width is
+not a multiple of 4, the last bit may differ too: vector instructions round other numbers.)
 
 On a GPU gradients stay dense: the number of rows would have to be read, and an update waits once.
 """
