@@ -72,7 +72,7 @@ def train(
         case.updates, case.batch, case.lr, seed=seed, tokens_per_micro_batch=BUDGET
     )
     trainable = {n: p for n, p in backbone.named_parameters() if p.requires_grad}
-    optimiser = make_optimiser(trainable, heads, settings)
+    optimiser = make_optimiser(trainable, heads, settings, backbone)
     path = scratch / f"rows-{workers.rank}.parquet"
     import pyarrow.parquet as pq
 

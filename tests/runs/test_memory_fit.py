@@ -191,6 +191,14 @@ def test_the_most_tokens_of_an_update(values: list[int], examples: int, most: in
     assert memory_fit._most(values, examples) == most
 
 
+def test_a_gradient_of_rows_that_a_step_left_holds_only_these_rows() -> None:
+    table = torch.nn.Embedding(1000, 8, sparse=True)
+    table(torch.tensor([3, 5])).sum().backward()
+    gradient = table.weight.grad
+    assert gradient is not None
+    assert memory_fit._bytes(gradient) == 2 * 8 * 4
+
+
 def test_only_lm_tasks_have_logits(backbone: Backbone) -> None:
     with_logits, without = (
         training_choice(backbone, step(), [task(60, objective)], False, {})

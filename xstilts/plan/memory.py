@@ -116,7 +116,10 @@ def weights(shape: Shape, setup: Setup) -> dict[str, int]:
 
 
 def training(shape: Shape, setup: Setup, batch: Batch) -> MemoryUse:
-    """The peak of an update after the first micro-batch, when gradients and moments exist."""
+    """The peak of an update after the first micro-batch, when gradients and moments exist. Dense
+    gradients are counted: on the CPU those of input embeddings may be rows (training/
+    row_gradients.py), which need less unless most of the vocabulary occurs.
+    """
     count = trainable(shape, setup, batch)
     shards = 1 if setup.lora else setup.shards
     held = {

@@ -185,7 +185,7 @@ def finetune(loaded: LoadedBackbone, step: Step, workers: Workers) -> None:
 
     sharding.reshard(loaded.backbone)
     trainable = {n: p for n, p in loaded.backbone.named_parameters() if p.requires_grad}
-    optimiser = make_optimiser(trainable, heads, settings)
+    optimiser = make_optimiser(trainable, heads, settings, loaded.backbone)
     progress, best = _resume(loaded, step, heads, optimiser, workers)
     loaded.choice = workers.from_first(choice)
     settings = applied(loaded.choice, loaded.backbone, step, settings)

@@ -172,8 +172,9 @@ def _shards(backbone: Backbone) -> int:
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    """Of this worker's part, if workers share the tensor."""
+    """Of this worker's part, if workers share the tensor; of a sparse gradient, of its rows."""
     part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    part = part._values() if part.is_sparse else part
     return int(part.numel() * part.element_size())
 
 

@@ -24,6 +24,7 @@ from xstilts.training.learning_rate import factor
 from xstilts.training.micro_batches import micro_batches
 from xstilts.training.order import Order, task_sequence
 from xstilts.training.prefetch import MicroBatch, PreparationFailed, Request
+from xstilts.training.row_gradients import RowAdamW, numbers, of_all_workers, use_rows
 from xstilts.training.workers import StepFailed, Workers
 
 #: The rows of one micro-batch, or what a model takes of them.
@@ -108,12 +109,20 @@ def parameter_groups(
 
 
 def make_optimiser(
-    trainable: Mapping[str, nn.Parameter], heads: nn.Module, settings: TrainingSettings
+    trainable: Mapping[str, nn.Parameter],
+    heads: nn.Module,
+    settings: TrainingSettings,
+    backbone: nn.Module | None = None,
 ) -> torch.optim.Optimizer:
+    """AdamW for the trainable weights of a backbone and for heads. Input embeddings of `backbone`
+    then give their gradients as rows where that is faster (row_gradients.py); None: nowhere.
+    """
     groups = parameter_groups(
         trainable, heads, settings.lr, settings.head_lr_factor, settings.weight_decay
     )
-    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    if backbone is not None:
+        use_rows(backbone, [p for g in groups if not g["weight_decay"] for p in g["params"]])
+    return RowAdamW(groups, betas=(0.9, 0.999), eps=1e-8)
 
 
 def train(
@@ -286,20 +295,24 @@ def _sum_gradients(
     worker never leaves the others waiting in a collective. Gradients of sharded parameters are
     summed already, by the backward pass.
     """
-    touched = [0.0 if parameter.grad is None else 1.0 for parameter in parameters]
-    flags = torch.tensor([1.0 if error else 0.0, *touched])
+    gradients = [parameter.grad for parameter in parameters]
+    touched = [0.0 if gradient is None else 1.0 for gradient in gradients]
+    whole = [0.0 if gradient is None or gradient.is_sparse else 1.0 for gradient in gradients]
+    flags = torch.tensor([[1.0 if error else 0.0, *touched], [0.0, *whole]])
     workers.sum_(flags)
-    failed, *used = flags.tolist()
+    (failed, *used), (_, *whole) = flags.tolist()
     if failed:
         workers.agree(error and f"update {update}: {error}")
-    for parameter, rows in zip(parameters, used, strict=True):
-        # Another worker's rows reached it. A parameter that no row reached must not decay.
-        if parameter.grad is None and rows:
-            parameter.grad = torch.zeros_like(parameter)
+    for parameter, workers_with, workers_whole in zip(parameters, used, whole, strict=True):
+        # Another worker's rows may have reached it. A parameter that no row reached must not decay.
+        if workers_with:
+            parameter.grad = of_all_workers(parameter, bool(workers_whole), workers)
     workers.sum_(total)
     if workers.world > 1:
-        whole = [p.grad for p in parameters if p.grad is not None and not isinstance(p, DTensor)]
-        for bucket in _buckets(whole):
+        parts = [
+            numbers(p.grad) for p in parameters if p.grad is not None and not isinstance(p, DTensor)
+        ]
+        for bucket in _buckets(parts):
             flat = torch.cat([g.reshape(-1) for g in bucket])
             workers.sum_(flat)
             for gradient, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
@@ -311,13 +324,15 @@ def clip_gradients(parameters: Sequence[nn.Parameter], most: float, workers: Wor
     waiting for the GPU.
     """
     sharded = [p.grad for p in parameters if isinstance(p, DTensor) and p.grad is not None]
-    if not sharded:
-        return nn.utils.clip_grad_norm_(parameters, most)
-    whole = [p.grad for p in parameters if not isinstance(p, DTensor) and p.grad is not None]
+    whole = [
+        numbers(p.grad) for p in parameters if not isinstance(p, DTensor) and p.grad is not None
+    ]
     parts = [gradient.to_local() for gradient in sharded]  # type: ignore[attr-defined]
-    squared = nn.utils.get_total_norm(parts).double() ** 2
-    workers.sum_(squared)
-    norm = (squared + nn.utils.get_total_norm(whole).double() ** 2).sqrt().float()
+    norm = nn.utils.get_total_norm(whole)
+    if sharded:
+        squared = nn.utils.get_total_norm(parts).double() ** 2
+        workers.sum_(squared)
+        norm = (squared + norm.double() ** 2).sqrt().float()
     factor = (most / (norm + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_([*parts, *whole], factor)
     return norm
