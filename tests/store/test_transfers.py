@@ -16,6 +16,7 @@ from botocore.response import StreamingBody
 from xstilts.errors import StoreError
 from xstilts.store import blobs, transfers
 from xstilts.store.client import SMALL, parsed_time
+from xstilts.store.object_keys import flat_blob_key
 from xstilts.store.store import Store
 from xstilts.store.threads import THREADS, in_order
 
@@ -236,6 +237,90 @@ def test_a_small_file_is_sent_with_its_headers_and_a_large_one_is_announced(
         assert store.size("object") == size
     puts = [request for request in requests if request[0] == "PUT"]
     assert puts == [("PUT", False), ("PUT", True)]
+
+
+def files(folder: Path, count: int) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        (folder / str(number)).write_bytes(b"file %d" % number)
+    return [folder / str(number) for number in range(count)]
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[Path]:
+    return files(tmp_path / "many", blobs._MANY)
+
+
+def test_many_files_are_looked_up_with_listings(
+    store: Store, many: list[Path], requests: list[tuple[str, bool]]
+) -> None:
+    stored = store.put_blobs(many)
+    assert [store.read_blob(blob.sha256) for blob in stored] == [path.read_bytes() for path in many]
+    methods = [method for method, _ in requests]
+    assert (methods.count("HEAD"), methods.count("PUT")) == (0, len(many))
+
+
+def test_many_files_are_stored_once(
+    store: Store, many: list[Path], requests: list[tuple[str, bool]]
+) -> None:
+    blob = store.put_blob(many[0])
+    flat = hashlib.sha256(many[1].read_bytes()).hexdigest()
+    store.put_bytes_at(flat_blob_key(flat), many[1].read_bytes())
+    requests.clear()
+    stored = store.put_blobs([*many, many[2]])
+    assert (stored[0], stored[1].sha256, stored[-1]) == (blob, flat, stored[2])
+    assert [method for method, _ in requests].count("PUT") == len(many) - 2
+    requests.clear()
+    assert store.put_blobs(many) == stored[:-1]
+    assert {method for method, _ in requests} == {"GET"}
+
+
+def test_blobs_of_another_size_are_replaced(store: Store, many: list[Path]) -> None:
+    blob = store.put_blob(many[0])
+    store.put_bytes_at(f"blobs/{blob.sha256[:2]}/{blob.sha256}", b"half")
+    store.put_blobs(many)
+    assert store.read_blob(blob.sha256) == many[0].read_bytes()
+
+
+def test_files_are_looked_up_one_by_one_in_a_store_with_several_pages(
+    store: Store, many: list[Path], requests: list[tuple[str, bool]], monkeypatch: Any
+) -> None:
+    store.put_blobs(many[:5])
+    page = store._page
+    monkeypatch.setattr(
+        store, "_page", lambda *prefix, **arguments: page(*prefix, **{**arguments, "MaxKeys": 2})
+    )
+    requests.clear()
+    store.put_blobs(many)
+    methods = [method for method, _ in requests]
+    assert methods.count("PUT") == len(many) - 5
+    assert methods.count("HEAD") == 2 * len(many) - 5
+    assert methods.count("GET") <= 2
+
+
+class Forgetful:
+    """A client that acknowledges the first PUTs and stores nothing."""
+
+    def __init__(self, client: Any, lost: int) -> None:
+        self._client, self._left, self._lock = client, iter(range(lost)), threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_object(self, **arguments: Any) -> Any:
+        with self._lock:
+            forgotten = next(self._left, None) is not None
+        return None if forgotten else self._client.put_object(**arguments)
+
+
+def test_lost_uploads_of_many_files_are_repeated(store: Store, many: list[Path]) -> None:
+    client = store.client
+    store.client = Forgetful(client, lost=3)
+    assert {store.size(f"blobs/{b.sha256[:2]}/{b.sha256}") for b in store.put_blobs(many)} == {6, 7}
+    store.delete("blobs/")
+    store.client = Forgetful(client, lost=10**6)
+    with pytest.raises(StoreError, match=r"acknowledged this blob .* twice and does not have it"):
+        store.put_blobs(many)
 
 
 # ---- what transfers are made of ----

@@ -63,7 +63,7 @@ class Store(Blobs):
         """Stores the files of a step, then its manifest. If interrupted before the last PUT, the
         step is not done.
         """
-        blobs = dict(zip(files, in_threads(self.put_blob, files.values()), strict=True))
+        blobs = dict(zip(files, self.put_blobs(files.values()), strict=True))
         manifest = Manifest(step.kind, step.fingerprint, blobs, step.to_json(), info)
         self.put_json(manifest_key(step.kind, step.fingerprint), manifest.to_json())
         return manifest
@@ -73,7 +73,7 @@ class Store(Blobs):
 
         Files of the same name are replaced. The manifest is replaced with one PUT.
         """
-        blobs = dict(zip(files, in_threads(self.put_blob, files.values()), strict=True))
+        blobs = dict(zip(files, self.put_blobs(files.values()), strict=True))
         extended = replace(manifest, files={**manifest.files, **blobs})
         self.put_json(manifest_key(manifest.kind, manifest.fingerprint), extended.to_json())
         return extended
