@@ -22,7 +22,6 @@ from benchmarks.measure import OURS, Record, interleaved, write
 from xstilts.environment import variables
 from xstilts.store.server import serve
 from xstilts.store.store import Store, file_sha256
-from xstilts.store.threads import in_threads
 
 #: Case → (files, bytes of each).
 CASES = {"500 blobs of 64 kB": (500, 64_000), "4 blobs of 128 MB": (4, 128_000_000)}
@@ -84,7 +83,7 @@ def timed(action: Callable[[], None]) -> float:
 
 def xstilts_up(source: Path, prefix: str) -> None:
     store = Store.open(f"s3://{BUCKET}/{prefix}", cache=source.parent / "unused")
-    in_threads(store.put_blob, source.iterdir())
+    store.put_blobs(source.iterdir())
 
 
 def xstilts_down(prefix: str, into: Path, names: Sequence[str]) -> None:

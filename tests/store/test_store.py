@@ -17,6 +17,7 @@ from botocore.response import StreamingBody
 
 from xstilts.errors import CorruptError, PlanError, StoreError
 from xstilts.step import Step
+from xstilts.store import transfers
 from xstilts.store.object_keys import blob_key
 from xstilts.store.server import Server, serve
 from xstilts.store.store import Store
@@ -234,7 +235,7 @@ def test_a_full_local_disk_is_a_store_error(store: Store, monkeypatch: pytest.Mo
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.client, "download_file", full)
+    monkeypatch.setattr(transfers, "_write", full)
     with pytest.raises(
         StoreError, match=r"no space left on the local disk of .* \(5 bytes needed, [\d,]+ free\)"
     ):
@@ -400,14 +401,11 @@ class Garbled:
         self.reads += 1
         return self._change(self.reads, data)
 
-    def download_file(self, bucket: str, key: str, path: str) -> None:
-        self._client.download_file(bucket, key, path)
-        Path(path).write_bytes(self._changed(Path(path).read_bytes()))
-
     def get_object(self, **arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._client.get_object(**arguments)
         data = self._changed(answer["Body"].read())
-        return {**answer, "Body": StreamingBody(io.BytesIO(data), len(data))}
+        size = {"ContentLength": len(data), "ContentRange": f"bytes 0-{len(data) - 1}/{len(data)}"}
+        return {**answer, **size, "Body": StreamingBody(io.BytesIO(data), len(data))}
 
 
 def once(number: int, data: bytes) -> bytes:

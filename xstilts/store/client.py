@@ -7,11 +7,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from xstilts.errors import StoreError, without_credentials
+from xstilts.store.threads import THREADS
+
+#: Largest file, in bytes, that is uploaded from memory with one request.
+SMALL = 4 * 1024 * 1024
 
 
 @cache
@@ -31,19 +36,22 @@ def make_client() -> Any:
     Short timeouts and few retries report an unreachable server within seconds.
     """
     import boto3
+    import botocore
     from botocore.config import Config
     from botocore.session import Session
 
-    botocore = logging.getLogger("botocore")
-    if botocore.level == logging.NOTSET:  # each client says where its credentials are from
-        botocore.setLevel(logging.WARNING)
+    log = logging.getLogger("botocore")
+    if log.level == logging.NOTSET:  # each client says where its credentials are from
+        log.setLevel(logging.WARNING)
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},
         connect_timeout=4,
         read_timeout=60,
         retries={"max_attempts": _attempts(), "mode": "standard"},
-        max_pool_connections=32,
+        max_pool_connections=THREADS * THREADS,  # parts of each of several objects
+        # Botocore puts its own together from thirty parts, twice for each request.
+        user_agent=f"xstilts Botocore/{botocore.__version__}",
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -52,9 +60,17 @@ def make_client() -> Any:
     session.register_component("data_loader", _descriptions())
     parsers = session.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=parsed_time)
-    return boto3.session.Session(botocore_session=session).client(
+    client = boto3.session.Session(botocore_session=session).client(
         "s3", region_name=region, config=config
     )
+    client.meta.events.register("before-send.s3.PutObject", _send_at_once)
+    return client
+
+
+def _send_at_once(request: Any, **_: Any) -> None:
+    """Sends a small body with its headers. Botocore asks the server first whether it wants any."""
+    if int(request.headers.get("Content-Length", SMALL + 1)) <= SMALL:
+        request.headers.pop("Expect", None)
 
 
 def _attempts() -> int:
@@ -63,12 +79,15 @@ def _attempts() -> int:
 
 
 def parsed_time(value: Any) -> datetime:
-    """A time in a response. Botocore's own parser takes half of the time of a listing."""
+    """A time in a response: ISO 8601 in a listing, RFC 9110 in a header. Botocore's own parser
+    takes half of the time of a listing.
+    """
     from botocore.utils import parse_timestamp
 
     try:
-        time = datetime.fromisoformat(value)
-    except (TypeError, ValueError):  # the date of a header, or seconds
+        is_header = str(value).endswith("GMT")
+        time = parsedate_to_datetime(value) if is_header else datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # seconds
         return cast(datetime, parse_timestamp(value))
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 

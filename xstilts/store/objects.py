@@ -1,6 +1,5 @@
 """Objects of a bucket below a prefix: reading, writing, listing and deleting them by key."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,20 +7,11 @@ from typing import Any
 
 from xstilts.errors import CorruptError
 from xstilts.step import canonical_json
-from xstilts.store import documents, listing
+from xstilts.store import documents, listing, transfers
 from xstilts.store.client import explained, is_absent, status_of
 from xstilts.store.object_keys import is_hashed
 from xstilts.store.threads import in_threads
 from xstilts.stored_documents import kind_of
-
-#: How often an object is read before it is called corrupt: a transfer may have lost bytes.
-READS = 3
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class Objects:
@@ -65,7 +55,7 @@ class Objects:
         from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 
         with explained(self._where(key)):
-            for attempt in range(READS):
+            for attempt in range(transfers.READS):
                 try:
                     answer = self.client.get_object(Bucket=self.bucket, Key=self._key(key))
                     body: bytes = answer["Body"].read()
@@ -75,7 +65,7 @@ class Objects:
                         return None
                     raise
                 except (IncompleteReadError, ResponseStreamingError):
-                    if attempt == READS - 1:
+                    if attempt == transfers.READS - 1:
                         raise
         raise AssertionError("unreachable")
 
@@ -102,15 +92,20 @@ class Objects:
 
     def put_file(self, key: str, path: Path) -> None:
         with explained(self._where(key)):
-            self.client.upload_file(str(path), self.bucket, self._key(key))
+            transfers.upload(self.client, self.bucket, self._key(key), path)
 
     def get_file(self, key: str, path: Path) -> Path:
+        self.download(key, path)
+        return path
+
+    def download(self, key: str, path: Path) -> str:
+        """Downloads an object to a file, and returns the SHA-256 of its bytes."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
         with explained(self._where(key), path, lambda: self.size(key)):
-            self.client.download_file(self.bucket, self._key(key), str(part))
+            sha256 = transfers.download(self.client, self.bucket, self._key(key), part)
         os.replace(part, path)
-        return path
+        return sha256
 
     def get_folder(self, prefix: str, into: Path) -> int:
         """Downloads everything under a prefix to a folder; returns the number of files. StoreError

@@ -5,37 +5,32 @@ the SHA-256. A step is done once its manifest exists, which is written last with
 writers of a step can only race for whose complete manifest is kept.
 """
 
-import fcntl
-import hashlib
-import os
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import CorruptError, PlanError, StoreError
+from xstilts.errors import CorruptError, PlanError
 from xstilts.step import Step
 from xstilts.store import documents
-from xstilts.store.client import explained, is_absent, make_client
-from xstilts.store.manifest import Blob, Manifest
-from xstilts.store.object_keys import blob_key, blob_of, flat_blob_key, is_manifest, manifest_key
-from xstilts.store.objects import READS, Objects, file_sha256
+from xstilts.store.blobs import Blobs
+from xstilts.store.client import make_client
+from xstilts.store.manifest import Manifest
+from xstilts.store.object_keys import is_manifest, manifest_key
 from xstilts.store.private_files import cache_folder, private_folder
-from xstilts.store.threads import THREADS, in_threads
+from xstilts.store.threads import in_threads
+from xstilts.store.transfers import file_sha256
 
 __all__ = ["Store", "file_sha256"]
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?$")
-_PART = 16 * 1024 * 1024
 #: Steps that are looked up one by one in a store with more than a page of them.
 _FEW = 500
 
 
-class Store(Objects):
+class Store(Blobs):
     """Blobs, steps and checkpoints. Safe to use from several threads."""
 
     @classmethod
@@ -62,193 +57,13 @@ class Store(Objects):
         store._page("runs/", Delimiter="/", MaxKeys=1)
         return store
 
-    # ---- blobs ----
-
-    def put_blob(self, path: Path) -> Blob:
-        """Stores a file by content, unless the store already has it."""
-        from boto3.s3.transfer import TransferConfig
-
-        config = TransferConfig(
-            multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=THREADS
-        )
-        blob = Blob(file_sha256(path), path.stat().st_size)
-
-        def put(key: str) -> None:
-            with explained(self._where(key)):
-                self.client.upload_file(str(path), self.bucket, self._key(key), Config=config)
-
-        self._put_unless_stored(blob, put)
-        return blob
-
-    def put_bytes(self, data: bytes) -> Blob:
-        """Stores bytes by content."""
-        blob = Blob(hashlib.sha256(data).hexdigest(), len(data))
-        self._put_unless_stored(blob, lambda key: self.put_bytes_at(key, data))
-        return blob
-
-    def _put_unless_stored(self, blob: Blob, put: Callable[[str], None]) -> None:
-        """StoreError if the server acknowledges a blob twice and does not have it."""
-        key = blob_key(blob.sha256)
-        if self.size(key) == blob.size or (
-            self._has_flat_blobs and self.size(flat_blob_key(blob.sha256)) == blob.size
-        ):
-            return
-        for _ in range(2):
-            put(key)
-            if self.size(key) == blob.size:
-                return
-        raise StoreError(
-            f"{self._where(key)}: the server acknowledged this blob ({blob.size} bytes) twice and "
-            "does not have it; check the server's log and disk, then run the same command again",
-            temporary=True,
-        )
-
-    @cached_property
-    def _has_flat_blobs(self) -> bool:
-        """Whether an earlier version wrote blobs to this store. One page shows it: the folders of
-        this version are fewer than its entries.
-        """
-        page = self._page("blobs/", Delimiter="/")
-        return any(blob_of(item["Key"]) for item in page.get("Contents", ()))
-
-    def blob_path(self, sha256: str) -> Path:
-        """A local file with the bytes of a blob.
-
-        The SHA-256 is verified on every read. A corrupt file in the cache is downloaded again; a
-        blob that is corrupt or missing in the store is a StoreError. Of the processes that share a
-        cache, such as the workers of a node, one downloads a blob while the others wait.
-        """
-        cached = self._cached(sha256)
-        if cached.is_file() and file_sha256(cached) == sha256:
-            return cached
-        cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(cached.parent / ".lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # released when this process ends for any reason
-            if not (cached.is_file() and file_sha256(cached) == sha256):
-                self._fetch(sha256, cached)
-        return cached
-
-    def _cached(self, sha256: str) -> Path:
-        return self.cache / sha256[:2] / sha256
-
-    def _fetch(self, sha256: str, cached: Path) -> None:
-        part = cached.with_name(f"{sha256}.{os.getpid()}.{threading.get_ident()}.part")
-        try:
-            self._read_verified(sha256, partial(self._download, part))
-            os.replace(part, cached)
-        finally:
-            part.unlink(missing_ok=True)
-
-    def check_blob(self, sha256: str) -> None:
-        """Reads a blob and checks its SHA-256, without the cache. StoreError as for `blob_path`."""
-        self._read_verified(sha256, self._digest)
-
-    def _read_verified(self, sha256: str, read: Callable[[str], str | None]) -> None:
-        """Reads a blob, up to three times, until it has its SHA-256. StoreError if it is missing,
-        if it is corrupt, or if the server sends other bytes each time.
-
-        read: key → SHA-256 of the bytes that were read, empty if the transfer ended early, None if
-            the object does not exist.
-        """
-        key = blob_key(sha256)
-
-        def digest() -> str:
-            # The first key again after the flat one, from which it may have moved meanwhile.
-            for each in (key, flat_blob_key(sha256), key):
-                if (result := read(each)) is not None:
-                    return result
-            raise CorruptError(
-                f"{self._where(key)}: missing, although a finished step needs it; `xstilts "
-                "store verify --repair` removes the steps that need it, then run the plan again"
-            )
-
-        self._until_equal(
-            key,
-            sha256,
-            digest,
-            "`xstilts store verify --repair` removes it and the steps that need it, then run the "
-            "plan again",
-        )
-
-    def _until_equal(self, key: str, sha256: str, digest: Callable[[], str], advice: str) -> None:
-        """Reads an object until it has its SHA-256, up to READS times. CorruptError once two reads
-        agree on another one, StoreError if each has other bytes.
-
-        Args:
-            key: of the object.
-            sha256: that it must have.
-            digest: reads it and returns its SHA-256; empty if the transfer ended early.
-            advice: what to do about a corrupt object.
-        """
-        digests: list[str] = []
-        for _ in range(READS):
-            current = digest()
-            if current == sha256:
-                return
-            if current and current in digests:
-                raise CorruptError(
-                    f"{self._where(key)}: corrupt: SHA-256 mismatch (two downloads have "
-                    f"{current[:16]}…); {advice}"
-                )
-            digests.append(current)
-        raise StoreError(
-            f"{self._where(key)}: {READS} downloads returned different bytes, so the transfer is "
-            "not reliable; check the network and the server. Nothing needs to be deleted",
-            temporary=True,
-        )
-
-    def _download(self, path: Path, key: str) -> str | None:
-        """The SHA-256 of an object that was downloaded, None if it does not exist."""
-        from botocore.exceptions import ClientError
-
-        with explained(self._where(key), path, lambda: self.size(key)):
-            try:
-                self.client.download_file(self.bucket, self._key(key), str(path))
-            except ClientError as error:
-                if is_absent(error):
-                    return None
-                raise
-        return file_sha256(path)
-
-    def _digest(self, key: str) -> str | None:
-        """The SHA-256 of an object, read in one stream. Empty if the stream ended early, None if
-        the object does not exist.
-        """
-        from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
-
-        digest = hashlib.sha256()
-        with explained(self._where(key)):
-            try:
-                answer = self.client.get_object(Bucket=self.bucket, Key=self._key(key))
-            except ClientError as error:
-                if is_absent(error):
-                    return None
-                raise
-            try:
-                for chunk in answer["Body"].iter_chunks(1 << 20):
-                    digest.update(chunk)
-            except (IncompleteReadError, ResponseStreamingError):
-                return ""
-        return digest.hexdigest()
-
-    def fetch(self, hashes: Iterable[str]) -> None:
-        """Downloads the blobs that the cache does not have, several at a time. Reading them from
-        the cache verifies them as always.
-        """
-        missing = [each for each in dict.fromkeys(hashes) if not self._cached(each).is_file()]
-        in_threads(self.blob_path, missing)
-
-    def read_blob(self, sha256: str) -> bytes:
-        """The verified bytes of a blob."""
-        return self.blob_path(sha256).read_bytes()
-
     # ---- steps ----
 
     def commit(self, step: Step, files: Mapping[str, Path], info: Mapping[str, Any]) -> Manifest:
         """Stores the files of a step, then its manifest. If interrupted before the last PUT, the
         step is not done.
         """
-        blobs = dict(zip(files, in_threads(self.put_blob, files.values()), strict=True))
+        blobs = dict(zip(files, self.put_blobs(files.values()), strict=True))
         manifest = Manifest(step.kind, step.fingerprint, blobs, step.to_json(), info)
         self.put_json(manifest_key(step.kind, step.fingerprint), manifest.to_json())
         return manifest
@@ -258,7 +73,7 @@ class Store(Objects):
 
         Files of the same name are replaced. The manifest is replaced with one PUT.
         """
-        blobs = dict(zip(files, in_threads(self.put_blob, files.values()), strict=True))
+        blobs = dict(zip(files, self.put_blobs(files.values()), strict=True))
         extended = replace(manifest, files={**manifest.files, **blobs})
         self.put_json(manifest_key(manifest.kind, manifest.fingerprint), extended.to_json())
         return extended
@@ -381,7 +196,7 @@ class Store(Objects):
             self._until_equal(
                 key,
                 sha256,
-                lambda: file_sha256(self.get_file(key, path)),
+                lambda: self.download(key, path),
                 "delete this checkpoint folder and run the plan again",
             )
             return name, path

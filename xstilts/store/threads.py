@@ -1,7 +1,9 @@
 """Several requests at a time."""
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 THREADS = 8
@@ -18,6 +20,25 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
         futures = [pool.submit(function, item) for item in items]
         try:
             return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[Result, None, None]:
+    """The function's results for items in order, from 8 threads. At most 16 items are in progress
+    or wait for the caller, so there may be any number of them. The first error cancels the rest.
+    """
+    remaining = iter(items)
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = deque(pool.submit(function, item) for item in islice(remaining, 2 * THREADS))
+        try:
+            while futures:
+                result = futures.popleft().result()
+                futures.extend(pool.submit(function, item) for item in islice(remaining, 1))
+                yield result
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
