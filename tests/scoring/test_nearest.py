@@ -36,6 +36,14 @@ def test_the_nearest_come_first_and_equals_in_order_of_place() -> None:
 
 
 @pytest.mark.usefixtures("dtype")
+def test_empty_chunks_of_the_pool_change_nothing() -> None:
+    queries, pool = torch.randn(5, 8), torch.randn(70, 8)
+    chunks = [pool[:0], pool[:30], pool[:0], pool[30:], pool[:0]]
+    result, _ = nearest_candidates(queries, lambda: chunks, pool.__getitem__, 20)
+    assert torch.equal(result, nearest(queries, pool, 70))
+
+
+@pytest.mark.usefixtures("dtype")
 def test_chunks_of_the_pool_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     queries, pool = torch.randn(5, 8), torch.randn(70, 8)

@@ -128,6 +128,8 @@ def _shortlists(
     first, mean = 0, None
     memory = _Memory()
     for part in pool:
+        if not len(part):
+            continue
         part = part.to(queries.device).float()
         if mean is None:
             mean = _mean([part])

@@ -143,11 +143,11 @@ def _at_least(
     size = similar.shape[0 if turned else 1]
     group = _GROUP if size % _GROUP == 0 else 1
     if turned:
-        grouped = similar.view(size // group, group, -1)
+        grouped = similar.view(size // group, group, similar.shape[1])
         queries, groups = (grouped.amax(1) >= limits).T.nonzero(as_tuple=True)
         inside = grouped[groups, :, queries]
     else:
-        grouped = similar.view(len(similar), -1, group)
+        grouped = similar.view(len(similar), size // group, group)
         queries, groups = (grouped.amax(2) >= limits[:, None]).nonzero(as_tuple=True)
         inside = grouped[queries, groups]
     chosen, columns = (inside >= limits[queries, None]).nonzero(as_tuple=True)
