@@ -150,7 +150,9 @@ def test_an_interrupted_wait_says_that_the_run_continues_and_how_to_attach(
     kfp_server.states = ["RUNNING"]
     command = [sys.executable, "-c", UNTIL_INTERRUPTED, "wait", RUN, "--store", run.uri]
     process = subprocess.Popen(
-        [*command, "--host", kfp_server.address], stderr=subprocess.PIPE, text=True
+        [*command, "--host", kfp_server.address, "--every", "0.1"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         while len(kfp_server.requests) < 3:
