@@ -141,7 +141,7 @@ class S3Target:
         if name not in self.sizes:
             return None
         with tempfile.TemporaryDirectory(prefix="xstilts-verify-") as scratch:
-            return file_sha256(self.store.get_file(name, Path(scratch) / "file"))
+            return self.store.download(name, Path(scratch) / "file")
 
     def read(self, name: str) -> bytes | None:
         return self.store.get_bytes_at(name)
