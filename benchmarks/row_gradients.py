@@ -86,9 +86,9 @@ def _work(
     dist.init_process_group(
         "gloo", (Path(folder) / "rendezvous").as_uri(), rank=rank, world_size=world
     )
-    found = seconds(width, updates, as_rows, Workers(rank, world))
+    median = seconds(width, updates, as_rows, Workers(rank, world))
     if rank == 0:
-        torch.save(found, Path(folder) / "seconds.pt")
+        torch.save(median, Path(folder) / "seconds.pt")
     dist.destroy_process_group()
 
 
