@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from pathlib import Path
 
 #: Seconds between two checks of whether the run exists.
 INTERVAL = 1.0
@@ -16,15 +15,12 @@ def end_with_parent() -> None:
     """
     run = os.environ.get("XSTILTS_LOCAL")
     if run and os.uname().sysname == "Linux":
-        from xstilts.store.server import die_with_parent
+        from xstilts.store.server import die_with_parent, is_running
+
+        def watch() -> None:
+            while is_running(int(run)):
+                time.sleep(INTERVAL)
+            os._exit(1)
 
         die_with_parent(int(run))
-        threading.Thread(
-            target=_watch, args=(Path(f"/proc/{run}"),), name="run-watch", daemon=True
-        ).start()
-
-
-def _watch(run: Path) -> None:
-    while run.exists():
-        time.sleep(INTERVAL)
-    os._exit(1)
+        threading.Thread(target=watch, name="run-watch", daemon=True).start()

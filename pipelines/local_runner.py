@@ -121,6 +121,7 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
             [sys.executable, "-m", "components.launch.head", str(cpus), str(address)],
             stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
             env=os.environ | {HEAD: mark},
+            start_new_session=True,  # Ctrl-C must not end Ray before the steps that use it
         )  # fmt: skip
     os.environ["XSTILTS_RAY_ADDRESS_FILE"] = str(address)
     try:

@@ -13,7 +13,8 @@ STEP = "import time; from components.orphan import end_with_parent; end_with_par
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc (Linux)")
-def test_a_step_behind_a_shell_ends_with_the_run() -> None:
+@pytest.mark.parametrize("waits", [True, False], ids=["reaped", "zombie"])
+def test_a_step_behind_a_shell_ends_with_the_run(waits: bool) -> None:
     run = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     environment = {**os.environ, "XSTILTS_LOCAL": str(run.pid), "PYTHONPATH": str(ROOT)}
     command = ["sh", "-ec", '"$0" -c "$1"; echo unreachable', sys.executable, STEP]
@@ -23,8 +24,10 @@ def test_a_step_behind_a_shell_ends_with_the_run() -> None:
         assert shell.stdout.readline() == "started\n"
         assert shell.poll() is None
         run.kill()
-        run.wait()
+        if waits:
+            run.wait()
         assert shell.wait(timeout=30) == 1
     finally:
         shell.kill()
         run.kill()
+        run.wait()

@@ -20,10 +20,12 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
+from components.launch.descendants import children
 from xstilts.data.encoded import EncodedRows, Images
 from xstilts.models.batch import Segment
 from xstilts.models.picture_inputs import FixedPictures
 from xstilts.models.processor import Processor
+from xstilts.store.server import is_running
 from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_optimiser, train
 from xstilts.training.prefetch import (
     MicroBatch,
@@ -102,22 +104,9 @@ def equal(one: MicroBatch, other: MicroBatch) -> bool:
     )
 
 
-def children(process: int) -> set[int]:
-    tasks = Path(f"/proc/{process}/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
-
-
 def workers(process: int | None = None) -> set[int]:
     """The background processes: children of the server, which is a child of the process."""
-    return {pid for server in children(process or os.getpid()) for pid in children(server)}
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs. One that has ended may wait for its parent to notice."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return {worker.pid for server in children(process) for worker in children(server.pid)}
 
 
 def wait_until(condition: Any, seconds: float = 20.0) -> bool:
@@ -229,7 +218,7 @@ def test_processes_end_with_the_step(prepared: Prepared) -> None:
         next(background((0, [k % 4]) for k in range(1000)))
         running = workers()
         assert len(running) == 2
-    assert wait_until(lambda: not any(alive(pid) for pid in running))
+    assert wait_until(lambda: not any(is_running(pid) for pid in running))
 
 
 #: The script unpickles what tests of this module made, so it imports them.
@@ -261,12 +250,13 @@ def test_processes_end_with_a_killed_worker(prepared: Prepared, tmp_path: Path) 
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    running = children(process.pid) | workers(process.pid)
+    servers = {child.pid for child in children(process.pid)}
+    running = servers | workers(process.pid)
     assert workers(process.pid)
     process.kill()
     process.wait()
     process.stdout.close()
-    assert wait_until(lambda: not any(alive(pid) for pid in running))
+    assert wait_until(lambda: not any(is_running(pid) for pid in running))
 
 
 @pytest.mark.parametrize(

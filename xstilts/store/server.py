@@ -58,14 +58,25 @@ def die_with_parent(run: int | None = None, by: signal.Signals = signal.SIGKILL)
     """Makes the kernel end this process when its parent dies for whatever reason (Linux only).
 
     Args:
-        run: a process; if it does not exist any more, this process exits now. The kernel does not
+        run: a process; if it does not run any more, this process exits now. The kernel does not
             report a parent that died before this call.
         by: the signal. SIGTERM lets this process stop its own children.
     """
     if os.uname().sysname == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
-        if run is not None and not Path(f"/proc/{run}").exists():
+        if run is not None and not is_running(run):
             os._exit(1)
+
+
+def is_running(process: int) -> bool:
+    """Whether a process runs (Linux only). One that has ended does not, even if its parent, a
+    shell script for example, never waits for it, and the kernel keeps its entry.
+    """
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _free_port() -> int:

@@ -46,6 +46,7 @@ def test_a_run_killed_while_ray_starts_leaves_no_process(seconds: float, tmp_pat
     [
         ("/raylet/raylet ", "raylet"),
         ("/gcs/gcs_server ", "gcs_server"),
+        ("components.launch.ray_node ", "driver"),
         ("components.launch.head ", "head process"),
     ],
 )
@@ -76,27 +77,27 @@ def started(home: Path) -> list[str]:
     return [line for line in left_behind(home) if not line.startswith(f"{os.getpid()} ")]
 
 
-#: A program whose first Ray has a server that ends at once.
-FIRST_RAY_FAILS = """
-import os, sys
-from pathlib import Path
-from ray._private import services
-from components.launch import head
-os.environ["XSTILTS_LOCAL"] = str(os.getppid())
-services.RAYLET_EXECUTABLE = sys.argv[2]
-head.main(2, Path(sys.argv[1]))
+#: A raylet that ends at once when it is first started.
+FIRST_RAYLET_ENDS = """#!/bin/sh
+mkdir "$0.started" 2>/dev/null && exit 1
+exec {raylet} "$@"
 """
+#: Ray's head with another raylet.
+HEAD = "import sys; from pathlib import Path; from components.launch import head; " \
+    "head.main(2, Path(sys.argv[1]), 'tests.components.launch.other_raylet')"  # fmt: skip
 
 
 def test_ray_is_started_again_if_its_raylet_ends_while_it_starts(tmp_path: Path) -> None:
-    server, address = tmp_path / "raylet", tmp_path / "address"
-    server.write_text("#!/bin/sh\nexit 1\n")
-    server.chmod(0o700)
+    from ray._private import services
+
+    raylet, address = tmp_path / "raylet", tmp_path / "address"
+    raylet.write_text(FIRST_RAYLET_ENDS.format(raylet=services.RAYLET_EXECUTABLE))
+    raylet.chmod(0o700)
     environment = {
-        **os.environ, "XSTILTS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
-        **private_ray.settings(),
+        **os.environ, **private_ray.settings(), "XSTILTS_CACHE": str(tmp_path / "cache"), "XSTILTS_LOCAL": str(os.getpid()),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OTHER_RAYLET": str(raylet),
     }  # fmt: skip
-    command = [sys.executable, "-c", FIRST_RAY_FAILS, str(address), str(server)]
+    command = [sys.executable, "-c", HEAD, str(address)]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
@@ -108,5 +109,7 @@ def test_ray_is_started_again_if_its_raylet_ends_while_it_starts(tmp_path: Path)
     finally:
         process.terminate()
         process.wait(30)
-    assert "Ray's raylet ended while Ray started: attempt 1 of 3" in (tmp_path / "log").read_text()
+    log_text = (tmp_path / "log").read_text()
+    assert "Ray's raylet ended while Ray started" in log_text
+    assert "attempt 1 of 3 to start Ray failed" in log_text
     assert wait_until_gone(tmp_path, 30) == []

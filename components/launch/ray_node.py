@@ -1,0 +1,99 @@
+"""Starts a Ray of this machine and watches it: python -m components.launch.ray_node CPUS FILE.
+
+A child of head.py, which ends all that is started here.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from components.launch import private_ray
+from components.launch.descendants import children
+from components.launch.local import ray_start_seconds, set_environment
+from xstilts.errors import InfrastructureError
+from xstilts.store.server import die_with_parent, ended
+
+#: The exit code if one of Ray's servers ended while Ray started (EX_TEMPFAIL of <sysexits.h>).
+SERVER_ENDED = 75
+#: Servers that Ray cannot start without. It does not notice that one ends while it starts.
+_SERVERS = ("gcs_server", "raylet")
+
+
+def ended_file(address_file: Path) -> Path:
+    """Says which process of Ray ended, and how."""
+    return address_file.with_suffix(".ended")
+
+
+def main(cpus: int, address_file: Path) -> int:
+    """Starts Ray, writes its address to a file atomically, and waits until a process of Ray ends.
+    Returns the exit code.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # Ray's processes inherit it
+    die_with_parent(int(os.environ["XSTILTS_LOCAL"]))
+    set_environment()
+    import ray
+
+    try:
+        with (
+            private_ray.agent_ports(),
+            private_ray.patient(ray_start_seconds(), _check_servers),
+        ):
+            context = ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+            )
+    except Exception as error:
+        if server := _ended_server():
+            print(f"Ray's {server} ended while Ray started ({error})", file=sys.stderr, flush=True)
+            return SERVER_ENDED
+        raise
+    part = address_file.with_suffix(".part")
+    part.write_text(context.address_info["address"])
+    os.replace(part, address_file)
+    ended_file(address_file).write_text(_first_death())
+    return InfrastructureError.exit_code
+
+
+def _ended_server() -> str | None:
+    """The name of one of Ray's servers that has ended."""
+    ended_children = (child.name for child in children() if child.state == "Z")
+    return next((name for name in ended_children if name in _SERVERS), None)
+
+
+def _check_servers() -> None:
+    if server := _ended_server():
+        raise InfrastructureError(f"no {server}")
+
+
+def _first_death() -> str:
+    """Waits until a process of Ray ends; returns which one, and how."""
+    from ray._private.worker import _global_node
+
+    while not (dead := _global_node.dead_processes()):
+        time.sleep(0.5)
+    kind, process = dead[0]
+    return f"{kind} ended ({ended(process.returncode)})"
+
+
+def main_and_exit() -> None:
+    """`main` with the command line's arguments. Exits without Ray's clean-up at exit, which would
+    wait for what died.
+    """
+    code = 1
+    try:
+        code = main(int(sys.argv[1]), Path(sys.argv[2]))
+    except Exception:  # noqa: BLE001 - printed, and the exit code says it
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main_and_exit()
