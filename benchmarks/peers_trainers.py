@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers as tf
 
-from benchmarks import training_ours
+from benchmarks import peers_transformers, training_ours
 from benchmarks.trainer_jobs import Peer, job_of, tokenizer
 from benchmarks.training_cases import PAD, START, Case, Row, model_of
 
@@ -38,7 +37,6 @@ PEERS: Mapping[str, Peer] = {
         "swift", "ms-swift", False,
         "group_by_length, fused AdamW; its packing needs FlashAttention; bf16 on a GPU",
         {
-            "classification": "not driven: only text generation is",
             "span": "no heads for spans",
             "tagging": "no heads for tags",
         },
@@ -69,7 +67,7 @@ def python_of(name: str, chosen: str | None) -> str | None:
 def unavailable(case: Case, name: str, python: str | None) -> str | None:
     """Why a trainer cannot run a case; None if it can."""
     if case.images:
-        return "not driven: only text generation is"
+        return "not driven: only cases without images are"
     return PEERS[name].lacks.get(case.format) or (None if python else "not installed")
 
 
@@ -110,16 +108,19 @@ def train(
             if ended.returncode:
                 raise RuntimeError(f"{name} ended with {ended.returncode}:\n{log.read()[-4000:]}")
         result = json.loads(Path(job["result"]).read_text(encoding="utf-8"))
-        first = rows_in(result["steps"][0])
-        check(case, name, rows, result["steps"], training_ours.loss_of(case, model, first))
-        trained = tf.AutoModelForCausalLM.from_pretrained(job["saved"], dtype=torch.float32)
-        return result["seconds"], training_ours.loss_of(case, trained, dev)
+        check(case, name, rows, result, model)
+        trained: Any = type(model).from_pretrained(job["saved"], dtype=torch.float32)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return result["seconds"], peers_transformers.metric(case, trained.to(device).eval(), dev, [])
 
 
 def rows_in(step: Mapping[str, Any]) -> list[Row]:
     """The rows of an update, however they were padded or packed: each begins with START."""
     found: list[Row] = []
     for ids, labels in zip(step["ids"], step["labels"], strict=True):
+        if isinstance(labels, int):  # a class
+            found.append(Row([token for token in ids if token != PAD], label=labels))
+            continue
         for token, label in zip(ids, labels, strict=True):
             if token == PAD and label < 0:
                 continue
@@ -131,12 +132,13 @@ def rows_in(step: Mapping[str, Any]) -> list[Row]:
 
 
 def check(
-    case: Case, name: str, rows: Sequence[Row], steps: Sequence[Mapping[str, Any]], ours: float
+    case: Case, name: str, rows: Sequence[Row], result: Mapping[str, Any], model: Any
 ) -> None:
     """Raises OtherTraining if a trainer did not have the case's rows and labels once each, the same
-    number of rows in every update, and our loss in the first.
+    number of rows in every update, and in the first update without dropout our loss under the
+    initial weights. `result` is what `benchmarks/trainer_process.py` wrote.
     """
-    seen = [rows_in(step) for step in steps]
+    seen = [rows_in(step) for step in result["steps"]]
     sizes = [len(update) for update in seen]
     if sizes != [case.batch] * case.updates:
         raise OtherTraining(f"{name}: updates of {sizes} rows, not {case.updates} × {case.batch}")
@@ -146,8 +148,12 @@ def check(
         raise OtherTraining(f"{name}: {had} supervised tokens in an epoch, not {wanted}")
     if Counter(_keys(trained)) != Counter(_keys(rows)):
         raise OtherTraining(f"{name}: other rows, with the same number of supervised tokens")
+    first, theirs = rows_in(result["without_dropout"]), result["without_dropout"]["loss"]
+    if Counter(_keys(first)) - Counter(_keys(rows)) or len(first) != case.batch:
+        raise OtherTraining(f"{name}: other rows in the first update without dropout")
+    of = training_ours.loss_of if case.objective == "lm" else peers_transformers.loss_of
+    ours = of(case, model, first)
     tolerance = TOLERANCE_BF16 if torch.cuda.is_available() else TOLERANCE
-    theirs = steps[0]["loss"]
     if not math.isclose(theirs, ours, rel_tol=tolerance):
         raise OtherTraining(f"{name}: loss {theirs:.6f} in the first update, not {ours:.6f}")
 
@@ -156,5 +162,5 @@ def _supervised(rows: Sequence[Row]) -> int:
     return sum(label >= 0 for row in rows for label in row.labels)
 
 
-def _keys(rows: Sequence[Row]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    return ((tuple(row.ids), tuple(row.labels)) for row in rows)
+def _keys(rows: Sequence[Row]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], int]]:
+    return ((tuple(row.ids), tuple(row.labels), row.label) for row in rows)

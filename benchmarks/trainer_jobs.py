@@ -21,7 +21,7 @@ from typing import Any
 import tokenizers
 import transformers as tf
 
-from benchmarks.training_cases import END, PAD, START, VOCABULARY, Case, Row
+from benchmarks.training_cases import CLASSES, END, PAD, START, VOCABULARY, Case, Row
 from xstilts.training.loop import TrainingSettings
 
 
@@ -60,7 +60,7 @@ def job_of(
     case: Case, peer: Peer, rows: Sequence[Row], seed: int, folder: Path, cuda: bool
 ) -> dict[str, Any]:
     """What `benchmarks/trainer_process.py` reads."""
-    examples = packs(case, rows, seed) if peer.packed else [example(row) for row in rows]
+    examples = packs(case, rows, seed) if peer.packed else [example(case, row) for row in rows]
     return {
         "module": peer.module, "arguments": arguments(case, peer, seed, folder, cuda),
         "rows": examples, "data": str(folder / "data"), "saved": str(folder / "saved"),
@@ -68,10 +68,11 @@ def job_of(
     }  # fmt: skip
 
 
-def example(row: Row) -> dict[str, Any]:
+def example(case: Case, row: Row) -> dict[str, Any]:
     """A row as ms-swift caches it."""
     size = len(row.ids)
-    return {"input_ids": row.ids, "labels": row.labels, "length": size, "lengths": [size]}
+    labels = row.label if case.format == "classification" else row.labels
+    return {"input_ids": row.ids, "labels": labels, "length": size, "lengths": [size]}
 
 
 def packs(case: Case, rows: Sequence[Row], seed: int) -> list[dict[str, Any]]:
@@ -106,8 +107,11 @@ def arguments(case: Case, peer: Peer, seed: int, folder: Path, cuda: bool) -> di
         "disable_tqdm": True, "dataloader_num_workers": 2 if cuda else 0,
     }  # fmt: skip
     if peer.module == "swift":
-        return both | {
-            "model": str(folder / "model"), "model_type": "llama", "template": "dummy",
+        lm = case.objective == "lm"
+        task = {"task_type": "causal_lm"} if lm else {"task_type": "seq_cls", "num_labels": CLASSES}
+        return both | task | {
+            "model": str(folder / "model"), "model_type": "llama" if lm else "bert",
+            "template": "dummy",
             "tuner_type": "full", "torch_dtype": "float32", "attn_impl": "sdpa", "use_hf": True,
             "check_model": False, "gradient_checkpointing": False, "group_by_length": True,
             "cached_dataset": str(folder / "data"), "truncation_strategy": "split",

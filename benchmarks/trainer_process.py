@@ -21,10 +21,13 @@ class Watched:
     """What the latest training did: its time in seconds, its batches with their losses, its model.
 
     Nothing is converted while it runs, so a GPU does not wait for it.
+
+    Attributes:
+        dropout: Whether trainings have the model's dropout.
     """
 
     def __init__(self) -> None:
-        self.seconds, self.model = 0.0, None
+        self.seconds, self.model, self.dropout = 0.0, None, True
         self.steps: list[tuple[Any, Any, Any]] = []
 
     def over(self, trainer_class: Any) -> None:
@@ -34,7 +37,10 @@ class Watched:
         train, training_step = trainer_class.train, trainer_class.training_step
 
         def timed(trainer: Any, *positional: Any, **named: Any) -> Any:
-            self.steps.clear()
+            self.steps = []
+            for module in () if self.dropout else trainer.model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = 0.0
             started = time.perf_counter()
             result = train(trainer, *positional, **named)
             if torch.cuda.is_available():
@@ -78,16 +84,22 @@ def main(path: Path) -> None:
     watched = Watched()
     watched.over(transformers.Trainer)
     # The first epoch of a process also pays for loading libraries. Other alternatives train in a
-    # process that is already warm.
-    for _ in range(2):
-        run(job["module"], job["arguments"])
+    # process that is already warm. Without dropout, its first loss can be compared.
+    watched.dropout = False
+    run(job["module"], job["arguments"])
+    first = watched.steps[:1]
+    watched.dropout = True
+    run(job["module"], job["arguments"])
     assert watched.model is not None
     watched.model.save_pretrained(job["saved"])
-    steps = [
-        {"ids": ids.tolist(), "labels": labels.tolist(), "loss": float(loss)}
-        for ids, labels, loss in watched.steps
-    ]
-    result = {"seconds": watched.seconds, "steps": steps}
+    epoch, [compared] = (
+        [
+            {"ids": ids.tolist(), "labels": labels.tolist(), "loss": float(loss)}
+            for ids, labels, loss in steps
+        ]
+        for steps in (watched.steps, first)
+    )
+    result = {"seconds": watched.seconds, "steps": epoch, "without_dropout": compared}
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 

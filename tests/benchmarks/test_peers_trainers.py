@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import peers_trainers, peers_transformers, trainer_jobs, training_ours
 from benchmarks.peers_trainers import PEERS, OtherTraining, check, rows_in, unavailable
@@ -31,6 +32,13 @@ def padded(rows: list[Row], loss: float = 9.75) -> dict[str, Any]:
 
 
 STEPS = [padded(ROWS[:3]), padded(ROWS[3:])]
+MODEL = model_of(CASE, 0, head=True)
+LOSS = training_ours.loss_of(CASE, model_of(CASE, 0, head=True), ROWS[:3])
+
+
+def result(steps: list[dict[str, Any]], loss: float = LOSS) -> dict[str, Any]:
+    """What the trainer's process writes."""
+    return {"seconds": 1.5, "steps": steps, "without_dropout": padded(ROWS[:3], loss)}
 
 
 def test_rows_are_found_in_a_padded_update() -> None:
@@ -87,7 +95,7 @@ def test_a_job_has_the_rows_and_is_json(name: str, tmp_path: Path) -> None:
 
 
 def test_the_check_accepts_the_same_training_in_any_order() -> None:
-    check(CASE, "ms-swift", ROWS, [padded(ROWS[::2]), padded(ROWS[1::2])], 9.75)
+    check(CASE, "ms-swift", ROWS, result([padded(ROWS[::2]), padded(ROWS[1::2])]), MODEL)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +105,28 @@ def test_the_check_accepts_the_same_training_in_any_order() -> None:
         ([padded(ROWS[:2]), padded(ROWS[2:])], r"updates of \[2, 4\] rows"),
         ([STEPS[0], padded([Row(row.ids, labels=row.ids) for row in ROWS[3:]])], "supervised"),
         ([STEPS[0], padded([Row([*r.ids[:-1], 600], labels=r.labels) for r in ROWS[3:]])], "other"),
-        ([padded(ROWS[:3], loss=9.76), STEPS[1]], "loss 9.760000 in the first update, not 9.75"),
     ],
 )
-def test_the_check_rejects_another_training(steps: list[dict[str, Any]], message: str) -> None:
+def test_the_check_rejects_other_rows(steps: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(OtherTraining, match=message):
-        check(CASE, "ms-swift", ROWS, steps, 9.75)
+        check(CASE, "ms-swift", ROWS, result(steps), MODEL)
+
+
+def test_the_check_rejects_another_loss() -> None:
+    with pytest.raises(OtherTraining, match=f"in the first update, not {LOSS:.6f}"):
+        check(CASE, "ms-swift", ROWS, result(STEPS, LOSS * 1.001), MODEL)
+
+
+def test_the_check_compares_classes_and_the_loss_of_a_classifier() -> None:
+    case = replace(CASES["nli"], width=64, layers=1, batch=2, updates=1)
+    rows = rows_of(case, 2, seed=1)
+    model = model_of(case, 0, head=True)
+    step = padded(rows) | {"labels": [row.label for row in rows]}
+    step["loss"] = peers_transformers.loss_of(case, model, rows)
+    check(case, "ms-swift", rows, {"steps": [step], "without_dropout": step}, model)
+    other = [replace(rows[0], label=rows[0].label + 1), rows[1]]
+    with pytest.raises(OtherTraining, match="other rows"):
+        check(case, "ms-swift", other, {"steps": [step], "without_dropout": step}, model)
 
 
 def test_every_case_is_driven_or_has_a_reason() -> None:
@@ -112,7 +136,7 @@ def test_every_case_is_driven_or_has_a_reason() -> None:
         for name in PEERS
         if not unavailable(CASES[case], name, sys.executable)
     }
-    assert driven == {("text", "ms-swift"), ("text", "LLaMA-Factory")}
+    assert driven == {("nli", "ms-swift"), ("text", "ms-swift"), ("text", "LLaMA-Factory")}
 
 
 @BOTH
@@ -144,13 +168,11 @@ def other_python(folder: Path, body: str) -> str:
 
 
 def test_a_training_gives_its_seconds_and_the_loss_of_its_weights(tmp_path: Path) -> None:
-    model = model_of(CASE, 0, head=True)
-    steps = [padded(ROWS[:3], training_ours.loss_of(CASE, model, ROWS[:3])), STEPS[1]]
     python = other_python(
         tmp_path,
         "job = json.load(open(sys.argv[3]))\n"
         'shutil.copytree(job["arguments"]["model"], job["saved"])\n'
-        f'json.dump({{"seconds": 1.5, "steps": {steps}}}, open(job["result"], "w"))',
+        f'json.dump({result(STEPS)}, open(job["result"], "w"))',
     )
     seconds, loss = peers_trainers.train(CASE, "ms-swift", python, ROWS, ROWS[:2], seed=0)
     assert seconds == 1.5
@@ -165,7 +187,7 @@ def test_the_message_of_a_failed_trainer_is_shown(tmp_path: Path) -> None:
 
 def test_only_the_latest_training_is_recorded() -> None:
     class Trainer:
-        model = "weights"
+        model = torch.nn.Linear(1, 1)
 
         def train(self) -> str:
             for number in range(2):
@@ -179,5 +201,20 @@ def test_only_the_latest_training_is_recorded() -> None:
     watched.over(Trainer)
     assert [Trainer().train(), Trainer().train()] == ["done", "done"]
     assert watched.steps == [(0, 0, 0.0), (1, -1, -0.5)]
-    assert watched.model == "weights"
+    assert watched.model is Trainer.model
     assert watched.seconds > 0
+
+
+def test_a_training_can_be_without_dropout() -> None:
+    class Trainer:
+        model = torch.nn.Sequential(torch.nn.Dropout(0.1))
+
+        def train(self) -> None: ...
+
+        def training_step(self) -> None: ...
+
+    watched = Watched()
+    watched.over(Trainer)
+    watched.dropout = False
+    Trainer().train()
+    assert Trainer.model[0].p == 0.0
