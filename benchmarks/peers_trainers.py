@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,7 @@ PEERS: Mapping[str, Peer] = {
     "ms-swift": Peer(
         "swift", "ms-swift", False,
         "group_by_length, fused AdamW; its packing needs FlashAttention; bf16 on a GPU",
-        {
-            "span": "no heads for spans",
-            "tagging": "no heads for tags",
-        },
+        {"span": "no heads for spans", "tagging": "no heads for tags"},
     ),
     "LLaMA-Factory": Peer(
         "llamafactory", "llamafactory", True,
@@ -58,10 +55,14 @@ class OtherTraining(RuntimeError):
 
 
 def python_of(name: str, chosen: str | None) -> str | None:
-    """The interpreter for a trainer: the chosen one, or this one where it is importable."""
+    """The interpreter for a trainer: the chosen one, or this one where it is installed."""
     if chosen:
         return os.path.abspath(chosen)  # links stay: they lead out of a virtual environment
-    return sys.executable if find_spec(PEERS[name].module) else None
+    try:
+        version(PEERS[name].package)
+    except PackageNotFoundError:
+        return None
+    return sys.executable
 
 
 def unavailable(case: Case, name: str, python: str | None) -> str | None:

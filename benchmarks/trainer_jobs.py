@@ -111,11 +111,11 @@ def arguments(case: Case, peer: Peer, seed: int, folder: Path, cuda: bool) -> di
         task = {"task_type": "causal_lm"} if lm else {"task_type": "seq_cls", "num_labels": CLASSES}
         return both | task | {
             "model": str(folder / "model"), "model_type": "llama" if lm else "bert",
-            "template": "dummy",
-            "tuner_type": "full", "torch_dtype": "float32", "attn_impl": "sdpa", "use_hf": True,
-            "check_model": False, "gradient_checkpointing": False, "group_by_length": True,
+            "template": "dummy", "tuner_type": "full", "torch_dtype": "float32",
+            "attn_impl": "sdpa", "use_hf": True, "check_model": False,
+            "gradient_checkpointing": False, "group_by_length": True, "data_seed": seed,
             "cached_dataset": str(folder / "data"), "truncation_strategy": "split",
-            "data_seed": seed, "logging_first_step": False,
+            "logging_first_step": False,
         }  # fmt: skip
     return both | {
         "model_name_or_path": str(folder / "model"), "stage": "sft", "finetuning_type": "full",

@@ -153,6 +153,15 @@ def test_an_interpreter_can_be_chosen_by_a_relative_path(
 
 
 @BOTH
+def test_a_folder_with_the_name_of_a_trainer_is_none(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / PEERS[name].module).mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert peers_trainers.python_of(name, None) is None
+
+
+@BOTH
 def test_an_interpreter_without_the_trainer_is_an_error(name: str) -> None:
     package = PEERS[name].package
     with pytest.raises(RuntimeError, match=f"no {package} or transformers"):
