@@ -135,18 +135,15 @@ def train(
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds = time.perf_counter() - started
-    return seconds, _metric(case, model.eval(), dev, photos)
+    return seconds, metric(case, model.eval(), dev, photos)
 
 
-def _metric(case: Case, model: Any, dev: Sequence[Row], photos: Sequence[bytes]) -> float:
+def metric(case: Case, model: Any, dev: Sequence[Row], photos: Sequence[bytes]) -> float:
+    """The case's metric of a model of transformers on the dev rows."""
     collate = Padding(None, photos)
     right, count = 0.0, 0
     for first in range(0, len(dev), case.batch):
-        rows = dev[first : first + case.batch]
-        batch = collate([_features(case, row) for row in rows])
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        with torch.no_grad():
-            out = model(**batch)
+        batch, out = _outputs(case, model, dev[first : first + case.batch], collate)
         if case.format == "classification":
             hits = out.logits.argmax(-1) == batch["labels"]
         elif case.format == "span":
@@ -164,3 +161,18 @@ def _metric(case: Case, model: Any, dev: Sequence[Row], photos: Sequence[bytes])
         right += float(hits.sum())
         count += len(hits)
     return right / count
+
+
+def loss_of(case: Case, model: Any, rows: Sequence[Row]) -> float:
+    """The loss that a model of transformers has for text rows in one batch, without dropout."""
+    return float(_outputs(case, model.eval(), rows, Padding(None, []))[1].loss)
+
+
+def _outputs(
+    case: Case, model: Any, rows: Sequence[Row], collate: Padding
+) -> tuple[dict[str, Tensor], Any]:
+    """(a batch, the model's outputs)."""
+    batch = collate([_features(case, row) for row in rows])
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    with torch.no_grad():
+        return batch, model(**batch)

@@ -3,8 +3,9 @@
     python -m benchmarks.training [nli squad pos captions text …] [--peers tuned …] [--rounds 5]
 
 Each round trains one epoch with every alternative from a new seed, in one process. `--processes 2`
-trains with two workers against the Trainer under torchrun. Figures go to
-docs/benchmarks/training.json; `python -m benchmarks.page` writes the table.
+trains with two workers against the Trainer under torchrun. `--swift-python` and
+`--llamafactory-python` are interpreters of environments with ms-swift and LLaMA-Factory. Figures go
+to docs/benchmarks/training.json; `python -m benchmarks.page` writes the table.
 """
 
 import argparse
@@ -17,20 +18,16 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import measure, peers_transformers, training_ours
+from benchmarks import measure, peers_trainers, peers_transformers, training_ours
 from benchmarks.measure import OURS, Record, interleaved
 from benchmarks.training_cases import CASES, Case, photos, rows_of
 from xstilts.training.workers import Workers
 
-#: Other trainers, and the module that they install. They train the same models through
-#: transformers' Trainer, and are not driven from here.
-OTHERS = {"ms-swift": "swift", "LLaMA-Factory": "llamafactory"}
 DEV_ROWS = 128
 
 
@@ -46,8 +43,12 @@ def data(case: Case) -> tuple[Any, Any, list[bytes]]:
     return rows, dev, photos(max(len(rows), len(dev))) if case.images else []
 
 
-def measured(case: Case, peers: Sequence[str], rounds: int) -> Record:
-    """One case with each of the alternatives, in this process."""
+def measured(
+    case: Case, peers: Sequence[str], rounds: int, pythons: Mapping[str, str | None]
+) -> Record:
+    """One case with each of the alternatives: in this process, those of `pythons` in one of the
+    interpreter there.
+    """
     rows, dev, images = data(case)
     metrics: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as scratch:
@@ -56,6 +57,8 @@ def measured(case: Case, peers: Sequence[str], rounds: int) -> Record:
             seed = len(metrics.setdefault(alternative, []))
             if alternative == OURS:
                 seconds, metric = training_ours.train(case, rows, dev, images, seed, Path(scratch))
+            elif python := pythons.get(alternative):
+                seconds, metric = peers_trainers.train(case, alternative, python, rows, dev, seed)
             else:
                 seconds, metric = peers_transformers.train(
                     case, alternative, rows, dev, images, seed
@@ -64,23 +67,28 @@ def measured(case: Case, peers: Sequence[str], rounds: int) -> Record:
             print(f"{case.title}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr)
             return seconds
 
-        reasons = {peer: peers_transformers.unavailable(case, peer) for peer in peers}
+        reasons = {peer: _unavailable(case, peer, pythons) for peer in peers}
         able = [OURS, *(peer for peer, reason in reasons.items() if not reason)]
+        about = {n: peers_trainers.about(n, p) for n, p in pythons.items() if p and n in able}
         runs = {alternative: lambda chosen=alternative: one(chosen) for alternative in able}
         if images:
             one(OURS)  # fills the cache of prepared images
             metrics.clear()
         figures = interleaved(rounds, runs)
-    absent = {
-        **{peer: reason for peer, reason in reasons.items() if reason},
-        **{other: "not installed" for other, module in OTHERS.items() if not find_spec(module)},
-    }
-    return _record(case, case.title, figures, metrics, absent, rows)
+    absent = {peer: reason for peer, reason in reasons.items() if reason}
+    return _record(case, case.title, figures, metrics, absent, rows, about)
+
+
+def _unavailable(case: Case, peer: str, pythons: Mapping[str, str | None]) -> str | None:
+    if peer in peers_trainers.PEERS:
+        return peers_trainers.unavailable(case, peer, pythons.get(peer))
+    return peers_transformers.unavailable(case, peer)
 
 
 def _record(
     case: Case, title: str, figures: Mapping[str, Sequence[float]],
     metrics: Mapping[str, Sequence[float]], absent: Mapping[str, str], rows: Sequence[Any],
+    about: Mapping[str, str],
 ) -> Record:  # fmt: skip
     tokens = sum(len(row.ids) for row in rows)
     setting = {
@@ -89,12 +97,12 @@ def _record(
         "threads": torch.get_num_threads(), "metric": case.metric,
         "metrics": {name: [round(v, 4) for v in values] for name, values in metrics.items()},
     }  # fmt: skip
-    notes = {name: _note(case, metrics, name) for name in figures}
+    about = {**peers_transformers.PEERS, **about}
+    notes = {name: _note(case, metrics, name, about.get(name, "")) for name in figures}
     return Record(title, "s", figures, notes, absent, setting, target=case.target)
 
 
-def _note(case: Case, metrics: Mapping[str, Sequence[float]], name: str) -> str:
-    about = peers_transformers.PEERS.get(name, "")
+def _note(case: Case, metrics: Mapping[str, Sequence[float]], name: str, about: str) -> str:
     values = metrics[name]
     text = f"{case.metric} {statistics.mean(values):.3f}"
     if name != OURS:
@@ -142,7 +150,7 @@ def in_processes(name: str, updates: int | None, count: int, rounds: int) -> Rec
 
     figures = interleaved(rounds, {OURS: lambda: one(OURS), "tuned": lambda: one("tuned")})
     title = f"{case.title}, {count} processes"
-    return _record(case, title, figures, metrics, {}, data(case)[0])
+    return _record(case, title, figures, metrics, {}, data(case)[0], {})
 
 
 def inside(name: str, updates: int | None, alternative: str, seed: int, out: str) -> None:
@@ -166,21 +174,31 @@ def inside(name: str, updates: int | None, alternative: str, seed: int, out: str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=[*CASES], metavar="case")
-    parser.add_argument("--peers", nargs="+", default=[*peers_transformers.PEERS])
+    parser.add_argument(
+        "--peers", nargs="+", default=[*peers_transformers.PEERS, *peers_trainers.PEERS]
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--updates", type=int, help="instead of the case's own number")
+    for name, peer in peers_trainers.PEERS.items():
+        text = f"interpreter where {name} is installed; default: this one, if it is"
+        parser.add_argument(f"--{peer.module}-python", metavar="PATH", help=text)
     parser.add_argument("--dry", action="store_true", help="print, and do not record")
     parser.add_argument("--inside", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
         inside(*options.inside)
         return
+    pythons = {
+        name: peers_trainers.python_of(name, getattr(options, f"{peer.module}_python"))
+        for name, peer in peers_trainers.PEERS.items()
+    }
     for name in options.cases:
         if options.processes > 1:
             record = in_processes(name, options.updates, options.processes, options.rounds)
         else:
-            record = measured(case_of(name, options.updates), options.peers, options.rounds)
+            case = case_of(name, options.updates)
+            record = measured(case, options.peers, options.rounds, pythons)
         print(measure.table([record]))
         if not options.dry:
             measure.write("training", [record])

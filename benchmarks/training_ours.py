@@ -44,21 +44,8 @@ def train(
     """(seconds of one epoch, metric on the dev rows). Images stay cached in `scratch`, as they do
     between the epochs and the cells of a run.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model_of(case, seed, head=False)
     freeze_vision(model)
-    backbone = wrap(model, case.family).to(device)
-    if device.type == "cuda":
-        keep_masters(backbone, torch.bfloat16)
-    classes = {"classification": 3, "tagging": TAGS}.get(case.format, 0)
-    task = {
-        "name": "task",
-        "format": case.format,
-        "objective": case.objective,
-        "classes": classes,
-    }
-    recipe = {"dropout": 0.1 if case.family == "xlm_r" else 0.0}
-    heads = Heads([task], backbone, recipe, seed, "").to(device)
     processor, images, names = Processor(case.family, None), None, []
     if photos:
         path = scratch / "photos.parquet"
@@ -67,12 +54,13 @@ def train(
         cache = PictureCache(scratch / "pictures", free=0.0)
         processor = Processor(case.family, None, pictures, cache=cache)
         images = Images([path], scratch / "arrow")
-    learner = Learner(backbone, heads, processor, [images], recipe, seed, "", device)
+    learner = _learner(case, model, seed, processor, images)
+    device, backbone = learner.device, learner.backbone
     settings = TrainingSettings(
         case.updates, case.batch, case.lr, seed=seed, tokens_per_micro_batch=BUDGET
     )
     trainable = {n: p for n, p in backbone.named_parameters() if p.requires_grad}
-    optimiser = make_optimiser(trainable, heads, settings, backbone)
+    optimiser = make_optimiser(trainable, learner.heads, settings, backbone)
     path = scratch / f"rows-{workers.rank}.parquet"
     import pyarrow.parquet as pq
 
@@ -96,6 +84,31 @@ def train(
     seconds = time.perf_counter() - started
     held_out = EncodedRows(encoded(case, dev, names))
     return seconds, _metric(case, learner, held_out, dev)
+
+
+def loss_of(case: Case, model: Any, rows: Sequence[Row]) -> float:
+    """Mean loss of the supervised tokens of text rows under a causal model of transformers."""
+    learner = _learner(case, model, 0, Processor(case.family, None), None)
+    return _metric(case, learner, EncodedRows(encoded(case, rows, [])), rows)
+
+
+def _learner(
+    case: Case, model: Any, seed: int, processor: Processor, images: Images | None
+) -> Learner:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone = wrap(model, case.family).to(device)
+    if device.type == "cuda":
+        keep_masters(backbone, torch.bfloat16)
+    classes = {"classification": 3, "tagging": TAGS}.get(case.format, 0)
+    task = {
+        "name": "task",
+        "format": case.format,
+        "objective": case.objective,
+        "classes": classes,
+    }
+    recipe = {"dropout": 0.1 if case.family == "xlm_r" else 0.0}
+    heads = Heads([task], backbone, recipe, seed, "").to(device)
+    return Learner(backbone, heads, processor, [images], recipe, seed, "", device)
 
 
 def _metric(case: Case, learner: Learner, encoded_dev: EncodedRows, dev: Sequence[Row]) -> float:
