@@ -2,14 +2,15 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from xstilts.plan.calibration import DISTINCT, MOST, Calibration, calibration, measured_seconds
-from xstilts.plan.cost import step_costs
+from xstilts.plan.calibration import MOST, Calibration, calibration, measured_seconds
+from xstilts.plan.cost import Cost, Parts, step_costs
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.show import overview, render
 
@@ -69,10 +70,62 @@ def test_parts_of_a_steps_time_are_weighed_one_by_one(expanded: Expanded) -> Non
     }
     steps = [fp for fp in true if expansion.steps[fp].kind == "finetune"]
     half = {fp: true[fp] for fp in steps[::2]}
-    assert len({costs[fp].parts for fp in half}) >= DISTINCT
     scaled = calibration(expansion, costs, half).scaled(expansion, costs)
     for fingerprint in steps[1::2]:
         assert scaled[fingerprint].hours * 3600 == pytest.approx(true[fingerprint], rel=0.02)
+
+
+def test_scoring_has_the_weight_of_flops_from_training(expanded: Expanded) -> None:
+    """Launches and FLOPs of the measured score steps grow together, so that these steps alone do
+    not say which of the two takes their time. Those of another plan do not grow together.
+    """
+    expansion = expanded()
+    kinds = expansion.by_kind()
+    training = {
+        fp: of_parts(launch=1 + number % 3, compute=1 + number % 5)
+        for number, fp in enumerate(kinds["finetune"])
+    }
+    scoring = {fp: of_parts(launch=n, compute=n) for n, fp in enumerate(kinds["score"], 1)}
+    launches = {"finetune": 2, "score": 30}
+    seconds = {
+        fp: 3600
+        * (launches[expansion.steps[fp].kind] * cost.parts.launch + 50 * cost.parts.compute)
+        for fp, cost in (training | scoring).items()
+    }
+    found = calibration(expansion, training | scoring, seconds)
+    [step] = kinds["score"][:1]
+    for launch, compute in ((1, 0), (0, 1), (3, 7)):
+        [scaled] = found.scaled(
+            only(expansion, step), {step: of_parts(launch=launch, compute=compute)}
+        ).values()
+        assert scaled.hours == pytest.approx(30 * launch + 50 * compute)
+
+
+def test_a_part_that_no_measured_step_has_keeps_its_share_of_the_estimate(
+    expanded: Expanded,
+) -> None:
+    expansion = expanded()
+    steps = expansion.by_kind()["finetune"]
+    costs = {fp: of_parts(launch=1 + n % 3, compute=1 + n % 5) for n, fp in enumerate(steps)}
+    seconds = {fp: 4 * 3600 * cost.hours for fp, cost in costs.items()}
+    found = calibration(expansion, costs, seconds)
+    searched = {steps[0]: of_parts(compute=2, search=3)}
+    [scaled] = found.scaled(only(expansion, steps[0]), searched).values()
+    assert scaled.hours == pytest.approx(4 * (2 + 3))
+
+
+def of_parts(**parts: float) -> Cost:
+    hours = sum(parts.values())
+    return Cost(hours=hours, gpu_hours=hours, parts=Parts(**parts))
+
+
+def only(expansion: Expansion, step: str) -> Expansion:
+    """The expansion with one step in its groups."""
+    groups = [
+        {**group, **{k: [fp for fp in group[k] if fp == step] for k in ("finetune", "score")}}
+        for group in expansion.groups
+    ]
+    return replace(expansion, groups=groups)
 
 
 def test_without_finished_steps_nothing_is_scaled(expanded: Expanded) -> None:

@@ -4,25 +4,36 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from scipy.optimize import nnls
 
-from xstilts.plan.cost import Cost
+from xstilts.plan.cost import Cost, Parts
 from xstilts.plan.expansion import Expansion
 from xstilts.store.threads import in_threads
 
 #: Most manifests that are read of each kind, evenly over the finished steps.
 MOST = 100
-#: Fewest different steps from which the parts of a step's time are weighed one by one.
-DISTINCT = 4
+#: Parts of a step's time with the same weight in all kinds of steps.
+_SHARED = ("compute", "languages", "search")
 
 
 class Manifests(Protocol):
     """The part of the store that this module reads."""
 
     def manifest(self, kind: str, fingerprint: str) -> Any: ...
+
+
+#: Of each part of a step's time, in the order of `Parts`.
+Weights = tuple[float, ...]
+
+
+class Measured(NamedTuple):
+    """The estimate of a finished step, and the hours that it took."""
+
+    cost: Cost
+    hours: float
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Rule:
     """
 
     factor: float = 1.0
-    weights: tuple[float, ...] | None = None
+    weights: Weights | None = None
 
     def hours(self, cost: Cost) -> float:
         if self.weights is None:
@@ -101,60 +112,76 @@ def calibration(
         seconds: Measured durations, by fingerprint.
     """
     backbones = _backbones(expansion)
-    steps = [fingerprint for fingerprint in seconds if fingerprint in backbones]
-    pairs: dict[tuple[str, str], list[tuple[Cost, float]]] = defaultdict(list)
-    for fingerprint in steps:
+    pairs: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    for fingerprint in seconds.keys() & backbones.keys():
+        measured = Measured(costs[fingerprint], seconds[fingerprint] / 3600)
         for backbone in (backbones[fingerprint], ""):
-            key = (backbone, expansion.steps[fingerprint].kind)
-            pairs[key].append((costs[fingerprint], seconds[fingerprint] / 3600))
-    rules = {key: _rule(of) for key, of in pairs.items()}
-    for (backbone, kind), of in pairs.items():
-        if rules[backbone, kind].weights is None:
-            rules[backbone, kind] = _of_level(rules["", kind], rules[backbone, kind], of)
-    if steps:
-        of_all = [pair for (backbone, _), of in pairs.items() if not backbone for pair in of]
-        rules["", ""] = Rule(_rule(of_all).factor)
-    return Calibration(rules, len(steps))
+            pairs[backbone, expansion.steps[fingerprint].kind].append(measured)
+    if not pairs:
+        return Calibration()
+    weights = {
+        backbone: _weights({kind: of for (name, kind), of in pairs.items() if name == backbone})
+        for backbone, _ in pairs
+    }
+    rules = {
+        (backbone, kind): _rule(of, weights[backbone].get(kind), weights[""].get(kind))
+        for (backbone, kind), of in pairs.items()
+    }
+    of_all = [each for (backbone, _), of in pairs.items() if not backbone for each in of]
+    return Calibration({**rules, ("", ""): _rule(of_all)}, len(of_all))
 
 
-def _rule(pairs: Sequence[tuple[Cost, float]]) -> Rule:
-    """The rule of (estimate, measured hours)."""
-    estimated, measured = sum(cost.hours for cost, _ in pairs), sum(hours for _, hours in pairs)
-    factor = measured / estimated
-    kinds = {tuple(round(part, 12) for part in cost.parts) for cost, _ in pairs}
-    if len(kinds) < DISTINCT:
-        return Rule(factor)
-    return Rule(factor, _weights([(cost.parts, hours) for cost, hours in pairs], len(kinds) - 1))
+def _rule(
+    pairs: Sequence[Measured], own: Weights | None = None, pooled: Weights | None = None
+) -> Rule:
+    """The rule of measured steps of one kind.
 
-
-def _of_level(pooled: Rule, own: Rule, pairs: Sequence[tuple[Cost, float]]) -> Rule:
-    """The weights of all backbones, at the level of one that has too few different steps for
-    weights of its own.
+    Args:
+        pairs: The steps.
+        own: Weights from the steps of the same backbone.
+        pooled: Weights from the steps of all backbones, used at the level of these without others.
     """
-    if pooled.weights is None:
-        return own
-    predicted = sum(pooled.hours(cost) for cost, _ in pairs)
-    level = sum(hours for _, hours in pairs) / predicted
-    return replace(own, weights=tuple(level * weight for weight in pooled.weights))
+    factor = _factor(pairs)
+    predicted = sum(Rule(weights=pooled).hours(each.cost) for each in pairs) if pooled else 0.0
+    if own or not pooled or not predicted:
+        return Rule(factor, own)
+    level = sum(each.hours for each in pairs) / predicted
+    return Rule(factor, tuple(level * weight for weight in pooled))
 
 
-def _weights(pairs: Sequence[tuple[Sequence[float], float]], most: int) -> tuple[float, ...]:
-    """Non-negative weights of at most `most` parts by least squares of relative errors; their sum
-    over all pairs is the measured one. Of so few parts, every subset can be tried.
+def _factor(pairs: Sequence[Measured]) -> float:
+    """Measured over estimated time."""
+    return sum(each.hours for each in pairs) / sum(each.cost.hours for each in pairs)
+
+
+def _weights(measured: Mapping[str, Sequence[Measured]]) -> dict[str, Weights]:
+    """Kind → weight of each part of a step's time; empty if there are too few different steps.
+
+    Non-negative least squares of relative errors over the steps of all kinds. Some parts have one
+    weight for all kinds: in scoring, launches and FLOPs grow together, and which of the two takes
+    the time is only seen in training.
     """
-    parts = np.array([values for values, _ in pairs])
-    measured = np.array([hours for _, hours in pairs])
-    best, least = np.zeros(parts.shape[1]), np.inf
-    scaled, ones = parts / measured[:, None], np.ones(len(pairs))
-    for size in range(1, min(parts.shape[1], most) + 1):
-        for columns in map(list, combinations(range(parts.shape[1]), size)):
-            values = np.linalg.lstsq(scaled[:, columns], ones, rcond=None)[0]
-            error = float(np.square(scaled[:, columns] @ values - ones).sum())
-            if (values >= 0).all() and error < least:
-                best, least = np.zeros(parts.shape[1]), error
-                best[columns] = values
-    total = float((parts @ best).sum())
-    return tuple(float(weight * measured.sum() / total) for weight in best)
+    steps = [(kind, each) for kind, of in measured.items() for each in of]
+    columns = sorted({_column(kind, part) for kind in measured for part in Parts._fields})
+    rows = np.zeros((len(steps), len(columns)))
+    for row, (kind, each) in zip(rows, steps, strict=True):
+        for part, hours in each.cost.parts._asdict().items():
+            row[columns.index(_column(kind, part))] = hours / each.hours
+    different = {(kind, *(round(part, 12) for part in each.cost.parts)) for kind, each in steps}
+    seen = rows.any(axis=0)
+    if len(different) <= np.count_nonzero(seen):
+        return {}
+    best, _ = nnls(rows, np.ones(len(rows)))
+    best[~seen] = _factor([each for _, each in steps])  # steps of another plan may have the part
+    weights = dict(zip(columns, map(float, best), strict=True))
+    return {
+        kind: tuple(weights[_column(kind, part)] for part in Parts._fields) for kind in measured
+    }
+
+
+def _column(kind: str, part: str) -> tuple[str, str]:
+    """What a weight belongs to: a part of a step's time, and a kind of steps or all of them."""
+    return part, "" if part in _SHARED else kind
 
 
 def _backbones(expansion: Expansion) -> dict[str, str]:
