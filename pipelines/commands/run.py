@@ -130,6 +130,7 @@ def run_plan(
     from pipelines.plan_file import expand_plan, open_plan
     from pipelines.progress import progress_of
     from pipelines.scratch_folder import scratch_folder
+    from xstilts.environment import seconds_setting
     from xstilts.plan.status import undone
     from xstilts.runs.mirror_choice import mirror_for
     from xstilts.store.private_files import private_folder
@@ -140,6 +141,7 @@ def run_plan(
     private_folder(home)
     loaded = open_plan(plan, tasks, overrides, limit)
     checked = loaded.plan
+    seconds_setting("XSTILTS_RAY_START_SECONDS", 120)  # before anything starts
     if runner == "subprocess":
         _require_gpus(checked.resources)
     folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
