@@ -140,6 +140,41 @@ def test_a_mistake_has_a_message_and_an_exit_code(
     assert "unexpected" not in output.err.partition("extra argument")[0] or "extra" in message
 
 
+#: Variable, value, command, exit code, part of the message.
+SETTINGS: list[tuple[str, str, str, int, str]] = [
+    ("XSTILTS_RAY_START_SECONDS", "soon", "run demo --home {home}", 2, "not a number of seconds"),
+    ("XSTILTS_RAY_START_SECONDS", "-1", "run demo --home {home}", 2, "not a number of seconds"),
+    ("AWS_ENDPOINT_URL", "localhost", "runs {store}", 3, "Invalid endpoint: localhost"),
+    ("AWS_ENDPOINT_URL", "http://", "status r {store}", 3, "Invalid endpoint: http://"),
+    ("AWS_ENDPOINT_URL", "http://[", "runs {store}", 3, "Invalid IPv6 URL"),
+    ("AWS_ENDPOINT_URL", "http://u:p@h:x", "runs {store}", 3, "http://***@h:x"),
+    ("AWS_ENDPOINT_URL", "http://h:99999999", "runs {store}", 3, "http://h:99999999"),
+    ("AWS_ENDPOINT_URL", "localhost", "plan demo --mirror s3://bucket/m --home {home}", 3, "localhost"),
+    ("AWS_MAX_ATTEMPTS", "many", "runs {store}", 3, "AWS_MAX_ATTEMPTS='many'"),
+    ("AWS_PROFILE", "nobody", "runs {store}", 3, "profile (nobody) could not be found"),
+    ("AWS_REGION", "no region", "runs {store}", 3, "'no region'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "command", "code", "message"), SETTINGS, ids=["=".join(s[:2]) for s in SETTINGS]
+)  # fmt: skip
+def test_an_invalid_setting_of_the_environment_has_a_message(
+    name: str, value: str, command: str, code: int, message: str, places: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if name.startswith("AWS_"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv(name, value)
+    assert main(command.format(**places).split()) == code
+    output = capfd.readouterr()
+    assert output.err.startswith("xstilts: ")
+    assert message in output.err
+    assert "network error" not in output.err
+    assert "unexpected" not in output.err
+
+
 # ---- errors of the operating system and the network ----
 
 
