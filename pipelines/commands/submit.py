@@ -38,7 +38,13 @@ def submit(
         bool, typer.Option("--wait", help="Wait for the end and return the run's exit code.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.01, help="Polling interval of --wait.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.01,
+            max=options.LONGEST_INTERVAL,
+            help="Polling interval of --wait.",
+        ),
     ] = 10.0,
 ) -> int:
     """Run a plan on a cluster.
