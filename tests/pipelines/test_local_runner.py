@@ -15,6 +15,7 @@ from pipelines import local_runner
 from pipelines.console import warn
 from pipelines.local_runner import BUCKET_URI, interruptible, run_name, store_at, watched
 from pipelines.marked_processes import marked
+from pipelines.run_list import is_run_of
 from xstilts.errors import InfrastructureError, PlanError
 from xstilts.runs.mirror_choice import mirror_for
 
@@ -70,6 +71,9 @@ def test_the_same_output_folder_is_the_same_run(tmp_path: Path) -> None:
     name = run_name("demo", tmp_path / "out")
     assert name.startswith("demo-")
     assert run_name("demo", tmp_path / "out") == name
+    other = run_name("demo-2", tmp_path / "out")
+    assert is_run_of(other, "demo-2")
+    assert run_name("demo-2", tmp_path / "out") == other
     assert (tmp_path / "out" / "run.json").is_file()
 
 
