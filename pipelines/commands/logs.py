@@ -86,7 +86,7 @@ def logs(
     from pipelines.run_list import run_named
     from pipelines.run_status import KfpServer
 
-    selection = Selection(tail, step, None if since is None else seconds_of(since), raw)
+    selection = Selection(tail, step, None if since is None else seconds_of(since, "--since"), raw)
     with opened_store(store, home) as opened:
         run = run_named(opened, run)
         if (folder := local_logs.folder_of(opened, run)) is not None:

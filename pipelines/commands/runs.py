@@ -47,7 +47,7 @@ def runs(
     from pipelines.run_list import runs as runs_of
     from pipelines.webhook import post_failures
 
-    since = None if failed is None else time.time() - seconds_of(failed)
+    since = None if failed is None else time.time() - seconds_of(failed, "--failed")
     rows = []
     local = (home / "store").is_dir()
     for uri in ([None] if local or store is None else []) + ([store] if store else []):

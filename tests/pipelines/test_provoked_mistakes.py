@@ -68,6 +68,10 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("export-model r --home {dir}", 2, "name a cell and a folder"),
     ("export-model r c {home} --home {dir}", 2, "no local runs"),
     ("runs --home {dir}", 2, "no local runs"),
+    ("runs --home {dir} --failed yesterday", 2, "--failed 'yesterday': not a duration"),
+    ("results {gone}", 2, "{gone}: no such folder"),
+    ("results {file}", 2, "{file}: no such folder"),
+    ("mirror pull {dir} --plan demo --from miniature", 2, "allowed: hub, a folder"),
     # hardware that this machine does not have
     ("run demo --set resources.gpus_per_worker=64 --home {home}", 3, "needs 128 GPUs"),
     # options that do not belong to the command, or values out of range
