@@ -110,6 +110,9 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("mirror pull {dir}", 2, "set --plan"),
     ("mirror pull {dir} --plan demo --from {dir}", 2, "same mirror"),
     # stores and servers
+    ("mirror pull s3://b/m --plan demo --from {dir}", 2, "DIR 's3://b/m': invalid address"),
+    ("mirror verify s3://", 2, "DIR 's3://': invalid address"),
+    ("submit demo --host localhost:1 {store} --mirror hub", 2, "--host 'localhost:1': not a URL"),
     ("status r --store bucket/p", 2, "expected s3://bucket/prefix"),
     ("status r --store s3://b/p", 2, "bucket names have 3 to 63 characters"),
     ("status r {store}", 3, "no S3 credentials"),
