@@ -64,10 +64,13 @@ def run(
     Starts an embedded S3 server and, if needed, a local Ray, then runs the pipeline and prints
     the report. Finished steps are not run again: run the same command to resume.
     """
-    result = run_plan(
-        plan, mirror=mirror, store=store, home=home, runner=runner, out=out, tasks=tasks or [],
-        overrides=overrides or [], limit=limit, say=note,
-    )  # fmt: skip
+    from pipelines.local_runner import interruptible
+
+    with interruptible():  # also while a plan is read and the miniature is generated
+        result = run_plan(
+            plan, mirror=mirror, store=store, home=home, runner=runner, out=out, tasks=tasks or [],
+            overrides=overrides or [], limit=limit, say=note,
+        )  # fmt: skip
     for line in result.errors:
         warn(line)
     if (result.report / "summary.json").is_file():

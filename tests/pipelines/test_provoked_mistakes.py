@@ -96,6 +96,8 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("doctor --plan demo", 2, "add --cluster"),
     ("plan demo --offline --mirror hub", 2, "--offline looks nothing up"),
     ("rates demo --grid fast", 2, "not a list of rates"),
+    ("rates demo --grid 1e-3 -o {gone}/best.yaml --home {home}", 2, "--output {gone}/best.yaml"),
+    ("rates demo --grid 1e-3 -o {dir} --home {home}", 2, "--output {dir}: not a file"),
     ("rates demo --grid nan", 2, "positive, finite and distinct"),
     ("plan demo --offline --gpus 99999999999999999999", 2, "--gpus"),
     ("tasks probe --rows 99999999999999999999", 2, "--rows"),
