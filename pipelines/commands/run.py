@@ -133,7 +133,6 @@ def run_plan(
     from pipelines.plan_file import expand_plan, open_plan
     from pipelines.progress import progress_of
     from pipelines.scratch_folder import scratch_folder
-    from xstilts.environment import seconds_setting
     from xstilts.plan.status import undone
     from xstilts.runs.mirror_choice import mirror_for
     from xstilts.store.private_files import private_folder
@@ -144,7 +143,7 @@ def run_plan(
     private_folder(home)
     loaded = open_plan(plan, tasks, overrides, limit)
     checked = loaded.plan
-    seconds_setting("XSTILTS_RAY_START_SECONDS", 120)  # before anything starts
+    _check_environment()
     if runner == "subprocess":
         _require_gpus(checked.resources)
     folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
@@ -211,6 +210,17 @@ def run_plan(
             f"killed; see {folders.logs / 'pipeline.log'} and run the same command again:{lines}"
         )
     return RunResult(name, code, report, errors, time.monotonic() - started)
+
+
+def _check_environment() -> None:
+    """Refuses variables that a run would find invalid only when it trains."""
+    from xstilts.environment import seconds_setting
+
+    seconds_setting("XSTILTS_RAY_START_SECONDS", 120)
+    if os.environ.get("XSTILTS_LAUNCHER"):
+        from components.launch.choose import launcher
+
+        launcher()
 
 
 def _require_gpus(resources: "Resources") -> None:

@@ -163,6 +163,7 @@ def test_a_mistake_has_a_message_and_an_exit_code(
 SETTINGS: list[tuple[str, str, str, int, str]] = [
     ("XSTILTS_RAY_START_SECONDS", "soon", "run demo --home {home}", 2, "not a number of seconds"),
     ("XSTILTS_RAY_START_SECONDS", "-1", "run demo --home {home}", 2, "not a number of seconds"),
+    ("XSTILTS_LAUNCHER", "nonsense", "run demo --home {home}", 3, "allowed: local, ray, rayjob"),
     ("AWS_ENDPOINT_URL", "localhost", "runs {store}", 3, "Invalid endpoint: localhost"),
     ("AWS_ENDPOINT_URL", "http://", "status r {store}", 3, "Invalid endpoint: http://"),
     ("AWS_ENDPOINT_URL", "http://[", "runs {store}", 3, "Invalid IPv6 URL"),

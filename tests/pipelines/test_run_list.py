@@ -221,3 +221,14 @@ def test_a_refused_post_is_an_error_without_the_secret_url(
     error = capfd.readouterr().err
     assert "the post failed: 403" in error
     assert "secret-path" not in error
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://host/secret path", "http://host/secret\npath"])
+def test_an_invalid_url_of_a_webhook_is_an_error_that_does_not_show_it(
+    url: str, local: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XSTILTS_WEBHOOK", url)
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 2
+    output = capfd.readouterr()
+    assert output.err == "xstilts: XSTILTS_WEBHOOK: not a valid URL; correct it\n"
+    assert OLD in output.out  # the list is printed first
