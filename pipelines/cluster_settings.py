@@ -18,6 +18,7 @@ from components.launch.rayjob import NETWORK_PREFIXES
 from xstilts.errors import PlanError
 from xstilts.input_files import read_yaml
 from xstilts.plan.placement import Toleration
+from xstilts.plan.plan_errors import problems_of
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ IMAGE_OF = {
 }
 #: File in every image with the library versions of its lock (images/install.py).
 VERSIONS = "/opt/xstilts/versions.json"
+#: Largest values of settings; KFP and Kubernetes have 32 bits for them, the days in seconds.
+MOST_PARALLEL, MOST_DAYS = 10_000, 10_000
 #: The user that every image runs as.
 USER = 1000
 
@@ -81,7 +84,7 @@ class Needs(BaseModel):
     memory: str
     cpu_limit: str
     memory_limit: str
-    hours: Annotated[float, Field(gt=0)]
+    hours: Annotated[float, Field(gt=0, le=24 * 365, allow_inf_nan=False)]
     retries: Annotated[int, Field(ge=0, le=10)] = 2
 
 
@@ -128,10 +131,10 @@ class ClusterSettings(BaseModel):
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     network: Mapping[Annotated[str, AfterValidator(_network_variable)], str] = {}
-    batches: Annotated[int, Field(ge=1)] = 2
-    groups: Annotated[int, Field(ge=1)] = 1
-    ttl_days: Annotated[int, Field(ge=1)] = 7
-    days: Annotated[int, Field(ge=1)] = 30
+    batches: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] = 2
+    groups: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] = 1
+    ttl_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 7
+    days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 30
     timezone: str = "UTC"
     hub: bool = False
     tasks: Mapping[
@@ -257,8 +260,6 @@ def load_settings(file: Path | None) -> ClusterSettings:
     try:
         return ClusterSettings.model_validate(read_yaml(file) or {})
     except ValidationError as error:
-        lines = [f"{file}: invalid settings (docs/kubeflow.md):"]
-        for detail in error.errors():
-            key = ".".join(map(str, detail["loc"]))
-            lines.append(f"  - {key}: {detail['msg'].removeprefix('Value error, ')}")
+        problems = problems_of(ClusterSettings, error)
+        lines = [f"{file}: invalid settings (docs/kubeflow.md):", *(f"  - {p}" for p in problems)]
         raise PlanError("\n".join(lines)) from error

@@ -68,6 +68,9 @@ def explained(error: BaseException) -> tuple[str, int] | None:
             else InfrastructureError.exit_code
         )
         return f"{where}{advice}", code
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        text = str(error.object).encode("utf-8", "backslashreplace").decode()
+        return f"not UTF-8 text: {text!r}; write it in UTF-8", PlanError.exit_code
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 text: {error}; save the file as UTF-8", PlanError.exit_code
     return None

@@ -23,6 +23,7 @@ from components.launch import private_ray
 from pipelines.console import Level, level, log_line, visible_warnings, warn
 from pipelines.log_noise import NoiseFilter
 from pipelines.marked_processes import kill_marked
+from pipelines.run_list import is_run_of
 from pipelines.task_processes import TaskProcesses
 from xstilts.document_shape import read_shaped
 from xstilts.environment import variables
@@ -311,13 +312,15 @@ def outcome(store: Store, run: str) -> tuple[int, list[Mapping[str, Any]]]:
 
 
 def run_name(plan_name: str, out: Path) -> str:
-    """Returns the run's name. The same plan and output folder give the same run, so that
+    """Returns the run's name. The same name of a plan and output folder give the same run, so that
     running the command again resumes it.
     """
     marker = out / "run.json"
     if marker.is_file():
         remedy = "delete it to start a new run in this folder"
-        return str(read_shaped(marker, OUTPUT, remedy)["run"])
+        run = str(read_shaped(marker, OUTPUT, remedy)["run"])
+        if is_run_of(run, plan_name):
+            return run
     out.mkdir(parents=True, exist_ok=True)
     name = f"{plan_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     part = marker.with_suffix(".part")

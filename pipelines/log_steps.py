@@ -78,9 +78,9 @@ def _attempt(node: str) -> int:
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def seconds_of(text: str) -> float:
-    """The seconds of a --since such as 90s, 10m, 2h or 1d. Raises PlanError."""
+def seconds_of(text: str, option: str) -> float:
+    """The seconds of an option's value such as 90s, 10m, 2h or 1d. Raises PlanError."""
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if parts is None:
-        raise PlanError(f"--since {text!r}: not a duration; write for example 90s, 10m, 2h or 1d")
+        raise PlanError(f"{option} {text!r}: not a duration; write for example 90s, 10m, 2h or 1d")
     return float(parts[1]) * _UNITS[parts[2]]

@@ -52,6 +52,8 @@ def plan_file(name: Path | str) -> Path:
         return file
     if path.is_dir():
         raise PlanError(f"{name}: a folder; name a plan file in it")
+    if path.exists():
+        raise PlanError(f"{name}: not a regular file; name a plan file")
     nearest = difflib.get_close_matches(path.stem, shipped, n=1)
     hint = f"did you mean {nearest[0]}? " if nearest else ""
     raise PlanError(f"{name}: no such plan file or shipped plan; {hint}`xstilts plans` lists them")
@@ -109,7 +111,7 @@ def _read(file: Path) -> str:
     except DataError as error:
         raise PlanError(f"cannot read the plan: {error}") from error
     except InvalidDocument as error:
-        raise PlanError(f"{file}: {error}; save the file as UTF-8") from error
+        raise PlanError(f"{file}: {error}") from error
 
 
 def expand_plan(plan: Plan, mirror: str, generation: str | None = None) -> Expansion:

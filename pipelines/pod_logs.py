@@ -5,6 +5,7 @@ pods/log.
 from dataclasses import dataclass
 from typing import Any
 
+from components.launch.kubernetes import load_kubeconfig
 from pipelines.log_steps import StepName, step_of_pod
 from xstilts.errors import InfrastructureError
 
@@ -91,13 +92,7 @@ def configure() -> None:
     try:
         config.load_incluster_config()
     except config.ConfigException:
-        try:
-            config.load_kube_config()
-        except (config.ConfigException, OSError) as error:
-            raise InfrastructureError(
-                f"no Kubernetes cluster configured ({error}): set KUBECONFIG, or read the logs on "
-                "the run's page"
-            ) from error
+        load_kubeconfig("or read the logs on the run's page")
 
 
 def _request(what: str, function: Any, *arguments: Any, **options: Any) -> Any:

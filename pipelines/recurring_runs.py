@@ -17,6 +17,7 @@ from pipelines import cron
 from pipelines.kfp.kfp_client import EXPERIMENT
 from xstilts.errors import PlanError, counted
 from xstilts.input_files import LARGEST_YAML, InvalidDocument, parse_yaml_stream, read_bytes
+from xstilts.plan.plan_errors import problems_of
 from xstilts.plan.value_types import Name
 from xstilts.runs.recurring import Repeat, folder_of
 
@@ -105,10 +106,7 @@ def load(path: Path, zone: str) -> list[tuple[Path, Schedule]]:
             try:
                 schedule = Schedule.model_validate(raw)
             except ValidationError as error:
-                for detail in error.errors():
-                    key = ".".join(map(str, detail["loc"]))
-                    text = detail["msg"].removeprefix("Value error, ")
-                    mistakes.append(f"{where}: {f'{key}: ' if key else ''}{text}")
+                mistakes += [f"{where}: {problem}" for problem in problems_of(Schedule, error)]
                 continue
             mistakes += [f"{where}: {problem}" for problem in _problems(schedule, file, zone)]
             if schedule.name in {other.name for _, other in schedules}:

@@ -1,5 +1,6 @@
 """The runs of a store, and which one a name means."""
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -7,6 +8,8 @@ from typing import Any
 
 from xstilts.errors import PlanError, counted
 from xstilts.store.store import Store
+
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,27 @@ def run_named(store: Store, name: str) -> str:
 
     Raises PlanError if the store has no such run.
     """
+    if not is_run_name(name):
+        raise PlanError(
+            f"{name!r}: not the name of a run: letters, digits, '.', '_' and '-'; `xstilts runs` "
+            "lists them"
+        )
     if store.get_json(f"runs/{name}/run.json") is not None:
         return name
     listed = list(runs(store))
-    of_plan = [run.run for run in listed if run.run.startswith(f"{name}-2")]
+    of_plan = [run.run for run in listed if is_run_of(run.run, name)]
     if of_plan:
         return of_plan[-1]
     names = ", ".join(run.run for run in listed[-5:])
     known = f"the newest are {names}" if names else "the store has no runs"
     raise PlanError(f"{store.uri}/runs/{name}: no such run; {known}")
+
+
+def is_run_name(text: str) -> bool:
+    """Whether a text has the form of a run's name."""
+    return _RUN.fullmatch(text) is not None
+
+
+def is_run_of(run: str, plan: str) -> bool:
+    """Whether a run has the name of a plan or schedule, followed by a date and a time."""
+    return re.fullmatch(rf"{re.escape(plan)}-\d{{8}}-\d{{6}}-\w+", run) is not None

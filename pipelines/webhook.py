@@ -1,5 +1,6 @@
 """Posts failed runs to a webhook, as JSON with the key `text` that chat services show."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -20,12 +21,15 @@ def post_failures(url: str, failed: Sequence[RunSummary]) -> None:
         "text": f"xstilts: {counted(len(failed), 'run')} failed\n{names}",
         "runs": [run.json() for run in failed],
     }
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
     try:
+        request = urllib.request.Request(
+            url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=TIMEOUT):  # follows HTTPS_PROXY
             pass
     except urllib.error.URLError as error:
         reason = getattr(error, "code", None) or error.reason
         raise InfrastructureError(f"XSTILTS_WEBHOOK: the post failed: {reason}") from error
+    except (ValueError, http.client.InvalidURL):
+        # The message quotes the URL.
+        raise PlanError("XSTILTS_WEBHOOK: not a valid URL; correct it") from None

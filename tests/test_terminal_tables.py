@@ -38,3 +38,5 @@ def test_a_file_is_wider_than_a_terminal_of_unknown_size(monkeypatch: pytest.Mon
     assert console(io.StringIO()).width == FILE_WIDTH
     monkeypatch.setenv("COLUMNS", "70")
     assert console(io.StringIO()).width == 70
+    monkeypatch.setenv("COLUMNS", "0")
+    assert console(io.StringIO()).width == FILE_WIDTH

@@ -2,16 +2,20 @@
 the plan; and environment variables. Imports none of these libraries.
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from xstilts.errors import InfrastructureError
+from xstilts.errors import InfrastructureError, PlanError
 from xstilts.input_files import read_object
 
 #: Distributions whose version can change a token, a pixel or a floating-point sum.
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "pillow")
+#: Longest time in seconds that a setting may have: 11 days, whose milliseconds fit into the
+#: 32 bits that Ray reads.
+LONGEST_SECONDS = 1_000_000
 
 
 def numeric_environment(
@@ -80,3 +84,22 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def seconds_setting(name: str, default: float) -> float:
+    """The seconds above 0 in an environment variable, or the default if it is unset or empty.
+
+    Raises:
+        PlanError: it has another value.
+    """
+    text = os.environ.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise PlanError(
+            f"{name}={text!r}: not a number of seconds above 0 and at most {LONGEST_SECONDS:,}; "
+            f"unset it, or write for example {default:.0f}"
+        )
+    return seconds

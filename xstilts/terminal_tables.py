@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-#: Columns of a file or a pipe, which have no width of their own. COLUMNS in the environment
-#: replaces it.
+#: Columns of a file or a pipe, which have no width of their own, and where COLUMNS is 0. Another
+#: COLUMNS in the environment replaces it.
 FILE_WIDTH = 120
 
 
 def console(file: IO[str] | None = None) -> Console:
     """A console that prints to a file, or to sys.stdout."""
     printed = Console(file=file)
-    if not printed.is_terminal and "COLUMNS" not in os.environ:
+    if printed.width < 1 or (not printed.is_terminal and "COLUMNS" not in os.environ):
         printed.width = FILE_WIDTH
     return printed
 

@@ -49,6 +49,34 @@ class ApiError(InfrastructureError):
         super().__init__(f"{what}: {f'HTTP {status}: ' if status else ''}{message}{hint}")
 
 
+def load_kubeconfig(otherwise: str, **options: Any) -> None:
+    """Loads the current context of KUBECONFIG or ~/.kube/config.
+
+    Args:
+        otherwise: what to do without a kubeconfig.
+        options: of the client's `load_kube_config`.
+
+    Raises:
+        InfrastructureError: there is none, or it is invalid.
+    """
+    from kubernetes import config
+    from yaml import YAMLError
+
+    try:
+        config.load_kube_config(**options)
+    except (config.ConfigException, OSError) as error:
+        raise InfrastructureError(
+            f"no Kubernetes cluster configured ({error}): set KUBECONFIG, {otherwise}"
+        ) from error
+    # The client indexes the document without looking what it is.
+    except (YAMLError, UnicodeError, TypeError, KeyError, AttributeError, ValueError) as error:
+        cause = " ".join(str(error).split())
+        raise InfrastructureError(
+            f"the kubeconfig is invalid ({type(error).__name__}: {cause}); correct the file, or "
+            f"set KUBECONFIG to another, {otherwise}"
+        ) from error
+
+
 @dataclass
 class Api:
     """One API server.
@@ -98,20 +126,21 @@ class Api:
     @classmethod
     def from_kubeconfig(cls) -> "Api":
         """The API server of the current context of KUBECONFIG or ~/.kube/config."""
-        from kubernetes import client, config
+        from kubernetes import client
 
         settings = client.Configuration()
+        load_kubeconfig("or run this in a pod", client_configuration=settings)
         try:
-            config.load_kube_config(client_configuration=settings)
-        except (config.ConfigException, OSError) as error:
+            context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+            if not settings.verify_ssl:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            if settings.cert_file:
+                context.load_cert_chain(settings.cert_file, settings.key_file)
+        except OSError as error:  # also of an invalid certificate
             raise InfrastructureError(
-                f"no Kubernetes cluster configured ({error}): set KUBECONFIG, or run this in a pod"
+                f"a certificate of the kubeconfig cannot be used ({error}); correct the file, or "
+                "set KUBECONFIG to another"
             ) from error
-        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
-        if not settings.verify_ssl:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
         bearer = settings.get_api_key_with_prefix("authorization")
         token = bearer.removeprefix("Bearer ") if bearer else None
         return cls(

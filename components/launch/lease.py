@@ -7,7 +7,6 @@ overwrite it.
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
+from xstilts.environment import seconds_setting
 from xstilts.errors import StoreError
 from xstilts.store.store import Store
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def seconds() -> float:
     """How long a lease lasts: XSTILTS_LEASE_SECONDS, or 180."""
-    return float(os.environ.get("XSTILTS_LEASE_SECONDS") or SECONDS)
+    return seconds_setting("XSTILTS_LEASE_SECONDS", SECONDS)
 
 
 def work_of(kind: str, group: str) -> str:

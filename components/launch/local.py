@@ -13,6 +13,7 @@ from typing import Any
 
 from components.launch import private_ray, process_group
 from components.launch.capacity import problem
+from xstilts.environment import seconds_setting
 from xstilts.errors import InfrastructureError
 from xstilts.plan.placement import Cluster
 
@@ -23,9 +24,8 @@ def ray_start_seconds() -> float:
     """How long Ray may take to start on this machine: XSTILTS_RAY_START_SECONDS, or two minutes
     times the processes that compete for each core.
     """
-    if chosen := os.environ.get("XSTILTS_RAY_START_SECONDS"):
-        return float(chosen)
-    return 120.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    default = 120.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return seconds_setting("XSTILTS_RAY_START_SECONDS", default)
 
 
 #: Ray's settings for a group: time to import torch and Ray's agents on a busy machine. The health
@@ -67,7 +67,7 @@ def resize_seconds() -> float:
     """How often a group with min_workers looks for nodes that were added:
     XSTILTS_RESIZE_SECONDS, or 60.
     """
-    return float(os.environ.get("XSTILTS_RESIZE_SECONDS") or 60)
+    return seconds_setting("XSTILTS_RESIZE_SECONDS", 60)
 
 
 def set_environment() -> None:

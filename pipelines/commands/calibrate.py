@@ -24,9 +24,15 @@ app = new_app()
 )
 def calibrate(
     trials: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Simulated runs for each line.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=options.LARGEST_NUMBER,
+            help="Simulated runs for each line.",
+        ),
     ] = 1000,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the simulation.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the simulation.")] = 0,
     plan: Annotated[
         list[Path] | None,
         typer.Option(

@@ -24,7 +24,10 @@ def cancel(
     """Cancel a run on a cluster; finished steps are kept."""
     from pipelines import cluster_runs
     from pipelines.kfp.kfp_client import Kfp
+    from pipelines.run_list import run_named
 
-    cluster_runs.cancel(Kfp(host, namespace, ca_cert), cluster_runs.open_store(store), run)
+    opened = cluster_runs.open_store(store)
+    run = run_named(opened, run)
+    cluster_runs.cancel(Kfp(host, namespace, ca_cert), opened, run)
     say(f"{run}: cancelled; its workers stop within minutes, finished steps are kept")
     return 0

@@ -53,7 +53,10 @@ def logs(
         ),
     ] = None,
     tail: Annotated[
-        int, typer.Option(metavar="LINES", min=1, help="Last lines of each log.")
+        int,
+        typer.Option(
+            metavar="LINES", min=1, max=options.LARGEST_NUMBER, help="Last lines of each log."
+        ),
     ] = 200,
     raw: Annotated[
         bool,
@@ -63,7 +66,13 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.01, help="Polling interval of --follow.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.01,
+            max=options.LONGEST_INTERVAL,
+            help="Polling interval of --follow.",
+        ),
     ] = 5.0,
 ) -> int:
     """Show or follow the logs of a run: its steps, its Ray jobs and its failures.
@@ -77,7 +86,7 @@ def logs(
     from pipelines.run_list import run_named
     from pipelines.run_status import KfpServer
 
-    selection = Selection(tail, step, None if since is None else seconds_of(since), raw)
+    selection = Selection(tail, step, None if since is None else seconds_of(since, "--since"), raw)
     with opened_store(store, home) as opened:
         run = run_named(opened, run)
         if (folder := local_logs.folder_of(opened, run)) is not None:

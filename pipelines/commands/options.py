@@ -38,7 +38,14 @@ Limit = Annotated[
         show_default="no limit",
     ),
 ]
-Interval = Annotated[float, typer.Option(metavar="SECONDS", min=0.01, help="Polling interval.")]
+#: Longest polling interval: a day.
+LONGEST_INTERVAL = 86_400
+#: Largest number of rows, lines or GPUs of an option.
+LARGEST_NUMBER = 1_000_000
+Interval = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=0.01, max=LONGEST_INTERVAL, help="Polling interval."),
+]
 Mirror = Annotated[
     str | None,
     typer.Option(

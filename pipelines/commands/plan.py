@@ -38,7 +38,13 @@ def plan(
     limit: options.Limit = None,
     tasks: options.TaskFiles = None,
     gpus: Annotated[
-        int, typer.Option(metavar="N", min=1, help="GPUs assumed by the estimate of hours.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=options.LARGEST_NUMBER,
+            help="GPUs assumed by the estimate of hours.",
+        ),
     ] = 8,
     measured: Annotated[
         str | None,

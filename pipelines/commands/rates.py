@@ -91,11 +91,14 @@ def rates(
     """
     if plans is not None and finished:
         raise typer.BadParameter("--plans and --finished exclude each other")
-    return choose_rates(
-        plan, mirror=mirror, store=store, home=home, output=output, runner=runner, out=out,
-        grid=None if grid is None else tuple(float(part) for part in grid.split(",")),
-        backbones=backbone or [], plans=plans, finished=finished, tasks=tasks or [],
-    )  # fmt: skip
+    from pipelines.local_runner import interruptible
+
+    with interruptible():
+        return choose_rates(
+            plan, mirror=mirror, store=store, home=home, output=output, runner=runner, out=out,
+            grid=None if grid is None else tuple(float(part) for part in grid.split(",")),
+            backbones=backbone or [], plans=plans, finished=finished, tasks=tasks or [],
+        )  # fmt: skip
 
 
 def choose_rates(
@@ -132,12 +135,15 @@ def choose_rates(
     from pipelines.commands.run import run
     from pipelines.console import note_aside
     from pipelines.plan_file import expand_plan, read_plan
+    from xstilts.errors import PlanError
     from xstilts.plan import rate_trials
     from xstilts.plan.tables import Tables
     from xstilts.runs.mirror_choice import mirror_for
     from xstilts.store.private_files import private_folder
     from xstilts.tasks.recipes import GRIDS
 
+    if output and (output.is_dir() or not output.parent.is_dir()):
+        raise PlanError(f"--output {output}: not a file in an existing folder; choose another path")
     checked = read_plan(plan, tasks)
     tables = Tables.shipped().with_tasks(checked.private_tasks)
     trials = rate_trials.trials(checked, tables, GRIDS, grid, list(backbones))

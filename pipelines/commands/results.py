@@ -115,14 +115,17 @@ def _track(run: str, store: str | None, home: Path, tensorboard: Path | None, ml
 def _file(run: str, store: str | None, home: Path, name: str, scratch: Path) -> Path:
     """A file of the report in a local folder, or of that of a run in a store."""
     from pipelines.opened_store import opened_store
-    from pipelines.run_list import run_named
+    from pipelines.run_list import is_run_name, run_named
     from xstilts.errors import PlanError
 
     if store is None and Path(run).is_dir():
         for folder in (Path(run), Path(run) / "report"):
             if (folder / name).is_file():
                 return folder / name
-        raise PlanError(f"{run}: no {name} in this folder; give the folder of a report")
+        if not is_run_name(run) or not (home / "store").is_dir():
+            raise PlanError(f"{run}: no {name} in this folder; give the folder of a report")
+    elif store is None and not is_run_name(run):
+        raise PlanError(f"{run}: no such folder; give the folder of a report or a run's name")
     with opened_store(store, home) as opened:
         key = f"runs/{run_named(opened, run)}/report/{name}"
         if opened.size(key) is None:

@@ -64,10 +64,13 @@ def run(
     Starts an embedded S3 server and, if needed, a local Ray, then runs the pipeline and prints
     the report. Finished steps are not run again: run the same command to resume.
     """
-    result = run_plan(
-        plan, mirror=mirror, store=store, home=home, runner=runner, out=out, tasks=tasks or [],
-        overrides=overrides or [], limit=limit, say=note,
-    )  # fmt: skip
+    from pipelines.local_runner import interruptible
+
+    with interruptible():  # also while a plan is read and the miniature is generated
+        result = run_plan(
+            plan, mirror=mirror, store=store, home=home, runner=runner, out=out, tasks=tasks or [],
+            overrides=overrides or [], limit=limit, say=note,
+        )  # fmt: skip
     for line in result.errors:
         warn(line)
     if (result.report / "summary.json").is_file():
@@ -140,6 +143,7 @@ def run_plan(
     private_folder(home)
     loaded = open_plan(plan, tasks, overrides, limit)
     checked = loaded.plan
+    _check_environment()
     if runner == "subprocess":
         _require_gpus(checked.resources)
     folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
@@ -206,6 +210,17 @@ def run_plan(
             f"killed; see {folders.logs / 'pipeline.log'} and run the same command again:{lines}"
         )
     return RunResult(name, code, report, errors, time.monotonic() - started)
+
+
+def _check_environment() -> None:
+    """Refuses variables that a run would find invalid only when it trains."""
+    from xstilts.environment import seconds_setting
+
+    seconds_setting("XSTILTS_RAY_START_SECONDS", 120)
+    if os.environ.get("XSTILTS_LAUNCHER"):
+        from components.launch.choose import launcher
+
+        launcher()
 
 
 def _require_gpus(resources: "Resources") -> None:

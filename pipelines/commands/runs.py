@@ -47,7 +47,7 @@ def runs(
     from pipelines.run_list import runs as runs_of
     from pipelines.webhook import post_failures
 
-    since = None if failed is None else time.time() - seconds_of(failed)
+    since = None if failed is None else time.time() - seconds_of(failed, "--failed")
     rows = []
     local = (home / "store").is_dir()
     for uri in ([None] if local or store is None else []) + ([store] if store else []):
@@ -55,15 +55,16 @@ def runs(
             rows += list(runs_of(opened))
     if since is not None:
         rows = [row for row in rows if row.state == "failed" and row.created >= since]
-        if rows and (url := os.environ.get("XSTILTS_WEBHOOK")):
-            post_failures(url, rows)
-    code = FAILED if since is not None and rows else 0
     if as_json:
         say(json.dumps([row.json() for row in rows], indent=2, ensure_ascii=False))
-        return code
-    width = max((len(row.run) for row in rows), default=0)
-    for row in rows:
-        say(row.line(width))
-    if not rows:
-        say("no runs" if since is None else f"no run failed within {failed}")
-    return code
+    else:
+        width = max((len(row.run) for row in rows), default=0)
+        for row in rows:
+            say(row.line(width))
+        if not rows:
+            say("no runs" if since is None else f"no run failed within {failed}")
+    if since is None or not rows:
+        return 0
+    if url := os.environ.get("XSTILTS_WEBHOOK"):
+        post_failures(url, rows)
+    return FAILED

@@ -38,7 +38,13 @@ def submit(
         bool, typer.Option("--wait", help="Wait for the end and return the run's exit code.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.01, help="Polling interval of --wait.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.01,
+            max=options.LONGEST_INTERVAL,
+            help="Polling interval of --wait.",
+        ),
     ] = 10.0,
 ) -> int:
     """Run a plan on a cluster.
@@ -52,11 +58,12 @@ def submit(
     from pipelines.run_status import KfpServer
     from xstilts.plan.status import undone
 
+    kfp = Kfp(host, namespace, ca_cert)  # makes no request
     checked = cluster_runs.check_plan(plan, mirror, tasks or [], overrides or [], limit)
     cluster = cluster_runs.settings_for(settings, checked.plan, checked.mirror)
     check_fit(checked.plan.resources.model_dump(mode="json"), namespace, warn)
     text, version = cluster_runs.package(cluster, allow_unlocked)
-    opened, kfp = cluster_runs.open_store(store), Kfp(host, namespace, ca_cert)
+    opened = cluster_runs.open_store(store)
     todo = {kind: len(steps) for kind, steps in undone(checked.expansion, opened).items() if steps}
     experiment_id = kfp.experiment(experiment)
     uploaded = kfp.version(text, version)

@@ -112,7 +112,13 @@ def probe(
         ),
     ] = None,
     rows: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Rows to read of each source.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=options.LARGEST_NUMBER,
+            help="Rows to read of each source.",
+        ),
     ] = 20,
     lock: Annotated[
         Path | None,

@@ -32,10 +32,14 @@ def wait(
     the run.
     """
     from pipelines import cluster_runs
+    from pipelines.outages import Outages
+    from pipelines.run_list import run_named
     from pipelines.run_status import KfpServer
 
     server = KfpServer(host, namespace, ca_cert)
-    return wait_for(cluster_runs.open_store(store), run, server, every)
+    opened = cluster_runs.open_store(store)
+    run = Outages().outlast(lambda: run_named(opened, run))
+    return wait_for(opened, run, server, every)
 
 
 def wait_for(store: "Store", run: str, server: "KfpServer", every: float) -> int:

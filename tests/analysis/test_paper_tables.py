@@ -1,6 +1,7 @@
 """Tables to take away: CSV and LaTeX."""
 
 import csv
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -44,6 +45,17 @@ def test_csv_has_names_as_they_are(folder: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert rows[0]["contrast"] == f"named {HOSTILE}"
     assert {row["backbone"] for row in rows} == {"xlm-r", "llava"}
+
+
+def test_csv_has_numbers_that_programs_read(folder: Path) -> None:
+    with open(folder / "contrasts.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert any(float(row["effect"]) < 0 for row in rows)
+    for row in rows:
+        low, high = json.loads(row["95 % interval"].replace("+", ""))
+        assert low <= float(row["effect"]) <= high
+    for file in folder.glob("*.csv"):
+        assert "−" not in file.read_text()
 
 
 def test_each_step_has_its_manifest(folder: Path) -> None:

@@ -157,12 +157,13 @@ def _flat(metadata: Any) -> list[Any]:
 
 
 def _bounds(metadata: Any) -> Iterator[str]:
+    """All but the bound of every integer, which the page names once."""
     signs = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
     found = [
-        f"{sign} {'2^63' if getattr(item, name) == 2**63 else getattr(item, name)}"
+        f"{sign} {getattr(item, name)}"
         for item in metadata
         for name, sign in signs
-        if getattr(item, name, None) is not None
+        if getattr(item, name, None) not in (None, 2**63)
     ]
     if found:
         yield " " + ", ".join(found)

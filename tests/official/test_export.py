@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.cli import main
@@ -138,6 +140,24 @@ def test_every_problem_of_a_submission_is_named(tmp_path: Path) -> None:
     assert [line for line in problems if "test-sw" in line] == [
         f"{cell / 'predictions/xnli/test-sw.tsv'}: 4 lines, and the test set has 5,010"
     ]
+
+
+def test_a_file_is_opened_once_for_its_cells_and_once_for_their_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = report(tmp_path / "report", "xnli")
+    file = folder / "predictions" / "xnli.parquet"
+    one = pd.read_parquet(file)
+    pd.concat([one.assign(arm=f"arm{k}") for k in range(5)]).to_parquet(file)
+    opened: list[Any] = []
+
+    def counted(source: Any) -> pq.ParquetFile:
+        opened.append(source)
+        return pq.ParquetFile(source)
+
+    monkeypatch.setattr("xstilts.official.predictions.pq", SimpleNamespace(ParquetFile=counted))
+    assert len(export(folder, tmp_path / "out")) == 5
+    assert len(opened) == 2
 
 
 def test_a_report_without_predictions_of_the_benchmark_is_refused(tmp_path: Path) -> None:

@@ -276,6 +276,11 @@ def test_cancel_marks_the_run_for_its_workers_and_ends_it(
     assert made["state"] == "CANCELING"
 
 
+def test_cancel_takes_the_name_of_a_plan(kfp_server: Any, store: Store, submitted: str) -> None:
+    assert of_run("cancel", kfp_server, store, "small") == 0
+    assert store.get_json(f"runs/{submitted}/cancelled.json") is not None
+
+
 def test_a_run_is_marked_cancelled_even_if_kfp_is_unreachable(
     kfp_server: Any, store: Store, submitted: str
 ) -> None:

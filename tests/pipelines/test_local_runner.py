@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from pipelines import local_runner
+from pipelines.cli import main
 from pipelines.console import warn
 from pipelines.local_runner import BUCKET_URI, interruptible, run_name, store_at, watched
 from pipelines.marked_processes import marked
+from pipelines.run_list import is_run_of
 from xstilts.errors import InfrastructureError, PlanError
+from xstilts.miniature.edition import EDITION
 from xstilts.runs.mirror_choice import mirror_for
 
 
@@ -70,6 +73,9 @@ def test_the_same_output_folder_is_the_same_run(tmp_path: Path) -> None:
     name = run_name("demo", tmp_path / "out")
     assert name.startswith("demo-")
     assert run_name("demo", tmp_path / "out") == name
+    other = run_name("demo-2", tmp_path / "out")
+    assert is_run_of(other, "demo-2")
+    assert run_name("demo-2", tmp_path / "out") == other
     assert (tmp_path / "out" / "run.json").is_file()
 
 
@@ -77,6 +83,46 @@ def test_the_option_replaces_the_plans_mirror(tmp_path: Path) -> None:
     assert mirror_for("hub", "s3://b/m", tmp_path) == "hub"
     assert mirror_for(None, "s3://b/m", tmp_path) == "s3://b/m"
     assert mirror_for(str(tmp_path), None, tmp_path) == str(tmp_path.resolve())
+
+
+def test_an_interrupted_miniature_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path) -> None:
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xstilts.miniature.write.write_miniature", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mirror_for("miniature", None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_runs_that_generate_the_miniature_both_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(folder: Path) -> None:
+        for each in (folder, tmp_path / f"miniature-{EDITION}"):
+            each.mkdir()
+            (each / "rows").touch()
+
+    monkeypatch.setattr("xstilts.miniature.write.write_miniature", overtaken)
+    folder = mirror_for("miniature", None, tmp_path)
+    assert [str(path) for path in tmp_path.iterdir()] == [folder]
+
+
+@pytest.mark.parametrize("command", ["run demo --home", "rates demo --grid 1e-3 --home"])
+def test_sigterm_while_the_miniature_is_generated_is_130(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    def terminated(folder: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr("xstilts.miniature.write.write_miniature", terminated)
+    monkeypatch.chdir(tmp_path)
+    assert main([*command.split(), "home"]) == 130
+    assert "interrupted; run the same command" in capsys.readouterr().err
 
 
 def test_a_run_without_a_mirror_is_refused(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_the_pod_of_a_real_server_is_named_by_its_step() -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
 def test_a_duration_is_read(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
+    assert seconds_of(text, "--since") == seconds
 
 
 EXECUTOR = "[KFP Executor 2026-11-28 15:18:57,001 INFO]: "

@@ -274,7 +274,10 @@ def test_a_step_gets_every_variable_that_the_launcher_reads() -> None:
     read = {
         name
         for file in folder.glob("*.py")
-        for name in re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"(XSTILTS_\w+)\"", file.read_text())
+        for name in re.findall(
+            r"(?:environ(?:ment)?(?:\.get\(|\[)|seconds_setting\()\"(XSTILTS_\w+)\"",
+            file.read_text(),
+        )
     }
     assert {"XSTILTS_LEASE_SECONDS", "XSTILTS_RAY_NAMESPACE", "XSTILTS_QUEUE"} <= read
     ours = {"XSTILTS_WORKER_IMAGE", "XSTILTS_S3_SECRET"}

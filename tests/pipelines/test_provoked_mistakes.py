@@ -68,6 +68,10 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("export-model r --home {dir}", 2, "name a cell and a folder"),
     ("export-model r c {home} --home {dir}", 2, "no local runs"),
     ("runs --home {dir}", 2, "no local runs"),
+    ("runs --home {dir} --failed yesterday", 2, "--failed 'yesterday': not a duration"),
+    ("results {gone}", 2, "{gone}: no such folder"),
+    ("results {file}", 2, "{file}: no such folder"),
+    ("mirror pull {dir} --plan demo --from miniature", 2, "allowed: hub, a folder"),
     # hardware that this machine does not have
     ("run demo --set resources.gpus_per_worker=64 --home {home}", 3, "needs 128 GPUs"),
     # options that do not belong to the command, or values out of range
@@ -92,10 +96,25 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("doctor --plan demo", 2, "add --cluster"),
     ("plan demo --offline --mirror hub", 2, "--offline looks nothing up"),
     ("rates demo --grid fast", 2, "not a list of rates"),
+    ("rates demo --grid 1e-3 -o {gone}/best.yaml --home {home}", 2, "--output {gone}/best.yaml"),
+    ("rates demo --grid 1e-3 -o {dir} --home {home}", 2, "--output {dir}: not a file"),
+    ("rates demo --grid nan", 2, "positive, finite and distinct"),
+    ("plan demo --offline --gpus 99999999999999999999", 2, "--gpus"),
+    ("tasks probe --rows 99999999999999999999", 2, "--rows"),
+    ("calibrate --trials 99999999999999999999", 2, "--trials"),
+    ("calibrate --seed -1", 2, "--seed"),
+    ("wait r {store} --every inf", 2, "--every"),
+    ("logs r {store} --follow --every inf", 2, "--every"),
+    ("logs r {store} --tail 99999999999999999999", 2, "--tail"),
+    ("submit demo --host http://h {store} --every inf", 2, "--every"),
+    ("check demo --limit 99999999999999999999", 2, "limit: 99999999999999999999 should be less"),
     ("rates demo --plans {home} --finished", 2, "exclude each other"),
     ("mirror pull {dir}", 2, "set --plan"),
     ("mirror pull {dir} --plan demo --from {dir}", 2, "same mirror"),
     # stores and servers
+    ("mirror pull s3://b/m --plan demo --from {dir}", 2, "DIR 's3://b/m': invalid address"),
+    ("mirror verify s3://", 2, "DIR 's3://': invalid address"),
+    ("submit demo --host localhost:1 {store} --mirror hub", 2, "--host 'localhost:1': not a URL"),
     ("status r --store bucket/p", 2, "expected s3://bucket/prefix"),
     ("status r --store s3://b/p", 2, "bucket names have 3 to 63 characters"),
     ("status r {store}", 3, "no S3 credentials"),
@@ -138,6 +157,42 @@ def test_a_mistake_has_a_message_and_an_exit_code(
     assert message.format(**places) in output.err
     assert "Traceback" not in output.err + output.out
     assert "unexpected" not in output.err.partition("extra argument")[0] or "extra" in message
+
+
+#: Variable, value, command, exit code, part of the message.
+SETTINGS: list[tuple[str, str, str, int, str]] = [
+    ("XSTILTS_RAY_START_SECONDS", "soon", "run demo --home {home}", 2, "not a number of seconds"),
+    ("XSTILTS_RAY_START_SECONDS", "-1", "run demo --home {home}", 2, "not a number of seconds"),
+    ("XSTILTS_LAUNCHER", "nonsense", "run demo --home {home}", 3, "allowed: local, ray, rayjob"),
+    ("AWS_ENDPOINT_URL", "localhost", "runs {store}", 3, "Invalid endpoint: localhost"),
+    ("AWS_ENDPOINT_URL", "http://", "status r {store}", 3, "Invalid endpoint: http://"),
+    ("AWS_ENDPOINT_URL", "http://[", "runs {store}", 3, "Invalid IPv6 URL"),
+    ("AWS_ENDPOINT_URL", "http://u:p@h:x", "runs {store}", 3, "http://***@h:x"),
+    ("AWS_ENDPOINT_URL", "http://h:99999999", "runs {store}", 3, "http://h:99999999"),
+    ("AWS_ENDPOINT_URL", "localhost", "plan demo --mirror s3://bucket/m --home {home}", 3, "localhost"),
+    ("AWS_MAX_ATTEMPTS", "many", "runs {store}", 3, "AWS_MAX_ATTEMPTS='many'"),
+    ("AWS_PROFILE", "nobody", "runs {store}", 3, "profile (nobody) could not be found"),
+    ("AWS_REGION", "no region", "runs {store}", 3, "'no region'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "command", "code", "message"), SETTINGS, ids=["=".join(s[:2]) for s in SETTINGS]
+)  # fmt: skip
+def test_an_invalid_setting_of_the_environment_has_a_message(
+    name: str, value: str, command: str, code: int, message: str, places: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if name.startswith("AWS_"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv(name, value)
+    assert main(command.format(**places).split()) == code
+    output = capfd.readouterr()
+    assert output.err.startswith("xstilts: ")
+    assert message in output.err
+    assert "network error" not in output.err
+    assert "unexpected" not in output.err
 
 
 # ---- errors of the operating system and the network ----

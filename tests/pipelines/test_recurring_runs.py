@@ -313,7 +313,7 @@ def test_images_that_are_not_pinned_are_refused(
         ({"timezone": "Europe/Berlin"}, "uses UTC for every cron line"),
         ({"timezone": "Berlin"}, "unknown time zone"),
         ({"plan": "other.yaml"}, "no such file"),
-        ({"follow": ["weather"]}, "follow.0"),
+        ({"follow": ["weather"]}, "follow[0]"),
         ({"add_seeds": -1}, "add_seeds"),
         ({"concurrency": 0}, "concurrency"),
         ({"concurrency": 2, "add_seeds": 1}, "two firings at the same time"),
@@ -337,12 +337,12 @@ def test_all_mistakes_in_all_files_are_reported_at_once(tmp_path: Path) -> None:
         load(write(tmp_path, {**WEEKLY, "cron": "x"}, {"name": "second"}, WEEKLY, WEEKLY), "UTC")
     message = str(error.value)
     assert "has 1 field;" in message
-    assert "document 2: plan: Field required" in message
+    assert "document 2: plan: is required" in message
     assert "duplicate name 'weekly'" in message
 
 
 def test_the_time_zone_must_be_stated(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="timezone: Field required"):
+    with pytest.raises(PlanError, match="timezone: is required"):
         load(
             write(tmp_path, {key: value for key, value in WEEKLY.items() if key != "timezone"}),
             "UTC",

@@ -1,6 +1,7 @@
 """`runs`, and the commands that read local runs: status, logs, report, train-log."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ from pipelines.cli import main
 from pipelines.commands.run import another_plan_finished
 from pipelines.failures import grouped_failures
 from pipelines.plan_file import open_plan
+from pipelines.run_list import is_run_of
 from xstilts.plan.expand import expand_offline
 from xstilts.runs.folder import create
 from xstilts.step import STEP_KINDS
@@ -77,6 +79,39 @@ def test_a_changed_plan_replaces_a_finished_run_only(local: Store) -> None:
     assert not another_plan_finished(local, NEW, "name: other")  # has not ended
     assert not another_plan_finished(local, OLD, "name: demo")
     assert another_plan_finished(local, OLD, "name: other")
+
+
+@pytest.mark.parametrize(
+    ("run", "plan", "expected"),
+    [
+        ("demo-20260101-000000-1", "demo", True),
+        ("demo-20260101-000000-3f2a", "demo", True),
+        ("demo-20260101-000000-f2", "demo", True),
+        ("demo-2seeds-20260101-000000-1", "demo", False),
+        ("demo-2seeds-20260101-000000-1", "demo-2seeds", True),
+        ("demo-20260101-000000-1", "dem.", False),
+    ],
+)
+def test_a_run_is_of_the_plan_whose_whole_name_it_has(run: str, plan: str, expected: bool) -> None:
+    assert is_run_of(run, plan) is expected
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "report", "train-log", "results"])
+@pytest.mark.parametrize("name", ["", "..", "../x", "a b", "\udcff", "-"], ids=ascii)
+def test_what_cannot_be_a_name_is_refused(
+    command: str, name: str, local: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--", name]) == 2
+    error = capfd.readouterr().err
+    assert re.search("not the name of a run|no such folder|give the folder of a report", error)
+
+
+def test_results_of_a_run_are_found_beside_a_folder_of_its_name(
+    local: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "demo").mkdir()
+    assert main(["results", "demo", "--home", "home"]) == 2
+    assert f"runs/{NEW}/report/results.parquet: the run has no report yet" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "report", "train-log"])
@@ -186,3 +221,14 @@ def test_a_refused_post_is_an_error_without_the_secret_url(
     error = capfd.readouterr().err
     assert "the post failed: 403" in error
     assert "secret-path" not in error
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://host/secret path", "http://host/secret\npath"])
+def test_an_invalid_url_of_a_webhook_is_an_error_that_does_not_show_it(
+    url: str, local: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XSTILTS_WEBHOOK", url)
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 2
+    output = capfd.readouterr()
+    assert output.err == "xstilts: XSTILTS_WEBHOOK: not a valid URL; correct it\n"
+    assert OLD in output.out  # the list is printed first

@@ -138,10 +138,24 @@ def test_targets_without_trials_are_known(text: str, tables: Tables) -> None:
         ({"backbones": ["tinny"]}, GRID, "no such backbone: tinny; the plan has tiny, tiny-llava"),
         ({"rates": (1e-5,)}, GRID, "full: tiny; lora: tiny-llava.*--backbone"),
         ({}, {}, "'miniature' has no grid of rates for full; give --grid"),
-        ({"rates": (1e-5, 1e-5), "backbones": ["tiny"]}, GRID, "must be positive and distinct"),
-        ({"rates": (0.0,), "backbones": ["tiny"]}, GRID, "must be positive and distinct"),
+        (
+            {"rates": (1e-5, 1e-5), "backbones": ["tiny"]},
+            GRID,
+            "must be positive, finite and distinct",
+        ),
+        (
+            {"rates": (float("nan"),), "backbones": ["tiny"]},
+            GRID,
+            "must be positive, finite and distinct",
+        ),
+        (
+            {"rates": (float("inf"),), "backbones": ["tiny"]},
+            GRID,
+            "must be positive, finite and distinct",
+        ),
+        ({"rates": (0.0,), "backbones": ["tiny"]}, GRID, "must be positive, finite and distinct"),
     ],
-    ids=["backbone", "two modes", "no grid", "twice", "zero"],
+    ids=["backbone", "two modes", "no grid", "twice", "nan", "infinite", "zero"],
 )
 def test_impossible_trials_are_refused(
     text: str, tables: Tables, more: Mapping[str, Any], grids: Any, message: str

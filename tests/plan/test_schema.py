@@ -296,6 +296,24 @@ def _rest(tables: Tables) -> tuple[object, ...]:
             "seeds: 1600 pairs of seeds, more than 1000",
         ),
         ("arms: {none: {task: quiz}}", "arms.none: must be empty"),
+        (f"limit: {2**63}", f"limit: {2**63} should be less than {2**63}"),
+        (f"budget: {{updates: {2**63}}}", f"budget.updates: {2**63} should be less than {2**63}"),
+        (
+            f"resources: {{workers: {10**30}}}",
+            f"resources.workers: {10**30} should be less than {2**63}",
+        ),
+        (
+            "resources: {gpus_per_worker: .inf}",
+            "resources.gpus_per_worker: inf should be a finite number",
+        ),
+        (
+            "report: {regression: {points: .nan}}",
+            "report.regression.points: nan should be a finite number",
+        ),
+        (
+            "override: {xquad: {weight_decay: .inf}}",
+            "override.xquad.weight_decay: inf should be a finite number",
+        ),
         (
             "splits: {squad: {train: a}, xquad: {train: b}}",
             "splits: squad and xquad set different train splits",

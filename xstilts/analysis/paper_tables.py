@@ -116,10 +116,16 @@ def write_tables(
 
 def _write(path: Path, columns: Sequence[str], rows: Rows, caption: str, text_columns: int) -> None:
     with open(path.with_name(f"{path.name}.csv"), "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([columns, *rows])
+        csv.writer(stream).writerows([columns, *(_for_programs(r, text_columns) for r in rows)])
     path.with_name(f"{path.name}.tex").write_text(
         latex(columns, rows, caption, f"tab:{path.name}", text_columns), encoding="utf-8"
     )
+
+
+def _for_programs(row: Sequence[Any], text_columns: int) -> list[Any]:
+    """A row of numbers whose minus sign is that of programs, `-` in place of U+2212."""
+    numbers = [str(value).replace("−", "-") for value in row[text_columns:]]
+    return [*row[:text_columns], *numbers]
 
 
 def latex(

@@ -118,7 +118,7 @@ class S3Target:
     """A mirror under an S3 prefix."""
 
     def __init__(self, uri: str) -> None:
-        self.store, self.address = Store.open(uri), uri
+        self.store, self.address = Store.open(uri, option="DIR"), uri
         self.sizes = {name: size for name, (size, _) in self.store.listing("").items()}
         name = hashlib.sha256(uri.encode()).hexdigest()[:16]
         self.parts = cache_folder() / f"pull-{name}"

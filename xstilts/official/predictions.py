@@ -75,28 +75,29 @@ class ReportPredictions:
         self, evaluation: str, wanted: Callable[[str], bool]
     ) -> Iterator[tuple[Cell, str, LanguagePredictions]]:
         places = self._places(evaluation)
-        for (cell, language), groups in places.items():
-            if not wanted(language):
-                continue
-            with _opened(self._path(evaluation)) as file:
-                asked = ("asked",) if "asked" in file.schema_arrow.names else ()
+        # Once: the file's footer has an entry for each of its row groups.
+        with _opened(self._path(evaluation)) as file:
+            asked = ("asked",) if "asked" in file.schema_arrow.names else ()
+            for (cell, language), groups in places.items():
+                if not wanted(language):
+                    continue
                 table = file.read_row_groups(groups, [*_KEYS, *_VALUES, *asked])
                 table = _of(table, cell, language)
                 columns = {name: table.column(name).to_pylist() for name in (*_VALUES, *asked)}
                 for name in _VALUES[1:]:
                     if not all(isinstance(value, str) for value in columns[name]):
                         raise ValueError(f"{name} is not text in every row")
-            texts = columns.get("asked")
-            yield (
-                cell,
-                language,
-                LanguagePredictions(
-                    [str(name) for name in columns["id"]],
-                    columns["prediction"],
-                    columns["gold"],
-                    None if texts is None or None in texts else texts,
-                ),
-            )
+                texts = columns.get("asked")
+                yield (
+                    cell,
+                    language,
+                    LanguagePredictions(
+                        [str(name) for name in columns["id"]],
+                        columns["prediction"],
+                        columns["gold"],
+                        None if texts is None or None in texts else texts,
+                    ),
+                )
 
     def _path(self, evaluation: str) -> Path:
         return self.folder / f"{evaluation}.parquet"

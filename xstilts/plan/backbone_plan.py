@@ -37,7 +37,7 @@ class Tokenizer(Part):
     """The tokenizer of a built backbone: the tasks with its training text, and its size."""
 
     from_: tuple[str, ...] = Field(("miniature_text",), alias="from", min_length=1)
-    vocab_size: Annotated[int, Field(ge=300)] = 4096
+    vocab_size: Annotated[int, Field(ge=300, lt=2**63)] = 4096
     byte_fallback: Literal[True] = True
 
 
@@ -96,8 +96,8 @@ class Override(Part):
     schedule: Literal["linear", "cosine", "constant"] | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     max_grad_norm: Positive | None = None
-    max_length: Annotated[int, Field(ge=8)] | None = None
-    lm_length: Annotated[int, Field(ge=8)] | None = None
+    max_length: Annotated[int, Field(ge=8, lt=2**63)] | None = None
+    lm_length: Annotated[int, Field(ge=8, lt=2**63)] | None = None
     stride: Count | None = None
     question_length: Count | None = None
     answer_limit: AnswerLength | None = None

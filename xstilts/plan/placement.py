@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from xstilts.plan.part import Part
+from xstilts.plan.value_types import Count
 
-Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
@@ -54,7 +54,9 @@ class Toleration(Part):
     operator: Literal["Exists", "Equal"] = "Equal"
     value: Value | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(None, alias="tolerationSeconds")
+    toleration_seconds: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        None, alias="tolerationSeconds"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Toleration":

@@ -58,6 +58,19 @@ def validate(model: type[M], raw: Mapping[str, Any]) -> tuple[M, list[str], set[
             return model(), problems, cut
 
 
+def problems_of(model: type[BaseModel], error: ValidationError) -> list[str]:
+    """The errors of another YAML document than a plan, in the same words."""
+    return [_problem(model, item) for item in error.errors(include_url=False)]
+
+
+def _problem(model: type[BaseModel], item: Mapping[str, Any]) -> str:
+    if item["loc"]:
+        return _message(model, item["loc"], item)
+    if item["type"] == "value_error":  # of the whole document
+        return str(item["ctx"]["error"])
+    return f"must be a mapping; allowed keys: {', '.join(_fields(model))}"
+
+
 #: Pydantic's error type → what the value must be, in terms of YAML.
 _SHAPES: Mapping[str, str] = {
     "dict_type": "a mapping",

@@ -5,6 +5,7 @@ targets, and English. Its finetune steps are evaluated on English dev, and these
 plan needs evaluations, so a trial scores one English test row of each; nothing reads that score.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,10 +135,11 @@ def trials(
                 f"recipe set {plan.recipes!r} has no grid of rates for {mode}; give --grid "
                 "1e-5,2e-5,…"
             )
-        if not grid or len(set(grid)) != len(grid) or min(grid) <= 0:
+        positive = all(0 < rate < math.inf for rate in grid)
+        if not grid or len(set(grid)) != len(grid) or not positive:
             raise PlanError(
-                f"invalid grid {', '.join(map(str, grid))}: rates must be positive and distinct; "
-                "give at least one"
+                f"invalid grid {', '.join(map(str, grid))}: rates must be positive, finite and "
+                "distinct; give at least one"
             )
         derived += [Trial(rate, _trial(plan, tables, mode, names, rate)) for rate in sorted(grid)]
     return derived

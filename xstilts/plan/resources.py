@@ -35,12 +35,12 @@ class Resources(Part):
 
     workers: Count = 1
     threads: Count = 1
-    data_processes: Annotated[int, Field(ge=0)] | None = None
+    data_processes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     tokens_per_micro_batch: Annotated[Any, AfterValidator(_token_budget)] = "auto"
     activation_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
         "auto"
     )
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: Annotated[int, Field(ge=0, lt=2**63)] = 0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     sharding: Literal["none", "full", "auto"] = "auto"
     groups: Annotated[int, Field(ge=1, le=MOST_GROUPS)] = 1

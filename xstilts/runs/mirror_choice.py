@@ -1,6 +1,7 @@
 """Which mirror a run reads: the caller's, else the plan's. Writes the miniature on first use."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def mirror_for(
 
         part = folder.with_name(f"miniature.part.{os.getpid()}")
         say(f"generating the miniature in {folder} (about a minute, once)")
-        write_miniature(part)
-        os.replace(part, folder)
+        try:
+            write_miniature(part)
+            if not folder.is_dir():
+                os.replace(part, folder)
+        except OSError:
+            if not folder.is_dir():  # else another run was faster
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return str(folder)

@@ -99,8 +99,10 @@ def open_mirror(address: str, option: str = "--mirror") -> Mirror:
         return _open_s3(address, option)
     folder = resolved(address)
     if not folder.is_dir():
+        # `miniature` is a folder by now, unless the option does not make one.
+        made = "" if address == "miniature" else "miniature, "
         raise PlanError(
-            f"{option} {address!r}: no such folder; allowed: hub, miniature, a folder, or "
+            f"{option} {address!r}: no such folder; allowed: hub, {made}a folder, or "
             "s3://bucket/prefix"
         )
     return Mirror("folder", folder, str(folder))

@@ -17,6 +17,8 @@ from xstilts.store.threads import THREADS
 
 #: Largest file, in bytes, that is uploaded from memory with one request.
 SMALL = 4 * 1024 * 1024
+#: Largest AWS_MAX_ATTEMPTS.
+MOST_ATTEMPTS = 1_000
 
 
 @cache
@@ -34,7 +36,25 @@ def make_client() -> Any:
 
     Uses path-style addressing and no checksum trailers, which every S3-compatible server supports.
     Short timeouts and few retries report an unreachable server within seconds.
+
+    Raises:
+        StoreError: a variable has an invalid value.
     """
+    from botocore.exceptions import BotoCoreError
+
+    attempts = _attempts()
+    try:
+        return _client(attempts)
+    except (BotoCoreError, ValueError) as error:
+        raise StoreError(
+            without_credentials(
+                f"no S3 client can be made with these AWS_* settings: {error}; check "
+                "AWS_ENDPOINT_URL (http://HOST:PORT), AWS_REGION and AWS_PROFILE"
+            )
+        ) from error
+
+
+def _client(attempts: int) -> Any:
     import boto3
     import botocore
     from botocore.config import Config
@@ -48,7 +68,7 @@ def make_client() -> Any:
         s3={"addressing_style": "path"},
         connect_timeout=4,
         read_timeout=60,
-        retries={"max_attempts": _attempts(), "mode": "standard"},
+        retries={"max_attempts": attempts, "mode": "standard"},
         max_pool_connections=THREADS * THREADS,  # parts of each of several objects
         # Botocore puts its own together from thirty parts, twice for each request.
         user_agent=f"xstilts Botocore/{botocore.__version__}",
@@ -75,7 +95,13 @@ def _send_at_once(request: Any, **_: Any) -> None:
 
 def _attempts() -> int:
     """How often a request is made: AWS_MAX_ATTEMPTS, or 3."""
-    return int(os.environ.get("AWS_MAX_ATTEMPTS") or 3)
+    text = os.environ.get("AWS_MAX_ATTEMPTS") or "3"
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_ATTEMPTS:
+        raise StoreError(
+            f"AWS_MAX_ATTEMPTS={text!r}: not a number from 1 to {MOST_ATTEMPTS:,}; unset it or "
+            "correct it"
+        )
+    return int(text)
 
 
 def parsed_time(value: Any) -> datetime:
@@ -139,6 +165,7 @@ def _explanation(error: Exception) -> tuple[str, bool] | None:
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
+        EndpointProviderError,
         NoCredentialsError,
         PartialCredentialsError,
     )
@@ -153,6 +180,11 @@ def _explanation(error: Exception) -> tuple[str, bool] | None:
         case S3UploadFailedError():
             advice = "check the free disk space of the server"
             return f" at {endpoint}: the upload failed ({error}); {advice}", False
+        case EndpointProviderError():
+            return (
+                f": the S3 address {endpoint} is invalid ({error}); check AWS_ENDPOINT_URL",
+                False,
+            )
         case BotoCoreError():
             return (
                 f": the S3 server at {endpoint} cannot be reached ({type(error).__name__}: "

@@ -1,10 +1,17 @@
 """The Kubernetes client: retries and error messages."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from components.launch.kubernetes import DOUBT_SECONDS, Api, ApiError, RayJobs
+from components.launch.kubernetes import (
+    DOUBT_SECONDS,
+    Api,
+    ApiError,
+    RayJobs,
+    load_kubeconfig,
+)
 from tests.components.launch.scripted import ScriptedCluster, said, served
 from xstilts.errors import InfrastructureError
 
@@ -167,3 +174,39 @@ def test_outside_a_pod_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("XSTILTS_KUBERNETES_API", raising=False)
     with pytest.raises(InfrastructureError, match="not in a pod"):
         Api.in_cluster()
+
+
+USER = "users: [{name: u, user: {}}]"
+CONTEXT = "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "no Kubernetes cluster configured"),
+        (b"text", "the kubeconfig is invalid"),
+        (b"7", "the kubeconfig is invalid"),
+        (b"- a\n- b", "the kubeconfig is invalid"),
+        (b"a: [", "the kubeconfig is invalid"),
+        (b"\xff\xfe\x00", "the kubeconfig is invalid"),
+        (b"contexts: 7\ncurrent-context: c", "Kubernetes cluster|kubeconfig"),
+        (f"{CONTEXT}\n{USER}\nclusters: [7]".encode(), "Kubernetes cluster|kubeconfig"),
+    ],
+)
+def test_an_invalid_kubeconfig_has_a_message(text: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_bytes(text)
+    with pytest.raises(InfrastructureError, match=f"{message}.*set KUBECONFIG.*or stop"):
+        load_kubeconfig("or stop", config_file=str(tmp_path / "config"))
+
+
+def test_an_invalid_certificate_of_a_kubeconfig_has_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.crt").write_text("no certificate")
+    cluster = f"{{server: 'https://h', certificate-authority: {tmp_path / 'ca.crt'}}}"
+    text = f"{CONTEXT}\n{USER}\nclusters: [{{name: k, cluster: {cluster}}}]"
+    (tmp_path / "config").write_text(text)
+    place = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+    monkeypatch.setattr(place, str(tmp_path / "config"))
+    with pytest.raises(InfrastructureError, match="a certificate of the kubeconfig cannot be used"):
+        Api.from_kubeconfig()
