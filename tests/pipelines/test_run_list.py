@@ -232,3 +232,23 @@ def test_an_invalid_url_of_a_webhook_is_an_error_that_does_not_show_it(
     output = capfd.readouterr()
     assert output.err == "xstilts: XSTILTS_WEBHOOK: not a valid URL; correct it\n"
     assert OLD in output.out  # the list is printed first
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("tiny.none.squad.t1", "did you mean tiny.none.squad.t0? --list shows its cells"),
+        ("???", f"{NEW} has no cell '???'; --list shows its cells"),
+        ("tiny.none.none", "this cell trains nothing"),
+    ],
+)
+def test_a_cell_that_cannot_be_exported_has_a_hint_to_one_that_can(
+    cell: str, message: str, local: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    document = expand_offline(open_plan("demo").plan).to_json()
+    chain = document["cells"][-1]["chain"]
+    cells = [{"id": "tiny.none.none", "chain": []}, {"id": "tiny.none.squad.t0", "chain": chain}]
+    document["cells"] = [{**document["cells"][0], **one} for one in cells]
+    local.put_json(f"runs/{NEW}/expanded.json", document)
+    assert main(["export-model", NEW, cell, str(tmp_path / "model")]) == 2
+    assert message in capfd.readouterr().err

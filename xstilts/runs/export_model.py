@@ -92,9 +92,10 @@ def _cell(expanded: Mapping[str, Any], run: str, cell_id: str) -> Mapping[str, A
 
     cells = {cell["id"]: cell for cell in expanded["cells"]}
     if cell_id not in cells:
-        nearest = difflib.get_close_matches(cell_id, cells, n=3, cutoff=0.3)
-        hint = f"; such as {', '.join(nearest)}" if nearest else ""
-        raise PlanError(f"{run} has no cell {cell_id!r}{hint}; --list shows its cells")
+        trained = [name for name, cell in cells.items() if cell["chain"]]
+        nearest = difflib.get_close_matches(cell_id, trained, n=3, cutoff=0.3)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise PlanError(f"{run} has no cell {cell_id!r}{hint or ';'} --list shows its cells")
     if not cells[cell_id]["chain"]:
         raise PlanError(f"{cell_id}: this cell trains nothing; its model is the backbone itself")
     cell: Mapping[str, Any] = cells[cell_id]
