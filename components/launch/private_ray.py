@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,11 @@ def agent_ports() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def patient(seconds: float, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+def patient(seconds: float) -> Iterator[None]:
     """Gives the raylet that the body starts a number of seconds to register.
 
     Ray gives it thirty (ray/_private/node.py, Node.__init__), without an option: the function that
-    it calls until the raylet is known waits longer here, as long as `check` raises nothing.
+    it calls until the raylet is known waits longer here.
     """
     from ray._private import services
 
@@ -75,7 +75,6 @@ def patient(seconds: float, check: Callable[[], None] = lambda: None) -> Iterato
             try:
                 return original(*arguments, **others)
             except RuntimeError:
-                check()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)

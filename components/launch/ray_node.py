@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -19,7 +20,7 @@ from xstilts.store.server import die_with_parent, ended
 
 #: The exit code if one of Ray's servers ended while Ray started (EX_TEMPFAIL of <sysexits.h>).
 SERVER_ENDED = 75
-#: Servers that Ray cannot start without. It does not notice that one ends while it starts.
+#: Servers that Ray cannot start without.
 _SERVERS = ("gcs_server", "raylet")
 
 
@@ -37,22 +38,16 @@ def main(cpus: int, address_file: Path) -> int:
     set_environment()
     import ray
 
-    try:
-        with (
-            private_ray.agent_ports(),
-            private_ray.patient(ray_start_seconds(), _check_servers),
-        ):
-            context = ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                logging_level=logging.WARNING,
-            )
-    except Exception as error:
-        if server := _ended_server():
-            print(f"Ray's {server} ended while Ray started ({error})", file=sys.stderr, flush=True)
-            return SERVER_ENDED
-        raise
+    started = threading.Event()
+    threading.Thread(target=_exit_with_servers, args=(started,), daemon=True).start()
+    with private_ray.agent_ports(), private_ray.patient(ray_start_seconds()):
+        context = ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+        )
+    started.set()
     part = address_file.with_suffix(".part")
     part.write_text(context.address_info["address"])
     os.replace(part, address_file)
@@ -60,15 +55,13 @@ def main(cpus: int, address_file: Path) -> int:
     return InfrastructureError.exit_code
 
 
-def _ended_server() -> str | None:
-    """The name of one of Ray's servers that has ended."""
-    ended_children = (child.name for child in children() if child.state == "Z")
-    return next((name for name in ended_children if name in _SERVERS), None)
-
-
-def _check_servers() -> None:
-    if server := _ended_server():
-        raise InfrastructureError(f"no {server}")
+def _exit_with_servers(started: threading.Event) -> None:
+    """Exits if one of Ray's servers ends while Ray starts: ray.init would wait for it."""
+    while not started.wait(0.2):
+        for child in children():
+            if child.name in _SERVERS and child.state == "Z":
+                print(f"Ray's {child.name} ended while Ray started", file=sys.stderr, flush=True)
+                os._exit(SERVER_ENDED)
 
 
 def _first_death() -> str:
