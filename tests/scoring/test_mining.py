@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xstilts.scoring import mining, nearest
@@ -87,6 +87,7 @@ def test_the_length_of_a_vector_says_nothing() -> None:
 
 
 @given(SIDE, SIDE, st.integers(1, 5))
+@example([EXACT[0]], [EXACT[5], EXACT[8], EXACT[8]], 1)  # x is its own center
 def test_candidates_are_those_of_brute_force(
     x: list[list[float]], y: list[list[float]], k: int
 ) -> None:

@@ -95,6 +95,7 @@ VECTORS = {
         torch.randint(0, 2, (count, 96), generator=stream(seed)) / 128 + 1 + 1 / 256
     ),
     "equal": lambda count, seed: unit_rows(torch.ones(count, 96)),
+    "equally near to a single one": lambda count, seed: on_a_cone(count, seed),
 }
 
 
@@ -102,13 +103,27 @@ def stream(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def on_a_cone(count: int, seed: int) -> torch.Tensor:
+    """Vectors with a cosine of 0.6 to the axis, which is all there is if count is 1."""
+    vectors = torch.nn.functional.pad(
+        unit_rows(torch.randn(count, 95, generator=stream(seed))), (1, 0)
+    )
+    vectors[:, 0] = 0.75 if count > 1 else 1e9
+    turn = torch.linalg.qr(torch.randn(96, 96, generator=stream(0))).Q
+    return unit_rows(vectors @ turn)
+
+
 def unit_rows(vectors: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(vectors, dim=-1)
 
 
 @pytest.mark.parametrize("kind", VECTORS)
-def test_a_product_has_at_most_the_errors_that_are_stated(kind: str, dtype: torch.dtype) -> None:
-    x, y = (VECTORS[kind](300, seed) for seed in (1, 2))
+@pytest.mark.parametrize("sizes", [(300, 300), (300, 1), (1, 300), (2, 2)])
+def test_a_product_has_at_most_the_errors_that_are_stated(
+    kind: str, sizes: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """A side of one vector is its own center, which leaves only errors of centering the other."""
+    x, y = (VECTORS[kind](size, seed) for seed, size in enumerate(sizes, 1))
     of_x, of_y = x.mean(0), y.mean(0)
     left = nearest_module._Factor(x, of_x, of_y, dtype, left=True)
     right = nearest_module._Factor(y, of_y, of_x, dtype, left=False)

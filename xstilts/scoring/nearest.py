@@ -180,6 +180,7 @@ class _Factor:
         columns = torch.cat([*_digits(offsets, dtype)], 1)
         ones = torch.ones_like(columns)
         self._columns = torch.cat([ones, columns] if left else [columns, ones], 1)
+        self._reach, self._others = _longest(centered), _longest(other[None])
         rounded = centered.to(dtype).float()
         self._longest = _longest(rounded)
         self._lost = _longest(centered.sub_(rounded))
@@ -192,16 +193,20 @@ class _Factor:
     def rounding(self, right: "_Factor") -> Rounding:
         """Errors of the product with the right side.
 
-        Rounding the vectors changes x·y by at most |x - x'|·|y| + |x'|·|y - y'|. The product of n
-        columns in single precision is wrong by at most n · u · Σ|x·y| (Higham, Accuracy and
-        Stability of Numerical Algorithms, 3.1); twice that, because instructions for bfloat16 round
-        sums of two products more than once. The last roundings are those of vectors and offsets in
-        single precision, and of the results.
+        Centering rounds x - cx by at most u · |x - cx|, which changes its products with y - cy and
+        with cy; likewise y - cy. Rounding the vectors to the precision of the product changes x·y
+        by at most |x - x'|·|y| + |x'|·|y - y'|. The product of n columns in single precision is
+        wrong by at most n · u · Σ|x·y| (Higham, Accuracy and Stability of Numerical Algorithms,
+        3.1); twice that, because instructions for bfloat16 round sums of two products more than
+        once. The last roundings are those of offsets in single precision, and of the results.
         """
+        unit = torch.finfo(torch.float32).eps / 2
         lost = self._lost * (right._longest + right._lost) + self._longest * right._lost
+        lost += unit * self._reach * (right._reach + self._others)
+        lost += unit * right._reach * (self._reach + right._others)
         size = self._longest * right._longest + self._offset + right._offset
         columns = self._vectors.shape[1] + self._columns.shape[1] + 4
-        sums = 2 * columns * torch.finfo(torch.float32).eps / 2 * size
+        sums = 2 * columns * unit * size
         return Rounding(lost + sums, torch.finfo(self._dtype).eps / 2)
 
 
