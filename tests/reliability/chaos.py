@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.e2e.runs import command, left_behind, results, wait_until_gone
+from tests.e2e.runs import SMALL, command, left_behind, results, wait_until_gone
 
 OUT = Path(__file__).resolve().parents[2] / "docs" / "reliability" / "faults.json"
 #: Longest time of one run in seconds.
@@ -174,14 +174,16 @@ FAULTS = (
 )  # fmt: skip
 
 
-def outcome_of(fault: Fault, reference: Path, expected: pd.DataFrame, home: Path) -> Outcome:
+def outcome_of(
+    fault: Fault, reference: Path, expected: pd.DataFrame, home: Path, plan: Path = SMALL
+) -> Outcome:
     """Runs the plan in a copy of the reference's folder, with the fault, and lets it recover."""
     _copy(reference, home)
     if fault.moment == "start":
         fault.act(FaultyRun(home))
-        process = _started(home)
+        process = _started(home, plan)
     else:
-        process = _started(home)
+        process = _started(home, plan)
         run, deadline = FaultyRun(home, process), time.monotonic() + LONGEST
         while not fault.ready(run):
             assert process.poll() is None, f"{fault.name}: the run ended before its moment"
@@ -198,7 +200,7 @@ def outcome_of(fault: Fault, reference: Path, expected: pd.DataFrame, home: Path
             verify = [sys.executable, "-m", "pipelines.cli", "store", "verify", "--repair"]
             subprocess.run([*verify, "--home", str(home)], check=False, capture_output=True)
         at = time.monotonic()
-        subprocess.run(command(home), check=False, capture_output=True, timeout=LONGEST)
+        subprocess.run(command(home, plan), check=False, capture_output=True, timeout=LONGEST)
         recovery = time.monotonic() - at
     equal = _equal(home, expected)
     failed = [
@@ -222,9 +224,9 @@ def outcome_of(fault: Fault, reference: Path, expected: pd.DataFrame, home: Path
     )  # fmt: skip
 
 
-def _started(home: Path) -> "subprocess.Popen[str]":
+def _started(home: Path, plan: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        command(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(home, plan), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
