@@ -84,11 +84,12 @@ _MEASURED = """
 Sums over finetune and score steps of local runs on CPU, from the times in their manifests. Each
 run is estimated from each of the others; an estimate never uses the times that it is compared with.
 Not included: staging, the start of worker groups, and waiting, so these are not the durations of
-the runs. The machine was shared with other work, and each plan ran once: equal steps of one run
-differ by a factor of up to 2, and the load of the two runs is part of the ratio. Row lengths with
+the runs. Each plan ran once; equal steps of one run differ by a factor of up to 2. Row lengths with
 tiny tokenizers (`built`, below) were chosen to fit the encodings of `real-slices`, and those of the
-miniature are its own. The seconds of a language and of a span search come from the measured times
-of these three runs. The aim is a ratio from 0.7 to 1.3; rows outside it are estimates that failed.
+miniature are its own. The seconds of a language and of the search of answers come from the measured
+times of these three runs. The aim is a ratio from 0.7 to 1.3; rows outside it are estimates that
+failed. A step of `phang-2020-miniature` takes 0.16 s, so its start is most of its time, and the long
+steps of `real-slices` say little about it.
 
 """
 _TOKENIZERS = """

@@ -1,6 +1,5 @@
 """Scales an estimate by the time that finished steps took: of the plan, or of another run."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,8 +14,8 @@ from xstilts.store.threads import in_threads
 
 #: Most manifests that are read of each kind, evenly over the finished steps.
 MOST = 100
-#: Parts of a step's time with the same weight in all kinds of steps.
-_SHARED = ("compute", "languages", "search")
+#: Fewest different steps of a backbone or kind that have weights of their own.
+DISTINCT = 6
 
 
 class Manifests(Protocol):
@@ -30,8 +29,10 @@ Weights = tuple[float, ...]
 
 
 class Measured(NamedTuple):
-    """The estimate of a finished step, and the hours that it took."""
+    """A finished step: its estimate, and the hours that it took."""
 
+    backbone: str
+    kind: str
     cost: Cost
     hours: float
 
@@ -112,76 +113,71 @@ def calibration(
         seconds: Measured durations, by fingerprint.
     """
     backbones = _backbones(expansion)
-    pairs: dict[tuple[str, str], list[Measured]] = defaultdict(list)
-    for fingerprint in seconds.keys() & backbones.keys():
-        measured = Measured(costs[fingerprint], seconds[fingerprint] / 3600)
-        for backbone in (backbones[fingerprint], ""):
-            pairs[backbone, expansion.steps[fingerprint].kind].append(measured)
-    if not pairs:
+    steps = [
+        Measured(backbones[fp], expansion.steps[fp].kind, costs[fp], seconds[fp] / 3600)
+        for fp in sorted(seconds.keys() & backbones.keys())
+    ]
+    if not steps:
         return Calibration()
-    weights = {
-        backbone: _weights({kind: of for (name, kind), of in pairs.items() if name == backbone})
-        for backbone, _ in pairs
-    }
-    rules = {
-        (backbone, kind): _rule(of, weights[backbone].get(kind), weights[""].get(kind))
-        for (backbone, kind), of in pairs.items()
-    }
-    of_all = [each for (backbone, _), of in pairs.items() if not backbone for each in of]
-    return Calibration({**rules, ("", ""): _rule(of_all)}, len(of_all))
+    kinds = sorted({step.kind for step in steps})
+    names = sorted({step.backbone for step in steps})
+    weights = {**_weights(steps, []), **_weights(steps, names)}
+    rules = {("", ""): Rule(_factor(steps))}
+    for name in ("", *names):
+        for kind in kinds:
+            if own := [s for s in steps if s.kind == kind and name in ("", s.backbone)]:
+                chosen = weights.get((name, kind), weights.get(("", kind)))
+                rules[name, kind] = Rule(_factor(own), chosen)
+    return Calibration(rules, len(steps))
 
 
-def _rule(
-    pairs: Sequence[Measured], own: Weights | None = None, pooled: Weights | None = None
-) -> Rule:
-    """The rule of measured steps of one kind.
+def _factor(steps: Sequence[Measured]) -> float:
+    """Measured over estimated time."""
+    return sum(step.hours for step in steps) / sum(step.cost.hours for step in steps)
+
+
+def _weights(steps: Sequence[Measured], backbones: Sequence[str]) -> dict[tuple[str, str], Weights]:
+    """(backbone, kind) → weight of each part of a step's time, by non-negative least squares of
+    relative errors. Backbones and kinds with fewer than DISTINCT different steps are not in it.
+
+    Start and launch have a weight for each kind, FLOPs for each backbone, in all kinds: in scoring,
+    launches and FLOPs grow together, and which of the two takes the time is only seen in training.
 
     Args:
-        pairs: The steps.
-        own: Weights from the steps of the same backbone.
-        pooled: Weights from the steps of all backbones, used at the level of these without others.
+        steps: The measured steps.
+        backbones: Those with a weight of their own; without, all steps have the backbone "".
     """
-    factor = _factor(pairs)
-    predicted = sum(Rule(weights=pooled).hours(each.cost) for each in pairs) if pooled else 0.0
-    if own or not pooled or not predicted:
-        return Rule(factor, own)
-    level = sum(each.hours for each in pairs) / predicted
-    return Rule(factor, tuple(level * weight for weight in pooled))
-
-
-def _factor(pairs: Sequence[Measured]) -> float:
-    """Measured over estimated time."""
-    return sum(each.hours for each in pairs) / sum(each.cost.hours for each in pairs)
-
-
-def _weights(measured: Mapping[str, Sequence[Measured]]) -> dict[str, Weights]:
-    """Kind → weight of each part of a step's time; empty if there are too few different steps.
-
-    Non-negative least squares of relative errors over the steps of all kinds. Some parts have one
-    weight for all kinds: in scoring, launches and FLOPs grow together, and which of the two takes
-    the time is only seen in training.
-    """
-    steps = [(kind, each) for kind, of in measured.items() for each in of]
-    columns = sorted({_column(kind, part) for kind in measured for part in Parts._fields})
-    rows = np.zeros((len(steps), len(columns)))
-    for row, (kind, each) in zip(rows, steps, strict=True):
-        for part, hours in each.cost.parts._asdict().items():
-            row[columns.index(_column(kind, part))] = hours / each.hours
-    different = {(kind, *(round(part, 12) for part in each.cost.parts)) for kind, each in steps}
-    seen = rows.any(axis=0)
-    if len(different) <= np.count_nonzero(seen):
+    kinds = [k for k in dict.fromkeys(s.kind for s in steps) if _varied(steps, kind=k)]
+    names = [name for name in backbones if _varied(steps, backbone=name)] if backbones else [""]
+    used = [s for s in steps if s.kind in kinds and (not backbones or s.backbone in names)]
+    if not used:
         return {}
+
+    def column(backbone: str, kind: str, part: str) -> tuple[str, str]:
+        of = {"start": kind, "launch": kind, "compute": backbone if backbones else ""}
+        return part, of.get(part, "")
+
+    columns = sorted({column(n, k, part) for n in names for k in kinds for part in Parts._fields})
+    rows = np.zeros((len(used), len(columns)))
+    for row, step in zip(rows, used, strict=True):
+        for part, hours in step.cost.parts._asdict().items():
+            row[columns.index(column(step.backbone, step.kind, part))] = hours / step.hours
+    seen = rows.any(axis=0)
     best, _ = nnls(rows, np.ones(len(rows)))
-    best[~seen] = _factor([each for _, each in steps])  # steps of another plan may have the part
-    weights = dict(zip(columns, map(float, best), strict=True))
+    best[~seen] = _factor(used)  # steps of another plan may have the part
+    weight = dict(zip(columns, map(float, best), strict=True))
     return {
-        kind: tuple(weights[_column(kind, part)] for part in Parts._fields) for kind in measured
+        (name, kind): tuple(weight[column(name, kind, part)] for part in Parts._fields)
+        for name in names
+        for kind in kinds
     }
 
 
-def _column(kind: str, part: str) -> tuple[str, str]:
-    """What a weight belongs to: a part of a step's time, and a kind of steps or all of them."""
-    return part, "" if part in _SHARED else kind
+def _varied(steps: Sequence[Measured], backbone: str = "", kind: str = "") -> bool:
+    """Whether a backbone or kind has enough different steps for weights of its own."""
+    chosen = [s for s in steps if backbone in ("", s.backbone) and kind in ("", s.kind)]
+    different = {(s.kind, *(round(part, 12) for part in s.cost.parts)) for s in chosen}
+    return len(different) >= DISTINCT
 
 
 def _backbones(expansion: Expansion) -> dict[str, str]:

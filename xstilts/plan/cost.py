@@ -219,7 +219,8 @@ def step_cost(step: Step, of: Model, given: Lookup, gpus: float = 1.0) -> Cost:
     else:
         return Cost()
     read_launch, read_compute = _reading_seconds(of, readings, dtype, gpus)
-    search = sum(reading.rows for reading in readings if reading.searched) * assumed("span")
+    searched = sum(reading.rows * reading.row.tokens for reading in readings if reading.searched)
+    search = searched * assumed("span")
     # Training and reading follow each other, and each takes the longer of its two.
     seconds = start + max(launch, compute) + max(read_launch, read_compute) + languages + search
     tokens += sum(reading.rows * reading.row.tokens for reading in readings)
