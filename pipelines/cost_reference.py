@@ -88,8 +88,8 @@ the runs. Each plan ran once; equal steps of one run differ by a factor of up to
 tiny tokenizers (`built`, below) were chosen to fit the encodings of `real-slices`, and those of the
 miniature are its own. The seconds of a language and of the search of answers come from the measured
 times of these three runs. The aim is a ratio from 0.7 to 1.3; rows outside it are estimates that
-failed. A step of `phang-2020-miniature` takes 0.16 s, so its start is most of its time, and the long
-steps of `real-slices` say little about it.
+failed. A step of `phang-2020-miniature` takes 0.16 s, mostly its start; the long steps of
+`real-slices` say little about that.
 
 """
 _TOKENIZERS = """
