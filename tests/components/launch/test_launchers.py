@@ -418,7 +418,7 @@ def test_a_job_waits_in_its_queue_and_survives_preemption(place: Place) -> None:
 def test_a_job_that_is_never_admitted_times_out_and_is_removed(place: Place) -> None:
     """The wait does not count towards the deadline, 15 minutes here."""
     place.script([SUSPENDED])
-    place.paced(60.0)
+    place.paced(120.0)
     before = place.cluster.now
     assert place.settle() == LOST
     assert 2 * 3600 < place.cluster.now - before < 2 * 3600 + 300
@@ -436,7 +436,7 @@ def test_a_job_that_is_never_admitted_times_out_and_is_removed(place: Place) -> 
 @rayjob
 def test_a_job_without_an_operator_times_out(place: Place) -> None:
     place.script([SAME])
-    place.paced(60.0)
+    place.paced(240.0)
     assert place.settle() == LOST
     assert "is the KubeRay operator running?" in place.failure()
     assert place.things() == []
@@ -615,7 +615,7 @@ def test_a_queued_job_says_why(place: Place) -> None:
         })  # fmt: skip
 
     place.script([SUSPENDED, wait])
-    place.paced(60.0)
+    place.paced(240.0)
     place.settle()
     assert "queue xstilts: can never be admitted: request (2) > maximum capacity (1)" in (
         place.failure()
