@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from components.launch import private_ray
+from components.launch.head import ended_file
 from pipelines.console import Level, level, log_line, visible_warnings, warn
 from pipelines.log_noise import NoiseFilter
 from pipelines.marked_processes import kill_marked
@@ -112,7 +113,7 @@ def ray_head(cpus: int, logs: Path) -> Iterator[Path]:
 def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
     private_folder(logs)
     address = logs / "ray.address"
-    for file in (address, address.with_suffix(".ended")):
+    for file in (address, ended_file(address)):
         file.unlink(missing_ok=True)
     # Random, not the folder: another run may have the same --out, and its Ray must not end here.
     mark = secrets.token_hex(16)
@@ -134,7 +135,7 @@ def _ray_head(cpus: int, logs: Path) -> Iterator[Path]:
 
 
 def _ray_ended(process: subprocess.Popen[bytes], address: Path, log: Path) -> str:
-    reason = address.with_suffix(".ended")
+    reason = ended_file(address)
     what = f"its {reason.read_text()}" if reason.is_file() else f"its head process {process.pid}"
     how = "" if reason.is_file() else f" ended ({ended(process.returncode)})"
     return f"Ray was lost: {what}{how}; see {log}. Run the same command again to resume"

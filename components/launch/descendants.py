@@ -6,22 +6,13 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import NamedTuple
+
+from xstilts.store.server import ProcessStat, process_stat
 
 #: From <linux/prctl.h>.
 PR_SET_CHILD_SUBREAPER = 36
 #: How long a killed process may take to end before it is looked for again.
 _POLL_SECONDS = 0.01
-
-
-class Child(NamedTuple):
-    """pid: its process id. name: of its program, at most 15 bytes. state: one letter; Z is one
-    that has ended, and that this process has not waited for.
-    """
-
-    pid: int
-    name: str
-    state: str
 
 
 def adopt_orphans() -> None:
@@ -30,27 +21,16 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def children(process: int | None = None) -> list[Child]:
-    """The children of a process; by default of this one.
+def children(process: int | None = None) -> dict[int, ProcessStat]:
+    """Process id → what is known of it, of each child of a process; by default of this one.
 
     Reads the parent of each process of the machine. /proc/self/task/*/children is shorter, but it
     leaves children out when a process ends meanwhile (proc(5)), and its files vanish with the
     threads of the process.
     """
-    parent_pid = process or os.getpid()
-    rows = map(_parent_and_child, Path("/proc").glob("[0-9]*"))
-    return [child for parent, child in filter(None, rows) if parent == parent_pid]
-
-
-def _parent_and_child(folder: Path) -> tuple[int, Child] | None:
-    """None for a process that has ended and that was waited for."""
-    try:
-        stat = (folder / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    name, _, rest = stat.partition("(")[2].rpartition(")")  # a name can have parentheses
-    state, parent = rest.split()[:2]
-    return int(parent), Child(int(folder.name), name, state)
+    parent = process or os.getpid()
+    stats = {int(each.name): process_stat(int(each.name)) for each in Path("/proc").glob("[0-9]*")}
+    return {pid: stat for pid, stat in stats.items() if stat is not None and stat.parent == parent}
 
 
 def end_descendants() -> None:
@@ -58,9 +38,9 @@ def end_descendants() -> None:
     kernel knows no child of it.
     """
     while True:
-        for child in children():
+        for pid in children():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

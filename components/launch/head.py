@@ -12,13 +12,20 @@ import sys
 from pathlib import Path
 
 from components.launch.descendants import adopt_orphans, end_descendants
-from components.launch.ray_node import SERVER_ENDED, ended_file
 from xstilts.store.server import die_with_parent, ended
 
+#: The exit code of ray_node.py if one of Ray's servers ended while Ray started (EX_TEMPFAIL of
+#: <sysexits.h>).
+SERVER_ENDED = 75
 #: How often Ray is started.
 _ATTEMPTS = 3
 #: Blocked, and waited for: no exception of a signal handler can skip the end of Ray's processes.
 _SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
+
+
+def ended_file(address_file: Path) -> Path:
+    """Says which process of Ray ended, and how."""
+    return address_file.with_suffix(".ended")
 
 
 def main(cpus: int, address_file: Path, node: str = "components.launch.ray_node") -> int:

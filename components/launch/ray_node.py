@@ -14,19 +14,13 @@ from pathlib import Path
 
 from components.launch import private_ray
 from components.launch.descendants import children
+from components.launch.head import SERVER_ENDED, ended_file
 from components.launch.local import ray_start_seconds, set_environment
 from xstilts.errors import InfrastructureError
 from xstilts.store.server import die_with_parent, ended
 
-#: The exit code if one of Ray's servers ended while Ray started (EX_TEMPFAIL of <sysexits.h>).
-SERVER_ENDED = 75
 #: Servers that Ray cannot start without.
 _SERVERS = ("gcs_server", "raylet")
-
-
-def ended_file(address_file: Path) -> Path:
-    """Says which process of Ray ended, and how."""
-    return address_file.with_suffix(".ended")
 
 
 def main(cpus: int, address_file: Path) -> int:
@@ -58,7 +52,7 @@ def main(cpus: int, address_file: Path) -> int:
 def _exit_with_servers(started: threading.Event) -> None:
     """Exits if one of Ray's servers ends while Ray starts: ray.init would wait for it."""
     while not started.wait(0.2):
-        for child in children():
+        for child in children().values():
             if child.name in _SERVERS and child.state == "Z":
                 print(f"Ray's {child.name} ended while Ray started", file=sys.stderr, flush=True)
                 os._exit(SERVER_ENDED)

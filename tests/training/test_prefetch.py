@@ -106,7 +106,7 @@ def equal(one: MicroBatch, other: MicroBatch) -> bool:
 
 def workers(process: int | None = None) -> set[int]:
     """The background processes: children of the server, which is a child of the process."""
-    return {worker.pid for server in children(process) for worker in children(server.pid)}
+    return {worker for server in children(process) for worker in children(server)}
 
 
 def wait_until(condition: Any, seconds: float = 20.0) -> bool:
@@ -250,8 +250,7 @@ def test_processes_end_with_a_killed_worker(prepared: Prepared, tmp_path: Path) 
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    servers = {child.pid for child in children(process.pid)}
-    running = servers | workers(process.pid)
+    running = set(children(process.pid)) | workers(process.pid)
     assert workers(process.pid)
     process.kill()
     process.wait()

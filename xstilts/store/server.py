@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from xstilts.errors import InfrastructureError
 from xstilts.store.object_keys import move_flat_blobs
@@ -68,15 +69,33 @@ def die_with_parent(run: int | None = None, by: signal.Signals = signal.SIGKILL)
             os._exit(1)
 
 
+class ProcessStat(NamedTuple):
+    """name: of the program, at most 15 bytes. state: one letter; Z is a process that has ended, and
+    that its parent has not waited for. parent: its process id.
+    """
+
+    name: str
+    state: str
+    parent: int
+
+
+def process_stat(process: int) -> ProcessStat | None:
+    """What /proc says of a process (Linux only); None if there is no such process."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    name, _, rest = stat.partition("(")[2].rpartition(")")  # a name can have parentheses
+    state, parent = rest.split()[:2]
+    return ProcessStat(name, state, int(parent))
+
+
 def is_running(process: int) -> bool:
     """Whether a process runs (Linux only). One that has ended does not, even if its parent, a
     shell script for example, never waits for it, and the kernel keeps its entry.
     """
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+    stat = process_stat(process)
+    return stat is not None and stat.state not in ("Z", "X")
 
 
 def _free_port() -> int:
