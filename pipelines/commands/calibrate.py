@@ -23,15 +23,7 @@ app = new_app()
     ),
 )
 def calibrate(
-    trials: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=options.LARGEST_NUMBER,
-            help="Simulated runs for each line.",
-        ),
-    ] = 1000,
+    trials: Annotated[int, options.number("Simulated runs for each line.")] = 1000,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the simulation.")] = 0,
     plan: Annotated[
         list[Path] | None,

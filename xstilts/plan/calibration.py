@@ -121,7 +121,8 @@ def calibration(
         return Calibration()
     kinds = sorted({step.kind for step in steps})
     names = sorted({step.backbone for step in steps})
-    weights = {**_weights(steps, []), **_weights(steps, names)}
+    pooled = [step._replace(backbone="") for step in steps]
+    weights = {**_weights(pooled), **_weights(steps)}
     rules = {("", ""): Rule(_factor(steps))}
     for name in ("", *names):
         for kind in kinds:
@@ -136,25 +137,21 @@ def _factor(steps: Sequence[Measured]) -> float:
     return sum(step.hours for step in steps) / sum(step.cost.hours for step in steps)
 
 
-def _weights(steps: Sequence[Measured], backbones: Sequence[str]) -> dict[tuple[str, str], Weights]:
+def _weights(steps: Sequence[Measured]) -> dict[tuple[str, str], Weights]:
     """(backbone, kind) → weight of each part of a step's time, by non-negative least squares of
     relative errors. Backbones and kinds with fewer than DISTINCT different steps are not in it.
 
     Start and launch have a weight for each kind, FLOPs for each backbone, in all kinds: in scoring,
     launches and FLOPs grow together, and which of the two takes the time is only seen in training.
-
-    Args:
-        steps: The measured steps.
-        backbones: Those with a weight of their own; without, all steps have the backbone "".
     """
     kinds = [k for k in dict.fromkeys(s.kind for s in steps) if _varied(steps, kind=k)]
-    names = [name for name in backbones if _varied(steps, backbone=name)] if backbones else [""]
-    used = [s for s in steps if s.kind in kinds and (not backbones or s.backbone in names)]
+    names = [n for n in dict.fromkeys(s.backbone for s in steps) if _varied(steps, backbone=n)]
+    used = [s for s in steps if s.kind in kinds and s.backbone in names]
     if not used:
         return {}
 
     def column(backbone: str, kind: str, part: str) -> tuple[str, str]:
-        of = {"start": kind, "launch": kind, "compute": backbone if backbones else ""}
+        of = {"start": kind, "launch": kind, "compute": backbone}
         return part, of.get(part, "")
 
     columns = sorted({column(n, k, part) for n in names for k in kinds for part in Parts._fields})
