@@ -52,12 +52,7 @@ def logs(
             show_default="all",
         ),
     ] = None,
-    tail: Annotated[
-        int,
-        typer.Option(
-            metavar="LINES", min=1, max=options.LARGEST_NUMBER, help="Last lines of each log."
-        ),
-    ] = 200,
+    tail: Annotated[int, options.number("Last lines of each log.", "LINES")] = 200,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Show also the lines of KFP, Argo and Ray of every run."),
@@ -65,15 +60,7 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
     ] = False,
-    every: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0.01,
-            max=options.LONGEST_INTERVAL,
-            help="Polling interval of --follow.",
-        ),
-    ] = 5.0,
+    every: Annotated[float, options.interval("Polling interval of --follow.")] = 5.0,
 ) -> int:
     """Show or follow the logs of a run: its steps, its Ray jobs and its failures.
 

@@ -1,7 +1,7 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -38,14 +38,19 @@ Limit = Annotated[
         show_default="no limit",
     ),
 ]
-#: Longest polling interval: a day.
-LONGEST_INTERVAL = 86_400
-#: Largest number of rows, lines or GPUs of an option.
-LARGEST_NUMBER = 1_000_000
-Interval = Annotated[
-    float,
-    typer.Option(metavar="SECONDS", min=0.01, max=LONGEST_INTERVAL, help="Polling interval."),
-]
+
+
+def number(text: str, metavar: str = "N") -> Any:
+    """An option with a number of rows, lines or GPUs, for `Annotated`. text: its help."""
+    return typer.Option(metavar=metavar, min=1, max=1_000_000, help=text)
+
+
+def interval(text: str) -> Any:
+    """An option with a polling interval of at most a day, for `Annotated`. text: its help."""
+    return typer.Option(metavar="SECONDS", min=0.01, max=86_400, help=text)
+
+
+Interval = Annotated[float, interval("Polling interval.")]
 Mirror = Annotated[
     str | None,
     typer.Option(

@@ -37,15 +37,7 @@ def plan(
     overrides: options.Overrides = None,
     limit: options.Limit = None,
     tasks: options.TaskFiles = None,
-    gpus: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=options.LARGEST_NUMBER,
-            help="GPUs assumed by the estimate of hours.",
-        ),
-    ] = 8,
+    gpus: Annotated[int, options.number("GPUs assumed by the estimate of hours.")] = 8,
     measured: Annotated[
         str | None,
         typer.Option(

@@ -37,15 +37,7 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end and return the run's exit code.")
     ] = False,
-    every: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0.01,
-            max=options.LONGEST_INTERVAL,
-            help="Polling interval of --wait.",
-        ),
-    ] = 10.0,
+    every: Annotated[float, options.interval("Polling interval of --wait.")] = 10.0,
 ) -> int:
     """Run a plan on a cluster.
 

@@ -111,15 +111,7 @@ def probe(
             show_default="all tasks",
         ),
     ] = None,
-    rows: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=options.LARGEST_NUMBER,
-            help="Rows to read of each source.",
-        ),
-    ] = 20,
+    rows: Annotated[int, options.number("Rows to read of each source.")] = 20,
     lock: Annotated[
         Path | None,
         typer.Option(
