@@ -1,7 +1,8 @@
 """Measures alternatives in turn and records their figures.
 
 A round runs every alternative once, so that other load on the machine affects all of them, and the
-order is reversed in every second round. Ratios are taken within a round. A record is one JSON
+order is reversed in every second round. Ratios are taken within a round, or, where rounds are long,
+between neighbors: see `paired`. A record is one JSON
 object; docs/benchmarks/*.json hold lists of them, and `python -m benchmarks.page` makes the tables
 of docs/benchmarks.md from these files.
 """
@@ -47,6 +48,8 @@ class Record:
         target: The ratio to each alternative that the project wants to reach.
         command: The command that repeats the measurement.
         machine: See `machine`.
+        beside: Alternative → the figure of xstilts next to each of its own, where xstilts ran once
+            for each alternative: see `paired`.
     """
 
     case: str
@@ -59,6 +62,7 @@ class Record:
     target: Mapping[str, float] = field(default_factory=dict)
     command: str = field(default_factory=lambda: command())
     machine: Mapping[str, Any] = field(default_factory=lambda: machine())
+    beside: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def interleaved(
@@ -81,6 +85,35 @@ def interleaved(
     return figures
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Figures of alternatives that each ran next to xstilts: `figures` and `beside` of a Record."""
+
+    figures: Mapping[str, Sequence[float]]
+    beside: Mapping[str, Sequence[float]]
+
+
+def paired(rounds: int, names: Sequence[str], run: Callable[[str, int], float]) -> Pairs:
+    """Each alternative next to a run of xstilts. A machine that others share changes its speed from
+    minute to minute; within a pair it changes least.
+
+    Args:
+        rounds: How often each alternative runs.
+        names: The alternatives, without xstilts.
+        run: (name, number of the round) → its figure.
+    """
+    figures: dict[str, list[float]] = {OURS: [], **{name: [] for name in names}}
+    beside: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names:
+            pair = (OURS, name) if number % 2 == 0 else (name, OURS)
+            values = {side: run(side, number) for side in pair}
+            figures[OURS].append(values[OURS])
+            figures[name].append(values[name])
+            beside[name].append(values[OURS])
+    return Pairs(figures, beside)
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Median and quartiles (inclusive method); all equal for one value."""
     if len(values) == 1:
@@ -90,10 +123,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratio(record: Record, name: str) -> Spread:
-    """How much better this project is than an alternative, from the ratios of each round: above 1,
-    this project needs less time, or has the higher rate.
+    """How much better this project is than an alternative, from the ratios of each round or pair:
+    above 1, this project needs less time, or has the higher rate.
     """
-    pairs = zip(record.figures[OURS], record.figures[name], strict=True)
+    own = record.beside.get(name, record.figures[OURS])
+    pairs = zip(own, record.figures[name], strict=True)
     if record.less_is_better:
         return spread([theirs / ours for ours, theirs in pairs])
     return spread([ours / theirs for ours, theirs in pairs])

@@ -2,7 +2,8 @@
 
     python -m benchmarks.training [nli squad pos captions text …] [--peers tuned …] [--rounds 5]
 
-Each round trains one epoch with every alternative from a new seed, in one process. `--processes 2`
+Each round has a new seed. In it, each alternative trains one epoch right before or after xstilts
+does, in one process. `--processes 2`
 trains with two workers against the Trainer under torchrun. `--swift-python` and
 `--llamafactory-python` are interpreters of environments with ms-swift and LLaMA-Factory. Figures go
 to docs/benchmarks/training.json; `python -m benchmarks.page` writes the table.
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks import measure, peers_trainers, peers_transformers, training_ours
-from benchmarks.measure import OURS, Record, interleaved
+from benchmarks.measure import OURS, Pairs, Record, paired
 from benchmarks.training_cases import CASES, Case, photos, rows_of
 from xstilts.training.workers import Workers
 
@@ -53,8 +54,7 @@ def measured(
     metrics: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as scratch:
 
-        def one(alternative: str) -> float:
-            seed = len(metrics.setdefault(alternative, []))
+        def epoch(alternative: str, seed: int) -> float:
             if alternative == OURS:
                 seconds, metric = training_ours.train(case, rows, dev, images, seed, Path(scratch))
             elif python := pythons.get(alternative):
@@ -63,20 +63,18 @@ def measured(
                 seconds, metric = peers_transformers.train(
                     case, alternative, rows, dev, images, seed
                 )
-            metrics[alternative].append(metric)
+            metrics.setdefault(alternative, []).append(metric)
             print(f"{case.title}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr)
             return seconds
 
         reasons = {peer: _unavailable(case, peer, pythons) for peer in peers}
-        able = [OURS, *(peer for peer, reason in reasons.items() if not reason)]
+        able = [peer for peer, reason in reasons.items() if not reason]
         about = {n: peers_trainers.about(n, p) for n, p in pythons.items() if p and n in able}
-        runs = {alternative: lambda chosen=alternative: one(chosen) for alternative in able}
-        if images:
-            one(OURS)  # fills the cache of prepared images
-            metrics.clear()
-        figures = interleaved(rounds, runs)
+        epoch(OURS, 0)  # loads libraries, and fills the cache of prepared images
+        metrics.clear()
+        pairs = paired(rounds, able, epoch)
     absent = {peer: reason for peer, reason in reasons.items() if reason}
-    return _record(case, case.title, figures, metrics, absent, rows, about)
+    return _record(case, case.title, pairs, metrics, absent, rows, about)
 
 
 def _unavailable(case: Case, peer: str, pythons: Mapping[str, str | None]) -> str | None:
@@ -86,7 +84,7 @@ def _unavailable(case: Case, peer: str, pythons: Mapping[str, str | None]) -> st
 
 
 def _record(
-    case: Case, title: str, figures: Mapping[str, Sequence[float]],
+    case: Case, title: str, pairs: Pairs,
     metrics: Mapping[str, Sequence[float]], absent: Mapping[str, str], rows: Sequence[Any],
     about: Mapping[str, str],
 ) -> Record:  # fmt: skip
@@ -98,8 +96,10 @@ def _record(
         "metrics": {name: [round(v, 4) for v in values] for name, values in metrics.items()},
     }  # fmt: skip
     about = {**peers_transformers.PEERS, **about}
-    notes = {name: _note(case, metrics, name, about.get(name, "")) for name in figures}
-    return Record(title, "s", figures, notes, absent, setting, target=case.target)
+    notes = {name: _note(case, metrics, name, about.get(name, "")) for name in pairs.figures}
+    return Record(
+        title, "s", pairs.figures, notes, absent, setting, target=case.target, beside=pairs.beside
+    )
 
 
 def _note(case: Case, metrics: Mapping[str, Sequence[float]], name: str, about: str) -> str:
@@ -129,8 +129,7 @@ def in_processes(name: str, updates: int | None, count: int, rounds: int) -> Rec
     case = case_of(name, updates)
     metrics: dict[str, list[float]] = {}
 
-    def one(alternative: str) -> float:
-        seed = len(metrics.setdefault(alternative, []))
+    def epoch(alternative: str, seed: int) -> float:
         with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as folder:
             out = Path(folder) / "result.json"
             inside = json.dumps([name, updates, alternative, seed, str(out)])
@@ -142,15 +141,15 @@ def in_processes(name: str, updates: int | None, count: int, rounds: int) -> Rec
             env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             subprocess.run(command, check=True, env=env, stdout=sys.stderr)
             seconds, metric = json.loads(out.read_text(encoding="utf-8"))
-        metrics[alternative].append(metric)
+        metrics.setdefault(alternative, []).append(metric)
         print(
             f"{case.title} × {count}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr
         )
         return float(seconds)
 
-    figures = interleaved(rounds, {OURS: lambda: one(OURS), "tuned": lambda: one("tuned")})
+    pairs = paired(rounds, ["tuned"], epoch)
     title = f"{case.title}, {count} processes"
-    return _record(case, title, figures, metrics, {}, data(case)[0], {})
+    return _record(case, title, pairs, metrics, {}, data(case)[0], {})
 
 
 def inside(name: str, updates: int | None, alternative: str, seed: int, out: str) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import measure, page
-from benchmarks.measure import Record, interleaved, ratio, read, spread, table, write
+from benchmarks.measure import Record, interleaved, paired, ratio, read, spread, table, write
 
 
 def test_the_page_has_the_recorded_figures() -> None:
@@ -39,6 +39,21 @@ def test_alternatives_run_in_turn_and_every_second_round_backwards(
 
     assert interleaved(rounds, {"a": lambda: run("a"), "b": lambda: run("b")}, warm_up) == figures
     assert "".join(called) == order
+
+
+def test_paired_alternatives_run_next_to_xstilts_and_are_compared_with_that_run() -> None:
+    called: list[str] = []
+
+    def run(name: str, number: int) -> float:
+        called.append(f"{name}{number}")
+        return float(len(called))
+
+    pairs = paired(2, ["a", "b"], run)
+    assert " ".join(called) == "xstilts0 a0 xstilts0 b0 a1 xstilts1 b1 xstilts1"
+    assert pairs.figures == {"xstilts": [1.0, 3.0, 6.0, 8.0], "a": [2.0, 5.0], "b": [4.0, 7.0]}
+    record = Record("case", "s", pairs.figures, beside=pairs.beside, machine={}, command="")
+    assert ratio(record, "a") == spread([2 / 1, 5 / 6])
+    assert ratio(record, "b") == spread([4 / 3, 7 / 8])
 
 
 @pytest.mark.parametrize(
