@@ -2,9 +2,8 @@
 
 A round runs every alternative once, so that other load on the machine affects all of them, and the
 order is reversed in every second round. Ratios are taken within a round, or, where rounds are long,
-between neighbors: see `paired`. A record is one JSON
-object; docs/benchmarks/*.json hold lists of them, and `python -m benchmarks.page` makes the tables
-of docs/benchmarks.md from these files.
+between neighbors: see `paired`. A record is one JSON object; docs/benchmarks/*.json hold lists of
+them, and `python -m benchmarks.page` makes the tables of docs/benchmarks.md from these files.
 """
 
 import json

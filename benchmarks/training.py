@@ -3,10 +3,10 @@
     python -m benchmarks.training [nli squad pos captions text …] [--peers tuned …] [--rounds 5]
 
 Each round has a new seed. In it, each alternative trains one epoch right before or after xstilts
-does, in one process. `--processes 2`
-trains with two workers against the Trainer under torchrun. `--swift-python` and
-`--llamafactory-python` are interpreters of environments with ms-swift and LLaMA-Factory. Figures go
-to docs/benchmarks/training.json; `python -m benchmarks.page` writes the table.
+does, in one process. `--processes 2` trains with two workers against the Trainer under torchrun.
+`--swift-python` and `--llamafactory-python` are interpreters of environments with ms-swift and
+LLaMA-Factory. Figures go to docs/benchmarks/training.json; `python -m benchmarks.page` writes the
+table.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from benchmarks.training_cases import CASES, Case, photos, rows_of
 from xstilts.training.workers import Workers
 
 DEV_ROWS = 128
+#: Alternative → seed → metric. A second run of a seed has the same metric.
+Metrics = dict[str, dict[int, float]]
 
 
 def case_of(name: str, updates: int | None) -> Case:
@@ -51,7 +53,7 @@ def measured(
     interpreter there.
     """
     rows, dev, images = data(case)
-    metrics: dict[str, list[float]] = {}
+    metrics: Metrics = {}
     with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as scratch:
 
         def epoch(alternative: str, seed: int) -> float:
@@ -63,7 +65,7 @@ def measured(
                 seconds, metric = peers_transformers.train(
                     case, alternative, rows, dev, images, seed
                 )
-            metrics.setdefault(alternative, []).append(metric)
+            metrics.setdefault(alternative, {})[seed] = metric
             print(f"{case.title}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr)
             return seconds
 
@@ -84,16 +86,15 @@ def _unavailable(case: Case, peer: str, pythons: Mapping[str, str | None]) -> st
 
 
 def _record(
-    case: Case, title: str, pairs: Pairs,
-    metrics: Mapping[str, Sequence[float]], absent: Mapping[str, str], rows: Sequence[Any],
-    about: Mapping[str, str],
+    case: Case, title: str, pairs: Pairs, metrics: Metrics, absent: Mapping[str, str],
+    rows: Sequence[Any], about: Mapping[str, str],
 ) -> Record:  # fmt: skip
     tokens = sum(len(row.ids) for row in rows)
     setting = {
         "rows": len(rows), "tokens": tokens, "updates": case.updates, "examples": case.batch,
         "max_length": case.max_length, "width": case.width, "layers": case.layers,
         "threads": torch.get_num_threads(), "metric": case.metric,
-        "metrics": {name: [round(v, 4) for v in values] for name, values in metrics.items()},
+        "metrics": {n: [round(v, 4) for v in values.values()] for n, values in metrics.items()},
     }  # fmt: skip
     about = {**peers_transformers.PEERS, **about}
     notes = {name: _note(case, metrics, name, about.get(name, "")) for name in pairs.figures}
@@ -102,11 +103,11 @@ def _record(
     )
 
 
-def _note(case: Case, metrics: Mapping[str, Sequence[float]], name: str, about: str) -> str:
-    values = metrics[name]
+def _note(case: Case, metrics: Metrics, name: str, about: str) -> str:
+    values = [*metrics[name].values()]
     text = f"{case.metric} {statistics.mean(values):.3f}"
     if name != OURS:
-        verdict = "equal" if equal(metrics[OURS], values) else "different"
+        verdict = "equal" if equal([*metrics[OURS].values()], values) else "different"
         text += f" ({verdict} within the noise of seeds)"
     return "; ".join(filter(None, [about, text]))
 
@@ -127,7 +128,7 @@ def equal(ours: Sequence[float], theirs: Sequence[float]) -> bool:
 def in_processes(name: str, updates: int | None, count: int, rounds: int) -> Record:
     """One case with several workers, against the tuned Trainer under torchrun."""
     case = case_of(name, updates)
-    metrics: dict[str, list[float]] = {}
+    metrics: Metrics = {}
 
     def epoch(alternative: str, seed: int) -> float:
         with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as folder:
@@ -141,7 +142,7 @@ def in_processes(name: str, updates: int | None, count: int, rounds: int) -> Rec
             env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             subprocess.run(command, check=True, env=env, stdout=sys.stderr)
             seconds, metric = json.loads(out.read_text(encoding="utf-8"))
-        metrics.setdefault(alternative, []).append(metric)
+        metrics.setdefault(alternative, {})[seed] = metric
         print(
             f"{case.title} × {count}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr
         )
