@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.processes import run_in_processes
 from xstilts.miniature.splits import Sizes
 from xstilts.miniature.write import write_miniature
 from xstilts.runs import actions
@@ -70,7 +70,7 @@ def _run(store: Store, text: str, mirror: Path, workers: int) -> dict[str, dict[
             return
         with tempfile.TemporaryDirectory() as folder:
             file = (Path(folder) / "rendezvous").as_uri()
-            mp.spawn(_group, args=(workers, dict(config), file), nprocs=workers)
+            run_in_processes(_group, (workers, dict(config), file), workers)
 
     actions.create(store, "run", text, str(mirror))
     uri = f"{store.uri}/runs/run"

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 
+from tests.processes import run_in_processes
 from xstilts.data.encoded import EncodedRow, EncodedRows
 from xstilts.training.checkpoint import load_state, save_state
 from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_optimiser, train
@@ -107,7 +107,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_spawned, args=(2, port, str(folder)), nprocs=2)
+    run_in_processes(_spawned, (2, port, str(folder)), 2)
     return folder
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tests.processes import run_in_processes
 from tests.training.sharded_runs import FULL, Case, Training
 from xstilts.models.families import FAMILIES
 from xstilts.training import row_gradients
@@ -339,7 +339,7 @@ def _spawned(rank: int, folder: str) -> None:
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """What each of two workers has after each update."""
     folder = tmp_path_factory.mktemp("two")
-    mp.spawn(_spawned, args=(str(folder),), nprocs=2)
+    run_in_processes(_spawned, (str(folder),), 2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
+from tests.processes import run_in_processes
 from tests.training.conftest import SETTINGS, TEXTS
 from tests.training.sharded_runs import CASES, CUT, GROUPS, MOVED, RESUMED, Run, work
 from xstilts.miniature.backbones import build_tiny
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         family: build_tiny(family, 0, TEXTS, {**SETTINGS, "vision_layers": 1}, out / family)
         for family in {case.family for case in CASES.values()}
     }
-    mp.spawn(work, args=(models, out), nprocs=4)
+    run_in_processes(work, (models, out), 4)
     return out
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+from torch.multiprocessing import ProcessRaisedException
 
 from components.launch import local, process_group
 from tests.components.launch.group_of_two import work
+from tests.processes import run_in_processes
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +57,7 @@ def test_each_device_has_its_backend(
 
 
 def run(backend: str, folder: Path) -> list[dict[str, Any]]:
-    mp.spawn(work, args=(backend, folder), nprocs=2)
+    run_in_processes(work, (backend, folder), 2)
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
@@ -76,5 +77,5 @@ def test_gpu_workers_exchange_flags_and_objects(
 
 
 def test_a_backend_of_cuda_tensors_alone_fails(tmp_path: Path) -> None:
-    with pytest.raises(mp.ProcessRaisedException, match="No backend type associated with device"):
+    with pytest.raises(ProcessRaisedException, match="No backend type associated with device"):
         run("cuda:gloo", tmp_path)
