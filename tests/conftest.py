@@ -31,6 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where tests run side by side, the fork server starts before them. Else the first test that
+    uses one, not always that of tests/processes.py, would decide what it imports.
+    """
+    slow = any(item.get_closest_marker("slow") for item in session.items)
+    if slow and "PYTEST_XDIST_WORKER" in os.environ:
+        from tests.processes import start_fork_server
+
+        start_fork_server()
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where tests run side by side, those of a file stay together, and so do the files that use the
     overviews of the shipped plans. Not by `--dist loadgroup`, which pytest 9.2 ignores.

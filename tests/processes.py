@@ -1,8 +1,8 @@
 """Functions that tests run in several processes at once."""
 
-import multiprocessing
 import os
 from collections.abc import Callable, Mapping
+from multiprocessing import forkserver
 from typing import Any
 
 import torch.multiprocessing as mp
@@ -11,12 +11,18 @@ import torch.multiprocessing as mp
 PRELOAD = ["xstilts.runs.finetune", "xstilts.runs.score", "tests.training.sharded_runs"]
 
 
+def start_fork_server() -> None:
+    """Starts it, unless it runs. What it imports is decided at its start."""
+    forkserver.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
+
+
 def run_in_processes(work: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
     """Runs work(rank, *arguments) in `count` processes with the environment of this one.
 
     Raises ProcessRaisedException or ProcessExitedException if one fails, after ending the others.
     """
-    multiprocessing.set_forkserver_preload(PRELOAD)
+    start_fork_server()
     inside = (dict(os.environ), work, arguments)
     mp.start_processes(_run, inside, count, start_method="forkserver")  # type: ignore[attr-defined]
 
