@@ -246,6 +246,8 @@ def _equal(home: Path, expected: pd.DataFrame) -> bool:
 
 
 def main(only: Sequence[str]) -> int:
+    # A shell's background job ignores SIGINT, and so would the runs that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = [fault for fault in FAULTS if not only or fault.name in only]
     known = {(row["fault"], row["moment"]): row for row in _written()}
     with tempfile.TemporaryDirectory(prefix="xstilts-chaos-") as scratch:
