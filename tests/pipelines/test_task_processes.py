@@ -15,6 +15,7 @@ import pytest
 from pipelines import task_processes
 from pipelines.task_processes import LOST, TASKS, TaskProcesses
 from xstilts.errors import InfrastructureError
+from xstilts.store.server import is_running
 
 SCRIPT = "python3 -m kfp.dsl.executor_main --component_module_path component.py"
 INPUT = """{"inputs": {"parameterValues": {"x": "1"}}, "outputs": {"outputFile": "%s"}}"""
@@ -105,16 +106,12 @@ def test_another_form_of_kfps_command_is_an_error(processes: TaskProcesses) -> N
 
 def ends(process: int, seconds: float = 10.0) -> bool:
     """Whether a process ends within some seconds; as a zombie, it has."""
-    status = Path(f"/proc/{process}/stat")
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if status.read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
+    while is_running(process):
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.02)
-    return False
+    return True
 
 
 def task_of(program: str, started: Path, number: signal.Signals) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xstilts.store.server import serve
+from xstilts.store.server import is_running, serve
 from xstilts.store.store import Store
 
 SCRIPT = """
@@ -27,26 +27,19 @@ with serve(Path(sys.argv[1])) as server:
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    assert alive(pid)
+    assert is_running(pid)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     deadline = time.monotonic() + 5
-    while alive(pid) and time.monotonic() < deadline:
+    while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not alive(pid)
+    assert not is_running(pid)
 
 
 def test_a_server_that_dies_is_started_again_within_seconds(
@@ -65,7 +58,7 @@ def test_a_server_that_dies_is_started_again_within_seconds(
         store.put_bytes(b"after")
     assert len(said) == 1
     assert "the embedded S3 server died (SIGKILL) and is started again" in said[0]
-    assert not alive(server.process.pid)
+    assert not is_running(server.process.pid)
 
 
 def test_no_key_is_on_a_command_line(tmp_path: Path) -> None:
