@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,25 +56,18 @@ def measured(
     metrics: Metrics = {}
     with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as scratch:
 
-        def epoch(alternative: str, seed: int) -> float:
+        def train(alternative: str, seed: int) -> tuple[float, float]:
             if alternative == OURS:
-                seconds, metric = training_ours.train(case, rows, dev, images, seed, Path(scratch))
-            elif python := pythons.get(alternative):
-                seconds, metric = peers_trainers.train(case, alternative, python, rows, dev, seed)
-            else:
-                seconds, metric = peers_transformers.train(
-                    case, alternative, rows, dev, images, seed
-                )
-            metrics.setdefault(alternative, {})[seed] = metric
-            print(f"{case.title}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr)
-            return seconds
+                return training_ours.train(case, rows, dev, images, seed, Path(scratch))
+            if python := pythons.get(alternative):
+                return peers_trainers.train(case, alternative, python, rows, dev, seed)
+            return peers_transformers.train(case, alternative, rows, dev, images, seed)
 
         reasons = {peer: _unavailable(case, peer, pythons) for peer in peers}
         able = [peer for peer, reason in reasons.items() if not reason]
         about = {n: peers_trainers.about(n, p) for n, p in pythons.items() if p and n in able}
-        epoch(OURS, 0)  # loads libraries, and fills the cache of prepared images
-        metrics.clear()
-        pairs = paired(rounds, able, epoch)
+        train(OURS, 0)  # loads libraries, and fills the cache of prepared images
+        pairs = paired(rounds, able, _timed(case.title, metrics, train))
     absent = {peer: reason for peer, reason in reasons.items() if reason}
     return _record(case, case.title, pairs, metrics, absent, rows, about)
 
@@ -85,29 +78,44 @@ def _unavailable(case: Case, peer: str, pythons: Mapping[str, str | None]) -> st
     return peers_transformers.unavailable(case, peer)
 
 
+def _timed(
+    title: str, metrics: Metrics, train: Callable[[str, int], tuple[float, float]]
+) -> Callable[[str, int], float]:
+    """(alternative, seed) → the seconds of `train`, which keeps its metric and prints both."""
+
+    def epoch(alternative: str, seed: int) -> float:
+        seconds, metric = train(alternative, seed)
+        metrics.setdefault(alternative, {})[seed] = metric
+        print(f"{title}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr)
+        return seconds
+
+    return epoch
+
+
 def _record(
     case: Case, title: str, pairs: Pairs, metrics: Metrics, absent: Mapping[str, str],
     rows: Sequence[Any], about: Mapping[str, str],
 ) -> Record:  # fmt: skip
     tokens = sum(len(row.ids) for row in rows)
+    values = {name: [*of_seed.values()] for name, of_seed in metrics.items()}
     setting = {
         "rows": len(rows), "tokens": tokens, "updates": case.updates, "examples": case.batch,
         "max_length": case.max_length, "width": case.width, "layers": case.layers,
         "threads": torch.get_num_threads(), "metric": case.metric,
-        "metrics": {n: [round(v, 4) for v in values.values()] for n, values in metrics.items()},
+        "metrics": {name: [round(v, 4) for v in each] for name, each in values.items()},
     }  # fmt: skip
     about = {**peers_transformers.PEERS, **about}
-    notes = {name: _note(case, metrics, name, about.get(name, "")) for name in pairs.figures}
+    notes = {name: _note(case, values, name, about.get(name, "")) for name in pairs.figures}
     return Record(
         title, "s", pairs.figures, notes, absent, setting, target=case.target, beside=pairs.beside
     )
 
 
-def _note(case: Case, metrics: Metrics, name: str, about: str) -> str:
-    values = [*metrics[name].values()]
+def _note(case: Case, metrics: Mapping[str, Sequence[float]], name: str, about: str) -> str:
+    values = metrics[name]
     text = f"{case.metric} {statistics.mean(values):.3f}"
     if name != OURS:
-        verdict = "equal" if equal([*metrics[OURS].values()], values) else "different"
+        verdict = "equal" if equal(metrics[OURS], values) else "different"
         text += f" ({verdict} within the noise of seeds)"
     return "; ".join(filter(None, [about, text]))
 
@@ -130,7 +138,7 @@ def in_processes(name: str, updates: int | None, count: int, rounds: int) -> Rec
     case = case_of(name, updates)
     metrics: Metrics = {}
 
-    def epoch(alternative: str, seed: int) -> float:
+    def train(alternative: str, seed: int) -> tuple[float, float]:
         with tempfile.TemporaryDirectory(prefix="xstilts-benchmark-") as folder:
             out = Path(folder) / "result.json"
             inside = json.dumps([name, updates, alternative, seed, str(out)])
@@ -142,13 +150,9 @@ def in_processes(name: str, updates: int | None, count: int, rounds: int) -> Rec
             env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             subprocess.run(command, check=True, env=env, stdout=sys.stderr)
             seconds, metric = json.loads(out.read_text(encoding="utf-8"))
-        metrics.setdefault(alternative, {})[seed] = metric
-        print(
-            f"{case.title} × {count}: {alternative} {seconds:.2f} s, {metric:.4f}", file=sys.stderr
-        )
-        return float(seconds)
+        return seconds, metric
 
-    pairs = paired(rounds, ["tuned"], epoch)
+    pairs = paired(rounds, ["tuned"], _timed(f"{case.title} × {count}", metrics, train))
     title = f"{case.title}, {count} processes"
     return _record(case, title, pairs, metrics, {}, data(case)[0], {})
 
