@@ -98,12 +98,14 @@ def paired(rounds: int, names: Sequence[str], run: Callable[[str, int], float]) 
 
     Args:
         rounds: How often each alternative runs.
-        names: The alternatives, without xstilts.
+        names: The alternatives, without xstilts. If there are none, xstilts runs alone.
         run: (name, number of the round) → its figure.
     """
     figures: dict[str, list[float]] = {OURS: [], **{name: [] for name in names}}
     beside: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
+        if not names:
+            figures[OURS].append(run(OURS, number))
         for name in names:
             pair = (OURS, name) if number % 2 == 0 else (name, OURS)
             values = {side: run(side, number) for side in pair}

@@ -56,6 +56,11 @@ def test_paired_alternatives_run_next_to_xstilts_and_are_compared_with_that_run(
     assert ratio(record, "b") == spread([4 / 3, 7 / 8])
 
 
+def test_without_an_alternative_xstilts_is_measured_alone() -> None:
+    pairs = paired(2, [], lambda name, number: float(number))
+    assert (pairs.figures, pairs.beside) == ({"xstilts": [0.0, 1.0]}, {})
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [([2.0], (2.0, 2.0, 2.0)), ([1.0, 2.0, 3.0], (2.0, 1.5, 2.5)), ([4.0, 1.0], (2.5, 1.75, 3.25))],
