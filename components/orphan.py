@@ -15,7 +15,7 @@ def end_with_parent() -> None:
     """
     run = os.environ.get("XSTILTS_LOCAL")
     if run and os.uname().sysname == "Linux":
-        from xstilts.store.server import die_with_parent, is_running
+        from xstilts.processes import die_with_parent, is_running
 
         def watch() -> None:
             while is_running(int(run)):

@@ -29,8 +29,9 @@ from pipelines.task_processes import TaskProcesses
 from xstilts.document_shape import read_shaped
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
+from xstilts.processes import ended
 from xstilts.store.private_files import private_folder
-from xstilts.store.server import ended, serve
+from xstilts.store.server import serve
 from xstilts.store.store import Store
 from xstilts.stored_documents import OUTPUT
 

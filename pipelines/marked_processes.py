@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 from pipelines.console import warn
+from xstilts.processes import process_environment
 
 
 def marked(mark: str) -> list[int]:
     """The ids of the processes of this user whose environment has `NAME=value`."""
     numbers = (entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [pid for pid in map(int, numbers) if mark.encode() in _environment(pid)]
+    return [pid for pid in map(int, numbers) if mark.encode() in process_environment(pid)]
 
 
 def kill_marked(mark: str, seconds: float) -> None:
@@ -30,11 +31,3 @@ def kill_marked(mark: str, seconds: float) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-
-
-def _environment(pid: int) -> list[bytes]:
-    """Empty for a process that has ended, and for another user's."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []

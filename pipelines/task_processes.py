@@ -27,7 +27,7 @@ from types import FrameType
 from typing import IO
 
 from xstilts.errors import InfrastructureError
-from xstilts.store.server import die_with_parent
+from xstilts.processes import die_with_parent
 
 #: `sh -ec SCRIPT CODE ARGUMENTS…`: how KFP starts the Python code of a component.
 SHELL, EXECUTOR = ["sh", "-ec"], "-m kfp.dsl.executor_main"

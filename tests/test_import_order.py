@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: docs/architecture.md has the figure.
 ORDER = (
     "xstilts.errors",
+    "xstilts.processes",
     "xstilts.terminal_tables",
     "xstilts.input_files",
     "xstilts.document_shape",

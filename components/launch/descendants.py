@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from xstilts.store.server import ProcessStat, process_stat
+from xstilts.processes import ProcessStat, process_stat
 
 #: From <linux/prctl.h>.
 PR_SET_CHILD_SUBREAPER = 36

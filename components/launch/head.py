@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from components.launch.descendants import adopt_orphans, end_descendants
-from xstilts.store.server import die_with_parent, ended
+from xstilts.processes import die_with_parent, ended
 
 #: The exit code of ray_node.py if one of Ray's servers ended while Ray started (EX_TEMPFAIL of
 #: <sysexits.h>).

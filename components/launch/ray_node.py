@@ -17,7 +17,7 @@ from components.launch.descendants import children
 from components.launch.head import SERVER_ENDED, ended_file
 from components.launch.local import ray_start_seconds, set_environment
 from xstilts.errors import InfrastructureError
-from xstilts.store.server import die_with_parent, ended
+from xstilts.processes import die_with_parent, ended
 
 #: Servers that Ray cannot start without.
 _SERVERS = ("gcs_server", "raylet")

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -18,6 +19,7 @@ from threading import Thread
 import psutil
 
 from tests.e2e.outside import impossible, outside, probe
+from xstilts.processes import process_environment, process_stat
 
 #: Secrets that a user's environment may hold, each recognisable wherever it appears. The AWS keys
 #: are those of the user, where the store is the embedded one.
@@ -33,6 +35,8 @@ MARKED = {
 UNUSED = sorted(set(MARKED) - {"HF_TOKEN"})
 #: Secrets that a run draws for itself.
 OWN = ("AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN")
+#: How long a process may take from fork to exec.
+FORK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Exposure:
         commands: command lines of its processes.
         secrets: values of OWN in the environment of its processes.
         inherited: `program VARIABLE` where a process's environment holds a secret of UNUSED.
+        forks: processes that have not called exec for a while.
         files: a folder with the files that were in its temporary folders.
         modes: permissions of its temporary folders.
         no_namespace: why nothing was tried from outside; None if it was.
@@ -73,6 +78,7 @@ class Exposure:
     commands: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
     inherited: set[str] = field(default_factory=set)
+    forks: set[int] = field(default_factory=set)
     modes: set[str] = field(default_factory=set)
     no_namespace: str | None = None
     from_outside: dict[int, str] = field(default_factory=dict)
@@ -94,7 +100,7 @@ def look(roots: Iterable[int], seen: Exposure) -> set[Listener]:
         try:
             names[process.pid] = process.name()
             seen.commands.add(" ".join(process.cmdline()))
-            environment = process.environ()
+            environment = _environment(process.pid, seen.forks)
         except psutil.Error:  # it ended meanwhile
             continue
         if process.pid not in roots:  # whose environment is the user's
@@ -112,6 +118,19 @@ def look(roots: Iterable[int], seen: Exposure) -> set[Listener]:
     }
     seen.listeners |= now
     return now
+
+
+def _environment(process: int, forks: set[int]) -> dict[str, str]:
+    """That of a new fork after its exec: until then it is a copy of its parent's. A fork that does
+    not call exec keeps the copy, and is waited for once.
+    """
+    deadline = time.monotonic() + FORK_SECONDS
+    while process not in forks and (stat := process_stat(process)) and stat.size and stat.is_fork:
+        if time.monotonic() > deadline:
+            forks.add(process)
+        time.sleep(0.002)
+    pairs = (os.fsdecode(pair).partition("=") for pair in process_environment(process))
+    return {name: value for name, _, value in pairs}
 
 
 def _sockets(process: int) -> dict[str, tuple[str, int]]:

@@ -15,7 +15,7 @@ import pytest
 from pipelines import task_processes
 from pipelines.task_processes import LOST, TASKS, TaskProcesses
 from xstilts.errors import InfrastructureError
-from xstilts.store.server import is_running
+from xstilts.processes import is_running
 
 SCRIPT = "python3 -m kfp.dsl.executor_main --component_module_path component.py"
 INPUT = """{"inputs": {"parameterValues": {"x": "1"}}, "outputs": {"outputFile": "%s"}}"""

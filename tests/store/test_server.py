@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from xstilts.store.server import is_running, serve
+from xstilts.processes import is_running
+from xstilts.store.server import serve
 from xstilts.store.store import Store
 
 SCRIPT = """

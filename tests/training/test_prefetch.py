@@ -25,7 +25,7 @@ from xstilts.data.encoded import EncodedRows, Images
 from xstilts.models.batch import Segment
 from xstilts.models.picture_inputs import FixedPictures
 from xstilts.models.processor import Processor
-from xstilts.store.server import is_running
+from xstilts.processes import is_running
 from xstilts.training.loop import Progress, TrainingSettings, TrainTask, make_optimiser, train
 from xstilts.training.prefetch import (
     MicroBatch,

@@ -2,12 +2,10 @@
 it.
 """
 
-import ctypes
 import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,14 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from xstilts.errors import InfrastructureError
+from xstilts.processes import die_with_parent, ended
 from xstilts.store.object_keys import move_flat_blobs
 from xstilts.store.private_files import private_folder
 
 BUCKET = "xstilts"
-_PR_SET_PDEATHSIG = 1
 #: How long a server may take to start, and how often it is checked.
 _START_SECONDS, _CHECK_SECONDS = 20.0, 0.2
 _log = logging.getLogger(__name__)
@@ -53,49 +50,6 @@ class Server:
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
             "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         }
-
-
-def die_with_parent(run: int | None = None, by: signal.Signals = signal.SIGKILL) -> None:
-    """Makes the kernel end this process when its parent dies for whatever reason (Linux only).
-
-    Args:
-        run: a process; if it does not run any more, this process exits now. The kernel does not
-            report a parent that died before this call.
-        by: the signal. SIGTERM lets this process stop its own children.
-    """
-    if os.uname().sysname == "Linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
-        if run is not None and not is_running(run):
-            os._exit(1)
-
-
-class ProcessStat(NamedTuple):
-    """name: of the program, at most 15 bytes. state: one letter; Z is a process that has ended, and
-    that its parent has not waited for. parent: its process id.
-    """
-
-    name: str
-    state: str
-    parent: int
-
-
-def process_stat(process: int) -> ProcessStat | None:
-    """What /proc says of a process (Linux only); None if there is no such process."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    name, _, rest = stat.partition("(")[2].rpartition(")")  # a name can have parentheses
-    state, parent = rest.split()[:2]
-    return ProcessStat(name, state, int(parent))
-
-
-def is_running(process: int) -> bool:
-    """Whether a process runs (Linux only). One that has ended does not, even if its parent, a
-    shell script for example, never waits for it, and the kernel keeps its entry.
-    """
-    stat = process_stat(process)
-    return stat is not None and stat.state not in ("Z", "X")
 
 
 def _free_port() -> int:
@@ -223,11 +177,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def ended(code: int) -> str:
-    """How a process ended, for a message: its exit code or signal."""
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
