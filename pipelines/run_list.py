@@ -2,11 +2,10 @@
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xstilts.errors import PlanError, counted
+from xstilts.errors import CorruptError, PlanError, counted
 from xstilts.store.store import Store
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -35,12 +34,27 @@ class RunSummary:
         return f"{self.run:{width}}  {created}  {self.where:8}  {self.state:10} {', '.join(notes)}"
 
 
-def runs(store: Store) -> Iterator[RunSummary]:
-    """The runs of a store, oldest first."""
-    keys = store.list("runs/")
+def runs(store: Store, corrupt: list[CorruptError] | None = None) -> list[RunSummary]:
+    """The runs of a store, oldest first.
+
+    Args:
+        store: to read.
+        corrupt: receives the error of each run with a corrupt document, which is left out.
+            Without it, the first such error is raised.
+    """
+    keys = set(store.list("runs/"))
     names = [key.split("/")[1] for key in keys if key.count("/") == 2 and key.endswith("/run.json")]
-    summaries = [_summary(store, name, set(keys)) for name in names]
-    yield from sorted((s for s in summaries if s is not None), key=lambda summary: summary.created)
+    summaries = []
+    for name in sorted(names):
+        try:
+            summary = _summary(store, name, keys)
+        except CorruptError as error:
+            if corrupt is None:
+                raise
+            corrupt.append(error)
+        else:
+            summaries += [summary] if summary else []
+    return sorted(summaries, key=lambda summary: summary.created)
 
 
 def _summary(store: Store, name: str, keys: set[str]) -> RunSummary | None:
@@ -74,7 +88,7 @@ def run_named(store: Store, name: str) -> str:
         )
     if store.get_json(f"runs/{name}/run.json") is not None:
         return name
-    listed = list(runs(store))
+    listed = runs(store)
     of_plan = [run.run for run in listed if is_run_of(run.run, name)]
     if of_plan:
         return of_plan[-1]

@@ -10,7 +10,7 @@ import typer
 
 from pipelines.commands import options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import say
+from pipelines.console import say, warn
 
 app = new_app()
 
@@ -44,15 +44,18 @@ def runs(
     """List the local runs of HOME, and with --store also those of a cluster."""
     from pipelines.log_steps import seconds_of
     from pipelines.opened_store import opened_store
+    from pipelines.run_list import RunSummary
     from pipelines.run_list import runs as runs_of
     from pipelines.webhook import post_failures
+    from xstilts.errors import CorruptError
 
     since = None if failed is None else time.time() - seconds_of(failed, "--failed")
-    rows = []
+    rows: list[RunSummary] = []
+    corrupt: list[CorruptError] = []
     local = (home / "store").is_dir()
     for uri in ([None] if local or store is None else []) + ([store] if store else []):
         with opened_store(uri, home) as opened:
-            rows += list(runs_of(opened))
+            rows += runs_of(opened, corrupt)
     if since is not None:
         rows = [row for row in rows if row.state == "failed" and row.created >= since]
     if as_json:
@@ -63,8 +66,11 @@ def runs(
             say(row.line(width))
         if not rows:
             say("no runs" if since is None else f"no run failed within {failed}")
-    if since is None or not rows:
-        return 0
-    if url := os.environ.get("XSTILTS_WEBHOOK"):
-        post_failures(url, rows)
-    return FAILED
+    failures = rows if since is not None else []
+    if failures and (url := os.environ.get("XSTILTS_WEBHOOK")):
+        post_failures(url, failures)
+    if corrupt:  # the list is incomplete
+        for error in corrupt[1:]:
+            warn(str(error))
+        raise corrupt[0]
+    return FAILED if failures else 0

@@ -203,6 +203,22 @@ def test_failed_runs_are_posted_to_a_webhook(
     assert NEW not in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("name", [NEW, "a-damaged-run"])
+def test_a_corrupt_run_hides_no_other_run(
+    name: str, local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str]
+) -> None:
+    local.put_bytes_at(f"runs/{name}/run.json", b"{")
+    local.put_bytes_at("runs/b/run.json", b"")
+    assert main(["runs", "--home", "home", "--failed", "1d"]) == 3
+    output = capfd.readouterr()
+    assert OLD in output.out
+    assert [run["run"] for body in hook.received for run in body["runs"]] == [OLD]
+    corrupt = sorted(output.err.splitlines())
+    assert len(corrupt) == 2
+    for line, run in zip(corrupt, sorted([name, "b"]), strict=True):
+        assert f"/runs/{run}/run.json: corrupt: not valid JSON" in line
+
+
 def test_nothing_is_posted_if_no_run_failed(
     local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str]
 ) -> None:
