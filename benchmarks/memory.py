@@ -303,7 +303,7 @@ def main(filters: Sequence[str]) -> None:
         started = time.perf_counter()
         peaked, expected = measured(case, Size()), predicted(case, Size()).total
         row = f"| {case} | {peaked / 2**20:,.0f} | {expected / 2**20:,.0f} "
-        print(f"{row}| {100 * (expected / peaked - 1):+.1f} % |", flush=True)
+        print(f"{row}| {100 * (expected / peaked - 1):+.1f}% |", flush=True)
         print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
 
 

@@ -113,7 +113,7 @@ def write_texts(path: Path, examples: pa.Table) -> None:
 def write_random_counts(
     path: Path, metrics: list[str], sizes: Mapping[str, int], draws: np.random.Generator
 ) -> None:
-    """Counts of random predictions, about 60 % right."""
+    """Counts of random predictions, about 60% right."""
     places, first = [], 0
     for language, rows in sizes.items():
         places.append(["selected", language, first, rows])

@@ -54,8 +54,8 @@ def shown(name: str, result: Mapping[str, Any]) -> str:
     line = f"{name}: {outcome} in {result['seconds_of_part']:.0f} s"
     for row in result.get("results", ()):
         line += (
-            f"\n  {row['rows']}: {100 * row['mfu']:.1f} % of the peak (wanted "
-            f"{100 * row['wanted']:.0f} %), {row['tokens_per_second']:,.0f} tokens/s, memory "
+            f"\n  {row['rows']}: {100 * row['mfu']:.1f}% of the peak (wanted "
+            f"{100 * row['wanted']:.0f}%), {row['tokens_per_second']:,.0f} tokens/s, memory "
             f"{row['memory'] / 2**30:.1f} GiB, by arithmetic "
             f"{row['memory_by_arithmetic'] / 2**30:.1f} GiB"
         )

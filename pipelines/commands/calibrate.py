@@ -69,4 +69,4 @@ def _print_plan(path: Path, trials: int, as_json: bool) -> None:
         return
     noise, planted = 100 * float(row["noise"]), 100 * float(row["planted"])
     seeds = f"{row['seeds']} ({row['label']})" if row["label"] else row["seeds"]
-    say(f"| `{row['plan']}` | {seeds} | {noise:.1f} % | {planted:.0f} % |")
+    say(f"| `{row['plan']}` | {seeds} | {noise:.1f}% | {planted:.0f}% |")

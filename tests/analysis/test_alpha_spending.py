@@ -40,15 +40,15 @@ def test_repeated_analyses_inflate_the_error_rate_unless_alpha_is_spent() -> Non
     effects, influence = simulated(
         against_none("growing", pairs), "accuracy", 1.0, 1000, np.random.default_rng(1), False
     )
-    rejected = {"each at 95 %": np.zeros(1000, bool), "spending": np.zeros(1000, bool)}
+    rejected = {"each at 95%": np.zeros(1000, bool), "spending": np.zeros(1000, bool)}
     for number, count in enumerate(SEEDS):
         shape = layout(pairs[:count], pairs[:count], [(None, t) for _, t in pairs[:count]])
         estimate = moments(effects[:, :count], influence[:, :count], shape)
         ratio = np.abs(estimate.effect) / estimate.variance**0.5
         for name, level in (
-            ("each at 95 %", 0.95),
+            ("each at 95%", 0.95),
             ("spending", confidence_at(Spending(looks=11), number, 5, 1)),
         ):
             rejected[name] |= ratio > stats.t.ppf(0.5 + level / 2, estimate.freedom)
-    assert rejected["each at 95 %"].mean() > 0.12
+    assert rejected["each at 95%"].mean() > 0.12
     assert rejected["spending"].mean() <= 0.05

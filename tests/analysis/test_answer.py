@@ -34,7 +34,7 @@ def test_an_effect_that_survives_correction_helps() -> None:
     )
     assert answer("c", primary, averages, 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
-        "llava +2.2 points (95 % interval +1.0 … +3.5, 5 seeds), adjusted p = 0.012: helps. "
+        "llava +2.2 points (95% interval +1.0 … +3.5, 5 seeds), adjusted p = 0.012: helps. "
         "Effects on single evaluations range from −1.5 to +3.0 points; after correction, "
         "2 of 3 differ from zero (1 above, 1 below)."
     )
@@ -43,7 +43,7 @@ def test_an_effect_that_survives_correction_helps() -> None:
 def test_an_effect_that_does_not_survive_correction_is_indistinguishable_from_zero() -> None:
     assert answer("c", pooled(), effects(), 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
-        "llava +1.0 points (95 % interval +0.2 … +1.8, 5 seeds), adjusted p = 0.300: "
+        "llava +1.0 points (95% interval +0.2 … +1.8, 5 seeds), adjusted p = 0.300: "
         "indistinguishable from zero. Effects below 1.4 points (llava) cannot be excluded: a test "
         "like this one finds them in fewer than four of five runs. "
         "Effects on single evaluations range from +1.0 to +1.0 points, which is exploratory."
@@ -59,8 +59,8 @@ def test_each_backbone_has_its_own_clause() -> None:
     )
     assert (
         "mean over evaluations: "
-        "llava +1.0 points (95 % interval +0.2 … +1.8, 5 seeds), adjusted p = 0.010: helps; "
-        "xlm-r −1.0 points (95 % interval −1.8 … −0.2, 5 seeds), adjusted p = 0.010: hurts. "
+        "llava +1.0 points (95% interval +0.2 … +1.8, 5 seeds), adjusted p = 0.010: helps; "
+        "xlm-r −1.0 points (95% interval −1.8 … −0.2, 5 seeds), adjusted p = 0.010: hurts. "
     ) in answer("c", primary, effects(), 0.95)
 
 
@@ -92,7 +92,7 @@ def test_one_seed_has_no_test() -> None:
     }
     assert answer("c", pooled(**row), effects(row), 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
-        "llava +1.0 points (95 % interval +0.2 … +1.8, 1 seed), conditional on the seed. "
+        "llava +1.0 points (95% interval +0.2 … +1.8, 1 seed), conditional on the seed. "
         "With one seed, effects and intervals are conditional on the seed: other seeds may give "
         "other effects, and no test is possible. "
         "Effects on single evaluations range from +1.0 to +1.0 points."
@@ -105,7 +105,7 @@ def test_examples_without_variance_have_no_test() -> None:
     }  # fmt: skip
     assert answer("c", pooled(**row), effects(row), 0.95) == (
         "“c”, non-English languages, mean over evaluations: "
-        "llava +1.0 points (95 % interval +0.2 … +1.8, 5 seeds), no variance over 8 clusters. "
+        "llava +1.0 points (95% interval +0.2 … +1.8, 5 seeds), no variance over 8 clusters. "
         "Effects on single evaluations range from +1.0 to +1.0 points; "
         "the examples show no variance to test."
     )

@@ -34,7 +34,7 @@ def test_a_forest_has_each_label_once_a_panel_per_estimand_and_the_numbers() -> 
     assert [text for text in shown if text in ("llava", "xlm-r")] == ["llava", "xlm-r"]
     assert {"Non-English", "Gap (English − non-English)"} <= set(shown)
     assert shown.count("+1.0 [+0.5, +1.5]") == 3
-    assert any("90 % intervals" in text for text in shown)
+    assert any("90% intervals" in text for text in shown)
 
 
 def test_characters_that_xml_cannot_contain_are_replaced() -> None:

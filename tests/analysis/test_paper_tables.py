@@ -52,7 +52,7 @@ def test_csv_has_numbers_that_programs_read(folder: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert any(float(row["effect"]) < 0 for row in rows)
     for row in rows:
-        low, high = json.loads(row["95 % interval"].replace("+", ""))
+        low, high = json.loads(row["95% interval"].replace("+", ""))
         assert low <= float(row["effect"]) <= high
     for file in folder.glob("*.csv"):
         assert "−" not in file.read_text()

@@ -25,7 +25,7 @@ EMPTY: dict[str, Any] = {
 def test_markdown_without_results_has_title_answer_and_an_empty_table() -> None:
     assert markdown(EMPTY) == (
         "# A plan\n\nIt helps.\n\n"
-        "| contrast | backbone | evaluation | effect | 95 % interval | adjusted p | MDE | seeds |\n"
+        "| contrast | backbone | evaluation | effect | 95% interval | adjusted p | MDE | seeds |\n"
         "|---|---|---|---|---|---|---|---|\n"
     )
 

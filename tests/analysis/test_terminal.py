@@ -31,7 +31,7 @@ def effect(contrast: str, evaluation: str) -> dict[str, Any]:
 def test_few_effects_are_all_printed(tmp_path: Path) -> None:
     text = printed(tmp_path, [effect("seeing", "xnli"), effect("captions minus none", "xquad")])
     assert "captions minus none" in text
-    assert "  +1.2    −2.0 … +4.5   0.250  5.0      3" in text
+    assert "  +1.2   −2.0 … +4.5   0.250  5.0      3" in text
     assert "more effects" not in text
 
 

@@ -96,7 +96,7 @@ def test_units_of_several_targets_count_by_their_means() -> None:
 def test_without_any_variance_the_interval_allows_for_unseen_clusters(
     effect: float, clusters: int, low: float, high: float
 ) -> None:
-    """All correct against all wrong: one example excludes almost nothing; with 100, up to 3.6 % may
+    """All correct against all wrong: one example excludes almost nothing; with 100, up to 3.6% may
     behave differently.
     """
     for count in (1, 3):

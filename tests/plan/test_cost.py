@@ -48,7 +48,7 @@ ESTIMATE = RowEstimate(text=120, segments=4, lm=40, answer=5, images=1)
         (ESTIMATE, {"objective": "lm", "ratio": 2.0}, Row(80, 0, 0, 10, 1)),
         (replace(ESTIMATE, images=2), {"objective": "lm", "picture": PICTURE}, Row(40, 200, 202, 5, 1)),
         (RowEstimate(text=30), {"objective": "lm"}, Row(30, 0, 0, 30, 1)),  # plain text: all tokens
-        (RowEstimate(text=40), {"objective": "lm", "causal": False}, Row(40, 0, 0, 6, 1)),  # 15 % masked
+        (RowEstimate(text=40), {"objective": "lm", "causal": False}, Row(40, 0, 0, 6, 1)),  # 15% masked
         (RowEstimate(text=300, windows=1.5), {"objective": "head"}, Row(200, 0, 0, 0, 1)),
     ],
 )  # fmt: skip

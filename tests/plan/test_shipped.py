@@ -108,7 +108,7 @@ def test_every_plan_has_costs_without_lookups(
 def test_plans_for_gpus_have_the_shape_that_finishes_first(
     name: str, plans: Path, shipped: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Within 3 %, on the number of GPUs that their comment names."""
+    """Within 3%, on the number of GPUs that their comment names."""
     assert "xstilts plan --gpus 8" in (plans / f"{name}.yaml").read_text()
     on = shipped[name]["hours_on_gpus"]
     assert on["hours"] <= 1.03 * on["proposal"]["hours"]

@@ -341,8 +341,7 @@ def test_a_schedule_is_the_same_until_its_plan_mirror_or_settings_change(
 
 def test_a_schedule_that_adds_seeds_without_spending_warns_of_the_error_rate() -> None:
     assert (
-        "11 analyses at 95 %, one more seed each: 16 %"
-        in recurring.cautions(Repeat(add_seeds=1))[0]
+        "11 analyses at 95%, one more seed each: 16%" in recurring.cautions(Repeat(add_seeds=1))[0]
     )
     assert recurring.cautions(Repeat(add_seeds=1, spending=Spending(looks=11))) == []
     assert recurring.cautions(Repeat(follow=("data",))) == []

@@ -23,8 +23,8 @@ class Spending(BaseModel):
 
     looks: number of interim analyses; each is one firing, the first included. Later firings add no
     seeds. rule: `obrien_fleming` spends little at first and more later; `pocock` spends most at the
-    first analysis. For 11 analyses at 5, 6, … 15 seeds, `obrien_fleming` gives the last one 15 % of
-    alpha, and `pocock` gives the first one 45 %.
+    first analysis. For 11 analyses at 5, 6, … 15 seeds, `obrien_fleming` gives the last one 15% of
+    alpha, and `pocock` gives the first one 45%.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -96,7 +96,7 @@ def _single_evaluations(primary: pd.DataFrame, averages: pd.DataFrame, alpha: fl
 def _effect_text(row: Mapping[str, Any], level: float) -> str:
     seeds = str(row.get("seeds") or row["n_seeds"])
     interval = (
-        f"{100 * level:g} % interval {points(row['ci_low'])} … {points(row['ci_high'])}, "
+        f"{100 * level:g}% interval {points(row['ci_low'])} … {points(row['ci_high'])}, "
         f"{seeds} {'seed' if seeds == '1' else 'seeds'}"
     )
     effect = f"{row['backbone']} {points(row['effect'])} points ({interval})"

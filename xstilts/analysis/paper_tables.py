@@ -54,7 +54,7 @@ def write_tables(
     """
     folder.mkdir(parents=True, exist_ok=True)
     alpha = 1 - summary["confidence"]
-    level = f"{100 * summary['confidence']:g} %"
+    level = f"{100 * summary['confidence']:g}%"
     tables = contrast_tables(summary)
     _write(
         folder / "contrasts",
@@ -85,7 +85,7 @@ def write_tables(
             for e in rows
         ],
         f"Effects in points with {level} intervals, pooled over evaluations. "
-        "p is adjusted for multiple tests. MDE: minimum detectable effect at 80 % power.",
+        "p is adjusted for multiple tests. MDE: minimum detectable effect at 80% power.",
         text_columns=4,
     )
     for table in heat_map(report, official_rows(report, effects)):

@@ -38,7 +38,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
                     row["use"],
                     row["task"],
                     row["language"],
-                    f"{100 * row['share']:.1f} %",
+                    f"{100 * row['share']:.1f}%",
                     row["rows"],
                 )
                 for row in summary["cut_contexts"]
@@ -109,7 +109,7 @@ def _effects(summary: Mapping[str, Any]) -> list[str]:
     non_english = [
         {**row, "evaluation": f"{row['evaluation']}, non-English"} for row in [*primary, *means]
     ]
-    interval = f"{100 * summary['confidence']:g} % interval"
+    interval = f"{100 * summary['confidence']:g}% interval"
     return _table(
         ("contrast", "backbone", "evaluation", "effect", interval, "adjusted p", "MDE", "seeds"),
         (

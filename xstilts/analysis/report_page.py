@@ -95,7 +95,7 @@ def page(
         price=price,
         curves=[name for name, _, _ in charts if name.startswith("curves-")],
         sources=SOURCES,
-        level=f"{100 * level:g} %",
+        level=f"{100 * level:g}%",
         alpha=f"{1 - level:.3g}",
         hub_form=hub_form_note(hub_languages) if hub_languages else "",
     )

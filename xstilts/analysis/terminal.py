@@ -60,7 +60,7 @@ def _table(title: str, effects: Sequence[Mapping[str, Any]], level: float) -> Ta
     if len(contrasts) == 1:  # as a title: names are long
         names = names[1:]
         title = f"{title}\n{contrasts.pop()}"
-    numbers = ("effect", f"{100 * level:g} % interval", "adj. p", "MDE", "seeds")
+    numbers = ("effect", f"{100 * level:g}% interval", "adj. p", "MDE", "seeds")
     shown = table((*names, *numbers), title=plain_text(title), numbers=numbers)
     for row in effects:
         p = row["p_adjusted"]

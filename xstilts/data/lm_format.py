@@ -31,7 +31,7 @@ def lm_rows(
     """The rows of an example: the prompt and the answer, with the loss on the answer's tokens.
 
     A causal model predicts each token from the one before. XLM-R sees <mask> at the answer and
-    fills it in; of plain text, it predicts 15 % of the tokens. BadRow if the parts that must be
+    fills it in; of plain text, it predicts 15% of the tokens. BadRow if the parts that must be
     kept do not fit.
 
     Args:

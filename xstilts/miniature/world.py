@@ -2,7 +2,7 @@
 statements.
 
 The world has habits (`favourites`): every thing has two favorite places, colors and so on, which
-occur in 80 % of the facts. Without habits, the words of a class would be interchangeable and their
+occur in 80% of the facts. Without habits, the words of a class would be interchangeable and their
 translations indistinguishable. The common-sense tasks ask for them.
 """
 

@@ -108,7 +108,7 @@ def cautions(repeat: Repeat) -> list[str]:
         return []
     return [
         "add_seeds: every firing is an interim analysis, so the error rate over all of them "
-        "exceeds the plan's (11 analyses at 95 %, one more seed each: 16 %); "
+        "exceeds the plan's (11 analyses at 95%, one more seed each: 16%); "
         "`spending: {looks: N}` keeps it over N firings (docs/schedules.md)"
     ]
 

@@ -1,6 +1,6 @@
 """Gradients of input embeddings as rows, on the CPU.
 
-The table of a multilingual text encoder has 250,002 rows, 70 to 80 % of its weights, and an update
+The table of a multilingual text encoder has 250,002 rows, 70 to 80% of its weights, and an update
 reads a few thousand of them. AdamW without weight decay leaves a row as it is while its gradient
 and both moments are zero. So only *active* rows, those that ever had a gradient, are computed; the
 gradient is a coalesced sparse tensor, of the rows of one update.

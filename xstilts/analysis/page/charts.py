@@ -83,7 +83,7 @@ def forest(rows: Rows, seeds: Rows, level: float, panels: Mapping[str, str] = PA
         "data": {"values": data},
         "hconcat": columns,
         "title": _footnote(
-            f"Points. Lines: {100 * level:g} % intervals. Filled: significant after "
+            f"Points. Lines: {100 * level:g}% intervals. Filled: significant after "
             "correction. Small dots: seeds."
         ),
     }

@@ -83,7 +83,7 @@ def _shown(firing: Firing) -> dict[str, Any]:
         "link": firing.link,
         "answer": summary.get("answer", ""),
         "reason": firing.reason,
-        "level": f"{100 * (1 - alpha):g} %",
+        "level": f"{100 * (1 - alpha):g}%",
         "missing": len(summary.get("missing", ())),
         "against": firing.against,
         "threshold": firing.threshold,
