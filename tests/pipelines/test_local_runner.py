@@ -146,7 +146,7 @@ def test_a_run_ends_when_a_process_that_it_needs_ends() -> None:
         pytest.raises(InfrastructureError, match="it ended"),
     ):
         interrupted_by(process.kill, process)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 @pytest.fixture

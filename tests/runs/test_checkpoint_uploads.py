@@ -54,8 +54,8 @@ def test_the_next_checkpoint_waits_before_it_overwrites_the_files(tmp_path: Path
     store = SlowStore()
     with uploads(store) as running:
         running.put(lambda: state(tmp_path, "at ten"), 10)
-        threading.Timer(0.2, store.go.set).start()
         started = time.monotonic()
+        threading.Timer(0.2, store.go.set).start()
         running.put(lambda: state(tmp_path, "at twenty"), 20)
         assert time.monotonic() - started > 0.1
     assert [call for call in store.calls if call[0] == "uploaded"] == [

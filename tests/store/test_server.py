@@ -37,7 +37,7 @@ def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     assert is_running(pid)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(pid)
