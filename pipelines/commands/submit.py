@@ -51,11 +51,11 @@ def submit(
     from xstilts.plan.status import undone
 
     kfp = Kfp(host, namespace, ca_cert)  # makes no request
+    opened = cluster_runs.open_store(store)  # before the mirror, which can take minutes to list
     checked = cluster_runs.check_plan(plan, mirror, tasks or [], overrides or [], limit)
     cluster = cluster_runs.settings_for(settings, checked.plan, checked.mirror)
     check_fit(checked.plan.resources.model_dump(mode="json"), namespace, warn)
     text, version = cluster_runs.package(cluster, allow_unlocked)
-    opened = cluster_runs.open_store(store)
     todo = {kind: len(steps) for kind, steps in undone(checked.expansion, opened).items() if steps}
     experiment_id = kfp.experiment(experiment)
     uploaded = kfp.version(text, version)

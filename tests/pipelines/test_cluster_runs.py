@@ -161,6 +161,19 @@ def test_images_that_are_not_pinned_are_refused_before_anything_is_written(
     assert store.list("runs/") == []
 
 
+@pytest.mark.parametrize("uri", ["s3://xstilts-absent/store", "xstilts/store"])
+def test_a_wrong_store_is_refused_before_the_mirror_is_read(
+    uri: str, kfp_server: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the mirror is read")
+
+    monkeypatch.setattr(cluster_runs, "expand_plan", read)
+    code = main(["submit", str(PLAN), "--host", kfp_server.address, "--store", uri])
+    assert code in (2, 3)
+    assert uri.rpartition("//")[2].split("/")[0] in capsys.readouterr().err
+
+
 def test_all_mistakes_of_a_plan_are_reported_before_anything_is_written(
     kfp_server: Any, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
