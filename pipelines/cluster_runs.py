@@ -67,9 +67,12 @@ def check_plan(
 
 def settings_for(file: Path | None, plan: Plan, mirror: str) -> ClusterSettings:
     """The cluster's settings for a plan: steps that watch a Ray job get the time that the plan
-    allows for its queue and its run.
+    allows for its queue and its run. Unless the file has `groups`, as many groups run at once as
+    the plan has for each backbone: their number was chosen for the GPUs.
     """
-    settings = load_settings(file).model_copy(update={"hub": mirror == "hub"})
+    settings = load_settings(file)
+    groups = settings.groups or plan.resources.groups
+    settings = settings.model_copy(update={"hub": mirror == "hub", "groups": groups})
     cluster = plan.resources.cluster or Cluster()
     return settings.with_hours(cluster.queue_hours + cluster.deadline_hours)
 

@@ -116,9 +116,10 @@ class ClusterSettings(BaseModel):
 
     node_selector, tolerations: of steps; Ray pods follow the plan's resources.cluster. network:
     variables for NCCL and similar libraries in worker pods. batches, groups: how many run at the
-    same time. ttl_days: how long pods of a finished run are kept. days: timeout of a whole run.
-    timezone: of KFP's cron. hub: whether data comes directly from the hub; `submit` and schedules
-    set it. tasks: component → resources that replace the default ones.
+    same time; groups: if None, `resources.groups` of the plan (1 for `compile`). ttl_days: how long
+    pods of a finished run are kept. days: timeout of a whole run. timezone: of KFP's cron. hub:
+    whether data comes directly from the hub; `submit` and schedules set it. tasks: component →
+    resources that replace the default ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -132,7 +133,7 @@ class ClusterSettings(BaseModel):
     pull_secrets: tuple[str, ...] = ()
     network: Mapping[Annotated[str, AfterValidator(_network_variable)], str] = {}
     batches: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] = 2
-    groups: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] = 1
+    groups: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] | None = None
     ttl_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 7
     days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 30
     timezone: str = "UTC"

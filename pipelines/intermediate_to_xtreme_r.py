@@ -60,7 +60,7 @@ def pipeline(
 def for_cluster(settings: ClusterSettings) -> Any:
     """The pipeline as a cluster runs it."""
     return pipeline(
-        cluster_setup(settings), settings.batches, settings.groups, run_config(settings)
+        cluster_setup(settings), settings.batches, settings.groups or 1, run_config(settings)
     )
 
 

@@ -263,7 +263,7 @@ def check_fit(
     that can never run; warns of others, and of a cluster that it cannot reach.
 
     Args:
-        resources: the plan's.
+        resources: the plan's; `groups` of them run at once.
         namespace: of the runs; None: as `report`.
         warn: prints a line.
     """

@@ -77,6 +77,27 @@ def node_problems(
         yield Misfit("now", f"no room now for {unplaced}; it waits (free on all nodes: {text})")
 
 
+def room_problem(
+    needs: Sequence[Need], nodes: Sequence[Object], groups: int, queued: bool
+) -> Iterator[Misfit]:
+    """Whether several such groups have room on idle nodes at the same time.
+
+    queued: whether Kueue starts a group when there is room for it. Otherwise its pods are pending.
+    """
+    free = {_name(node): _idle(node) for node in nodes}
+    room = 0
+    while room < groups and not _unplaced(needs, nodes, free):
+        room += 1
+    if 0 < room < groups:
+        rest = (
+            "the others wait in the queue"
+            if queued
+            else "the others fail after resources.cluster.start_minutes, unless an autoscaler adds "
+            f"nodes; set `groups: {room}` in the settings of the cluster"
+        )
+        yield Misfit("now", f"{groups} run at once, and the nodes have room for {room}; {rest}")
+
+
 def quota_problems(needs: Sequence[Need], quotas: Iterable[Object]) -> Iterator[Misfit]:
     """Quotas that never admit the group, or not now."""
     for quota in quotas:

@@ -32,7 +32,7 @@ def fit(
         api: the cluster.
         namespace: of the steps.
         environment: of the steps: the entries of the ConfigMap.
-        resources: the plan's resources.
+        resources: the plan's resources; `groups` of them run at once.
     """
     environment = {"XSTILTS_WORKER_IMAGE": "none", **environment, "XSTILTS_NAMESPACE": namespace}
     where = namespace_of(environment)
@@ -54,12 +54,14 @@ def fit(
     limits = read(f"limit ranges of {where}", f"{core}/limitranges")
     nodes = read("nodes", "/api/v1/nodes")
     pods = None if nodes is None else read("pods of all namespaces", "/api/v1/pods")
+    queue = queue_of(resources, environment)
     problems = [
         *rules.quota_problems(needs, quotas or []),
         *rules.limit_problems(needs, limits or []),
         *(rules.node_problems(needs, nodes, pods) if nodes is not None else []),
+        *rules.room_problem(needs, nodes or [], int(resources.get("groups", 1)), bool(queue)),
     ]
-    if queue := queue_of(resources, environment):
+    if queue:
         problems += _queue(read, api, where, queue, needs)
     for problem in problems:
         yield Finding(problem.kind, f"the plan's groups: {problem.text}")

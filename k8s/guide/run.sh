@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Submits a plan on the data of mirror.sh, waits until it ends and downloads its report: k8s/guide/run.sh PLAN [MIRROR].
+# SETTINGS=FILE: settings of the cluster (docs/kubeflow.md).
 set -euo pipefail
 # shellcheck source=../say.sh
 . "$(dirname "$0")/../say.sh"
@@ -28,7 +29,9 @@ run "$XSTILTS" doctor --cluster --namespace "$NAMESPACE"
 say "submitting the run and waiting for it"
 USERS=()
 [ "$NAMESPACE" = kubeflow ] || USERS=(--namespace "$NAMESPACE")    # only a multi-user KFP has namespaces
-run "$XSTILTS" submit "$PLAN" --host "$HOST" --store "$STORE" --mirror "$DATA" "${USERS[@]}" --wait | tee "$LOG"
+OPTIONS=()
+[ -z "${SETTINGS:-}" ] || OPTIONS=(--settings "$SETTINGS")
+run "$XSTILTS" submit "$PLAN" --host "$HOST" --store "$STORE" --mirror "$DATA" "${USERS[@]}" "${OPTIONS[@]}" --wait | tee "$LOG"
 NAME=$(sed -n 's/^\([^ ]*\): submitted.*/\1/p' "$LOG" | head -1)
 [ -n "$NAME" ] || dry || stop "submit printed no line 'NAME: submitted'; see its output above"
 run "$XSTILTS" report "${NAME:-NAME}" --store "$STORE" --out "$OUT"

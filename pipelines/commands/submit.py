@@ -54,7 +54,8 @@ def submit(
     opened = cluster_runs.open_store(store)  # before the mirror, which can take minutes to list
     checked = cluster_runs.check_plan(plan, mirror, tasks or [], overrides or [], limit)
     cluster = cluster_runs.settings_for(settings, checked.plan, checked.mirror)
-    check_fit(checked.plan.resources.model_dump(mode="json"), namespace, warn)
+    resources = checked.plan.resources.model_dump(mode="json") | {"groups": cluster.groups}
+    check_fit(resources, namespace, warn)
     text, version = cluster_runs.package(cluster, allow_unlocked)
     todo = {kind: len(steps) for kind, steps in undone(checked.expansion, opened).items() if steps}
     experiment_id = kfp.experiment(experiment)

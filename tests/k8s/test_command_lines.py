@@ -11,7 +11,7 @@ from tests.pipelines.command_lines import problem
 #: Values of the scripts' variables, which make a script's line a line for the parser.
 VALUES = {
     '"$XSTILTS"': "xstilts", "$PLAN": "plan.yaml", "$HOST": "http://127.0.0.1:8888", "$STORE": "s3://b/p",
-    "$DATA": "hub", "${USERS[@]}": "--namespace=team-a", "$K8S": "k8s", "$MINIATURE": "miniature", "$OUT": "runs/x",
+    "$DATA": "hub", "${USERS[@]}": "--namespace=team-a", "${OPTIONS[@]}": "--settings=s.yaml", "$K8S": "k8s", "$MINIATURE": "miniature", "$OUT": "runs/x",
     "${NAME:-NAME}": "kind-1", "$NAMESPACE": "team-a", "$FROM": "hub", "$BUCKET": "b", "$MIRROR": "m", "$REGISTRY": "r.example/x", "$TAG": "v1",
 }  # fmt: skip
 

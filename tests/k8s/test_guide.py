@@ -97,7 +97,7 @@ def test_the_variables_of_the_guide_are_defined_before_they_are_used(machine: Re
     done = _run(machine, "guide/variables.sh")
     assert (done.status, done.lines) == (0, []), done.errors
     printed = set(re.findall(r"^export (\w+)=", done.output, re.M))
-    known: set[str] = {"USERS"}  # empty: it is set for a multi-user KFP only
+    known: set[str] = {"USERS", "OPTIONS"}  # empty, unless the reader sets them
     for command in _commands():
         if "variables.sh" in command:
             known |= printed
@@ -397,6 +397,12 @@ def test_a_run_is_submitted_waited_for_and_reported(
     assert "--mirror s3://bench/x/mirror" in submit
     assert f"xstilts doctor --cluster --namespace {namespace}" in done.lines
     assert "xstilts report modality-1 --store s3://bench/x/store --out HOME/out" in done.lines
+
+
+def test_a_run_gets_the_settings_of_its_cluster(machine: Recorder) -> None:
+    done = _run(machine, "guide/run.sh", "plan.yaml", SETTINGS="gpu-pool.yaml", DRY_RUN="1")
+    [submit] = [line for line in done.errors.splitlines() if " submit " in line]
+    assert "--settings gpu-pool.yaml --wait" in submit
 
 
 def test_the_example_s_settings_are_those_that_the_scripts_read() -> None:

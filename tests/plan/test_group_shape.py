@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from xstilts.models.published import PUBLISHED
+from xstilts.plan import show
 from xstilts.plan.cost import Cost, step_costs
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.group_shape import GroupShape, least_workers, proposal
@@ -125,3 +126,24 @@ def test_resources_of_the_plan_are_kept(expanded: Expanded, text: str) -> None:
     assert shape is not None
     assert shape.gpus_per_worker == 0.5
     assert shape.workers % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("groups", "at_once", "setting"),
+    [(4, 8, "set `groups: 8` in the settings of the cluster"), (8, 8, None)],
+)
+@pytest.mark.parametrize("own", [1, None], ids=["another shape", "its own shape"])
+def test_a_number_of_groups_at_once_that_is_not_the_default_is_shown(
+    groups: int, at_once: int, setting: str | None, own: int | None
+) -> None:
+    shape = GroupShape(groups, 1, 1, None, hours=2.0, gpu_hours=16.0, at_once=at_once)
+    on = {
+        "gpus": 8,
+        "groups_per_backbone": own or groups,
+        "workers": 1,
+        "proposal": {**vars(shape), "resources": shape.resources},
+    }
+    text = show._proposed(on)
+    assert ("by default 4, as in the plan" in text) == (setting is not None)
+    assert setting is None or setting in text
+    assert ("finish first on 8 GPUs: 2.0 hours" in text) == (own is not None)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from xstilts.plan.part import Part
-from xstilts.plan.value_types import Count
+from xstilts.plan.value_types import Processes
 
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -86,13 +86,13 @@ class Cluster(Part):
         start_minutes: Limit until the admitted job runs.
     """
 
-    workers_per_node: Count = 1
-    min_workers: Count | None = None
-    cpus_per_worker: Count = 2
+    workers_per_node: Processes = 1
+    min_workers: Processes | None = None
+    cpus_per_worker: Processes = 2
     memory_gib_per_worker: Amount = 8
     shm_gib: Amount = 2
     disk_gib: Amount = 50
-    head_cpus: Count = 2
+    head_cpus: Processes = 2
     head_memory_gib: Annotated[float, Field(ge=2, allow_inf_nan=False)] = 4
     node_selector: Mapping[Key, Value] = {}
     tolerations: tuple[Toleration, ...] = ()

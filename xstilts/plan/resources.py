@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from xstilts.plan.part import Part
 from xstilts.plan.placement import Cluster, cluster_problems
-from xstilts.plan.value_types import Count, Positive
+from xstilts.plan.value_types import MOST_PROCESSES, Positive, Processes
 
 #: Most worker groups of a backbone.
 MOST_GROUPS = 32
@@ -33,9 +33,9 @@ class Resources(Part):
     group on Kubernetes; other launchers ignore it.
     """
 
-    workers: Count = 1
-    threads: Count = 1
-    data_processes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    workers: Processes = 1
+    threads: Processes = 1
+    data_processes: Annotated[int, Field(ge=0, le=MOST_PROCESSES)] | None = None
     tokens_per_micro_batch: Annotated[Any, AfterValidator(_token_budget)] = "auto"
     activation_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
         "auto"

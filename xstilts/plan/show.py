@@ -318,14 +318,17 @@ def _proposed(on: Mapping[str, Any]) -> str:
     if shape is None:
         return f"no backbone of the plan fits on {on['gpus']} GPUs; assume more with --gpus"
     lines = "".join(f"\n    {key}: {value}" for key, value in shape["resources"].items())
-    own = (on["groups_per_backbone"], on["workers"])
-    if own == (shape["resources"]["groups"], shape["resources"]["workers"]):
-        return f"the plan's groups and workers finish first on {on['gpus']} GPUs"
+    groups, at_once = shape["resources"]["groups"], shape["at_once"]
+    setting = (
+        f"set `groups: {at_once}` in the settings of the cluster (docs/kubeflow.md), the number of "
+        f"groups that run at once; by default {groups}, as in the plan"
+    )
+    setting = "" if groups == at_once else f"\n{setting}"
+    if (on["groups_per_backbone"], on["workers"]) == (groups, shape["resources"]["workers"]):
+        return f"the plan's groups and workers finish first on {on['gpus']} GPUs{setting}"
     return (
         f"groups and workers that finish first on {on['gpus']} GPUs: {shape['hours']:,.1f} hours, "
-        f"{shape['gpu_hours']:,.1f} GPU-hours; in the plan:\n  resources:{lines}\n"
-        f"and `groups: {shape['at_once']}` or more in the settings of the cluster "
-        "(docs/kubeflow.md), the number of groups that run at once"
+        f"{shape['gpu_hours']:,.1f} GPU-hours; in the plan:\n  resources:{lines}{setting}"
     )
 
 

@@ -11,6 +11,7 @@ from components.launch.fit import (
     node_problems,
     queue_problems,
     quota_problems,
+    room_problem,
 )
 from components.launch.quantity import number
 
@@ -92,6 +93,29 @@ def test_nodes(case: str) -> None:
         [problem] = problems
         assert problem.kind == expected[0]
         assert problem.text.startswith(expected[1])
+
+
+@pytest.mark.parametrize(
+    ("gpus", "groups", "room"),
+    [(8, 1, None), (8, 4, None), (8, 5, 4), (7, 4, 3), (2, 24, 1), (1, 4, None)],
+)
+def test_groups_that_have_no_room_at_the_same_time(
+    gpus: int, groups: int, room: int | None
+) -> None:
+    """A group has two workers with a GPU each. Where not even one fits, `node_problems` says it."""
+    nodes = [node(str(each), cpu="96") for each in range(gpus)]
+    texts = [problem.text for problem in room_problem([WORKERS], nodes, groups, queued=True)]
+    expected = f"{groups} run at once, and the nodes have room for {room}; the others wait"
+    assert [text.removesuffix(" in the queue") for text in texts] == [expected] * bool(room)
+
+
+def test_without_a_queue_pods_of_further_groups_are_pending_until_they_fail() -> None:
+    [problem] = room_problem([WORKERS], [node(gpus="2", cpu="16")], 2, queued=False)
+    assert problem.kind == "now"
+    assert problem.text.endswith(
+        "the others fail after resources.cluster.start_minutes, unless an autoscaler adds nodes; "
+        "set `groups: 1` in the settings of the cluster"
+    )
 
 
 @pytest.mark.parametrize(
