@@ -9,7 +9,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 .PHONY: setup demo geometry test test-e2e chaos test-nodes test-docker test-cluster test-wheel lint docs lock inputs fuzz sbom wheels images publish help kind-up kind-test kind-down
 
 help:            ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(STAMP)  ## .venv from the hash-locked requirements, and the project in it
 
@@ -25,13 +25,13 @@ $(DOCS_STAMP): requirements/docs.txt $(STAMP)
 	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/docs.txt
 	touch $@
 
-demo: setup      ## the whole pipeline on the miniature; ends with the report's place
+demo: setup      ## the whole pipeline on the miniature; prints the path of the report
 	$(VENV)/bin/xstilts run pipelines/plans/demo.yaml --out runs/demo
 
 geometry: setup  ## rows, pictures and a run of plans/modality-geometry.yaml with real tokenizers and sizes
 	$(VENV)/bin/python -m pytest -q tests/e2e/test_geometry.py
 
-test: setup $(DOCS_STAMP)  ## the tests, whole runs excepted (make test-e2e)
+test: setup $(DOCS_STAMP)  ## the tests, without whole runs (make test-e2e)
 	$(VENV)/bin/python -m pytest -q -n 2 -m "not e2e and not nodes and not docker and not cluster"
 
 test-e2e: setup $(DOCS_STAMP)  ## whole runs and groups on a real Ray: killed, failing, with one and two workers, watched from outside

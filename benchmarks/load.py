@@ -127,11 +127,11 @@ def records(home: Path, blobs: int, manifests: int, rounds: int) -> list[Record]
             figures.setdefault(case, []).append(value)
             cpu.setdefault(case, []).append(cpu_seconds)
     notes = {
-        "plan": "wanted: below 5 s",
-        "gc --dry-run": "without the index; wanted: below 60 s",
-        "gc --dry-run, again": "with the index; wanted: below 60 s",
+        "plan": "target: below 5 s",
+        "gc --dry-run": "without the index; target: below 60 s",
+        "gc --dry-run, again": "with the index; target: below 60 s",
         "verify": "reads every byte",
-        "one GET": "wanted: below 20 ms",
+        "one GET": "target: below 20 ms",
     }
     return [
         Record(

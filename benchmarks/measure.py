@@ -195,10 +195,14 @@ def table(records: Sequence[Record]) -> str:
 def _compared(record: Record, name: str) -> str:
     cell = _cell(ratio(record, name))
     target = record.target.get(name)
-    return f"{cell}; target {target:g}" if target else cell
+    if not target:
+        return cell
+    return f"{cell}; target {target:g}{', missed' * (ratio(record, name).median < target)}"
 
 
 def _cell(values: Spread) -> str:
+    if values.low == values.high:  # one round
+        return _number(values.median)
     return f"{_number(values.median)} ({_number(values.low)}–{_number(values.high)})"
 
 

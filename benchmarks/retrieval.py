@@ -186,7 +186,7 @@ def compare(case: str, sizes: tuple[int, int, int], rounds: int, threads: int) -
     target = {PEER: 1.0}
     return [
         Record(label, "s", figures, note, setting=setting, target=target),
-        Record(f"{label}, memory beside the vectors", "MB", memory, setting=setting),
+        Record(f"{label}, memory in addition to the vectors", "MB", memory, setting=setting),
     ]
 
 

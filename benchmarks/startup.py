@@ -183,7 +183,7 @@ def main() -> None:
         )
     first = {OURS: figures[FIRST], GROUP: figures[GROUP]}
     extra = [ours - group for ours, group in zip(first[OURS], first[GROUP], strict=True)]
-    notes = {OURS: f"{statistics.median(extra):+.1f} s beside the group; target +5 s"}
+    notes = {OURS: f"{statistics.median(extra):+.1f} s over the worker group; target +5 s"}
     second = {OURS: figures[SECOND]}
     write(
         "startup",

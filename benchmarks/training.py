@@ -115,8 +115,8 @@ def _note(case: Case, metrics: Mapping[str, Sequence[float]], name: str, about: 
     values = metrics[name]
     text = f"{case.metric} {statistics.mean(values):.3f}"
     if name != OURS:
-        verdict = "equal" if equal(metrics[OURS], values) else "different"
-        text += f" ({verdict} within the noise of seeds)"
+        same = equal(metrics[OURS], values)
+        text += f" ({'equal within' if same else 'different by more than'} the noise of seeds)"
     return "; ".join(filter(None, [about, text]))
 
 

@@ -245,14 +245,17 @@ def _controls(content: Mapping[str, Any]) -> str:
         return NOT_RUN
     names = {"en": "English", "non_en": "mean of the others", "gap": "gap"}
     lines = [
-        [
-            str(row["contrast"]),
-            names[row["language"]],
-            f"{row['effect']:+.1f} ({row['ci_low']:+.1f} to {row['ci_high']:+.1f})",
-        ]
-        for row in content["effects"]
+        [str(row["contrast"]), names[row["language"]], _effect(row)] for row in content["effects"]
+    ]
+    lines += [
+        [f"{row['kind']} control: {row['arm']} minus none", "mean of all", _effect(row)]
+        for row in sorted(content["controls"], key=lambda row: row["kind"], reverse=True)
     ]
     return _table(["contrast on XNLI", "language", "effect"], lines)
+
+
+def _effect(row: Mapping[str, Any]) -> str:
+    return f"{row['effect']:+.1f} ({row['ci_low']:+.1f} to {row['ci_high']:+.1f})"
 
 
 def _by_language(scores: Scores, evaluation: str, columns: Sequence[tuple[str, str, str]]) -> str:

@@ -19,7 +19,7 @@ completion for the shell it is called from (bash, zsh or fish), and `--show-comp
 | option | meaning |
 |---|---|
 | `-q`, `--quiet` | no progress: only results, warnings and errors |
-| `-v`, `--verbose` | also log lines, on stderr: what is read and asked, the logs of steps |
+| `-v`, `--verbose` | also log lines, on stderr: files read, requests sent, the logs of steps |
 | `--debug` | the traceback of an error |
 | `-h`, `--help` | the help of the command |
 

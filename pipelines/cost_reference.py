@@ -33,9 +33,10 @@ GPU a path*: hours if every training path (an intermediate and what continues it
 *Unshared*: GPU-hours if cells shared no step; *padded*: if rows were also padded to the recipe's
 length, and each language scored by a process of its own. *Proposed*: groups per backbone × workers
 that finish first, with their hours, the start of each group included; `xstilts plan` prints them as
-lines for the plan. Neither changes a result or a fingerprint. Groups run at once on a cluster, and
-one after the other in `xstilts run`. Plans of tiny backbones are meant for a
-CPU: here, the time to start their steps dominates.
+lines for the plan. Neither changes a result or a fingerprint. On a cluster as many groups run at
+once as the [settings](kubeflow.md#settings-of-a-cluster) allow, in `xstilts run` one. Plans of tiny
+backbones are meant for a CPU: here, the time to start their steps dominates. Estimates include
+CCGbank, which a run leaves out where it has no `CCGBANK_DIR`.
 
 """
 _METHOD = """
@@ -72,8 +73,8 @@ part of a run, the hours are those of your machines, CPUs included. `--measured 
 of another run of the store instead. From four different steps on, start, launches, FLOPs, languages
 and search have weights of their own (non-negative least squares), else one factor.
 
-Preparing rows and pictures costs nothing here: workers do it in the background. Left out are
-staging, queues, the download of models, and retries.
+Preparing rows and pictures costs nothing here: workers do it in the background. Staging,
+queues, the download of models, and retries are left out.
 
 ## Assumptions
 

@@ -190,9 +190,12 @@ def _check_values(value: Any, numbers: bool) -> None:
 
 
 def named(value: Any) -> str:
-    """The JSON type of a value, for messages."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean"}
-    return "null" if value is None else names.get(type(value), "a number")
+    """The JSON type of a value, for messages; of another type its name."""
+    names = {
+        NoneType: "null", dict: "an object", list: "a list", str: "text", bool: "a boolean",
+        int: "a number", float: "a number",
+    }  # fmt: skip
+    return names.get(type(value), type(value).__name__)
 
 
 _NESTED = (dict, list)

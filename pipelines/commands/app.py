@@ -39,7 +39,7 @@ Verbose = Annotated[
     typer.Option(
         "--verbose",
         "-v",
-        help="Also log lines, on stderr: what is read and asked, and the logs of the steps of "
+        help="Also log lines, on stderr: files read, requests sent, and the logs of the steps of "
         "`run`.",
         callback=lambda given: _set_level(Level.VERBOSE, given),
         expose_value=False,

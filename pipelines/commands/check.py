@@ -24,7 +24,7 @@ def check(
 ) -> int:
     """Check a plan for mistakes. Reads no data, no models and no network.
 
-    Whether the mirror has the plan's data shows `xstilts plan`.
+    `xstilts plan` shows whether the mirror has the plan's data.
     """
     from pipelines.plan_file import open_plan
     from xstilts.plan.expand import expand_offline

@@ -38,7 +38,7 @@ def export_model(
 ) -> int:
     """Write the trained model or adapter of a cell as a folder that transformers and peft load.
 
-    The folder has a model card with base model, data, licences and scores.
+    The folder has a model card with base model, data, licenses and scores.
     """
     from pipelines.opened_store import opened_store
     from pipelines.run_list import run_named

@@ -55,7 +55,7 @@ def logs(
     tail: Annotated[int, options.number("Last lines of each log.", "LINES")] = 200,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="Show also the lines of KFP, Argo and Ray of every run."),
+        typer.Option("--raw", help="Also show the routine lines of KFP, Argo and Ray."),
     ] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")

@@ -66,13 +66,13 @@ def miniature(
 def pull(
     target: Target,
     plan: Annotated[
-        Path | None,
+        Path,
         typer.Option(
             metavar="PLAN",
-            help="Plan whose data and models are copied (required).",
+            help="Plan whose data and models are copied.",
             autocompletion=completion.plan_names,
         ),
-    ] = None,
+    ],
     origin: Annotated[
         str,
         typer.Option(
@@ -90,8 +90,6 @@ def pull(
     from xstilts.mirror.target import open_target
     from xstilts.sources.mirrors import open_mirror
 
-    if plan is None:
-        raise PlanError("mirror pull: set --plan to the plan whose data and models are copied")
     checked = read_plan(plan)
     source, destination = open_mirror(origin, "--from"), open_target(target)
     if source.address == destination.address:

@@ -275,7 +275,7 @@ SETTINGS = {
     "days as text": "days: many",
     "negative days": "days: -1",
     "days that are infinite": "days: .inf",
-    "a storage class that is a list": "ttl_days: [1]",
+    "days that are a list": "ttl_days: [1]",
 }
 
 

@@ -127,7 +127,7 @@ def _answers() -> Iterator[tuple[Any, ...]]:
         ": data needs a string, and has"
     )
     yield "an id called data", "xquad", "en", plain(data="cat", a="cat"), squad(("data", ["cat"]), ("a", ["cat"])), CRASH, (
-        ": needs a JSON object by id, and is a str (the value of its key `data`"
+        ": expected a JSON object by id, not text (the value of its key `data`"
     )
     yield "an id called data, wrapped", "xquad", "en", plain(data={"data": "cat", "a": "x"}), (
         squad(("data", ["cat"]), ("a", ["cat"]))), (50.0, 50.0)
@@ -148,7 +148,7 @@ def _answers() -> Iterator[tuple[Any, ...]]:
     yield "a document without data", "xquad", "en", plain(a="cat"), '{"paragraphs": []}', CRASH, ": data[0] is not SQuAD format"
     yield "an answer that is null", "xquad", "en", plain(a=None), squad(("a", ["cat"])), CRASH, ": a needs a string, and has 'None'"
     yield "an answer that is a list", "mlqa", "en", plain(a=["cat"]), squad(("a", ["cat"])), CRASH, ": a needs a string, and has"
-    yield "predictions as a list", "xquad", "en", '["a"]', squad(("a", ["cat"])), CRASH, ": needs a JSON object by id, and is a list"
+    yield "predictions as a list", "xquad", "en", '["a"]', squad(("a", ["cat"])), CRASH, ": expected a JSON object by id, not a list"
     yield "a question that is not answered", "xquad", "en", plain(a="cat"), squad(("a", ["cat"]), ("b", ["cat"])), (50.0, 50.0)
     yield "an answer to no question", "xquad", "en", plain(a="cat", z="cat"), squad(("a", ["dog", "cat"])), (100.0, 100.0)
     yield "an empty answer", "xquad", "en", plain(a="", b=""), squad(("a", ["cat"]), ("b", [""])), (50.0, 0.0)
@@ -231,10 +231,10 @@ def _rankings() -> Iterator[tuple[Any, ...]]:
     yield "an empty ranking", "mewslix", "de", plain(a=[], b=["Q1"]), plain(a=["Q1"], b=["Q1"]), (50.0,)
     yield "wrapped rankings", "mewslix", "de", plain(data={"a": ["Q1"]}), plain(data={"a": ["Q1"]}, version=1), (100.0,)
     yield "a query called data", "mewslix", "de", plain(data=["Q1"]), plain(a=["Q1"]), CRASH, (
-        ": needs a JSON object by id, and is a list (the value of its key `data`"
+        ": expected a JSON object by id, not a list (the value of its key `data`"
     )
     yield "a gold query called data", "mewslix", "de", plain(a=["Q1"]), plain(data=["Q1"]), CRASH, (
-        ": needs a JSON object by id, and is a list (the value of its key `data`"
+        ": expected a JSON object by id, not a list (the value of its key `data`"
     )
     yield "duplicate queries, of which the last counts", "mewslix", "de", '{"a": ["Q2"], "a": ["Q1"]}', plain(a=["Q1"]), (100.0,)
     yield "a ranking that is a string", "mewslix", "de", plain(a="Q"), plain(a=["Q"]), (100.0,), ": a needs a list of candidate ids"

@@ -109,7 +109,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("submit demo --host http://h {store} --every inf", 2, "--every"),
     ("check demo --limit 99999999999999999999", 2, "limit: 99999999999999999999 should be less"),
     ("rates demo --plans {home} --finished", 2, "exclude each other"),
-    ("mirror pull {dir}", 2, "set --plan"),
+    ("mirror pull {dir}", 2, "--plan"),
     ("mirror pull {dir} --plan demo --from {dir}", 2, "same mirror"),
     # stores and servers
     ("mirror pull s3://b/m --plan demo --from {dir}", 2, "DIR 's3://b/m': invalid address"),

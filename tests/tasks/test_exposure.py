@@ -62,7 +62,7 @@ def test_the_text_of_a_released_language_model_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("name", LABELLED)
-def test_xlm_r_was_trained_on_unlabelled_text_so_every_task_with_labels_is_unseen(
+def test_xlm_r_was_trained_on_unlabeled_text_so_every_task_with_labels_is_unseen(
     name: str,
 ) -> None:
     state, why = exposure(TASKS[name], XLM_R, None)

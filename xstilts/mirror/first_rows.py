@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 from xstilts.errors import DataError
-from xstilts.input_files import gunzipped, parse_row
+from xstilts.input_files import gunzipped, named, parse_row
 from xstilts.sources.archive import is_archive, open_archive
 from xstilts.sources.json_rows import READ_ERRORS
 from xstilts.step import canonical_json
@@ -49,7 +49,7 @@ def first_rows(
         else:
             rows = list(islice(_json_rows(stream, field), count))
             if other := [row for row in rows if not isinstance(row, Mapping)]:
-                raise ValueError(f"a row must be a JSON object, not {type(other[0]).__name__}")
+                raise ValueError(f"a row must be a JSON object, not {named(other[0])}")
             schema = pa.Table.from_pylist(rows).schema
     except (pa.ArrowException, *READ_ERRORS) as error:
         raise DataError(f"cannot be read as {kind} ({type(error).__name__}: {error})") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
-from xstilts.input_files import InvalidDocument, open_file, parse_row
+from xstilts.input_files import InvalidDocument, named, open_file, parse_row
 
 
 def lines(path: Path) -> list[str]:
@@ -129,9 +129,7 @@ def mapping(path: Path) -> dict[str, Any]:
             " (the value of its key `data`, which the official script reads instead of the file)"
         )
         unwrapped = where if isinstance(document(path), dict) else ""
-        raise DataError(
-            f"{path}: needs a JSON object by id, and is a {type(read).__name__}{unwrapped}"
-        )
+        raise DataError(f"{path}: expected a JSON object by id, not {named(read)}{unwrapped}")
     return read
 
 

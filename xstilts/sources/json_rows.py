@@ -10,7 +10,7 @@ from tarfile import TarError
 from typing import Any, BinaryIO
 
 from xstilts.errors import DataError
-from xstilts.input_files import open_file, open_gzip, parse_row
+from xstilts.input_files import named, open_file, open_gzip, parse_row
 from xstilts.sources.archive import is_archive, read_archive
 
 #: What reading and decompressing a corrupt JSON file can raise.
@@ -54,7 +54,7 @@ class JsonRows:
         if isinstance(row, bytes):
             row = parse_row(row)
         if not isinstance(row, dict):
-            raise ValueError(f"a row must be a JSON object, not {type(row).__name__}")
+            raise ValueError(f"a row must be a JSON object, not {named(row)}")
         return row
 
 

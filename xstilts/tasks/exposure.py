@@ -53,7 +53,7 @@ _NO_LIST = "its makers publish no list of its data"
 ANY_WEB_PAGE = "pages of Wikipedia may be among those of the web"
 _XLM_R = Mixture(
     "xlm-r",
-    "unlabelled pages of CommonCrawl only "
+    "unlabeled pages of CommonCrawl only "
     "(facebookresearch/fairseq 6034aea96bc3, examples/xlmr/README.md)",
     covers=frozenset({"image", "text"}),
 )

@@ -18,7 +18,7 @@ each language and its source (`sizes_source`). The cell is empty where no source
 
 """
 _COLUMNS = (
-    "name title role format objectives languages metrics trained_on rows source licence"
+    "name title role format objectives languages metrics trained_on rows source license"
 ).split()
 _SEEN = """
 ## What released models have seen
@@ -26,7 +26,7 @@ _SEEN = """
 Whether a model was trained on a task's data before any plan trains it. *seen* (of photographs:
 under other texts) and *unseen* need a list that the model's makers published; a plan's report
 states the exposure of each arm, with the source. Text tasks are *unknown* for every model except
-XLM-R, which was trained on unlabelled pages of CommonCrawl only: tasks with labels are *unseen*,
+XLM-R, which was trained on unlabeled pages of CommonCrawl only: tasks with labels are *unseen*,
 plain text is *unknown*. A model that is not listed here is *unknown* for all tasks.
 
 """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
+from xstilts.input_files import named
 from xstilts.tasks.labels import LabelColumn
 
 Role = Literal["intermediate", "target", "evaluation"]
@@ -40,7 +41,7 @@ def text_of(row: Row, column: str) -> str:
 def texts_of(row: Row, column: str) -> tuple[str, ...]:
     """The texts in a column of lists. KeyError and ValueError as in text_of."""
     if not isinstance(row[column], list | tuple):
-        raise ValueError(f"{column} must be a list, not {type(row[column]).__name__}")
+        raise ValueError(f"{column} must be a list, not {named(row[column])}")
     return tuple(_text(item, column) for item in row[column])
 
 
@@ -48,7 +49,7 @@ def _text(value: Any, column: str) -> str:
     if value is None:
         raise ValueError(f"{column} is null")
     if not isinstance(value, str):
-        raise ValueError(f"{column} must be text, not {type(value).__name__}")
+        raise ValueError(f"{column} must be text, not {named(value)}")
     return value
 
 
