@@ -73,6 +73,9 @@ def status(store: Store, folder: str, work: str, now: float) -> Status:
 class Keeper:
     """Renews a lease in a thread while the body runs, six times per lifetime, and deletes it at the
     end. `cancelled` is set once the lease is cancelled. Failed renewals are retried.
+
+    Two attempts of a step can overlap, if the pod of the first one ends slowly. Neither deletes the
+    lease then: the work of the other would be removed. It expires instead.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Keeper:
         self.cancelled = threading.Event()
         self._stop = threading.Event()
         self._beat = 0
+        self._shared = False
         self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
 
     def renew(self) -> None:
@@ -90,6 +94,7 @@ class Keeper:
         if is_cancelled(self.store, self.folder, self.work):
             self.cancelled.set()
             return
+        self._shared |= self._beat > 0 and not self._holds()
         self._beat += 1
         document = {
             "holder": self.holder,
@@ -98,6 +103,11 @@ class Keeper:
             "seconds": self.lifetime,
         }
         self.store.put_json(lease_key(self.folder, self.work), document)
+
+    def _holds(self) -> bool:
+        """Whether the last renewal was by this holder."""
+        lease = self.store.get_json(lease_key(self.folder, self.work))
+        return lease is not None and lease.get("holder") == self.holder
 
     def _keep_renewing(self) -> None:
         while not self._stop.wait(self.lifetime / 6):
@@ -117,7 +127,8 @@ class Keeper:
         self._stop.set()
         self._thread.join(self.lifetime)
         try:
-            if not is_cancelled(self.store, self.folder, self.work):
+            cancelled = is_cancelled(self.store, self.folder, self.work)
+            if not cancelled and not self._shared and self._holds():
                 self.store.delete(lease_key(self.folder, self.work))
         except StoreError as lost:
             log.warning("cannot delete the lease of %s, it will expire: %s", self.work, lost)

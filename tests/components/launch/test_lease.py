@@ -50,6 +50,27 @@ def test_a_group_can_be_cancelled_alone(store: Store) -> None:
     assert status(store, RUN, GROUP, time.time()) == "cancelled"
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        "old new exit",
+        "old new old exit",
+        "old new old new exit",
+        "old old new new old new exit",
+    ],
+)
+def test_an_attempt_that_ends_leaves_the_lease_to_the_next_one(store: Store, events: str) -> None:
+    """Whoever renewed last: the other attempt may do so a moment later."""
+    attempts = {name: Keeper(store, RUN, GROUP, name, 60) for name in ("old", "new")}
+    for event in events.split():
+        if event == "exit":
+            attempts["old"]._thread.start()
+            attempts["old"].__exit__(None, None, None)
+        else:
+            attempts[event].renew()
+    assert status(store, RUN, GROUP, time.time()) == "held"
+
+
 def renewed(
     store: Store, monkeypatch: pytest.MonkeyPatch, errors: list[Exception], beats: int
 ) -> None:
