@@ -34,13 +34,12 @@ class RunSummary:
         return f"{self.run:{width}}  {created}  {self.where:8}  {self.state:10} {', '.join(notes)}"
 
 
-def runs(store: Store, corrupt: list[CorruptError] | None = None) -> list[RunSummary]:
-    """The runs of a store, oldest first.
+def runs(store: Store, corrupt: dict[str, CorruptError]) -> list[RunSummary]:
+    """The runs of a store, oldest first, without those that have a corrupt document.
 
     Args:
         store: to read.
-        corrupt: receives the error of each run with a corrupt document, which is left out.
-            Without it, the first such error is raised.
+        corrupt: receives the error of each run that is left out, by its name.
     """
     keys = set(store.list("runs/"))
     names = [key.split("/")[1] for key in keys if key.count("/") == 2 and key.endswith("/run.json")]
@@ -49,9 +48,7 @@ def runs(store: Store, corrupt: list[CorruptError] | None = None) -> list[RunSum
         try:
             summary = _summary(store, name, keys)
         except CorruptError as error:
-            if corrupt is None:
-                raise
-            corrupt.append(error)
+            corrupt[name] = error
         else:
             summaries += [summary] if summary else []
     return sorted(summaries, key=lambda summary: summary.created)
@@ -79,7 +76,8 @@ def _summary(store: Store, name: str, keys: set[str]) -> RunSummary | None:
 def run_named(store: Store, name: str) -> str:
     """The run that a command line names: its whole name, or the plan's for its newest run.
 
-    Raises PlanError if the store has no such run.
+    Raises PlanError if the store has no such run, and CorruptError if a newer run of the plan, or
+    its only one, is corrupt.
     """
     if not is_run_name(name):
         raise PlanError(
@@ -88,8 +86,12 @@ def run_named(store: Store, name: str) -> str:
         )
     if store.get_json(f"runs/{name}/run.json") is not None:
         return name
-    listed = runs(store)
+    corrupt: dict[str, CorruptError] = {}
+    listed = runs(store, corrupt)
     of_plan = [run.run for run in listed if is_run_of(run.run, name)]
+    for run, error in corrupt.items():  # names have the time at which a run was created
+        if is_run_of(run, name) and run > max(of_plan, default=""):
+            raise error
     if of_plan:
         return of_plan[-1]
     names = ", ".join(run.run for run in listed[-5:])

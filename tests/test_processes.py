@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xstilts.processes import is_running, process_environment, process_stat
+from xstilts.processes import ended, is_running, process_environment, process_stat
 
 #: Calls exec with itself for ever.
 EXECS = """#!/bin/sh
@@ -76,6 +76,14 @@ def test_a_process_that_has_ended_has_no_environment_and_does_not_run() -> None:
         assert process_environment(process.pid) == []
     assert process_stat(process.pid) is None
     assert process_environment(process.pid) == []
+
+
+@pytest.mark.parametrize("signal", range(1, 65))
+def test_every_signal_that_ends_a_process_has_a_text(signal: int) -> None:
+    known = {9: "SIGKILL", 15: "SIGTERM", 40: "signal 40"}
+    assert ended(-signal) == known.get(signal, ended(-signal))
+    assert ended(-signal)
+    assert ended(signal) == f"exit code {signal}"
 
 
 def test_a_child_is_a_fork_until_it_calls_exec() -> None:

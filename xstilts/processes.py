@@ -106,4 +106,9 @@ def die_with_parent(run: int | None = None, by: signal.Signals = signal.SIGKILL)
 
 def ended(code: int) -> str:
     """How a process ended, for a message: its exit code or signal."""
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal, most of which have no name
+        return f"signal {-code}"

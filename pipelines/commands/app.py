@@ -3,6 +3,8 @@
 """
 
 import re
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
@@ -59,6 +61,10 @@ class Command(TyperCommand):
         if self.callback is not None and self.callback.__name__ != "_common":
             self.params.extend(typer.main.get_command(_only_common).params)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _refuse_empty(self.params, args)
+        return super().parse_args(ctx, args)
+
 
 class Group(TyperGroup):
     """A command with subcommands. Options may come before the subcommand; without arguments it
@@ -66,6 +72,7 @@ class Group(TyperGroup):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _refuse_empty(self.params, args)
         if not args and not self.invoke_without_command:
             args = ["--help"]
         position = next((i for i, text in enumerate(args) if text in self.commands), None)
@@ -78,6 +85,20 @@ class Group(TyperGroup):
         rows = [(name, _summary(command.help or "")) for name, command in self.commands.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _refuse_empty(params: Sequence[Any], args: Sequence[str]) -> None:
+    """Refuses options with an empty value, such as that of an unset shell variable: as a path it
+    would be the current folder, and elsewhere mean the default.
+    """
+    options = [param for param in params if param.param_type_name == "option" and not param.is_flag]
+    names = {name for param in options for name in param.opts}
+    for option, value in zip_longest(args, args[1:]):
+        if option == "--":
+            break
+        name, equals, attached = option.partition("=")
+        if name in names and (attached if equals else value) == "":
+            raise typer.BadParameter(f"{name}: the value is empty; set one, or omit {name}")
 
 
 def _summary(text: str) -> str:

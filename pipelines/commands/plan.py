@@ -10,7 +10,7 @@ import typer
 
 from pipelines.commands import completion, options
 from pipelines.commands.app import Command, examples, new_app
-from pipelines.console import note_aside, say
+from pipelines.console import note_aside, say, warn
 from xstilts.errors import PlanError
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def plan(
         typer.Option(
             metavar="RUN",
             autocompletion=completion.run_names,
-            help="Scale the estimate by the times of another run in the store.",
+            help="Scale the estimate by the times of another run in the store; the name of a plan "
+            "means its newest run.",
         ),
     ] = None,
     offline: Annotated[
@@ -146,25 +147,27 @@ def _overview(
     with store_at(store, home) as uri:
         opened = Store.open(uri, cache=Path(os.environ["XSTILTS_CACHE"]))
         finished = done(expansion, opened)
-        earlier = earlier_run(opened, expansion.name)
+        earlier = earlier_run(opened, expansion.name, warn)
         again = recomputed(expansion, earlier[1], opened) if earlier else []
-        measured = _calibration_of(run, opened) if run else None
-        seconds = {} if run else measured_seconds(finished, opened)
+        measured = _calibration_of(run, opened) if run is not None else None
+        seconds = measured_seconds(finished, opened) if run is None else {}
     name = earlier[0] if earlier else None
     return overview(expansion, finished, gpus, again, name, seconds, measured)
 
 
 def _calibration_of(run: str, store: "Store") -> "Calibration":
     """Measured over estimated time of a run's finished steps."""
+    from pipelines.run_list import run_named
     from xstilts.plan.calibration import calibration, measured_seconds
     from xstilts.plan.cost import step_costs
     from xstilts.plan.expansion import Expansion
     from xstilts.plan.status import done
     from xstilts.runs.folder import stored_expansion
 
+    run = run_named(store, run)
     document = stored_expansion(store, f"runs/{run}")
     if document is None:
-        raise PlanError(f"--measured: the store has no run {run}; `xstilts status` lists its runs")
+        raise PlanError(f"--measured: the run {run} has no expanded plan yet; choose another run")
     expansion = Expansion.from_json(document)
     seconds = measured_seconds(done(expansion, store), store)
     if not seconds:

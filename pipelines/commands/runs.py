@@ -51,7 +51,7 @@ def runs(
 
     since = None if failed is None else time.time() - seconds_of(failed, "--failed")
     rows: list[RunSummary] = []
-    corrupt: list[CorruptError] = []
+    corrupt: dict[str, CorruptError] = {}
     local = (home / "store").is_dir()
     for uri in ([None] if local or store is None else []) + ([store] if store else []):
         with opened_store(uri, home) as opened:
@@ -70,7 +70,8 @@ def runs(
     if failures and (url := os.environ.get("XSTILTS_WEBHOOK")):
         post_failures(url, failures)
     if corrupt:  # the list is incomplete
-        for error in corrupt[1:]:
+        first, *others = corrupt.values()
+        for error in others:
             warn(str(error))
-        raise corrupt[0]
+        raise first
     return FAILED if failures else 0

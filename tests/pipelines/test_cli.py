@@ -171,6 +171,20 @@ def test_the_examples_in_the_help_are_valid(words: str) -> None:
             assert problem(shlex.split(line)[1:]) is None, line
 
 
+@pytest.mark.parametrize("words", ALL)
+def test_options_with_an_empty_value_are_refused(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as `--out "$UNSET"`, which would be the current folder."""
+    if getattr(ALL[words], "commands", {}) and words != "tasks":
+        pytest.skip("has options in its subcommands only")
+    options = [p for p in ALL[words].params if p.param_type_name == "option" and not p.is_flag]
+    for name in (name for option in options for name in option.opts):
+        for arguments in ([name, ""], [f"{name}="]):
+            assert main([*words.split(), *arguments]) == 2
+            assert f"{name}: the value is empty" in capsys.readouterr().err
+
+
 def test_without_arguments_it_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     text = capsys.readouterr().out

@@ -219,6 +219,23 @@ def test_a_corrupt_run_hides_no_other_run(
         assert f"/runs/{run}/run.json: corrupt: not valid JSON" in line
 
 
+@pytest.mark.parametrize("damaged", ["other-20260301-000000-3", OLD])
+def test_a_corrupt_run_does_not_hide_the_newest_of_a_plan(
+    damaged: str, local: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    local.put_bytes_at(f"runs/{damaged}/run.json", b"{")
+    assert main(["status", "demo"]) == 0
+    assert capfd.readouterr().out.startswith(f"{NEW}: ")
+
+
+def test_an_older_run_is_not_taken_for_the_newest_one_that_is_corrupt(
+    local: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    local.put_bytes_at(f"runs/{NEW}/run.json", b"{")
+    assert main(["status", "demo"]) == 3
+    assert f"runs/{NEW}/run.json: corrupt" in capfd.readouterr().err
+
+
 def test_nothing_is_posted_if_no_run_failed(
     local: Store, hook: type[Hook], capfd: pytest.CaptureFixture[str]
 ) -> None:

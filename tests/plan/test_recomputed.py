@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from xstilts import step as steps
+from xstilts.errors import CorruptError
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.recomputed import Recomputed, earlier_run, recomputed
 from xstilts.plan.show import overview, render
@@ -58,7 +59,7 @@ def versions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def groups(expansion: Expansion, *runs: Expansion) -> list[Recomputed]:
     store = Runs(**{f"r{number}": run for number, run in enumerate(runs)})
-    earlier = earlier_run(store, expansion.name)
+    earlier = earlier_run(store, expansion.name, pytest.fail)
     assert earlier is not None
     return recomputed(expansion, earlier[1], store)
 
@@ -133,12 +134,37 @@ def test_the_newest_run_of_the_same_plan_is_compared(expanded: Expanded, text: s
     store = Runs(
         old=expanded(text + "override: {squad: {lr: 1e-5}}\n"), new=expanded(), other=other
     )
-    earlier = earlier_run(store, "small")
+    earlier = earlier_run(store, "small", pytest.fail)
     assert earlier is not None
     name, earlier_steps = earlier
     assert name == "new"
     assert all(isinstance(step, Step) for step in earlier_steps.values())
-    assert earlier_run(store, "third") is None
+    assert earlier_run(store, "third", pytest.fail) is None
+
+
+@pytest.mark.parametrize("document", ["plan.yaml", "expanded.json"])
+def test_a_corrupt_run_is_named_and_not_compared(
+    document: str, expanded: Expanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, warnings = Runs(old=expanded(), new=expanded()), list[str]()
+    key = f"runs/new/{document}"
+    if document == "plan.yaml":
+        read = store.get_bytes_at
+        monkeypatch.setattr(store, "get_bytes_at", lambda at: b"{" if at == key else read(at))
+    else:
+
+        def corrupt(at: str) -> Any:
+            if at == key:
+                raise CorruptError(f"{key}: corrupt")
+            return read_json(at)
+
+        read_json = store.get_json
+        monkeypatch.setattr(store, "get_json", corrupt)
+    earlier = earlier_run(store, "small", warnings.append)
+    assert earlier is not None
+    assert earlier[0] == "old"
+    [warning] = warnings
+    assert warning.startswith(f"not compared with the run new: {key}: corrupt")
 
 
 def test_the_overview_lists_recomputed_steps(

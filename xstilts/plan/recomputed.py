@@ -1,6 +1,6 @@
 """Which steps a plan recomputes although an earlier run finished them, and why."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,8 +31,14 @@ class Recomputed:
     labels: tuple[str, ...]
 
 
-def earlier_run(store: RunStore, name: str) -> tuple[str, dict[str, Step]] | None:
-    """The newest expanded run of the plan with this name and its steps by fingerprint, or None."""
+def earlier_run(
+    store: RunStore, name: str, warn: Callable[[str], None]
+) -> tuple[str, dict[str, Step]] | None:
+    """The newest expanded run of the plan with this name and its steps by fingerprint, or None.
+
+    A run with a corrupt document is left out: the comparison with it is not worth an error. warn:
+    receives the message.
+    """
     times = {
         key: time
         for key, (_, time) in store.written("runs/").items()
@@ -40,25 +46,30 @@ def earlier_run(store: RunStore, name: str) -> tuple[str, dict[str, Step]] | Non
     }
     for key in sorted(times, key=lambda key: -times[key]):
         folder = key.removesuffix("/expanded.json")
-        text = store.get_bytes_at(f"{folder}/plan.yaml")
-        plan = _plan(text, f"{folder}/plan.yaml") if text else None
-        document = (
-            store.get_json(key) if isinstance(plan, dict) and plan.get("name") == name else None
-        )
-        if document is not None:
-            steps = {
-                fingerprint: Step.from_json(step, key)
-                for fingerprint, step in document["steps"].items()
-            }
+        try:
+            steps = _steps(store, folder, name)
+        except CorruptError as error:
+            warn(f"not compared with the run {folder.removeprefix('runs/')}: {error}")
+            continue
+        if steps is not None:
             return folder.removeprefix("runs/"), steps
     return None
 
 
-def _plan(text: bytes, where: str) -> Any:
+def _steps(store: RunStore, folder: str, name: str) -> dict[str, Step] | None:
+    """The steps of a run by fingerprint; None if it is a run of another plan. The expanded plan is
+    large, so the plan's file is read first.
+    """
+    key = f"{folder}/plan.yaml"
     try:
-        return parse_yaml(text)
+        plan = parse_yaml(store.get_bytes_at(key) or b"")
     except InvalidDocument as error:
-        raise CorruptError(f"{where}: corrupt: {error}") from error
+        raise CorruptError(f"{key}: corrupt: {error}") from error
+    if not isinstance(plan, dict) or plan.get("name") != name:
+        return None
+    expanded = f"{folder}/expanded.json"
+    steps = (store.get_json(expanded) or {"steps": {}})["steps"]
+    return {fingerprint: Step.from_json(step, expanded) for fingerprint, step in steps.items()}
 
 
 def recomputed(
