@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 import pytest
 
 from pipelines.cli import main
+from pipelines.commands.plan import _calibration_of
 from pipelines.commands.run import another_plan_finished
 from pipelines.failures import grouped_failures
 from pipelines.plan_file import open_plan
 from pipelines.run_list import is_run_of
+from xstilts.errors import PlanError
 from xstilts.plan.expand import expand_offline
 from xstilts.runs.folder import create
 from xstilts.step import STEP_KINDS
@@ -265,6 +267,22 @@ def test_an_invalid_url_of_a_webhook_is_an_error_that_does_not_show_it(
     output = capfd.readouterr()
     assert output.err == "xstilts: XSTILTS_WEBHOOK: not a valid URL; correct it\n"
     assert OLD in output.out  # the list is printed first
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("demo", f"the run {NEW} has no expanded plan yet"),
+        (NEW, f"the run {NEW} has no expanded plan yet"),
+        ("nope", "no such run; the newest are"),
+        ("../x", "not the name of a run"),
+    ],
+)
+def test_measured_takes_the_names_that_other_commands_take(
+    name: str, message: str, local: Store
+) -> None:
+    with pytest.raises(PlanError, match=re.escape(message)):
+        _calibration_of(name, local)
 
 
 @pytest.mark.parametrize(
