@@ -195,10 +195,13 @@ def cancel(kfp: Kfp, store: Store, run: str) -> None:
 
 
 def fetch_report(store: Store, run: str, out: Path) -> Path:
-    """Downloads a run's report to <out>/report. Raises PlanError if there is none."""
-    prefix = f"runs/{run}/report/"
-    if not store.get_folder(prefix, out / "report"):
+    """Downloads a run's report to <out>/report, in place of the report there. Raises PlanError if
+    there is none.
+    """
+    from xstilts.runs.stored_report import fetch
+
+    if not fetch(store, run, out / "report"):
         raise PlanError(
-            f"{store.uri}/{prefix}: the run has no report yet; see `xstilts status {run}`"
+            f"{store.uri}/runs/{run}/report/: the run has no report yet; see `xstilts status {run}`"
         )
     return out / "report"

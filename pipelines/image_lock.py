@@ -1,12 +1,12 @@
 """images/images.lock: the image of each component, with its digest once it has been resolved."""
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from components import images
 from pipelines.image_registry import digest, parse
+from xstilts.new_files import new_file
 
 BASE = "base"
 
@@ -50,7 +50,6 @@ def lines(lock: Lock) -> list[str]:
 
 def write(lock: Lock) -> None:
     """Replaces images/images.lock."""
-    part = images.LOCK.with_suffix(".part")
-    part.write_text(json.dumps(lock, indent=2) + "\n")
-    os.replace(part, images.LOCK)
+    with new_file(images.LOCK) as part:
+        part.write_text(json.dumps(lock, indent=2) + "\n")
     images.lock.cache_clear()

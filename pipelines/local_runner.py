@@ -29,6 +29,7 @@ from pipelines.task_processes import TaskProcesses
 from xstilts.document_shape import read_shaped
 from xstilts.environment import variables
 from xstilts.errors import InfrastructureError
+from xstilts.new_files import new_file
 from xstilts.processes import ended
 from xstilts.store.private_files import private_folder
 from xstilts.store.server import serve
@@ -325,7 +326,6 @@ def run_name(plan_name: str, out: Path) -> str:
             return run
     out.mkdir(parents=True, exist_ok=True)
     name = f"{plan_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    part = marker.with_suffix(".part")
-    part.write_text(json.dumps({"run": name}))
-    os.replace(part, marker)
+    with new_file(marker) as part:
+        part.write_text(json.dumps({"run": name}))
     return name

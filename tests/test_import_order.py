@@ -18,6 +18,7 @@ ORDER = (
     "xstilts.terminal_tables",
     "xstilts.input_files",
     "xstilts.document_shape",
+    "xstilts.new_files",
     "xstilts.stored_documents",
     "xstilts.step",
     "xstilts.environment",

@@ -117,9 +117,11 @@ def _table(run: Path | str, name: str) -> "pd.DataFrame":
         import io
 
         from xstilts.runs.folder import open_run
+        from xstilts.runs.stored_report import has_report
 
         store, folder = open_run(str(run))
-        data = store.get_bytes_at(f"{folder}/report/{name}")
+        key = f"{folder}/report/{name}"
+        data = store.get_bytes_at(key) if has_report(store, folder.removeprefix("runs/")) else None
         if data is None:
             raise PlanError(f"{run}: no report/{name}; the run has no report yet")
         return parse_table(io.BytesIO(data), name, f"{run}/report/{name}")

@@ -17,6 +17,7 @@ from components.launch.descendants import children
 from components.launch.head import SERVER_ENDED, ended_file
 from components.launch.local import ray_start_seconds, set_environment
 from xstilts.errors import InfrastructureError
+from xstilts.new_files import new_file
 from xstilts.processes import die_with_parent, ended
 
 #: Servers that Ray cannot start without.
@@ -42,9 +43,8 @@ def main(cpus: int, address_file: Path) -> int:
             logging_level=logging.WARNING,
         )
     started.set()
-    part = address_file.with_suffix(".part")
-    part.write_text(context.address_info["address"])
-    os.replace(part, address_file)
+    with new_file(address_file) as part:
+        part.write_text(context.address_info["address"])
     ended_file(address_file).write_text(_first_death())
     return InfrastructureError.exit_code
 

@@ -1,7 +1,5 @@
 """`xstilts mirror`: generates, fills and verifies mirrors of data and models."""
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,15 +41,10 @@ def miniature(
 ) -> int:
     """Generate the miniature: a small world of invented languages and drawn images."""
     from xstilts.miniature.write import write_miniature
+    from xstilts.new_files import new_folder
 
-    if folder.exists() and any(folder.iterdir()):
-        raise PlanError(f"{folder} is not empty; name a new folder")
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    write_miniature(part, seed=seed, pictures=pictures)
-    if folder.exists():
-        folder.rmdir()
-    os.replace(part, folder)
+    with new_folder(folder) as part:
+        write_miniature(part, seed=seed, pictures=pictures)
     say(f"wrote the miniature to {folder}")
     return 0
 
@@ -87,7 +80,7 @@ def pull(
     from pipelines.plan_file import expand_plan, read_plan
     from xstilts.mirror.licences import licence_rows
     from xstilts.mirror.pull import pull as pull_files
-    from xstilts.mirror.target import open_target
+    from xstilts.mirror.target import alone, open_target
     from xstilts.sources.mirrors import open_mirror
 
     checked = read_plan(plan)
@@ -96,11 +89,12 @@ def pull(
         raise PlanError(f"--from {origin}: source and target are the same mirror")
     expansion = expand_plan(checked, origin)
     progress = note if level() is Level.VERBOSE else _once_a_second(note)
-    pulled = pull_files(expansion, source, destination, progress)
-    rows = licence_rows(pulled.records)
-    folders = destination.recorded_folders()
-    records = [record for folder in folders if (record := destination.record(folder))]
-    destination.put_json("licences.json", licence_rows(records))
+    with alone(destination.address):
+        pulled = pull_files(expansion, source, destination, progress)
+        rows = licence_rows(pulled.records)
+        folders = destination.recorded_folders()
+        records = [record for folder in folders if (record := destination.record(folder))]
+        destination.put_json("licences.json", licence_rows(records))
     _print_licenses(rows)
     for reason in pulled.left_out:
         say(f"left out  {reason}")

@@ -30,7 +30,7 @@ def report(
     store: options.RunStore = None,
     home: options.Home = Path(".xstilts"),
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The report is written to DIR/report.")
+        Path, typer.Option(metavar="DIR", help="The report replaces the one in DIR/report.")
     ] = Path("."),
     against: Annotated[
         str | None,

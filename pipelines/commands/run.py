@@ -134,6 +134,7 @@ def run_plan(
     from pipelines.progress import progress_of
     from pipelines.scratch_folder import scratch_folder
     from xstilts.plan.status import undone
+    from xstilts.runs import stored_report
     from xstilts.runs.mirror_choice import mirror_for
     from xstilts.store.private_files import private_folder
     from xstilts.store.store import Store
@@ -147,6 +148,8 @@ def run_plan(
     if runner == "subprocess":
         _require_gpus(checked.resources)
     folders = local_runner.LocalFolders(home, Path(out or f"runs/{checked.name}").resolve())
+    report = folders.out / "report"
+    stored_report.refuse_foreign(report)
     name = local_runner.run_name(checked.name, folders.out)
     address = mirror_for(mirror, checked.mirror, home, say)
     expansion = expand_plan(checked, address)
@@ -199,8 +202,8 @@ def run_plan(
                     reset()
             finally:
                 progress.stop()
-        report = folders.out / "report"
-        opened.get_folder(f"runs/{name}/report/", report)
+        if not stored_report.fetch(opened, name, report):
+            stored_report.delete_local(report)  # of an earlier attempt
     errors = grouped_failures(failures)
     if missing:
         code = InfrastructureError.exit_code
@@ -255,12 +258,18 @@ def _reset_run(
     task_files: Mapping[str, str],
     out: Path,
 ) -> None:
-    """Writes the run's folder and removes what an earlier attempt recorded about its outcome."""
+    """Writes the run's folder and removes what an earlier attempt recorded about its outcome, and
+    the report of another plan. The report of the same plan may be used again.
+    """
+    from xstilts.runs import stored_report
     from xstilts.runs.finished import forget
     from xstilts.runs.folder import create
 
-    create(store, name, plan, mirror, task_files, out=str(out))
     store.delete(f"runs/{name}/status.json")
+    if store.get_bytes_at(f"runs/{name}/plan.yaml") != plan.encode():
+        stored_report.delete(store, f"runs/{name}")
+        stored_report.delete_local(out / "report")
+    create(store, name, plan, mirror, task_files, out=str(out))
     forget(store, f"runs/{name}")
     for key in store.list(f"runs/{name}/failures/"):
         store.delete(key)

@@ -102,13 +102,18 @@ def gc(
     store: options.LocalStore = None,
     home: options.Home = Path(".xstilts"),
     days: Annotated[
-        float, typer.Option(metavar="DAYS", min=0, help="Keep objects younger than this.")
+        float,
+        typer.Option(metavar="DAYS", min=0, help="Keep objects younger than this."),
     ] = 7,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")
     ] = False,
 ) -> int:
-    """Delete objects that no run and no finished step references."""
+    """Delete objects that no run and no finished step references.
+
+    Whatever DAYS is, nothing is deleted while a run may be active (it has not ended, and changed
+    within 7 days), and files that no step names yet are kept for 7 days.
+    """
     from xstilts.store.garbage import collect, garbage
 
     with _opened(store, home) as opened:

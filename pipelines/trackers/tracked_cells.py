@@ -14,6 +14,7 @@ from xstilts.analysis.tracked_runs import Curves, TrackedRun, tracked_runs
 from xstilts.errors import PlanError
 from xstilts.runs.folder import expanded_of
 from xstilts.runs.recorded_steps import dev_scores
+from xstilts.runs.stored_report import has_report
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
 
@@ -31,7 +32,7 @@ def cells_of(store: Store, run: str) -> tuple[str, float, Iterator[TrackedRun]]:
     """
     expanded = expanded_of(store, run)
     key = f"runs/{run}/report/results.parquet"
-    if store.size(key) is None:
+    if not has_report(store, run):
         raise PlanError(f"{store.uri}/{key}: the run has no report yet; see `xstilts status`")
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
         results = read_table(store.get_file(key, Path(scratch) / "results.parquet"))

@@ -1,6 +1,8 @@
 """An exported model, loaded by transformers and peft alone, predicts what ours predicts."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,13 +11,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.models.conftest import inputs_of, png, shown_ids, stock_inputs
+from xstilts.errors import PlanError
 from xstilts.models.backbone import load_backbone
 from xstilts.models.batch import Segment, pack
 from xstilts.models.contract import Contract
 from xstilts.models.families import contract
 from xstilts.models.lora import add_lora, load_trainable, trainable_state
 from xstilts.models.processor import load_processor
+from xstilts.runs import export_model
 from xstilts.runs.export_model import share, write_adapter, write_model
+from xstilts.step import Step
 
 #: One encoder, one text decoder, one with pictures.
 FAMILIES = ("xlm_r", "qwen2", "llava")
@@ -95,6 +100,46 @@ def test_a_full_model_loads_with_transformers(family: str, folder, texts, tmp_pa
     assert gap(trained.logits(stock(out, trained.of), out, texts[0]), expected) < 1e-4
     plain = trained.logits(stock(folder(family), trained.of), folder(family), texts[0])
     assert gap(plain, expected) > 1e-2
+
+
+@pytest.fixture
+def exporting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], Any]:
+    """Exports a cell whose adapter, heads and card are files with their names."""
+    spec = {"family": "xlm_r", "tuning": {"mode": "lora"}, "backbone": {"hub": "org/base"}}
+    manifest = SimpleNamespace(step=Step("finetune", spec).to_json())
+    store: Any = SimpleNamespace(manifest=lambda *_: manifest, file=lambda *_: tmp_path)
+    document = {"cells": [{"id": "cell", "chain": ["f"]}]}
+    monkeypatch.setattr(export_model, "expanded_of", lambda *_: document)
+    monkeypatch.setattr(export_model, "model_folder", lambda *_: tmp_path)
+    monkeypatch.setattr(
+        export_model, "write_adapter", lambda *every: (every[-1] / "adapter").touch()
+    )
+    monkeypatch.setattr(export_model, "_write_heads", lambda *every: (every[-1] / "heads").touch())
+    monkeypatch.setattr(export_model, "_card", lambda *_: "# cell")
+    return lambda folder: export_model.export_model(store, "run", "cell", folder)
+
+
+def test_an_interrupted_export_leaves_no_folder_and_can_be_repeated(
+    exporting: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out" / "model"
+    with monkeypatch.context() as patched:
+        patched.setattr(export_model, "_write_heads", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            exporting(out)
+    assert list(out.parent.iterdir()) == []
+    assert exporting(out) == export_model.ExportedModel(out, "adapter", "org/base")
+    assert {path.name for path in out.iterdir()} == {"adapter", "heads", "README.md"}
+
+
+def test_a_folder_with_files_is_refused(exporting: Callable[[Path], Any], tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(PlanError, match="is not empty; name a new folder"):
+        exporting(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
 def test_an_exported_folder_can_be_read_by_whoever_reads_new_files(tmp_path: Path) -> None:

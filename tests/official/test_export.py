@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.cli import main
 from xstilts.errors import DataError
+from xstilts.official import export as export_module
 from xstilts.official.export import distinct, export, left_out
 from xstilts.official.grade import grade
 from xstilts.official.validate import validate
@@ -89,6 +90,38 @@ def test_mined_pairs_stand_by_the_ids_of_the_shared_task(tmp_path: Path) -> None
         "predictions": "q0\ten-1\nq2\ten-3\n",
         "labels": "q0\ten-1\nq0\ten-2\nq1\ten-4\n",
     }
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_export_replaces_the_one_before_and_keeps_other_files(tmp_path: Path) -> None:
+    (cell,) = export(report(tmp_path / "first", "xquad"), tmp_path / "out")
+    (cell / "notes.md").touch()
+    (tmp_path / "out" / "other").mkdir()
+    assert export(report(tmp_path / "second", "xnli"), tmp_path / "out") == [cell]
+    assert files(tmp_path / "out") == {
+        "b.none.t1/notes.md",
+        "b.none.t1/predictions/xnli/test-sw.tsv",
+        "b.none.t1/labels/xnli/test-sw.tsv",
+    }
+    assert (tmp_path / "out" / "other").is_dir()
+
+
+def test_an_interrupted_export_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    export(report(tmp_path / "first", "xquad"), tmp_path / "out")
+    before = files(tmp_path / "out")
+    monkeypatch.setitem(export_module._WRITERS, "answers", interrupted)
+    folder = report(report(tmp_path / "second", "xnli"), "xquad")
+    with pytest.raises(KeyboardInterrupt):
+        export(folder, tmp_path / "out")
+    assert files(tmp_path / "out") == before
 
 
 def test_a_report_without_tatoebas_sentences_is_refused(tmp_path: Path) -> None:

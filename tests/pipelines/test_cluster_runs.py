@@ -327,12 +327,25 @@ def test_logs_without_a_cluster_show_the_stored_failures(
 def test_report_copies_the_folder(
     store: Store, kfp_server: Any, submitted: str, tmp_path: Path
 ) -> None:
-    assert of_run("report", None, store, submitted, "--out", str(tmp_path)) == 2
     store.put_bytes_at(f"runs/{submitted}/report/report.html", b"<html>")
     store.put_bytes_at(f"runs/{submitted}/report/predictions/a.parquet", b"rows")
+    store.put_json(f"runs/{submitted}/status.json", {"exit_code": 0, "missing": []})
     assert of_run("report", None, store, submitted, "--out", str(tmp_path)) == 0
     assert (tmp_path / "report" / "report.html").read_bytes() == b"<html>"
     assert (tmp_path / "report" / "predictions" / "a.parquet").read_bytes() == b"rows"
+
+
+def test_a_report_that_is_not_finished_is_not_copied(
+    store: Store,
+    kfp_server: Any,
+    submitted: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    store.put_bytes_at(f"runs/{submitted}/report/report.html", b"<html>half")
+    assert of_run("report", None, store, submitted, "--out", str(tmp_path)) == 2
+    assert "the run has no report yet" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_credentials_are_in_headers_and_nowhere_else(

@@ -89,7 +89,7 @@ def test_an_interrupted_miniature_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("xstilts.miniature.write.write_miniature", interrupted)
@@ -103,7 +103,7 @@ def test_of_two_runs_that_generate_the_miniature_both_go_on(
 ) -> None:
     def overtaken(folder: Path) -> None:
         for each in (folder, tmp_path / f"miniature-{EDITION}"):
-            each.mkdir()
+            each.mkdir(exist_ok=True)
             (each / "rows").touch()
 
     monkeypatch.setattr("xstilts.miniature.write.write_miniature", overtaken)

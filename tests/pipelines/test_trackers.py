@@ -55,6 +55,7 @@ def run(local_store: Store, tmp_path: Path) -> Store:
     path = tmp_path / "results.parquet"
     pd.DataFrame(scores).to_parquet(path)
     local_store.put_bytes_at(f"runs/{RUN}/report/results.parquet", path.read_bytes())
+    local_store.put_json(f"runs/{RUN}/status.json", {"exit_code": 0, "missing": []})
     return local_store
 
 
@@ -138,7 +139,7 @@ def test_a_missing_library_is_named(
 
 
 def test_a_run_without_a_report_is_an_error(run: Store) -> None:
-    run.delete(f"runs/{RUN}/report/")
+    run.delete(f"runs/{RUN}/status.json")
     with pytest.raises(PlanError, match="the run has no report yet"):
         tracked_cells.cells_of(run, RUN)
 

@@ -8,6 +8,7 @@ import pytest
 
 from xstilts.runs import actions, report_reuse
 from xstilts.runs.finished import lacking
+from xstilts.runs.stored_report import has_report
 from xstilts.store.server import serve
 from xstilts.store.store import Store
 
@@ -129,6 +130,80 @@ def test_a_change_makes_a_new_report(
     change(store)
     assert (report("second") / "report.html").read_text() == "<html>2"
     assert store.get_bytes_at(f"{FOLDER}/report/report.html") == b"<html>2"
+
+
+def writes(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """From now on a report has these files besides summary.json."""
+
+    def write_report(out: Path, _: Any) -> None:
+        for name in ("summary.json", *names):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text('{"missing": []}')
+
+    monkeypatch.setattr("xstilts.analysis.report.write_report", write_report)
+
+
+def change(store: Store) -> None:
+    """Changes what the run's report is made from."""
+    store.put_json(MANIFEST, {"files": {}})
+
+
+def test_a_new_report_has_no_file_of_the_one_before(
+    store: Store,
+    report: Callable[[str], Path],
+    written: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writes(monkeypatch, "predictions/udpos.parquet", "predictions/xquad.parquet")
+    report("first")
+    change(store)
+    writes(monkeypatch, "predictions/udpos.parquet")
+    report("second")
+    assert store.list(f"{FOLDER}/report/") == [
+        f"{FOLDER}/report/predictions/udpos.parquet",
+        f"{FOLDER}/report/summary.json",
+    ]
+
+
+def test_a_report_that_fails_leaves_nothing_of_the_one_before(
+    store: Store,
+    report: Callable[[str], Path],
+    written: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(*_: Any) -> None:
+        raise MemoryError
+
+    report("first")
+    change(store)
+    monkeypatch.setattr("xstilts.analysis.report.write_report", failing)
+    with pytest.raises(MemoryError):
+        report("second")
+    assert store.list(f"{FOLDER}/report/") == []
+    assert not has_report(store, "r")
+
+
+def test_a_report_is_there_only_once_all_its_files_are(
+    store: Store,
+    report: Callable[[str], Path],
+    written: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    for name in ("put_file", "delete"):
+        method = getattr(Store, name)
+
+        def watched(self: Store, key: str, *rest: Any, method: Any = method) -> None:
+            if key.startswith(f"{FOLDER}/report/"):
+                seen.append(has_report(self, "r"))
+            method(self, key, *rest)
+
+        monkeypatch.setattr(Store, name, watched)
+    report("first")
+    change(store)
+    report("second")
+    assert seen == [False] * 6  # two files are uploaded, deleted, and uploaded
+    assert has_report(store, "r")
 
 
 def test_other_code_makes_a_new_report(

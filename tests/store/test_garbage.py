@@ -10,7 +10,7 @@ import pytest
 from xstilts.errors import StoreError
 from xstilts.step import Step
 from xstilts.store.garbage import DAY, collect, garbage
-from xstilts.store.object_keys import blob_key
+from xstilts.store.object_keys import blob_key, manifest_key
 from xstilts.store.store import Store
 from xstilts.store.verify import verify
 
@@ -66,6 +66,47 @@ def test_nothing_is_collected_while_a_run_may_be_active(store: Store, tmp_path: 
     with pytest.raises(StoreError, match="busy may be active"):
         garbage(store, time.time() + 60, days=7)
     assert garbage(store, LATER, days=7).keys != ()  # unchanged for longer than that
+
+
+@pytest.mark.parametrize("days", [0, 0.5, 7, 365])
+@pytest.mark.parametrize(
+    ("unchanged", "active"), [(60, True), (6.9 * DAY, True), (7.1 * DAY, False)]
+)
+def test_whether_a_run_may_be_active_does_not_depend_on_the_age_of_garbage(
+    store: Store, days: float, unchanged: float, active: bool
+) -> None:
+    """unchanged: seconds since the run's folder changed."""
+    store.put_json("runs/live/run.json", {"run": "live", "mirror": "hub", "created": 1.0})
+    store.put_json("work/abc/1/000000005/state.json", {"update": 5})
+    now = time.time() + unchanged
+    if active:
+        with pytest.raises(StoreError, match=r"live may be active .*changed within 7 days"):
+            garbage(store, now, days)
+    else:
+        garbage(store, now, days)
+
+
+@pytest.mark.parametrize("days", [0, 7])
+@pytest.mark.parametrize(("age", "kept"), [(60, True), (6.9 * DAY, True), (7.1 * DAY, False)])
+def test_a_blob_whose_manifest_may_come_later_is_kept(
+    store: Store, days: float, age: float, kept: bool
+) -> None:
+    blob = blob_key(store.put_bytes(b"a blob whose manifest comes later").sha256)
+    assert (blob not in garbage(store, time.time() + age, days).keys) == kept
+
+
+def test_with_0_days_young_steps_and_checkpoints_of_deleted_runs_are_garbage(
+    store: Store, tmp_path: Path
+) -> None:
+    gone = finished(store, tmp_path, "gone", "its own")
+    store.put_json("work/abc/1/000000005/state.json", {"update": 5})
+    manifest = store.manifest("records", gone.fingerprint)
+    assert manifest is not None
+    assert set(garbage(store, time.time() + 60, days=0).keys) == {
+        manifest_key("records", gone.fingerprint),
+        blob_key(manifest.files["rows"].sha256),
+        "work/abc/1/000000005/state.json",
+    }
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "{}", '{"steps": 3}', '{"steps": {"a'])

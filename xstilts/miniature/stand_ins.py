@@ -15,6 +15,7 @@ from typing import Any
 
 from xstilts.errors import DataError
 from xstilts.models.published import PUBLISHED, Published
+from xstilts.new_files import new_folder
 from xstilts.random_streams import stream_seed
 
 WIDTH, FF, HEADS, LAYERS = 32, 64, 2, 2
@@ -111,7 +112,7 @@ def write_stand_in(hub: str, folder: Path, tokenizers: Path, seed: int = 0) -> P
 
     Args:
         hub: Id of the published model.
-        folder: To write to. Must be new.
+        folder: To write to. Must be new or empty.
         tokenizers: Folder with the real tokenizers.
         seed: Of the weights.
 
@@ -124,7 +125,7 @@ def write_stand_in(hub: str, folder: Path, tokenizers: Path, seed: int = 0) -> P
         raise DataError(f"{hub}: no stand-in; available: {', '.join(available())}")
     if not (tokenizers / source.folder / "tokenizer.json").is_file():
         raise DataError(f"{hub}: {tokenizers / source.folder} has no tokenizer.json")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(tokenizers / source.folder, source, folder)
     if published.images:
         _write_json(folder / "preprocessor_config.json", published.images)
@@ -256,9 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for hub in chosen.only or available():
         folder = chosen.dir / hub
         if not folder.is_dir():
-            part = folder.with_name(f"{folder.name}.part")
-            write_stand_in(hub, part, chosen.tokenizers, chosen.seed)
-            part.rename(folder)
+            with new_folder(folder) as part:
+                write_stand_in(hub, part, chosen.tokenizers, chosen.seed)
             print(folder, flush=True)
     return 0
 

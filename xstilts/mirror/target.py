@@ -2,11 +2,14 @@
 complete.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +50,23 @@ class Target(Protocol):
 def open_target(address: str) -> Target:
     """A folder, created if necessary, or s3://bucket/prefix."""
     return S3Target(address) if address.startswith("s3://") else FolderTarget(address)
+
+
+@contextmanager
+def alone(address: str) -> Iterator[None]:
+    """Refuses a second process of this user that writes to the mirror at an address: both would
+    append to the same downloads and replace each other's records. PlanError if there is one.
+    """
+    name = hashlib.sha256(address.encode()).hexdigest()[:16]
+    with open(cache_folder() / f"pull-{name}.lock", "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when this process ends
+        except BlockingIOError as error:
+            raise PlanError(
+                f"{address}: another `xstilts mirror pull` is writing to this mirror; wait until "
+                "it has ended, then run the same command again"
+            ) from error
+        yield
 
 
 def _record(data: bytes | None, where: str) -> Record | None:

@@ -9,14 +9,14 @@ the pixel values, which are restored bit by bit.
 import hashlib
 import json
 import logging
-import os
 import shutil
-import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from xstilts.new_files import new_file
 
 if TYPE_CHECKING:  # encoding uses processors where torch is not installed
     from torch import Tensor
@@ -115,12 +115,8 @@ def _write(path: Path, image: "ImageInput") -> None:
     tensors["grid"] = torch.tensor(image.grid, dtype=torch.int64)
     tensors["tokens"] = torch.tensor(image.tokens)
     body = save(tensors)
-    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
+    with new_file(path) as part:
         part.write_bytes(zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> "ImageInput | None":

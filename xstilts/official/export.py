@@ -4,20 +4,26 @@ the official layout.
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from xstilts.document_shape import read_shaped
 from xstilts.errors import DataError, PlanError
 from xstilts.input_files import InvalidDocument, parse_row
+from xstilts.new_files import replaced_folder
 from xstilts.official.forms import FORMS_OF, OFFICIAL_FORM
 from xstilts.official.layout import TABLES, Official, official_languages
 from xstilts.official.predictions import Cell, LanguagePredictions, Predictions, ReportPredictions
 from xstilts.store.documents import is_name
 from xstilts.stored_documents import FORMS
 from xstilts.tasks.registry import TASKS
+
+#: The folders of a cell.
+SIDES = ("predictions", "labels")
 
 
 def export(
@@ -28,7 +34,8 @@ def export(
     predictions: Predictions | None = None,
 ) -> list[Path]:
     """Writes `<out>/<cell>/predictions|labels/<task>/test-<language>.<suffix>` for every cell of a
-    report, and returns the folders of the cells.
+    report, and returns the folders of the cells. Predictions and labels of an earlier export of
+    these cells are replaced once all files are written.
 
     A cell is a backbone, an arm and its seeds. Raw retrieval has no target seed and is part of
     every cell of its backbone, arm and intermediate seed. The predictions of one cell and language
@@ -50,20 +57,25 @@ def export(
     known = list(dict.fromkeys(every))
     hidden = set() if unofficial else set(_unofficial(report, benchmark, predictions))
     cells: dict[str, None] = {}
-    for task in existing:
-        wanted = partial(_is_exported, task, hidden)
-        for cell, language, part in predictions.parts(task.evaluation, wanted):
-            for seed in _target_seeds(cell, known):
-                folder = out / cell_name((*cell[:3], seed))
-                _write(task, language, part, folder)
-                cells[str(folder)] = None
-    if not cells:
-        reasons = "; ".join(["", *left_out(report, benchmark, predictions)]) if hidden else ""
-        raise DataError(
-            f"{report}: no predictions of {benchmark}; use the report folder of a finished "
-            f"run{reasons}"
-        )
-    return [Path(name) for name in cells]
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as scratch:
+        for task in existing:
+            wanted = partial(_is_exported, task, hidden)
+            for cell, language, part in predictions.parts(task.evaluation, wanted):
+                for seed in _target_seeds(cell, known):
+                    name = cell_name((*cell[:3], seed))
+                    _write(task, language, part, Path(scratch) / name)
+                    cells[name] = None
+        if not cells:
+            reasons = "; ".join(["", *left_out(report, benchmark, predictions)]) if hidden else ""
+            raise DataError(
+                f"{report}: no predictions of {benchmark}; use the report folder of a finished "
+                f"run{reasons}"
+            )
+        for name, side in product(cells, SIDES):
+            with replaced_folder(out / name / side) as folder:
+                os.rename(Path(scratch) / name / side, folder)
+    return [out / name for name in cells]
 
 
 def _existing(predictions: Predictions, benchmark: str) -> list[Official]:
@@ -145,7 +157,7 @@ def _write(task: Official, language: str, rows: LanguagePredictions, folder: Pat
     ids = distinct(rows.ids)
     sides = {
         side: [_parsed(text, f"{side} of {task.evaluation} in {language}") for text in texts]
-        for side, texts in (("predictions", rows.predictions), ("labels", rows.golds))
+        for side, texts in zip(SIDES, (rows.predictions, rows.golds), strict=True)
     }
     for side, values in sides.items():
         path = folder / side / task.file(language)
@@ -156,9 +168,7 @@ def _write(task: Official, language: str, rows: LanguagePredictions, folder: Pat
         ):
             # The official script reads only the value of this key, if a file has it.
             text = f'{{"data": {text}}}'
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        path.write_text(text, encoding="utf-8")
 
 
 def distinct(ids: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xstilts.document_shape import read_shaped
 from xstilts.errors import DataError, InfrastructureError, PlanError
-from xstilts.runs import finished, recurring, report_reuse, task_files
+from xstilts.runs import finished, recurring, report_reuse, stored_report, task_files
 from xstilts.runs.folder import (
     create,
     failure,
@@ -238,6 +238,8 @@ def _lost(store: Store, folder: str, missing: Sequence[Any]) -> list[dict[str, A
 def report(run_uri: str, out: Path) -> dict[str, Any]:
     """Writes the report and `status.json` to `out` and to the run's folder; returns the summary.
     An earlier report of the run is used again if nothing that it was made from has changed.
+
+    out: must be empty: all its files become part of the report.
     """
     store, folder = open_run(run_uri)
     store.delete(f"{folder}/status.json")  # of an earlier report: this one may fail
@@ -257,10 +259,13 @@ def report(run_uri: str, out: Path) -> dict[str, Any]:
 
 
 def _new_report(store: Store, folder: str, out: Path, inputs: str | None) -> dict[str, Path]:
-    """Computes and uploads a report. Returns name in the run's folder → path."""
+    """Computes and uploads a report in place of the one before. Returns name in the run's folder
+    → path.
+    """
     from xstilts.analysis.report import write_report
     from xstilts.runs.collect import report_input
 
+    stored_report.delete(store, folder)  # it was made from other inputs
     write_report(out, report_input(store, folder))
     files = {
         f"report/{path.relative_to(out).as_posix()}": path

@@ -16,8 +16,10 @@ from typing import Any
 from xstilts.errors import DataError, PlanError
 from xstilts.models.contract import Contract
 from xstilts.models.families import contract
+from xstilts.new_files import new_folder, refuse_used
 from xstilts.runs.folder import expanded_of
 from xstilts.runs.stage import model_folder
+from xstilts.runs.stored_report import has_report
 from xstilts.step import Step
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
@@ -36,10 +38,10 @@ class ExportedModel:
 
 
 def export_model(store: Store, run: str, cell_id: str, folder: Path) -> ExportedModel:
-    """Writes the model of a cell.
+    """Writes the model of a cell. If it is interrupted, there is no folder.
 
     Raises:
-        PlanError: the run has no such cell, the cell trains nothing, or `folder` is not empty.
+        PlanError: the run has no such cell, the cell trains nothing, or `folder` cannot be created.
         DataError: the cell's training is not finished.
     """
     expanded = expanded_of(store, run)
@@ -47,8 +49,7 @@ def export_model(store: Store, run: str, cell_id: str, folder: Path) -> Exported
     manifest = store.manifest("finetune", cell["chain"][-1])
     if manifest is None:
         raise DataError(f"{run}: the training of {cell_id} is not finished; see `xstilts status`")
-    if folder.exists() and any(folder.iterdir()):
-        raise PlanError(f"{folder} is not empty; name a new folder")
+    refuse_used(folder)
     step = Step.from_json(manifest.step)
     of = contract(step.spec["family"])
     if of.lora_parameters and step.spec["tuning"]["mode"] == "lora":
@@ -56,25 +57,25 @@ def export_model(store: Store, run: str, cell_id: str, folder: Path) -> Exported
             f"{cell_id}: adapters of the experts of family {of.family} have a layout that peft "
             "does not load; only models of `tuning: full` can be exported"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
+    with (
+        new_folder(folder) as part,
+        tempfile.TemporaryDirectory(prefix="xstilts-") as scratch,
+    ):
         base_folder = model_folder(step, store, Path(scratch))
         if step.spec["tuning"]["mode"] == "lora":
             built = "backbone" in step.parents
             if built:
-                shutil.copytree(base_folder, folder / "base")  # follows links to the cache
+                shutil.copytree(base_folder, part / "base")  # follows links to the cache
             base = "base" if built else _origin(step)
-            write_adapter(
-                store.file(manifest, "trainable.safetensors"), of, step.spec, base, folder
-            )
+            write_adapter(store.file(manifest, "trainable.safetensors"), of, step.spec, base, part)
             exported = ExportedModel(folder, "adapter", base)
         else:
-            write_model(store.file(manifest, "trainable.safetensors"), of, base_folder, folder)
+            write_model(store.file(manifest, "trainable.safetensors"), of, base_folder, part)
             exported = ExportedModel(folder, "model", _origin(step))
-    _write_heads(store, manifest, of, folder)
-    card = _card(store, run, expanded, cell, step, exported)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    share(folder)
+        _write_heads(store, manifest, of, part)
+        card = _card(store, run, expanded, cell, step, exported)
+        (part / "README.md").write_text(card, encoding="utf-8")
+        share(part)
     return exported
 
 
@@ -316,6 +317,8 @@ def _data(
 
 def _banner(store: Store, run: str) -> Iterator[str]:
     """What the report says of the whole run, such as that its data are generated."""
+    if not has_report(store, run):
+        return
     summary = store.get_json(f"runs/{run}/report/summary.json") or {}
     if summary.get("banner"):
         yield f"**{summary['banner']}**"
@@ -328,7 +331,7 @@ def _scores(store: Store, run: str, cell: Mapping[str, Any]) -> Iterator[str]:
 
     key = f"runs/{run}/report/results.parquet"
     with tempfile.TemporaryDirectory(prefix="xstilts-") as scratch:
-        if store.size(key) is None:
+        if not has_report(store, run):
             yield "The run has no report yet."
             return
         table = read_table(store.get_file(key, Path(scratch) / "results.parquet"))

@@ -1,13 +1,12 @@
 """Which mirror a run reads: the caller's, else the plan's. Writes the miniature on first use."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from xstilts.errors import PlanError
 from xstilts.input_files import resolved
 from xstilts.miniature.edition import EDITION
+from xstilts.new_files import new_folder
 
 
 def mirror_for(
@@ -37,15 +36,11 @@ def mirror_for(
     if not folder.is_dir():
         from xstilts.miniature.write import write_miniature
 
-        part = folder.with_name(f"miniature.part.{os.getpid()}")
         say(f"generating the miniature in {folder} (about a minute, once)")
         try:
-            write_miniature(part)
-            if not folder.is_dir():
-                os.replace(part, folder)
-        except OSError:
+            with new_folder(folder) as part:
+                write_miniature(part)
+        except PlanError:
             if not folder.is_dir():  # else another run was faster
                 raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     return str(folder)

@@ -44,6 +44,11 @@ def keep(store: Store, folder: str, inputs: str, report: Mapping[str, Path]) -> 
     store.put_json(_key(folder), {"inputs": inputs, "files": hashes})
 
 
+def forget(store: Store, folder: str) -> None:
+    """Removes the record of what a report was made from. Call this before its files change."""
+    store.delete(_key(folder))
+
+
 def fetch(store: Store, folder: str, inputs: str, out: Path) -> dict[str, Path] | None:
     """Downloads the run's report to a folder if it was made from these inputs: name in the run's
     folder → path. None if there is no such report, or a file of it is missing or has changed.

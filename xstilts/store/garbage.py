@@ -1,11 +1,11 @@
 """Garbage collection of a store: steps that no run references, blobs that no step references, and
 abandoned checkpoints.
 
-To release the steps of a run, delete its folder. Young objects are kept, since they may belong to
-work in progress.
+To release the steps of a run, delete its folder. Whether work may be in progress does not depend on
+the age that a caller chooses: see ACTIVE_DAYS.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xstilts.errors import StoreError, counted
@@ -17,6 +17,9 @@ from xstilts.store.store import Store
 from xstilts.store.threads import in_threads
 
 DAY = 86_400.0
+#: A run without status.json that changed within this many days may be active: nothing is garbage
+#: then. A blob that no manifest names is kept for as long: its manifest is written after it.
+ACTIVE_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,20 @@ def garbage(store: Store, now: float, days: float, use_index: bool = False) -> G
     Args:
         store: to search.
         now: seconds since 1970.
-        days: minimum age of garbage.
+        days: minimum age of garbage; 0 for all of it.
         use_index: reads only manifests that changed since the last time (store/index.py). Not for
             deleting.
     """
     everything = _everything(store)
-    old = {key for key, entry in everything.items() if now - entry.written > days * DAY}
+    old = _older(everything, now, days)
+    settled = _older(everything, now, ACTIVE_DAYS)
     runs = sorted(
         {key.split("/")[1] for key in everything if key.startswith("runs/") and key.count("/") > 1}
     )
-    if active := _active(runs, everything, old):
+    if active := _active(runs, everything, settled):
         raise StoreError(
             f"{store.uri}: {', '.join(active)} may be active (no status.json, and changed within "
-            f"{days:g} days); wait for it to finish, or delete its folder under runs/"
+            f"{ACTIVE_DAYS} days); wait for it to finish, or delete its folder under runs/"
         )
     needed = _needed(store, runs)
     manifests = {key: entry for key, entry in everything.items() if is_manifest(key)}
@@ -58,7 +62,11 @@ def garbage(store: Store, now: float, days: float, use_index: bool = False) -> G
     _refuse_incomplete(store, everything.keys(), needed, blobs)
     steps = sorted(key for key in manifests if key not in needed and key in old)
     referenced = set[str]().union(*(blobs[key] for key in blobs.keys() - set(steps)))
-    unneeded = sorted(key for key in old if _is_unneeded(key, referenced))
+    named = set[str]().union(*blobs.values())
+    unfinished = {
+        key for key in old - settled if (blob := blob_of(key)) is not None and blob not in named
+    }
+    unneeded = sorted(key for key in old - unfinished if _is_unneeded(key, referenced))
     keys = (*steps, *unneeded)
     size = sum(everything[key].size for key in keys)
     return Garbage(keys, size, sum(entry.size for entry in everything.values()) - size)
@@ -93,9 +101,14 @@ def _references_of(folder: str) -> Iterator[str]:
         yield f"{folder}manifest.json"
 
 
-def _active(runs: Iterable[str], keys: Iterable[str], old: Collection[str]) -> list[str]:
+def _older(everything: Mapping[str, Entry], now: float, days: float) -> set[str]:
+    """Keys of the objects that are older than a number of days."""
+    return {key for key, entry in everything.items() if now - entry.written > days * DAY}
+
+
+def _active(runs: Iterable[str], keys: Iterable[str], settled: Collection[str]) -> list[str]:
     """Runs that changed lately and have no status.json."""
-    young = {key.split("/")[1] for key in keys if key.startswith("runs/") and key not in old}
+    young = {key.split("/")[1] for key in keys if key.startswith("runs/") and key not in settled}
     return [run for run in runs if run in young and f"runs/{run}/status.json" not in keys]
 
 

@@ -1,11 +1,11 @@
 """Objects of a bucket below a prefix: reading, writing, listing and deleting them by key."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xstilts.errors import CorruptError
+from xstilts.new_files import new_file
 from xstilts.step import canonical_json
 from xstilts.store import documents, listing, transfers
 from xstilts.store.client import explained, is_absent, status_of
@@ -101,11 +101,8 @@ class Objects:
     def download(self, key: str, path: Path) -> str:
         """Downloads an object to a file, and returns the SHA-256 of its bytes."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with explained(self._where(key), path, lambda: self.size(key)):
-            sha256 = transfers.download(self.client, self.bucket, self._key(key), part)
-        os.replace(part, path)
-        return sha256
+        with new_file(path) as part, explained(self._where(key), path, lambda: self.size(key)):
+            return transfers.download(self.client, self.bucket, self._key(key), part)
 
     def get_folder(self, prefix: str, into: Path) -> int:
         """Downloads everything under a prefix to a folder; returns the number of files. StoreError
