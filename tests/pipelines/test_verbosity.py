@@ -73,8 +73,8 @@ def test_quiet_and_verbose_exclude_each_other(
 @pytest.mark.parametrize("option", ["-q", "--quiet", "-v", "--verbose", "--debug"])
 @pytest.mark.parametrize(
     "words",
-    ["{} plans", "plans {}", "{} mirror pull d", "mirror {} pull d", "mirror pull {} d",
-     "mirror pull d {}", "tasks {}", "tasks probe {}", "tasks {} probe"],
+    ["{} plans", "plans {}", "{} mirror pull d --plan p", "mirror {} pull d --plan p",
+     "mirror pull {} d --plan p", "mirror pull d --plan p {}", "tasks {}", "tasks probe {}", "tasks {} probe"],
 )  # fmt: skip
 def test_the_options_are_valid_anywhere(words: str, option: str) -> None:
     assert problem(words.format(option).split()) is None
