@@ -176,8 +176,10 @@ def _row(view: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _short(value: float) -> str:
+def _short(value: float | None) -> str:
     """About three digits."""
+    if value is None:
+        return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
 
 
