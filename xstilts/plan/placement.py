@@ -131,7 +131,7 @@ def workers_on(gpus: float, gpus_per_worker: float) -> int:
 
 
 def gpus_needed(workers: int, gpus_per_worker: float) -> int:
-    """The fewest GPUs on which so many workers fit."""
+    """The fewest GPUs on which a number of workers fit."""
     if 0 < gpus_per_worker < 1:
         return math.ceil(workers / fitting(1, gpus_per_worker))
     return math.ceil(workers * gpus_per_worker - ROUNDING)
