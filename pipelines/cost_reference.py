@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines.commands.plan import offline_overview
+from xstilts.plan.calibration import DISTINCT
 from xstilts.plan.cost_assumptions import ASSUMPTIONS, TOKENIZERS
 
 PLANS = Path(__file__).resolve().parent / "plans"
@@ -39,7 +40,7 @@ backbones are meant for a CPU: here, the time to start their steps dominates. Es
 CCGbank, which a run leaves out where it has no `CCGBANK_DIR`.
 
 """
-_METHOD = """
+_METHOD = f"""
 ## How it is estimated
 
 - **Rows**: the sizes of the splits, or the plan's caps; for plans of the miniature, its sizes.
@@ -70,8 +71,8 @@ _METHOD = """
 Where the store has finished steps of the plan, `xstilts plan PLAN --store STORE` compares the time
 that they took with their estimate, for each backbone and kind of step, and scales the rest: after a
 part of a run, the hours are those of your machines, CPUs included. `--measured RUN` uses the times
-of another run of the store instead. From four different steps on, start, launches, FLOPs, languages
-and search have weights of their own (non-negative least squares), else one factor.
+of another run of the store instead. From {DISTINCT} different steps on, start, launches, FLOPs,
+languages and search have weights of their own (non-negative least squares), else one factor.
 
 Preparing rows and pictures costs nothing here: workers do it in the background. Staging,
 queues, the download of models, and retries are left out.
@@ -176,8 +177,10 @@ def _row(view: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _short(value: float) -> str:
+def _short(value: float | None) -> str:
     """About three digits."""
+    if value is None:
+        return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
 
 

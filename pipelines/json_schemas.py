@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.cluster_settings import ClusterSettings
 from pipelines.recurring_runs import Schedule
 from xstilts.models.families import FAMILIES, OLDER_NAMES
+from xstilts.plan.resources import SMALLEST_PART
 from xstilts.plan.schema import Plan
 from xstilts.tasks.registry import TASKS
 
@@ -75,6 +76,9 @@ def plan_schema() -> Schema:
     resources = parts["Resources"]["properties"]
     resources["tokens_per_micro_batch"] = {"anyOf": [{"const": "auto"}, count]}
     resources["activation_checkpointing"] = {"enum": ["auto", "on", "off", True, False]}
+    whole = {"type": "integer", "minimum": 0}
+    part = {"type": "number", "minimum": SMALLEST_PART, "maximum": 1}
+    resources["gpus_per_worker"] = {**resources["gpus_per_worker"], "anyOf": [whole, part]}
     for unused in ("RowCaps", "TaskFile"):
         parts.pop(unused, None)
     return _titled(schema, "Plan of xstilts (docs/plan.md)")

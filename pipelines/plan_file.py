@@ -13,7 +13,14 @@ from pipelines.console import warn
 from pipelines.plan_overrides import overridden
 from xstilts.environment import numeric_environment
 from xstilts.errors import DataError, PlanError
-from xstilts.input_files import LARGEST_YAML, InvalidDocument, decoded, parse_yaml, read_bytes
+from xstilts.input_files import (
+    LARGEST_YAML,
+    InvalidDocument,
+    decoded,
+    parse_yaml,
+    read_bytes,
+    resolved,
+)
 from xstilts.plan.cautions import cautions
 from xstilts.plan.expand import expand
 from xstilts.plan.expansion import Expansion
@@ -116,7 +123,7 @@ def _read(file: Path) -> str:
 
 def expand_plan(plan: Plan, mirror: str, generation: str | None = None) -> Expansion:
     """Expands a plan over the data of a mirror. generation: new steps for `reuse: none`."""
-    own = plan.mirror in ("hub", mirror) or str(Path(plan.mirror).expanduser().resolve()) == mirror
+    own = plan.mirror in ("hub", mirror) or str(resolved(plan.mirror)) == mirror
     source = open_mirror(mirror, "the plan's key mirror:" if own else "--mirror")
     log.info("mirror %s", source.address)
     expansion = expand(plan, source, numeric_environment(), generation=generation)

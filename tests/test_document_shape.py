@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from xstilts.document_shape import Between, Maybe, fault, fields_in, optional, read_shaped
+from xstilts.document_shape import Between, Maybe, Whole, fault, fields_in, optional, read_shaped
 from xstilts.errors import DataError
 from xstilts.plan.expansion import Expansion
 
@@ -17,6 +17,7 @@ SHAPE = {
     "by_name?": {"first": bool, "*": str},
     "report?": Maybe({"points": Between(0, 10)}),
     "started?": re.compile(r"\d+Z"),
+    "size?": Whole(1, 2000),
 }
 SOUND = {"name": "a", "rows": [{"value": 1}]}
 
@@ -33,6 +34,8 @@ SOUND = {"name": "a", "rows": [{"value": 1}]}
         {"report": None},
         {"report": {"points": 10}},
         {"started": "12Z"},
+        {"size": 1},
+        {"size": 2000},
     ],
 )
 def test_a_document_of_the_shape_has_no_fault(more: dict[str, Any]) -> None:
@@ -55,6 +58,10 @@ def test_a_document_of_the_shape_has_no_fault(more: dict[str, Any]) -> None:
         ({**SOUND, "by_name": {"first": True, "b": 1}}, "`by_name.b` must be text, not a number"),
         ({**SOUND, "report": []}, "`report` must be an object, not a list"),
         ({**SOUND, "report": {"points": 11}}, "`report.points` must be a number from 0 to 10"),
+        ({**SOUND, "size": 0}, "`size` must be a whole number from 1 to 2,000"),
+        ({**SOUND, "size": 2001}, "`size` must be a whole number from 1 to 2,000"),
+        ({**SOUND, "size": 1.0}, "`size` must be a whole number from 1 to 2,000"),
+        ({**SOUND, "size": True}, "`size` must be a whole number from 1 to 2,000"),
         ({**SOUND, "started": "today"}, r"`started` must be text like \d+Z"),
     ],
 )

@@ -2,7 +2,8 @@
 another.
 
 A shape is a type or a tuple of types; a mapping of the members that an object must have, at least;
-a list of one shape, which all its values have; a `Maybe`, a `Between` or a compiled pattern. A
+a list of one shape, which all its values have; a `Maybe`, a `Between`, a `Whole` or a compiled
+pattern. A
 member whose name ends in `?` may be missing, and `*` stands for all other members.
 """
 
@@ -31,6 +32,14 @@ class Between:
 
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An integer between two, which it may equal."""
+
+    low: int
+    high: int
 
 
 NUMBER = (int, float)
@@ -62,6 +71,10 @@ def fault(value: Any, shape: Shape, place: str = "") -> str | None:
         if fault(value, NUMBER) is None and shape.low <= value <= shape.high:
             return None
         return f"`{place}` must be a number from {shape.low:,} to {shape.high:,}"
+    if isinstance(shape, Whole):
+        if fault(value, int) is None and shape.low <= value <= shape.high:
+            return None
+        return f"`{place}` must be a whole number from {shape.low:,} to {shape.high:,}"
     if isinstance(shape, re.Pattern):
         if isinstance(value, str) and shape.fullmatch(value):
             return None

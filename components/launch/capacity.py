@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xstilts.plan.placement import Cluster
+from xstilts.plan.placement import Cluster, fitting, workers_on
 
 
 def problem_of(nodes: Iterable[Mapping[str, float]], settings: Mapping[str, Any]) -> str | None:
@@ -49,8 +49,8 @@ def grows(status: Mapping[str, Any]) -> bool:
 
 def _fits(has_cpus: float, cpus: float, has_gpus: float, gpus: float) -> int:
     """How many workers fit on a node."""
-    by_cpus = int(has_cpus / cpus + 1e-6)
-    return min(by_cpus, int(has_gpus / gpus + 1e-6)) if gpus else by_cpus
+    by_cpus = fitting(has_cpus, cpus)
+    return min(by_cpus, workers_on(has_gpus, gpus)) if gpus else by_cpus
 
 
 def _gpus(settings: Mapping[str, Any]) -> float:

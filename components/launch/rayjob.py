@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xstilts.errors import InfrastructureError
-from xstilts.plan.placement import Cluster
+from xstilts.plan.placement import Cluster, gpus_needed
 
 #: The Ray version in the worker image, which the operator needs for token authentication.
 RAY_VERSION = "2.60.0"
@@ -217,7 +217,7 @@ def _workers(
 ) -> dict[str, Any]:
     per_node, workers = cluster.workers_per_node, int(settings.get("workers", 1))
     minimum = math.ceil((cluster.min_workers or workers) / per_node)
-    gpus = math.ceil(float(settings.get("gpus_per_worker") or 0) * per_node)
+    gpus = gpus_needed(per_node, float(settings.get("gpus_per_worker") or 0))
     amounts = {
         "cpu": str(cluster.cpus_per_worker * per_node),
         "memory": _gib(cluster.memory_gib_per_worker * per_node),

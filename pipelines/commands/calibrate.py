@@ -1,6 +1,7 @@
 """`xstilts calibrate`: the report's intervals on simulated runs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -40,13 +41,9 @@ def calibrate(
     from dataclasses import asdict
 
     from xstilts.analysis.calibrate import markdown, table
-    from xstilts.analysis.simulation import PLANTED
 
     if plan:
-        if not as_json:
-            say(f"| plan | seeds | pure noise | +{PLANTED:g} points |\n| --- | --- | --- | --- |")
-        for path in plan:
-            _print_plan(path, trials, as_json)
+        _print_plans(plan, trials, seed, as_json)
         return 0
     results = list(table(trials, seed))
     if as_json:
@@ -56,17 +53,25 @@ def calibrate(
     return 5 if any(result.suspicious for result in results) else 0
 
 
-def _print_plan(path: Path, trials: int, as_json: bool) -> None:
+def _print_plans(paths: Sequence[Path], trials: int, seed: int, as_json: bool) -> None:
+    from xstilts.analysis.simulation import PLANTED
+
+    rows = (_row(path, trials, seed) for path in paths)
+    if as_json:
+        say(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        return
+    say(f"| plan | seeds | pure noise | +{PLANTED:g} points |\n| --- | --- | --- | --- |")
+    for row in rows:
+        noise, planted = 100 * float(row["noise"]), 100 * float(row["planted"])
+        seeds = f"{row['seeds']} ({row['label']})" if row["label"] else row["seeds"]
+        say(f"| `{row['plan']}` | {seeds} | {noise:.1f}% | {planted:.0f}% |")
+
+
+def _row(path: Path, trials: int, seed: int) -> dict[str, float | str]:
     from pipelines.plan_file import read_plan
     from xstilts.analysis.calibrate import answered
 
     plan = read_plan(path)
     name = plan.headline or next(iter(plan.contrasts), "")
     reference = plan.contrasts[name].reference if name in plan.contrasts else "none"
-    row = answered(plan.name, plan.seeds, reference == "none", trials)
-    if as_json:
-        say(json.dumps(row, ensure_ascii=False))
-        return
-    noise, planted = 100 * float(row["noise"]), 100 * float(row["planted"])
-    seeds = f"{row['seeds']} ({row['label']})" if row["label"] else row["seeds"]
-    say(f"| `{row['plan']}` | {seeds} | {noise:.1f}% | {planted:.0f}% |")
+    return answered(plan.name, plan.seeds, reference == "none", trials, seed)

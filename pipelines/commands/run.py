@@ -228,7 +228,9 @@ def _check_environment() -> None:
 
 def _require_gpus(resources: "Resources") -> None:
     """Refuses a plan whose workers need more GPUs than this machine has, before anything starts."""
-    needed = resources.workers * resources.gpus_per_worker
+    from xstilts.plan.placement import gpus_needed
+
+    needed = gpus_needed(resources.workers, resources.gpus_per_worker)
     if not needed or os.environ.get("XSTILTS_LAUNCHER", "local") != "local":
         return
     import torch
@@ -236,7 +238,7 @@ def _require_gpus(resources: "Resources") -> None:
     available = torch.cuda.device_count()
     if available < needed:
         raise InfrastructureError(
-            f"resources.gpus_per_worker: a group needs {needed:g} GPUs "
+            f"resources.gpus_per_worker: a group needs {counted(needed, 'GPU')} "
             f"({resources.workers} × {resources.gpus_per_worker:g}), and this machine has "
             f"{available}; add --set resources.gpus_per_worker=0 to train on the CPU, or run "
             "`xstilts submit`"

@@ -4,6 +4,7 @@ to detect wrong formulas.
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,3 +131,21 @@ def test_the_command_prints_every_result(capfd: pytest.CaptureFixture[str]) -> N
     assert main(["calibrate", "--trials", "20", "--json"]) in (0, 5)
     lines = json.loads(capfd.readouterr().out)
     assert len(lines) == len(DESIGNS) * len(FAMILIES) * len(RATIOS)
+
+
+def calibrated_plans(capfd: pytest.CaptureFixture[str], *options: str) -> Any:
+    """The document that the command prints."""
+    assert main(["calibrate", "--plan", "demo", "--trials", "40", "--json", *options]) == 0
+    return json.loads(capfd.readouterr().out)
+
+
+def test_the_rates_of_plans_are_one_document(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = calibrated_plans(capfd, "--plan", "kind")
+    assert [row["plan"] for row in rows] == ["demo", "kind"]
+
+
+def test_the_rates_of_a_plan_follow_from_the_seed(capfd: pytest.CaptureFixture[str]) -> None:
+    first, again, other = (
+        calibrated_plans(capfd, "--seed", seed)[0]["planted"] for seed in ("1", "1", "999")
+    )
+    assert first == again != other

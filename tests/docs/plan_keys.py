@@ -45,6 +45,7 @@ SHORT_FORMS = {"rows": "[keys](#rows)", "tasks": "list of files"}
 CHECKED = {"_selection": "`last`, or an integer ≥ 1", "_token_budget": "`auto`, or an integer ≥ 1"}
 CHECKED |= {"_key": "label key", "_value": "label value"}
 CHECKED |= {"_object": "object name", "_distinct": "pairs of seeds, all different"}
+CHECKED["_gpus"] = "integer ≥ 0, or a part of one GPU, ≥ 0.0001"
 CHECKED["_family"] = ", ".join(f"`{name}`" for name in getattr(families, "FAMILIES", ()))
 NAMES = {str: "text", int: "integer", float: "number", bool: "`true`, `false`"}
 _ROW = re.compile(r"^\|\s*`(\w+)`\s*\|\s*([^|]*?)\s*\|\s*([^|]*?)\s*\|\s*(.*?)\s*\|$")

@@ -300,7 +300,7 @@ def _rest(tables: Tables) -> tuple[object, ...]:
         (f"budget: {{updates: {2**63}}}", f"budget.updates: {2**63} should be less than {2**63}"),
         (
             f"resources: {{workers: {10**30}}}",
-            f"resources.workers: {10**30} should be less than {2**63}",
+            f"resources.workers: {10**30} should be less than or equal to 4096",
         ),
         (
             "resources: {gpus_per_worker: .inf}",

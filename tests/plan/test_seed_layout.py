@@ -2,7 +2,7 @@
 
 import pytest
 
-from xstilts.plan.seed_layout import Pair, SeedLayout, layout
+from xstilts.plan.seed_layout import WITHOUT_SEED, Pair, SeedLayout, layout
 
 
 def of(pairs: list[tuple[int | None, int | None]], none: bool = True) -> SeedLayout:
@@ -38,6 +38,11 @@ def test_raw_retrieval_has_one_unit_an_intermediate_seed() -> None:
 
 def test_one_pair_is_conditional_on_its_seed() -> None:
     assert of([(0, 0)]).notes == ("conditional on the seed",)
+    assert of([(0, None)]).notes == ("conditional on the seed",)
+
+
+def test_two_models_that_are_not_trained_have_no_seed() -> None:
+    assert of([(None, None)]).notes == (WITHOUT_SEED,)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Status of steps and cells, cost estimates, and the overview of `xstilts plan`."""
 
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from xstilts.plan.expansion import Expansion
+from xstilts.plan.seeds import seed_warnings
 from xstilts.plan.show import overview, render
 from xstilts.plan.status import cell_state, done, undone
 
@@ -172,3 +174,38 @@ def test_insufficient_seeds_cause_warnings(
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render(view))
     assert ("warning: " in console.export_text()) == bool(warnings)
+
+
+@pytest.mark.parametrize(
+    ("target", "warnings"),
+    [
+        (None, []),
+        (
+            0,
+            ["one seed: intervals are conditional on this seed and there is no test; set seeds: 5 "
+             "(before training)"],
+        ),
+    ],
+    ids=["raw retrieval", "a target training"],
+)  # fmt: skip
+def test_models_that_are_not_trained_need_no_seeds(target: int | None, warnings: list[str]) -> None:
+    cells = [
+        {"backbone": name, "trained_target": None if target is None else "squad", "arm": "none",
+         "seed_intermediate": None, "seed_target": target}
+        for name in ("a", "b")
+    ]  # fmt: skip
+    contrast = {
+        "name": "before training", "arm": "none", "reference": "none",
+        "backbone": "a", "reference_backbone": "b",
+    }  # fmt: skip
+    assert seed_warnings(cells, [contrast]) == warnings
+
+
+def test_counts_agree_with_their_nouns(expanded: Expanded, text: str) -> None:
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(render({**overview(expanded(), gpus=1), "cells": 1, "limit": 1}))
+    shown = console.export_text()
+    assert "small: 1 cell\n" in shown
+    assert "at most 1 row of each split and 1 update of each training" in shown
+    assert "on 1 GPU: " in shown
+    assert not re.search(r"\b1 \w*(GPUs|cells|rows|updates|groups|workers|paths)\b", shown)

@@ -44,3 +44,9 @@ def test_a_copy_without_the_sections_is_refused(
     monkeypatch.setenv(ccgbank.VARIABLE, str(copy(tmp_path)))
     with pytest.raises(DataError, match="dev sections"):
         ccgbank.auto_files("dev")
+
+
+def test_the_home_of_an_unknown_user_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ccgbank.VARIABLE, "~nosuchuser/ccgbank")
+    with pytest.raises(DataError, match="'~nosuchuser/ccgbank': not a usable path"):
+        ccgbank.auto_files("train")

@@ -146,13 +146,14 @@ EVALUATIONS, LARGE = 5, 1000
 
 
 def answered(
-    name: str, pairs: Sequence[tuple[int, int]], against: bool, trials: int
+    name: str, pairs: Sequence[tuple[int, int]], against: bool, trials: int, seed: int = 0
 ) -> dict[str, float | str]:
     """How often the test of the pooled headline rejects zero with a plan's seeds, in pure noise and
     with PLANTED points.
 
     The variance over seeds equals that over examples; EVALUATIONS evaluations have LARGE examples
-    each; p-values are not corrected. `against`: whether the reference is `none`.
+    each; p-values are not corrected. `against`: whether the reference is `none`. `seed`: of the
+    simulation.
     """
     design = (
         against_none(name, pairs)
@@ -162,7 +163,7 @@ def answered(
     shape = design.layout
     rates = {}
     for planted in (False, True):
-        draws, claimed = np.random.default_rng([len(pairs), planted]), 0
+        draws, claimed = np.random.default_rng([len(pairs), planted, seed]), 0
         for start in range(0, trials, CHUNK // EVALUATIONS):
             size = min(CHUNK // EVALUATIONS, trials - start)
             parts = [

@@ -24,6 +24,7 @@ from xstilts.input_files import (
     read_object,
     strings,
 )
+from xstilts.models.config_shape import read_model_config
 from xstilts.models.contract import Contract
 
 #: Bits of an element. Formats of less than 16 bits are quantized weights, which need scales.
@@ -100,13 +101,12 @@ def check_folder(folder: Path, of: Contract) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a model folder. DataError if it is missing or invalid."""
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder}: no such folder; it must be one written by save_pretrained")
     file = Path(folder) / "config.json"
-    if not file.exists():
+    if not os.path.exists(file):
         raise DataError(f"{folder} has no config.json; use a folder written by save_pretrained")
-    config = read_object(file)
-    check_type(config.get("model_type", ""), str, f"{file}: model_type")
+    config = read_model_config(file)
     for key, advice in _REFUSED.items():
         if config.get(key) is not None:
             raise DataError(f"{file}: {key} is not supported; {advice}")

@@ -11,7 +11,7 @@ has everything else that is assumed.
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from math import isqrt
+from math import isqrt, prod
 from typing import Any, NamedTuple
 
 from xstilts.models.families import FAMILIES, contract
@@ -241,10 +241,11 @@ def _reading_seconds(
     return launch / gpus, flops / utilisation("scoring", dtype, of.hidden) / gpus
 
 
-def gpus_of_a_group(expansion: Expansion) -> float:
-    """GPUs that the workers of one group have; 1 for a plan without GPUs."""
+def workers_of_a_group(expansion: Expansion) -> tuple[int, float]:
+    """Workers of one group and the GPUs of each; one GPU for a plan without GPUs."""
     resources = expansion.plan.get("resources", {})
-    return float(resources.get("workers", 1) * resources.get("gpus_per_worker", 0)) or 1.0
+    each = float(resources.get("gpus_per_worker", 0))
+    return (int(resources.get("workers", 1)), each) if each else (1, 1.0)
 
 
 def step_costs(
@@ -260,7 +261,7 @@ def step_costs(
     if expansion.plan.get("mirror") == "miniature":
         tasks, built = miniature_rows(tasks), BUILT_ON_MINIATURE
     known, costs = models(expansion), {}
-    width = gpus_of_a_group(expansion) if gpus is None else gpus
+    width = prod(workers_of_a_group(expansion)) if gpus is None else gpus
     for group in expansion.groups:
         of = known[group["backbone"]]
         tokenizer = built if expansion.plan["backbones"][group["backbone"]].get("build") else None

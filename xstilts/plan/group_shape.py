@@ -6,21 +6,28 @@ list scheduling of the same groups that the plan would have.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xstilts.errors import counted
 from xstilts.plan.batches import group_batches
 from xstilts.plan.cost import Cost
 from xstilts.plan.cost_assumptions import assumed
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.makespan import hours_of_groups, paths
 from xstilts.plan.memory_needs import memory_needs
+from xstilts.plan.placement import Cluster, workers_on
 from xstilts.plan.resources import MOST_GROUPS
+from xstilts.plan.value_types import MOST_PROCESSES
 from xstilts.tasks.private import with_private
 
 #: Candidates within this factor of the shortest time count as equally fast.
 _TOLERANCE = 1.01
+
+#: The keys of `resources` that a proposal may set.
+SHAPE = ("groups", "workers", "gpus_per_worker", "sharding")
 
 #: GPUs of a group → cost of every step.
 Costs = Callable[[float], Mapping[str, Cost]]
@@ -52,11 +59,11 @@ class GroupShape:
     def resources(self) -> dict[str, Any]:
         """The keys of `resources`."""
         sharding = {"sharding": self.sharding} if self.sharding else {}
-        gpus = int(self.gpus_per_worker) if self.gpus_per_worker >= 1 else self.gpus_per_worker
+        each = self.gpus_per_worker
         return {
             "groups": self.groups,
             "workers": self.workers,
-            "gpus_per_worker": gpus,
+            "gpus_per_worker": int(each) if each >= 1 else each,
             **sharding,
         }
 
@@ -76,15 +83,14 @@ def proposal(
         costs: Estimates.
         finished: kind → finished fingerprints.
     """
-    resources = expansion.plan.get("resources", {})
-    each = float(resources.get("gpus_per_worker") or 1)
+    each = gpus_of_a_worker(expansion)
     by_backbone = _by_backbone(expansion)
     limit = min(MOST_GROUPS, _most_paths(expansion))
-    least = least_workers(expansion, int(gpus // each), each)
     shapes = [group_batches(expansion.steps, by_backbone, count) for count in range(1, limit + 1)]
+    alone = fits(expansion, 1, each)
     candidates = []
-    for workers in _numbers_of_workers(resources.get("cluster") or {}, int(gpus // each)):
-        if least is None or workers < least:
+    for workers in numbers_of_workers(expansion, gpus):
+        if not alone and not fits(expansion, workers, each):
             continue
         width = workers * each
         of = costs(width)
@@ -93,11 +99,11 @@ def proposal(
             for fingerprint, cost in of.items()
             if fingerprint not in (finished or {}).get(expansion.steps[fingerprint].kind, ())
         )
+        sharding = None if alone else "full"
         for count, groups in enumerate(shapes, start=1):
-            hours = hours_of_groups(expansion, of, gpus, finished, groups, width)
+            hours = hours_of_groups(expansion, of, gpus, finished, groups, (workers, each))
             start = len(groups) * width * assumed("group") / 3600
-            at_once = min(int(gpus // width), len(groups))
-            sharding = "full" if least > 1 else None
+            at_once = min(workers_on(gpus, each) // workers, len(groups))
             candidates.append(
                 GroupShape(count, workers, each, sharding, hours, gpu_hours + start, at_once)
             )
@@ -108,12 +114,41 @@ def proposal(
     return min(fast, key=lambda c: (c.gpu_hours, c.groups))
 
 
-def least_workers(expansion: Expansion, most: int, gpus_per_worker: float = 1.0) -> int | None:
-    """The smallest number of workers with which every backbone fits: 1, or a power of two that
-    shards. None if `most` workers are not enough. Backbones of unknown shape count as fitting.
+def no_proposal(expansion: Expansion, gpus: int) -> str:
+    """Why no shape of the plan's work is possible on a number of GPUs, and what to do."""
+    on, each = counted(gpus, "GPU"), gpus_of_a_worker(expansion)
+    if numbers_of_workers(expansion, gpus):
+        part, more = "", "assume more with --gpus"
+        if each < 1:
+            part, more = f" with {each:g} GPUs per worker", "raise resources.gpus_per_worker"
+        return f"not every backbone of the plan fits on {on}{part}; {more}"
+    least = _least_workers(_cluster(expansion))
+    keys = [
+        key
+        for key, limits in (
+            ("gpus_per_worker", each > 1),
+            ("cluster.workers_per_node", _cluster(expansion).workers_per_node > 1),
+            ("cluster.min_workers", (_cluster(expansion).min_workers or 1) > 1),
+        )
+        if limits
+    ]
+    return (
+        f"the smallest group that the plan allows, {counted(least, 'worker')} with "
+        f"{each:g} {'GPU' if each <= 1 else 'GPUs'} each, does not fit on {on}; assume more with "
+        f"--gpus, or lower resources.{' or resources.'.join(keys)}"
+    )
+
+
+def gpus_of_a_worker(expansion: Expansion) -> float:
+    """As the plan has it; 1 for a plan without GPUs."""
+    return float(expansion.plan.get("resources", {}).get("gpus_per_worker") or 1)
+
+
+def fits(expansion: Expansion, workers: int, gpus_per_worker: float = 1.0) -> bool:
+    """Whether every backbone fits on a group of this shape, whose workers share the weights.
+    Backbones of unknown shape count as fitting.
     """
     size = expansion.plan.get("resources", {}).get("gpu_memory_gib") or assumed("GPU memory")
-    tasks = with_private(expansion.task_files)
     configs = {
         _key(expansion.steps[group["finetune"][0]].spec["backbone"]): expansion.configs.get(
             group["backbone"]
@@ -121,37 +156,46 @@ def least_workers(expansion: Expansion, most: int, gpus_per_worker: float = 1.0)
         for group in expansion.groups
         if group["finetune"]
     }
-    workers = 1
-    while workers <= most:
-        changes = {
-            "workers": workers,
-            "sharding": "full" if workers > 1 else "none",
-            "gpus_per_worker": gpus_per_worker,
-            "gpu_memory_gib": size,
-            "cluster": None,
-        }
-        needs = memory_needs(
-            expansion.steps,
-            expansion.groups,
-            tasks,
-            lambda identity: configs.get(_key(identity)),
-            changes,
-        )
-        if not any(need.problems for need in needs):
-            return workers
-        workers *= 2
-    return None
+    changes = {
+        "workers": workers,
+        "sharding": "full" if workers > 1 else "none",
+        "gpus_per_worker": gpus_per_worker,
+        "gpu_memory_gib": size,
+        "cluster": None,
+    }
+    needs = memory_needs(
+        expansion.steps,
+        expansion.groups,
+        with_private(expansion.task_files),
+        lambda identity: configs.get(_key(identity)),
+        changes,
+    )
+    return not any(need.problems for need in needs)
+
+
+def numbers_of_workers(expansion: Expansion, gpus: int) -> list[int]:
+    """Workers of a group on this number of GPUs: whole nodes, doubled again and again; the least
+    that `resources.cluster` allows; and as many as the plan has.
+    """
+    cluster, least = _cluster(expansion), _least_workers(_cluster(expansion))
+    most = min(workers_on(gpus, gpus_of_a_worker(expansion)), MOST_PROCESSES)
+    node, own = cluster.workers_per_node, expansion.plan.get("resources", {}).get("workers", 1)
+    doubled = {node * 2**power for power in range(most.bit_length())}
+    return sorted(number for number in {*doubled, least, own} if least <= number <= most)
+
+
+def _least_workers(cluster: Cluster) -> int:
+    """The fewest workers that fill whole nodes and are at least `min_workers`."""
+    node = cluster.workers_per_node
+    return node * math.ceil((cluster.min_workers or 1) / node)
+
+
+def _cluster(expansion: Expansion) -> Cluster:
+    return Cluster.model_validate(expansion.plan.get("resources", {}).get("cluster") or {})
 
 
 def _key(identity: Any) -> str:
     return json.dumps(identity, sort_keys=True)
-
-
-def _numbers_of_workers(cluster: Mapping[str, Any], most: int) -> Sequence[int]:
-    """Powers of two that `resources.cluster` allows."""
-    node, least = cluster.get("workers_per_node", 1), cluster.get("min_workers") or 1
-    numbers = (2**power for power in range(most.bit_length()))
-    return [n for n in numbers if n % node == 0 and least <= n <= most]
 
 
 def _most_paths(expansion: Expansion) -> int:

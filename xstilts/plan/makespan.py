@@ -6,9 +6,10 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from xstilts.plan.cost import Cost, gpus_of_a_group
+from xstilts.plan.cost import Cost, workers_of_a_group
 from xstilts.plan.cost_assumptions import assumed
 from xstilts.plan.expansion import Expansion
+from xstilts.plan.placement import gpus_needed, workers_on
 
 
 def makespan(durations: Sequence[float], slots: int, longest_first: bool = True) -> float:
@@ -45,7 +46,7 @@ def hours_of_groups(
     gpus: int,
     finished: Mapping[str, Collection[str]] | None = None,
     groups: Sequence[Mapping[str, Any]] | None = None,
-    width: float | None = None,
+    shape: tuple[int, float] | None = None,
 ) -> float:
     """Hours of groups that start in their order, as the pipeline starts them. Each computes its
     steps one after the other on all of its GPUs. With fewer GPUs than a group has, its hours grow
@@ -57,18 +58,18 @@ def hours_of_groups(
         gpus: Number of GPUs.
         finished: kind → finished fingerprints.
         groups: Default: those of the plan.
-        width: GPUs of a group. Default: as the plan has them.
+        shape: Workers of a group, and GPUs of each. Default: as the plan has them.
     """
-    width = gpus_of_a_group(expansion) if width is None else width
+    workers, each = shape or workers_of_a_group(expansion)
     jobs = []
     for group in expansion.groups if groups is None else groups:
         steps = (*group["finetune"], *group["score"])
         hours = sum(_hours(fingerprint, expansion, costs, finished) for fingerprint in steps)
         jobs.append(hours + assumed("group") / 3600 if hours else 0.0)
-    slots = int(gpus // width)
+    slots = workers_on(gpus, each) // workers
     if slots:
         return makespan(jobs, slots, longest_first=False)
-    return makespan(jobs, 1) * width / gpus
+    return makespan(jobs, 1) * gpus_needed(workers, each) / gpus
 
 
 def hours_of_paths(

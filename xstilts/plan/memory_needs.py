@@ -6,14 +6,15 @@ encoded rows and the memory of their device (runs/memory_fit.py).
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from xstilts.errors import PlanError
-from xstilts.input_files import read_object
+from xstilts.input_files import resolved
+from xstilts.models.config_shape import read_model_config
 from xstilts.models.published import PUBLISHED
 from xstilts.plan.memory import GIB, MemoryUse, Setup, host, on_cpu, scoring, training
 from xstilts.plan.memory_choice import (
@@ -83,23 +84,21 @@ def config_of(identity: Any, mirror: Mirror | None) -> Config | None:
     built backbone, for a folder without the file, and for a model of the hub that is in none of
     these.
 
-    mirror: None if it does not have the model.
+    mirror: None if it does not have the model. DataError for an invalid file.
     """
     if not isinstance(identity, Mapping):
         return None
     if "path" in identity:
-        file = Path(identity["path"]).expanduser() / "config.json"
+        file = resolved(identity["path"]) / "config.json"
         # Without lookups a plan may name a folder that does not exist yet.
-        of_folder: Config | None = read_object(file) if file.is_file() else None
-        return of_folder
+        return read_model_config(file) if os.path.isfile(file) else None
     name = str(identity["hub"])
     if mirror is not None:
         assert mirror.folder is not None  # the hub has no models in this sense
         path = mirror.folder / "models" / name / "config.json"
         if mirror.listing is not None:
             mirror.listing.download(f"models/{name}/config.json", path)
-        config: Config = read_object(path)
-        return config
+        return read_model_config(path)
     return PUBLISHED[name].config if name in PUBLISHED else None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xstilts.errors import DataError
+from xstilts.models.config_shape import ENCODERS, HEAD_NORMS, PLAIN, QKV_BIAS
 
 Config = Mapping[str, Any]
 
@@ -159,10 +160,6 @@ DEFAULTS: Mapping[str, Config] = {
         "tie_word_embeddings": False,
     },
 }
-_QKV_BIAS = {"qwen2", "qwen2_vl", "qwen2_5_vl"}
-_HEAD_NORMS = {"qwen3", "qwen3_vl", "qwen3_vl_moe"}
-_PLAIN = {"llama", "mistral"}
-_ENCODERS = {"bert", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 
 
 def known_shape(config: Config | None) -> Shape | None:
@@ -183,13 +180,13 @@ def shape_of(config: Config) -> Shape:
     """
     kind = str(config.get("model_type", ""))
     try:
-        if kind in _ENCODERS:
+        if kind in ENCODERS:
             return _encoder(config, kind)
         text = config.get("text_config") or {
             key: value for key, value in config.items() if key != "vision_config"
         }
         name = str(text.get("model_type") or kind).removesuffix("_text")
-        if name not in _QKV_BIAS | _HEAD_NORMS | _PLAIN:
+        if name not in QKV_BIAS | HEAD_NORMS | PLAIN:
             raise DataError(f"memory of a model of type {name!r} is not known")
         # Models with images have the key at the top, and its default there is false.
         tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
@@ -202,7 +199,7 @@ def _decoder(text: Config, name: str, tied: bool, vision: VisionShape | None) ->
     hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
     kv_heads = int(text.get("num_key_value_heads") or heads)
     size = int(text.get("head_dim") or hidden // heads)
-    bias = name in _QKV_BIAS or bool(text.get("attention_bias"))
+    bias = name in QKV_BIAS or bool(text.get("attention_bias"))
     experts = int(text.get("num_experts") or 0)
     ff = int(text["moe_intermediate_size"] if experts else text["intermediate_size"])
     copies = experts or 1
@@ -218,7 +215,7 @@ def _decoder(text: Config, name: str, tied: bool, vision: VisionShape | None) ->
     if experts:
         matrices.append(Matrix("router", hidden, experts))
     vocabulary = int(text["vocab_size"])
-    normed = name in _HEAD_NORMS
+    normed = name in HEAD_NORMS
     return Shape(
         decoder=True,
         hidden=hidden,

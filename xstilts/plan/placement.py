@@ -1,5 +1,6 @@
 """The plan key `resources.cluster`: where worker groups run. Cannot change a result."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -10,6 +11,8 @@ from xstilts.plan.part import Part
 from xstilts.plan.value_types import Processes
 
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: Allowance for the rounding of quotients and products of fractions: 1 // 0.2 is 4.
+ROUNDING = 1e-6
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"(?:[a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL}")
@@ -113,6 +116,27 @@ class Cluster(Part):
         return self
 
 
+def fitting(room: float, each: float) -> int:
+    """How many equal amounts of `each` fit into `room`, of the same unit."""
+    return int(room / each + ROUNDING)
+
+
+def workers_on(gpus: float, gpus_per_worker: float) -> int:
+    """How many workers fit on a number of GPUs. As with Ray, a part of a GPU is of one GPU, so that
+    three workers of 0.6 GPUs need three.
+    """
+    if gpus_per_worker < 1:
+        return fitting(gpus, 1) * fitting(1, gpus_per_worker)
+    return fitting(gpus, gpus_per_worker)
+
+
+def gpus_needed(workers: int, gpus_per_worker: float) -> int:
+    """The fewest GPUs on which a number of workers fit."""
+    if 0 < gpus_per_worker < 1:
+        return math.ceil(workers / fitting(1, gpus_per_worker))
+    return math.ceil(workers * gpus_per_worker - ROUNDING)
+
+
 def cluster_problems(cluster: Cluster, workers: int, gpus_per_worker: float) -> list[str]:
     """Contradictions between `resources.cluster` and the rest of `resources`."""
     problems = []
@@ -126,10 +150,12 @@ def cluster_problems(cluster: Cluster, workers: int, gpus_per_worker: float) -> 
             f"resources.cluster.min_workers: {cluster.min_workers} is more than "
             f"resources.workers: {workers}; lower it"
         )
-    if (gpus := gpus_per_worker * cluster.workers_per_node) != int(gpus):
+    gpus = gpus_per_worker * cluster.workers_per_node
+    needed = gpus_needed(cluster.workers_per_node, gpus_per_worker)
+    if abs(gpus - needed) > ROUNDING:
         problems.append(
             f"resources.gpus_per_worker: {gpus_per_worker:g} with workers_per_node: "
-            f"{cluster.workers_per_node} makes {gpus:g} GPUs per node; use a combination that "
-            "makes a whole number"
+            f"{cluster.workers_per_node} makes {gpus:g} GPUs per node, and its workers need "
+            f"{needed}; use a combination that fills whole GPUs"
         )
     return problems

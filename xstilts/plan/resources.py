@@ -10,6 +10,8 @@ from xstilts.plan.value_types import MOST_PROCESSES, Positive, Processes
 
 #: Most worker groups of a backbone.
 MOST_GROUPS = 32
+#: Smallest part of a GPU that Ray counts.
+SMALLEST_PART = 0.0001
 
 
 def _switch(value: Any) -> Any:
@@ -21,6 +23,15 @@ def _token_budget(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError(f"invalid value {value!r}; allowed: auto, or a number of at least 1")
+
+
+def _gpus(value: float) -> float:
+    if not value.is_integer() and not SMALLEST_PART <= value < 1:  # Ray refuses it
+        raise ValueError(
+            f"invalid value {value:g}; allowed: a whole number, or a part of one GPU, from "
+            f"{SMALLEST_PART:g} to 1"
+        )
+    return value
 
 
 class Resources(Part):
@@ -41,7 +52,7 @@ class Resources(Part):
         "auto"
     )
     checkpoint_every: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    gpus_per_worker: Annotated[float, Field(ge=0), AfterValidator(_gpus)] = 0
     sharding: Literal["none", "full", "auto"] = "auto"
     groups: Annotated[int, Field(ge=1, le=MOST_GROUPS)] = 1
     gpu_memory_gib: Positive | None = None

@@ -18,6 +18,9 @@ Index = tuple[int, ...]
 FEW_SEEDS = 3
 #: An incomplete grid with more levels than this on its shorter side is not searched exhaustively.
 MAX_SEARCHED_LEVELS = 12
+#: Note of an interval between two models that are not trained. It covers examples, and nothing that
+#: other seeds would change.
+WITHOUT_SEED = "no seed in either model"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ def layout(
         raise ValueError("a contrast needs at least one pair of cells")
     everything = tuple(range(len(pairs)))
     if len(pairs) == 1:
-        return SeedLayout("single", (everything,), notes=("conditional on the seed",))
+        seeded = any(seed is not None for seed in pairs[0])
+        note = "conditional on the seed" if seeded else WITHOUT_SEED
+        return SeedLayout("single", (everything,), notes=(note,))
     components = _components(pairs)
     if len(components) > 1:
         return SeedLayout("units", tuple(components), notes=_few(len(components), "seeds"))

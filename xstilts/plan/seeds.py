@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xstilts.plan.seed_layout import Pair, layout
+from xstilts.plan.seed_layout import WITHOUT_SEED, Pair, layout
 
 #: From this number of seeds on, each kind of interval has the error rates shown in docs/methods.md.
 RECOMMENDED_SEEDS = 5
@@ -53,6 +53,8 @@ def _lines(arms: Sequence[Pair], references: Sequence[Pair]) -> Iterator[str]:
         for arm, reference in pairs
     ]
     shape = layout(seeds, *zip(*pairs, strict=True))  # type: ignore[arg-type]
+    if WITHOUT_SEED in shape.notes:
+        return
     if shape.kind == "single":
         yield (
             "one seed: intervals are conditional on this seed and there is no test; set "

@@ -13,11 +13,12 @@ from xstilts.errors import counted
 from xstilts.plan.calibration import Calibration, calibration
 from xstilts.plan.cost import Cost, estimate, step_costs
 from xstilts.plan.expansion import Expansion
-from xstilts.plan.group_shape import proposal
+from xstilts.plan.group_shape import SHAPE, fits, no_proposal, proposal
 from xstilts.plan.hub_revisions import unverified_sources
 from xstilts.plan.makespan import hours_of_groups, hours_of_paths, paths
 from xstilts.plan.memory import GIB, MemoryUse
 from xstilts.plan.recomputed import Recomputed
+from xstilts.plan.resources import Resources
 from xstilts.plan.seeds import seed_warnings
 from xstilts.step import STEP_KINDS
 from xstilts.terminal_tables import table
@@ -136,7 +137,8 @@ def _hours_on(
     measured: Calibration,
 ) -> dict[str, Any]:
     """Hours on a number of GPUs: in the plan's own shape, with one GPU per training path, and in
-    the shape that finishes first. costs: for the first two.
+    the shape that finishes first. costs: for the first two. Hours with one GPU per training path
+    are None if a backbone does not fit on one.
     """
 
     @cache
@@ -144,15 +146,17 @@ def _hours_on(
         return measured.scaled(expansion, step_costs(expansion, gpus=width))
 
     shape = proposal(expansion, gpus, of_width, finished)
-    resources = expansion.plan.get("resources", {})
+    resources = Resources.model_validate(expansion.plan.get("resources", {}))
     return {
         "gpus": gpus,
         "groups": len(expansion.groups),
-        "workers": resources.get("workers", 1),
+        "workers": resources.workers,
         "hours": hours_of_groups(expansion, costs[0], gpus, finished),
         "paths": len(paths(expansion)),
-        "hours_of_paths": hours_of_paths(expansion, costs[1], gpus, finished),
-        "groups_per_backbone": resources.get("groups", 1),
+        "hours_of_paths": (
+            hours_of_paths(expansion, costs[1], gpus, finished) if fits(expansion, 1) else None
+        ),
+        "resources": {key: getattr(resources, key) for key in SHAPE},
         "proposal": shape
         and {
             "resources": shape.resources,
@@ -160,6 +164,7 @@ def _hours_on(
             "gpu_hours": shape.gpu_hours,
             "at_once": shape.at_once,
         },
+        "no_proposal": None if shape else no_proposal(expansion, gpus),
     }
 
 
@@ -191,12 +196,13 @@ def _hours(times: Mapping[str, int], costs: Mapping[str, Cost]) -> float:
 
 def render(view: Mapping[str, Any]) -> RenderableType:
     """An overview as text and tables for the terminal."""
-    parts: list[RenderableType] = [Text(f"{view['name']}: {view['cells']} cells", style="bold")]
+    parts: list[RenderableType] = [
+        Text(f"{view['name']}: {counted(view['cells'], 'cell')}", style="bold")
+    ]
     counts = ("steps", "without sharing", "done", "to do")
-    if view["limit"] is not None:
-        parts.append(
-            Text(f"limit: at most {view['limit']} rows of each split and updates of each training")
-        )
+    if (limit := view["limit"]) is not None:
+        rows, updates = counted(limit, "row"), counted(limit, "update")
+        parts.append(Text(f"limit: at most {rows} of each split and {updates} of each training"))
     parts.append(_table("steps", ("kind", *counts), [
         (r["kind"], *(f"{r[key]:,}" for key in ("steps", "without_sharing", "done", "to_do")))
         for r in view["steps"]
@@ -261,16 +267,18 @@ def _memory(worker: Mapping[str, Any]) -> str:
 def _length(budget: Mapping[str, Any]) -> str:
     """The length of an intermediate training, in the unit of its budget."""
     if budget["updates"] is not None:
-        return f"{budget['updates']:,} updates"
+        return counted(budget["updates"], "update")
     if budget["supervised_tokens"] is not None:
-        return f"{budget['supervised_tokens']:,} supervised tokens"
-    return f"{budget['epochs']:g} epochs"
+        return counted(budget["supervised_tokens"], "supervised token")
+    return f"{budget['epochs']:g} {'epoch' if budget['epochs'] == 1 else 'epochs'}"
 
 
 def _steps(group: Mapping[str, Any]) -> str:
     """The number of steps with the label of the first, or the label of a single step."""
     first = str(group["labels"][0])
-    return f"{group['steps']:,} steps, for example {first}" if group["steps"] > 1 else first
+    return (
+        f"{counted(group['steps'], 'step')}, for example {first}" if group["steps"] > 1 else first
+    )
 
 
 def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -302,11 +310,15 @@ def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
     )
     if (on := view["hours_on_gpus"]) is not None:
         shape = f"{counted(on['groups'], 'group')} of {counted(on['workers'], 'worker')}"
-        yield Text(
-            f"on {on['gpus']} GPUs: {on['hours']:,.1f} hours in {shape}; "
-            f"{on['hours_of_paths']:,.1f} hours with one GPU for each of "
-            f"{counted(on['paths'], 'training path')}"
+        alone = (
+            ""
+            if on["hours_of_paths"] is None
+            else (
+                f"; {on['hours_of_paths']:,.1f} hours with one GPU for each of "
+                f"{counted(on['paths'], 'training path')}"
+            )
         )
+        yield Text(f"on {counted(on['gpus'], 'GPU')}: {on['hours']:,.1f} hours in {shape}{alone}")
         yield Text(_proposed(on))
     if missing := view["cost"]["total"]["missing"]:
         yield Text(f"lower bounds, not estimated: {'; '.join(missing)}", style="yellow")
@@ -314,9 +326,9 @@ def _costs(view: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def _proposed(on: Mapping[str, Any]) -> str:
     """The shape that finishes first, as lines for the plan."""
-    shape = on["proposal"]
+    shape, gpus = on["proposal"], counted(on["gpus"], "GPU")
     if shape is None:
-        return f"no backbone of the plan fits on {on['gpus']} GPUs; assume more with --gpus"
+        return str(on["no_proposal"])
     lines = "".join(f"\n    {key}: {value}" for key, value in shape["resources"].items())
     groups, at_once = shape["resources"]["groups"], shape["at_once"]
     setting = (
@@ -324,10 +336,10 @@ def _proposed(on: Mapping[str, Any]) -> str:
         f"groups that run at once; by default {groups}, as in the plan"
     )
     setting = "" if groups == at_once else f"\n{setting}"
-    if (on["groups_per_backbone"], on["workers"]) == (groups, shape["resources"]["workers"]):
-        return f"the plan's groups and workers finish first on {on['gpus']} GPUs{setting}"
+    if all(on["resources"][key] == value for key, value in shape["resources"].items()):
+        return f"the plan's groups and workers finish first on {gpus}{setting}"
     return (
-        f"groups and workers that finish first on {on['gpus']} GPUs: {shape['hours']:,.1f} hours, "
+        f"groups and workers that finish first on {gpus}: {shape['hours']:,.1f} hours, "
         f"{shape['gpu_hours']:,.1f} GPU-hours; in the plan:\n  resources:{lines}{setting}"
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import DataError
-from xstilts.input_files import read_bytes, read_text
+from xstilts.input_files import read_bytes, read_text, resolved
 
 PATH = "ldc/ccgbank"
 VARIABLE = "CCGBANK_DIR"
@@ -32,7 +32,7 @@ def auto_files(split: str) -> list[Path]:
             f"CCGbank is licensed (LDC2005T13) and cannot be downloaded; set {VARIABLE} to the "
             "folder of your copy"
         )
-    folder = Path(folder_name).expanduser()
+    folder = resolved(folder_name)
     paths = [
         path
         for section in _SECTIONS[split]

@@ -26,6 +26,12 @@ def test_workers_may_share_a_gpu() -> None:
     assert problem([{"CPU": 8.0, "GPU": 1.0}], 4, 1, 1 / 3) is not None
 
 
+def test_a_part_of_a_gpu_is_of_one_gpu() -> None:
+    """Two GPUs have room for two workers of 0.6, although three would need 1.8."""
+    assert problem([{"CPU": 8.0, "GPU": 2.0}], 2, 1, 0.6) is None
+    assert "only 2 fit" in str(problem([{"CPU": 8.0, "GPU": 2.0}], 3, 1, 0.6))
+
+
 def test_the_message_lists_the_nodes() -> None:
     message = problem_of([BIG, SMALL, SMALL], {"workers": 2, "gpus_per_worker": 16})
     assert "2 workers of 2 CPUs and 16 GPUs, but none fits on a node" in str(message)
