@@ -186,7 +186,7 @@ BAD = [
         "a required text is empty",
     ),
     # text that is none, or was decoded wrongly
-    ("snli", changed("snli", premise=5), "premise must be text, not int"),
+    ("snli", changed("snli", premise=5), "premise must be text, not a number"),
     ("tatoeba", changed("tatoeba", sentence1="caf\ud8e9"), "surrogate"),
     ("panx_en", changed("panx_en", tokens=["caf\udce9", "x"]), "surrogate"),
     ("squad", span("the \udce9cat sat", "cat", 5), "surrogate"),

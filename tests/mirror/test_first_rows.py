@@ -29,7 +29,7 @@ def test_a_truncated_gzip_file_is_refused() -> None:
     [
         (b'{"rows": []}', "data", "KeyError: 'data'"),
         (b'{"data": 3}', "data", "TypeError"),
-        (b"[1, 2]", None, "a row must be a JSON object, not int"),
+        (b"[1, 2]", None, "a row must be a JSON object, not a number"),
         (b"\xff\n", None, "UnicodeDecodeError"),
         (b"[" * 100_000, None, "nested too deeply"),
     ],
