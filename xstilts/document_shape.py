@@ -3,8 +3,7 @@ another.
 
 A shape is a type or a tuple of types; a mapping of the members that an object must have, at least;
 a list of one shape, which all its values have; a `Maybe`, a `Between`, a `Whole` or a compiled
-pattern. A
-member whose name ends in `?` may be missing, and `*` stands for all other members.
+pattern. A member whose name ends in `?` may be missing, and `*` stands for all other members.
 """
 
 import re

@@ -189,13 +189,17 @@ def _check_values(value: Any, numbers: bool) -> None:
     raise InvalidDocument(_TOO_DEEP)
 
 
+#: JSON types and those of values, as messages name them.
+_TYPES: Mapping[type, str] = {
+    dict: "an object", list: "a list", str: "text", int: "an integer", bool: "a boolean",
+    NoneType: "null",
+}  # fmt: skip
+_VALUES: Mapping[type, str] = {**_TYPES, int: "a number", float: "a number"}
+
+
 def named(value: Any) -> str:
     """The JSON type of a value, for messages; of another type its name."""
-    names = {
-        NoneType: "null", dict: "an object", list: "a list", str: "text", bool: "a boolean",
-        int: "a number", float: "a number",
-    }  # fmt: skip
-    return names.get(type(value), type(value).__name__)
+    return _VALUES.get(type(value), type(value).__name__)
 
 
 _NESTED = (dict, list)
@@ -440,17 +444,9 @@ def gunzipped(stream: BinaryIO, largest: int = LARGEST_EXPANDED) -> BinaryIO:
 
 def expected_types(types: tuple[type, ...]) -> str:
     """The JSON types that a value may have, for messages."""
-    names = {
-        dict: "an object",
-        list: "a list",
-        str: "text",
-        int: "an integer",
-        bool: "a boolean",
-        NoneType: "null",
-    }
     if float in types:  # an integer is a number
         types = tuple(kind for kind in types if kind is not int)
-    return " or ".join(names.get(kind, "a number") for kind in types)
+    return " or ".join(_TYPES.get(kind, "a number") for kind in types)
 
 
 def check_type(value: Any, types: type | tuple[type, ...], where: str) -> None:

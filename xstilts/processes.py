@@ -75,17 +75,20 @@ def process_environment(process: int) -> list[bytes]:
     While exec replaces a program, its environment is empty as well; this waits for the end of it.
     """
     deadline = time.monotonic() + _EXEC_SECONDS
-    stat = process_stat(process)
-    while stat is not None and stat.size and time.monotonic() < deadline:
+    program = None
+    while time.monotonic() < deadline:
         try:
             environment = Path(f"/proc/{process}/environ").read_bytes()
         except OSError:
             break
         if environment:
             return environment.rstrip(b"\0").split(b"\0")
-        before, stat = stat, process_stat(process)
-        if stat is not None and stat.code and stat.program == before.program:
-            break  # it has no variable
+        stat = process_stat(process)
+        if stat is None or not stat.size:
+            break
+        if stat.code and stat.program == program:  # no exec since the look before
+            break
+        program = stat.program
     return []
 
 

@@ -24,6 +24,7 @@ UNREADABLE = 4.0
 #: Allowed difference between two machines' clocks where a lease is judged by its time stamp.
 SKEW_SECONDS = 60.0
 
+Lease = Mapping[str, Any]
 Status = Literal["held", "expired", "cancelled", "absent"]
 log = logging.getLogger(__name__)
 
@@ -56,14 +57,18 @@ def cancel(store: Store, folder: str) -> None:
 
 def is_cancelled(store: Store, folder: str, work: str) -> bool:
     """Whether the run, or this work of it, was cancelled."""
-    lease = store.get_json(lease_key(folder, work)) or {}
-    return bool(lease.get("cancelled")) or store.get_json(cancelled_key(folder)) is not None
+    return _cancels(store, folder, store.get_json(lease_key(folder, work)))
+
+
+def _cancels(store: Store, folder: str, lease: Lease | None) -> bool:
+    """Whether a lease that was read, or its run, is cancelled."""
+    return bool((lease or {}).get("cancelled")) or store.get_json(cancelled_key(folder)) is not None
 
 
 def status(store: Store, folder: str, work: str, now: float) -> Status:
     """The state of a lease at `now` (seconds since the epoch), from a single read."""
     lease = store.get_json(lease_key(folder, work))
-    if store.get_json(cancelled_key(folder)) is not None or (lease or {}).get("cancelled"):
+    if _cancels(store, folder, lease):
         return "cancelled"
     if lease is None:
         return "absent"
@@ -91,10 +96,11 @@ class Keeper:
 
     def renew(self) -> None:
         """One renewal; a cancelled lease is not renewed."""
-        if is_cancelled(self.store, self.folder, self.work):
+        lease = self._read()
+        if _cancels(self.store, self.folder, lease):
             self.cancelled.set()
             return
-        self._shared |= self._beat > 0 and not self._holds()
+        self._shared |= self._beat > 0 and not self._holds(lease)
         self._beat += 1
         document = {
             "holder": self.holder,
@@ -104,9 +110,12 @@ class Keeper:
         }
         self.store.put_json(lease_key(self.folder, self.work), document)
 
-    def _holds(self) -> bool:
+    def _read(self) -> Lease | None:
+        lease: Lease | None = self.store.get_json(lease_key(self.folder, self.work))
+        return lease
+
+    def _holds(self, lease: Lease | None) -> bool:
         """Whether the last renewal was by this holder."""
-        lease = self.store.get_json(lease_key(self.folder, self.work))
         return lease is not None and lease.get("holder") == self.holder
 
     def _keep_renewing(self) -> None:
@@ -127,8 +136,9 @@ class Keeper:
         self._stop.set()
         self._thread.join(self.lifetime)
         try:
-            cancelled = is_cancelled(self.store, self.folder, self.work)
-            if not cancelled and not self._shared and self._holds():
+            lease = self._read()
+            cancelled = _cancels(self.store, self.folder, lease)
+            if not cancelled and not self._shared and self._holds(lease):
                 self.store.delete(lease_key(self.folder, self.work))
         except StoreError as lost:
             log.warning("cannot delete the lease of %s, it will expire: %s", self.work, lost)

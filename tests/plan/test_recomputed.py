@@ -142,6 +142,17 @@ def test_the_newest_run_of_the_same_plan_is_compared(expanded: Expanded, text: s
     assert earlier_run(store, "third", pytest.fail) is None
 
 
+def test_a_run_that_is_deleted_meanwhile_is_not_compared(
+    expanded: Expanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Runs(old=expanded(), new=expanded())
+    read = store.get_json
+    monkeypatch.setattr(store, "get_json", lambda key: None if "/new/" in key else read(key))
+    earlier = earlier_run(store, "small", pytest.fail)
+    assert earlier is not None
+    assert earlier[0] == "old"
+
+
 @pytest.mark.parametrize("document", ["plan.yaml", "expanded.json"])
 def test_a_corrupt_run_is_named_and_not_compared(
     document: str, expanded: Expanded, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,5 @@
 """A task is done when its outputs are in the store."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from xstilts.runs import actions
 from xstilts.runs.finished import CHECKS, forget, lacking, record
 from xstilts.runs.folder import failure_key
 from xstilts.step import Step
-from xstilts.store.server import serve
 from xstilts.store.store import Store
 
 RECORDS = Step("records", {"n": 1}, settings={"label": "records of snli"})
@@ -20,23 +18,9 @@ TRAIN = Step("finetune", {"n": 1}, settings={"label": "tiny: none → ud_en"})
 FOLDER = "runs/r"
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with serve(tmp_path_factory.mktemp("s3")) as server:
-        yield server.env()
-
-
 @pytest.fixture
-def store(
-    address: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-) -> Store:
+def store(store: Store) -> Store:
     """A store with a planned run of one step of each kind, none of them done."""
-    for name, value in address.items():
-        monkeypatch.setenv(name, value)
-    store = Store.open(f"s3://xstilts/{request.node.name[:50]}", cache=tmp_path)
     document = {
         "steps": {step.fingerprint: step.to_json() for step in (RECORDS, BUILD, TRAIN)},
         "sources": [{"id": "sources-00", "steps": [RECORDS.fingerprint]}], "encodings": [],

@@ -1,6 +1,6 @@
 """A report is made once for equal inputs, and again if anything that it is made from has changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import pytest
 from xstilts.runs import actions, report_reuse
 from xstilts.runs.finished import lacking
 from xstilts.runs.stored_report import has_report
-from xstilts.store.server import serve
 from xstilts.store.store import Store
 
 FOLDER = "runs/r"
@@ -19,17 +18,9 @@ FAILURE = {"what": "a", "error": "x", "log": "", "exit_code": 1}
 MANIFEST = f"steps/score/{SCORE}/manifest.json"
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with serve(tmp_path_factory.mktemp("s3")) as server:
-        yield server.env()
-
-
 @pytest.fixture
-def store(address: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for name, value in address.items():
-        monkeypatch.setenv(name, value)
-    store = Store.open(f"s3://xstilts/{tmp_path.name}", cache=tmp_path / "cache")
+def store(store: Store) -> Store:
+    """With a run that has one score step."""
     store.put_json(f"{FOLDER}/expanded.json", EXPANDED)
     store.put_json(f"{FOLDER}/run.json", {"run": "r", "mirror": "miniature", "created": 1.0})
     store.put_json(MANIFEST, {"files": {"predictions.parquet": {"sha256": "0", "size": 1}}})

@@ -1,27 +1,12 @@
 """A local report folder has the report of its run's last attempt, or none."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from xstilts.errors import PlanError
 from xstilts.runs.stored_report import delete_local, fetch, refuse_foreign
-from xstilts.store.server import serve
 from xstilts.store.store import Store
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with serve(tmp_path_factory.mktemp("s3")) as server:
-        yield server.env()
-
-
-@pytest.fixture
-def store(address: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for name, value in address.items():
-        monkeypatch.setenv(name, value)
-    return Store.open(f"s3://xstilts/{tmp_path.name}", cache=tmp_path / "cache")
 
 
 def put(store: Store, *names: str, finished: bool = True) -> None:

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from xstilts.analysis.estimands import POOLED
-from xstilts.analysis.result_texts import clear, points
-from xstilts.plan.seed_layout import WITHOUT_SEED
+from xstilts.analysis.result_texts import clear, conditional_on_seed, points
 
 Verdict = Literal["passed", "FAILED", "inconclusive", "not computed"]
 
@@ -60,7 +59,7 @@ def _limits(primary: pd.DataFrame, alpha: float) -> list[str]:
     """What the primary effects do not show: with one seed, and where nothing was found."""
     limits = []
     rows = primary.to_dict("records")
-    if any(row["n_seeds"] == 1 and WITHOUT_SEED not in row["ci_method"] for row in rows):
+    if any(map(conditional_on_seed, rows)):
         limits.append(
             "With one seed, effects and intervals are conditional on the seed: other seeds may "
             "give other effects, and no test is possible."

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+from xstilts.plan.seed_layout import WITHOUT_SEED
+
 
 def clear(p_adjusted: Any, alpha: float) -> bool:
     """Whether an effect differs from zero after correction. False if nothing was tested."""
@@ -23,6 +25,11 @@ def p_text(p: Any) -> str:
 def points(value: Any) -> str:
     """A number of points with its sign; empty if there is none."""
     return "" if not _is_number(value) else f"{value:+.1f}".replace("-", "−")
+
+
+def conditional_on_seed(row: Mapping[str, Any]) -> bool:
+    """Whether another seed may give another effect, and only one was run."""
+    return bool(row["n_seeds"] == 1 and WITHOUT_SEED not in row["ci_method"])
 
 
 def _is_number(p: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xstilts.errors import counted
 from xstilts.plan.batches import group_batches
-from xstilts.plan.cost import Cost
+from xstilts.plan.cost import Cost, workers_of_a_group
 from xstilts.plan.cost_assumptions import assumed
 from xstilts.plan.expansion import Expansion
 from xstilts.plan.makespan import hours_of_groups, paths
@@ -122,13 +122,14 @@ def no_proposal(expansion: Expansion, gpus: int) -> str:
         if each < 1:
             part, more = f" with {each:g} GPUs per worker", "raise resources.gpus_per_worker"
         return f"not every backbone of the plan fits on {on}{part}; {more}"
-    least = _least_workers(_cluster(expansion))
+    cluster = _cluster(expansion)
+    least = _least_workers(cluster)
     keys = [
         key
         for key, limits in (
             ("gpus_per_worker", each > 1),
-            ("cluster.workers_per_node", _cluster(expansion).workers_per_node > 1),
-            ("cluster.min_workers", (_cluster(expansion).min_workers or 1) > 1),
+            ("cluster.workers_per_node", cluster.workers_per_node > 1),
+            ("cluster.min_workers", (cluster.min_workers or 1) > 1),
         )
         if limits
     ]
@@ -141,7 +142,7 @@ def no_proposal(expansion: Expansion, gpus: int) -> str:
 
 def gpus_of_a_worker(expansion: Expansion) -> float:
     """As the plan has it; 1 for a plan without GPUs."""
-    return float(expansion.plan.get("resources", {}).get("gpus_per_worker") or 1)
+    return workers_of_a_group(expansion)[1]
 
 
 def fits(expansion: Expansion, workers: int, gpus_per_worker: float = 1.0) -> bool:
@@ -177,7 +178,8 @@ def numbers_of_workers(expansion: Expansion, gpus: int) -> list[int]:
     """Workers of a group on this number of GPUs: whole nodes, doubled again and again; the least
     that `resources.cluster` allows; and as many as the plan has.
     """
-    cluster, least = _cluster(expansion), _least_workers(_cluster(expansion))
+    cluster = _cluster(expansion)
+    least = _least_workers(cluster)
     most = min(workers_on(gpus, gpus_of_a_worker(expansion)), MOST_PROCESSES)
     node, own = cluster.workers_per_node, expansion.plan.get("resources", {}).get("workers", 1)
     doubled = {node * 2**power for power in range(most.bit_length())}

@@ -57,8 +57,8 @@ def earlier_run(
 
 
 def _steps(store: RunStore, folder: str, name: str) -> dict[str, Step] | None:
-    """The steps of a run by fingerprint; None if it is a run of another plan. The expanded plan is
-    large, so the plan's file is read first.
+    """The steps of a run by fingerprint; None if it is a run of another plan, or deleted. The
+    expanded plan is large, so the plan's file is read first.
     """
     key = f"{folder}/plan.yaml"
     try:
@@ -68,8 +68,13 @@ def _steps(store: RunStore, folder: str, name: str) -> dict[str, Step] | None:
     if not isinstance(plan, dict) or plan.get("name") != name:
         return None
     expanded = f"{folder}/expanded.json"
-    steps = (store.get_json(expanded) or {"steps": {}})["steps"]
-    return {fingerprint: Step.from_json(step, expanded) for fingerprint, step in steps.items()}
+    document = store.get_json(expanded)
+    if document is None:  # deleted since the listing
+        return None
+    return {
+        fingerprint: Step.from_json(step, expanded)
+        for fingerprint, step in document["steps"].items()
+    }
 
 
 def recomputed(

@@ -19,7 +19,7 @@ from xstilts.models.families import contract
 from xstilts.new_files import new_folder, refuse_used
 from xstilts.runs.folder import expanded_of
 from xstilts.runs.stage import model_folder
-from xstilts.runs.stored_report import has_report
+from xstilts.runs.stored_report import has_report, summary_of
 from xstilts.step import Step
 from xstilts.store.manifest import Manifest
 from xstilts.store.store import Store
@@ -38,7 +38,7 @@ class ExportedModel:
 
 
 def export_model(store: Store, run: str, cell_id: str, folder: Path) -> ExportedModel:
-    """Writes the model of a cell. If it is interrupted, there is no folder.
+    """Writes the model of a cell. The folder appears once the model is complete.
 
     Raises:
         PlanError: the run has no such cell, the cell trains nothing, or `folder` cannot be created.
@@ -317,9 +317,7 @@ def _data(
 
 def _banner(store: Store, run: str) -> Iterator[str]:
     """What the report says of the whole run, such as that its data are generated."""
-    if not has_report(store, run):
-        return
-    summary = store.get_json(f"runs/{run}/report/summary.json") or {}
+    summary = summary_of(store, run) or {}
     if summary.get("banner"):
         yield f"**{summary['banner']}**"
         yield ""

@@ -17,7 +17,7 @@ from xstilts.errors import CorruptError, PlanError
 from xstilts.runs import recurring
 from xstilts.runs.collect import report_input
 from xstilts.runs.recurring import firings, folder_of, stored
-from xstilts.runs.stored_report import has_report
+from xstilts.runs.stored_report import summary_of
 from xstilts.store.documents import is_name
 from xstilts.store.store import Store
 from xstilts.stored_documents import CHANGES
@@ -84,8 +84,7 @@ def _firings(store: Store, records: list[dict[str, Any]], out: Path) -> Iterator
         plan = store.get_bytes_at(f"runs/{run}/plan.yaml")
         if plan is not None:
             head["plan"] = plan.decode()
-        key = f"runs/{run}/report/summary.json"
-        summary = store.get_json(key) if has_report(store, run) else None
+        summary = summary_of(store, run)
         if summary is None:
             yield Firing(**head, reason=_without_report(store, run))
             continue

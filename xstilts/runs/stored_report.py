@@ -6,6 +6,7 @@ without one has no report, whatever an earlier attempt left under `report/`.
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from xstilts.errors import PlanError
 from xstilts.new_files import replaced_folder
@@ -19,6 +20,14 @@ PAGE = "report.html"
 def has_report(store: Store, run: str) -> bool:
     """Whether the last attempt of a run has finished its report."""
     return store.size(f"runs/{run}/status.json") is not None
+
+
+def summary_of(store: Store, run: str) -> dict[str, Any] | None:
+    """The summary of a run's report; None if the run has no report."""
+    if not has_report(store, run):
+        return None
+    summary: dict[str, Any] | None = store.get_json(f"runs/{run}/report/summary.json")
+    return summary
 
 
 def delete(store: Store, folder: str) -> None:

@@ -17,8 +17,7 @@ from xstilts.analysis.page.language_facts import (
 )
 from xstilts.analysis.page.seed_effects import SeedEffects
 from xstilts.analysis.page.training import curve_charts
-from xstilts.analysis.result_texts import clear, p_text
-from xstilts.plan.seed_layout import WITHOUT_SEED
+from xstilts.analysis.result_texts import clear, conditional_on_seed, p_text
 
 #: A table of scores with more columns than this does not fit on paper.
 WIDE = 14
@@ -156,8 +155,7 @@ def cards(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _verdict(row: Mapping[str, Any], alpha: float) -> str:
     if row["p"] is None:
-        seeded = row["n_seeds"] == 1 and WITHOUT_SEED not in row["ci_method"]
-        return "Conditional on the seed" if seeded else "No test is possible"
+        return "Conditional on the seed" if conditional_on_seed(row) else "No test is possible"
     if clear(row["p_adjusted"], alpha):
         return "Above zero" if row["effect"] > 0 else "Below zero"
     return "Not distinguishable from zero"
